@@ -6,7 +6,7 @@
 
 Every #include "file" of ours is replaced by the file, between fences that name it (a .inc file each time it is included, so
 that one text can be stamped per instruction set). Files of src/api are the declarations, everything else the implementation,
-at whose end all private macros are undefined again. A line HYBRID__EMBED(name, "file.cu") becomes an array of string literals with the text
+at whose end all private macros are undefined again. A line HYB_EMBED(name, "file.cu") becomes an array of string literals with the text
 of that file, because a kernel is compiled on the user's machine. The result depends on the sources only: no date, no git, no machine.
 
 It also keeps the house rules that a compiler does not: every file of src/ is included by something, private functions are
@@ -130,26 +130,26 @@ def check_scope(path, text, static_macros, problems):
             if len(words) > 2 and words[0] == "typedef":
                 name = re.search(r"\( \* (\w+) \)", " ".join(words))
                 name = name.group(1) if name else [w for w in words if re.match(r"[A-Za-z_]", w)][-1]
-                if not name.startswith("hybrid_"):
-                    problems.add(path, line, "the type '%s' needs the prefix hybrid__" % name)
+                if not name.startswith(("hybrid_", "hyb_")):
+                    problems.add(path, line, "the type '%s' needs the prefix hyb_" % name)
             return
         if words[0] in ("struct", "enum", "union") and "(" not in words and "=" not in words and len(words) <= 3:
-            if len(words) > 1 and words[1] != "{}" and not words[1].startswith("hybrid_"):
-                problems.add(path, line, "'%s %s' needs the prefix hybrid__" % (words[0], words[1]))
+            if len(words) > 1 and words[1] != "{}" and not words[1].startswith(("hybrid_", "hyb_")):
+                problems.add(path, line, "'%s %s' needs the prefix hyb_" % (words[0], words[1]))
             return
         plain = words[:words.index("=")] if "=" in words else words
         if defined or ("(" in plain and "=" not in words and not re.search(r"\( \*", " ".join(plain))):
             name = function_name(plain)
-            if all(w.isupper() or not w[0].isalpha() for w in words[:1]) and words[0].startswith("HYBRID__") and words[1:2] == ["("]:
+            if all(w.isupper() or not w[0].isalpha() for w in words[:1]) and words[0].startswith("HYB_") and words[1:2] == ["("]:
                 return                                   # a macro that stamps functions: its text is checked by the nm gate
-            if name.startswith("hybrid__") and "HYBRID_API" in words:
+            if name.startswith("hyb_") and "HYBRID_API" in words:
                 problems.add(path, line, "private function '%s' is declared HYBRID_API" % name)
-            elif re.match(r"hybrid_[^_]", name) and "HYBRID_API" not in words:
-                problems.add(path, line, "public function '%s' lacks HYBRID_API (private names start with hybrid__)" % name)
+            elif name.startswith("hybrid_") and "HYBRID_API" not in words:
+                problems.add(path, line, "public function '%s' lacks HYBRID_API (private names start with hyb_)" % name)
             elif not linkage(words):
                 problems.add(path, line, "private function '%s' is not static" % name)
-            elif re.match(r"[a-z]", name) and not name.startswith("hybrid_"):
-                problems.add(path, line, "function '%s' needs the prefix hybrid__" % name)
+            elif re.match(r"[a-z]", name) and not name.startswith(("hyb_", "hybrid_")):
+                problems.add(path, line, "function '%s' needs the prefix hyb_" % name)
         elif not (linkage(words) and is_constant(words)) and line not in excused and words[0] != "extern":
             problems.add(path, line, "a global that is not 'static const': %s" % " ".join(words)[:60])
 
@@ -261,7 +261,7 @@ class Header:
                 conditions.append(not always)
             elif word == "endif" and conditions:
                 conditions.pop()
-            text = re.match(r'HYBRID__EMBED\((\w+), "([^"]+)"\)', line) if not in_comment else None
+            text = re.match(r'HYB_EMBED\((\w+), "([^"]+)"\)', line) if not in_comment else None
             if text:
                 child = self.find(text.group(2), path)
                 if child:
@@ -306,7 +306,7 @@ class Header:
         previous = None
         for m in re.finditer(r"^\s*#\s*define\s+(\w+)", text, re.M):
             name = m.group(1)
-            if name.startswith(("HYBRID__", "HYBRID_CUDA__", "hybrid_")):
+            if name.startswith(("HYB_", "hyb_", "hybrid_")):
                 if previous and previous not in markers and text[text.rindex(previous, 0, m.start()):m.start()].count("\n") == 1:
                     markers[previous] = name
                 if name not in own:
@@ -318,10 +318,10 @@ class Header:
         lines = []
         for name in foreign:
             if name not in markers:
-                self.problems.append("src: '#define %s' needs '#define HYBRID__...' on the next line, so that it can be undefined at the end" % name)
+                self.problems.append("src: '#define %s' needs '#define HYB_...' on the next line, so that it can be undefined at the end" % name)
             else:
                 lines += ["#ifdef " + markers[name], "    #undef " + name, "#endif"]
-        for name in re.findall(r"^\s*#\s*define\s+(HYBRID__\w+|hybrid_\w+)", declarations, re.M):
+        for name in re.findall(r"^\s*#\s*define\s+(HYB_\w+|hyb_\w+|hybrid_\w+)", declarations, re.M):
             if not re.search(r"^\s*#\s*undef\s+%s\b" % name, declarations, re.M):
                 self.problems.append("src/api: the private macro %s is not undefined" % name)
         return ["", "/* No private macro stays behind. */"] + lines + ["#undef " + name for name in sorted(own)]
@@ -376,8 +376,8 @@ class Header:
         if implemented not in text or "#ifdef HYBRID_IMPLEMENTATION\n" not in text:
             sys.exit("amalgamate: %s must hold '#ifdef HYBRID_IMPLEMENTATION' and '%s'" % (self.whole, implemented.strip()))
 
-        static_macros = {m.group(1) for p in self.order for m in re.finditer(r"^\s*#\s*define\s+(HYBRID__\w+)(?:\([^)]*\))?[^\n]*\bstatic\b", self.texts[p], re.M)}
-        static_macros.add("HYBRID__INLINE")
+        static_macros = {m.group(1) for p in self.order for m in re.finditer(r"^\s*#\s*define\s+(HYB_\w+)(?:\([^)]*\))?[^\n]*\bstatic\b", self.texts[p], re.M)}
+        static_macros.add("HYB_INLINE")
         for path in self.order:
             if path.endswith(".cu"):
                 continue

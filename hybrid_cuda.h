@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 120316e0302d5d35): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id ef55107d99858974): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -52,7 +52,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "120316e0302d5d35"
+#define HYBRID_CUDA__SOURCE_ID "ef55107d99858974"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -72,11 +72,11 @@
 #if defined(_WIN32)
     #ifndef WIN32_LEAN_AND_MEAN
         #define WIN32_LEAN_AND_MEAN
-        #define HYBRID__WIN32_LEAN
+        #define HYB_WIN32_LEAN
     #endif
     #ifndef NOMINMAX
         #define NOMINMAX
-        #define HYBRID__NOMINMAX
+        #define HYB_NOMINMAX
     #endif
     #include <windows.h>
     #ifdef _MSC_VER
@@ -130,18 +130,18 @@
 /* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
 #if defined(__FLT_EVAL_METHOD__)
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #elif defined(_MSC_VER) && defined(_M_IX86)
     #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #elif !defined(_MSC_VER) && defined(FLT_EVAL_METHOD)
     #if FLT_EVAL_METHOD != 0
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #endif
-#if defined(HYBRID__EXCESS_PRECISION)
+#if defined(HYB_EXCESS_PRECISION)
     #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
 /* ==== end src/core/begin.h ==== */
@@ -149,53 +149,53 @@
 /* ==== begin src/core/macros.h ==== */
 /* core/macros: what compilers call things, and the macros that every room uses. */
 
-#define HYBRID__UNUSED(x) ((void)(x))
-#define HYBRID__COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define HYBRID__MIN(a, b) ((a) < (b) ? (a) : (b))
-#define HYBRID__MAX(a, b) ((a) > (b) ? (a) : (b))
+#define HYB_UNUSED(x) ((void)(x))
+#define HYB_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYB_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define HYB_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYBRID__INLINE static inline __attribute__((always_inline))
-    #define HYBRID__NOINLINE __attribute__((noinline))
-    #define HYBRID__LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYBRID__UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYBRID__RESTRICT __restrict__
-    #define HYBRID__PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+    #define HYB_INLINE static inline __attribute__((always_inline))
+    #define HYB_NOINLINE __attribute__((noinline))
+    #define HYB_LIKELY(x) __builtin_expect(!!(x), 1)
+    #define HYB_UNLIKELY(x) __builtin_expect(!!(x), 0)
+    #define HYB_RESTRICT __restrict__
+    #define HYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-    #define HYBRID__INLINE static __forceinline
-    #define HYBRID__NOINLINE __declspec(noinline)
-    #define HYBRID__LIKELY(x) (x)
-    #define HYBRID__UNLIKELY(x) (x)
-    #define HYBRID__RESTRICT __restrict
-    #define HYBRID__PRINTF(fmt, args)
+    #define HYB_INLINE static __forceinline
+    #define HYB_NOINLINE __declspec(noinline)
+    #define HYB_LIKELY(x) (x)
+    #define HYB_UNLIKELY(x) (x)
+    #define HYB_RESTRICT __restrict
+    #define HYB_PRINTF(fmt, args)
 #endif
 
 #ifndef HYBRID_NO_THREADS
     #if defined(_WIN32)
-        #define HYBRID__THREADS_WIN32
+        #define HYB_THREADS_WIN32
     #else
-        #define HYBRID__THREADS_POSIX
+        #define HYB_THREADS_POSIX
     #endif
 #endif
 
 /* Files are little-endian, and so is every machine that hybrid runs on. Tests define it to pretend otherwise. */
-#ifndef HYBRID__BIG_ENDIAN
+#ifndef HYB_BIG_ENDIAN
     #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
-        #define HYBRID__BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+        #define HYB_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
     #else
-        #define HYBRID__BIG_ENDIAN 0
+        #define HYB_BIG_ENDIAN 0
     #endif
 #endif
 
 /* Marks work whose amount a foreign file chooses. Tests define it to count; the library itself has no counter. */
-#ifndef HYBRID__STEPS
-    #define HYBRID__STEPS(n) ((void)0)
+#ifndef HYB_STEPS
+    #define HYB_STEPS(n) ((void)0)
 #endif
 
-/* A failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
-#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
-#define hybrid__fail_memory(err, bytes) \
-    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+/* A failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
+#define hyb_fail(err, result, ...) hyb_fail_at(err, result, 0, __VA_ARGS__)
+#define hyb_fail_memory(err, bytes) \
+    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
 /* ==== end src/core/macros.h ==== */
 
 /* ==== begin src/cuda/system.h ==== */
@@ -212,10 +212,10 @@
  * calls, the enumeration and the names, the counters of a profile, and the tests (tests/ops.h), which run every op on two back ends.
  *
  * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the other
- * (hybrid__name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hybrid__op_name, in op.c. A new op:
+ * (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hyb_op_name, in op.c. A new op:
  * .github/CONTRIBUTING.md says what to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
 
-#define HYBRID__OPS(OP, PARTS) \
+#define HYB_OPS(OP, PARTS) \
     OP(embed) \
     OP(norm) \
     OP(matmul) \
@@ -242,16 +242,16 @@
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
  *   sync         waits; what failed since the last one is its result */
-#define HYBRID__BACKEND_CALLS(X) \
-    X(void,          begin,      (hybrid__backend *be, const hybrid__batch *batch)) \
-    X(hybrid__pass,  pass_begin, (hybrid__backend *be)) \
-    X(bool,          pass_end,   (hybrid__backend *be)) \
-    X(void,          copy,       (hybrid__backend *be, void *dst, const void *src, size_t bytes)) \
-    X(void,          write,      (hybrid__backend *be, void *dst, const void *host, size_t bytes)) \
-    X(void,          read,       (hybrid__backend *be, void *host, const void *src, size_t bytes)) \
-    X(void,          rehearse,   (hybrid__backend *be, bool on)) \
-    X(hybrid_result, sync,       (hybrid__backend *be, hybrid_error *error)) \
-    X(void,          destroy,    (hybrid__backend *be))
+#define HYB_BACKEND_CALLS(X) \
+    X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
+    X(hyb_pass,  pass_begin, (hyb_backend *be)) \
+    X(bool,          pass_end,   (hyb_backend *be)) \
+    X(void,          copy,       (hyb_backend *be, void *dst, const void *src, size_t bytes)) \
+    X(void,          write,      (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
+    X(void,          read,       (hyb_backend *be, void *host, const void *src, size_t bytes)) \
+    X(void,          rehearse,   (hyb_backend *be, bool on)) \
+    X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
+    X(void,          destroy,    (hyb_backend *be))
 
 /* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the order of NUMERICS.md.
  * cpu_generic.c has them in scalar C, which is the reference; the others give the same bits. Where an output may lie on an input, it is that input,
@@ -265,17 +265,17 @@
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
  *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads is at most
- *                HYBRID__ATTENTION_QUERIES. scratch: hybrid__attention_bytes, aligned to 64 */
-#define HYBRID__CPU_KERNELS(X) \
-    X(norm,       (const hybrid__op_norm *op, const float *x, float *out)) \
-    X(rope,       (const hybrid__op_rope *op, int row)) \
-    X(glu,        (hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)) \
+ *                HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+#define HYB_CPU_KERNELS(X) \
+    X(norm,       (const hyb_op_norm *op, const float *x, float *out)) \
+    X(rope,       (const hyb_op_rope *op, int row)) \
+    X(glu,        (hyb_act_kind act, const float *gate, const float *up, float *out, int64_t n)) \
     X(add,        (float *out, const float *a, const float *b, int64_t n)) \
     X(add_scaled, (float *out, const float *a, const float *x, float factor, int64_t n)) \
     X(scale,      (float *out, const float *x, float factor, int64_t n)) \
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
-    X(attention,  (const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
+    X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
 /* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/cuda/abi.c ==== */
@@ -283,32 +283,32 @@
  *
  * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in the library
  * (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles are void *, results and
- * enums are int, CUdeviceptr is hybrid__cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
+ * enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
 
-typedef unsigned long long hybrid__cu_ptr;
+typedef unsigned long long hyb_cu_ptr;
 
 enum {                                  /* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
-    HYBRID__CU_FORKED = -1, HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
-    HYBRID__CU_STUB_LIBRARY = 34, HYBRID__CU_DEVICE_UNAVAILABLE = 46, HYBRID__CU_NO_DEVICE = 100, HYBRID__CU_INVALID_DEVICE = 101,
-    HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
-    HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
-    HYBRID__CU_NOT_READY = 600, HYBRID__CU_ILLEGAL_ADDRESS = 700, HYBRID__CU_LAUNCH_RESOURCES = 701, HYBRID__CU_LAUNCH_TIMEOUT = 702,
-    HYBRID__CU_PEER_ALREADY_ON = 704, HYBRID__CU_ASSERT = 710, HYBRID__CU_HARDWARE_STACK = 714, HYBRID__CU_LAUNCH_FAILED = 719, HYBRID__CU_SYSTEM_DRIVER_MISMATCH = 803,
-    HYBRID__CU_COMPAT_NOT_SUPPORTED = 804, HYBRID__CU_CAPTURE_UNSUPPORTED = 900, HYBRID__CU_CAPTURE_INVALIDATED = 901
+    HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3, HYB_CU_DEINITIALIZED = 4,
+    HYB_CU_STUB_LIBRARY = 34, HYB_CU_DEVICE_UNAVAILABLE = 46, HYB_CU_NO_DEVICE = 100, HYB_CU_INVALID_DEVICE = 101,
+    HYB_CU_INVALID_IMAGE = 200, HYB_CU_INVALID_CONTEXT = 201, HYB_CU_NO_BINARY_FOR_GPU = 209, HYB_CU_ECC = 214,
+    HYB_CU_INVALID_PTX = 218, HYB_CU_NO_JIT = 221, HYB_CU_PTX_TOO_NEW = 222, HYB_CU_NOT_FOUND = 500,
+    HYB_CU_NOT_READY = 600, HYB_CU_ILLEGAL_ADDRESS = 700, HYB_CU_LAUNCH_RESOURCES = 701, HYB_CU_LAUNCH_TIMEOUT = 702,
+    HYB_CU_PEER_ALREADY_ON = 704, HYB_CU_ASSERT = 710, HYB_CU_HARDWARE_STACK = 714, HYB_CU_LAUNCH_FAILED = 719, HYB_CU_SYSTEM_DRIVER_MISMATCH = 803,
+    HYB_CU_COMPAT_NOT_SUPPORTED = 804, HYB_CU_CAPTURE_UNSUPPORTED = 900, HYB_CU_CAPTURE_INVALIDATED = 901
 };
 enum {                                  /* CUdevice_attribute */
-    HYBRID__CU_DEVICE_THREADS_PER_BLOCK = 1, HYBRID__CU_DEVICE_SHARED_PER_BLOCK = 8, HYBRID__CU_DEVICE_WARP_SIZE = 10, HYBRID__CU_DEVICE_SM_COUNT = 16,
-    HYBRID__CU_DEVICE_INTEGRATED = 18, HYBRID__CU_DEVICE_L2_BYTES = 38, HYBRID__CU_DEVICE_CC_MAJOR = 75, HYBRID__CU_DEVICE_CC_MINOR = 76,
-    HYBRID__CU_DEVICE_SHARED_PER_SM = 81, HYBRID__CU_DEVICE_SHARED_OPTIN = 97
+    HYB_CU_DEVICE_THREADS_PER_BLOCK = 1, HYB_CU_DEVICE_SHARED_PER_BLOCK = 8, HYB_CU_DEVICE_WARP_SIZE = 10, HYB_CU_DEVICE_SM_COUNT = 16,
+    HYB_CU_DEVICE_INTEGRATED = 18, HYB_CU_DEVICE_L2_BYTES = 38, HYB_CU_DEVICE_CC_MAJOR = 75, HYB_CU_DEVICE_CC_MINOR = 76,
+    HYB_CU_DEVICE_SHARED_PER_SM = 81, HYB_CU_DEVICE_SHARED_OPTIN = 97
 };
 enum {                                  /* flags and other values */
-    HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYBRID__CU_STREAM_NON_BLOCKING = 1, HYBRID__CU_EVENT_DISABLE_TIMING = 2,
-    HYBRID__CU_HOSTALLOC_PORTABLE = 1, HYBRID__CU_CAPTURE_RELAXED = 2,
-    HYBRID__CUBLAS_NO_MEMORY = 3, HYBRID__CUBLAS_OP_N = 0, HYBRID__CUBLAS_OP_T = 1, HYBRID__CUDA_R_32F = 0, HYBRID__CUDA_R_16F = 2, HYBRID__CUDA_R_16BF = 14,
-    HYBRID__CUBLAS_COMPUTE_32F = 68, HYBRID__CUBLAS_GEMM_DEFAULT = -1, HYBRID__CUBLAS_NO_REDUCED_PRECISION = 16
+    HYB_CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYB_CU_STREAM_NON_BLOCKING = 1, HYB_CU_EVENT_DISABLE_TIMING = 2,
+    HYB_CU_HOSTALLOC_PORTABLE = 1, HYB_CU_CAPTURE_RELAXED = 2,
+    HYB_CUBLAS_NO_MEMORY = 3, HYB_CUBLAS_OP_N = 0, HYB_CUBLAS_OP_T = 1, HYB_CUDA_R_32F = 0, HYB_CUDA_R_16F = 2, HYB_CUDA_R_16BF = 14,
+    HYB_CUBLAS_COMPUTE_32F = 68, HYB_CUBLAS_GEMM_DEFAULT = -1, HYB_CUBLAS_NO_REDUCED_PRECISION = 16
 };
 
-#define HYBRID__DRIVER_LIST(X)                                                                                                                    \
+#define HYB_DRIVER_LIST(X)                                                                                                                    \
     X(1, cuInit,                     "cuInit",                       (unsigned flags))                                                            \
     X(1, cuDriverGetVersion,         "cuDriverGetVersion",           (int *version))                                                              \
     X(1, cuGetErrorName,             "cuGetErrorName",               (int result, const char **text))                                             \
@@ -323,14 +323,14 @@ enum {                                  /* flags and other values */
     X(1, cuCtxSetCurrent,            "cuCtxSetCurrent",              (void *context))                                                             \
     X(1, cuCtxGetCurrent,            "cuCtxGetCurrent",              (void **context))                                                            \
     X(1, cuMemGetInfo,               "cuMemGetInfo_v2",              (size_t *available, size_t *total))                                          \
-    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hybrid__cu_ptr *address, size_t bytes))                                     \
-    X(1, cuMemFree,                  "cuMemFree_v2",                 (hybrid__cu_ptr address))                                                    \
+    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hyb_cu_ptr *address, size_t bytes))                                     \
+    X(1, cuMemFree,                  "cuMemFree_v2",                 (hyb_cu_ptr address))                                                    \
     X(1, cuMemHostAlloc,             "cuMemHostAlloc",               (void **address, size_t bytes, unsigned flags))                              \
     X(1, cuMemFreeHost,              "cuMemFreeHost",                (void *address))                                                             \
-    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hybrid__cu_ptr to, const void *from, size_t bytes, void *stream))           \
-    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hybrid__cu_ptr from, size_t bytes, void *stream))                 \
-    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hybrid__cu_ptr to, hybrid__cu_ptr from, size_t bytes, void *stream))        \
-    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hybrid__cu_ptr to, unsigned char value, size_t count, void *stream))        \
+    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hyb_cu_ptr to, const void *from, size_t bytes, void *stream))           \
+    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hyb_cu_ptr from, size_t bytes, void *stream))                 \
+    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hyb_cu_ptr to, hyb_cu_ptr from, size_t bytes, void *stream))        \
+    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hyb_cu_ptr to, unsigned char value, size_t count, void *stream))        \
     X(1, cuStreamCreate,             "cuStreamCreate",               (void **stream, unsigned flags))                                             \
     X(1, cuStreamDestroy,            "cuStreamDestroy_v2",           (void *stream))                                                              \
     X(1, cuStreamSynchronize,        "cuStreamSynchronize",          (void *stream))                                                              \
@@ -356,10 +356,10 @@ enum {                                  /* flags and other values */
     X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
 
 /* Of drivers before 11.4; newer headers no longer declare it. */
-#define HYBRID__DRIVER_OLD_LIST(X)                                                                                                                \
+#define HYB_DRIVER_OLD_LIST(X)                                                                                                                \
     X(0, cuGraphInstantiate_v2,      "cuGraphInstantiate_v2",        (void **executable, void *graph, void **node, char *log, size_t size))
 
-#define HYBRID__NVRTC_LIST(X)                                                                                                                     \
+#define HYB_NVRTC_LIST(X)                                                                                                                     \
     X(1, nvrtcVersion,               "nvrtcVersion",                 (int *major, int *minor))                                                    \
     X(1, nvrtcGetNumSupportedArchs,  "nvrtcGetNumSupportedArchs",    (int *count))                                                                \
     X(1, nvrtcGetSupportedArchs,     "nvrtcGetSupportedArchs",       (int *archs))                                                                \
@@ -374,7 +374,7 @@ enum {                                  /* flags and other values */
     X(1, nvrtcGetProgramLogSize,     "nvrtcGetProgramLogSize",       (void *program, size_t *size))                                               \
     X(1, nvrtcGetProgramLog,         "nvrtcGetProgramLog",           (void *program, char *log))
 
-#define HYBRID__CUBLAS_LIST(X)                                                                                                                    \
+#define HYB_CUBLAS_LIST(X)                                                                                                                    \
     X(1, cublasCreate,               "cublasCreate_v2",              (void **handle))                                                             \
     X(1, cublasDestroy,              "cublasDestroy_v2",             (void *handle))                                                              \
     X(1, cublasGetProperty,          "cublasGetProperty",            (int type, int *value))                                                      \
@@ -389,32 +389,32 @@ enum {                                  /* flags and other values */
                                       long long stride_b, const void *beta, void *c, int type_c, int ldc, long long stride_c, int count,          \
                                       int compute, int algorithm))
 
-#define HYBRID__X(required, name, symbol, parameters) int (*name) parameters;
-typedef struct hybrid__driver_api { HYBRID__DRIVER_LIST(HYBRID__X) HYBRID__DRIVER_OLD_LIST(HYBRID__X) } hybrid__driver_api;
-typedef struct hybrid__nvrtc_api { HYBRID__NVRTC_LIST(HYBRID__X) } hybrid__nvrtc_api;
-typedef struct hybrid__cublas_api { HYBRID__CUBLAS_LIST(HYBRID__X) } hybrid__cublas_api;
-#undef HYBRID__X
+#define HYB_X(required, name, symbol, parameters) int (*name) parameters;
+typedef struct hyb_driver_api { HYB_DRIVER_LIST(HYB_X) HYB_DRIVER_OLD_LIST(HYB_X) } hyb_driver_api;
+typedef struct hyb_nvrtc_api { HYB_NVRTC_LIST(HYB_X) } hyb_nvrtc_api;
+typedef struct hyb_cublas_api { HYB_CUBLAS_LIST(HYB_X) } hyb_cublas_api;
+#undef HYB_X
 
 /* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can be ended there. */
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-parameter"
 #endif
-#define HYBRID__X(required, name, symbol, parameters) static int hybrid__forked_##name parameters { return HYBRID__CU_FORKED; }
-HYBRID__DRIVER_LIST(HYBRID__X)
-HYBRID__DRIVER_OLD_LIST(HYBRID__X)
-#undef HYBRID__X
+#define HYB_X(required, name, symbol, parameters) static int hyb_forked_##name parameters { return HYB_CU_FORKED; }
+HYB_DRIVER_LIST(HYB_X)
+HYB_DRIVER_OLD_LIST(HYB_X)
+#undef HYB_X
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic pop
 #endif
 
-#define HYBRID__X(required, name, symbol, parameters) api->name = hybrid__forked_##name;
-static void hybrid__driver_forked(hybrid__driver_api *api)
+#define HYB_X(required, name, symbol, parameters) api->name = hyb_forked_##name;
+static void hyb_driver_forked(hyb_driver_api *api)
 {
-    HYBRID__DRIVER_LIST(HYBRID__X)
-    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+    HYB_DRIVER_LIST(HYB_X)
+    HYB_DRIVER_OLD_LIST(HYB_X)
 }
-#undef HYBRID__X
+#undef HYB_X
 /* ==== end src/cuda/abi.c ==== */
 
 /* ==== begin src/cuda/library.c ==== */
@@ -424,44 +424,44 @@ static void hybrid__driver_forked(hybrid__driver_api *api)
  * copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of Python wheels.
  * Nothing that was opened is closed again: the driver does not survive it, and opening twice costs nothing. */
 
-enum { HYBRID__PATH_MAX = 512 };
+enum { HYB_PATH_MAX = 512 };
 
-typedef struct hybrid__library {
+typedef struct hyb_library {
     void *handle;
-    char  path[HYBRID__PATH_MAX];       /* full path where the system tells it, else the name */
+    char  path[HYB_PATH_MAX];       /* full path where the system tells it, else the name */
     bool  is_override;                  /* found in HYBRID_CUDA_PATH */
-} hybrid__library;
+} hyb_library;
 
 /* The text of an environment variable, or NULL when it is absent or empty. */
-static const char *hybrid__environment(const char *name)
+static const char *hyb_environment(const char *name)
 {
     const char *text = getenv(name);
     return text && *text ? text : NULL;
 }
 
 #if defined(_WIN32)
-    #define HYBRID__SEPARATOR '\\'
-static void *hybrid__library_load(const char *path, bool only_if_loaded)
+    #define HYB_SEPARATOR '\\'
+static void *hyb_library_load(const char *path, bool only_if_loaded)
 {
     if (only_if_loaded) return (void *)GetModuleHandleA(path);
     return (void *)LoadLibraryExA(path, NULL, strchr(path, '\\') ? LOAD_WITH_ALTERED_SEARCH_PATH : 0);
 }
-static bool hybrid__library_symbol(const hybrid__library *lib, const char *name, void *function)
+static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *function)
 {
     FARPROC address = GetProcAddress((HMODULE)lib->handle, name);
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
-static void hybrid__library_locate(hybrid__library *lib, const char *symbol)
+static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
-    char path[HYBRID__PATH_MAX];
+    char path[HYB_PATH_MAX];
     DWORD n = GetModuleFileNameA((HMODULE)lib->handle, path, sizeof path);
-    HYBRID__UNUSED(symbol);
+    HYB_UNUSED(symbol);
     if (n && n < sizeof path) memcpy(lib->path, path, n + 1);
 }
 #else
-    #define HYBRID__SEPARATOR '/'
-static void *hybrid__library_load(const char *path, bool only_if_loaded)
+    #define HYB_SEPARATOR '/'
+static void *hyb_library_load(const char *path, bool only_if_loaded)
 {
     #if defined(RTLD_NOLOAD)
     return dlopen(path, RTLD_LAZY | RTLD_LOCAL | (only_if_loaded ? RTLD_NOLOAD : 0));
@@ -470,14 +470,14 @@ static void *hybrid__library_load(const char *path, bool only_if_loaded)
     #endif
 }
 /* Stores the address of the function called name into *function, a pointer to a function pointer. */
-static bool hybrid__library_symbol(const hybrid__library *lib, const char *name, void *function)
+static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *function)
 {
     void *address = dlsym(lib->handle, name);
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
 /* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process has. */
-static void hybrid__library_locate(hybrid__library *lib, const char *symbol)
+static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
     struct { const char *file; void *base; const char *name; void *address; } info = { NULL, NULL, NULL, NULL };
     int (*find)(const void *address, void *info) = NULL;
@@ -490,20 +490,20 @@ static void hybrid__library_locate(hybrid__library *lib, const char *symbol)
 #endif
 
 /* folder/file into path; false when it does not fit. */
-static bool hybrid__path_join(char path[HYBRID__PATH_MAX], const char *folder, const char *file)
+static bool hyb_path_join(char path[HYB_PATH_MAX], const char *folder, const char *file)
 {
     size_t n = strlen(folder);
-    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYBRID__SEPARATOR) ? "" : HYBRID__SEPARATOR == '/' ? "/" : "\\";
-    int length = snprintf(path, HYBRID__PATH_MAX, "%s%s%s", folder, between, file);
-    return length > 0 && length < HYBRID__PATH_MAX;
+    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYB_SEPARATOR) ? "" : HYB_SEPARATOR == '/' ? "/" : "\\";
+    int length = snprintf(path, HYB_PATH_MAX, "%s%s%s", folder, between, file);
+    return length > 0 && length < HYB_PATH_MAX;
 }
 
 /* The folder of a path, with its last separator; "" for a bare name. */
-static void hybrid__path_folder(char folder[HYBRID__PATH_MAX], const char *path)
+static void hyb_path_folder(char folder[HYB_PATH_MAX], const char *path)
 {
     size_t i, n = 0;
-    for (i = 0; path[i] && i + 1 < HYBRID__PATH_MAX; i++)
-        if (path[i] == '/' || path[i] == HYBRID__SEPARATOR) n = i + 1;
+    for (i = 0; path[i] && i + 1 < HYB_PATH_MAX; i++)
+        if (path[i] == '/' || path[i] == HYB_SEPARATOR) n = i + 1;
     memcpy(folder, path, n);
     folder[n] = 0;
 }
@@ -511,9 +511,9 @@ static void hybrid__path_folder(char folder[HYBRID__PATH_MAX], const char *path)
 /* ---- folders ---- */
 
 /* Called with one folder after the other; returns true to stop. */
-typedef bool (*hybrid__folder_fn)(void *user, const char *folder);
+typedef bool (*hyb_folder_fn)(void *user, const char *folder);
 
-static bool hybrid__star_match(const char *name, const char *pattern, size_t n)
+static bool hyb_star_match(const char *name, const char *pattern, size_t n)
 {
     const char *star = (const char *)memchr(pattern, '*', n);
     size_t head = (size_t)(star - pattern), tail = n - head - 1, length = strlen(name);
@@ -521,20 +521,20 @@ static bool hybrid__star_match(const char *name, const char *pattern, size_t n)
 }
 
 /* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
-static int hybrid__star_compare(const char *a, const char *b)
+static int hyb_star_compare(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b);
     return la != lb ? (la < lb ? -1 : 1) : strcmp(a, b);
 }
 
 /* The greatest name in folder that fits the pattern of n characters and is below `below` ("" = no limit). */
-static bool hybrid__folder_next(const char *folder, const char *pattern, size_t n, const char *below, char best[128])
+static bool hyb_folder_next(const char *folder, const char *pattern, size_t n, const char *below, char best[128])
 {
     bool found = false;
 #if defined(_WIN32)
-    char all[HYBRID__PATH_MAX];
+    char all[HYB_PATH_MAX];
     WIN32_FIND_DATAA entry;
-    HANDLE list = hybrid__path_join(all, folder, "*") ? FindFirstFileA(all, &entry) : INVALID_HANDLE_VALUE;
+    HANDLE list = hyb_path_join(all, folder, "*") ? FindFirstFileA(all, &entry) : INVALID_HANDLE_VALUE;
     bool more = list != INVALID_HANDLE_VALUE;
     for (; more; more = FindNextFileA(list, &entry) != 0) {
         const char *name = entry.cFileName;
@@ -544,9 +544,9 @@ static bool hybrid__folder_next(const char *folder, const char *pattern, size_t 
     while (list && (entry = readdir(list)) != NULL) {
         const char *name = entry->d_name;
 #endif
-        if (strlen(name) >= 128 || !hybrid__star_match(name, pattern, n)) continue;
-        if (*below && hybrid__star_compare(name, below) >= 0) continue;
-        if (found && hybrid__star_compare(name, best) <= 0) continue;
+        if (strlen(name) >= 128 || !hyb_star_match(name, pattern, n)) continue;
+        if (*below && hyb_star_compare(name, below) >= 0) continue;
+        if (found && hyb_star_compare(name, best) <= 0) continue;
         memcpy(best, name, strlen(name) + 1);
         found = true;
     }
@@ -559,31 +559,31 @@ static bool hybrid__folder_next(const char *folder, const char *pattern, size_t 
 }
 
 /* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on Windows too. */
-static bool hybrid__folder_expand(const char *pattern, hybrid__folder_fn fn, void *user)
+static bool hyb_folder_expand(const char *pattern, hyb_folder_fn fn, void *user)
 {
     const char *star = strchr(pattern, '*'), *part = star, *end = star;
-    char folder[HYBRID__PATH_MAX], path[HYBRID__PATH_MAX], below[128] = "", name[128];
+    char folder[HYB_PATH_MAX], path[HYB_PATH_MAX], below[128] = "", name[128];
     if (!star) return fn(user, pattern);
     while (part > pattern && part[-1] != '/') part--;
     end += strcspn(end, "/");
     if ((size_t)(part - pattern) >= sizeof folder) return false;
     memcpy(folder, pattern, (size_t)(part - pattern));
     folder[part - pattern] = 0;
-    while (hybrid__folder_next(folder, part, (size_t)(end - part), below, name)) {
+    while (hyb_folder_next(folder, part, (size_t)(end - part), below, name)) {
         int length = snprintf(path, sizeof path, "%s%s%s", folder, name, end);
-        if (length > 0 && length < (int)sizeof path && hybrid__folder_expand(path, fn, user)) return true;
+        if (length > 0 && length < (int)sizeof path && hyb_folder_expand(path, fn, user)) return true;
         memcpy(below, name, sizeof below);
     }
     return false;
 }
 
-typedef struct hybrid__cuda_place { const char *variable, *pattern; } hybrid__cuda_place;
+typedef struct hyb_cuda_place { const char *variable, *pattern; } hyb_cuda_place;
 
 /* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin with a
  * variable are skipped where it is not set. */
-static bool hybrid__cuda_folders(hybrid__folder_fn fn, void *user)
+static bool hyb_cuda_folders(hyb_folder_fn fn, void *user)
 {
-    static const hybrid__cuda_place places[] = {
+    static const hyb_cuda_place places[] = {
 #if defined(_WIN32)
         { "CUDA_PATH", "/bin/x64" }, { "CUDA_PATH", "/bin" }, { "CUDA_HOME", "/bin/x64" }, { "CUDA_HOME", "/bin" },
         { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" }, { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
@@ -604,12 +604,12 @@ static bool hybrid__cuda_folders(hybrid__folder_fn fn, void *user)
         { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" }, { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
 #endif
     };
-    char pattern[HYBRID__PATH_MAX];
+    char pattern[HYB_PATH_MAX];
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(places); i++) {
-        const char *root = places[i].variable ? hybrid__environment(places[i].variable) : "";
+    for (i = 0; i < HYB_COUNT(places); i++) {
+        const char *root = places[i].variable ? hyb_environment(places[i].variable) : "";
         int n = root ? snprintf(pattern, sizeof pattern, "%s%s", root, places[i].pattern) : 0;
-        if (n > 0 && n < (int)sizeof pattern && hybrid__folder_expand(pattern, fn, user)) return true;
+        if (n > 0 && n < (int)sizeof pattern && hyb_folder_expand(pattern, fn, user)) return true;
     }
     return false;
 }
@@ -617,41 +617,41 @@ static bool hybrid__cuda_folders(hybrid__folder_fn fn, void *user)
 /* ---- the search ---- */
 
 /* Looks at an opened library; returns true to take it, false to look for the next one. */
-typedef bool (*hybrid__library_fn)(void *user, hybrid__library *lib);
+typedef bool (*hyb_library_fn)(void *user, hyb_library *lib);
 
-typedef struct hybrid__library_search {
+typedef struct hyb_library_search {
     const char *name;
     const char *first;                  /* a library that must come from the same folder and be opened before, or NULL */
-    hybrid__library_fn accept;
+    hyb_library_fn accept;
     void *user;
     bool  is_override;
-} hybrid__library_search;
+} hyb_library_search;
 
-static bool hybrid__library_try(const hybrid__library_search *search, const char *path, bool only_if_loaded)
+static bool hyb_library_try(const hyb_library_search *search, const char *path, bool only_if_loaded)
 {
-    hybrid__library lib;
+    hyb_library lib;
     memset(&lib, 0, sizeof lib);
-    if (strlen(path) >= sizeof lib.path || !(lib.handle = hybrid__library_load(path, only_if_loaded))) return false;
+    if (strlen(path) >= sizeof lib.path || !(lib.handle = hyb_library_load(path, only_if_loaded))) return false;
     memcpy(lib.path, path, strlen(path) + 1);
     lib.is_override = search->is_override;
     return search->accept(search->user, &lib);
 }
 
-static bool hybrid__library_in_folder(void *user, const char *folder)
+static bool hyb_library_in_folder(void *user, const char *folder)
 {
-    const hybrid__library_search *search = (const hybrid__library_search *)user;
-    char path[HYBRID__PATH_MAX];
+    const hyb_library_search *search = (const hyb_library_search *)user;
+    char path[HYB_PATH_MAX];
     if (strstr(folder, "/stubs")) return false;                            /* the toolkit's: to link with, not to run */
-    if (search->first && hybrid__path_join(path, folder, search->first)) hybrid__library_load(path, false);
-    return hybrid__path_join(path, folder, search->name) && hybrid__library_try(search, path, false);
+    if (search->first && hyb_path_join(path, folder, search->first)) hyb_library_load(path, false);
+    return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
 
 /* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
  * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
-static bool hybrid__library_find(const char *const *names, const char *const *firsts, bool only_override, hybrid__library_fn accept, void *user)
+static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override, hyb_library_fn accept, void *user)
 {
-    const char *override_folder = hybrid__environment("HYBRID_CUDA_PATH");
-    hybrid__library_search search;
+    const char *override_folder = hyb_environment("HYBRID_CUDA_PATH");
+    hyb_library_search search;
     int i;
     memset(&search, 0, sizeof search);
     search.accept = accept;
@@ -660,16 +660,16 @@ static bool hybrid__library_find(const char *const *names, const char *const *fi
     for (i = 0; override_folder && names[i]; i++) {
         search.name = names[i];
         search.first = firsts ? firsts[i] : NULL;
-        if (hybrid__library_in_folder(&search, override_folder)) return true;
+        if (hyb_library_in_folder(&search, override_folder)) return true;
     }
     search.is_override = false;
     if (only_override) return false;
     for (i = 0; names[i]; i++)
-        if (hybrid__library_try(&search, names[i], true)) return true;
+        if (hyb_library_try(&search, names[i], true)) return true;
     for (i = 0; names[i]; i++) {
         search.name = names[i];
         search.first = firsts ? firsts[i] : NULL;
-        if (hybrid__library_try(&search, names[i], false) || hybrid__cuda_folders(hybrid__library_in_folder, &search)) return true;
+        if (hyb_library_try(&search, names[i], false) || hyb_cuda_folders(hyb_library_in_folder, &search)) return true;
     }
     return false;
 }
@@ -678,79 +678,79 @@ static bool hybrid__library_find(const char *const *names, const char *const *fi
 /* ==== begin src/cuda/driver.c ==== */
 /* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine without CUDA. */
 
-typedef struct hybrid__driver {
-    hybrid__driver_api api;
-    hybrid__library    library;
+typedef struct hyb_driver {
+    hyb_driver_api api;
+    hyb_library    library;
     int                version;         /* 13000: the newest CUDA that this driver knows */
     const char        *missing;         /* a required function that the library lacks */
-} hybrid__driver;
+} hyb_driver;
 
-static bool hybrid__driver_accept(void *user, hybrid__library *lib)
+static bool hyb_driver_accept(void *user, hyb_library *lib)
 {
-    hybrid__driver *driver = (hybrid__driver *)user;
+    hyb_driver *driver = (hyb_driver *)user;
     driver->missing = NULL;
-#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &driver->api.name) && required) driver->missing = symbol;
-    HYBRID__DRIVER_LIST(HYBRID__X)
-    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
-#undef HYBRID__X
-    hybrid__library_locate(lib, "cuInit");
+#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &driver->api.name) && required) driver->missing = symbol;
+    HYB_DRIVER_LIST(HYB_X)
+    HYB_DRIVER_OLD_LIST(HYB_X)
+#undef HYB_X
+    hyb_library_locate(lib, "cuInit");
     driver->library = *lib;
     return !driver->missing;
 }
 
 /* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
-static bool hybrid__driver_is_fault(int result)
+static bool hyb_driver_is_fault(int result)
 {
-    return result == HYBRID__CU_FORKED || result == HYBRID__CU_ECC || result == HYBRID__CU_ILLEGAL_ADDRESS || result == HYBRID__CU_LAUNCH_TIMEOUT || result == HYBRID__CU_ASSERT ||
-           (result >= HYBRID__CU_HARDWARE_STACK && result <= HYBRID__CU_LAUNCH_FAILED);
+    return result == HYB_CU_FORKED || result == HYB_CU_ECC || result == HYB_CU_ILLEGAL_ADDRESS || result == HYB_CU_LAUNCH_TIMEOUT || result == HYB_CU_ASSERT ||
+           (result >= HYB_CU_HARDWARE_STACK && result <= HYB_CU_LAUNCH_FAILED);
 }
 
 /* What a user can do about a result of the driver; "" where nobody knows. */
-static const char *hybrid__driver_advice(int result)
+static const char *hyb_driver_advice(int result)
 {
     switch (result) {
-        case HYBRID__CU_FORKED: return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
-        case HYBRID__CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
-        case HYBRID__CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
-        case HYBRID__CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
-        case HYBRID__CU_DEVICE_UNAVAILABLE: return "; another process holds it in exclusive mode";
-        case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
-        case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
+        case HYB_CU_FORKED: return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
+        case HYB_CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
+        case HYB_CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
+        case HYB_CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
+        case HYB_CU_DEVICE_UNAVAILABLE: return "; another process holds it in exclusive mode";
+        case HYB_CU_SYSTEM_DRIVER_MISMATCH: case HYB_CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
+        case HYB_CU_INVALID_IMAGE: case HYB_CU_NO_BINARY_FOR_GPU: case HYB_CU_PTX_TOO_NEW: case HYB_CU_INVALID_PTX:
             return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
-        case HYBRID__CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
-        case HYBRID__CU_DEINITIALIZED: return "; the process is ending";
-        default: return hybrid__driver_is_fault(result) ? "; this process cannot use the GPU any more: continue on the CPU, and please report it" : "";
+        case HYB_CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
+        case HYB_CU_DEINITIALIZED: return "; the process is ending";
+        default: return hyb_driver_is_fault(result) ? "; this process cannot use the GPU any more: continue on the CPU, and please report it" : "";
     }
 }
 
-static hybrid_result hybrid__driver_result(int result)
+static hybrid_result hyb_driver_result(int result)
 {
     switch (result) {
-        case HYBRID__CU_OK: return HYBRID_OK;
-        case HYBRID__CU_OUT_OF_MEMORY: return HYBRID_ERROR_MEMORY;
-        case HYBRID__CU_NO_DEVICE: case HYBRID__CU_INVALID_DEVICE: case HYBRID__CU_STUB_LIBRARY: case HYBRID__CU_NOT_INITIALIZED:
-        case HYBRID__CU_SYSTEM_DRIVER_MISMATCH: case HYBRID__CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
-        case HYBRID__CU_INVALID_IMAGE: case HYBRID__CU_NO_BINARY_FOR_GPU: case HYBRID__CU_PTX_TOO_NEW: case HYBRID__CU_INVALID_PTX:
-        case HYBRID__CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
+        case HYB_CU_OK: return HYBRID_OK;
+        case HYB_CU_OUT_OF_MEMORY: return HYBRID_ERROR_MEMORY;
+        case HYB_CU_NO_DEVICE: case HYB_CU_INVALID_DEVICE: case HYB_CU_STUB_LIBRARY: case HYB_CU_NOT_INITIALIZED:
+        case HYB_CU_SYSTEM_DRIVER_MISMATCH: case HYB_CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
+        case HYB_CU_INVALID_IMAGE: case HYB_CU_NO_BINARY_FOR_GPU: case HYB_CU_PTX_TOO_NEW: case HYB_CU_INVALID_PTX:
+        case HYB_CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
         default: return HYBRID_ERROR_DEVICE;
     }
 }
 
-static const char *hybrid__driver_name(const hybrid__driver *driver, int result)
+static const char *hyb_driver_name(const hyb_driver *driver, int result)
 {
     const char *name = NULL;
-    if (result == HYBRID__CU_FORKED) return "this process was forked";
-    return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYBRID__CU_OK && name ? name : "an unknown CUDA error";
+    if (result == HYB_CU_FORKED) return "this process was forked";
+    return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYB_CU_OK && name ? name : "an unknown CUDA error";
 }
 
 /* "the GPU: what: CUDA_ERROR_X (code); advice" */
-static hybrid_result hybrid__driver_fail(const hybrid__driver *driver, hybrid_error *error, int result, const char *what)
+static hybrid_result hyb_driver_fail(const hyb_driver *driver, hybrid_error *error, int result, const char *what)
 {
-    return hybrid__fail(error, hybrid__driver_result(result), "the GPU: %.80s: %.50s (%d)%s", what, hybrid__driver_name(driver, result), result, hybrid__driver_advice(result));
+    return hyb_fail(error, hyb_driver_result(result), "the GPU: %.80s: %.50s (%d)%s", what, hyb_driver_name(driver, result), result, hyb_driver_advice(result));
 }
 
 /* Loads and starts the driver and counts its devices (at least one). Safe to call from several threads, and again. */
-static hybrid_result hybrid__driver_open(hybrid__driver *driver, int *n_devices, hybrid_error *error)
+static hybrid_result hyb_driver_open(hyb_driver *driver, int *n_devices, hybrid_error *error)
 {
 #if defined(_WIN32)
     static const char *const names[] = { "nvcuda.dll", NULL };
@@ -762,19 +762,19 @@ static hybrid_result hybrid__driver_open(hybrid__driver *driver, int *n_devices,
     int result;
     memset(driver, 0, sizeof *driver);
     *n_devices = 0;
-    if (sizeof(void *) != 8) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "no CUDA: this is a 32-bit program, and CUDA is 64-bit only; computing on the CPU");
-    if (!names[0]) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: there is no NVIDIA driver for this system; computing on the CPU");
-    if (!hybrid__library_find(names, NULL, false, hybrid__driver_accept, driver)) {
+    if (sizeof(void *) != 8) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "no CUDA: this is a 32-bit program, and CUDA is 64-bit only; computing on the CPU");
+    if (!names[0]) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: there is no NVIDIA driver for this system; computing on the CPU");
+    if (!hyb_library_find(names, NULL, false, hyb_driver_accept, driver)) {
         if (driver->missing)
-            return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: the driver %.100s lacks %s, it is too old; install NVIDIA driver 470 or newer", driver->library.path, driver->missing);
-        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: no NVIDIA driver found (%s in the loader's path, HYBRID_CUDA_PATH and the usual folders); "
+            return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: the driver %.100s lacks %s, it is too old; install NVIDIA driver 470 or newer", driver->library.path, driver->missing);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: no NVIDIA driver found (%s in the loader's path, HYBRID_CUDA_PATH and the usual folders); "
                             "install the NVIDIA driver to use a GPU; computing on the CPU", names[0]);
     }
     if ((result = driver->api.cuInit(0)) != 0 || (result = driver->api.cuDriverGetVersion(&driver->version)) != 0 || (result = driver->api.cuDeviceGetCount(n_devices)) != 0 || *n_devices < 1) {
         *n_devices = 0;
-        result = result ? result : HYBRID__CU_NO_DEVICE;
-        return hybrid__fail(error, hybrid__driver_result(result), "no CUDA: the driver %.60s answers %.40s (%d)%s", driver->library.path,
-                            hybrid__driver_name(driver, result), result, hybrid__driver_advice(result));
+        result = result ? result : HYB_CU_NO_DEVICE;
+        return hyb_fail(error, hyb_driver_result(result), "no CUDA: the driver %.60s answers %.40s (%d)%s", driver->library.path,
+                            hyb_driver_name(driver, result), result, hyb_driver_advice(result));
     }
     return HYBRID_OK;
 }
@@ -784,41 +784,41 @@ static hybrid_result hybrid__driver_open(hybrid__driver *driver, int *n_devices,
 /* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined when freed.
  * Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a view into it keeps it. */
 
-enum { HYBRID__ARENA_ALIGN = 256 };
+enum { HYB_ARENA_ALIGN = 256 };
 
-typedef struct hybrid__range hybrid__range;
-struct hybrid__range {                  /* ranges cover their blocks without gaps, in the order of addresses within a block */
+typedef struct hyb_range hyb_range;
+struct hyb_range {                  /* ranges cover their blocks without gaps, in the order of addresses within a block */
     uint64_t       at, size;
     unsigned       holders;             /* 0: free */
     bool           starts_block;
-    hybrid__range *next, *previous;
+    hyb_range *next, *previous;
 };
 
-typedef struct hybrid__arena {
+typedef struct hyb_arena {
     hybrid_runtime *rt;
-    hybrid__range  *first;
+    hyb_range  *first;
     uint64_t        total, used, peak;  /* bytes */
     unsigned        n_blocks, n_used;
-} hybrid__arena;
+} hyb_arena;
 
-static void hybrid__arena_create(hybrid__arena *arena, hybrid_runtime *rt)
+static void hyb_arena_create(hyb_arena *arena, hybrid_runtime *rt)
 {
     memset(arena, 0, sizeof *arena);
     arena->rt = rt;
 }
 
 /* Forgets everything; the blocks are the caller's to free. */
-static void hybrid__arena_destroy(hybrid__arena *arena)
+static void hyb_arena_destroy(hyb_arena *arena)
 {
-    hybrid__range *r = arena->first, *next;
-    for (; r; r = next) { next = r->next; hybrid__free(arena->rt, r); }
+    hyb_range *r = arena->first, *next;
+    for (; r; r = next) { next = r->next; hyb_free(arena->rt, r); }
     arena->first = NULL;
 }
 
 /* A new range behind `after` (NULL: as the first). NULL when the host has no memory. */
-static hybrid__range *hybrid__range_insert(hybrid__arena *arena, hybrid__range *after, uint64_t at, uint64_t size)
+static hyb_range *hyb_range_insert(hyb_arena *arena, hyb_range *after, uint64_t at, uint64_t size)
 {
-    hybrid__range *r = (hybrid__range *)hybrid__calloc(arena->rt, 1, sizeof *r);
+    hyb_range *r = (hyb_range *)hyb_calloc(arena->rt, 1, sizeof *r);
     if (!r) return NULL;
     r->at = at;
     r->size = size;
@@ -830,22 +830,22 @@ static hybrid__range *hybrid__range_insert(hybrid__arena *arena, hybrid__range *
     return r;
 }
 
-static void hybrid__range_remove(hybrid__arena *arena, hybrid__range *r)
+static void hyb_range_remove(hyb_arena *arena, hyb_range *r)
 {
     if (r->previous) r->previous->next = r->next;
     else arena->first = r->next;
     if (r->next) r->next->previous = r->previous;
-    hybrid__free(arena->rt, r);
+    hyb_free(arena->rt, r);
 }
 
 /* The range that a range of the same block begins after, or NULL. */
-static hybrid__range *hybrid__range_before(hybrid__range *r) { return r->starts_block ? NULL : r->previous; }
-static hybrid__range *hybrid__range_after(hybrid__range *r) { return r->next && !r->next->starts_block ? r->next : NULL; }
+static hyb_range *hyb_range_before(hyb_range *r) { return r->starts_block ? NULL : r->previous; }
+static hyb_range *hyb_range_after(hyb_range *r) { return r->next && !r->next->starts_block ? r->next : NULL; }
 
 /* Adds a block: at and size are multiples of the alignment. False when the host has no memory. */
-static bool hybrid__arena_add(hybrid__arena *arena, uint64_t at, uint64_t size)
+static bool hyb_arena_add(hyb_arena *arena, uint64_t at, uint64_t size)
 {
-    hybrid__range *r = hybrid__range_insert(arena, NULL, at, size);
+    hyb_range *r = hyb_range_insert(arena, NULL, at, size);
     if (!r) return false;
     r->starts_block = true;
     arena->total += size;
@@ -853,69 +853,69 @@ static bool hybrid__arena_add(hybrid__arena *arena, uint64_t at, uint64_t size)
     return true;
 }
 
-static uint64_t hybrid__arena_round(uint64_t size) { return (HYBRID__MAX(size, 1) + HYBRID__ARENA_ALIGN - 1) / HYBRID__ARENA_ALIGN * HYBRID__ARENA_ALIGN; }
+static uint64_t hyb_arena_round(uint64_t size) { return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN; }
 
 /* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has none. */
-static hybrid_result hybrid__arena_take(hybrid__arena *arena, uint64_t size, uint64_t *at)
+static hybrid_result hyb_arena_take(hyb_arena *arena, uint64_t size, uint64_t *at)
 {
-    hybrid__range *r, *best = NULL;
-    if (size > UINT64_MAX - HYBRID__ARENA_ALIGN) return HYBRID_ERROR_LIMIT;
-    size = hybrid__arena_round(size);
+    hyb_range *r, *best = NULL;
+    if (size > UINT64_MAX - HYB_ARENA_ALIGN) return HYBRID_ERROR_LIMIT;
+    size = hyb_arena_round(size);
     for (r = arena->first; r; r = r->next)
         if (!r->holders && r->size >= size && (!best || r->size < best->size)) best = r;
     if (!best) return HYBRID_ERROR_LIMIT;
     if (best->size > size) {
-        if (!hybrid__range_insert(arena, best, best->at + size, best->size - size)) return HYBRID_ERROR_MEMORY;
+        if (!hyb_range_insert(arena, best, best->at + size, best->size - size)) return HYBRID_ERROR_MEMORY;
         best->size = size;
     }
     best->holders = 1;
     arena->n_used++;
     arena->used += size;
-    arena->peak = HYBRID__MAX(arena->peak, arena->used);
+    arena->peak = HYB_MAX(arena->peak, arena->used);
     *at = best->at;
     return HYBRID_OK;
 }
 
 /* The part in use that an address lies in, or NULL. */
-static hybrid__range *hybrid__arena_at(const hybrid__arena *arena, uint64_t address)
+static hyb_range *hyb_arena_at(const hyb_arena *arena, uint64_t address)
 {
-    hybrid__range *r = arena->first;
+    hyb_range *r = arena->first;
     while (r && !(r->holders && address >= r->at && address - r->at < r->size)) r = r->next;
     return r;
 }
 
 /* One more holder of the part around an address: a view. False when nothing is in use there. */
-static bool hybrid__arena_hold(hybrid__arena *arena, uint64_t address)
+static bool hyb_arena_hold(hyb_arena *arena, uint64_t address)
 {
-    hybrid__range *r = hybrid__arena_at(arena, address);
+    hyb_range *r = hyb_arena_at(arena, address);
     if (r) r->holders++;
     return r != NULL;
 }
 
 /* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is free then,
  * the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it again. */
-static bool hybrid__arena_free(hybrid__arena *arena, uint64_t address, uint64_t *block)
+static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
 {
-    hybrid__range *r = hybrid__arena_at(arena, address), *other;
+    hyb_range *r = hyb_arena_at(arena, address), *other;
     *block = 0;
     if (!r) return false;
     if (--r->holders) return true;
     arena->n_used--;
     arena->used -= r->size;
-    if ((other = hybrid__range_after(r)) != NULL && !other->holders) {
+    if ((other = hyb_range_after(r)) != NULL && !other->holders) {
         r->size += other->size;
-        hybrid__range_remove(arena, other);
+        hyb_range_remove(arena, other);
     }
-    if ((other = hybrid__range_before(r)) != NULL && !other->holders) {
+    if ((other = hyb_range_before(r)) != NULL && !other->holders) {
         other->size += r->size;
-        hybrid__range_remove(arena, r);
+        hyb_range_remove(arena, r);
         r = other;
     }
-    if (r->starts_block && !hybrid__range_after(r)) {
+    if (r->starts_block && !hyb_range_after(r)) {
         *block = r->at;
         arena->total -= r->size;
         arena->n_blocks--;
-        hybrid__range_remove(arena, r);
+        hyb_range_remove(arena, r);
     }
     return true;
 }
@@ -926,9 +926,9 @@ static bool hybrid__arena_free(hybrid__arena *arena, uint64_t address, uint64_t 
  * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
  * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
- * A new module: a text (HYBRID__EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
+ * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
 
-static const char *const hybrid__cuda_text_prelude[] = {
+static const char *const hyb_cuda_text_prelude[] = {
 "/* prelude: the seam between kernels and the machine. Kernels are written over these functions and the CUDA built-ins alone; under NVRTC\n"
 " * their bodies are PTX (no CUDA header is needed), the emulator of tests/emu brings its own. Lane numbers: t = lane % 4, g = lane / 4. */\n"
 "#ifndef HYBRID_EMULATOR\n"
@@ -1093,7 +1093,7 @@ static const char *const hybrid__cuda_text_prelude[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_quant[] = {
+static const char *const hyb_cuda_text_quant[] = {
 "/* quant: the blocks of weights as the device reads them. TYPE (-D) is the number of the type; layouts: quant/blocks.c.\n"
 " *\n"
 " * Quantized types: a block has PIECES pieces of 32 values. A piece is two halves of 16 neighbouring values, value = s[half] * q - m[half], with\n"
@@ -1352,7 +1352,7 @@ static const char *const hybrid__cuda_text_quant[] = {
 "#endif\n",
 NULL
 };
-static const char *const hybrid__cuda_text_quantize[] = {
+static const char *const hyb_cuda_text_quantize[] = {
 "/* quantize: activations into what the products of quantized weights read.\n"
 " *\n"
 " * Per row of k values (k % 32 == 0): q (k signed bytes), d (k / 32 scales; value = d * q), s (k / 16 sums d * sum(q) of 16 values each, for\n"
@@ -1442,7 +1442,7 @@ static const char *const hybrid__cuda_text_quantize[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_matvec[] = {
+static const char *const hyb_cuda_text_matvec[] = {
 "/* matvec: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 1 to 8 rows of x: limited by the bytes of W, which are read once, straight\n"
 " * from the blocks of the file.\n"
 " *\n"
@@ -1782,7 +1782,7 @@ static const char *const hybrid__cuda_text_matvec[] = {
 "#endif\n",
 NULL
 };
-static const char *const hybrid__cuda_text_matbatch[] = {
+static const char *const hyb_cuda_text_matbatch[] = {
 "/* matbatch: y (n, rows) = x (n, k) . W (rows, k)^T + bias, or y += that, for 2 to 64 rows of x and quantized W, read once from the blocks of the file\n"
 " * and multiplied as bytes by tensor cores: few enough rows that the bytes of W are what takes time.\n"
 " *\n"
@@ -2059,7 +2059,7 @@ static const char *const hybrid__cuda_text_matbatch[] = {
 "#endif\n",
 NULL
 };
-static const char *const hybrid__cuda_text_dequantize[] = {
+static const char *const hyb_cuda_text_dequantize[] = {
 "/* dequantize: rows of a matrix as halves, for the product by tensor cores. out (n_rows, k_out): zeros from k to k_out.\n"
 " *\n"
 " * Quantized types: a thread a piece of 32 values; grid (ceil(pieces of all rows / 256)), 256 threads. Floats: a thread 8 values of a row, grid the same with\n"
@@ -2103,7 +2103,7 @@ static const char *const hybrid__cuda_text_dequantize[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_gemm[] = {
+static const char *const hyb_cuda_text_gemm[] = {
 "/* gemm: y (n, out) = x (n, k) . w (out, k)^T + bias, or y += that, on tensor cores: x and w are 16-bit floats, sums are float32.\n"
 " * For many rows where there is no cuBLAS. -DBF16: both are bf16 instead of halves.\n"
 " *\n"
@@ -2231,7 +2231,7 @@ static const char *const hybrid__cuda_text_gemm[] = {
 "#endif\n",
 NULL
 };
-static const char *const hybrid__cuda_text_gemm_f32[] = {
+static const char *const hyb_cuda_text_gemm_f32[] = {
 "/* gemm_f32: y (n, out) = x (n, k) . w (out, k)^T + bias, or y += that, all in float32 and any sizes: for models whose weights are float32.\n"
 " * A block makes 64 x 64 results, a thread 4 x 4 of them, 16 apart; 16 values of k at a time lie in shared memory, transposed.\n"
 " * grid (n / 64, out / 64), 256 threads.\n"
@@ -2311,7 +2311,7 @@ static const char *const hybrid__cuda_text_gemm_f32[] = {
 "#endif\n",
 NULL
 };
-static const char *const hybrid__cuda_text_experts[] = {
+static const char *const hyb_cuda_text_experts[] = {
 "/* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert. Both are decided here and stay here: the\n"
 " * host never knows. Exact, and the same every time. Needs prelude. */\n"
 "enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 };       /* PLACES: an expert's rows begin at a multiple */\n"
@@ -2412,7 +2412,7 @@ static const char *const hybrid__cuda_text_experts[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_embed[] = {
+static const char *const hyb_cuda_text_embed[] = {
 "/* embed: rows of a table of any type as floats. Needs prelude, quant (-DTYPE).\n"
 " *\n"
 " * out (n, k) = table[index] * scale (+ add, where it is not NULL; out may be add). Quantized types: a thread 32 values; grid (k / 32 / 64, n), block 64. Floats: a thread 4\n"
@@ -2446,7 +2446,7 @@ static const char *const hybrid__cuda_text_embed[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_rows[] = {
+static const char *const hyb_cuda_text_rows[] = {
 "/* rows: norms and element-by-element work. Needs prelude.\n"
 " *\n"
 " * Where V is a number of floats that one load takes, the host chooses 4 when every address and stride allows it, else 1. */\n"
@@ -2652,7 +2652,7 @@ static const char *const hybrid__cuda_text_rows[] = {
 "KERNEL __launch_bounds__(256) combine_1(const float *x, const float *weights, int n_used, int n, const float *add, float *out) { combine_row<1>(x, weights, n_used, n, add, out); }\n",
 NULL
 };
-static const char *const hybrid__cuda_text_rope[] = {
+static const char *const hyb_cuda_text_rope[] = {
 "/* rope: cosines and sines of the positions of a batch, and the rotation of heads. Needs prelude. */\n"
 "\n"
 "/* Sine and cosine as compute/trig.c makes them (the built-in ones keep a table in local memory): the nearest quarter turn is taken off in\n"
@@ -2707,7 +2707,7 @@ static const char *const hybrid__cuda_text_rope[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_kv[] = {
+static const char *const hyb_cuda_text_kv[] = {
 "/* kv: rows of k and v into the pages of a cache. Needs prelude.\n"
 " *\n"
 " * A page holds 32 positions of all kv heads: position slot s of head h lies at (h * 32 + s) * row_bytes of a page. */\n"
@@ -2830,7 +2830,7 @@ static const char *const hybrid__cuda_text_kv[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_select[] = {
+static const char *const hyb_cuda_text_select[] = {
 "/* select: the k largest of a row of logits with their ids (equal ones: the lower id first), its maximum, and the sum of e^(x - maximum). Exact, and\n"
 " * the same every time. Needs prelude.\n"
 " *\n"
@@ -3006,7 +3006,7 @@ static const char *const hybrid__cuda_text_select[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_attention_args[] = {
+static const char *const hyb_cuda_text_attention_args[] = {
 "/* attention_args: what all kernels of attention share. Needs prelude.\n"
 " *\n"
 " * Rows of runs with few rows go through kernels that split the cache of a row over blocks, each of which leaves a maximum, a sum and an\n"
@@ -3092,7 +3092,7 @@ static const char *const hybrid__cuda_text_attention_args[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_attention[] = {
+static const char *const hyb_cuda_text_attention[] = {
 "/* attention: tensor cores over a cache of halves or Q8_0. -DHEAD_DIM=d (a multiple of 16 up to 256, K and V alike) -DKV=0 F16, 1 Q8_0.\n"
 " * Needs prelude, attention_args. Products are of halves, sums are float.\n"
 " *\n"
@@ -3434,7 +3434,7 @@ static const char *const hybrid__cuda_text_attention[] = {
 "}\n",
 NULL
 };
-static const char *const hybrid__cuda_text_attention_any[] = {
+static const char *const hyb_cuda_text_attention_any[] = {
 "/* attention_any: attention in float32 for what the tensor cores do not take: caches of F32, and any head size up to 256. Needs prelude,\n"
 " * attention_args. Same work as attention.cu: a block has up to 16 queries of a kv head, over one part of the cache of a row (split), or over all\n"
 " * that the rows of a tile see. Four queries a warp. */\n"
@@ -3564,88 +3564,88 @@ NULL
 };
 
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
-#define HYBRID__CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
-#define HYBRID__CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
-#define HYBRID__CUDA_TYPES(X) HYBRID__CUDA_FLOATS(X) HYBRID__CUDA_QUANTS(X)
+#define HYB_CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
+#define HYB_CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
+#define HYB_CUDA_TYPES(X) HYB_CUDA_FLOATS(X) HYB_CUDA_QUANTS(X)
 
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
-#define HYBRID__CUDA_HEADS(X) \
+#define HYB_CUDA_HEADS(X) \
     X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
     X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
 
 enum {
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_##type,
-    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FAR_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATVEC_FEW_##type,
-    HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_8_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_32_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_MATBATCH_64_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_DEQUANTIZE_##type,
-    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-    HYBRID__MODULE_QUANTIZE, HYBRID__MODULE_GEMM_F16, HYBRID__MODULE_GEMM_BF16, HYBRID__MODULE_GEMM_F32,
-    HYBRID__MODULE_EXPERTS, HYBRID__MODULE_EXPERTS_TENSOR_F16, HYBRID__MODULE_EXPERTS_TENSOR_BF16,
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_##type,
-    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_1_FAR_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_8_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_64_##type,
-    HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EXPERTS_GEMM_##type,
-    HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) HYBRID__MODULE_EMBED_##type,
-    HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-    HYBRID__MODULE_ROWS, HYBRID__MODULE_ROPE, HYBRID__MODULE_KV, HYBRID__MODULE_SELECT,
-#define HYBRID__MODULE_OF_HEAD(type, kv, dim) HYBRID__MODULE_ATTENTION_##type##_##dim,
-    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
-#undef HYBRID__MODULE_OF_HEAD
-    HYBRID__MODULE_ATTENTION_ANY,
-    HYBRID__MODULE_COUNT
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_##type,
+    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FAR_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FEW_##type,
+    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_8_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_32_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_64_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_DEQUANTIZE_##type,
+    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+    HYB_MODULE_QUANTIZE, HYB_MODULE_GEMM_F16, HYB_MODULE_GEMM_BF16, HYB_MODULE_GEMM_F32,
+    HYB_MODULE_EXPERTS, HYB_MODULE_EXPERTS_TENSOR_F16, HYB_MODULE_EXPERTS_TENSOR_BF16,
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_##type,
+    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_FAR_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_8_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_64_##type,
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_GEMM_##type,
+    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EMBED_##type,
+    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+    HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT,
+#define HYB_MODULE_OF_HEAD(type, kv, dim) HYB_MODULE_ATTENTION_##type##_##dim,
+    HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
+#undef HYB_MODULE_OF_HEAD
+    HYB_MODULE_ATTENTION_ANY,
+    HYB_MODULE_COUNT
 };
 
-typedef struct hybrid__cuda_module_info {
+typedef struct hyb_cuda_module_info {
     const char *name;                       /* shown in logs, part of the cache's key */
     const char *const *parts[4];            /* texts, joined in order; NULL behind the last */
     const char *options[4];                 /* NULL behind the last */
-    const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hybrid__cuda_launch's `kernel` */
-} hybrid__cuda_module_info;
+    const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
+} hyb_cuda_module_info;
 
 /* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
-static const hybrid__cuda_module_info *hybrid__cuda_module(int module);
+static const hyb_cuda_module_info *hyb_cuda_module(int module);
 
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
-static int hybrid__cuda_embed_module(int type)
+static int hyb_cuda_embed_module(int type)
 {
-#define HYBRID__MODULE_OF_TYPE(name, number) case number: return HYBRID__MODULE_EMBED_##name;
-    switch (type) { HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) }
-#undef HYBRID__MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(name, number) case number: return HYB_MODULE_EMBED_##name;
+    switch (type) { HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) }
+#undef HYB_MODULE_OF_TYPE
     return -1;
 }
-static int hybrid__cuda_attention_module(int kv, int dim)
+static int hyb_cuda_attention_module(int kv, int dim)
 {
-#define HYBRID__MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYBRID__MODULE_ATTENTION_##name##_##d;
-    HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
-#undef HYBRID__MODULE_OF_HEAD
+#define HYB_MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYB_MODULE_ATTENTION_##name##_##d;
+    HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
+#undef HYB_MODULE_OF_HEAD
     return -1;
 }
 /* ==== end src/cuda/modules.c ==== */
@@ -3658,174 +3658,174 @@ static int hybrid__cuda_attention_module(int kv, int dim)
  * binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several writers the last
  * one stays. */
 
-enum { HYBRID__CACHE_VERSION = 1, HYBRID__CACHE_HEADER = 48, HYBRID__CACHE_KEY_TEXT = 40 };
+enum { HYB_CACHE_VERSION = 1, HYB_CACHE_HEADER = 48, HYB_CACHE_KEY_TEXT = 40 };
 
-typedef struct hybrid__cache {
+typedef struct hyb_cache {
     hybrid_runtime     *rt;
     hybrid_kernel_cache host;                            /* its load and store; path is not kept */
-    char                folder[HYBRID__PATH_MAX];        /* "": nothing on disk */
-} hybrid__cache;
+    char                folder[HYB_PATH_MAX];        /* "": nothing on disk */
+} hyb_cache;
 
-typedef struct hybrid__cache_key { uint64_t a, b; } hybrid__cache_key;
+typedef struct hyb_cache_key { uint64_t a, b; } hyb_cache_key;
 
 /* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ---- */
 
-static uint64_t hybrid__hash_step(uint64_t h, uint64_t word, uint64_t factor)
+static uint64_t hyb_hash_step(uint64_t h, uint64_t word, uint64_t factor)
 {
     h = (h ^ word) * factor;
     return h ^ h >> 29;
 }
 
-static uint64_t hybrid__hash_bytes(uint64_t h, const void *data, size_t n, uint64_t factor)
+static uint64_t hyb_hash_bytes(uint64_t h, const void *data, size_t n, uint64_t factor)
 {
     const unsigned char *p = (const unsigned char *)data;
     unsigned char last[8] = { 0, 0, 0, 0, 0, 0, 0, 0 };
     size_t i;
-    for (i = 0; i + 8 <= n; i += 8) h = hybrid__hash_step(h, hybrid__load_u64(p + i), factor);
+    for (i = 0; i + 8 <= n; i += 8) h = hyb_hash_step(h, hyb_load_u64(p + i), factor);
     memcpy(last, p + i, n - i);
-    return hybrid__hash_step(hybrid__hash_step(h, hybrid__load_u64(last), factor), (uint64_t)n, factor);
+    return hyb_hash_step(hyb_hash_step(h, hyb_load_u64(last), factor), (uint64_t)n, factor);
 }
 
-#define HYBRID__HASH_A 0x9E3779B97F4A7C15u
-#define HYBRID__HASH_B 0xD6E8FEB86659FD93u
+#define HYB_HASH_A 0x9E3779B97F4A7C15u
+#define HYB_HASH_B 0xD6E8FEB86659FD93u
 
-static void hybrid__cache_key_add(hybrid__cache_key *key, const void *data, size_t n)
+static void hyb_cache_key_add(hyb_cache_key *key, const void *data, size_t n)
 {
-    key->a = hybrid__hash_bytes(key->a, data, n, HYBRID__HASH_A);
-    key->b = hybrid__hash_bytes(key->b + 1, data, n, HYBRID__HASH_B);
+    key->a = hyb_hash_bytes(key->a, data, n, HYB_HASH_A);
+    key->b = hyb_hash_bytes(key->b + 1, data, n, HYB_HASH_B);
 }
 
 /* ---- places ---- */
 
 /* An environment variable as UTF-8; false when it is absent, "" when it is too long. */
-static bool hybrid__environment_path(const char *name, char path[HYBRID__PATH_MAX])
+static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
 {
 #if defined(_WIN32)
-    wchar_t wide_name[64], wide[HYBRID__PATH_MAX];
+    wchar_t wide_name[64], wide[HYB_PATH_MAX];
     DWORD n;
     if (MultiByteToWideChar(CP_UTF8, 0, name, -1, wide_name, 64) <= 0) return false;
     SetLastError(0);
-    n = GetEnvironmentVariableW(wide_name, wide, HYBRID__PATH_MAX);
+    n = GetEnvironmentVariableW(wide_name, wide, HYB_PATH_MAX);
     path[0] = 0;
-    if (n >= HYBRID__PATH_MAX) return true;
+    if (n >= HYB_PATH_MAX) return true;
     if (!n && GetLastError()) return false;
-    return WideCharToMultiByte(CP_UTF8, 0, wide, n ? -1 : 1, path, HYBRID__PATH_MAX, NULL, NULL) > 0;
+    return WideCharToMultiByte(CP_UTF8, 0, wide, n ? -1 : 1, path, HYB_PATH_MAX, NULL, NULL) > 0;
 #else
     const char *text = getenv(name);
     if (!text) return false;
-    snprintf(path, HYBRID__PATH_MAX, "%s", strlen(text) < HYBRID__PATH_MAX ? text : "");
+    snprintf(path, HYB_PATH_MAX, "%s", strlen(text) < HYB_PATH_MAX ? text : "");
     return true;
 #endif
 }
 
 /* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
-static void hybrid__cache_at(hybrid__cache *cache, const char *root, const char *tail)
+static void hyb_cache_at(hyb_cache *cache, const char *root, const char *tail)
 {
-    const size_t room = sizeof cache->folder - HYBRID__CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
+    const size_t room = sizeof cache->folder - HYB_CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
     if (n + n_tail >= room) return;
     memcpy(cache->folder, root, n);
     memcpy(cache->folder + n, tail, n_tail + 1);
 }
 
 /* The same; "" when root is relative, too. */
-static void hybrid__cache_below(hybrid__cache *cache, const char *root, const char *tail)
+static void hyb_cache_below(hyb_cache *cache, const char *root, const char *tail)
 {
-    if (root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\') hybrid__cache_at(cache, root, tail);
+    if (root[0] == '/' || (root[0] && root[1] == ':') || root[0] == '\\') hyb_cache_at(cache, root, tail);
 }
 
 /* From what the runtime's descriptor says. */
-static void hybrid__cache_create(hybrid__cache *cache, hybrid_runtime *rt, const hybrid_kernel_cache *desc)
+static void hyb_cache_create(hyb_cache *cache, hybrid_runtime *rt, const hybrid_kernel_cache *desc)
 {
-    char root[HYBRID__PATH_MAX];
+    char root[HYB_PATH_MAX];
     memset(cache, 0, sizeof *cache);
     cache->rt = rt;
     cache->host = *desc;
     cache->host.path = NULL;
     if (desc->load || desc->store) return;
-    if (desc->path) hybrid__cache_at(cache, desc->path, "");
-    else if (hybrid__environment_path("HYBRID_CUDA_CACHE", root)) hybrid__cache_at(cache, root, "");
+    if (desc->path) hyb_cache_at(cache, desc->path, "");
+    else if (hyb_environment_path("HYBRID_CUDA_CACHE", root)) hyb_cache_at(cache, root, "");
 #if defined(_WIN32)
-    else if (hybrid__environment_path("LOCALAPPDATA", root)) hybrid__cache_below(cache, root, "\\hybrid");
+    else if (hyb_environment_path("LOCALAPPDATA", root)) hyb_cache_below(cache, root, "\\hybrid");
 #else
-    else if (hybrid__environment_path("XDG_CACHE_HOME", root) && root[0]) hybrid__cache_below(cache, root, "/hybrid");
-    else if (hybrid__environment_path("HOME", root)) hybrid__cache_below(cache, root, "/.cache/hybrid");
+    else if (hyb_environment_path("XDG_CACHE_HOME", root) && root[0]) hyb_cache_below(cache, root, "/hybrid");
+    else if (hyb_environment_path("HOME", root)) hyb_cache_below(cache, root, "/.cache/hybrid");
 #endif
 }
 
-static void hybrid__cache_name(const hybrid__cache_key *key, char name[HYBRID__CACHE_KEY_TEXT])
+static void hyb_cache_name(const hyb_cache_key *key, char name[HYB_CACHE_KEY_TEXT])
 {
-    snprintf(name, HYBRID__CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32), (unsigned long)(key->a & 0xFFFFFFFFu),
+    snprintf(name, HYB_CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32), (unsigned long)(key->a & 0xFFFFFFFFu),
              (unsigned long)(key->b >> 32), (unsigned long)(key->b & 0xFFFFFFFFu));
 }
 
 /* ---- disk ---- */
 
 #ifdef HYBRID_NO_STDIO
-static bool hybrid__cache_write(const char *folder, const char *name, const void *data, size_t size)
+static bool hyb_cache_write(const char *folder, const char *name, const void *data, size_t size)
 {
-    HYBRID__UNUSED(folder); HYBRID__UNUSED(name); HYBRID__UNUSED(data); HYBRID__UNUSED(size);
+    HYB_UNUSED(folder); HYB_UNUSED(name); HYB_UNUSED(data); HYB_UNUSED(size);
     return false;
 }
 #else
     #if defined(_WIN32)
-static bool hybrid__cache_wide(const char *path, wchar_t wide[HYBRID__PATH_MAX]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYBRID__PATH_MAX) > 0; }
-static void hybrid__cache_mkdir(const char *path) { wchar_t w[HYBRID__PATH_MAX]; if (hybrid__cache_wide(path, w)) CreateDirectoryW(w, NULL); }
-static FILE *hybrid__cache_open(const char *path) { wchar_t w[HYBRID__PATH_MAX]; return hybrid__cache_wide(path, w) ? _wfopen(w, L"wb") : NULL; }
-static void hybrid__cache_remove(const char *path) { wchar_t w[HYBRID__PATH_MAX]; if (hybrid__cache_wide(path, w)) DeleteFileW(w); }
-static bool hybrid__cache_rename(const char *from, const char *to)
+static bool hyb_cache_wide(const char *path, wchar_t wide[HYB_PATH_MAX]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYB_PATH_MAX) > 0; }
+static void hyb_cache_mkdir(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) CreateDirectoryW(w, NULL); }
+static FILE *hyb_cache_open(const char *path) { wchar_t w[HYB_PATH_MAX]; return hyb_cache_wide(path, w) ? _wfopen(w, L"wb") : NULL; }
+static void hyb_cache_remove(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) DeleteFileW(w); }
+static bool hyb_cache_rename(const char *from, const char *to)
 {
-    wchar_t a[HYBRID__PATH_MAX], b[HYBRID__PATH_MAX];
-    return hybrid__cache_wide(from, a) && hybrid__cache_wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
+    wchar_t a[HYB_PATH_MAX], b[HYB_PATH_MAX];
+    return hyb_cache_wide(from, a) && hyb_cache_wide(to, b) && MoveFileExW(a, b, MOVEFILE_REPLACE_EXISTING);
 }
-static unsigned long hybrid__process_id(void) { return GetCurrentProcessId(); }
+static unsigned long hyb_process_id(void) { return GetCurrentProcessId(); }
     #else
-static void hybrid__cache_mkdir(const char *path) { mkdir(path, 0700); }
-static FILE *hybrid__cache_open(const char *path) { return fopen(path, "wb"); }
-static void hybrid__cache_remove(const char *path) { remove(path); }
-static bool hybrid__cache_rename(const char *from, const char *to) { return rename(from, to) == 0; }
-static unsigned long hybrid__process_id(void) { return (unsigned long)getpid(); }
+static void hyb_cache_mkdir(const char *path) { mkdir(path, 0700); }
+static FILE *hyb_cache_open(const char *path) { return fopen(path, "wb"); }
+static void hyb_cache_remove(const char *path) { remove(path); }
+static bool hyb_cache_rename(const char *from, const char *to) { return rename(from, to) == 0; }
+static unsigned long hyb_process_id(void) { return (unsigned long)getpid(); }
     #endif
 
 /* Makes a folder and those above it. */
-static void hybrid__cache_folders(const char *folder)
+static void hyb_cache_folders(const char *folder)
 {
-    char path[HYBRID__PATH_MAX];
+    char path[HYB_PATH_MAX];
     size_t i, n = strlen(folder);
     memcpy(path, folder, n + 1);
     for (i = 1; i <= n; i++) {
         char c = path[i];
-        if (c && c != '/' && c != HYBRID__SEPARATOR) continue;
+        if (c && c != '/' && c != HYB_SEPARATOR) continue;
         path[i] = 0;
-        hybrid__cache_mkdir(path);
+        hyb_cache_mkdir(path);
         path[i] = c;
     }
 }
 
-static bool hybrid__cache_write(const char *folder, const char *name, const void *data, size_t size)
+static bool hyb_cache_write(const char *folder, const char *name, const void *data, size_t size)
 {
-    char path[HYBRID__PATH_MAX], temporary_name[HYBRID__CACHE_KEY_TEXT + 64], temporary[HYBRID__PATH_MAX];
+    char path[HYB_PATH_MAX], temporary_name[HYB_CACHE_KEY_TEXT + 64], temporary[HYB_PATH_MAX];
     FILE *f;
     bool ok;
     /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another time. */
-    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hybrid__process_id(), (unsigned long)(uintptr_t)&ok, (unsigned long)hybrid__now_us());
-    if (!hybrid__path_join(path, folder, name) || !hybrid__path_join(temporary, folder, temporary_name)) return false;
-    if (!(f = hybrid__cache_open(temporary))) {
-        hybrid__cache_folders(folder);
-        if (!(f = hybrid__cache_open(temporary))) return false;
+    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(), (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
+    if (!hyb_path_join(path, folder, name) || !hyb_path_join(temporary, folder, temporary_name)) return false;
+    if (!(f = hyb_cache_open(temporary))) {
+        hyb_cache_folders(folder);
+        if (!(f = hyb_cache_open(temporary))) return false;
     }
     ok = fwrite(data, 1, size, f) == size;
     ok = fclose(f) == 0 && ok;
-    ok = ok && hybrid__cache_rename(temporary, path);
-    if (!ok) hybrid__cache_remove(temporary);
+    ok = ok && hyb_cache_rename(temporary, path);
+    if (!ok) hyb_cache_remove(temporary);
     return ok;
 }
 #endif
 
 /* ---- entries ---- */
 
-static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], const hybrid__cache_key *key, const void *data, uint64_t size)
+static void hyb_cache_header(unsigned char header[HYB_CACHE_HEADER], const hyb_cache_key *key, const void *data, uint64_t size)
 {
-    const uint64_t version = HYBRID__CACHE_VERSION, hash = hybrid__hash_bytes(version, data, (size_t)size, HYBRID__HASH_A);
+    const uint64_t version = HYB_CACHE_VERSION, hash = hyb_hash_bytes(version, data, (size_t)size, HYB_HASH_A);
     memcpy(header, "HYBRIDCU", 8);
     memcpy(header + 8, &version, 8);
     memcpy(header + 16, &key->a, 8);
@@ -3835,63 +3835,63 @@ static void hybrid__cache_header(unsigned char header[HYBRID__CACHE_HEADER], con
 }
 
 /* The whole entry, read from the host's store or the disk; NULL when there is none. */
-static unsigned char *hybrid__cache_read(hybrid__cache *cache, const char *name, size_t *size)
+static unsigned char *hyb_cache_read(hyb_cache *cache, const char *name, size_t *size)
 {
     unsigned char *entry = NULL;
     if (cache->host.load) {
         *size = cache->host.load(cache->host.user, name, NULL, 0);
-        if (*size < HYBRID__CACHE_HEADER || !(entry = (unsigned char *)hybrid__alloc(cache->rt, *size))) return NULL;
+        if (*size < HYB_CACHE_HEADER || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size))) return NULL;
         if (cache->host.load(cache->host.user, name, entry, *size) == *size) return entry;
     } else if (cache->folder[0]) {
-        char path[HYBRID__PATH_MAX];
+        char path[HYB_PATH_MAX];
         hybrid_source source;
-        hybrid__file f;
+        hyb_file f;
         memset(&source, 0, sizeof source);
         source.path = path;
-        if (!hybrid__path_join(path, cache->folder, name) || hybrid__file_open(&source, &f, NULL)) return NULL;
+        if (!hyb_path_join(path, cache->folder, name) || hyb_file_open(&source, &f, NULL)) return NULL;
         *size = (size_t)f.size;
-        if (f.size < HYBRID__CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hybrid__alloc(cache->rt, *size)) || !hybrid__file_read(&f, 0, entry, *size, NULL)) {
-            hybrid__file_close(&f);
+        if (f.size < HYB_CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size)) || !hyb_file_read(&f, 0, entry, *size, NULL)) {
+            hyb_file_close(&f);
             return entry;
         }
-        hybrid__file_close(&f);
+        hyb_file_close(&f);
     }
-    hybrid__free(cache->rt, entry);
+    hyb_free(cache->rt, entry);
     return NULL;
 }
 
 /* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
-static bool hybrid__cache_get(hybrid__cache *cache, const hybrid__cache_key *key, void **data, size_t *size)
+static bool hyb_cache_get(hyb_cache *cache, const hyb_cache_key *key, void **data, size_t *size)
 {
-    unsigned char header[HYBRID__CACHE_HEADER], *entry;
-    char name[HYBRID__CACHE_KEY_TEXT], *copy = NULL;
+    unsigned char header[HYB_CACHE_HEADER], *entry;
+    char name[HYB_CACHE_KEY_TEXT], *copy = NULL;
     size_t n = 0;
-    hybrid__cache_name(key, name);
-    if (!(entry = hybrid__cache_read(cache, name, &n))) return false;
-    *size = n - HYBRID__CACHE_HEADER;
-    hybrid__cache_header(header, key, entry + HYBRID__CACHE_HEADER, *size);
-    if (!memcmp(header, entry, HYBRID__CACHE_HEADER) && (copy = (char *)hybrid__alloc(cache->rt, *size + 1)) != NULL) {
-        memcpy(copy, entry + HYBRID__CACHE_HEADER, *size);
+    hyb_cache_name(key, name);
+    if (!(entry = hyb_cache_read(cache, name, &n))) return false;
+    *size = n - HYB_CACHE_HEADER;
+    hyb_cache_header(header, key, entry + HYB_CACHE_HEADER, *size);
+    if (!memcmp(header, entry, HYB_CACHE_HEADER) && (copy = (char *)hyb_alloc(cache->rt, *size + 1)) != NULL) {
+        memcpy(copy, entry + HYB_CACHE_HEADER, *size);
         copy[*size] = 0;
     }
-    hybrid__free(cache->rt, entry);
+    hyb_free(cache->rt, entry);
     *data = copy;
     return copy != NULL;
 }
 
 /* Keeps a binary, if that is possible. */
-static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t size)
+static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void *data, size_t size)
 {
     unsigned char *entry;
-    char name[HYBRID__CACHE_KEY_TEXT];
+    char name[HYB_CACHE_KEY_TEXT];
     if (!cache->host.store && !cache->folder[0]) return;
-    if (!(entry = (unsigned char *)hybrid__alloc(cache->rt, HYBRID__CACHE_HEADER + size))) return;
-    hybrid__cache_name(key, name);
-    hybrid__cache_header(entry, key, data, size);
-    memcpy(entry + HYBRID__CACHE_HEADER, data, size);
-    if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYBRID__CACHE_HEADER + size);
-    else hybrid__cache_write(cache->folder, name, entry, HYBRID__CACHE_HEADER + size);
-    hybrid__free(cache->rt, entry);
+    if (!(entry = (unsigned char *)hyb_alloc(cache->rt, HYB_CACHE_HEADER + size))) return;
+    hyb_cache_name(key, name);
+    hyb_cache_header(entry, key, data, size);
+    memcpy(entry + HYB_CACHE_HEADER, data, size);
+    if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYB_CACHE_HEADER + size);
+    else hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
+    hyb_free(cache->rt, entry);
 }
 /* ==== end src/cuda/cache.c ==== */
 
@@ -3902,75 +3902,75 @@ static void hybrid__cache_put(hybrid__cache *cache, const hybrid__cache_key *key
 
 /* ---- architecture: a pure choice ---- */
 
-typedef struct hybrid__target { int number; bool ptx; } hybrid__target;      /* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+typedef struct hyb_target { int number; bool ptx; } hyb_target;      /* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
 
 /* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
-static bool hybrid__is_tegra(int number) { return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110; }
+static bool hyb_is_tegra(int number) { return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110; }
 
 /* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order): the very same;
  * a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the driver translates; or none. */
-static hybrid__target hybrid__target_choose(int cc, const int *archs, int n)
+static hyb_target hyb_target_choose(int cc, const int *archs, int n)
 {
-    hybrid__target binary = { 0, false }, ptx = { 0, true };
+    hyb_target binary = { 0, false }, ptx = { 0, true };
     int i;
     for (i = 0; i < n; i++) {
         if (archs[i] > cc || archs[i] <= 0) continue;
         if (archs[i] == cc) { binary.number = cc; return binary; }
-        if (archs[i] / 10 == cc / 10 && !hybrid__is_tegra(archs[i]) && !hybrid__is_tegra(cc)) binary.number = HYBRID__MAX(binary.number, archs[i]);
-        ptx.number = HYBRID__MAX(ptx.number, archs[i]);
+        if (archs[i] / 10 == cc / 10 && !hyb_is_tegra(archs[i]) && !hyb_is_tegra(cc)) binary.number = HYB_MAX(binary.number, archs[i]);
+        ptx.number = HYB_MAX(ptx.number, archs[i]);
     }
     return binary.number ? binary : ptx;
 }
 
 /* ---- NVRTC ---- */
 
-typedef struct hybrid__nvrtc {
-    hybrid__nvrtc_api api;
-    hybrid__library   library;
+typedef struct hyb_nvrtc {
+    hyb_nvrtc_api api;
+    hyb_library   library;
     int               major, minor;
-    hybrid__target    arch;             /* what this one makes for the device it was opened for */
+    hyb_target    arch;             /* what this one makes for the device it was opened for */
     int               cc;
     char              refused[96];      /* what was found and could not be used, in words */
-} hybrid__nvrtc;
+} hyb_nvrtc;
 
 /* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless it is there already. */
-static void hybrid__nvrtc_builtins(const hybrid__nvrtc *nvrtc)
+static void hyb_nvrtc_builtins(const hyb_nvrtc *nvrtc)
 {
-    char folder[HYBRID__PATH_MAX], path[HYBRID__PATH_MAX], name[64];
-    hybrid__path_folder(folder, nvrtc->library.path);
+    char folder[HYB_PATH_MAX], path[HYB_PATH_MAX], name[64];
+    hyb_path_folder(folder, nvrtc->library.path);
 #if defined(_WIN32)
     snprintf(name, sizeof name, "nvrtc-builtins64_%d%d.dll", nvrtc->major, nvrtc->minor);
 #else
     snprintf(name, sizeof name, "libnvrtc-builtins.so.%d.%d", nvrtc->major, nvrtc->minor);
 #endif
-    if (folder[0] && hybrid__path_join(path, folder, name)) hybrid__library_load(path, false);
+    if (folder[0] && hyb_path_join(path, folder, name)) hyb_library_load(path, false);
 }
 
-static bool hybrid__nvrtc_accept(void *user, hybrid__library *lib)
+static bool hyb_nvrtc_accept(void *user, hyb_library *lib)
 {
-    hybrid__nvrtc *nvrtc = (hybrid__nvrtc *)user;
+    hyb_nvrtc *nvrtc = (hyb_nvrtc *)user;
     const char *missing = NULL;
     int archs[128], n = 0;
-#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
-    HYBRID__NVRTC_LIST(HYBRID__X)
-#undef HYBRID__X
-    hybrid__library_locate(lib, "nvrtcVersion");
+#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
+    HYB_NVRTC_LIST(HYB_X)
+#undef HYB_X
+    hyb_library_locate(lib, "nvrtcVersion");
     nvrtc->library = *lib;
     if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
         snprintf(nvrtc->refused, sizeof nvrtc->refused, "%.70s is too old", lib->path);
         return false;
     }
-    nvrtc->arch = hybrid__target_choose(nvrtc->cc, archs, n);
+    nvrtc->arch = hyb_target_choose(nvrtc->cc, archs, n);
     if (!nvrtc->arch.number) {
         snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d", nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
         return false;
     }
-    hybrid__nvrtc_builtins(nvrtc);
+    hyb_nvrtc_builtins(nvrtc);
     return true;
 }
 
 /* The names of NVRTC, that of a CUDA version first: binaries of a newer one may not load in an older driver. */
-static void hybrid__nvrtc_names(int driver_version, const char *names[5])
+static void hyb_nvrtc_names(int driver_version, const char *names[5])
 {
 #if defined(_WIN32)
     static const char *const all[] = { "nvrtc64_130_0.dll", "nvrtc64_120_0.dll", "nvrtc64_112_0.dll" };
@@ -3987,23 +3987,23 @@ static void hybrid__nvrtc_names(int driver_version, const char *names[5])
 }
 
 /* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for older devices. */
-static hybrid_result hybrid__nvrtc_open(hybrid__nvrtc *nvrtc, int cc, int driver_version, bool only_override, hybrid_error *error)
+static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version, bool only_override, hybrid_error *error)
 {
     const char *names[5];
     memset(nvrtc, 0, sizeof *nvrtc);
     nvrtc->cc = cc;
-    hybrid__nvrtc_names(driver_version, names);
-    if (hybrid__library_find(names, NULL, only_override, hybrid__nvrtc_accept, nvrtc)) return HYBRID_OK;
+    hyb_nvrtc_names(driver_version, names);
+    if (hyb_library_find(names, NULL, only_override, hyb_nvrtc_accept, nvrtc)) return HYBRID_OK;
     if (nvrtc->refused[0])
-        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
                             "or set HYBRID_CUDA_PATH to the folder of its library", nvrtc->refused);
-    return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, Python folders); "
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, Python folders); "
                         "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder", names[0]);
 }
 
 /* ---- the locale: NVRTC before 12.6.2 leaves another one behind ---- */
 
-typedef struct hybrid__locale {
+typedef struct hyb_locale {
 #if defined(_WIN32)
     int  threads;
     char name[256];
@@ -4011,9 +4011,9 @@ typedef struct hybrid__locale {
     void *(*use)(void *locale);         /* uselocale, which -std=c99 hides */
     void *of_thread;
 #endif
-} hybrid__locale;
+} hyb_locale;
 
-static void hybrid__locale_keep(hybrid__locale *kept)
+static void hyb_locale_keep(hyb_locale *kept)
 {
 #if defined(_WIN32)
     const char *name;
@@ -4028,7 +4028,7 @@ static void hybrid__locale_keep(hybrid__locale *kept)
 #endif
 }
 
-static void hybrid__locale_restore(const hybrid__locale *kept)
+static void hyb_locale_restore(const hyb_locale *kept)
 {
 #if defined(_WIN32)
     if (kept->name[0]) setlocale(LC_ALL, kept->name);
@@ -4041,7 +4041,7 @@ static void hybrid__locale_restore(const hybrid__locale *kept)
 /* ---- compiling ---- */
 
 /* The parts of a module in one text, freed by the caller; NULL when the host has no memory. */
-static char *hybrid__module_text(hybrid_runtime *rt, const hybrid__cuda_module_info *info, size_t *size)
+static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *info, size_t *size)
 {
     char *text = NULL, *at;
     int pass, i, j;
@@ -4055,19 +4055,19 @@ static char *hybrid__module_text(hybrid_runtime *rt, const hybrid__cuda_module_i
             }
         *size = n;
         if (pass) text[n] = 0;
-        else if (!(text = at = (char *)hybrid__alloc(rt, n + 1))) return NULL;
+        else if (!(text = at = (char *)hyb_alloc(rt, n + 1))) return NULL;
     }
     return text;
 }
 
 /* The compiler's words, freed by the caller, or NULL; the first of its lines that names an error goes into `line`. */
-static char *hybrid__nvrtc_words(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, void *program, char *line, size_t capacity)
+static char *hyb_nvrtc_words(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, void *program, char *line, size_t capacity)
 {
     size_t size = 0;
     char *log = NULL, *p, *end;
     bool found = false;
     snprintf(line, capacity, "the compiler gives no reason");
-    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hybrid__calloc(rt, size + 1, 1))) return NULL;
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hyb_calloc(rt, size + 1, 1))) return NULL;
     if (nvrtc->api.nvrtcGetProgramLog(program, log)) log[0] = 0;
     for (p = log; *p && !found; p = *end ? end + 1 : end) {
         end = p + strcspn(p, "\n");
@@ -4079,27 +4079,27 @@ static char *hybrid__nvrtc_words(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc,
 }
 
 /* Into the log, line by line, and freed. */
-static void hybrid__nvrtc_log(hybrid_runtime *rt, char *words)
+static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 {
     char *p, *end;
     for (p = words; p && *p; p = *end ? end + 1 : end) {
         end = p + strcspn(p, "\n");
-        hybrid__log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYBRID__MIN(end - p, 480), p);
+        hyb_log(rt, HYBRID_LOG_ERROR, "nvrtc: %.*s", (int)HYB_MIN(end - p, 480), p);
     }
-    hybrid__free(rt, words);
+    hyb_free(rt, words);
 }
 
-enum { HYBRID__NVRTC_NO_MEMORY = 1 };
+enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hybrid__nvrtc_log,
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hyb_nvrtc_log,
  * or NULL. Both are freed by the caller. */
-static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvrtc *nvrtc, const hybrid__cuda_module_info *info, const char *text,
+static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info, const char *text,
                                            void **data, size_t *size, char **words, hybrid_error *error)
 {
     const char *options[8];
     char arch[40], name[80], line[200];
     void *program = NULL;
-    hybrid__locale locale;
+    hyb_locale locale;
     hybrid_result r = HYBRID_OK;
     int code, i, n = 0;
     snprintf(arch, sizeof arch, "--gpu-architecture=%s_%d", nvrtc->arch.ptx ? "compute" : "sm", nvrtc->arch.number);
@@ -4110,56 +4110,56 @@ static hybrid_result hybrid__nvrtc_compile(hybrid_runtime *rt, const hybrid__nvr
     *data = NULL;
     *size = 0;
     *words = NULL;
-    hybrid__locale_keep(&locale);
+    hyb_locale_keep(&locale);
     if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
-    hybrid__locale_restore(&locale);
+    hyb_locale_restore(&locale);
     if (code) {
-        if (program) *words = hybrid__nvrtc_words(rt, nvrtc, program, line, sizeof line);
+        if (program) *words = hyb_nvrtc_words(rt, nvrtc, program, line, sizeof line);
         else snprintf(line, sizeof line, "no memory for the compiler");
-        r = hybrid__fail(error, code == HYBRID__NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
+        r = hyb_fail(error, code == HYB_NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
                          arch + 19, code, line);
     } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
-    } else if (!(*data = hybrid__calloc(rt, *size + 1, 1))) {
-        r = hybrid__fail_memory(error, *size + 1);
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
+    } else if (!(*data = hyb_calloc(rt, *size + 1, 1))) {
+        r = hyb_fail_memory(error, *size + 1);
     } else {
         code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data) : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
-        if (code) r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)", nvrtc->major, nvrtc->minor, info->name, code);
+        if (code) r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)", nvrtc->major, nvrtc->minor, info->name, code);
     }
     if (program) nvrtc->api.nvrtcDestroyProgram(&program);
-    if (r) { hybrid__free(rt, *data); *data = NULL; }
+    if (r) { hyb_free(rt, *data); *data = NULL; }
     return r;
 }
 
 /* ---- modules on a device ---- */
 
-enum { HYBRID__MODULE_KERNELS = 12 };
+enum { HYB_MODULE_KERNELS = 12 };
 
-typedef struct hybrid__module_slot {
+typedef struct hyb_module_slot {
     volatile uint64_t ready;            /* 1: loaded, and all below stands */
     void             *module;
-    void             *functions[HYBRID__MODULE_KERNELS];
-    unsigned          shared[HYBRID__MODULE_KERNELS];    /* bytes of dynamic shared memory that were asked for */
+    void             *functions[HYB_MODULE_KERNELS];
+    unsigned          shared[HYB_MODULE_KERNELS];    /* bytes of dynamic shared memory that were asked for */
     bool              failed;           /* for good: the same text will not compile the next time */
     hybrid_error      why;
-} hybrid__module_slot;
+} hyb_module_slot;
 
-typedef struct hybrid__jit {
+typedef struct hyb_jit {
     hybrid_runtime       *rt;
-    const hybrid__driver *driver;
-    const hybrid__cuda_module_info *(*info)(int module);
-    hybrid__module_slot  *slots;
+    const hyb_driver *driver;
+    const hyb_cuda_module_info *(*info)(int module);
+    hyb_module_slot  *slots;
     int                   n_slots, cc;
-    hybrid__spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
-    hybrid__nvrtc         nvrtc;
+    hyb_spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
+    hyb_nvrtc         nvrtc;
     int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
     hybrid_error          nvrtc_why;
-    hybrid__cache         cache;
+    hyb_cache         cache;
     unsigned              n_compiled, n_from_cache;
-} hybrid__jit;
+} hyb_jit;
 
-static hybrid_result hybrid__jit_create(hybrid__jit *jit, hybrid_runtime *rt, const hybrid__driver *driver, int cc,
-                                        const hybrid__cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
+static hybrid_result hyb_jit_create(hyb_jit *jit, hybrid_runtime *rt, const hyb_driver *driver, int cc,
+                                        const hyb_cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
 {
     memset(jit, 0, sizeof *jit);
     jit->rt = rt;
@@ -4167,140 +4167,140 @@ static hybrid_result hybrid__jit_create(hybrid__jit *jit, hybrid_runtime *rt, co
     jit->info = info;
     jit->n_slots = n_modules;
     jit->cc = cc;
-    if (!(jit->slots = (hybrid__module_slot *)hybrid__calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hybrid__fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
-    hybrid__cache_create(&jit->cache, rt, cache);
+    if (!(jit->slots = (hyb_module_slot *)hyb_calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hyb_fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
+    hyb_cache_create(&jit->cache, rt, cache);
     return HYBRID_OK;
 }
 
 /* The device's context must be current. */
-static void hybrid__jit_destroy(hybrid__jit *jit)
+static void hyb_jit_destroy(hyb_jit *jit)
 {
     int i;
     for (i = 0; i < jit->n_slots; i++)
         if (jit->slots[i].module) jit->driver->api.cuModuleUnload(jit->slots[i].module);
-    hybrid__free(jit->rt, jit->slots);
+    hyb_free(jit->rt, jit->slots);
 }
 
 /* Opens NVRTC on the first call; jit->nvrtc stands when this says OK. */
-static hybrid_result hybrid__jit_nvrtc(hybrid__jit *jit, hybrid_error *error)
+static hybrid_result hyb_jit_nvrtc(hyb_jit *jit, hybrid_error *error)
 {
-    const uint64_t start = hybrid__now_us();
+    const uint64_t start = hyb_now_us();
     bool first;
-    hybrid__spin_take(&jit->lock);
+    hyb_spin_take(&jit->lock);
     first = jit->nvrtc_state == 0;
-    if (first) jit->nvrtc_state = hybrid__nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
-    hybrid__spin_give(&jit->lock);
+    if (first) jit->nvrtc_state = hyb_nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
+    hyb_spin_give(&jit->lock);
     if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
     if (jit->nvrtc_state == 2) return jit->nvrtc_why.result;
-    if (first) hybrid__log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
-                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hybrid__now_us() - start) / 1000);
+    if (first) hyb_log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
+                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hyb_now_us() - start) / 1000);
     return HYBRID_OK;
 }
 
-static void hybrid__jit_key(const hybrid__jit *jit, const hybrid__cuda_module_info *info, const char *text, size_t size, hybrid__cache_key *key)
+static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, const char *text, size_t size, hyb_cache_key *key)
 {
     char target[96];
     int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
     memset(key, 0, sizeof *key);
-    hybrid__cache_key_add(key, target, (size_t)n);
-    for (i = 0; i < 4 && info->options[i]; i++) hybrid__cache_key_add(key, info->options[i], strlen(info->options[i]));
-    hybrid__cache_key_add(key, text, size);
+    hyb_cache_key_add(key, target, (size_t)n);
+    for (i = 0; i < 4 && info->options[i]; i++) hyb_cache_key_add(key, info->options[i], strlen(info->options[i]));
+    hyb_cache_key_add(key, text, size);
 }
 
 /* The driver's part: from a binary to functions. */
-static hybrid_result hybrid__jit_load(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, const void *binary, hybrid_error *error)
+static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, const void *binary, hybrid_error *error)
 {
     char what[96];
     int i, code = jit->driver->api.cuModuleLoadData(&slot->module, binary);
     snprintf(what, sizeof what, "loading the kernels '%.40s'", info->name);
     if (code) slot->module = NULL;
-    for (i = 0; !code && i < HYBRID__MODULE_KERNELS && info->kernels[i]; i++) {
+    for (i = 0; !code && i < HYB_MODULE_KERNELS && info->kernels[i]; i++) {
         code = jit->driver->api.cuModuleGetFunction(&slot->functions[i], slot->module, info->kernels[i]);
         if (code) snprintf(what, sizeof what, "finding the kernel '%.32s' in '%.32s'", info->kernels[i], info->name);
     }
     if (!code) return HYBRID_OK;
     if (slot->module) jit->driver->api.cuModuleUnload(slot->module);
     slot->module = NULL;
-    return hybrid__driver_fail(jit->driver, error, code, what);
+    return hyb_driver_fail(jit->driver, error, code, what);
 }
 
 /* What one thread has in its hands while it makes a module. */
-typedef struct hybrid__jit_work {
+typedef struct hyb_jit_work {
     char  *text, *words;                /* of the module, and of the compiler */
     void  *cached, *made;               /* binaries */
     size_t text_size, cached_size, made_size;
     bool   from_cache;
-} hybrid__jit_work;
+} hyb_jit_work;
 
 /* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. The lock is held. */
-static hybrid_result hybrid__jit_build(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid__jit_work *work, hybrid_error *error)
+static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hyb_jit_work *work, hybrid_error *error)
 {
     hybrid_result r;
-    if (work->cached && hybrid__jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
+    if (work->cached && hyb_jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
         work->from_cache = true;
         jit->n_from_cache++;
         return HYBRID_OK;
     }
-    if ((r = hybrid__nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
+    if ((r = hyb_nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
     jit->n_compiled++;
-    return hybrid__jit_load(jit, info, slot, work->made, error);
+    return hyb_jit_load(jit, info, slot, work->made, error);
 }
 
-static bool hybrid__jit_ready(hybrid__jit *jit, int module)
+static bool hyb_jit_ready(hyb_jit *jit, int module)
 {
-    return module >= 0 && module < jit->n_slots && hybrid__atomic_load(&jit->slots[module].ready);
+    return module >= 0 && module < jit->n_slots && hyb_atomic_load(&jit->slots[module].ready);
 }
 
 /* Fills a slot. Of threads that want the same one, all look into the cache, and one builds. */
-static hybrid_result hybrid__jit_make(hybrid__jit *jit, const hybrid__cuda_module_info *info, hybrid__module_slot *slot, hybrid_error *error)
+static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hybrid_error *error)
 {
-    const uint64_t start = hybrid__now_us();
-    hybrid__jit_work work;
-    hybrid__cache_key key;
+    const uint64_t start = hyb_now_us();
+    hyb_jit_work work;
+    hyb_cache_key key;
     hybrid_error why;
     bool mine = false;
-    hybrid_result r = hybrid__jit_nvrtc(jit, error);
+    hybrid_result r = hyb_jit_nvrtc(jit, error);
     if (r) return r;
     memset(&work, 0, sizeof work);
-    if (!(work.text = hybrid__module_text(jit->rt, info, &work.text_size))) return hybrid__fail_memory(error, work.text_size);
-    hybrid__jit_key(jit, info, work.text, work.text_size, &key);
-    if (!hybrid__cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
-    hybrid__spin_take(&jit->lock);
+    if (!(work.text = hyb_module_text(jit->rt, info, &work.text_size))) return hyb_fail_memory(error, work.text_size);
+    hyb_jit_key(jit, info, work.text, work.text_size, &key);
+    if (!hyb_cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
+    hyb_spin_take(&jit->lock);
     if (slot->failed) { why = slot->why; r = why.result; }
-    else if (!hybrid__atomic_load(&slot->ready)) {
-        r = hybrid__jit_build(jit, info, slot, &work, &why);
+    else if (!hyb_atomic_load(&slot->ready)) {
+        r = hyb_jit_build(jit, info, slot, &work, &why);
         mine = !r;
-        if (!r) hybrid__atomic_store(&slot->ready, 1);
+        if (!r) hyb_atomic_store(&slot->ready, 1);
         else if (r == HYBRID_ERROR_UNSUPPORTED) { slot->failed = true; slot->why = why; }      /* a wrong text stays wrong; anything else may pass */
     }
-    hybrid__spin_give(&jit->lock);
+    hyb_spin_give(&jit->lock);
     if (r && error) *error = why;
-    hybrid__nvrtc_log(jit->rt, work.words);
-    if (mine && work.made) hybrid__cache_put(&jit->cache, &key, work.made, work.made_size);
-    if (mine) hybrid__log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hybrid__now_us() - start) / 1000);
-    hybrid__free(jit->rt, work.text);
-    hybrid__free(jit->rt, work.cached);
-    hybrid__free(jit->rt, work.made);
+    hyb_nvrtc_log(jit->rt, work.words);
+    if (mine && work.made) hyb_cache_put(&jit->cache, &key, work.made, work.made_size);
+    if (mine) hyb_log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hyb_now_us() - start) / 1000);
+    hyb_free(jit->rt, work.text);
+    hyb_free(jit->rt, work.cached);
+    hyb_free(jit->rt, work.made);
     return r;
 }
 
 /* Makes a module ready. The device's context must be current. Safe to call from several threads. */
-static hybrid_result hybrid__jit_module(hybrid__jit *jit, int module, hybrid_error *error)
+static hybrid_result hyb_jit_module(hyb_jit *jit, int module, hybrid_error *error)
 {
-    if (hybrid__jit_ready(jit, module)) return HYBRID_OK;
-    if (module < 0 || module >= jit->n_slots) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
-    return hybrid__jit_make(jit, jit->info(module), &jit->slots[module], error);
+    if (hyb_jit_ready(jit, module)) return HYBRID_OK;
+    if (module < 0 || module >= jit->n_slots) return hyb_fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    return hyb_jit_make(jit, jit->info(module), &jit->slots[module], error);
 }
 
 /* Asks for more dynamic shared memory than every kernel may have (48 KB), once for each kernel and size. */
-static int hybrid__jit_shared(hybrid__jit *jit, int module, int kernel, unsigned bytes)
+static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
 {
-    hybrid__module_slot *slot = &jit->slots[module];
+    hyb_module_slot *slot = &jit->slots[module];
     int code = 0;
-    hybrid__spin_take(&jit->lock);
-    if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
+    hyb_spin_take(&jit->lock);
+    if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYB_CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
         slot->shared[kernel] = bytes;
-    hybrid__spin_give(&jit->lock);
+    hyb_spin_give(&jit->lock);
     return code;
 }
 /* ==== end src/cuda/jit.c ==== */
@@ -4312,91 +4312,91 @@ static int hybrid__jit_shared(hybrid__jit *jit, int module, int kernel, unsigned
  * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another model.
  * Every function that talks to the driver makes it current and puts the caller's context back. */
 
-typedef struct hybrid__cuda_desc {
+typedef struct hyb_cuda_desc {
     int                 device;         /* ordinal */
     uint64_t            max_bytes;      /* device memory that may be taken in all; 0: what there is */
     bool                separate;       /* every allocation is one of the driver's: slow, but overruns are seen by tools */
     hybrid_kernel_cache cache;
-    const hybrid__cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
+    const hyb_cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
     int                 n_modules;
-} hybrid__cuda_desc;
+} hyb_cuda_desc;
 
 /* A handle of cuBLAS that no queue has. */
-typedef struct hybrid__blas_spare { void *handle; int (*destroy)(void *handle); struct hybrid__blas_spare *next; } hybrid__blas_spare;
+typedef struct hyb_blas_spare { void *handle; int (*destroy)(void *handle); struct hyb_blas_spare *next; } hyb_blas_spare;
 
-typedef struct hybrid__cuda {
+typedef struct hyb_cuda {
     hybrid_runtime    *rt;
     volatile uint64_t  references;
     volatile uint64_t  process;         /* in which the driver may be called */
-    hybrid__spin       orphan_lock;
-    hybrid__driver     driver;
+    hyb_spin       orphan_lock;
+    hyb_driver     driver;
     int                device, cc, n_sm, warp;
     unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
     uint64_t           l2_bytes;
     char               name[96];
     void              *context;
-    hybrid__spin       lock;            /* of the arena and what is counted with it */
-    hybrid__arena      arena;
+    hyb_spin       lock;            /* of the arena and what is counted with it */
+    hyb_arena      arena;
     uint64_t           max_bytes;
     bool               separate;
     unsigned           n_device_allocations;           /* calls of cuMemAlloc */
-    hybrid__jit        jit;
-    struct hybrid__cublas *blas;        /* NULL: not there, or not asked for */
-    hybrid__spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
+    hyb_jit        jit;
+    struct hyb_cublas *blas;        /* NULL: not there, or not asked for */
+    hyb_spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
     int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
     volatile uint64_t  blas_proven;     /* it computes a known product */
-    hybrid__blas_spare *blas_spares;
+    hyb_blas_spare *blas_spares;
     hybrid_error       blas_why;
-} hybrid__cuda;
+} hyb_cuda;
 
 /* ---- context ---- */
 
-/* What a thread had before hybrid__cuda_enter. */
-typedef struct hybrid__cuda_caller { void *context; int mode; } hybrid__cuda_caller;
+/* What a thread had before hyb_cuda_enter. */
+typedef struct hyb_cuda_caller { void *context; int mode; } hyb_cuda_caller;
 
 /* In a forked child: from now on stand-ins answer for the driver. Returns true there. */
-static bool hybrid__cuda_orphaned(hybrid__cuda *cu)
+static bool hyb_cuda_orphaned(hyb_cuda *cu)
 {
-    if (HYBRID__LIKELY(hybrid__atomic_load(&cu->process) == hybrid__process())) return false;
-    hybrid__spin_take(&cu->orphan_lock);
-    if (hybrid__atomic_load(&cu->process)) {
-        hybrid__driver_forked(&cu->driver.api);
-        hybrid__atomic_store(&cu->process, 0);
+    if (HYB_LIKELY(hyb_atomic_load(&cu->process) == hyb_process())) return false;
+    hyb_spin_take(&cu->orphan_lock);
+    if (hyb_atomic_load(&cu->process)) {
+        hyb_driver_forked(&cu->driver.api);
+        hyb_atomic_store(&cu->process, 0);
     }
-    hybrid__spin_give(&cu->orphan_lock);
+    hyb_spin_give(&cu->orphan_lock);
     return true;
 }
 
 /* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
- * touches the host's streams. Returns what hybrid__cuda_leave puts back. */
-static hybrid__cuda_caller hybrid__cuda_enter(hybrid__cuda *cu)
+ * touches the host's streams. Returns what hyb_cuda_leave puts back. */
+static hyb_cuda_caller hyb_cuda_enter(hyb_cuda *cu)
 {
-    const hybrid__driver_api *api = &cu->driver.api;
-    hybrid__cuda_caller caller;
-    hybrid__cuda_orphaned(cu);
+    const hyb_driver_api *api = &cu->driver.api;
+    hyb_cuda_caller caller;
+    hyb_cuda_orphaned(cu);
     caller.context = NULL;
-    caller.mode = HYBRID__CU_CAPTURE_RELAXED;
+    caller.mode = HYB_CU_CAPTURE_RELAXED;
     api->cuCtxGetCurrent(&caller.context);
     if (caller.context != cu->context) api->cuCtxSetCurrent(cu->context);
     if (api->cuThreadExchangeStreamCaptureMode) api->cuThreadExchangeStreamCaptureMode(&caller.mode);
     return caller;
 }
-static void hybrid__cuda_leave(hybrid__cuda *cu, hybrid__cuda_caller caller)
+static void hyb_cuda_leave(hyb_cuda *cu, hyb_cuda_caller caller)
 {
-    if (caller.mode != HYBRID__CU_CAPTURE_RELAXED) cu->driver.api.cuThreadExchangeStreamCaptureMode(&caller.mode);
+    if (caller.mode != HYB_CU_CAPTURE_RELAXED) cu->driver.api.cuThreadExchangeStreamCaptureMode(&caller.mode);
     if (caller.context != cu->context) cu->driver.api.cuCtxSetCurrent(caller.context);
 }
 
 /* ---- the list ---- */
 
-static int hybrid__cuda_attribute(const hybrid__driver *driver, int attribute, int device)
+static int hyb_cuda_attribute(const hyb_driver *driver, int attribute, int device)
 {
     int value = 0;
     return driver->api.cuDeviceGetAttribute(&value, attribute, device) == 0 ? value : 0;
 }
 
 /* with_free starts the device for a moment, which takes time and some of its memory. */
-static void hybrid__cuda_describe(const hybrid__driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
+static void hyb_cuda_describe(const hyb_driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
 {
     size_t total = 0, available = 0;
     void *context = NULL, *caller = NULL;
@@ -4404,7 +4404,7 @@ static void hybrid__cuda_describe(const hybrid__driver *driver, int device, int 
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
     if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "NVIDIA GPU");
     if (driver->api.cuDeviceTotalMem(&total, device) == 0) info->total_bytes = total;
-    info->capability = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MAJOR, device) * 10 + hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_CC_MINOR, device);
+    info->capability = hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MAJOR, device) * 10 + hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MINOR, device);
     if (!with_free || driver->api.cuDevicePrimaryCtxRetain(&context, device)) return;
     driver->api.cuCtxGetCurrent(&caller);
     if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0) info->free_bytes = available;
@@ -4413,247 +4413,247 @@ static void hybrid__cuda_describe(const hybrid__driver *driver, int device, int 
 }
 
 /* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so, and 0. */
-static hybrid_result hybrid__cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
-    hybrid__driver driver;
+    hyb_driver driver;
     int i, device, n = 0;
-    hybrid_result r = hybrid__driver_open(&driver, &n, error);
+    hybrid_result r = hyb_driver_open(&driver, &n, error);
     *count = (size_t)n;
     for (i = 0; !r && i < n && (size_t)i < capacity; i++) {
         memset(&list[i], 0, sizeof list[i]);
-        if (driver.api.cuDeviceGet(&device, i) == 0) hybrid__cuda_describe(&driver, device, i, true, &list[i]);
+        if (driver.api.cuDeviceGet(&device, i) == 0) hyb_cuda_describe(&driver, device, i, true, &list[i]);
     }
     return r;
 }
 
 /* ---- opening ---- */
 
-static void hybrid__cuda_retain(hybrid__cuda *cu) { hybrid__atomic_add(&cu->references, 1); }
+static void hyb_cuda_retain(hyb_cuda *cu) { hyb_atomic_add(&cu->references, 1); }
 
 /* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
-static void hybrid__cuda_release(hybrid__cuda *cu)
+static void hyb_cuda_release(hyb_cuda *cu)
 {
-    hybrid__blas_spare *spare, *next;
-    hybrid__range *r;
-    hybrid__cuda_caller caller;
-    if (!cu || hybrid__atomic_add(&cu->references, (uint64_t)-1) != 1) return;
-    caller = hybrid__cuda_enter(cu);
-    hybrid__jit_destroy(&cu->jit);
+    hyb_blas_spare *spare, *next;
+    hyb_range *r;
+    hyb_cuda_caller caller;
+    if (!cu || hyb_atomic_add(&cu->references, (uint64_t)-1) != 1) return;
+    caller = hyb_cuda_enter(cu);
+    hyb_jit_destroy(&cu->jit);
     for (spare = cu->blas_spares; spare; spare = next) {
         next = spare->next;
-        if (!hybrid__cuda_orphaned(cu)) spare->destroy(spare->handle);
-        hybrid__free(cu->rt, spare);
+        if (!hyb_cuda_orphaned(cu)) spare->destroy(spare->handle);
+        hyb_free(cu->rt, spare);
     }
     for (r = cu->arena.first; r; r = r->next)
         if (r->starts_block) cu->driver.api.cuMemFree(r->at);
-    hybrid__arena_destroy(&cu->arena);
-    hybrid__cuda_leave(cu, caller);
+    hyb_arena_destroy(&cu->arena);
+    hyb_cuda_leave(cu, caller);
     cu->driver.api.cuDevicePrimaryCtxRelease(cu->device);
-    hybrid__free(cu->rt, cu->blas);
-    hybrid__free(cu->rt, cu);
+    hyb_free(cu->rt, cu->blas);
+    hyb_free(cu->rt, cu);
 }
 
-static hybrid_result hybrid__cuda_start(hybrid__cuda *cu, const hybrid__cuda_desc *desc, int n_devices, hybrid_error *error)
+static hybrid_result hyb_cuda_start(hyb_cuda *cu, const hyb_cuda_desc *desc, int n_devices, hybrid_error *error)
 {
-    const hybrid__driver *driver = &cu->driver;
+    const hyb_driver *driver = &cu->driver;
     hybrid_device_info info;
     hybrid_result r;
     int code;
     if (desc->device < 0 || desc->device >= n_devices)
-        return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
-    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hybrid__driver_fail(driver, error, code, "opening the device");
-    hybrid__cuda_describe(driver, cu->device, desc->device, false, &info);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
+    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hyb_driver_fail(driver, error, code, "opening the device");
+    hyb_cuda_describe(driver, cu->device, desc->device, false, &info);
     memcpy(cu->name, info.name, sizeof cu->name);
     cu->cc = info.capability;
-    cu->n_sm = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SM_COUNT, cu->device);
-    cu->warp = hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_WARP_SIZE, cu->device);
-    cu->shared_block = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_PER_BLOCK, cu->device);
-    cu->shared_optin = (unsigned)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_SHARED_OPTIN, cu->device);
-    cu->shared_optin = HYBRID__MAX(cu->shared_optin, cu->shared_block);
-    cu->l2_bytes = (uint64_t)hybrid__cuda_attribute(driver, HYBRID__CU_DEVICE_L2_BYTES, cu->device);
+    cu->n_sm = hyb_cuda_attribute(driver, HYB_CU_DEVICE_SM_COUNT, cu->device);
+    cu->warp = hyb_cuda_attribute(driver, HYB_CU_DEVICE_WARP_SIZE, cu->device);
+    cu->shared_block = (unsigned)hyb_cuda_attribute(driver, HYB_CU_DEVICE_SHARED_PER_BLOCK, cu->device);
+    cu->shared_optin = (unsigned)hyb_cuda_attribute(driver, HYB_CU_DEVICE_SHARED_OPTIN, cu->device);
+    cu->shared_optin = HYB_MAX(cu->shared_optin, cu->shared_block);
+    cu->l2_bytes = (uint64_t)hyb_cuda_attribute(driver, HYB_CU_DEVICE_L2_BYTES, cu->device);
     cu->max_bytes = desc->max_bytes;
     cu->separate = desc->separate;
-    if (cu->warp != 32) return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
-    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hybrid__driver_fail(driver, error, code, "starting the device");
-    hybrid__arena_create(&cu->arena, cu->rt);
-    r = hybrid__jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hybrid__cuda_module, desc->modules ? desc->n_modules : (int)HYBRID__MODULE_COUNT,
+    if (cu->warp != 32) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
+    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hyb_driver_fail(driver, error, code, "starting the device");
+    hyb_arena_create(&cu->arena, cu->rt);
+    r = hyb_jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hyb_cuda_module, desc->modules ? desc->n_modules : (int)HYB_MODULE_COUNT,
                            &desc->cache, error);
     if (r) driver->api.cuDevicePrimaryCtxRelease(cu->device);
     return r;
 }
 
 /* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what is missing. */
-static hybrid_result hybrid__cuda_open(hybrid_runtime *rt, const hybrid__cuda_desc *desc, hybrid__cuda **out, hybrid_error *error)
+static hybrid_result hyb_cuda_open(hybrid_runtime *rt, const hyb_cuda_desc *desc, hyb_cuda **out, hybrid_error *error)
 {
-    hybrid__cuda *cu = (hybrid__cuda *)hybrid__calloc(rt, 1, sizeof *cu);
+    hyb_cuda *cu = (hyb_cuda *)hyb_calloc(rt, 1, sizeof *cu);
     hybrid_result r;
     int n_devices = 0;
     *out = NULL;
-    if (!cu) return hybrid__fail_memory(error, sizeof *cu);
+    if (!cu) return hyb_fail_memory(error, sizeof *cu);
     cu->rt = rt;
     cu->references = 1;
-    cu->process = hybrid__process();
-    if ((r = hybrid__driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hybrid__cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
-        hybrid__free(rt, cu);
+    cu->process = hyb_process();
+    if ((r = hyb_driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hyb_cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
+        hyb_free(rt, cu);
         return r;
     }
-    hybrid__log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
+    hyb_log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
                 cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
     *out = cu;
     return HYBRID_OK;
 }
 
 /* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may refuse. */
-static hybrid_result hybrid__cuda_probe(hybrid__cuda *cu, hybrid_error *error)
+static hybrid_result hyb_cuda_probe(hyb_cuda *cu, hybrid_error *error)
 {
     static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
-    static const hybrid__cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
-    hybrid__module_slot slot;
-    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
+    static const hyb_cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
+    hyb_module_slot slot;
+    hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r;
     memset(&slot, 0, sizeof slot);
-    r = hybrid__jit_make(&cu->jit, &info, &slot, error);
+    r = hyb_jit_make(&cu->jit, &info, &slot, error);
     if (slot.module) cu->driver.api.cuModuleUnload(slot.module);
-    hybrid__cuda_leave(cu, caller);
+    hyb_cuda_leave(cu, caller);
     return r;
 }
 
 /* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
-static hybrid_result hybrid__cuda_can_compile(hybrid__cuda *cu, hybrid_error *error)
+static hybrid_result hyb_cuda_can_compile(hyb_cuda *cu, hybrid_error *error)
 {
-    const hybrid_result r = hybrid__jit_nvrtc(&cu->jit, error);
-    return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hybrid__cuda_probe(cu, error) : r;
+    const hybrid_result r = hyb_jit_nvrtc(&cu->jit, error);
+    return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hyb_cuda_probe(cu, error) : r;
 }
 
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
-static hybrid_result hybrid__cuda_warmup(hybrid__cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
+static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
-    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
+    hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r = HYBRID_OK;
     int i;
     for (i = 0; !r && i <= n; i++) {
-        if (progress && !progress(user, i, n)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
-        else if (i < n) r = hybrid__jit_module(&cu->jit, modules[i], error);
+        if (progress && !progress(user, i, n)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
+        else if (i < n) r = hyb_jit_module(&cu->jit, modules[i], error);
     }
-    hybrid__cuda_leave(cu, caller);
+    hyb_cuda_leave(cu, caller);
     return r;
 }
 
 /* ---- memory ---- */
 
 /* Bytes that the driver has to give, and those in all. */
-static void hybrid__cuda_memory(hybrid__cuda *cu, uint64_t *available, uint64_t *total)
+static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
-    hybrid__cuda_caller caller = hybrid__cuda_enter(cu);
+    hyb_cuda_caller caller = hyb_cuda_enter(cu);
     if (cu->driver.api.cuMemGetInfo(&a, &t)) a = t = 0;
-    hybrid__cuda_leave(cu, caller);
+    hyb_cuda_leave(cu, caller);
     *available = a;
     *total = t;
 }
 
-/* Bytes that hybrid__cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
-static uint64_t hybrid__cuda_room(hybrid__cuda *cu)
+/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
+static uint64_t hyb_cuda_room(hyb_cuda *cu)
 {
     uint64_t available, total, room;
-    hybrid__cuda_memory(cu, &available, &total);
-    hybrid__spin_take(&cu->lock);
-    room = cu->max_bytes ? HYBRID__MIN(available, cu->max_bytes - HYBRID__MIN(cu->arena.total, cu->max_bytes)) : available;
+    hyb_cuda_memory(cu, &available, &total);
+    hyb_spin_take(&cu->lock);
+    room = cu->max_bytes ? HYB_MIN(available, cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) : available;
     room += cu->arena.total - cu->arena.used;
-    hybrid__spin_give(&cu->lock);
+    hyb_spin_give(&cu->lock);
     return room;
 }
 
 /* Bytes of blocks that nothing is in. */
-static uint64_t hybrid__cuda_idle(hybrid__cuda *cu)
+static uint64_t hyb_cuda_idle(hyb_cuda *cu)
 {
     uint64_t idle;
-    hybrid__spin_take(&cu->lock);
+    hyb_spin_take(&cu->lock);
     idle = cu->arena.total - cu->arena.used;
-    hybrid__spin_give(&cu->lock);
+    hyb_spin_give(&cu->lock);
     return idle;
 }
 
-static hybrid_result hybrid__cuda_fail_memory(hybrid__cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)
+static hybrid_result hyb_cuda_fail_memory(hyb_cuda *cu, uint64_t bytes, uint64_t block, int code, hybrid_error *error)
 {
     uint64_t available, total;
     double mb = 1024 * 1024;
     if (code == 0)
-        return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or put fewer layers on the GPU",
-                            (double)bytes / mb, (double)cu->max_bytes / mb, (double)(cu->max_bytes - HYBRID__MIN(cu->arena.total, cu->max_bytes)) / mb);
-    if (code != HYBRID__CU_OUT_OF_MEMORY) return hybrid__driver_fail(&cu->driver, error, code, "allocating device memory");
-    hybrid__cuda_memory(cu, &available, &total);
-    return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or put fewer layers on the GPU",
+                            (double)bytes / mb, (double)cu->max_bytes / mb, (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
+    if (code != HYB_CU_OUT_OF_MEMORY) return hyb_driver_fail(&cu->driver, error, code, "allocating device memory");
+    hyb_cuda_memory(cu, &available, &total);
+    return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
                         "use a smaller context or fewer layers on the GPU", (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
 }
 
 /* A new block from the driver that has room for bytes. The lock is held. */
-static hybrid_result hybrid__cuda_grow(hybrid__cuda *cu, uint64_t bytes, hybrid_error *error)
+static hybrid_result hyb_cuda_grow(hyb_cuda *cu, uint64_t bytes, hybrid_error *error)
 {
     const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
-    hybrid__cu_ptr address = 0;
+    hyb_cu_ptr address = 0;
     uint64_t block;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code = 0;
-    if (bytes > (uint64_t)1 << 60) return hybrid__fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
-    block = hybrid__arena_round(bytes);
+    if (bytes > (uint64_t)1 << 60) return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
+    block = hyb_arena_round(bytes);
     if (!cu->separate && !cu->max_bytes) block = (block + unit - 1) / unit * unit;
-    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hybrid__cuda_fail_memory(cu, bytes, block, 0, error);
-    caller = hybrid__cuda_enter(cu);
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hyb_cuda_fail_memory(cu, bytes, block, 0, error);
+    caller = hyb_cuda_enter(cu);
     code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
     if (code == 0) {
         cu->n_device_allocations++;
-        if (!hybrid__arena_add(&cu->arena, address, block)) {
+        if (!hyb_arena_add(&cu->arena, address, block)) {
             cu->driver.api.cuMemFree(address);
-            hybrid__cuda_leave(cu, caller);
-            return hybrid__fail_memory(error, sizeof(hybrid__range));
+            hyb_cuda_leave(cu, caller);
+            return hyb_fail_memory(error, sizeof(hyb_range));
         }
     }
-    hybrid__cuda_leave(cu, caller);
-    return code ? hybrid__cuda_fail_memory(cu, bytes, block, code, error) : HYBRID_OK;
+    hyb_cuda_leave(cu, caller);
+    return code ? hyb_cuda_fail_memory(cu, bytes, block, code, error) : HYBRID_OK;
 }
 
 /* Device memory, aligned to 256 bytes, not initialised. */
-static hybrid_result hybrid__cuda_alloc(hybrid__cuda *cu, size_t bytes, void **address, hybrid_error *error)
+static hybrid_result hyb_cuda_alloc(hyb_cuda *cu, size_t bytes, void **address, hybrid_error *error)
 {
     uint64_t at = 0;
     hybrid_result r = HYBRID_ERROR_LIMIT;
     *address = NULL;
-    hybrid__spin_take(&cu->lock);
-    if (!cu->separate) r = hybrid__arena_take(&cu->arena, bytes, &at);
-    if (r == HYBRID_ERROR_LIMIT && (r = hybrid__cuda_grow(cu, bytes, error)) != HYBRID_OK) {
-        hybrid__spin_give(&cu->lock);
+    hyb_spin_take(&cu->lock);
+    if (!cu->separate) r = hyb_arena_take(&cu->arena, bytes, &at);
+    if (r == HYBRID_ERROR_LIMIT && (r = hyb_cuda_grow(cu, bytes, error)) != HYBRID_OK) {
+        hyb_spin_give(&cu->lock);
         return r;
     }
-    if (!at) r = hybrid__arena_take(&cu->arena, bytes, &at);
-    hybrid__spin_give(&cu->lock);
-    if (r) return hybrid__fail_memory(error, sizeof(hybrid__range));
+    if (!at) r = hyb_arena_take(&cu->arena, bytes, &at);
+    hyb_spin_give(&cu->lock);
+    if (r) return hyb_fail_memory(error, sizeof(hyb_range));
     *address = (void *)(uintptr_t)at;
     return HYBRID_OK;
 }
 
-/* A view: one more hybrid__cuda_free is needed before the memory around address is free. */
-static void hybrid__cuda_hold(hybrid__cuda *cu, void *address)
+/* A view: one more hyb_cuda_free is needed before the memory around address is free. */
+static void hyb_cuda_hold(hyb_cuda *cu, void *address)
 {
-    hybrid__spin_take(&cu->lock);
-    hybrid__arena_hold(&cu->arena, (uint64_t)(uintptr_t)address);
-    hybrid__spin_give(&cu->lock);
+    hyb_spin_take(&cu->lock);
+    hyb_arena_hold(&cu->arena, (uint64_t)(uintptr_t)address);
+    hyb_spin_give(&cu->lock);
 }
 
 /* No queue may still be using it: sync first. NULL is nothing. */
-static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
+static void hyb_cuda_free(hyb_cuda *cu, void *address)
 {
     uint64_t block = 0;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (!address) return;
-    hybrid__spin_take(&cu->lock);
-    hybrid__arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);
+    hyb_spin_take(&cu->lock);
+    hyb_arena_free(&cu->arena, (uint64_t)(uintptr_t)address, &block);
     if (block) {
-        caller = hybrid__cuda_enter(cu);
+        caller = hyb_cuda_enter(cu);
         cu->driver.api.cuMemFree(block);
-        hybrid__cuda_leave(cu, caller);
+        hyb_cuda_leave(cu, caller);
     }
-    hybrid__spin_give(&cu->lock);
+    hyb_spin_give(&cu->lock);
 }
 /* ==== end src/cuda/device.c ==== */
 
@@ -4661,56 +4661,56 @@ static void hybrid__cuda_free(hybrid__cuda *cu, void *address)
 /* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas with the
  * libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
 
-typedef struct hybrid__cublas {
-    hybrid__cublas_api api;
-    hybrid__library    library;
+typedef struct hyb_cublas {
+    hyb_cublas_api api;
+    hyb_library    library;
     int                version[3];
     const char        *refused;
-} hybrid__cublas;
+} hyb_cublas;
 
 /* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. The end of a
  * handle waits for the whole device, which breaks what other contexts record: a handle that is no longer needed waits for the next stream. */
-typedef struct hybrid__blas_handle { void *handle, *workspace; hybrid__blas_spare *spare; } hybrid__blas_handle;
+typedef struct hyb_blas_handle { void *handle, *workspace; hyb_blas_spare *spare; } hyb_blas_handle;
 
 /* Whether the libcublasLt that the process uses lies beside this libcublas. */
-static bool hybrid__cublas_is_whole(const hybrid__library *lib)
+static bool hyb_cublas_is_whole(const hyb_library *lib)
 {
 #if defined(_WIN32)
-    HYBRID__UNUSED(lib);                                     /* loaded with its own folder first in the search */
+    HYB_UNUSED(lib);                                     /* loaded with its own folder first in the search */
     return true;
 #else
-    char folder[HYBRID__PATH_MAX], other_folder[HYBRID__PATH_MAX];
+    char folder[HYB_PATH_MAX], other_folder[HYB_PATH_MAX];
     struct stat a, b;
-    hybrid__library other;
+    hyb_library other;
     const char *suffix = strstr(lib->path, "libcublas.so");
     memset(&other, 0, sizeof other);
     if (!suffix) return true;
     snprintf(other.path, sizeof other.path, "libcublasLt.so%.8s", suffix + 12);
-    if (!(other.handle = hybrid__library_load(other.path, true))) return true;
-    hybrid__library_locate(&other, "cublasLtCreate");
-    hybrid__path_folder(folder, lib->path);
-    hybrid__path_folder(other_folder, other.path);
+    if (!(other.handle = hyb_library_load(other.path, true))) return true;
+    hyb_library_locate(&other, "cublasLtCreate");
+    hyb_path_folder(folder, lib->path);
+    hyb_path_folder(other_folder, other.path);
     return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
 #endif
 }
 
-static bool hybrid__cublas_accept(void *user, hybrid__library *lib)
+static bool hyb_cublas_accept(void *user, hyb_library *lib)
 {
-    hybrid__cublas *blas = (hybrid__cublas *)user;
+    hyb_cublas *blas = (hyb_cublas *)user;
     const char *missing = NULL;
     int i;
-#define HYBRID__X(required, name, symbol, parameters) if (!hybrid__library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
-    HYBRID__CUBLAS_LIST(HYBRID__X)
-#undef HYBRID__X
-    hybrid__library_locate(lib, "cublasCreate_v2");
+#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
+    HYB_CUBLAS_LIST(HYB_X)
+#undef HYB_X
+    hyb_library_locate(lib, "cublasCreate_v2");
     blas->library = *lib;
     if (missing) { blas->refused = "it is too old"; return false; }
-    if (!hybrid__cublas_is_whole(lib)) { blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers"; return false; }
+    if (!hyb_cublas_is_whole(lib)) { blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers"; return false; }
     for (i = 0; i < 3; i++) blas->api.cublasGetProperty(i, &blas->version[i]);
     return true;
 }
 
-static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_version, bool only_override, hybrid_error *error)
+static hybrid_result hyb_cublas_open(hyb_cublas *blas, int driver_version, bool only_override, hybrid_error *error)
 {
 #if defined(_WIN32)
     static const char *const names[] = { "cublas64_13.dll", "cublas64_12.dll", "cublas64_11.dll", NULL };
@@ -4720,50 +4720,50 @@ static hybrid_result hybrid__cublas_open(hybrid__cublas *blas, int driver_versio
     static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
 #endif
     int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;      /* one for a newer driver does not start */
-    if (hybrid__library_find(names + newest, firsts + newest, only_override, hybrid__cublas_accept, blas)) return HYBRID_OK;
-    if (blas->refused) return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path, blas->refused);
-    return hybrid__fail(error, HYBRID_ERROR_NOT_FOUND, "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do the large products; "
+    if (hyb_library_find(names + newest, firsts + newest, only_override, hyb_cublas_accept, blas)) return HYBRID_OK;
+    if (blas->refused) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path, blas->refused);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do the large products; "
                         "pip install nvidia-cublas would make prompts faster", names[newest]);
 }
 
 /* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several threads. */
-static const hybrid__cublas *hybrid__cuda_blas(hybrid__cuda *cu, hybrid_error *why)
+static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
 {
-    hybrid__cublas *blas;
+    hyb_cublas *blas;
     bool asked;
-    hybrid__spin_take(&cu->blas_lock);
+    hyb_spin_take(&cu->blas_lock);
     asked = cu->blas_state != 0;
     if (!asked) {
         cu->blas_state = 2;
-        if (!(blas = (hybrid__cublas *)hybrid__calloc(cu->rt, 1, sizeof *blas))) hybrid__fail_memory(&cu->blas_why, sizeof *blas);
-        else if (hybrid__cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hybrid__free(cu->rt, blas);
+        if (!(blas = (hyb_cublas *)hyb_calloc(cu->rt, 1, sizeof *blas))) hyb_fail_memory(&cu->blas_why, sizeof *blas);
+        else if (hyb_cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hyb_free(cu->rt, blas);
         else {
             cu->blas = blas;
             cu->blas_state = 1;
         }
     }
     blas = cu->blas;
-    hybrid__spin_give(&cu->blas_lock);
-    if (!asked && blas) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
-    else if (!asked) hybrid__log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    hyb_spin_give(&cu->blas_lock);
+    if (!asked && blas) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
+    else if (!asked) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     if (!blas && why) *why = cu->blas_why;
     return blas;
 }
 
-static size_t hybrid__blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
+static size_t hyb_blas_workspace(int cc) { return (size_t)(cc >= 90 ? 32 : 8) << 20; }
 
 /* A spare handle, or a new one: h->handle, unless a status of cuBLAS is returned. */
-static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
+static int hyb_blas_take(hyb_cuda *cu, hyb_blas_handle *h)
 {
     int code;
-    hybrid__spin_take(&cu->lock);
+    hyb_spin_take(&cu->lock);
     if ((h->spare = cu->blas_spares) != NULL) cu->blas_spares = h->spare->next;
-    hybrid__spin_give(&cu->lock);
+    hyb_spin_give(&cu->lock);
     if (!h->spare) {
-        if (!(h->spare = (hybrid__blas_spare *)hybrid__calloc(cu->rt, 1, sizeof *h->spare))) return HYBRID__CUBLAS_NO_MEMORY;
+        if (!(h->spare = (hyb_blas_spare *)hyb_calloc(cu->rt, 1, sizeof *h->spare))) return HYB_CUBLAS_NO_MEMORY;
         h->spare->destroy = cu->blas->api.cublasDestroy;
         if ((code = cu->blas->api.cublasCreate(&h->spare->handle)) != 0) {
-            hybrid__free(cu->rt, h->spare);
+            hyb_free(cu->rt, h->spare);
             h->spare = NULL;
             return code;
         }
@@ -4773,33 +4773,33 @@ static int hybrid__blas_take(hybrid__cuda *cu, hybrid__blas_handle *h)
 }
 
 /* The work of its stream must be done. */
-static void hybrid__blas_give(hybrid__cuda *cu, hybrid__blas_handle *h)
+static void hyb_blas_give(hyb_cuda *cu, hyb_blas_handle *h)
 {
     if (h->spare) {
-        if (!hybrid__cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
-        hybrid__spin_take(&cu->lock);
+        if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        hyb_spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
         cu->blas_spares = h->spare;
-        hybrid__spin_give(&cu->lock);
+        hyb_spin_give(&cu->lock);
     }
-    hybrid__cuda_free(cu, h->workspace);
+    hyb_cuda_free(cu, h->workspace);
     memset(h, 0, sizeof *h);
 }
 
 /* A handle for a stream. The device's context must be current, and nothing being captured. */
-static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid__blas_handle *h, hybrid_error *error)
+static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle *h, hybrid_error *error)
 {
-    const hybrid__cublas *blas = hybrid__cuda_blas(cu, error);
-    const size_t bytes = hybrid__blas_workspace(cu->cc);
+    const hyb_cublas *blas = hyb_cuda_blas(cu, error);
+    const size_t bytes = hyb_blas_workspace(cu->cc);
     hybrid_result r;
     int code;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
-    if (!h->workspace && (r = hybrid__cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
-    if ((code = hybrid__blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
-        code = blas->api.cublasSetMathMode(h->handle, HYBRID__CUBLAS_NO_REDUCED_PRECISION);
+    if (!h->workspace && (r = hyb_cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
+    if ((code = hyb_blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+        code = blas->api.cublasSetMathMode(h->handle, HYB_CUBLAS_NO_REDUCED_PRECISION);
     if (!code) return HYBRID_OK;
-    hybrid__blas_give(cu, h);
-    return hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
+    hyb_blas_give(cu, h);
+    return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
 }
 /* ==== end src/cuda/blas.c ==== */
 
@@ -4813,13 +4813,13 @@ static hybrid_result hybrid__blas_create(hybrid__cuda *cu, void *stream, hybrid_
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
  * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
 
-enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
+enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
-typedef struct hybrid__pinned { char *host; void *event; size_t used; } hybrid__pinned;
-typedef struct hybrid__pending_read { void *host; size_t offset, bytes; } hybrid__pending_read;
+typedef struct hyb_pinned { char *host; void *event; size_t used; } hyb_pinned;
+typedef struct hyb_pending_read { void *host; size_t offset, bytes; } hyb_pending_read;
 
-typedef struct hybrid__cuda_queue {
-    hybrid__cuda *cu;
+typedef struct hyb_cuda_queue {
+    hyb_cuda *cu;
     void         *stream;
     hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
     hybrid_error  error;
@@ -4829,135 +4829,135 @@ typedef struct hybrid__cuda_queue {
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
     uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
-    hybrid__pinned stages[HYBRID__STAGE_COUNT];
+    hyb_pinned stages[HYB_STAGE_COUNT];
     int           stage;                /* the one that is being filled */
     bool          pageable;             /* there is no pinned memory */
-    char         *back;                 /* pinned, of HYBRID__STAGE_BYTES: where reads land */
+    char         *back;                 /* pinned, of HYB_STAGE_BYTES: where reads land */
     size_t        back_used;
     int           n_pending;
-    hybrid__pending_read pending[HYBRID__READS_MAX];
-    void         *event;                /* of hybrid__cuda_wait */
-    hybrid__blas_handle blas;
+    hyb_pending_read pending[HYB_READS_MAX];
+    void         *event;                /* of hyb_cuda_wait */
+    hyb_blas_handle blas;
     bool          no_blas;              /* it could not be had for this queue */
-} hybrid__cuda_queue;
+} hyb_cuda_queue;
 
-typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
+typedef struct hyb_cuda_graph { void *executable; uint64_t n_launches; } hyb_cuda_graph;
 
 /* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
-static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
+static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
     if (!code || q->result) return;
-    if (q->last && hybrid__driver_is_fault(code)) {
+    if (q->last && hyb_driver_is_fault(code)) {
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
-    q->refused = q->capturing && !hybrid__driver_is_fault(code);
-    q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+    q->refused = q->capturing && !hyb_driver_is_fault(code);
+    q->result = hyb_driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
-static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
+static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
     q->refused = true;
-    q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
     return true;
 }
 
 /* ---- life ---- */
 
-static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
+static hybrid_result hyb_cuda_queue_create(hyb_cuda *cu, hyb_cuda_queue **out, hybrid_error *error)
 {
-    hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
-    hybrid__cuda_caller caller;
+    hyb_cuda_queue *q = (hyb_cuda_queue *)hyb_calloc(cu->rt, 1, sizeof *q);
+    hyb_cuda_caller caller;
     int code;
     *out = NULL;
-    if (!q) return hybrid__fail_memory(error, sizeof *q);
+    if (!q) return hyb_fail_memory(error, sizeof *q);
     q->cu = cu;
-    caller = hybrid__cuda_enter(cu);
-    code = cu->driver.api.cuStreamCreate(&q->stream, HYBRID__CU_STREAM_NON_BLOCKING);
-    hybrid__cuda_leave(cu, caller);
+    caller = hyb_cuda_enter(cu);
+    code = cu->driver.api.cuStreamCreate(&q->stream, HYB_CU_STREAM_NON_BLOCKING);
+    hyb_cuda_leave(cu, caller);
     if (code) {
-        hybrid__free(cu->rt, q);
-        return hybrid__driver_fail(&cu->driver, error, code, "creating a stream");
+        hyb_free(cu->rt, q);
+        return hyb_driver_fail(&cu->driver, error, code, "creating a stream");
     }
-    hybrid__cuda_retain(cu);
+    hyb_cuda_retain(cu);
     *out = q;
     return HYBRID_OK;
 }
 
 /* Waits for the work in flight. NULL is nothing. */
-static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
+static void hyb_cuda_queue_destroy(hyb_cuda_queue *q)
 {
-    const hybrid__driver_api *api;
-    hybrid__cuda *cu;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api;
+    hyb_cuda *cu;
+    hyb_cuda_caller caller;
     int i;
     if (!q) return;
     cu = q->cu;
     api = &cu->driver.api;
-    caller = hybrid__cuda_enter(cu);
+    caller = hyb_cuda_enter(cu);
     if (q->capturing) {
         void *graph = NULL;
         if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
     }
     api->cuStreamSynchronize(q->stream);
-    hybrid__blas_give(cu, &q->blas);
-    for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
+    hyb_blas_give(cu, &q->blas);
+    for (i = 0; i < HYB_STAGE_COUNT; i++) {
         if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
         if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
     }
     if (q->back) api->cuMemFreeHost(q->back);
     if (q->event) api->cuEventDestroy(q->event);
     api->cuStreamDestroy(q->stream);
-    hybrid__cuda_leave(cu, caller);
-    hybrid__free(cu->rt, q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_leave(cu, caller);
+    hyb_free(cu->rt, q);
+    hyb_cuda_release(cu);
 }
 
 /* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
-static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
+static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
 {
-    hybrid__cuda_caller caller = hybrid__cuda_enter(q->cu);
+    hyb_cuda_caller caller = hyb_cuda_enter(q->cu);
     int i, code;
-    if (!hybrid__cuda_refuse(q, "waiting")) {
+    if (!hyb_cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
-        hybrid__cuda_break(q, code, "waiting");
+        hyb_cuda_break(q, code, "waiting");
         for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;
         q->stages[q->stage].used = 0;
         q->n_syncs++;
     }
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
     if (q->result && error) *error = q->error;
     return q->result;
 }
 
 /* What is put into q after this runs after all that is in other now. */
-static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
+static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
-    caller = hybrid__cuda_enter(q->cu);
-    if (!other->event && (code = api->cuEventCreate(&other->event, HYBRID__CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
+    caller = hyb_cuda_enter(q->cu);
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
     if (!code) code = api->cuEventRecord(other->event, other->stream);
     if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
-    hybrid__cuda_break(q, code, "waiting for another queue");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, code, "waiting for another queue");
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* ---- copies ---- */
 
-static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
+static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
+    const hyb_driver_api *api = &q->cu->driver.api;
     void *host = NULL;
-    if (api->cuMemHostAlloc(&host, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) return false;
-    if (api->cuEventCreate(&s->event, HYBRID__CU_EVENT_DISABLE_TIMING)) {
+    if (api->cuMemHostAlloc(&host, HYB_STAGE_BYTES, HYB_CU_HOSTALLOC_PORTABLE)) return false;
+    if (api->cuEventCreate(&s->event, HYB_CU_EVENT_DISABLE_TIMING)) {
         s->event = NULL;
         api->cuMemFreeHost(host);
         return false;
@@ -4969,24 +4969,24 @@ static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
 
 /* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
  * NULL when there is no pinned memory at all. */
-static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
+static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
+    const hyb_driver_api *api = &q->cu->driver.api;
     int i, k, oldest = -1;
     if (q->pageable) return NULL;
-    if (q->stages[q->stage].host && q->stages[q->stage].used < HYBRID__STAGE_BYTES) return &q->stages[q->stage];
-    for (i = 1; i <= HYBRID__STAGE_COUNT; i++) {
-        k = (q->stage + i) % HYBRID__STAGE_COUNT;
+    if (q->stages[q->stage].host && q->stages[q->stage].used < HYB_STAGE_BYTES) return &q->stages[q->stage];
+    for (i = 1; i <= HYB_STAGE_COUNT; i++) {
+        k = (q->stage + i) % HYB_STAGE_COUNT;
         if (!q->stages[k].host) continue;
         if (oldest < 0) oldest = k;
         if (api->cuEventQuery(q->stages[k].event) == 0) break;
     }
-    if (i > HYBRID__STAGE_COUNT) {
-        for (k = 0; k < HYBRID__STAGE_COUNT && q->stages[k].host; k++) {}
-        if (k == HYBRID__STAGE_COUNT || !hybrid__pinned_create(q, &q->stages[k])) {
+    if (i > HYB_STAGE_COUNT) {
+        for (k = 0; k < HYB_STAGE_COUNT && q->stages[k].host; k++) {}
+        if (k == HYB_STAGE_COUNT || !hyb_pinned_create(q, &q->stages[k])) {
             if (oldest < 0) { q->pageable = true; return NULL; }
             k = oldest;
-            hybrid__cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
+            hyb_cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
         }
     }
     q->stage = k;
@@ -4994,178 +4994,178 @@ static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
     return &q->stages[k];
 }
 
-enum { HYBRID__BULK_CHUNK = 256 << 10 };
-typedef struct hybrid__bulk { char *to; const char *from; size_t bytes; } hybrid__bulk;
+enum { HYB_BULK_CHUNK = 256 << 10 };
+typedef struct hyb_bulk { char *to; const char *from; size_t bytes; } hyb_bulk;
 
-static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
+static void hyb_bulk_chunk(void *arg, int chunk, int lane)
 {
-    const hybrid__bulk *b = (const hybrid__bulk *)arg;
-    const size_t at = (size_t)chunk * HYBRID__BULK_CHUNK;
-    HYBRID__UNUSED(lane);
-    memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
+    const hyb_bulk *b = (const hyb_bulk *)arg;
+    const size_t at = (size_t)chunk * HYB_BULK_CHUNK;
+    HYB_UNUSED(lane);
+    memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
 /* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
  * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
-static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
+static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
-    hybrid__bulk b;
+    hyb_bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYBRID__BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
-    else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
+    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
+    else hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
 }
 
 /* Host to device; the host's memory may be used again at once. */
-static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
+static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, size_t bytes)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cu_ptr to = (hyb_cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
-    hybrid__cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
-    caller = hybrid__cuda_enter(q->cu);
-    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "copying to the device");      /* pinned pages are not here */
+    hyb_cuda_caller caller;
+    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
+    caller = hyb_cuda_enter(q->cu);
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");      /* pinned pages are not here */
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
-        hybrid__pinned *s = hybrid__pinned_next(q);
-        size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
+        hyb_pinned *s = hyb_pinned_next(q);
+        size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
-        if (s) hybrid__bulk_copy(q->cu->rt, s->host + s->used, from, n);
-        hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
+        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
         if (s) {
-            s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
-            if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+            s->used = HYB_MIN(hyb_align(s->used + n, 64), (size_t)HYB_STAGE_BYTES);
+            if (s->used == HYB_STAGE_BYTES) hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
         }
         to += n;
         from += n;
         bytes -= n;
     }
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* Device to host; valid after the next sync. */
-static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
+static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, size_t bytes)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_caller caller;
     void *to = host;
-    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
-    caller = hybrid__cuda_enter(q->cu);
+    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
+    caller = hyb_cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
-    if (!q->back && !q->pageable && bytes <= HYBRID__STAGE_BYTES) {
+    if (!q->back && !q->pageable && bytes <= HYB_STAGE_BYTES) {
         void *pinned = NULL;
-        if (api->cuMemHostAlloc(&pinned, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) pinned = NULL;
+        if (api->cuMemHostAlloc(&pinned, HYB_STAGE_BYTES, HYB_CU_HOSTALLOC_PORTABLE)) pinned = NULL;
         q->back = (char *)pinned;
     }
-    if (q->back && q->n_pending < HYBRID__READS_MAX && bytes <= HYBRID__STAGE_BYTES - q->back_used) {
-        hybrid__pending_read *p = &q->pending[q->n_pending++];
+    if (q->back && q->n_pending < HYB_READS_MAX && bytes <= HYB_STAGE_BYTES - q->back_used) {
+        hyb_pending_read *p = &q->pending[q->n_pending++];
         p->host = host;
         p->offset = q->back_used;
         p->bytes = bytes;
         to = q->back + q->back_used;
-        q->back_used = HYBRID__MIN(hybrid__align(q->back_used + bytes, 64), (size_t)HYBRID__STAGE_BYTES);
+        q->back_used = HYB_MIN(hyb_align(q->back_used + bytes, 64), (size_t)HYB_STAGE_BYTES);
     }
-    hybrid__cuda_break(q, api->cuMemcpyDtoHAsync(to, (hybrid__cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hyb_cuda_leave(q->cu, caller);
 }
 
-static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
+static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hyb_cuda_leave(q->cu, caller);
 }
 
-static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
+static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* ---- kernels ---- */
 
 /* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
  * use (not while capturing). A grid with a zero is no work. */
-static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
 {
-    hybrid__cuda *cu = q->cu;
-    hybrid__module_slot *slot;
+    hyb_cuda *cu = q->cu;
+    hyb_module_slot *slot;
     char what[112];
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code = 0;
     if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
-    if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
-    caller = hybrid__cuda_enter(cu);
-    if ((q->result = hybrid__jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+    if (!hyb_jit_ready(&cu->jit, module) && hyb_cuda_refuse(q, "compiling kernels")) return;
+    caller = hyb_cuda_enter(cu);
+    if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
         slot = &cu->jit.slots[module];
-        if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+        if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
+            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
-            if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
+            if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;
             q->last = cu->jit.info(module)->kernels[kernel];
             if (code) {
                 snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
-                hybrid__cuda_break(q, code, what);
+                hyb_cuda_break(q, code, what);
             }
         }
     }
-    hybrid__cuda_leave(cu, caller);
+    hyb_cuda_leave(cu, caller);
 }
 
 /* ---- graphs ---- */
 
 /* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
-static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, const char *what, hybrid_error *error)
+static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
 {
-    if (hybrid__driver_is_fault(code)) hybrid__cuda_break(q, code, what);
-    return hybrid__driver_fail(&q->cu->driver, error, code, what);
+    if (hyb_driver_is_fault(code)) hyb_cuda_break(q, code, what);
+    return hyb_driver_fail(&q->cu->driver, error, code, what);
 }
 
-/* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
+/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
  * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
  * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
-static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
+static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code;
     if (q->result && error) *error = q->error;
     if (q->result) return q->result;
-    caller = hybrid__cuda_enter(q->cu);
-    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED);
+    caller = hyb_cuda_enter(q->cu);
+    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYB_CU_CAPTURE_RELAXED);
     q->capturing = !code;
     q->capture_start = q->n_launches;
-    hybrid__cuda_leave(q->cu, caller);
-    return code ? hybrid__cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
+    hyb_cuda_leave(q->cu, caller);
+    return code ? hyb_cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
 /* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
-static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cuda_graph **out, hybrid_error *error)
+static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **out, hybrid_error *error)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_graph *g;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_graph *g;
     hybrid_result r = HYBRID_OK;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     void *graph = NULL;
     int code;
     *out = NULL;
     if (!q->capturing) {
         if (q->result && error) *error = q->error;
-        return q->result ? q->result : hybrid__fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+        return q->result ? q->result : hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
     }
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     code = api->cuStreamEndCapture(q->stream, &graph);
     q->capturing = false;
     if (q->result) {
@@ -5174,214 +5174,214 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
     }
-    else if (code || !graph) r = hybrid__cuda_graph_fail(q, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture", error);
-    else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
+    else if (code || !graph) r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
+    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g))) r = hyb_fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
         if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
         else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
-        else code = HYBRID__CU_CAPTURE_UNSUPPORTED;
+        else code = HYB_CU_CAPTURE_UNSUPPORTED;
         if (!code) *out = g;
         else {
-            hybrid__free(q->cu->rt, g);
-            r = hybrid__cuda_graph_fail(q, code, "making a graph", error);
+            hyb_free(q->cu->rt, g);
+            r = hyb_cuda_graph_fail(q, code, "making a graph", error);
         }
     }
     if (graph) api->cuGraphDestroy(graph);
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
     return r;
 }
 
 /* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
-static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
+static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_graph *graph, hybrid_error *error)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code;
-    if (q->result || hybrid__cuda_refuse(q, "another graph")) {
+    if (q->result || hyb_cuda_refuse(q, "another graph")) {
         if (error) *error = q->error;
         return q->result;
     }
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
-    hybrid__cuda_leave(q->cu, caller);
-    if (code) return hybrid__cuda_graph_fail(q, code, "running a captured graph", error);
+    hyb_cuda_leave(q->cu, caller);
+    if (code) return hyb_cuda_graph_fail(q, code, "running a captured graph", error);
     q->n_graph_launches++;
     return HYBRID_OK;
 }
 
 /* Nothing may be running it: sync first. NULL is nothing. */
-static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
+static void hyb_cuda_graph_destroy(hyb_cuda *cu, hyb_cuda_graph *graph)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (!graph) return;
-    caller = hybrid__cuda_enter(cu);
+    caller = hyb_cuda_enter(cu);
     cu->driver.api.cuGraphExecDestroy(graph->executable);
-    hybrid__cuda_leave(cu, caller);
-    hybrid__free(cu->rt, graph);
+    hyb_cuda_leave(cu, caller);
+    hyb_free(cu->rt, graph);
 }
 /* ==== end src/cuda/queue.c ==== */
 
 /* ==== begin src/cuda/gemm.c ==== */
 /* cuda/gemm: large products by cuBLAS. */
 
-/* The call itself: see hybrid__cuda_gemm. Returns cuBLAS' status. */
-static int hybrid__blas_gemm(hybrid__cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
+/* The call itself: see hyb_cuda_gemm. Returns cuBLAS' status. */
+static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
                              int n_rows, int n_out, int n_in, bool add)
 {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
-    return cu->blas->api.cublasGemmEx(handle, HYBRID__CUBLAS_OP_T, HYBRID__CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
-                                      HYBRID__CUBLAS_COMPUTE_32F, HYBRID__CUBLAS_GEMM_DEFAULT);
+    return cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_T, HYB_CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
+                                      HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
 }
 
-enum { HYBRID__PROOF_N = 64, HYBRID__PROOF_HALF = HYBRID__PROOF_N * HYBRID__PROOF_N * 2, HYBRID__PROOF_BYTES = 4 * HYBRID__PROOF_HALF };
+enum { HYB_PROOF_N = 64, HYB_PROOF_HALF = HYB_PROOF_N * HYB_PROOF_N * 2, HYB_PROOF_BYTES = 4 * HYB_PROOF_HALF };
 
-static float hybrid__proof_value(int i, int j, int m) { return (float)((i * 7 + j * 3) % m - m / 2); }
+static float hyb_proof_value(int i, int j, int m) { return (float)((i * 7 + j * 3) % m - m / 2); }
 
-/* A product of small whole numbers, which every order of summation gets exactly. host: HYBRID__PROOF_BYTES. */
-static bool hybrid__blas_is_right(hybrid__cuda_queue *q, void *handle, void *device, char *host)
+/* A product of small whole numbers, which every order of summation gets exactly. host: HYB_PROOF_BYTES. */
+static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, char *host)
 {
     uint16_t *w = (uint16_t *)(void *)host;
-    float *y = (float *)(void *)(host + 2 * HYBRID__PROOF_HALF);
+    float *y = (float *)(void *)(host + 2 * HYB_PROOF_HALF);
     char *d = (char *)device;
-    const int n = HYBRID__PROOF_N;
+    const int n = HYB_PROOF_N;
     int i, j, k;
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++) {
-            w[i * n + j] = hybrid__f32_to_f16(hybrid__proof_value(i, j, 5));
-            w[n * n + i * n + j] = hybrid__f32_to_f16(hybrid__proof_value(i, j, 7));
+            w[i * n + j] = hyb_f32_to_f16(hyb_proof_value(i, j, 5));
+            w[n * n + i * n + j] = hyb_f32_to_f16(hyb_proof_value(i, j, 7));
         }
-    hybrid__cuda_write(q, d, host, 2 * HYBRID__PROOF_HALF);
-    if (hybrid__blas_gemm(q->cu, handle, HYBRID__CUDA_R_16F, d, n, d + HYBRID__PROOF_HALF, n, HYBRID__CUDA_R_32F, d + 2 * HYBRID__PROOF_HALF, n, n, n, n, false)) return false;
-    hybrid__cuda_read(q, y, d + 2 * HYBRID__PROOF_HALF, 2 * HYBRID__PROOF_HALF);
-    if (hybrid__cuda_sync(q, NULL)) return false;
+    hyb_cuda_write(q, d, host, 2 * HYB_PROOF_HALF);
+    if (hyb_blas_gemm(q->cu, handle, HYB_CUDA_R_16F, d, n, d + HYB_PROOF_HALF, n, HYB_CUDA_R_32F, d + 2 * HYB_PROOF_HALF, n, n, n, n, false)) return false;
+    hyb_cuda_read(q, y, d + 2 * HYB_PROOF_HALF, 2 * HYB_PROOF_HALF);
+    if (hyb_cuda_sync(q, NULL)) return false;
     for (i = 0; i < n; i++)
         for (j = 0; j < n; j++) {
             float sum = 0;
-            for (k = 0; k < n; k++) sum += hybrid__proof_value(i, k, 7) * hybrid__proof_value(j, k, 5);
+            for (k = 0; k < n; k++) sum += hyb_proof_value(i, k, 7) * hyb_proof_value(j, k, 5);
             if (y[i * n + j] != sum) return false;
         }
     return true;
 }
 
 /* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an error. */
-static hybrid_result hybrid__blas_prove(hybrid__cuda_queue *q, void *handle, hybrid_error *error)
+static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_error *error)
 {
-    hybrid__cuda *cu = q->cu;
+    hyb_cuda *cu = q->cu;
     char *host;
     void *device;
     hybrid_result r;
     const bool rehearsing = q->rehearsing;
     bool right;
-    if (hybrid__atomic_load(&cu->blas_proven)) return HYBRID_OK;
-    if (!(host = (char *)hybrid__alloc(cu->rt, HYBRID__PROOF_BYTES))) return hybrid__fail_memory(error, HYBRID__PROOF_BYTES);
-    if ((r = hybrid__cuda_alloc(cu, HYBRID__PROOF_BYTES, &device, error)) == HYBRID_OK) {
+    if (hyb_atomic_load(&cu->blas_proven)) return HYBRID_OK;
+    if (!(host = (char *)hyb_alloc(cu->rt, HYB_PROOF_BYTES))) return hyb_fail_memory(error, HYB_PROOF_BYTES);
+    if ((r = hyb_cuda_alloc(cu, HYB_PROOF_BYTES, &device, error)) == HYBRID_OK) {
         q->rehearsing = false;                               /* this one runs */
-        right = hybrid__blas_is_right(q, handle, device, host);
+        right = hyb_blas_is_right(q, handle, device, host);
         q->rehearsing = rehearsing;
-        hybrid__cuda_free(cu, device);
-        if (right) hybrid__atomic_store(&cu->blas_proven, 1);
-        else r = hybrid__fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different installations; own kernels do it",
+        hyb_cuda_free(cu, device);
+        if (right) hyb_atomic_store(&cu->blas_proven, 1);
+        else r = hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different installations; own kernels do it",
                               cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
     }
-    hybrid__free(cu->rt, host);
+    hyb_free(cu->rt, host);
     return r;
 }
 
 /* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What failed once is
  * not tried again. */
-static void *hybrid__cuda_queue_blas(hybrid__cuda_queue *q, hybrid_error *why)
+static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
 {
     hybrid_error reason;
     hybrid_result r;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
     if (q->capturing || q->result || q->no_blas) {
-        hybrid__fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
+        hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
         return NULL;
     }
-    if (!hybrid__cuda_blas(q->cu, why)) return NULL;
-    caller = hybrid__cuda_enter(q->cu);
+    if (!hyb_cuda_blas(q->cu, why)) return NULL;
+    caller = hyb_cuda_enter(q->cu);
     reason.message[0] = 0;
-    r = hybrid__blas_create(q->cu, q->stream, &q->blas, &reason);
-    if (!r && (r = hybrid__blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hybrid__blas_give(q->cu, &q->blas);
-    hybrid__cuda_leave(q->cu, caller);
+    r = hyb_blas_create(q->cu, q->stream, &q->blas, &reason);
+    if (!r && (r = hyb_blas_prove(q, q->blas.handle, &reason)) != HYBRID_OK) hyb_blas_give(q->cu, &q->blas);
+    hyb_cuda_leave(q->cu, caller);
     if (r) {
         q->no_blas = true;
-        hybrid__log(q->cu->rt, HYBRID_LOG_WARN, "cuda: %s", reason.message);
+        hyb_log(q->cu->rt, HYBRID_LOG_WARN, "cuda: %s", reason.message);
         if (why) *why = reason;
     }
     return q->blas.handle;
 }
 
 /* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x are of w_type
- * (HYBRID__CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing was done. */
-static bool hybrid__cuda_gemm(hybrid__cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
+ * (HYB_CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing was done. */
+static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
                               int n_rows, int n_out, int n_in, bool add)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     void *handle;
     int status;
-    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "a product");
-    if (!(handle = hybrid__cuda_queue_blas(q, NULL))) return false;
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "a product");
+    if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
     if (q->result || q->rehearsing || !n_rows || !n_out) return true;
-    caller = hybrid__cuda_enter(q->cu);
-    status = hybrid__blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
-    hybrid__cuda_leave(q->cu, caller);
+    caller = hyb_cuda_enter(q->cu);
+    status = hyb_blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
+    hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (!status) return true;
     q->refused = q->capturing;                               /* outside of a recording it may work */
-    q->result = hybrid__fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    q->result = hyb_fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }
 /* ==== end src/cuda/gemm.c ==== */
 
 /* ==== begin src/cuda/ops.c ==== */
-/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hybrid__cuda_op_name(at, op) runs hybrid__op_name; the files
+/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op) runs hyb_op_name; the files
  * ops_*.c have them.
  *
- * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hybrid__cuda_batch, whose
+ * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hyb_cuda_batch, whose
  * addresses stay; so the launches of a decode step can be captured once and replayed. */
 
 /* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
-typedef struct hybrid__cuda_batch {
+typedef struct hyb_cuda_batch {
     int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
     int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
-    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYBRID__CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYB_CUDA_TILE), run, 0: long runs in tiles */
     int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
-    float   *parts;                                 /* scratch of attention: hybrid__cuda_split_bytes, zero at first */
-    int32_t  max_rows, max_splits;                  /* of hybrid__cuda_split */
+    float   *parts;                                 /* scratch of attention: hyb_cuda_split_bytes, zero at first */
+    int32_t  max_rows, max_splits;                  /* of hyb_cuda_split */
     int32_t  n, n_out, n_runs, n_tiles, n_split;
     int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
-} hybrid__cuda_batch;
+} hyb_cuda_batch;
 
 /* Where an op runs. Nothing in the scratch outlives the op. */
-typedef struct hybrid__cuda_at {
-    hybrid__cuda_queue *q;
-    hybrid__cuda_batch  batch;
+typedef struct hyb_cuda_at {
+    hyb_cuda_queue *q;
+    hyb_cuda_batch  batch;
     char  *scratch;
     size_t scratch_bytes;
     const char *refused;                            /* NULL, or why an op could not be done */
-} hybrid__cuda_at;
+} hyb_cuda_at;
 
-static void hybrid__cuda_launch3(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
 {
     unsigned grid[3], block[3];
     grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
     block[0] = block_x; block[1] = block_y; block[2] = 1;
-    hybrid__cuda_launch(q, module, kernel, grid, block, shared, args);
+    hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
-static int64_t hybrid__div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
+static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 /* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
-static bool hybrid__cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
+static bool hyb_cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
 
-static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
+static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
 {
     unsigned grid[3], block[3];
     grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
     block[0] = threads; block[1] = block[2] = 1;
-    hybrid__cuda_launch(q, module, kernel, grid, block, 0, args);
+    hyb_cuda_launch(q, module, kernel, grid, block, 0, args);
 }
 /* ==== end src/cuda/ops.c ==== */
 
@@ -5402,123 +5402,123 @@ static void hybrid__cuda_grid(hybrid__cuda_queue *q, int module, int kernel, int
  * where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
 
 enum {
-    HYBRID__CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
-    HYBRID__CUDA_FEW_QUANTS = 64,
-    HYBRID__CUDA_NEAR_K = 8192,             /* values of x that a block quantizes for itself: 11 KB of shared memory */
-    HYBRID__CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
-    HYBRID__CUDA_MATVEC_ROWS = 2,
-    HYBRID__CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
-    HYBRID__CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
+    HYB_CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
+    HYB_CUDA_FEW_QUANTS = 64,
+    HYB_CUDA_NEAR_K = 8192,             /* values of x that a block quantizes for itself: 11 KB of shared memory */
+    HYB_CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
+    HYB_CUDA_MATVEC_ROWS = 2,
+    HYB_CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
+    HYB_CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
 };
-#define HYBRID__CUDA_KERNELS_QUANTIZE(X) X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
-#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
-enum { HYBRID__CUDA_KERNELS_QUANTIZE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_QUANTIZE };
-#undef HYBRID__KERNEL_NUMBER
-enum { HYBRID__KERNEL_GEMM_128, HYBRID__KERNEL_GEMM_32 };
+#define HYB_CUDA_KERNELS_QUANTIZE(X) X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_QUANTIZE };
+#undef HYB_KERNEL_NUMBER
+enum { HYB_KERNEL_GEMM_128, HYB_KERNEL_GEMM_32 };
 
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
-typedef struct hybrid__cuda_matrix {
+typedef struct hyb_cuda_matrix {
     const void *w;
     const float *bias, *add;                /* or NULL */
     float *y;
     int64_t add_stride, y_stride, next;     /* next: bytes to the next expert's w */
     int rows;
-} hybrid__cuda_matrix;
-typedef struct hybrid__cuda_matrices { hybrid__cuda_matrix m[4]; int n; } hybrid__cuda_matrices;
-typedef struct hybrid__cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hybrid__cuda_operand;
-typedef struct hybrid__cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hybrid__cuda_tiles;
-typedef struct hybrid__cuda_product {
+} hyb_cuda_matrix;
+typedef struct hyb_cuda_matrices { hyb_cuda_matrix m[4]; int n; } hyb_cuda_matrices;
+typedef struct hyb_cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hyb_cuda_operand;
+typedef struct hyb_cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hyb_cuda_tiles;
+typedef struct hyb_cuda_product {
     const void *x; int64_t ldx;
     const void *w; int64_t ldw;
     int n, out, k;
     const float *bias, *add;                /* or NULL */
     float *y; int64_t add_stride, y_stride;
     int64_t next;                           /* values to the next expert's w */
-} hybrid__cuda_product;
+} hyb_cuda_product;
 
 /* What the scratch holds of x; the matrices of an op may ask for different things. */
-typedef enum hybrid__cuda_x { HYBRID__CUDA_X_NOTHING, HYBRID__CUDA_X_Q8, HYBRID__CUDA_X_HALF, HYBRID__CUDA_X_BF16 } hybrid__cuda_x;
+typedef enum hyb_cuda_x { HYB_CUDA_X_NOTHING, HYB_CUDA_X_Q8, HYB_CUDA_X_HALF, HYB_CUDA_X_BF16 } hyb_cuda_x;
 
-typedef struct hybrid__cuda_matmul_job {
-    hybrid__cuda_queue *q;
-    const hybrid__op_matmul *op;
+typedef struct hyb_cuda_matmul_job {
+    hyb_cuda_queue *q;
+    const hyb_op_matmul *op;
     int     n;
     int64_t k, k_pad;                       /* k, rounded up to 8 */
     char   *x;                              /* scratch: x in the form that `form` says, */
-    hybrid__cuda_x form;
+    hyb_cuda_x form;
     char   *w;                              /* then a slice of W */
     size_t  w_bytes;
-} hybrid__cuda_matmul_job;
+} hyb_cuda_matmul_job;
 
-static int64_t hybrid__cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
+static int64_t hyb_cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 
-static bool hybrid__cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
-static bool hybrid__cuda_is_few(hybrid_type type, int n) { return n <= (hybrid__cuda_is_float(type) ? (int)HYBRID__CUDA_FEW_FLOATS : (int)HYBRID__CUDA_FEW_QUANTS); }
+static bool hyb_cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
+static bool hyb_cuda_is_few(hybrid_type type, int n) { return n <= (hyb_cuda_is_float(type) ? (int)HYB_CUDA_FEW_FLOATS : (int)HYB_CUDA_FEW_QUANTS); }
 
 /* Rows of x as bytes: matbatch takes them by eight. */
-static int hybrid__cuda_q8_rows(int n) { return n == 1 ? 1 : (HYBRID__MIN(n, (int)HYBRID__CUDA_FEW_QUANTS) + 7) / 8 * 8; }
+static int hyb_cuda_q8_rows(int n) { return n == 1 ? 1 : (HYB_MIN(n, (int)HYB_CUDA_FEW_QUANTS) + 7) / 8 * 8; }
 
 /* Bytes of n rows of x in the scratch: signed bytes, scales and sums of quantize.cu, or 16-bit floats. */
-static size_t hybrid__cuda_x_bytes(int n, int64_t k)
+static size_t hyb_cuda_x_bytes(int n, int64_t k)
 {
-    size_t k_pad = (size_t)hybrid__cuda_pad(k), rows = (size_t)hybrid__cuda_q8_rows(n);
-    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYBRID__CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
-    return hybrid__align(HYBRID__MAX(q8, half), 256);
+    size_t k_pad = (size_t)hyb_cuda_pad(k), rows = (size_t)hyb_cuda_q8_rows(n);
+    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYB_CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
+    return hyb_align(HYB_MAX(q8, half), 256);
 }
 
 /* F16 and BF16 matrices with aligned rows go to the tensor cores as they lie in the file, the latter where there is bf16. */
-static bool hybrid__cuda_is_bf16(hybrid_type type, int64_t k, int cc) { return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0; }
-static bool hybrid__cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return hybrid__cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0); }
+static bool hyb_cuda_is_bf16(hybrid_type type, int64_t k, int cc) { return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0; }
+static bool hyb_cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return hyb_cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0); }
 
 /* Bytes of scratch that a product of up to n rows with a matrix (out, k) needs on a device of capability cc (90 for 9.0). The scratch of a model is the
  * largest of its matrices'; matmul never touches more than it was given. */
-static size_t hybrid__cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
+static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
 {
-    size_t x = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2;
-    if (hybrid__cuda_is_few(type, n) || type == HYBRID_TYPE_F32 || hybrid__cuda_as_it_is(type, k, cc)) return x;
-    if ((size_t)out <= HYBRID__CUDA_SLICE / row) return x + (size_t)out * row;
-    return x + HYBRID__MAX((size_t)HYBRID__CUDA_SLICE / row, 1) * row;
+    size_t x = hyb_cuda_x_bytes(n, k), row = (size_t)hyb_cuda_pad(k) * 2;
+    if (hyb_cuda_is_few(type, n) || type == HYBRID_TYPE_F32 || hyb_cuda_as_it_is(type, k, cc)) return x;
+    if ((size_t)out <= HYB_CUDA_SLICE / row) return x + (size_t)out * row;
+    return x + HYB_MAX((size_t)HYB_CUDA_SLICE / row, 1) * row;
 }
 
 /* The module of a type, in a family of modules that has one for each type of a list, in its order. */
-#define HYBRID__MODULE_OF_TYPE(name, number) if (type == HYBRID_TYPE_##name) return module; else module++;
-static int hybrid__cuda_module_of(int first, hybrid_type type) { int module = first; HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE) return module; }
-static int hybrid__cuda_module_of_float(int first, hybrid_type type) { int module = first; HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE) return module; }
-static int hybrid__cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE) return module; }
-#undef HYBRID__MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(name, number) if (type == HYBRID_TYPE_##name) return module; else module++;
+static int hyb_cuda_module_of(int first, hybrid_type type) { int module = first; HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) return module; }
+static int hyb_cuda_module_of_float(int first, hybrid_type type) { int module = first; HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE) return module; }
+static int hyb_cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE) return module; }
+#undef HYB_MODULE_OF_TYPE
 
 /* ---- x ---- */
 
 /* As bytes: first these, then rows * k / 16 sums (an even number, they are read in pairs), then rows * k / 32 scales. */
-static float *hybrid__cuda_matmul_sums(const hybrid__cuda_matmul_job *job)
+static float *hyb_cuda_matmul_sums(const hyb_cuda_matmul_job *job)
 {
-    return (float *)(void *)(job->x + (size_t)hybrid__cuda_q8_rows(job->n) * (size_t)job->k);
+    return (float *)(void *)(job->x + (size_t)hyb_cuda_q8_rows(job->n) * (size_t)job->k);
 }
-static float *hybrid__cuda_matmul_scales(const hybrid__cuda_matmul_job *job)
+static float *hyb_cuda_matmul_scales(const hyb_cuda_matmul_job *job)
 {
-    return hybrid__cuda_matmul_sums(job) + hybrid__cuda_q8_rows(job->n) * (job->k / 16);
+    return hyb_cuda_matmul_sums(job) + hyb_cuda_q8_rows(job->n) * (job->k / 16);
 }
 
-static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x form)
+static void hyb_cuda_matmul_x(hyb_cuda_matmul_job *job, hyb_cuda_x form)
 {
     const float *x = job->op->x;
     int64_t x_stride = job->op->x_stride;
     int k = (int)job->k, k_pad = (int)job->k_pad;
     if (job->form == form) return;
     job->form = form;
-    if (form == HYBRID__CUDA_X_Q8) {
-        int rows = hybrid__cuda_q8_rows(job->n);
-        float *d = hybrid__cuda_matmul_scales(job), *s = hybrid__cuda_matmul_sums(job);
+    if (form == HYB_CUDA_X_Q8) {
+        int rows = hyb_cuda_q8_rows(job->n);
+        float *d = hyb_cuda_matmul_scales(job), *s = hyb_cuda_matmul_sums(job);
         void *one[6], *many[7];
         one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
         many[3] = &job->n;
         one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, rows == 1 ? HYBRID__KERNEL_quantize : HYBRID__KERNEL_quantize_tiles, (k + 255) / 256, rows, 256,
+        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, rows == 1 ? HYB_KERNEL_quantize : HYB_KERNEL_quantize_tiles, (k + 255) / 256, rows, 256,
                           rows == 1 ? one : many);
     } else {
         void *args[5];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
+        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, form == HYB_CUDA_X_HALF ? HYB_KERNEL_to_half : HYB_KERNEL_to_bf16,
                           (k_pad + 255) / 256, job->n, 256, args);
     }
 }
@@ -5526,7 +5526,7 @@ static void hybrid__cuda_matmul_x(hybrid__cuda_matmul_job *job, hybrid__cuda_x f
 /* ---- few rows ---- */
 
 /* Blocks of a launch over all matrices: rows_a_block rows of one matrix each. */
-static int64_t hybrid__cuda_matmul_blocks(const hybrid__cuda_matrices *ms, int rows_a_block)
+static int64_t hyb_cuda_matmul_blocks(const hyb_cuda_matrices *ms, int rows_a_block)
 {
     int64_t blocks = 0;
     int i;
@@ -5534,13 +5534,13 @@ static int64_t hybrid__cuda_matmul_blocks(const hybrid__cuda_matrices *ms, int r
     return blocks;
 }
 
-static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_matvec(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
-    hybrid__cuda_operand o;
-    int64_t groups = hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), blocks = (groups + HYBRID__CUDA_MATVEC_WARPS - 1) / HYBRID__CUDA_MATVEC_WARPS;
-    int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
-    int n = job->n, module = n == 1 ? hybrid__cuda_module_of(HYBRID__MODULE_MATVEC_F32, type) : hybrid__cuda_module_of_float(HYBRID__MODULE_MATVEC_FEW_F32, type);
-    bool quantized = !hybrid__cuda_is_float(type), near_x = quantized && job->k <= HYBRID__CUDA_NEAR_K;
+    hyb_cuda_operand o;
+    int64_t groups = hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATVEC_ROWS), blocks = (groups + HYB_CUDA_MATVEC_WARPS - 1) / HYB_CUDA_MATVEC_WARPS;
+    int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
+    int n = job->n, module = n == 1 ? hyb_cuda_module_of(HYB_MODULE_MATVEC_F32, type) : hyb_cuda_module_of_float(HYB_MODULE_MATVEC_FEW_F32, type);
+    bool quantized = !hyb_cuda_is_float(type), near_x = quantized && job->k <= HYB_CUDA_NEAR_K;
     unsigned grid[3], block[3];
     void *args[2];
     o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
@@ -5548,147 +5548,147 @@ static void hybrid__cuda_matvec(hybrid__cuda_matmul_job *job, hybrid_type type, 
         o.x = job->op->x; o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
-        hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
-        module = hybrid__cuda_module_of_quant(HYBRID__MODULE_MATVEC_FAR_Q4_0, type);
+        hyb_cuda_matmul_x(job, HYB_CUDA_X_Q8);
+        module = hyb_cuda_module_of_quant(HYB_MODULE_MATVEC_FAR_Q4_0, type);
         o.x = job->x; o.x_stride = job->k;
-        o.d = hybrid__cuda_matmul_scales(job); o.s = hybrid__cuda_matmul_sums(job);
+        o.d = hyb_cuda_matmul_scales(job); o.s = hyb_cuda_matmul_sums(job);
     }
     args[0] = ms; args[1] = &o;
     grid[0] = (unsigned)((blocks + turns - 1) / turns); grid[1] = grid[2] = 1;
-    block[0] = 32 * HYBRID__CUDA_MATVEC_WARPS; block[1] = block[2] = 1;
-    hybrid__cuda_launch(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
+    block[0] = 32 * HYB_CUDA_MATVEC_WARPS; block[1] = block[2] = 1;
+    hyb_cuda_launch(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
-static void hybrid__cuda_matbatch(hybrid__cuda_matmul_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_matbatch(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
-    hybrid__cuda_tiles x;
-    int first = job->n <= 8 ? HYBRID__MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYBRID__MODULE_MATBATCH_32_Q4_0 : HYBRID__MODULE_MATBATCH_64_Q4_0;
+    hyb_cuda_tiles x;
+    int first = job->n <= 8 ? HYB_MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYB_MODULE_MATBATCH_32_Q4_0 : HYB_MODULE_MATBATCH_64_Q4_0;
     void *args[2];
-    hybrid__cuda_matmul_x(job, HYBRID__CUDA_X_Q8);
+    hyb_cuda_matmul_x(job, HYB_CUDA_X_Q8);
     x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hybrid__cuda_matmul_scales(job); x.s = hybrid__cuda_matmul_sums(job);
+    x.q = job->x; x.d = hyb_cuda_matmul_scales(job); x.s = hyb_cuda_matmul_sums(job);
     args[0] = ms; args[1] = &x;
-    hybrid__cuda_grid(job->q, hybrid__cuda_module_of_quant(first, type), 0, hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), 1, 128, args);
+    hyb_cuda_grid(job->q, hyb_cuda_module_of_quant(first, type), 0, hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS), 1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
-static void hybrid__cuda_matmul_few(hybrid__cuda_matmul_job *job, int first)
+static void hyb_cuda_matmul_few(hyb_cuda_matmul_job *job, int first)
 {
-    const hybrid__tensor *w = job->op->out[first].w;
-    hybrid__cuda_matrices ms;
+    const hyb_tensor *w = job->op->out[first].w;
+    hyb_cuda_matrices ms;
     int i;
     memset(&ms, 0, sizeof ms);
     for (i = first; i < job->op->n_out; i++) {
-        const hybrid__matmul_out *out = &job->op->out[i];
-        hybrid__cuda_matrix *m = &ms.m[ms.n];
+        const hyb_matmul_out *out = &job->op->out[i];
+        hyb_cuda_matrix *m = &ms.m[ms.n];
         if (out->w->type != w->type || out->w->ne[1] < 1) continue;
         m->w = out->w->data; m->bias = out->bias; m->add = out->add; m->add_stride = out->add_stride; m->y = out->y; m->y_stride = out->y_stride;
         m->rows = (int)out->w->ne[1];
         ms.n++;
     }
     if (!ms.n) return;
-    if (hybrid__cuda_is_float(w->type) || job->n == 1) hybrid__cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
-    else hybrid__cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
+    if (hyb_cuda_is_float(w->type) || job->n == 1) hyb_cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
+    else hyb_cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
 /* ---- many rows ---- */
 
 /* y = what a product by cuBLAS is added to. */
-static void hybrid__cuda_before(hybrid__cuda_queue *q, const hybrid__cuda_product *p)
+static void hyb_cuda_before(hyb_cuda_queue *q, const hyb_cuda_product *p)
 {
-    hybrid__cuda_product copy = *p;
+    hyb_cuda_product copy = *p;
     void *args[6];
     args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
-    hybrid__cuda_grid(q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
+    hyb_cuda_grid(q, HYB_MODULE_QUANTIZE, HYB_KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
-static void hybrid__cuda_tensor_cores(hybrid__cuda_queue *q, bool bf16, hybrid__cuda_product *p)
+static void hyb_cuda_tensor_cores(hyb_cuda_queue *q, bool bf16, hyb_cuda_product *p)
 {
     void *args[1];
     bool wide = p->n > 64;
-    if (hybrid__cuda_queue_blas(q, NULL)) {
-        if (p->bias || (p->add && p->add != p->y)) hybrid__cuda_before(q, p);
-        hybrid__cuda_gemm(q, bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYBRID__CUDA_R_32F, p->y, (int)p->y_stride,
+    if (hyb_cuda_queue_blas(q, NULL)) {
+        if (p->bias || (p->add && p->add != p->y)) hyb_cuda_before(q, p);
+        hyb_cuda_gemm(q, bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F, p->y, (int)p->y_stride,
                           p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
         return;
     }
     args[0] = p;
-    hybrid__cuda_grid(q, bf16 ? HYBRID__MODULE_GEMM_BF16 : HYBRID__MODULE_GEMM_F16, wide ? HYBRID__KERNEL_GEMM_128 : HYBRID__KERNEL_GEMM_32,
+    hyb_cuda_grid(q, bf16 ? HYB_MODULE_GEMM_BF16 : HYB_MODULE_GEMM_F16, wide ? HYB_KERNEL_GEMM_128 : HYB_KERNEL_GEMM_32,
                       (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
 }
 
-static void hybrid__cuda_matmul_f32(hybrid__cuda_queue *q, hybrid__cuda_product *p)
+static void hyb_cuda_matmul_f32(hyb_cuda_queue *q, hyb_cuda_product *p)
 {
     void *args[1];
     args[0] = p;
-    hybrid__cuda_grid(q, HYBRID__MODULE_GEMM_F32, 0, (p->n + 63) / 64, (p->out + 63) / 64, 256, args);
+    hyb_cuda_grid(q, HYB_MODULE_GEMM_F32, 0, (p->n + 63) / 64, (p->out + 63) / 64, 256, args);
 }
 
 /* Rows of w, from `first`, as halves at job->w. */
-static void hybrid__cuda_dequantize(hybrid__cuda_matmul_job *job, const hybrid__tensor *w, int64_t first, int rows)
+static void hyb_cuda_dequantize(hyb_cuda_matmul_job *job, const hyb_tensor *w, int64_t first, int rows)
 {
     const char *from = (const char *)w->data + (size_t)first * w->nb[1];
-    int64_t row_bytes = (int64_t)w->nb[1], threads = (hybrid__cuda_is_float(w->type) ? job->k_pad / 8 : job->k / 32) * rows;
+    int64_t row_bytes = (int64_t)w->nb[1], threads = (hyb_cuda_is_float(w->type) ? job->k_pad / 8 : job->k / 32) * rows;
     int k = (int)job->k, k_pad = (int)job->k_pad;
     void *args[6];
     args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
-    hybrid__cuda_grid(job->q, hybrid__cuda_module_of(HYBRID__MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+    hyb_cuda_grid(job->q, hyb_cuda_module_of(HYB_MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
 }
 
-static void hybrid__cuda_matmul_many(hybrid__cuda_matmul_job *job, const hybrid__matmul_out *out)
+static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out *out)
 {
-    const hybrid__tensor *w = out->w;
-    hybrid__cuda_product p;
+    const hyb_tensor *w = out->w;
+    hyb_cuda_product p;
     int cc = job->q->cu->cc;
-    bool bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc), as_it_is = hybrid__cuda_as_it_is(w->type, job->k, cc);
+    bool bf16 = hyb_cuda_is_bf16(w->type, job->k, cc), as_it_is = hyb_cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
     p.n = job->n; p.k = (int)job->k; p.add = out->add; p.add_stride = out->add_stride; p.y_stride = out->y_stride; p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
         p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
         p.out = (int)rows; p.bias = out->bias; p.y = out->y;
-        hybrid__cuda_matmul_f32(job->q, &p);
+        hyb_cuda_matmul_f32(job->q, &p);
         return;
     }
-    hybrid__cuda_matmul_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
+    hyb_cuda_matmul_x(job, bf16 ? HYB_CUDA_X_BF16 : HYB_CUDA_X_HALF);
     p.k = (int)job->k_pad;
     p.x = job->x; p.ldx = p.ldw = job->k_pad;
     if (slice >= 128 && slice < rows) slice = slice / 128 * 128;        /* whole tiles */
-    slice = HYBRID__MAX(slice, 1);
+    slice = HYB_MAX(slice, 1);
     for (first = 0; first < rows; first += slice) {
-        p.out = (int)HYBRID__MIN(slice, rows - first);
+        p.out = (int)HYB_MIN(slice, rows - first);
         p.bias = out->bias ? out->bias + first : NULL;
         p.add = out->add ? out->add + first : NULL;
         p.y = out->y + first;
         p.w = as_it_is ? w->data : (const void *)job->w;
-        if (!as_it_is) hybrid__cuda_dequantize(job, w, first, p.out);
-        hybrid__cuda_tensor_cores(job->q, bf16, &p);
+        if (!as_it_is) hyb_cuda_dequantize(job, w, first, p.out);
+        hyb_cuda_tensor_cores(job->q, bf16, &p);
     }
 }
 
-/* scratch: as many bytes of device memory as hybrid__cuda_matmul_scratch says for this model; nothing in it outlives the call. */
-static void hybrid__cuda_matmul(hybrid__cuda_queue *q, const hybrid__op_matmul *op, void *scratch, size_t scratch_bytes)
+/* scratch: as many bytes of device memory as hyb_cuda_matmul_scratch says for this model; nothing in it outlives the call. */
+static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *scratch, size_t scratch_bytes)
 {
-    hybrid__cuda_matmul_job job;
+    hyb_cuda_matmul_job job;
     size_t x_bytes;
     int i, j;
     if (op->n < 1 || op->n_out < 1) return;
     memset(&job, 0, sizeof job);
     job.q = q; job.op = op; job.n = op->n;
-    job.k = op->out[0].w->ne[0]; job.k_pad = hybrid__cuda_pad(job.k);
-    x_bytes = hybrid__cuda_x_bytes(job.n, job.k);
+    job.k = op->out[0].w->ne[0]; job.k_pad = hyb_cuda_pad(job.k);
+    x_bytes = hyb_cuda_x_bytes(job.n, job.k);
     job.x = (char *)scratch; job.w = job.x + x_bytes;
-    job.w_bytes = scratch_bytes - HYBRID__MIN(x_bytes, scratch_bytes);
+    job.w_bytes = scratch_bytes - HYB_MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (!hybrid__cuda_is_few(op->out[i].w->type, op->n)) hybrid__cuda_matmul_many(&job, &op->out[i]);
-        else if (j == i) hybrid__cuda_matmul_few(&job, i);
+        if (!hyb_cuda_is_few(op->out[i].w->type, op->n)) hyb_cuda_matmul_many(&job, &op->out[i]);
+        else if (j == i) hyb_cuda_matmul_few(&job, i);
     }
 }
 
-static void hybrid__cuda_op_matmul(hybrid__cuda_at *at, const hybrid__op_matmul *op)
+static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
-    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
-    else hybrid__cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+    if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
+    else hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
 /* ==== end src/cuda/ops_matmul.c ==== */
 
@@ -5697,89 +5697,89 @@ static void hybrid__cuda_op_matmul(hybrid__cuda_at *at, const hybrid__op_matmul 
  */
 
 /* The kernels of the modules rows, rope, kv, select. */
-#define HYBRID__CUDA_KERNELS_ROWS(X) X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
-#define HYBRID__CUDA_KERNELS_ROPE(X) X(rope_table) X(rope)
-#define HYBRID__CUDA_KERNELS_KV(X) X(kv_store) X(heads)
-#define HYBRID__CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
-#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
-enum { HYBRID__CUDA_KERNELS_ROWS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROWS };
-enum { HYBRID__CUDA_KERNELS_ROPE(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_ROPE };
-enum { HYBRID__CUDA_KERNELS_KV(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_KV };
-enum { HYBRID__CUDA_KERNELS_SELECT(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_SELECT };
-#undef HYBRID__KERNEL_NUMBER
+#define HYB_CUDA_KERNELS_ROWS(X) X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
+#define HYB_CUDA_KERNELS_ROPE(X) X(rope_table) X(rope)
+#define HYB_CUDA_KERNELS_KV(X) X(kv_store) X(heads)
+#define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
+enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
+enum { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_KV };
+enum { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_SELECT };
+#undef HYB_KERNEL_NUMBER
 
-static void hybrid__cuda_op_embed(hybrid__cuda_at *at, const hybrid__op_embed *op)
+static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
 {
-    const hybrid__cuda_batch *batch = &at->batch;
+    const hyb_cuda_batch *batch = &at->batch;
     const void *table = op->table->data;
-    const int32_t *index = op->index == HYBRID__INDEX_ID ? batch->ids : op->index == HYBRID__INDEX_POS ? batch->pos : batch->out;
-    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYBRID__INDEX_OUT ? batch->n_out : batch->n;
+    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : op->index == HYB_INDEX_POS ? batch->pos : batch->out;
+    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
     int32_t k = (int32_t)op->table->ne[0];
     const float *add = op->add;
     float scale = op->scale, *out = op->out;
     bool blocks = hybrid_type_block_size(op->table->type) > 1;
     void *args[7];
     args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
-    hybrid__cuda_launch3(at->q, hybrid__cuda_embed_module((int)op->table->type), 0, hybrid__div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+    hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
 }
 
-static void hybrid__cuda_op_norm(hybrid__cuda_at *at, const hybrid__op_norm *op)
+static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
 {
-    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->x, op->x_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
-                      && hybrid__cuda_by_4(op->w, 0) && hybrid__cuda_by_4(op->b, 0);
-    const int64_t loads = hybrid__div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
-    const unsigned threads = (unsigned)HYBRID__MIN(hybrid__div_up(loads, 32) * 32, 1024);
-    hybrid__op_norm o = *op;
-    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYBRID__NORM_LAYER;
-    const int kernel = by_4 ? HYBRID__KERNEL_norm_4 : HYBRID__KERNEL_norm_1;
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->x, op->x_stride) && hyb_cuda_by_4(op->out, op->out_stride)
+                      && hyb_cuda_by_4(op->w, 0) && hyb_cuda_by_4(op->b, 0);
+    const int64_t loads = hyb_div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(loads, 32) * 32, 1024);
+    hyb_op_norm o = *op;
+    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYB_NORM_LAYER;
+    const int kernel = by_4 ? HYB_KERNEL_norm_4 : HYB_KERNEL_norm_1;
     void *args[11];
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
     args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
-    if (threads <= 128) hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, hybrid__div_up(groups, 4), 1, 1, 32, 4, 0, args);  /* a warp each */
-    else hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
+    if (threads <= 128) hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);  /* a warp each */
+    else hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
 }
 
-static void hybrid__cuda_op_rope_table(hybrid__cuda_at *at, const hybrid__op_rope_table *op)
+static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
 {
-    hybrid__op_rope_table o = *op;
+    hyb_op_rope_table o = *op;
     const int32_t *pos = at->batch.pos;
     int32_t half = op->n_rot / 2;
     void *args[5];
     args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope_table, hybrid__div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope_table, hyb_div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
 }
 
-static void hybrid__cuda_op_rope(hybrid__cuda_at *at, const hybrid__op_rope *op)
+static void hyb_cuda_op_rope(hyb_cuda_at *at, const hyb_op_rope *op)
 {
-    hybrid__op_rope o = *op;
-    int32_t half = op->n_rot / 2, neox = op->kind == HYBRID__ROPE_NEOX, each = op->x == op->out ? half : op->head_dim - half;
+    hyb_op_rope o = *op;
+    int32_t half = op->n_rot / 2, neox = op->kind == HYB_ROPE_NEOX, each = op->x == op->out ? half : op->head_dim - half;
     void *args[10];
     args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.table;
     args[5] = &o.n_head; args[6] = &o.head_dim; args[7] = &half; args[8] = &neox; args[9] = &each;
     if (each < 1) return;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROPE, HYBRID__KERNEL_rope, hybrid__div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope, hyb_div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
 }
 
 /* The numbers that kernels give the types of a cache. */
-static int32_t hybrid__cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
+static int32_t hyb_cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
 
-static void hybrid__cuda_op_kv_store(hybrid__cuda_at *at, const hybrid__op_kv_store *op)
+static void hyb_cuda_op_kv_store(hyb_cuda_at *at, const hyb_op_kv_store *op)
 {
-    hybrid__cuda_batch b = at->batch;
-    hybrid__op_kv_store o = *op;
-    hybrid__kv_view kv = *op->kv;
+    hyb_cuda_batch b = at->batch;
+    hyb_op_kv_store o = *op;
+    hyb_kv_view kv = *op->kv;
     int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
-    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hybrid__cuda_kv_type(kv.type);
+    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hyb_cuda_kv_type(kv.type);
     void *args[18];
     args[0] = &o.k; args[1] = &o.k_stride; args[2] = &o.v; args[3] = &o.v_stride; args[4] = &kv.k; args[5] = &kv.v;
     args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
     args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
     args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
 }
 
 /* As in kernels/kv.cu. */
-typedef struct hybrid__cuda_heads_args {
+typedef struct hyb_cuda_heads_args {
     const float *q, *k, *v;
     float *q_out, *k_out;
     const float *q_norm, *k_norm, *table;
@@ -5789,89 +5789,89 @@ typedef struct hybrid__cuda_heads_args {
     int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
     int32_t half, neox, layer;
     float   eps;
-} hybrid__cuda_heads_args;
+} hyb_cuda_heads_args;
 
 /* False: heads of more than 256 values; nothing was done. */
-static bool hybrid__cuda_op_heads(hybrid__cuda_at *at, const hybrid__op_heads *op)
+static bool hyb_cuda_op_heads(hyb_cuda_at *at, const hyb_op_heads *op)
 {
-    const hybrid__cuda_batch *batch = &at->batch;
-    const hybrid__kv_view *kv = op->kv;
-    hybrid__cuda_heads_args a;
+    const hyb_cuda_batch *batch = &at->batch;
+    const hyb_kv_view *kv = op->kv;
+    hyb_cuda_heads_args a;
     void *args[1];
     if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
     memset(&a, 0, sizeof a);
     a.q = op->q; a.k = op->k; a.v = op->v; a.stride = op->stride;
     a.q_out = op->q_out; a.k_out = op->k_out; a.out_stride = op->out_stride;
-    a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYBRID__NORM_LAYER; a.eps = op->eps;
-    a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYBRID__ROPE_NEOX;
+    a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYB_NORM_LAYER; a.eps = op->eps;
+    a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYB_ROPE_NEOX;
     a.k_cache = kv->k; a.page_bytes_k = (int64_t)kv->page_bytes_k; a.row_bytes_k = (int32_t)kv->row_bytes_k; a.dim_k = kv->head_dim_k;
     a.v_cache = kv->v; a.page_bytes_v = (int64_t)kv->page_bytes_v; a.row_bytes_v = (int32_t)kv->row_bytes_v; a.dim_v = kv->head_dim_v;
-    a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hybrid__cuda_kv_type(kv->type);
+    a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hyb_cuda_kv_type(kv->type);
     a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
     args[0] = &a;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_KV, HYBRID__KERNEL_heads, hybrid__div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_heads, hyb_div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
     return true;
 }
 
-static void hybrid__cuda_op_glu(hybrid__cuda_at *at, const hybrid__op_glu *op)
+static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
 {
-    const bool by_4 = op->n % 4 == 0 && hybrid__cuda_by_4(op->gate, op->gate_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
-                      && hybrid__cuda_by_4(op->up, op->up ? op->up_stride : 0);
-    hybrid__op_glu o = *op;
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->gate, op->gate_stride) && hyb_cuda_by_4(op->out, op->out_stride)
+                      && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
+    hyb_op_glu o = *op;
     int64_t first, rows;
-    int32_t n = (int32_t)op->n, act = op->act == HYBRID__ACT_SILU ? 0 : op->act == HYBRID__ACT_GELU_TANH ? 1 : 2;
+    int32_t n = (int32_t)op->n, act = op->act == HYB_ACT_SILU ? 0 : op->act == HYB_ACT_GELU_TANH ? 1 : 2;
     void *args[8];
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
-        rows = HYBRID__MIN(op->n_rows - first, 65535);
-        hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_glu_4 : HYBRID__KERNEL_glu_1, hybrid__div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        rows = HYB_MIN(op->n_rows - first, 65535);
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_glu_4 : HYB_KERNEL_glu_1, hyb_div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
         o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
         if (o.up) o.up += rows * o.up_stride;
     }
 }
 
 /* x and y (NULL: none) to out. */
-typedef enum hybrid__cuda_values_kind { HYBRID__CUDA_ADD, HYBRID__CUDA_SCALE, HYBRID__CUDA_SOFTCAP } hybrid__cuda_values_kind;
-static void hybrid__cuda_values(hybrid__cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n, hybrid__cuda_values_kind which)
+typedef enum hyb_cuda_values_kind { HYB_CUDA_ADD, HYB_CUDA_SCALE, HYB_CUDA_SOFTCAP } hyb_cuda_values_kind;
+static void hyb_cuda_values(hyb_cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n, hyb_cuda_values_kind which)
 {
-    const bool by_4 = n % 4 == 0 && hybrid__cuda_by_4(out, 0) && hybrid__cuda_by_4(x, 0) && hybrid__cuda_by_4(y, 0);
+    const bool by_4 = n % 4 == 0 && hyb_cuda_by_4(out, 0) && hyb_cuda_by_4(x, 0) && hyb_cuda_by_4(y, 0);
     int32_t kind = (int32_t)which;
     void *args[6];
     args[0] = &out; args[1] = &x; args[2] = &y; args[3] = &factor; args[4] = &n; args[5] = &kind;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_values_4 : HYBRID__KERNEL_values_1, hybrid__div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_values_4 : HYB_KERNEL_values_1, hyb_div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
 }
-static void hybrid__cuda_op_add(hybrid__cuda_at *at, const hybrid__op_add *op) { hybrid__cuda_values(at, op->out, op->a, op->b, 0, op->n, HYBRID__CUDA_ADD); }
-static void hybrid__cuda_op_scale(hybrid__cuda_at *at, const hybrid__op_scale *op)
+static void hyb_cuda_op_add(hyb_cuda_at *at, const hyb_op_add *op) { hyb_cuda_values(at, op->out, op->a, op->b, 0, op->n, HYB_CUDA_ADD); }
+static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
 {
-    hybrid__cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYBRID__CUDA_SCALE);
+    hyb_cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYB_CUDA_SCALE);
 }
-static void hybrid__cuda_op_softcap(hybrid__cuda_at *at, const hybrid__op_softcap *op)
+static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
 {
-    hybrid__cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYBRID__CUDA_SOFTCAP);
+    hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
 }
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */
 
-enum { HYBRID__CUDA_TOP_K_CHUNK = 4096 };
+enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
 
-static size_t hybrid__cuda_top_k_bytes(int n_rows, int n_vocab, int k)
+static size_t hyb_cuda_top_k_bytes(int n_rows, int n_vocab, int k)
 {
-    return (size_t)n_rows * (size_t)hybrid__div_up(n_vocab, HYBRID__CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
+    return (size_t)n_rows * (size_t)hyb_div_up(n_vocab, HYB_CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
 }
 
-/* In hybrid__cuda_top_k_bytes of the scratch. */
-static void hybrid__cuda_op_top_k(hybrid__cuda_at *at, const hybrid__op_top_k *op)
+/* In hyb_cuda_top_k_bytes of the scratch. */
+static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
 {
-    hybrid__op_top_k o = *op;
-    int32_t n_chunks = (int32_t)hybrid__div_up(op->n, HYBRID__CUDA_TOP_K_CHUNK);
+    hyb_op_top_k o = *op;
+    int32_t n_chunks = (int32_t)hyb_div_up(op->n, HYB_CUDA_TOP_K_CHUNK);
     const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
     int32_t *keys = (int32_t *)(void *)at->scratch, *ids = keys + each;
     float *parts = (float *)(ids + each);
     void *args[10];
     args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
     args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_SELECT, HYBRID__KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
 /* ==== end src/cuda/ops_rows.c ==== */
 
@@ -5881,41 +5881,41 @@ static void hybrid__cuda_op_top_k(hybrid__cuda_at *at, const hybrid__op_top_k *o
  * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their parts. Long runs go in
  * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
 
-enum { HYBRID__CUDA_TILE = 64, HYBRID__CUDA_SPLIT_PAGES = 4, HYBRID__CUDA_SPLIT_MAX = 64 };
+enum { HYB_CUDA_TILE = 64, HYB_CUDA_SPLIT_PAGES = 4, HYB_CUDA_SPLIT_MAX = 64 };
 
 /* How a context splits; fixed for its life, so that results depend on a row's own sequence alone. */
-typedef struct hybrid__cuda_split {
+typedef struct hyb_cuda_split {
     int few;                               /* runs of at most so many rows are split */
     int max_rows, max_splits;
-} hybrid__cuda_split;
+} hyb_cuda_split;
 
-static hybrid__cuda_split hybrid__cuda_split_plan(int n_seq, int n_rows, int n_head_kv, int max_length)
+static hyb_cuda_split hyb_cuda_split_plan(int n_seq, int n_rows, int n_head_kv, int max_length)
 {
-    const int pages = (max_length + HYBRID__PAGE - 1) / HYBRID__PAGE;
-    hybrid__cuda_split s;
-    s.few = HYBRID__MAX(HYBRID__MIN(64 / n_seq, 8), 1);
-    s.max_rows = (int)HYBRID__MAX(HYBRID__MIN((int64_t)n_seq * s.few, n_rows), 1);
-    s.max_splits = HYBRID__MAX(HYBRID__MIN(2048 / s.max_rows, 256 / HYBRID__MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
-    s.max_splits = HYBRID__MIN(s.max_splits, (int)HYBRID__CUDA_SPLIT_MAX);
-    s.max_splits = HYBRID__MIN(s.max_splits, (pages + HYBRID__CUDA_SPLIT_PAGES - 1) / HYBRID__CUDA_SPLIT_PAGES);
+    const int pages = (max_length + HYB_PAGE - 1) / HYB_PAGE;
+    hyb_cuda_split s;
+    s.few = HYB_MAX(HYB_MIN(64 / n_seq, 8), 1);
+    s.max_rows = (int)HYB_MAX(HYB_MIN((int64_t)n_seq * s.few, n_rows), 1);
+    s.max_splits = HYB_MAX(HYB_MIN(2048 / s.max_rows, 256 / HYB_MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
+    s.max_splits = HYB_MIN(s.max_splits, (int)HYB_CUDA_SPLIT_MAX);
+    s.max_splits = HYB_MIN(s.max_splits, (pages + HYB_CUDA_SPLIT_PAGES - 1) / HYB_CUDA_SPLIT_PAGES);
     return s;
 }
 
 /* Counters of blocks in front of the parts, in numbers. */
-static size_t hybrid__cuda_done_count(int max_rows, int n_head) { return hybrid__align((size_t)max_rows * (size_t)n_head, 64); }
+static size_t hyb_cuda_done_count(int max_rows, int n_head) { return hyb_align((size_t)max_rows * (size_t)n_head, 64); }
 
-/* Bytes of hybrid__cuda_batch.parts. They must be zero before the first use. */
-static size_t hybrid__cuda_split_bytes(const hybrid__cuda_split *s, int n_head, int head_dim_v)
+/* Bytes of hyb_cuda_batch.parts. They must be zero before the first use. */
+static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head_dim_v)
 {
-    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hybrid__align((size_t)head_dim_v, 64));
-    return (hybrid__cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
+    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hyb_align((size_t)head_dim_v, 64));
+    return (hyb_cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 
 /* Tiles of a batch of n_rows rows in n_runs runs, at most. */
-static size_t hybrid__cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYBRID__CUDA_TILE + (size_t)n_runs; }
+static size_t hyb_cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYB_CUDA_TILE + (size_t)n_runs; }
 
 /* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
-static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_split *s, const hybrid__batch *batch, int32_t *run_of_row, int32_t *tiles, int32_t *split_rows)
+static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row, int32_t *tiles, int32_t *split_rows)
 {
     int32_t i, r, length = 0;
     b->n = batch->n;
@@ -5925,13 +5925,13 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
     b->max_splits = s->max_splits;
     b->max_rows = s->max_rows;
     for (i = 0; i < batch->n_runs; i++) {
-        const hybrid__run *run = &batch->runs[i];
-        length = HYBRID__MAX(length, run->pos + run->n_rows);
+        const hyb_run *run = &batch->runs[i];
+        length = HYB_MAX(length, run->pos + run->n_rows);
         for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
         if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows) for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
-        else for (r = 0; r < run->n_rows; r += HYBRID__CUDA_TILE, tiles += 4, b->n_tiles++) {
+        else for (r = 0; r < run->n_rows; r += HYB_CUDA_TILE, tiles += 4, b->n_tiles++) {
             tiles[0] = run->first_row + r;
-            tiles[1] = HYBRID__MIN(run->n_rows - r, (int32_t)HYBRID__CUDA_TILE);
+            tiles[1] = HYB_MIN(run->n_rows - r, (int32_t)HYB_CUDA_TILE);
             tiles[2] = i;
             tiles[3] = 0;
         }
@@ -5940,7 +5940,7 @@ static void hybrid__cuda_batch_fill(hybrid__cuda_batch *b, const hybrid__cuda_sp
 }
 
 /* As in kernels/attention_args.cu. */
-typedef struct hybrid__cuda_attention_args {
+typedef struct hyb_cuda_attention_args {
     const float *q; float *out;
     const char *k, *v;
     const float *sinks;
@@ -5951,87 +5951,87 @@ typedef struct hybrid__cuda_attention_args {
     int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
     float   scale, softcap;
     int32_t head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;
-} hybrid__cuda_attention_args;
+} hyb_cuda_attention_args;
 
-static void hybrid__cuda_attention_set(hybrid__cuda_attention_args *a, const hybrid__cuda_batch *batch, const hybrid__op_attention *op)
+static void hyb_cuda_attention_set(hyb_cuda_attention_args *a, const hyb_cuda_batch *batch, const hyb_op_attention *op)
 {
-    const hybrid__kv_view *kv = op->kv;
+    const hyb_kv_view *kv = op->kv;
     memset(a, 0, sizeof *a);
     a->q = op->q; a->q_stride = op->q_stride;
     a->out = op->out; a->out_stride = op->out_stride;
     a->k = kv->k; a->page_bytes_k = (int64_t)kv->page_bytes_k; a->row_bytes_k = (int32_t)kv->row_bytes_k; a->head_dim_k = kv->head_dim_k;
     a->v = kv->v; a->page_bytes_v = (int64_t)kv->page_bytes_v; a->row_bytes_v = (int32_t)kv->row_bytes_v; a->head_dim_v = kv->head_dim_v;
-    a->type = hybrid__cuda_kv_type(kv->type);
+    a->type = hyb_cuda_kv_type(kv->type);
     a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
     a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
     a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
     a->done = (int32_t *)(void *)batch->parts;
-    a->parts = batch->parts + hybrid__cuda_done_count(batch->max_rows, op->n_head);
+    a->parts = batch->parts + hyb_cuda_done_count(batch->max_rows, op->n_head);
     a->max_splits = batch->max_splits;
 }
 
 /* The module of tensor-core kernels for this cache, or that of attention_any. */
-static int hybrid__cuda_attention_choose(const hybrid__op_attention *op)
+static int hyb_cuda_attention_choose(const hyb_op_attention *op)
 {
-    const hybrid__kv_view *kv = op->kv;
-    int module = kv->head_dim_k == kv->head_dim_v ? hybrid__cuda_attention_module(hybrid__cuda_kv_type(kv->type), kv->head_dim_k) : -1;
-    bool aligned = hybrid__cuda_by_4(op->q, op->q_stride) && hybrid__cuda_by_4(op->out, op->out_stride)
-                   && hybrid__cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hybrid__cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
-    return module >= 0 && aligned ? module : HYBRID__MODULE_ATTENTION_ANY;
+    const hyb_kv_view *kv = op->kv;
+    int module = kv->head_dim_k == kv->head_dim_v ? hyb_cuda_attention_module(hyb_cuda_kv_type(kv->type), kv->head_dim_k) : -1;
+    bool aligned = hyb_cuda_by_4(op->q, op->q_stride) && hyb_cuda_by_4(op->out, op->out_stride)
+                   && hyb_cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hyb_cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
+    return module >= 0 && aligned ? module : HYB_MODULE_ATTENTION_ANY;
 }
 
-enum { HYBRID__CUDA_ATTENTION_FEW, HYBRID__CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
+enum { HYB_CUDA_ATTENTION_FEW, HYB_CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
 
-static unsigned hybrid__cuda_attention_any_shared(int head_dim_k, int head_dim_v)
+static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 {
     const unsigned k = (unsigned)(head_dim_k + 3) / 4 * 4, v = (unsigned)head_dim_v;
-    return 4 * HYBRID__MAX(16 * k + 16 * HYBRID__PAGE + HYBRID__PAGE * HYBRID__MAX(k + 4, v), 16 * (unsigned)HYBRID__CUDA_SPLIT_MAX);
+    return 4 * HYB_MAX(16 * k + 16 * HYB_PAGE + HYB_PAGE * HYB_MAX(k + 4, v), 16 * (unsigned)HYB_CUDA_SPLIT_MAX);
 }
 
 /* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
-static bool hybrid__cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
+static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
 {
-    return head_dim_v <= 256 && hybrid__cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
+    return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
-static void hybrid__cuda_attention_split(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
+static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
 {
-    const bool any = module == HYBRID__MODULE_ATTENTION_ANY;
+    const bool any = module == HYB_MODULE_ATTENTION_ANY;
     const int group = op->n_head / op->kv->n_head_kv, queries = any ? 16 : 8;
-    int64_t pages = batch->max_length_class / HYBRID__PAGE, splits;
+    int64_t pages = batch->max_length_class / HYB_PAGE, splits;
     void *args[1];
     args[0] = a;
-    if (op->window > 0) pages = HYBRID__MIN(pages, (int64_t)op->window / HYBRID__PAGE + 2);
-    splits = HYBRID__MIN(hybrid__div_up(pages, HYBRID__CUDA_SPLIT_PAGES), batch->max_splits);
+    if (op->window > 0) pages = HYB_MIN(pages, (int64_t)op->window / HYB_PAGE + 2);
+    splits = HYB_MIN(hyb_div_up(pages, HYB_CUDA_SPLIT_PAGES), batch->max_splits);
     a->rows = batch->split_rows;
     a->split = 1;
-    hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hybrid__div_up(group, queries), batch->n_split, 128, 1,
-        any ? hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
+    hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hyb_div_up(group, queries), batch->n_split, 128, 1,
+        any ? hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
 }
 
-static void hybrid__cuda_attention_tiles(hybrid__cuda_queue *q, const hybrid__cuda_batch *batch, const hybrid__op_attention *op, int module, hybrid__cuda_attention_args *a)
+static void hyb_cuda_attention_tiles(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
 {
     const int dim = op->kv->head_dim_k, keys = dim > 128 ? 32 : 64;
-    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYBRID__CUDA_TILE : 0)) * (dim + 8) * 2);        /* K, V, and q of large heads */
+    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYB_CUDA_TILE : 0)) * (dim + 8) * 2);        /* K, V, and q of large heads */
     void *args[1];
     args[0] = a;
     a->rows = batch->tiles;
     a->split = 0;
-    if (module != HYBRID__MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
-        hybrid__cuda_launch3(q, module, HYBRID__CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
-    else hybrid__cuda_launch3(q, HYBRID__MODULE_ATTENTION_ANY, HYBRID__CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
-        hybrid__cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
+    if (module != HYB_MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
+        hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
+    else hyb_cuda_launch3(q, HYB_MODULE_ATTENTION_ANY, HYB_CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
+        hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
-static void hybrid__cuda_op_attention(hybrid__cuda_at *at, const hybrid__op_attention *op)
+static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
 {
-    const hybrid__cuda_batch *batch = &at->batch;
-    hybrid__cuda_attention_args a;
-    const int module = hybrid__cuda_attention_choose(op);
-    hybrid__cuda_attention_set(&a, batch, op);
-    if (batch->n_split) hybrid__cuda_attention_split(at->q, batch, op, module, &a);
-    if (batch->n_tiles) hybrid__cuda_attention_tiles(at->q, batch, op, module, &a);
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_cuda_attention_args a;
+    const int module = hyb_cuda_attention_choose(op);
+    hyb_cuda_attention_set(&a, batch, op);
+    if (batch->n_split) hyb_cuda_attention_split(at->q, batch, op, module, &a);
+    if (batch->n_tiles) hyb_cuda_attention_tiles(at->q, batch, op, module, &a);
 }
 /* ==== end src/cuda/ops_attention.c ==== */
 
@@ -6049,67 +6049,67 @@ static void hybrid__cuda_op_attention(hybrid__cuda_at *at, const hybrid__op_atte
  *
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
 
-#define HYBRID__CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
-#define HYBRID__KERNEL_NUMBER(name_) HYBRID__KERNEL_##name_,
-enum { HYBRID__CUDA_KERNELS_EXPERTS(HYBRID__KERNEL_NUMBER) HYBRID__KERNELS_OF_EXPERTS };
-#undef HYBRID__KERNEL_NUMBER
-enum { HYBRID__KERNEL_TENSOR_64, HYBRID__KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
-enum { HYBRID__CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
+#define HYB_CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
+#undef HYB_KERNEL_NUMBER
+enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
+enum { HYB_CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
 /* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row of x. */
-typedef struct hybrid__cuda_sorted { const void *map; const int32_t *order, *total; int32_t share; } hybrid__cuda_sorted;
+typedef struct hyb_cuda_sorted { const void *map; const int32_t *order, *total; int32_t share; } hyb_cuda_sorted;
 
-typedef struct hybrid__cuda_experts_job {
-    hybrid__cuda_queue *q;
-    const hybrid__op_experts *op;
+typedef struct hyb_cuda_experts_job {
+    hyb_cuda_queue *q;
+    const hyb_op_experts *op;
     int64_t n_pairs, n_expert, k;
     int     share;
     int     tile;                           /* of the map in the scratch; 0: there is none yet */
     char   *map, *order, *total, *x;        /* scratch */
-    hybrid__cuda_x form;                    /* of x there */
-} hybrid__cuda_experts_job;
+    hyb_cuda_x form;                    /* of x there */
+} hyb_cuda_experts_job;
 
 /* ---- sizes: follow from the numbers of rows and experts, not from what is chosen ---- */
 
 /* Few enough pairs that hardly two of them ask for one expert. */
-static bool hybrid__cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert) { return n == 1 || 2 * n * n_used <= n_expert; }
+static bool hyb_cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert) { return n == 1 || 2 * n * n_used <= n_expert; }
 
 /* Places in sorted order, and tiles of them, when the choice is the worst. */
-static int64_t hybrid__cuda_experts_places(int64_t n_pairs, int64_t n_expert)
+static int64_t hyb_cuda_experts_places(int64_t n_pairs, int64_t n_expert)
 {
-    return (n_pairs + (HYBRID__CUDA_PLACES - 1) * HYBRID__MIN(n_pairs, n_expert)) / HYBRID__CUDA_PLACES * HYBRID__CUDA_PLACES;
+    return (n_pairs + (HYB_CUDA_PLACES - 1) * HYB_MIN(n_pairs, n_expert)) / HYB_CUDA_PLACES * HYB_CUDA_PLACES;
 }
-static int64_t hybrid__cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int tile) { return (n_pairs + (tile - 1) * HYBRID__MIN(n_pairs, n_expert)) / tile; }
+static int64_t hyb_cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int tile) { return (n_pairs + (tile - 1) * HYB_MIN(n_pairs, n_expert)) / tile; }
 
 /* Pairs of a tile: small ones while most experts have only a few. Tensor cores take floats as they lie in the file or not at all. */
-static int hybrid__cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
+static int hyb_cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
 {
-    if (!hybrid__cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
-    if (hybrid__cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 64;
+    if (!hyb_cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
+    if (hyb_cuda_as_it_is(type, k, cc)) return n_pairs <= 32 * n_expert ? 32 : 64;
     return 64;
 }
 
-static size_t hybrid__cuda_experts_map_bytes(int64_t n_pairs, int64_t n_expert)
+static size_t hyb_cuda_experts_map_bytes(int64_t n_pairs, int64_t n_expert)
 {
-    return hybrid__align((size_t)hybrid__cuda_experts_tiles(n_pairs, n_expert, HYBRID__CUDA_PLACES) * 16, 256);
+    return hyb_align((size_t)hyb_cuda_experts_tiles(n_pairs, n_expert, HYB_CUDA_PLACES) * 16, 256);
 }
-static size_t hybrid__cuda_experts_order_bytes(int64_t n_pairs, int64_t n_expert) { return hybrid__align((size_t)hybrid__cuda_experts_places(n_pairs, n_expert) * 4, 256); }
+static size_t hyb_cuda_experts_order_bytes(int64_t n_pairs, int64_t n_expert) { return hyb_align((size_t)hyb_cuda_experts_places(n_pairs, n_expert) * 4, 256); }
 
-/* Bytes of scratch for products of up to n rows with n_used of n_expert matrices (k, out), as hybrid__cuda_matmul_scratch. */
-static size_t hybrid__cuda_experts_scratch(hybrid_type type, int64_t k, int64_t n_expert, int n, int n_used, int cc)
+/* Bytes of scratch for products of up to n rows with n_used of n_expert matrices (k, out), as hyb_cuda_matmul_scratch. */
+static size_t hyb_cuda_experts_scratch(hybrid_type type, int64_t k, int64_t n_expert, int n, int n_used, int cc)
 {
     const int64_t n_pairs = (int64_t)n * n_used;
-    const size_t sorted = hybrid__cuda_experts_map_bytes(n_pairs, n_expert) + hybrid__cuda_experts_order_bytes(n_pairs, n_expert) + 256;
-    const size_t bytes = (size_t)hybrid__cuda_experts_places(n_pairs, n_expert) * (size_t)(k + k / 16 * 4 + k / 32 * 4);
-    if (!hybrid__cuda_is_float(type)) return sorted + hybrid__align(bytes, 256);
-    return sorted + (hybrid__cuda_as_it_is(type, k, cc) ? hybrid__align((size_t)n_pairs * (size_t)k * 2, 256) : 0);
+    const size_t sorted = hyb_cuda_experts_map_bytes(n_pairs, n_expert) + hyb_cuda_experts_order_bytes(n_pairs, n_expert) + 256;
+    const size_t bytes = (size_t)hyb_cuda_experts_places(n_pairs, n_expert) * (size_t)(k + k / 16 * 4 + k / 32 * 4);
+    if (!hyb_cuda_is_float(type)) return sorted + hyb_align(bytes, 256);
+    return sorted + (hyb_cuda_as_it_is(type, k, cc) ? hyb_align((size_t)n_pairs * (size_t)k * 2, 256) : 0);
 }
 
 /* ---- the sorted order, and x ---- */
 
-static hybrid__cuda_sorted hybrid__cuda_experts_sorted(const hybrid__cuda_experts_job *job)
+static hyb_cuda_sorted hyb_cuda_experts_sorted(const hyb_cuda_experts_job *job)
 {
-    hybrid__cuda_sorted s;
+    hyb_cuda_sorted s;
     s.map = job->map;
     s.order = (const int32_t *)(const void *)job->order;
     s.total = (const int32_t *)(const void *)job->total;
@@ -6117,7 +6117,7 @@ static hybrid__cuda_sorted hybrid__cuda_experts_sorted(const hybrid__cuda_expert
     return s;
 }
 
-static void hybrid__cuda_experts_sort(hybrid__cuda_experts_job *job, int tile)
+static void hyb_cuda_experts_sort(hyb_cuda_experts_job *job, int tile)
 {
     const int32_t *ids = job->op->ids;
     int32_t n_pairs = (int32_t)job->n_pairs;
@@ -6125,133 +6125,133 @@ static void hybrid__cuda_experts_sort(hybrid__cuda_experts_job *job, int tile)
     if (job->tile == tile) return;
     job->tile = tile;
     args[0] = &ids; args[1] = &n_pairs; args[2] = &job->tile; args[3] = &job->order; args[4] = &job->map; args[5] = &job->total;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_sort_by_expert, job->n_expert, 1, 256, args);
+    hyb_cuda_grid(job->q, HYB_MODULE_EXPERTS, HYB_KERNEL_sort_by_expert, job->n_expert, 1, 256, args);
 }
 
-/* x as bytes: as in hybrid__cuda_matmul_x, for this many rows or places. */
-static float *hybrid__cuda_experts_sums(const hybrid__cuda_experts_job *job, int64_t rows) { return (float *)(void *)(job->x + rows * job->k); }
-static float *hybrid__cuda_experts_scales(const hybrid__cuda_experts_job *job, int64_t rows) { return hybrid__cuda_experts_sums(job, rows) + rows * (job->k / 16); }
+/* x as bytes: as in hyb_cuda_matmul_x, for this many rows or places. */
+static float *hyb_cuda_experts_sums(const hyb_cuda_experts_job *job, int64_t rows) { return (float *)(void *)(job->x + rows * job->k); }
+static float *hyb_cuda_experts_scales(const hyb_cuda_experts_job *job, int64_t rows) { return hyb_cuda_experts_sums(job, rows) + rows * (job->k / 16); }
 
-static int64_t hybrid__cuda_experts_x_rows(const hybrid__cuda_experts_job *job) { return job->n_pairs / job->share; }
+static int64_t hyb_cuda_experts_x_rows(const hyb_cuda_experts_job *job) { return job->n_pairs / job->share; }
 
 /* Rows of x one behind the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
-static void hybrid__cuda_experts_x(hybrid__cuda_experts_job *job, hybrid__cuda_x form)
+static void hyb_cuda_experts_x(hyb_cuda_experts_job *job, hyb_cuda_x form)
 {
-    const int64_t rows = hybrid__cuda_experts_x_rows(job);
+    const int64_t rows = hyb_cuda_experts_x_rows(job);
     int64_t x_stride = job->op->x_stride, first;
     int32_t k = (int32_t)job->k;
     if (job->form == form) return;
     job->form = form;
     for (first = 0; first < rows; first += 65535) {
         const float *x = job->op->x + first * x_stride;
-        char *to = job->x + first * job->k * (form == HYBRID__CUDA_X_Q8 ? 1 : 2);
-        float *d = hybrid__cuda_experts_scales(job, rows) + first * (k / 32), *s = hybrid__cuda_experts_sums(job, rows) + first * (k / 16);
+        char *to = job->x + first * job->k * (form == HYB_CUDA_X_Q8 ? 1 : 2);
+        float *d = hyb_cuda_experts_scales(job, rows) + first * (k / 32), *s = hyb_cuda_experts_sums(job, rows) + first * (k / 16);
         void *args[6];
         args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &to;
-        if (form == HYBRID__CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
+        if (form == HYB_CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
         else args[4] = &k;
-        hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, form == HYBRID__CUDA_X_Q8 ? HYBRID__KERNEL_quantize : form == HYBRID__CUDA_X_HALF ? HYBRID__KERNEL_to_half : HYBRID__KERNEL_to_bf16,
-                          hybrid__div_up(k, 256), HYBRID__MIN(rows - first, 65535), 256, args);
+        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, form == HYB_CUDA_X_Q8 ? HYB_KERNEL_quantize : form == HYB_CUDA_X_HALF ? HYB_KERNEL_to_half : HYB_KERNEL_to_bf16,
+                          hyb_div_up(k, 256), HYB_MIN(rows - first, 65535), 256, args);
     }
 }
 
 /* Places in sorted order: quantized, in tiles. */
-static void hybrid__cuda_experts_x_sorted(hybrid__cuda_experts_job *job)
+static void hyb_cuda_experts_x_sorted(hyb_cuda_experts_job *job)
 {
-    const int64_t places = hybrid__cuda_experts_places(job->n_pairs, job->n_expert);
+    const int64_t places = hyb_cuda_experts_places(job->n_pairs, job->n_expert);
     const float *x = job->op->x;
     int64_t x_stride = job->op->x_stride;
     int32_t k = (int32_t)job->k;
-    float *d = hybrid__cuda_experts_scales(job, places), *s = hybrid__cuda_experts_sums(job, places);
+    float *d = hyb_cuda_experts_scales(job, places), *s = hyb_cuda_experts_sums(job, places);
     void *args[9];
-    if (job->form == HYBRID__CUDA_X_Q8) return;
-    job->form = HYBRID__CUDA_X_Q8;
+    if (job->form == HYB_CUDA_X_Q8) return;
+    job->form = HYB_CUDA_X_Q8;
     args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->order; args[4] = &job->total; args[5] = &job->share; args[6] = &job->x; args[7] = &d; args[8] = &s;
-    hybrid__cuda_grid(job->q, HYBRID__MODULE_QUANTIZE, HYBRID__KERNEL_quantize_sorted, places, hybrid__div_up(k, 256), 256, args);
+    hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, HYB_KERNEL_quantize_sorted, places, hyb_div_up(k, 256), 256, args);
 }
 
 /* ---- products ---- */
 
-static void hybrid__cuda_experts_few_rows(hybrid__cuda_experts_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_experts_few_rows(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
-    const bool quantized = !hybrid__cuda_is_float(type), near_x = quantized && job->k <= HYBRID__CUDA_NEAR_K;
-    const int64_t blocks = hybrid__div_up(hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATVEC_ROWS), HYBRID__CUDA_MATVEC_WARPS);
-    const int64_t most = (int64_t)HYBRID__MAX(job->q->cu->n_sm, 1) * 8, turns = hybrid__div_up(blocks * job->n_pairs, most);       /* as hybrid__cuda_matvec */
+    const bool quantized = !hyb_cuda_is_float(type), near_x = quantized && job->k <= HYB_CUDA_NEAR_K;
+    const int64_t blocks = hyb_div_up(hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATVEC_ROWS), HYB_CUDA_MATVEC_WARPS);
+    const int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = hyb_div_up(blocks * job->n_pairs, most);       /* as hyb_cuda_matvec */
     const int32_t *ids = job->op->ids;
-    int module = hybrid__cuda_module_of(HYBRID__MODULE_EXPERTS_1_F32, type);
-    hybrid__cuda_operand o;
+    int module = hyb_cuda_module_of(HYB_MODULE_EXPERTS_1_F32, type);
+    hyb_cuda_operand o;
     void *args[4];
     memset(&o, 0, sizeof o);
     o.k = (int)job->k; o.n = 1; o.row_bytes = row_bytes;
     if (quantized && !near_x) {
-        hybrid__cuda_experts_x(job, HYBRID__CUDA_X_Q8);
-        module = hybrid__cuda_module_of_quant(HYBRID__MODULE_EXPERTS_1_FAR_Q4_0, type);
+        hyb_cuda_experts_x(job, HYB_CUDA_X_Q8);
+        module = hyb_cuda_module_of_quant(HYB_MODULE_EXPERTS_1_FAR_Q4_0, type);
         o.x = job->x; o.x_stride = job->k;
-        o.d = hybrid__cuda_experts_scales(job, hybrid__cuda_experts_x_rows(job)); o.s = hybrid__cuda_experts_sums(job, hybrid__cuda_experts_x_rows(job));
+        o.d = hyb_cuda_experts_scales(job, hyb_cuda_experts_x_rows(job)); o.s = hyb_cuda_experts_sums(job, hyb_cuda_experts_x_rows(job));
     } else {
         o.x = job->op->x; o.x_stride = job->op->x_stride;
     }
     args[0] = ms; args[1] = &o; args[2] = &ids; args[3] = &job->share;
-    hybrid__cuda_launch3(job->q, module, 0, hybrid__div_up(blocks, turns), job->n_pairs, 1, 32 * HYBRID__CUDA_MATVEC_WARPS, 1,
+    hyb_cuda_launch3(job->q, module, 0, hyb_div_up(blocks, turns), job->n_pairs, 1, 32 * HYB_CUDA_MATVEC_WARPS, 1,
                          near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
-static void hybrid__cuda_experts_quantized(hybrid__cuda_experts_job *job, hybrid_type type, hybrid__cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_experts_quantized(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
-    const int64_t places = hybrid__cuda_experts_places(job->n_pairs, job->n_expert);
-    const int tile = hybrid__cuda_experts_tile(type, job->k, job->n_pairs, job->n_expert, job->q->cu->cc);
-    hybrid__cuda_sorted sorted = hybrid__cuda_experts_sorted(job);
-    hybrid__cuda_tiles x;
+    const int64_t places = hyb_cuda_experts_places(job->n_pairs, job->n_expert);
+    const int tile = hyb_cuda_experts_tile(type, job->k, job->n_pairs, job->n_expert, job->q->cu->cc);
+    hyb_cuda_sorted sorted = hyb_cuda_experts_sorted(job);
+    hyb_cuda_tiles x;
     void *args[3];
-    hybrid__cuda_experts_sort(job, tile);
-    hybrid__cuda_experts_x_sorted(job);
+    hyb_cuda_experts_sort(job, tile);
+    hyb_cuda_experts_x_sorted(job);
     memset(&x, 0, sizeof x);
     x.k = (int)job->k; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hybrid__cuda_experts_scales(job, places); x.s = hybrid__cuda_experts_sums(job, places);
+    x.q = job->x; x.d = hyb_cuda_experts_scales(job, places); x.s = hyb_cuda_experts_sums(job, places);
     args[0] = ms; args[1] = &x; args[2] = &sorted;
-    hybrid__cuda_grid(job->q, hybrid__cuda_module_of_quant(tile == 8 ? HYBRID__MODULE_EXPERTS_8_Q4_0 : HYBRID__MODULE_EXPERTS_64_Q4_0, type), 0,
-                      hybrid__cuda_matmul_blocks(ms, HYBRID__CUDA_MATBATCH_ROWS), hybrid__cuda_experts_tiles(job->n_pairs, job->n_expert, tile), 128, args);
+    hyb_cuda_grid(job->q, hyb_cuda_module_of_quant(tile == 8 ? HYB_MODULE_EXPERTS_8_Q4_0 : HYB_MODULE_EXPERTS_64_Q4_0, type), 0,
+                      hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS), hyb_cuda_experts_tiles(job->n_pairs, job->n_expert, tile), 128, args);
 }
 
-static void hybrid__cuda_experts_floats(hybrid__cuda_experts_job *job, const hybrid__tensor *w, float *y, int64_t y_stride)
+static void hyb_cuda_experts_floats(hyb_cuda_experts_job *job, const hyb_tensor *w, float *y, int64_t y_stride)
 {
-    const int cc = job->q->cu->cc, tile = hybrid__cuda_experts_tile(w->type, job->k, job->n_pairs, job->n_expert, cc);
-    const bool tensor = hybrid__cuda_as_it_is(w->type, job->k, cc), bf16 = hybrid__cuda_is_bf16(w->type, job->k, cc);
-    const int64_t tiles = hybrid__cuda_experts_tiles(job->n_pairs, job->n_expert, tile);
-    hybrid__cuda_sorted sorted = hybrid__cuda_experts_sorted(job);
-    hybrid__cuda_product p;
+    const int cc = job->q->cu->cc, tile = hyb_cuda_experts_tile(w->type, job->k, job->n_pairs, job->n_expert, cc);
+    const bool tensor = hyb_cuda_as_it_is(w->type, job->k, cc), bf16 = hyb_cuda_is_bf16(w->type, job->k, cc);
+    const int64_t tiles = hyb_cuda_experts_tiles(job->n_pairs, job->n_expert, tile);
+    hyb_cuda_sorted sorted = hyb_cuda_experts_sorted(job);
+    hyb_cuda_product p;
     void *args[2];
-    hybrid__cuda_experts_sort(job, tile);
+    hyb_cuda_experts_sort(job, tile);
     memset(&p, 0, sizeof p);
     p.k = (int)job->k; p.out = (int)w->ne[1];
     p.w = w->data; p.ldw = job->k; p.next = (int64_t)(w->nb[2] / w->nb[0]);
     p.y = y; p.y_stride = y_stride;
     args[0] = &p; args[1] = &sorted;
     if (tensor) {
-        hybrid__cuda_experts_x(job, bf16 ? HYBRID__CUDA_X_BF16 : HYBRID__CUDA_X_HALF);
+        hyb_cuda_experts_x(job, bf16 ? HYB_CUDA_X_BF16 : HYB_CUDA_X_HALF);
         p.x = job->x; p.ldx = job->k;
-        hybrid__cuda_grid(job->q, bf16 ? HYBRID__MODULE_EXPERTS_TENSOR_BF16 : HYBRID__MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYBRID__KERNEL_TENSOR_64 : HYBRID__KERNEL_TENSOR_32,
-                          tiles, hybrid__div_up(p.out, 128), 256, args);
+        hyb_cuda_grid(job->q, bf16 ? HYB_MODULE_EXPERTS_TENSOR_BF16 : HYB_MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYB_KERNEL_TENSOR_64 : HYB_KERNEL_TENSOR_32,
+                          tiles, hyb_div_up(p.out, 128), 256, args);
     } else {
         p.x = job->op->x; p.ldx = job->op->x_stride;
-        hybrid__cuda_grid(job->q, hybrid__cuda_module_of_float(HYBRID__MODULE_EXPERTS_GEMM_F32, w->type), 0, tiles, hybrid__div_up(p.out, 64), 256, args);
+        hyb_cuda_grid(job->q, hyb_cuda_module_of_float(HYB_MODULE_EXPERTS_GEMM_F32, w->type), 0, tiles, hyb_div_up(p.out, 64), 256, args);
     }
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
-static void hybrid__cuda_experts_of_type(hybrid__cuda_experts_job *job, int first)
+static void hyb_cuda_experts_of_type(hyb_cuda_experts_job *job, int first)
 {
-    const hybrid__op_experts *op = job->op;
-    const hybrid__tensor *w = op->out[first].w;
-    const bool few = hybrid__cuda_experts_few(op->n, op->n_used, job->n_expert);
-    hybrid__cuda_matrices ms;
+    const hyb_op_experts *op = job->op;
+    const hyb_tensor *w = op->out[first].w;
+    const bool few = hyb_cuda_experts_few(op->n, op->n_used, job->n_expert);
+    hyb_cuda_matrices ms;
     int i;
     memset(&ms, 0, sizeof ms);
     for (i = first; i < op->n_out; i++) {
-        hybrid__cuda_matrix *m = &ms.m[ms.n];
+        hyb_cuda_matrix *m = &ms.m[ms.n];
         if (op->out[i].w->type != w->type) continue;
-        if (!few && hybrid__cuda_is_float(w->type)) {
-            hybrid__cuda_experts_floats(job, op->out[i].w, op->out[i].y, op->out[i].y_stride);
+        if (!few && hyb_cuda_is_float(w->type)) {
+            hyb_cuda_experts_floats(job, op->out[i].w, op->out[i].y, op->out[i].y_stride);
             continue;
         }
         m->w = op->out[i].w->data; m->next = (int64_t)op->out[i].w->nb[2];
@@ -6260,17 +6260,17 @@ static void hybrid__cuda_experts_of_type(hybrid__cuda_experts_job *job, int firs
         ms.n++;
     }
     if (!ms.n) return;
-    if (few) hybrid__cuda_experts_few_rows(job, w->type, &ms, (int64_t)w->nb[1]);
-    else hybrid__cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
+    if (few) hyb_cuda_experts_few_rows(job, w->type, &ms, (int64_t)w->nb[1]);
+    else hyb_cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
-/* In hybrid__cuda_experts_scratch, for the matrices of the model, of the scratch. */
-static void hybrid__cuda_op_experts(hybrid__cuda_at *at, const hybrid__op_experts *op)
+/* In hyb_cuda_experts_scratch, for the matrices of the model, of the scratch. */
+static void hyb_cuda_op_experts(hyb_cuda_at *at, const hyb_op_experts *op)
 {
-    hybrid__cuda_experts_job job;
+    hyb_cuda_experts_job job;
     int i, j;
-    if (hybrid__form_refused(op->form)) at->refused = hybrid__form_refused(op->form);
-    if (op->n < 1 || op->n_out < 1 || hybrid__form_refused(op->form)) return;
+    if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
+    if (op->n < 1 || op->n_out < 1 || hyb_form_refused(op->form)) return;
     memset(&job, 0, sizeof job);
     job.q = at->q; job.op = op;
     job.k = op->out[0].w->ne[0]; job.n_expert = op->out[0].w->ne[2];
@@ -6278,129 +6278,129 @@ static void hybrid__cuda_op_experts(hybrid__cuda_at *at, const hybrid__op_expert
     job.share = op->each_own ? 1 : op->n_used;
     job.total = at->scratch;
     job.map = job.total + 256;
-    job.order = job.map + hybrid__cuda_experts_map_bytes(job.n_pairs, job.n_expert);
-    job.x = job.order + hybrid__cuda_experts_order_bytes(job.n_pairs, job.n_expert);
+    job.order = job.map + hyb_cuda_experts_map_bytes(job.n_pairs, job.n_expert);
+    job.x = job.order + hyb_cuda_experts_order_bytes(job.n_pairs, job.n_expert);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (j == i) hybrid__cuda_experts_of_type(&job, i);
+        if (j == i) hyb_cuda_experts_of_type(&job, i);
     }
 }
 
 /* ---- around them ---- */
 
-static void hybrid__cuda_op_route(hybrid__cuda_at *at, const hybrid__op_route *op)
+static void hyb_cuda_op_route(hyb_cuda_at *at, const hyb_op_route *op)
 {
-    hybrid__op_route o = *op;
-    int32_t kind = op->kind == HYBRID__ROUTE_SIGMOID, norm = op->norm;
+    hyb_op_route o = *op;
+    int32_t kind = op->kind == HYB_ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
     args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_EXPERTS, HYBRID__KERNEL_route, op->n, 1, 1, (unsigned)hybrid__div_up(op->n_expert, 32) * 32, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS, HYB_KERNEL_route, op->n, 1, 1, (unsigned)hyb_div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
-static void hybrid__cuda_op_combine(hybrid__cuda_at *at, const hybrid__op_combine *op)
+static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
 {
-    const bool by_4 = hybrid__cuda_by_4(op->x, op->n_embd) && hybrid__cuda_by_4(op->add, op->n_embd) && hybrid__cuda_by_4(op->out, op->n_embd);
-    hybrid__op_combine o = *op;
+    const bool by_4 = hyb_cuda_by_4(op->x, op->n_embd) && hyb_cuda_by_4(op->add, op->n_embd) && hyb_cuda_by_4(op->out, op->n_embd);
+    hyb_op_combine o = *op;
     int32_t n = (int32_t)op->n_embd;
     void *args[6];
     args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, by_4 ? HYBRID__KERNEL_combine_4 : HYBRID__KERNEL_combine_1, hybrid__div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1, hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
 /* ==== end src/cuda/ops_experts.c ==== */
 
 /* ==== begin src/cuda/module_table.c ==== */
 /* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
 
-static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
+static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
-#define HYBRID__KERNEL_NAME(name_) #name_,
-    static const hybrid__cuda_module_info table[] = {
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+#define HYB_KERNEL_NAME(name_) #name_,
+    static const hyb_cuda_module_info table[] = {
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matvec_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matvec_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matvec_few_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matvec_few_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matbatch_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_32_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matbatch_32_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "matbatch_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "matbatch_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "dequantize_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_dequantize, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "dequantize_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_dequantize, NULL }, \
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "quantize", { hybrid__cuda_text_prelude, hybrid__cuda_text_quantize, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_QUANTIZE(HYBRID__KERNEL_NAME) NULL } },
-        { "gemm_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
-        { "experts", { hybrid__cuda_text_prelude, hybrid__cuda_text_experts, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_EXPERTS(HYBRID__KERNEL_NAME) NULL } },
-        { "experts_tensor_f16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hybrid__cuda_text_prelude, hybrid__cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+        { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
+        { "gemm_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_f32", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NAME) NULL } },
+        { "experts_tensor_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "experts_1_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_1_far_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matvec, NULL }, \
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "experts_1_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_8_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "experts_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_64_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_matbatch, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "experts_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYBRID__CUDA_QUANTS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "experts_gemm_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_gemm_f32, NULL }, \
+        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "experts_gemm_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
-        HYBRID__CUDA_FLOATS(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-#define HYBRID__MODULE_OF_TYPE(type, number) \
-        { "embed_" #type, { hybrid__cuda_text_prelude, hybrid__cuda_text_quant, hybrid__cuda_text_embed, NULL }, \
+        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+#define HYB_MODULE_OF_TYPE(type, number) \
+        { "embed_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_embed, NULL }, \
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
-        HYBRID__CUDA_TYPES(HYBRID__MODULE_OF_TYPE)
-#undef HYBRID__MODULE_OF_TYPE
-        { "rows", { hybrid__cuda_text_prelude, hybrid__cuda_text_rows, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_ROWS(HYBRID__KERNEL_NAME) NULL } },
-        { "rope", { hybrid__cuda_text_prelude, hybrid__cuda_text_rope, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_ROPE(HYBRID__KERNEL_NAME) NULL } },
-        { "kv", { hybrid__cuda_text_prelude, hybrid__cuda_text_kv, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_KV(HYBRID__KERNEL_NAME) NULL } },
-        { "select", { hybrid__cuda_text_prelude, hybrid__cuda_text_select, NULL, NULL }, { NULL }, { HYBRID__CUDA_KERNELS_SELECT(HYBRID__KERNEL_NAME) NULL } },
-#define HYBRID__MODULE_OF_HEAD(type, kv, dim) \
-        { "attention_" #type "_" #dim, { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention, NULL }, \
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#undef HYB_MODULE_OF_TYPE
+        { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
+        { "rope", { hyb_cuda_text_prelude, hyb_cuda_text_rope, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NAME) NULL } },
+        { "kv", { hyb_cuda_text_prelude, hyb_cuda_text_kv, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
+        { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
+#define HYB_MODULE_OF_HEAD(type, kv, dim) \
+        { "attention_" #type "_" #dim, { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
           { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
-        HYBRID__CUDA_HEADS(HYBRID__MODULE_OF_HEAD)
-#undef HYBRID__MODULE_OF_HEAD
-        { "attention_any", { hybrid__cuda_text_prelude, hybrid__cuda_text_attention_args, hybrid__cuda_text_attention_any, NULL }, { NULL },
+        HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
+#undef HYB_MODULE_OF_HEAD
+        { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL }, { NULL },
           { "attention_any", NULL } }
     };
-#undef HYBRID__KERNEL_NAME
-    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYBRID__MODULE_COUNT ? 1 : -1];
+#undef HYB_KERNEL_NAME
+    typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYB_MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
 }
 /* ==== end src/cuda/module_table.c ==== */
@@ -6409,76 +6409,76 @@ static const hybrid__cuda_module_info *hybrid__cuda_module(int module)
 /* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
 
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
-typedef struct hybrid__cuda_layout {
+typedef struct hyb_cuda_layout {
     size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
     int32_t pages_a_seq;                   /* of the longest sequence that there can be */
-    hybrid__cuda_split split;
-} hybrid__cuda_layout;
+    hyb_cuda_split split;
+} hyb_cuda_layout;
 
 /* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time loads the kernels. */
-typedef struct hybrid__cuda_record {
+typedef struct hyb_cuda_record {
     int32_t n, n_out, n_runs, n_split, max_length_class;       /* all that chooses kernels and grids */
     uint32_t used;                         /* when; 0: never */
-    hybrid__cuda_graph *graph;
-} hybrid__cuda_record;
-enum { HYBRID__CUDA_RECORDS = 8, HYBRID__CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
+    hyb_cuda_graph *graph;
+} hyb_cuda_record;
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
 
-typedef struct hybrid__cuda_backend {
-    hybrid__backend     base;
-    hybrid__cuda       *cu;
-    hybrid__cuda_queue *queue;
-    hybrid__cuda_layout layout;
-    hybrid__cuda_at     at;                /* where ops run */
+typedef struct hyb_cuda_backend {
+    hyb_backend     base;
+    hyb_cuda       *cu;
+    hyb_cuda_queue *queue;
+    hyb_cuda_layout layout;
+    hyb_cuda_at     at;                /* where ops run */
     char               *memory;            /* on the device */
     char               *picture;           /* on the host */
-    hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
     uint32_t            clock;
     int                 n_graph_failures;  /* in a row */
-} hybrid__cuda_backend;
+} hyb_cuda_backend;
 
-static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
+static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 {
     const size_t rows = (size_t)limits->n_rows;
     size_t at = 0;
     memset(l, 0, sizeof *l);
     l->pages_a_seq = limits->pages_a_seq;
-    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
-    l->scratch_bytes = HYBRID__MAX(limits->scratch, limits->n_top ? hybrid__cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
-#define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
-    HYBRID__PLACE(ids, rows * sizeof(int32_t));
-    HYBRID__PLACE(pos, rows * sizeof(int32_t));
-    HYBRID__PLACE(out, rows * sizeof(int32_t));
-    HYBRID__PLACE(run_of_row, rows * sizeof(int32_t));
-    HYBRID__PLACE(tiles, hybrid__cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
-    HYBRID__PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
-    HYBRID__PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
+    l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
+    l->scratch_bytes = HYB_MAX(limits->scratch, limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+#define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
+    HYB_PLACE(ids, rows * sizeof(int32_t));
+    HYB_PLACE(pos, rows * sizeof(int32_t));
+    HYB_PLACE(out, rows * sizeof(int32_t));
+    HYB_PLACE(run_of_row, rows * sizeof(int32_t));
+    HYB_PLACE(tiles, hyb_cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
+    HYB_PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYB_PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
     l->picture = at;
-    HYBRID__PLACE(parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    HYBRID__PLACE(scratch, l->scratch_bytes);
-#undef HYBRID__PLACE
+    HYB_PLACE(parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    HYB_PLACE(scratch, l->scratch_bytes);
+#undef HYB_PLACE
     l->bytes = at;
 }
 
 /* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
-static size_t hybrid__cuda_workspace(const hybrid__limits *limits, int cc) { return limits->n_rows > HYBRID__CUDA_FEW_FLOATS ? hybrid__blas_workspace(cc) : 0; }
+static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc) { return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0; }
 
-static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
+static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend *)be; }
 
 /* ---- the batch ---- */
 
-enum { HYBRID__CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
 
-static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, size_t bytes)
+static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
 {
-    hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
+    hyb_cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
-static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
+static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->at.batch;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    const hyb_cuda_layout *l = &self->layout;
+    hyb_cuda_batch *b = &self->at.batch;
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
@@ -6489,141 +6489,141 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
-    hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
-    b->pages_a_seq = HYBRID__MIN(l->pages_a_seq, b->max_length_class / HYBRID__PAGE);      /* kernels are told: it is the same for all batches of a record */
+    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
+    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);      /* kernels are told: it is the same for all batches of a record */
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; i < batch->n_runs; i++) {
-        const hybrid__run *run = &batch->runs[i];
-        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYBRID__PAGE + 1) * sizeof(int32_t));
+        const hyb_run *run = &batch->runs[i];
+        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
     }
-    if (l->pages + (size_t)batch->n_runs * row <= HYBRID__CUDA_WHOLE_PICTURE) {
-        hybrid__cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
+    if (l->pages + (size_t)batch->n_runs * row <= HYB_CUDA_WHOLE_PICTURE) {
+        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
         return;
     }
-    hybrid__cuda_picture_write(self, l->ids, n);
-    hybrid__cuda_picture_write(self, l->pos, n);
-    hybrid__cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->run_of_row, n);
-    hybrid__cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
+    hyb_cuda_picture_write(self, l->ids, n);
+    hyb_cuda_picture_write(self, l->pos, n);
+    hyb_cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->run_of_row, n);
+    hyb_cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
 /* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once ---- */
 
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
-static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
+static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 {
-    const hybrid__cuda_batch *b = &self->at.batch;
-    hybrid__cuda_record *oldest = self->records;
+    const hyb_cuda_batch *b = &self->at.batch;
+    hyb_cuda_record *oldest = self->records;
     int i;
-    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) {
-        hybrid__cuda_record *r = &self->records[i];
+    for (i = 0; i < HYB_CUDA_RECORDS; i++) {
+        hyb_cuda_record *r = &self->records[i];
         if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split && r->max_length_class == b->max_length_class) return r;
         if (r->used < oldest->used) oldest = r;
     }
-    hybrid__cuda_graph_destroy(self->cu, oldest->graph);
+    hyb_cuda_graph_destroy(self->cu, oldest->graph);
     memset(oldest, 0, sizeof *oldest);
     oldest->n = b->n; oldest->n_out = b->n_out; oldest->n_runs = b->n_runs; oldest->n_split = b->n_split; oldest->max_length_class = b->max_length_class;
     return oldest;
 }
 
 /* Another thread of the process may break a recording: that is no reason to do without for good. */
-static void hybrid__cuda_graph_failed(hybrid__cuda_backend *self, const hybrid_error *why)
+static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
-    const bool last = ++self->n_graph_failures == HYBRID__CUDA_GRAPH_FAILURES;
-    hybrid__log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+    const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;
+    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
 }
 
-static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
+static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
-    self->record = hybrid__cuda_record_of(self);
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYB_PASS_RUN;      /* tiles: a prompt, which no other is like */
+    self->record = hyb_cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
-    if (self->record->graph) return HYBRID__PASS_REPLAY;
-    if (seen && !hybrid__cuda_capture_begin(self->queue, &why)) return HYBRID__PASS_RECORD;
-    if (seen) hybrid__cuda_graph_failed(self, &why);
+    if (self->record->graph) return HYB_PASS_REPLAY;
+    if (seen && !hyb_cuda_capture_begin(self->queue, &why)) return HYB_PASS_RECORD;
+    if (seen) hyb_cuda_graph_failed(self, &why);
     self->record = NULL;
-    return HYBRID__PASS_RUN;
+    return HYB_PASS_RUN;
 }
 
-static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
+static void hyb_cuda_be_rehearse(hyb_backend *be, bool on) { hyb_cuda_of(be)->queue->rehearsing = on; }
 
-static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
+static bool hyb_cuda_be_pass_end(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda_record *record = self->record;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hyb_cuda_record *record = self->record;
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if ((record->graph || !hybrid__cuda_capture_end(self->queue, &record->graph, &why)) && !hybrid__cuda_graph_launch(self->queue, record->graph, &why)) {
+    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) && !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
         self->n_graph_failures = 0;
         return true;
     }
-    hybrid__cuda_graph_destroy(self->cu, record->graph);
+    hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
     if (self->queue->result) return true;                      /* a lost device is sync's business */
-    hybrid__cuda_graph_failed(self, &why);
+    hyb_cuda_graph_failed(self, &why);
     return false;
 }
 
 /* ---- the table ---- */
 
-#define HYBRID__OP(name_) \
-    static void hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
-#define HYBRID__PARTS(name_) \
-    static bool hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { return hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
-HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
-#undef HYBRID__OP
-#undef HYBRID__PARTS
+#define HYB_OP(name_) \
+    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+#define HYB_PARTS(name_) \
+    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+HYB_OPS(HYB_OP, HYB_PARTS)
+#undef HYB_OP
+#undef HYB_PARTS
 
-static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
+static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
+    hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
-static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
-static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cuda_read(hybrid__cuda_of(be)->queue, host, src, bytes); }
+static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes); }
+static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes); }
 
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
-static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
+static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
-    hybrid__cuda_at *at = &hybrid__cuda_of(be)->at;
+    hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
-    if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     be->refused = at->refused;
-    return hybrid__refused(be, error);
+    return hyb_refused(be, error);
 }
 
-static void hybrid__cuda_be_destroy(hybrid__backend *be)
+static void hyb_cuda_be_destroy(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda *cu;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hyb_cuda *cu;
     hybrid_runtime *rt;
     int i;
     if (!be) return;
     cu = self->cu;
     rt = be->rt;
-    if (self->queue) hybrid__cuda_sync(self->queue, NULL);
-    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) hybrid__cuda_graph_destroy(cu, self->records[i].graph);
-    hybrid__cuda_queue_destroy(self->queue);
-    hybrid__cuda_free(cu, self->memory);
-    hybrid__free(rt, self->picture);
-    hybrid__free(rt, self);
-    hybrid__runtime_release(rt);
+    if (self->queue) hyb_cuda_sync(self->queue, NULL);
+    for (i = 0; i < HYB_CUDA_RECORDS; i++) hyb_cuda_graph_destroy(cu, self->records[i].graph);
+    hyb_cuda_queue_destroy(self->queue);
+    hyb_cuda_free(cu, self->memory);
+    hyb_free(rt, self->picture);
+    hyb_free(rt, self);
+    hyb_runtime_release(rt);
 }
 
-static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_limits *limits, hybrid_error *error)
 {
-    const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->at.batch;
+    const hyb_cuda_layout *l = &self->layout;
+    hyb_cuda_batch *b = &self->at.batch;
     void *memory;
     hybrid_result r;
-    if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
-    if ((r = hybrid__cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
+    if (!(self->picture = (char *)hyb_calloc(self->base.rt, 1, l->picture))) return hyb_fail_memory(error, l->picture);
+    if ((r = hyb_cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
     self->memory = (char *)memory;
     b->ids = (int32_t *)(void *)(self->memory + l->ids);
     b->pos = (int32_t *)(void *)(self->memory + l->pos);
@@ -6635,35 +6635,35 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->parts = (float *)(void *)(self->memory + l->parts);
     self->at.scratch = self->memory + l->scratch;
     self->at.scratch_bytes = l->scratch_bytes;
-    if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    if ((r = hyb_cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
     self->at.q = self->queue;
-    hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
-    return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
+    hyb_cuda_zero(self->queue, b->parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    if (!hyb_cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
+    return hyb_cuda_alloc(self->cu, hyb_cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
-static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
 {
-    static const hybrid__backend_ops ops = {
+    static const hyb_backend_ops ops = {
         "cuda",
-#define HYBRID__OP(name_) hybrid__cuda_be_##name_,
-        HYBRID__OPS(HYBRID__OP, HYBRID__OP)
-#undef HYBRID__OP
-#define HYBRID__CALL(result_, name_, parameters_) hybrid__cuda_be_##name_,
-        HYBRID__BACKEND_CALLS(HYBRID__CALL)
-#undef HYBRID__CALL
+#define HYB_OP(name_) hyb_cuda_be_##name_,
+        HYB_OPS(HYB_OP, HYB_OP)
+#undef HYB_OP
+#define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
+        HYB_BACKEND_CALLS(HYB_CALL)
+#undef HYB_CALL
     };
-    hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
+    hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;
     *be = NULL;
-    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    if (!self) return hyb_fail_memory(error, sizeof *self);
     self->base.ops = &ops;
     self->base.rt = cu->rt;
     self->cu = cu;
-    hybrid__atomic_add(&cu->rt->references, 1);
-    hybrid__cuda_layout_make(&self->layout, limits);
-    if ((r = hybrid__cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
-        hybrid__cuda_be_destroy(&self->base);
+    hyb_atomic_add(&cu->rt->references, 1);
+    hyb_cuda_layout_make(&self->layout, limits);
+    if ((r = hyb_cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
+        hyb_cuda_be_destroy(&self->base);
         return r;
     }
     *be = &self->base;
@@ -6674,123 +6674,123 @@ static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid_
 /* ==== begin src/cuda/provider.c ==== */
 /* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of both before main. */
 
-typedef struct hybrid__cuda_device {
-    hybrid__device      base;
-    hybrid__cuda       *cu;
-    hybrid__cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
-    hybrid__spin        lock;
-} hybrid__cuda_device;
+typedef struct hyb_cuda_device {
+    hyb_device      base;
+    hyb_cuda       *cu;
+    hyb_cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
+    hyb_spin        lock;
+} hyb_cuda_device;
 
-enum { HYBRID__CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+enum { HYB_CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
 
-static hybrid__cuda_device *hybrid__cuda_device_of(hybrid__device *device) { return (hybrid__cuda_device *)device; }
+static hyb_cuda_device *hyb_cuda_device_of(hyb_device *device) { return (hyb_cuda_device *)device; }
 
-static hybrid_result hybrid__gpu_alloc(hybrid__device *device, size_t bytes, void **address, hybrid_error *error) { return hybrid__cuda_alloc(hybrid__cuda_device_of(device)->cu, bytes, address, error); }
-static void hybrid__gpu_free(hybrid__device *device, void *address) { hybrid__cuda_free(hybrid__cuda_device_of(device)->cu, address); }
-static uint64_t hybrid__gpu_cost(hybrid__device *device, size_t bytes) { HYBRID__UNUSED(device); return hybrid__arena_round(bytes); }
+static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error) { return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error); }
+static void hyb_gpu_free(hyb_device *device, void *address) { hyb_cuda_free(hyb_cuda_device_of(device)->cu, address); }
+static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return hyb_arena_round(bytes); }
 
-static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
+static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 {
-    hybrid__cuda *cu = hybrid__cuda_device_of(device)->cu;
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
     uint64_t available, total;
-    if (bytes > hybrid__cuda_room(cu)) return false;
-    hybrid__cuda_memory(cu, &available, &total);
-    available += hybrid__cuda_idle(cu);                        /* what hybrid holds and does not use */
-    return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+    if (bytes > hyb_cuda_room(cu)) return false;
+    hyb_cuda_memory(cu, &available, &total);
+    available += hyb_cuda_idle(cu);                        /* what hybrid holds and does not use */
+    return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
 /* The next write begins with a new queue: it works, unless the device is lost. */
-static void hybrid__gpu_uploads_failed(hybrid__cuda_device *self, hybrid_error *error)
+static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
     if (error) *error = self->uploads->error;
-    hybrid__cuda_queue_destroy(self->uploads);
+    hyb_cuda_queue_destroy(self->uploads);
     self->uploads = NULL;
 }
 
-static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
+static hybrid_result hyb_gpu_write(hyb_device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_result r = HYBRID_OK;
-    hybrid__spin_take(&self->lock);
-    if (!self->uploads) r = hybrid__cuda_queue_create(self->cu, &self->uploads, error);
+    hyb_spin_take(&self->lock);
+    if (!self->uploads) r = hyb_cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
-        hybrid__cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK) hybrid__gpu_uploads_failed(self, error);
+        hyb_cuda_write(self->uploads, dst, host, bytes);
+        if ((r = self->uploads->result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
     }
-    hybrid__spin_give(&self->lock);
+    hyb_spin_give(&self->lock);
     return r;
 }
-static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *error)
+static hybrid_result hyb_gpu_flush(hyb_device *device, hybrid_error *error)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_result r;
-    hybrid__spin_take(&self->lock);
-    r = self->uploads ? hybrid__cuda_sync(self->uploads, NULL) : HYBRID_OK;
-    if (r) hybrid__gpu_uploads_failed(self, error);
-    hybrid__spin_give(&self->lock);
+    hyb_spin_take(&self->lock);
+    r = self->uploads ? hyb_cuda_sync(self->uploads, NULL) : HYBRID_OK;
+    if (r) hyb_gpu_uploads_failed(self, error);
+    hyb_spin_give(&self->lock);
     return r;
 }
 
-static bool hybrid__gpu_attends(hybrid__device *device, const hybrid__limits *limits)
+static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 {
-    return hybrid__cuda_attends(limits->head_dim_k, limits->head_dim_v, hybrid__cuda_device_of(device)->cu->shared_optin);
+    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, hyb_cuda_device_of(device)->cu->shared_optin);
 }
 
-static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
+static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
-    const int cc = hybrid__cuda_device_of(device)->cu->cc;
-    const size_t scratch = w->ne[2] > 1 ? hybrid__cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
-                                        : hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
-    limits->scratch = HYBRID__MAX(limits->scratch, scratch);
+    const int cc = hyb_cuda_device_of(device)->cu->cc;
+    const size_t scratch = w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                                        : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
+    limits->scratch = HYB_MAX(limits->scratch, scratch);
     return true;
 }
-static uint64_t hybrid__gpu_backend_cost(hybrid__device *device, const hybrid__limits *limits)
+static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limits)
 {
-    hybrid__cuda_layout l;
-    const size_t workspace = hybrid__cuda_workspace(limits, hybrid__cuda_device_of(device)->cu->cc);
-    hybrid__cuda_layout_make(&l, limits);
-    return hybrid__gpu_cost(device, l.bytes) + (workspace ? hybrid__gpu_cost(device, workspace) : 0);
+    hyb_cuda_layout l;
+    const size_t workspace = hyb_cuda_workspace(limits, hyb_cuda_device_of(device)->cu->cc);
+    hyb_cuda_layout_make(&l, limits);
+    return hyb_gpu_cost(device, l.bytes) + (workspace ? hyb_gpu_cost(device, workspace) : 0);
 }
-static hybrid_result hybrid__gpu_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
 {
-    return hybrid__cuda_backend_create(hybrid__cuda_device_of(device)->cu, limits, be, error);
+    return hyb_cuda_backend_create(hyb_cuda_device_of(device)->cu, limits, be, error);
 }
 
 /* ---- the provider ---- */
 
-static void hybrid__gpu_provider_close(hybrid__device *device)
+static void hyb_gpu_provider_close(hyb_device *device)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_runtime *rt = device->rt;
-    hybrid__cuda_queue_destroy(self->uploads);
-    hybrid__cuda_release(self->cu);
-    hybrid__free(rt, self);
+    hyb_cuda_queue_destroy(self->uploads);
+    hyb_cuda_release(self->cu);
+    hyb_free(rt, self);
 }
 
-static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hybrid__device_ops ops = {
-        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_attends, hybrid__gpu_show,
-        hybrid__gpu_backend_cost, hybrid__gpu_backend_create
+    static const hyb_device_ops ops = {
+        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends, hyb_gpu_show,
+        hyb_gpu_backend_cost, hyb_gpu_backend_create
     };
-    hybrid__cuda_device *self = (hybrid__cuda_device *)hybrid__calloc(rt, 1, sizeof *self);
-    hybrid__cuda_desc desc;
+    hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
+    hyb_cuda_desc desc;
     hybrid_result r;
     *device = NULL;
-    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    if (!self) return hyb_fail_memory(error, sizeof *self);
     memset(&desc, 0, sizeof desc);
     desc.device = index;
     desc.max_bytes = rt->max_device_bytes;
     desc.cache = rt->kernel_cache;
     self->base.ops = &ops;
     self->base.rt = rt;
-    r = hybrid__cuda_open(rt, &desc, &self->cu, error);
+    r = hyb_cuda_open(rt, &desc, &self->cu, error);
     if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hybrid__cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
+    if (!r) r = hyb_cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
     if (r) {
-        hybrid__cuda_release(self->cu);
-        hybrid__free(rt, self);
+        hyb_cuda_release(self->cu);
+        hyb_free(rt, self);
         return r;
     }
     *device = &self->base;
@@ -6798,30 +6798,30 @@ static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hy
 }
 
 /* No driver, no device: a list without entries, and why. */
-static hybrid_result hybrid__gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
     hybrid_error why;
-    hybrid_result r = hybrid__cuda_list(list, capacity, count, &why);
-    HYBRID__UNUSED(rt);
+    hybrid_result r = hyb_cuda_list(list, capacity, count, &why);
+    HYB_UNUSED(rt);
     if (!r) return HYBRID_OK;
     *count = 0;
-    return hybrid__fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
+    return hyb_fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
 }
 
-static const char *hybrid__gpu_provider_name(const hybrid__device *device) { return ((const hybrid__cuda_device *)(const void *)device)->cu->name; }
-static const char *hybrid__gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
+static const char *hyb_gpu_provider_name(const hyb_device *device) { return ((const hyb_cuda_device *)(const void *)device)->cu->name; }
+static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hybrid__provider hybrid__cuda_provider = {
-    hybrid__gpu_provider_list, hybrid__gpu_provider_open, hybrid__gpu_provider_close, hybrid__gpu_provider_name, hybrid__gpu_provider_wanted
+static const hyb_provider hyb_cuda_provider = {
+    hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name, hyb_gpu_provider_wanted
 };
 
 /* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a pointer. */
 #if defined(__GNUC__) || defined(__clang__)
-__attribute__((constructor)) static void hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+__attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #elif defined(_MSC_VER)
-static void __cdecl hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+static void __cdecl hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #pragma section(".CRT$XCU", read)
-__declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registration)(void) = hybrid__cuda_register;
+__declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registration)(void) = hyb_cuda_register;
 #endif
 /* ==== end src/cuda/provider.c ==== */
 
@@ -6839,61 +6839,60 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registr
 /* ==== end src/core/end.h ==== */
 
 /* No private macro stays behind. */
-#ifdef HYBRID__WIN32_LEAN
+#ifdef HYB_WIN32_LEAN
     #undef WIN32_LEAN_AND_MEAN
 #endif
-#ifdef HYBRID__NOMINMAX
+#ifdef HYB_NOMINMAX
     #undef NOMINMAX
 #endif
-#undef HYBRID_CUDA__SOURCE_ID
-#undef HYBRID__BACKEND_CALLS
-#undef HYBRID__BIG_ENDIAN
-#undef HYBRID__CALL
-#undef HYBRID__COUNT
-#undef HYBRID__CPU_KERNELS
-#undef HYBRID__CUBLAS_LIST
-#undef HYBRID__CUDA_FLOATS
-#undef HYBRID__CUDA_HEADS
-#undef HYBRID__CUDA_KERNELS_EXPERTS
-#undef HYBRID__CUDA_KERNELS_KV
-#undef HYBRID__CUDA_KERNELS_QUANTIZE
-#undef HYBRID__CUDA_KERNELS_ROPE
-#undef HYBRID__CUDA_KERNELS_ROWS
-#undef HYBRID__CUDA_KERNELS_SELECT
-#undef HYBRID__CUDA_QUANTS
-#undef HYBRID__CUDA_TYPES
-#undef HYBRID__DRIVER_LIST
-#undef HYBRID__DRIVER_OLD_LIST
-#undef HYBRID__EXCESS_PRECISION
-#undef HYBRID__HASH_A
-#undef HYBRID__HASH_B
-#undef HYBRID__INLINE
-#undef HYBRID__KERNEL_NAME
-#undef HYBRID__KERNEL_NUMBER
-#undef HYBRID__LIKELY
-#undef HYBRID__MAX
-#undef HYBRID__MIN
-#undef HYBRID__MODULE_OF_HEAD
-#undef HYBRID__MODULE_OF_TYPE
-#undef HYBRID__NOINLINE
-#undef HYBRID__NOMINMAX
-#undef HYBRID__NVRTC_LIST
-#undef HYBRID__OP
-#undef HYBRID__OPS
-#undef HYBRID__PARTS
-#undef HYBRID__PLACE
-#undef HYBRID__PRINTF
-#undef HYBRID__RESTRICT
-#undef HYBRID__SEPARATOR
-#undef HYBRID__STEPS
-#undef HYBRID__THREADS_POSIX
-#undef HYBRID__THREADS_WIN32
-#undef HYBRID__UNLIKELY
-#undef HYBRID__UNUSED
-#undef HYBRID__WIN32_LEAN
-#undef HYBRID__X
-#undef hybrid__fail
-#undef hybrid__fail_memory
+#undef HYB_BACKEND_CALLS
+#undef HYB_BIG_ENDIAN
+#undef HYB_CALL
+#undef HYB_COUNT
+#undef HYB_CPU_KERNELS
+#undef HYB_CUBLAS_LIST
+#undef HYB_CUDA_FLOATS
+#undef HYB_CUDA_HEADS
+#undef HYB_CUDA_KERNELS_EXPERTS
+#undef HYB_CUDA_KERNELS_KV
+#undef HYB_CUDA_KERNELS_QUANTIZE
+#undef HYB_CUDA_KERNELS_ROPE
+#undef HYB_CUDA_KERNELS_ROWS
+#undef HYB_CUDA_KERNELS_SELECT
+#undef HYB_CUDA_QUANTS
+#undef HYB_CUDA_TYPES
+#undef HYB_DRIVER_LIST
+#undef HYB_DRIVER_OLD_LIST
+#undef HYB_EXCESS_PRECISION
+#undef HYB_HASH_A
+#undef HYB_HASH_B
+#undef HYB_INLINE
+#undef HYB_KERNEL_NAME
+#undef HYB_KERNEL_NUMBER
+#undef HYB_LIKELY
+#undef HYB_MAX
+#undef HYB_MIN
+#undef HYB_MODULE_OF_HEAD
+#undef HYB_MODULE_OF_TYPE
+#undef HYB_NOINLINE
+#undef HYB_NOMINMAX
+#undef HYB_NVRTC_LIST
+#undef HYB_OP
+#undef HYB_OPS
+#undef HYB_PARTS
+#undef HYB_PLACE
+#undef HYB_PRINTF
+#undef HYB_RESTRICT
+#undef HYB_SEPARATOR
+#undef HYB_STEPS
+#undef HYB_THREADS_POSIX
+#undef HYB_THREADS_WIN32
+#undef HYB_UNLIKELY
+#undef HYB_UNUSED
+#undef HYB_WIN32_LEAN
+#undef HYB_X
+#undef hyb_fail
+#undef hyb_fail_memory
 #endif
 #endif
 

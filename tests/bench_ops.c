@@ -12,7 +12,7 @@ static double now(void)
     clock_gettime(alone ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
-static hybrid__backend *be;
+static hyb_backend *be;
 static volatile float sink;
 
 static float *floats(size_t n)
@@ -26,8 +26,8 @@ static float *floats(size_t n)
 
 /* ---- roofs ---------------------------------------------------------------------------------------------------------- */
 
-#if defined(HYBRID__X86)
-static HYBRID__TARGET_AVX2 void peak_avx2(void)
+#if defined(HYB_X86)
+static HYB_TARGET_AVX2 void peak_avx2(void)
 {
     __m256 m = _mm256_set1_ps(0.9999f), a = m, b = _mm256_add_ps(a, m), c = _mm256_add_ps(b, m), d = _mm256_add_ps(c, m), e = _mm256_add_ps(d, m);      /* all different, or they become one */
     __m256 f = _mm256_add_ps(e, m), g = _mm256_add_ps(f, m), h = _mm256_add_ps(g, m), k = _mm256_add_ps(h, m), l = _mm256_add_ps(k, m);
@@ -39,7 +39,7 @@ static HYBRID__TARGET_AVX2 void peak_avx2(void)
     a = _mm256_add_ps(_mm256_add_ps(_mm256_add_ps(a, b), _mm256_add_ps(c, d)), _mm256_add_ps(_mm256_add_ps(e, f), _mm256_add_ps(g, _mm256_add_ps(h, _mm256_add_ps(k, l)))));
     sink = _mm256_cvtss_f32(a);
 }
-static HYBRID__TARGET_AVX512 void peak_avx512(void)
+static HYB_TARGET_AVX512 void peak_avx512(void)
 {
     __m512 m = _mm512_set1_ps(0.9999f), a = m, b = _mm512_add_ps(a, m), c = _mm512_add_ps(b, m), d = _mm512_add_ps(c, m), e = _mm512_add_ps(d, m);      /* all different, or they become one */
     __m512 f = _mm512_add_ps(e, m), g = _mm512_add_ps(f, m), h = _mm512_add_ps(g, m), k = _mm512_add_ps(h, m), l = _mm512_add_ps(k, m);
@@ -51,7 +51,7 @@ static HYBRID__TARGET_AVX512 void peak_avx512(void)
     a = _mm512_add_ps(_mm512_add_ps(_mm512_add_ps(a, b), _mm512_add_ps(c, d)), _mm512_add_ps(_mm512_add_ps(e, f), _mm512_add_ps(g, _mm512_add_ps(h, _mm512_add_ps(k, l)))));
     sink = _mm512_cvtss_f32(a);
 }
-static HYBRID__TARGET_AVX2 void read_all(const char *p, size_t n)
+static HYB_TARGET_AVX2 void read_all(const char *p, size_t n)
 {
     __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
     size_t i;
@@ -70,19 +70,19 @@ enum { BIG = 512 << 20 };
 static const char *big;
 static void peak_chunk(void *arg, int chunk, int lane)
 {
-    HYBRID__UNUSED(arg); HYBRID__UNUSED(chunk); HYBRID__UNUSED(lane);
-#if defined(HYBRID__X86)
-    if (be->rt->isa == HYBRID__ISA_AVX512) peak_avx512();
-    else if (be->rt->isa != HYBRID__ISA_GENERIC) peak_avx2();
+    HYB_UNUSED(arg); HYB_UNUSED(chunk); HYB_UNUSED(lane);
+#if defined(HYB_X86)
+    if (be->rt->isa == HYB_ISA_AVX512) peak_avx512();
+    else if (be->rt->isa != HYB_ISA_GENERIC) peak_avx2();
 #endif
 }
 static void read_chunk(void *arg, int chunk, int lane)
 {
-    HYBRID__UNUSED(arg); HYBRID__UNUSED(lane);
-#if defined(HYBRID__X86)
-    if (be->rt->isa != HYBRID__ISA_GENERIC) read_all(big + (size_t)chunk * (1 << 20), 1 << 20);
+    HYB_UNUSED(arg); HYB_UNUSED(lane);
+#if defined(HYB_X86)
+    if (be->rt->isa != HYB_ISA_GENERIC) read_all(big + (size_t)chunk * (1 << 20), 1 << 20);
 #else
-    HYBRID__UNUSED(chunk);
+    HYB_UNUSED(chunk);
 #endif
 }
 
@@ -92,11 +92,11 @@ static double peak(void)
     int r;
     for (r = 0; r < 20; r++) {
         double t = now();
-        hybrid__parallel(be->rt, 8, peak_chunk, NULL);
+        hyb_parallel(be->rt, 8, peak_chunk, NULL);
         t = now() - t;
         best = t < best ? t : best;
     }
-    return 8 * 100000.0 * 10 * 2 * (be->rt->isa == HYBRID__ISA_AVX512 ? 16 : 8) / best * 1e-9;
+    return 8 * 100000.0 * 10 * 2 * (be->rt->isa == HYB_ISA_AVX512 ? 16 : 8) / best * 1e-9;
 }
 static double bandwidth(void)
 {
@@ -104,7 +104,7 @@ static double bandwidth(void)
     int r;
     for (r = 0; r < 5; r++) {
         double t = now();
-        hybrid__parallel(be->rt, BIG >> 20, read_chunk, NULL);
+        hyb_parallel(be->rt, BIG >> 20, read_chunk, NULL);
         t = now() - t;
         best = t < best ? t : best;
     }
@@ -115,23 +115,23 @@ static double bandwidth(void)
 
 static void bench_matmul(hybrid_type type, int k, int out, int n, const void *data, int rounds)
 {
-    hybrid__tensor w;
-    hybrid__op_matmul op;
-    hybrid__limits limits;
-    hybrid__backend *mine;
+    hyb_tensor w;
+    hyb_op_matmul op;
+    hyb_limits limits;
+    hyb_backend *mine;
     float *x = floats((size_t)k * (size_t)n), *y = floats((size_t)out * (size_t)n);
     double best = 1e9, t, roof;
     int r;
     memset(&w, 0, sizeof w); memset(&op, 0, sizeof op); memset(&limits, 0, sizeof limits);
     w.type = type; w.ne[0] = k; w.ne[1] = out; w.nb[1] = hybrid_type_row_bytes(type, (size_t)k); w.data = data;
     limits.n_rows = n;
-    hybrid__cpu_limits_matrix(be->rt, &limits, &w);
-    hybrid__cpu_backend_create(be->rt, &limits, &mine, NULL);
+    hyb_cpu_limits_matrix(be->rt, &limits, &w);
+    hyb_cpu_backend_create(be->rt, &limits, &mine, NULL);
     op.x = x; op.x_stride = k; op.n = n; op.n_out = 1; op.out[0].w = &w; op.out[0].y = y; op.out[0].y_stride = out;
     roof = n == 1 ? bandwidth() : peak();
     for (r = 0; r < rounds; r++) {
         t = now();
-        hybrid__do_matmul(mine, &op);
+        hyb_do_matmul(mine, &op);
         t = now() - t;
         best = t < best ? t : best;
     }
@@ -143,11 +143,11 @@ static void bench_matmul(hybrid_type type, int k, int out, int n, const void *da
 
 static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, int length, int rows, int rounds)
 {
-    hybrid__kv_view kv;
-    hybrid__op_attention op;
-    hybrid__op_kv_store store;
-    hybrid__run run, all;
-    hybrid__batch batch, batch_all;
+    hyb_kv_view kv;
+    hyb_op_attention op;
+    hyb_op_kv_store store;
+    hyb_run run, all;
+    hyb_batch batch, batch_all;
     int32_t *pages = (int32_t *)malloc(sizeof(int32_t) * (size_t)(length / 32 + 1));
     float *q = floats((size_t)rows * (size_t)(heads * dim)), *k = floats((size_t)length * (size_t)(heads_kv * dim)), *out = floats((size_t)rows * (size_t)(heads * dim));
     double best = 1e9, t, work = 0, roof = rows == 1 ? bandwidth() : peak();
@@ -164,13 +164,13 @@ static void bench_attention(hybrid_type type, int heads, int heads_kv, int dim, 
     batch_all.runs = &all; batch_all.n_runs = 1; batch_all.n = length;
     batch.runs = &run; batch.n_runs = 1; batch.n = rows;
     be->ops->begin(be, &batch_all);
-    hybrid__do_kv_store(be, &store);
+    hyb_do_kv_store(be, &store);
     run.first_row = 0; run.n_rows = rows; run.pos = length - rows; run.pages = pages;
     op.kv = &kv; op.q = q; op.q_stride = op.out_stride = heads * dim; op.out = out; op.n_head = heads; op.scale = 1.0f / sqrtf((float)dim);
     be->ops->begin(be, &batch);
     for (r = 0; r < rounds; r++) {
         t = now();
-        hybrid__do_attention(be, &op);
+        hyb_do_attention(be, &op);
         t = now() - t;
         best = t < best ? t : best;
     }
@@ -191,20 +191,20 @@ static void bench_rows(int n, int rows)
         double best = 1e9;
         for (r = 0; r < 30; r++) {
             double t = now();
-            hybrid__op_norm norm;
-            hybrid__op_glu glu;
-            hybrid__op_rope rope;
-            hybrid__op_add add;
-            hybrid__op_softcap cap;
+            hyb_op_norm norm;
+            hyb_op_glu glu;
+            hyb_op_rope rope;
+            hyb_op_add add;
+            hyb_op_softcap cap;
             add.a = add.out = cap.out = y; add.b = x; cap.x = y; cap.cap = 30; add.n = cap.n = (int64_t)n * rows;
-            norm.kind = kind == 0 ? HYBRID__NORM_RMS : HYBRID__NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n_group = 1; norm.n = n; norm.eps = 1e-5f;
-            glu.act = kind == 2 ? HYBRID__ACT_SILU : kind == 3 ? HYBRID__ACT_GELU : HYBRID__ACT_GELU_TANH; glu.gate = x; glu.up = x; glu.out = y; glu.gate_stride = glu.up_stride = glu.out_stride = n; glu.n_rows = rows; glu.n = n;
-            rope.kind = kind == 7 ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; rope.x = rope.out = y; rope.x_stride = rope.out_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
-            if (kind < 2) hybrid__do_norm(be, &norm);
-            else if (kind < 5) hybrid__do_glu(be, &glu);
-            else if (kind == 5) hybrid__do_add(be, &add);
-            else if (kind == 6) hybrid__do_softcap(be, &cap);
-            else hybrid__do_rope(be, &rope);
+            norm.kind = kind == 0 ? HYB_NORM_RMS : HYB_NORM_LAYER; norm.x = x; norm.out = y; norm.x_stride = norm.out_stride = n; norm.w = w; norm.b = NULL; norm.n_rows = rows; norm.n_group = 1; norm.n = n; norm.eps = 1e-5f;
+            glu.act = kind == 2 ? HYB_ACT_SILU : kind == 3 ? HYB_ACT_GELU : HYB_ACT_GELU_TANH; glu.gate = x; glu.up = x; glu.out = y; glu.gate_stride = glu.up_stride = glu.out_stride = n; glu.n_rows = rows; glu.n = n;
+            rope.kind = kind == 7 ? HYB_ROPE_NEOX : HYB_ROPE_NORM; rope.x = rope.out = y; rope.x_stride = rope.out_stride = n; rope.n = rows; rope.n_head = n / 64; rope.head_dim = rope.n_rot = 64; rope.table = x;
+            if (kind < 2) hyb_do_norm(be, &norm);
+            else if (kind < 5) hyb_do_glu(be, &glu);
+            else if (kind == 5) hyb_do_add(be, &add);
+            else if (kind == 6) hyb_do_softcap(be, &cap);
+            else hyb_do_rope(be, &rope);
             t = now() - t;
             best = t < best ? t : best;
         }
@@ -217,7 +217,7 @@ int main(int argc, char **argv)
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
-    hybrid__limits limits;
+    hyb_limits limits;
     uint16_t *half;
     size_t i;
     memset(&desc, 0, sizeof desc); memset(&limits, 0, sizeof limits);
@@ -226,7 +226,7 @@ int main(int argc, char **argv)
     alone = desc.n_threads == 1;
     if (hybrid_runtime_create(&desc, &rt, NULL)) return 1;
     limits.n_rows = 1; limits.head_dim_k = limits.head_dim_v = 256;
-    if (hybrid__cpu_backend_create(rt, &limits, &be, NULL)) return 1;
+    if (hyb_cpu_backend_create(rt, &limits, &be, NULL)) return 1;
     half = (uint16_t *)malloc(BIG);
     for (i = 0; i < BIG / 2; i++) half[i] = (uint16_t)(0x2C00 + i % 1000);
     big = (const char *)half;

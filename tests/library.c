@@ -3,6 +3,6 @@
 #include "private.h"
 
 #define SEAM(name) \
-    extern __typeof__(hybrid__##name) *const seam_##name; \
-    __typeof__(hybrid__##name) *const seam_##name = hybrid__##name;
+    extern __typeof__(hyb_##name) *const seam_##name; \
+    __typeof__(hyb_##name) *const seam_##name = hyb_##name;
 SEAMS(SEAM)

@@ -17,19 +17,19 @@ MAX_REGISTERS = 255
 SAMPLE = [75, 90]
 SEEN = os.path.join(ROOT, "tests", "results", "nvrtc.txt")
 
-# What modules.c and module_table.c hold, printed by themselves: HYBRID__EMBED gives the name of the text instead of the text. The names of kernels
+# What modules.c and module_table.c hold, printed by themselves: HYB_EMBED gives the name of the text instead of the text. The names of kernels
 # are the lists of the files ops_*.c.
 PRINTER = r"""
 #include <stdio.h>
-#define HYBRID__EMBED(name, file) static const char *const name[] = { file, NULL };
+#define HYB_EMBED(name, file) static const char *const name[] = { file, NULL };
 #include "%s"
 %s
 #include "%s"
 int main(void)
 {
     int i, j;
-    for (i = 0; i < HYBRID__MODULE_COUNT; i++) {
-        const hybrid__cuda_module_info *m = hybrid__cuda_module(i);
+    for (i = 0; i < HYB_MODULE_COUNT; i++) {
+        const hyb_cuda_module_info *m = hyb_cuda_module(i);
         printf("%%s\t", m->name);
         for (j = 0; j < 4 && m->parts[j]; j++) printf("%%s ", m->parts[j][0]);
         printf("\t");
@@ -47,7 +47,7 @@ def kernel_lists():
     lists = []
     for path in sorted(glob.glob(os.path.join(CUDA, "ops_*.c"))):
         with open(path, encoding="utf-8") as f:
-            lists += re.findall(r"^#define HYBRID__CUDA_KERNELS_\w+\(X\).*$", f.read(), re.M)
+            lists += re.findall(r"^#define HYB_CUDA_KERNELS_\w+\(X\).*$", f.read(), re.M)
     return "\n".join(lists)
 
 

@@ -8,7 +8,7 @@
 #define OPS_H
 #include "check.h"
 #include <math.h>
-#ifndef HYBRID__OPS
+#ifndef HYB_OPS
     #include "../src/compute/ops.inc"    /* hybrid.h leaves no macro behind */
 #endif
 #define OPS_SMALLER(a, b) ((a) < (b) ? (a) : (b))
@@ -33,16 +33,16 @@ enum { AREAS = 32, ROWS_MAX = 700, RUNS_MAX = 5, PAGES_MAX = 14 };
 typedef struct side {
     const char     *name;
     hybrid_runtime *rt;
-    hybrid__device *device;
+    hyb_device *device;
     uint64_t seed;                         /* of what is drawn */
     area     areas[AREAS];
     int      n_areas;
-    hybrid__limits limits;
-    hybrid__tensor w[4];
+    hyb_limits limits;
+    hyb_tensor w[4];
     int      n_w;
-    hybrid__kv_view kv;
-    hybrid__batch batch;
-    hybrid__run runs[RUNS_MAX];
+    hyb_kv_view kv;
+    hyb_batch batch;
+    hyb_run runs[RUNS_MAX];
     int32_t  pages[RUNS_MAX][PAGES_MAX], n_pages;
     int32_t  ids[ROWS_MAX], pos[ROWS_MAX], out[ROWS_MAX];
     double   near, exact;                  /* how far apart the sides may be, and the reference from the statement: of 1 + the largest value of an area */
@@ -107,9 +107,9 @@ static int32_t *draw_ids(side *s, int64_t n)
 }
 
 /* A matrix (k, out), or n_expert of them. */
-static const hybrid__tensor *draw_matrix(side *s, hybrid_type type, int64_t k, int64_t out, int64_t n_expert)
+static const hyb_tensor *draw_matrix(side *s, hybrid_type type, int64_t k, int64_t out, int64_t n_expert)
 {
-    hybrid__tensor *w = &s->w[s->n_w++];
+    hyb_tensor *w = &s->w[s->n_w++];
     const size_t row = hybrid_type_row_bytes(type, (size_t)k), values = (size_t)(k * out * n_expert);
     float *x = (float *)malloc(values * sizeof *x + 1);
     char *data = (char *)malloc(row * (size_t)(out * n_expert) + 1);
@@ -145,19 +145,19 @@ static void side_end(side *s)
 /* Up to `most` rows: single tokens and prompts of several sequences, in pages that lie anywhere. */
 static void draw_batch(side *s, int most)
 {
-    hybrid__batch *b = &s->batch;
+    hyb_batch *b = &s->batch;
     const int n_runs = draw_int(s, 1, RUNS_MAX), first = draw_int(s, 0, 4);
     int i, r, p;
     memset(b, 0, sizeof *b);
     b->runs = s->runs; b->ids = s->ids; b->pos = s->pos; b->out = s->out;
     s->n_pages = RUNS_MAX * PAGES_MAX;
     for (i = 0; i < n_runs; i++) {
-        hybrid__run *run = &s->runs[i];
+        hyb_run *run = &s->runs[i];
         int rows = draw_chance(s, 60) ? 1 : draw_chance(s, 50) ? draw_int(s, 2, 9) : draw_int(s, 10, 130);
         rows = rows < most - b->n ? rows : most - b->n;
         if (rows < 1) break;
         run->first_row = b->n; run->n_rows = rows; run->pages = s->pages[i];
-        run->pos = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? draw_int(s, 28, 36) : draw_int(s, 1, PAGES_MAX * HYBRID__PAGE - rows);
+        run->pos = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? draw_int(s, 28, 36) : draw_int(s, 1, PAGES_MAX * HYB_PAGE - rows);
         for (p = 0; p < PAGES_MAX; p++) s->pages[i][p] = (first + (p * RUNS_MAX + i) * 3) % s->n_pages;      /* 3 and 70 have no common factor: all different */
         for (r = 0; r < rows; r++) s->pos[b->n + r] = run->pos + r;
         b->n += rows;
@@ -173,9 +173,9 @@ static void draw_batch(side *s, int most)
 }
 
 /* A cache, full of NaN but for the positions before those of the batch, or with them. */
-static const hybrid__kv_view *draw_cache(side *s, hybrid_type type, int n_head_kv, int dim_k, int dim_v, bool with_batch)
+static const hyb_kv_view *draw_cache(side *s, hybrid_type type, int n_head_kv, int dim_k, int dim_v, bool with_batch)
 {
-    hybrid__kv_view *kv = &s->kv;
+    hyb_kv_view *kv = &s->kv;
     float x[512];
     char *memory[2];
     size_t bytes[2];
@@ -183,18 +183,18 @@ static const hybrid__kv_view *draw_cache(side *s, hybrid_type type, int n_head_k
     memset(kv, 0, sizeof *kv);
     kv->type = type; kv->n_head_kv = n_head_kv; kv->head_dim_k = dim_k; kv->head_dim_v = dim_v;
     kv->row_bytes_k = hybrid_type_row_bytes(type, (size_t)dim_k); kv->row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim_v);
-    kv->page_bytes_k = kv->row_bytes_k * HYBRID__PAGE * (size_t)n_head_kv; kv->page_bytes_v = kv->row_bytes_v * HYBRID__PAGE * (size_t)n_head_kv;
+    kv->page_bytes_k = kv->row_bytes_k * HYB_PAGE * (size_t)n_head_kv; kv->page_bytes_v = kv->row_bytes_v * HYB_PAGE * (size_t)n_head_kv;
     bytes[0] = kv->page_bytes_k * (size_t)s->n_pages; bytes[1] = kv->page_bytes_v * (size_t)s->n_pages;
     for (i = 0; i < 2; i++) memory[i] = (char *)memset(malloc(bytes[i]), 0xFF, bytes[i]);
     for (i = 0; i < s->batch.n_runs; i++) {
-        const hybrid__run *run = &s->runs[i];
+        const hyb_run *run = &s->runs[i];
         for (p = 0; p < run->pos + (with_batch ? run->n_rows : 0); p++)
             for (h = 0; h < n_head_kv; h++)
                 for (which = 0; which < 2; which++) {
                     const int dim = which ? dim_v : dim_k;
                     const size_t row = which ? kv->row_bytes_v : kv->row_bytes_k, page = which ? kv->page_bytes_v : kv->page_bytes_k;
                     for (j = 0; j < dim; j++) x[j] = draw_float(s);
-                    hybrid__kv_row_generic(type, x, memory[which] + (size_t)run->pages[p / HYBRID__PAGE] * page + (size_t)(h * HYBRID__PAGE + p % HYBRID__PAGE) * row, dim);
+                    hyb_kv_row_generic(type, x, memory[which] + (size_t)run->pages[p / HYB_PAGE] * page + (size_t)(h * HYB_PAGE + p % HYB_PAGE) * row, dim);
                 }
     }
     for (i = 0; i < 2; i++) {
@@ -207,10 +207,10 @@ static const hybrid__kv_view *draw_cache(side *s, hybrid_type type, int n_head_k
     return kv;
 }
 
-static const int32_t *batch_index(const side *s, hybrid__index index, int *n)
+static const int32_t *batch_index(const side *s, hyb_index index, int *n)
 {
-    *n = index == HYBRID__INDEX_OUT ? s->batch.n_out : s->batch.n;
-    return index == HYBRID__INDEX_ID ? s->ids : index == HYBRID__INDEX_POS ? s->pos : s->out;
+    *n = index == HYB_INDEX_OUT ? s->batch.n_out : s->batch.n;
+    return index == HYB_INDEX_ID ? s->ids : index == HYB_INDEX_POS ? s->pos : s->out;
 }
 
 /* ---- the statement in double ---------------------------------------------------------------------------------------- */
@@ -238,7 +238,7 @@ static void want_id(side *s, const int32_t *at, int32_t id)
     w->value = id;
 }
 /* Value i of a row of the cache. */
-static void want_kept(side *s, const hybrid__kv_view *kv, const char *row, int i, double value)
+static void want_kept(side *s, const hyb_kv_view *kv, const char *row, int i, double value)
 {
     wanted *w = want_new(s, row);
     w->type = kv->type; w->i = i;
@@ -246,7 +246,7 @@ static void want_kept(side *s, const hybrid__kv_view *kv, const char *row, int i
 }
 
 /* The row of a matrix or a table as doubles. */
-static void decoded(const hybrid__tensor *w, int64_t matrix, int64_t row, float *values)
+static void decoded(const hyb_tensor *w, int64_t matrix, int64_t row, float *values)
 {
     CHECK(hybrid_dequantize(w->type, (const char *)w->data + (size_t)matrix * w->nb[2] + (size_t)row * w->nb[1], values, (size_t)w->ne[0]) == HYBRID_OK, "decode");
 }
@@ -257,13 +257,13 @@ static const hybrid_type op_types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID
     HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
 enum { OP_TYPES = sizeof op_types / sizeof *op_types };
 
-static void draw_embed(side *s, hybrid__op_embed *op)
+static void draw_embed(side *s, hyb_op_embed *op)
 {
     const hybrid_type type = op_types[s->turn % OP_TYPES];
     const int block = (int)hybrid_type_block_size(type), n_embd = block == 1 ? draw_size(s, 900) : block * draw_int(s, 1, block == 32 ? 70 : 5);
     int n, i, vocab = 1;
     draw_batch(s, 200);
-    op->index = (hybrid__index)draw_int(s, 0, 2);
+    op->index = (hyb_index)draw_int(s, 0, 2);
     batch_index(s, op->index, &n);
     for (i = 0; i < n; i++) vocab = OPS_LARGER(vocab, batch_index(s, op->index, &n)[i] + 1);
     op->table = draw_matrix(s, type, n_embd, vocab, 1);
@@ -272,7 +272,7 @@ static void draw_embed(side *s, hybrid__op_embed *op)
     op->add = draw_chance(s, 50) ? NULL : draw_chance(s, 50) ? op->out : draw_rows(s, n, n_embd, n_embd);
     s->near = 1e-6; s->exact = 3e-7;
 }
-static void exact_embed(side *s, const hybrid__op_embed *op)
+static void exact_embed(side *s, const hyb_op_embed *op)
 {
     const int64_t width = op->table->ne[0];
     float *row = (float *)malloc((size_t)width * sizeof *row);
@@ -285,9 +285,9 @@ static void exact_embed(side *s, const hybrid__op_embed *op)
     free(row);
 }
 
-static void draw_norm(side *s, hybrid__op_norm *op)
+static void draw_norm(side *s, hyb_op_norm *op)
 {
-    op->kind = (hybrid__norm_kind)draw_int(s, 0, 1);
+    op->kind = (hyb_norm_kind)draw_int(s, 0, 1);
     op->n = draw_chance(s, 10) ? draw_int(s, 4000, 21000) : draw_size(s, 3000);
     op->n_group = op->n > 600 || draw_chance(s, 50) ? 1 : draw_int(s, 2, 9);
     op->n_rows = op->n > 3000 ? 1 : draw_int(s, 1, 9);
@@ -300,7 +300,7 @@ static void draw_norm(side *s, hybrid__op_norm *op)
     op->b = draw_chance(s, 40) ? draw_floats(s, op->n, 1) : NULL;
     s->near = 2e-6; s->exact = 2e-6;
 }
-static void exact_norm(side *s, const hybrid__op_norm *op)
+static void exact_norm(side *s, const hyb_op_norm *op)
 {
     int64_t r, g, i;
     for (r = 0; r < op->n_rows; r++)
@@ -308,7 +308,7 @@ static void exact_norm(side *s, const hybrid__op_norm *op)
             const float *x = op->x + r * op->x_stride + g * op->n;
             double mean = 0, var = 0;
             for (i = 0; i < op->n; i++) mean += x[i];
-            mean = op->kind == HYBRID__NORM_LAYER ? mean / (double)op->n : 0;
+            mean = op->kind == HYB_NORM_LAYER ? mean / (double)op->n : 0;
             for (i = 0; i < op->n; i++) var += (x[i] - mean) * (x[i] - mean);
             for (i = 0; i < op->n; i++)
                 want(s, op->out + r * op->out_stride + g * op->n + i, (x[i] - mean) / sqrt(var / (double)op->n + op->eps) * (op->w ? op->w[i] : 1) + (op->b ? op->b[i] : 0));
@@ -321,20 +321,20 @@ static int draw_k(side *s, hybrid_type type, int most)
     const int block = (int)hybrid_type_block_size(type);
     return block == 1 ? draw_size(s, most) : block * draw_int(s, 1, most / block > 0 ? most / block : 1);
 }
-static void draw_matmul(side *s, hybrid__op_matmul *op)
+static void draw_matmul(side *s, hyb_op_matmul *op)
 {
     hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
     const int n_out = draw_chance(s, 50) ? 1 : draw_int(s, 2, 4), k = draw_k(s, type, 1100);
     int i;
     draw_batch(s, draw_chance(s, 60) ? 9 : 100);
-    op->form = HYBRID__FORM_X_WT;
-    op->rows = (hybrid__rows)draw_int(s, 0, 1);
-    op->n = op->rows == HYBRID__ROWS_OUT ? s->batch.n_out : s->batch.n;
+    op->form = HYB_FORM_X_WT;
+    op->rows = (hyb_rows)draw_int(s, 0, 1);
+    op->n = op->rows == HYB_ROWS_OUT ? s->batch.n_out : s->batch.n;
     op->x_stride = k + 4 * draw_int(s, 0, 2);
     op->x = draw_rows(s, op->n, k, op->x_stride);
     op->n_out = n_out;
     for (i = 0; i < n_out; i++) {
-        hybrid__matmul_out *o = &op->out[i];
+        hyb_matmul_out *o = &op->out[i];
         const int out = draw_size(s, 150);
         if (i && draw_chance(s, 30) && k % 256 == 0) type = op_types[draw_int(s, 0, OP_TYPES - 1)];
         o->w = draw_matrix(s, type, k, out, 1);
@@ -351,7 +351,7 @@ static void draw_matmul(side *s, hybrid__op_matmul *op)
     s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;      /* both sides round x, in ways of their own */
     s->exact = hybrid_type_block_size(type) > 1 || n_out > 1 ? 1.5e-2 : 2e-6;
 }
-static void exact_product(side *s, const hybrid__tensor *w, int64_t matrix, const float *x, const float *bias, const float *add, const float *y)
+static void exact_product(side *s, const hyb_tensor *w, int64_t matrix, const float *x, const float *bias, const float *add, const float *y)
 {
     float *row = (float *)malloc((size_t)w->ne[0] * sizeof *row);
     int64_t r, i;
@@ -363,7 +363,7 @@ static void exact_product(side *s, const hybrid__tensor *w, int64_t matrix, cons
     }
     free(row);
 }
-static void exact_matmul(side *s, const hybrid__op_matmul *op)
+static void exact_matmul(side *s, const hyb_op_matmul *op)
 {
     int i, r;
     for (i = 0; i < op->n_out; i++)
@@ -372,7 +372,7 @@ static void exact_matmul(side *s, const hybrid__op_matmul *op)
                           op->out[i].y + r * op->out[i].y_stride);
 }
 
-static void draw_rope_table(side *s, hybrid__op_rope_table *op)
+static void draw_rope_table(side *s, hyb_op_rope_table *op)
 {
     const int half = draw_size(s, 130);
     double *freq = (double *)malloc((size_t)half * sizeof *freq);
@@ -386,7 +386,7 @@ static void draw_rope_table(side *s, hybrid__op_rope_table *op)
     op->table = (float *)area_new(s, AREA_FLOATS, calloc((size_t)(s->batch.n * 2 * half), 4), (size_t)(s->batch.n * 2 * half) * 4, 0);
     s->near = s->exact = 3e-7;
 }
-static void exact_rope_table(side *s, const hybrid__op_rope_table *op)
+static void exact_rope_table(side *s, const hyb_op_rope_table *op)
 {
     int r, i;
     for (r = 0; r < s->batch.n; r++)
@@ -408,9 +408,9 @@ static const float *draw_angles(side *s, int n, int n_rot)
     }
     return (const float *)area_new(s, AREA_FLOATS, cs, (size_t)(n * n_rot) * sizeof *cs, 0);
 }
-static void draw_rope(side *s, hybrid__op_rope *op)
+static void draw_rope(side *s, hyb_op_rope *op)
 {
-    op->kind = (hybrid__rope_kind)draw_int(s, 0, 1);
+    op->kind = (hyb_rope_kind)draw_int(s, 0, 1);
     op->head_dim = draw_chance(s, 60) ? 16 * draw_int(s, 1, 16) : draw_int(s, 2, 300);
     op->n_rot = draw_chance(s, 50) ? op->head_dim / 2 * 2 : 2 * draw_int(s, 0, op->head_dim / 2);
     op->n_head = draw_int(s, 1, 6);
@@ -423,18 +423,18 @@ static void draw_rope(side *s, hybrid__op_rope *op)
     s->near = 1e-6; s->exact = 3e-7;
 }
 /* x (dim) rotated: pairs as complex numbers, times e^(i angle). */
-static void rotated(hybrid__rope_kind kind, const double *x, int dim, int n_rot, const float *table, double *y)
+static void rotated(hyb_rope_kind kind, const double *x, int dim, int n_rot, const float *table, double *y)
 {
     int i;
     for (i = 0; i < dim; i++) y[i] = x[i];
     for (i = 0; i < n_rot / 2; i++) {
-        const int a = kind == HYBRID__ROPE_NORM ? 2 * i : i, b = kind == HYBRID__ROPE_NORM ? a + 1 : a + n_rot / 2;
+        const int a = kind == HYB_ROPE_NORM ? 2 * i : i, b = kind == HYB_ROPE_NORM ? a + 1 : a + n_rot / 2;
         const double length = hypot(x[a], x[b]), turn = atan2(x[b], x[a]) + atan2((double)table[2 * i + 1], (double)table[2 * i]);
         y[a] = length * cos(turn);
         y[b] = length * sin(turn);
     }
 }
-static void exact_rope(side *s, const hybrid__op_rope *op)
+static void exact_rope(side *s, const hyb_op_rope *op)
 {
     double x[512], y[512];
     int r, h, i;
@@ -459,15 +459,15 @@ static hybrid_type draw_kv_type(side *s, int *dim_k, int *dim_v)
 static double kept_step(hybrid_type type) { return type == HYBRID_TYPE_F32 ? 1e-9 : type == HYBRID_TYPE_F16 ? 1.0 / 1024 : 2.0 / 254 + 2.0 / 2048; }
 
 /* Where a row of the batch lies in the cache, for kv head h. */
-static void exact_kept(side *s, const hybrid__kv_view *kv, int row, int h, bool is_v, const double *x)
+static void exact_kept(side *s, const hyb_kv_view *kv, int row, int h, bool is_v, const double *x)
 {
-    const int run = hybrid__run_of_row(&s->batch, HYBRID__ROWS_BATCH, row), p = s->pos[row], dim = is_v ? kv->head_dim_v : kv->head_dim_k;
-    const char *at = is_v ? hybrid__v_row(kv, s->pages[run][p / HYBRID__PAGE], h, p % HYBRID__PAGE) : hybrid__k_row(kv, s->pages[run][p / HYBRID__PAGE], h, p % HYBRID__PAGE);
+    const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, row), p = s->pos[row], dim = is_v ? kv->head_dim_v : kv->head_dim_k;
+    const char *at = is_v ? hyb_v_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE) : hyb_k_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE);
     int i;
     for (i = 0; i < dim; i++) want_kept(s, kv, at, i, x[i]);
 }
 
-static void draw_kv_store(side *s, hybrid__op_kv_store *op)
+static void draw_kv_store(side *s, hyb_op_kv_store *op)
 {
     int dim_k, dim_v, n_head_kv = draw_int(s, 1, 5);
     const hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
@@ -479,7 +479,7 @@ static void draw_kv_store(side *s, hybrid__op_kv_store *op)
     op->v = draw_rows(s, s->batch.n, n_head_kv * dim_v, op->v_stride);
     s->near = 0; s->exact = kept_step(type);
 }
-static void exact_kv_store(side *s, const hybrid__op_kv_store *op)
+static void exact_kv_store(side *s, const hyb_op_kv_store *op)
 {
     double x[512];
     int r, h, i, which;
@@ -493,7 +493,7 @@ static void exact_kv_store(side *s, const hybrid__op_kv_store *op)
             }
 }
 
-static void draw_heads(side *s, hybrid__op_heads *op)
+static void draw_heads(side *s, hyb_op_heads *op)
 {
     int dim_k, dim_v, n_head_kv = draw_int(s, 1, 3), width;
     hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
@@ -517,14 +517,14 @@ static void draw_heads(side *s, hybrid__op_heads *op)
     }
     op->q_norm = draw_chance(s, 50) ? draw_floats(s, dim_k, 1) : NULL;
     op->k_norm = op->q_norm ? draw_floats(s, dim_k, 1) : NULL;
-    op->norm = (hybrid__norm_kind)draw_int(s, 0, 1); op->eps = 1e-6f;
-    op->rope = (hybrid__rope_kind)draw_int(s, 0, 1);
+    op->norm = (hyb_norm_kind)draw_int(s, 0, 1); op->eps = 1e-6f;
+    op->rope = (hyb_rope_kind)draw_int(s, 0, 1);
     op->n_rot = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? dim_k : 2 * draw_int(s, 1, dim_k / 2);
     op->table = draw_angles(s, op->n, op->n_rot);
     s->limits.n_head = op->n_head;
     s->near = 4e-6; s->exact = OPS_LARGER(kept_step(type) * 4, 3e-6);
 }
-static void exact_heads(side *s, const hybrid__op_heads *op)
+static void exact_heads(side *s, const hyb_op_heads *op)
 {
     const int dim = op->kv->head_dim_k, dim_v = op->kv->head_dim_v;
     double x[512], y[512];
@@ -537,7 +537,7 @@ static void exact_heads(side *s, const hybrid__op_heads *op)
             float *to = (is_k ? op->k_out : op->q_out) + r * op->out_stride + head * dim;
             double mean = 0, var = 0;
             for (i = 0; i < dim; i++) mean += from[i];
-            mean = op->norm == HYBRID__NORM_LAYER && w ? mean / dim : 0;
+            mean = op->norm == HYB_NORM_LAYER && w ? mean / dim : 0;
             for (i = 0; i < dim; i++) var += (from[i] - mean) * (from[i] - mean);
             for (i = 0; i < dim; i++) x[i] = w ? (from[i] - mean) / sqrt(var / dim + op->eps) * w[i] : from[i];
             rotated(op->rope, x, dim, op->n_rot, op->table + r * op->n_rot, y);
@@ -551,7 +551,7 @@ static void exact_heads(side *s, const hybrid__op_heads *op)
         }
 }
 
-static void draw_attention(side *s, hybrid__op_attention *op)
+static void draw_attention(side *s, hyb_op_attention *op)
 {
     int dim_k, dim_v, n_head_kv = draw_int(s, 1, 3);
     const hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
@@ -570,31 +570,31 @@ static void draw_attention(side *s, hybrid__op_attention *op)
     s->near = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;                                                    /* tensor cores: q and the weights in 16 bits */
     s->exact = 3e-6;
 }
-static void exact_attention(side *s, const hybrid__op_attention *op)
+static void exact_attention(side *s, const hyb_op_attention *op)
 {
-    const hybrid__kv_view *kv = op->kv;
+    const hyb_kv_view *kv = op->kv;
     int r, h, i, p;
     for (r = 0; r < s->batch.n; r++)
         for (h = 0; h < op->n_head; h++) {
-            const int run = hybrid__run_of_row(&s->batch, HYBRID__ROWS_BATCH, r), head_kv = h / (op->n_head / kv->n_head_kv), pos = s->pos[r];
+            const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, r), head_kv = h / (op->n_head / kv->n_head_kv), pos = s->pos[r];
             const float *q = op->q + r * op->q_stride + h * kv->head_dim_k;
             double out[512] = { 0 }, sum = op->sinks ? exp((double)op->sinks[h]) : 0, score;
             for (p = op->window > 0 ? OPS_LARGER(pos - op->window + 1, 0) : 0; p <= pos; p++) {
-                const char *k = hybrid__k_row(kv, s->pages[run][p / HYBRID__PAGE], head_kv, p % HYBRID__PAGE);
-                const char *v = hybrid__v_row(kv, s->pages[run][p / HYBRID__PAGE], head_kv, p % HYBRID__PAGE);
-                for (score = 0, i = 0; i < kv->head_dim_k; i++) score += (double)hybrid__kv_value_generic(kv->type, k, i) * q[i];
+                const char *k = hyb_k_row(kv, s->pages[run][p / HYB_PAGE], head_kv, p % HYB_PAGE);
+                const char *v = hyb_v_row(kv, s->pages[run][p / HYB_PAGE], head_kv, p % HYB_PAGE);
+                for (score = 0, i = 0; i < kv->head_dim_k; i++) score += (double)hyb_kv_value_generic(kv->type, k, i) * q[i];
                 score *= op->scale;
                 score = exp(op->softcap > 0 ? op->softcap * tanh(score / op->softcap) : score);
                 sum += score;
-                for (i = 0; i < kv->head_dim_v; i++) out[i] += score * hybrid__kv_value_generic(kv->type, v, i);
+                for (i = 0; i < kv->head_dim_v; i++) out[i] += score * hyb_kv_value_generic(kv->type, v, i);
             }
             for (i = 0; i < kv->head_dim_v; i++) want(s, op->out + r * op->out_stride + h * kv->head_dim_v + i, out[i] / sum);
         }
 }
 
-static void draw_glu(side *s, hybrid__op_glu *op)
+static void draw_glu(side *s, hyb_op_glu *op)
 {
-    op->act = (hybrid__act_kind)draw_int(s, 0, 2);
+    op->act = (hyb_act_kind)draw_int(s, 0, 2);
     op->n = draw_chance(s, 10) ? draw_int(s, 4000, 9000) : draw_size(s, 1500);
     op->n_rows = draw_int(s, 1, 7);
     op->gate_stride = draw_chance(s, 50) ? 2 * op->n : draw_stride(s, op->n);
@@ -606,13 +606,13 @@ static void draw_glu(side *s, hybrid__op_glu *op)
     if (draw_chance(s, 70)) op->up = op->out_stride == op->up_stride && op->gate != op->out ? op->out : draw_rows(s, op->n_rows, op->n, op->up_stride);
     s->near = 2e-6; s->exact = 5e-7;
 }
-static void exact_glu(side *s, const hybrid__op_glu *op)
+static void exact_glu(side *s, const hyb_op_glu *op)
 {
     int64_t r, i;
     for (r = 0; r < op->n_rows; r++)
         for (i = 0; i < op->n; i++) {
             const double x = op->gate[r * op->gate_stride + i];
-            const double y = op->act == HYBRID__ACT_SILU ? x / (1 + exp(-x)) : op->act == HYBRID__ACT_GELU ? 0.5 * x * erfc(-x * 0.70710678118654752440)
+            const double y = op->act == HYB_ACT_SILU ? x / (1 + exp(-x)) : op->act == HYB_ACT_GELU ? 0.5 * x * erfc(-x * 0.70710678118654752440)
                              : x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
             want(s, op->out + r * op->out_stride + i, y * (op->up ? op->up[r * op->up_stride + i] : 1));
         }
@@ -628,7 +628,7 @@ static float *draw_logits(side *s, int64_t rows, int64_t n, int64_t stride, bool
     for (i = 0; i < all; i++) {
         x[i] = equal ? floorf(3 * draw_float(s)) : draw_float(s) * 4;
         if (x[i] == 0 && draw_chance(s, 50)) x[i] = -0.0f;
-        if (i % stride && draw_chance(s, 8)) x[i] = nan && draw_chance(s, 50) ? hybrid__bits_f32(0x7FC00000u) : -INFINITY;
+        if (i % stride && draw_chance(s, 8)) x[i] = nan && draw_chance(s, 50) ? hyb_bits_f32(0x7FC00000u) : -INFINITY;
     }
     return (float *)area_new(s, AREA_FLOATS, x, (size_t)all * sizeof *x, 0);
 }
@@ -643,13 +643,13 @@ static int placed(const float *x, int n, int i)
     return before;
 }
 
-static void draw_route(side *s, hybrid__op_route *op)
+static void draw_route(side *s, hyb_op_route *op)
 {
     int most;
-    op->kind = (hybrid__route_kind)draw_int(s, 0, 1);
+    op->kind = (hyb_route_kind)draw_int(s, 0, 1);
     op->n = draw_int(s, 1, 9);
-    op->n_expert = draw_chance(s, 10) ? 1 : draw_chance(s, 80) ? draw_int(s, 2, 140) : draw_int(s, 141, HYBRID__EXPERTS_MAX);
-    most = draw_chance(s, 80) ? 9 : (int)HYBRID__EXPERTS_USED_MAX;
+    op->n_expert = draw_chance(s, 10) ? 1 : draw_chance(s, 80) ? draw_int(s, 2, 140) : draw_int(s, 141, HYB_EXPERTS_MAX);
+    most = draw_chance(s, 80) ? 9 : (int)HYB_EXPERTS_USED_MAX;
     op->n_used = draw_int(s, 1, OPS_SMALLER(op->n_expert, most));
     op->norm = draw_chance(s, 50);
     op->scale = draw_chance(s, 50) ? 1 : 2.5f;
@@ -658,7 +658,7 @@ static void draw_route(side *s, hybrid__op_route *op)
     op->weights = draw_floats(s, (int64_t)op->n * op->n_used, 1);
     s->near = s->exact = 2e-6;
 }
-static void exact_route(side *s, const hybrid__op_route *op)
+static void exact_route(side *s, const hyb_op_route *op)
 {
     int r, i;
     for (r = 0; r < op->n; r++) {
@@ -671,20 +671,20 @@ static void exact_route(side *s, const hybrid__op_route *op)
             if (place >= op->n_used) continue;
             value = x[i] == x[i] ? x[i] : -HUGE_VAL;
             want_id(s, op->ids + r * op->n_used + place, i);
-            want(s, op->weights + r * op->n_used + place, op->scale * (op->kind == HYBRID__ROUTE_SIGMOID ? 1 / (1 + exp(-value)) : exp(value - most) / sum));
+            want(s, op->weights + r * op->n_used + place, op->scale * (op->kind == HYB_ROUTE_SIGMOID ? 1 / (1 + exp(-value)) : exp(value - most) / sum));
         }
     }
 }
 
-static void draw_experts(side *s, hybrid__op_experts *op)
+static void draw_experts(side *s, hyb_op_experts *op)
 {
     const hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
     const int n_expert = draw_int(s, 2, 12), k = draw_k(s, type, 520);
     int32_t *ids;
     int r, u, i;
     draw_batch(s, draw_chance(s, 50) ? 3 : 50);
-    op->form = HYBRID__FORM_X_WT;
-    op->rows = HYBRID__ROWS_BATCH;
+    op->form = HYB_FORM_X_WT;
+    op->rows = HYB_ROWS_BATCH;
     op->n = s->batch.n;
     op->n_used = draw_int(s, 1, OPS_SMALLER(n_expert, 5));
     op->each_own = draw_chance(s, 50);
@@ -710,7 +710,7 @@ static void draw_experts(side *s, hybrid__op_experts *op)
     s->near = hybrid_type_block_size(type) > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
     s->exact = hybrid_type_block_size(type) > 1 ? 1.5e-2 : 2e-6;
 }
-static void exact_experts(side *s, const hybrid__op_experts *op)
+static void exact_experts(side *s, const hyb_op_experts *op)
 {
     int i, c;
     for (i = 0; i < op->n_out; i++)
@@ -718,10 +718,10 @@ static void exact_experts(side *s, const hybrid__op_experts *op)
             exact_product(s, op->out[i].w, op->ids[c], op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL, NULL, op->out[i].y + c * op->out[i].y_stride);
 }
 
-static void draw_combine(side *s, hybrid__op_combine *op)
+static void draw_combine(side *s, hyb_op_combine *op)
 {
     op->n = draw_int(s, 1, 6);
-    op->n_used = draw_chance(s, 80) ? draw_int(s, 1, 6) : draw_int(s, 7, HYBRID__EXPERTS_USED_MAX);
+    op->n_used = draw_chance(s, 80) ? draw_int(s, 1, 6) : draw_int(s, 7, HYB_EXPERTS_USED_MAX);
     op->n_embd = draw_chance(s, 20) && op->n_used < 7 ? draw_int(s, 2000, 9000) : draw_size(s, 1100);
     op->x = draw_rows(s, op->n * op->n_used, op->n_embd, op->n_embd);
     op->weights = draw_floats(s, op->n * op->n_used, 0.5f);
@@ -729,7 +729,7 @@ static void draw_combine(side *s, hybrid__op_combine *op)
     op->add = draw_chance(s, 50) ? op->out : draw_rows(s, op->n, op->n_embd, op->n_embd);
     s->near = s->exact = 2e-6;
 }
-static void exact_combine(side *s, const hybrid__op_combine *op)
+static void exact_combine(side *s, const hyb_op_combine *op)
 {
     int64_t r, i, u;
     for (r = 0; r < op->n; r++)
@@ -741,7 +741,7 @@ static void exact_combine(side *s, const hybrid__op_combine *op)
 }
 
 static int64_t draw_values(side *s) { return draw_chance(s, 20) ? draw_int(s, 4000, 20001) : draw_size(s, 5000); }
-static void draw_add(side *s, hybrid__op_add *op)
+static void draw_add(side *s, hyb_op_add *op)
 {
     op->n = draw_values(s);
     op->out = draw_floats(s, op->n, 1);
@@ -749,12 +749,12 @@ static void draw_add(side *s, hybrid__op_add *op)
     op->b = draw_chance(s, 20) ? op->out : draw_floats(s, op->n, 1);
     s->near = 0; s->exact = 1e-7;
 }
-static void exact_add(side *s, const hybrid__op_add *op)
+static void exact_add(side *s, const hyb_op_add *op)
 {
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, (double)op->a[i] + op->b[i]);
 }
-static void draw_scale(side *s, hybrid__op_scale *op)
+static void draw_scale(side *s, hyb_op_scale *op)
 {
     op->n = draw_values(s);
     op->factor = draw_float(s);
@@ -762,12 +762,12 @@ static void draw_scale(side *s, hybrid__op_scale *op)
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
     s->near = 0; s->exact = 1e-7;
 }
-static void exact_scale(side *s, const hybrid__op_scale *op)
+static void exact_scale(side *s, const hyb_op_scale *op)
 {
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, (double)op->x[i] * op->factor);
 }
-static void draw_softcap(side *s, hybrid__op_softcap *op)
+static void draw_softcap(side *s, hyb_op_softcap *op)
 {
     op->n = draw_values(s);
     op->cap = draw_chance(s, 50) ? 1.5f : 30.0f;
@@ -775,17 +775,17 @@ static void draw_softcap(side *s, hybrid__op_softcap *op)
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 3);
     s->near = 1e-6; s->exact = 5e-7;
 }
-static void exact_softcap(side *s, const hybrid__op_softcap *op)
+static void exact_softcap(side *s, const hyb_op_softcap *op)
 {
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, op->cap * tanh((double)op->x[i] / op->cap));
 }
 
-static void draw_top_k(side *s, hybrid__op_top_k *op)
+static void draw_top_k(side *s, hyb_op_top_k *op)
 {
     op->n_rows = draw_int(s, 1, 3);
     op->n = draw_chance(s, 60) ? draw_size(s, 2000) : draw_int(s, 4000, 9000);
-    op->k = draw_chance(s, 20) ? (int)HYBRID__TOP_K_MAX : draw_int(s, 1, 70);
+    op->k = draw_chance(s, 20) ? (int)HYB_TOP_K_MAX : draw_int(s, 1, 70);
     op->stride = draw_stride(s, op->n);
     op->logits = draw_logits(s, op->n_rows, op->n, op->stride, false);
     op->ids = draw_ids(s, (int64_t)op->n_rows * op->k);
@@ -800,7 +800,7 @@ static int by_logit(const void *a, const void *b)
     const int i = *(const int *)a, j = *(const int *)b;
     return top_row[i] > top_row[j] ? -1 : top_row[i] < top_row[j] ? 1 : i - j;
 }
-static void exact_top_k(side *s, const hybrid__op_top_k *op)
+static void exact_top_k(side *s, const hyb_op_top_k *op)
 {
     int *order = (int *)malloc((size_t)op->n * sizeof *order), r, i;
     for (r = 0; r < op->n_rows; r++) {
@@ -822,26 +822,26 @@ static void exact_top_k(side *s, const hybrid__op_top_k *op)
 /* ---- the table: from the list --------------------------------------------------------------------------------------- */
 
 typedef union any_op {
-#define OP_MEMBER(name_) hybrid__op_##name_ name_;
-    HYBRID__OPS(OP_MEMBER, OP_MEMBER)
+#define OP_MEMBER(name_) hyb_op_##name_ name_;
+    HYB_OPS(OP_MEMBER, OP_MEMBER)
 #undef OP_MEMBER
 } any_op;
 typedef struct op_case {
     const char *name;
     void (*draw)(side *s, any_op *op);
     void (*exact)(side *s, const any_op *op);
-    void (*run)(hybrid__backend *be, const any_op *op);
+    void (*run)(hyb_backend *be, const any_op *op);
 } op_case;
 
 #define OP_FUNCTIONS(name_) \
     static void any_draw_##name_(side *s, any_op *op) { draw_##name_(s, &op->name_); } \
     static void any_exact_##name_(side *s, const any_op *op) { exact_##name_(s, &op->name_); } \
-    static void any_run_##name_(hybrid__backend *be, const any_op *op) { hybrid__do_##name_(be, &op->name_); }
-HYBRID__OPS(OP_FUNCTIONS, OP_FUNCTIONS)
+    static void any_run_##name_(hyb_backend *be, const any_op *op) { hyb_do_##name_(be, &op->name_); }
+HYB_OPS(OP_FUNCTIONS, OP_FUNCTIONS)
 #undef OP_FUNCTIONS
 static const op_case op_cases[] = {
 #define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_ },
-    HYBRID__OPS(OP_CASE, OP_CASE)
+    HYB_OPS(OP_CASE, OP_CASE)
 #undef OP_CASE
 };
 
@@ -851,7 +851,7 @@ static const op_case op_cases[] = {
 static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, bool exact)
 {
     char **after = (char **)calloc(AREAS, sizeof *after);
-    hybrid__backend *be = NULL;
+    hyb_backend *be = NULL;
     hybrid_error error;
     int i;
     memset(op, 0, sizeof *op);
@@ -894,9 +894,9 @@ static double apart(double a, double b)
 static double area_value(const area *a, const char *bytes, size_t i)
 {
     const size_t row = a->kind == AREA_CACHE ? hybrid_type_row_bytes(a->type, (size_t)a->n) : 4;
-    if (a->kind == AREA_FLOATS) return hybrid__load_f32(bytes + 4 * i);
-    if (a->kind == AREA_CACHE) return hybrid__kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
-    return (double)(int32_t)hybrid__load_u32(bytes + 4 * i);
+    if (a->kind == AREA_FLOATS) return hyb_load_f32(bytes + 4 * i);
+    if (a->kind == AREA_CACHE) return hyb_kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
+    return (double)(int32_t)hyb_load_u32(bytes + 4 * i);
 }
 static size_t area_values(const area *a)
 {
@@ -908,8 +908,8 @@ static bool same_bits(const area *a, const char *x, const char *y)
     if (!memcmp(x, y, a->bytes)) return true;
     if (a->kind != AREA_FLOATS) return false;
     for (i = 0; i < a->bytes / 4; i++) {                       /* any NaN equals any NaN, for which operand's payload survives is the compiler's choice */
-        const float u = hybrid__load_f32(x + 4 * i), v = hybrid__load_f32(y + 4 * i);
-        if (hybrid__f32_bits(u) != hybrid__f32_bits(v) && !(u != u && v != v)) return false;
+        const float u = hyb_load_f32(x + 4 * i), v = hyb_load_f32(y + 4 * i);
+        if (hyb_f32_bits(u) != hyb_f32_bits(v) && !(u != u && v != v)) return false;
     }
     return true;
 }
@@ -935,8 +935,8 @@ static void side_exact(const side *s, const op_case *c, uint64_t seed, char **af
         offset = (size_t)(at - start);
         row = s->areas[a].kind == AREA_CACHE ? hybrid_type_row_bytes(w->type, (size_t)s->areas[a].n) : 4;
         for (j = 0; j < row; j++) named[a][offset + j] = 1;
-        if (w->is_id) { wrong += (int32_t)hybrid__load_u32(after[a] + offset) != (int32_t)w->value; continue; }
-        got = s->areas[a].kind == AREA_CACHE ? hybrid__kv_value_generic(w->type, after[a] + offset, w->i) : hybrid__load_f32(after[a] + offset);
+        if (w->is_id) { wrong += (int32_t)hyb_load_u32(after[a] + offset) != (int32_t)w->value; continue; }
+        got = s->areas[a].kind == AREA_CACHE ? hyb_kv_value_generic(w->type, after[a] + offset, w->i) : hyb_load_f32(after[a] + offset);
         if (w->value != w->value || fabs(w->value) == HUGE_VAL) wrong += apart(w->value, got) != 0;
         else {
             const double d = fabs(w->value - got);
@@ -1005,7 +1005,7 @@ static void ops_compare(side *reference, side *others, int n_others, int n, bool
 /* A side on the host. name: of an instruction set; false where this machine lacks it. */
 static inline bool side_host(side *s, const char *name, int n_threads)
 {
-    static hybrid__device devices[16];
+    static hyb_device devices[16];
     static int n_devices;
     hybrid_runtime_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -1014,7 +1014,7 @@ static inline bool side_host(side *s, const char *name, int n_threads)
     CHECK(!hybrid_runtime_create(&desc, &s->rt, NULL), "runtime %s", name);
     s->name = name;
     s->device = &devices[n_devices++];
-    hybrid__host_device(s->device, s->rt);
+    hyb_host_device(s->device, s->rt);
     if (!strcmp(hybrid_runtime_isa(s->rt), name)) return true;
     hybrid_runtime_destroy(s->rt);
     return false;

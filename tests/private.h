@@ -17,15 +17,15 @@
     X(host_device) X(cpu_backend_create) X(cpu_limits_matrix) X(matmul_run) X(matmul_bytes) X(int_kernel_for) X(int_kernel_of) X(repack_for)
 
 #ifdef TEST_LINKED
-    #define SEAM(name) extern __typeof__(hybrid__##name) *const seam_##name;
+    #define SEAM(name) extern __typeof__(hyb_##name) *const seam_##name;
     SEAMS(SEAM)
-    #define hybrid__host_device        seam_host_device
-    #define hybrid__cpu_backend_create seam_cpu_backend_create
-    #define hybrid__cpu_limits_matrix  seam_cpu_limits_matrix
-    #define hybrid__matmul_run         seam_matmul_run
-    #define hybrid__matmul_bytes       seam_matmul_bytes
-    #define hybrid__int_kernel_for     seam_int_kernel_for
-    #define hybrid__int_kernel_of      seam_int_kernel_of
-    #define hybrid__repack_for         seam_repack_for
+    #define hyb_host_device        seam_host_device
+    #define hyb_cpu_backend_create seam_cpu_backend_create
+    #define hyb_cpu_limits_matrix  seam_cpu_limits_matrix
+    #define hyb_matmul_run         seam_matmul_run
+    #define hyb_matmul_bytes       seam_matmul_bytes
+    #define hyb_int_kernel_for     seam_int_kernel_for
+    #define hyb_int_kernel_of      seam_int_kernel_of
+    #define hyb_repack_for         seam_repack_for
 #endif
 #endif

@@ -36,9 +36,9 @@ static uint32_t seed = 1;
 static uint32_t pick(uint32_t n) { seed = seed * 1664525u + 1013904223u; return (uint32_t)((uint64_t)(seed >> 8) * n >> 24); }
 
 /* What every state must hold: ranges cover the blocks in order, no two free neighbours, sums are right. */
-static bool is_sound(const hybrid__arena *a)
+static bool is_sound(const hyb_arena *a)
 {
-    const hybrid__range *r;
+    const hyb_range *r;
     uint64_t total = 0, used = 0;
     unsigned blocks = 0, parts = 0;
     for (r = a->first; r; r = r->next) {
@@ -54,27 +54,27 @@ static bool is_sound(const hybrid__arena *a)
 
 static void test_steps(hybrid_runtime *rt)
 {
-    hybrid__arena a;
+    hyb_arena a;
     uint64_t p[4] = { 0, 0, 0, 0 }, block = 0, x = 0;
     TEST("steps");
-    hybrid__arena_create(&a, rt);
-    CHECK(hybrid__arena_take(&a, 1, &x) == HYBRID_ERROR_LIMIT, "no block yet");
-    CHECK(hybrid__arena_add(&a, 0x10000, 4096) && hybrid__arena_add(&a, 0x11000, 1024), "two blocks that touch");
-    CHECK(hybrid__arena_take(&a, 1000, &p[0]) == 0 && p[0] == 0x11000, "best fit is the small block: %llx", (unsigned long long)p[0]);
-    CHECK(hybrid__arena_take(&a, 1, &p[1]) == 0 && p[1] == 0x10000, "then the other: %llx", (unsigned long long)p[1]);
-    CHECK(hybrid__arena_take(&a, 257, &p[2]) == 0 && p[2] == 0x10100, "aligned: %llx", (unsigned long long)p[2]);
-    CHECK(hybrid__arena_take(&a, 0, &p[3]) == 0 && p[3] == 0x10300, "nothing takes 256 bytes: %llx", (unsigned long long)p[3]);
+    hyb_arena_create(&a, rt);
+    CHECK(hyb_arena_take(&a, 1, &x) == HYBRID_ERROR_LIMIT, "no block yet");
+    CHECK(hyb_arena_add(&a, 0x10000, 4096) && hyb_arena_add(&a, 0x11000, 1024), "two blocks that touch");
+    CHECK(hyb_arena_take(&a, 1000, &p[0]) == 0 && p[0] == 0x11000, "best fit is the small block: %llx", (unsigned long long)p[0]);
+    CHECK(hyb_arena_take(&a, 1, &p[1]) == 0 && p[1] == 0x10000, "then the other: %llx", (unsigned long long)p[1]);
+    CHECK(hyb_arena_take(&a, 257, &p[2]) == 0 && p[2] == 0x10100, "aligned: %llx", (unsigned long long)p[2]);
+    CHECK(hyb_arena_take(&a, 0, &p[3]) == 0 && p[3] == 0x10300, "nothing takes 256 bytes: %llx", (unsigned long long)p[3]);
     CHECK(a.used == 1024 + 256 + 512 + 256 && is_sound(&a), "%llu used", (unsigned long long)a.used);
-    CHECK(hybrid__arena_take(&a, 4096, &x) == HYBRID_ERROR_LIMIT && hybrid__arena_take(&a, UINT64_MAX, &x) == HYBRID_ERROR_LIMIT, "too much");
-    CHECK(hybrid__arena_hold(&a, p[2] + 300) && !hybrid__arena_hold(&a, 0x10800), "a view of what is there, not of what is free");
-    CHECK(hybrid__arena_free(&a, p[2], &block) && !block && a.n_used == 4, "the view keeps it");
-    CHECK(hybrid__arena_free(&a, p[2] + 511, &block) && !block && a.n_used == 3 && is_sound(&a), "its last holder frees it");
-    CHECK(!hybrid__arena_free(&a, p[2], &block) && !hybrid__arena_free(&a, 77, &block), "twice, or never given");
-    CHECK(hybrid__arena_take(&a, 500, &x) == 0 && x == p[2], "the hole is the best fit");
-    CHECK(hybrid__arena_free(&a, x, &block) && hybrid__arena_free(&a, p[1], &block) && !block && is_sound(&a), "joined with what is before");
-    CHECK(hybrid__arena_free(&a, p[0], &block) && block == 0x11000 && a.n_blocks == 1 && is_sound(&a), "an empty block leaves, alone, though another touches it");
-    CHECK(hybrid__arena_free(&a, p[3], &block) && block == 0x10000 && !a.first && !a.total && !a.used && a.peak == 2048, "nothing is left, peak %llu", (unsigned long long)a.peak);
-    hybrid__arena_destroy(&a);
+    CHECK(hyb_arena_take(&a, 4096, &x) == HYBRID_ERROR_LIMIT && hyb_arena_take(&a, UINT64_MAX, &x) == HYBRID_ERROR_LIMIT, "too much");
+    CHECK(hyb_arena_hold(&a, p[2] + 300) && !hyb_arena_hold(&a, 0x10800), "a view of what is there, not of what is free");
+    CHECK(hyb_arena_free(&a, p[2], &block) && !block && a.n_used == 4, "the view keeps it");
+    CHECK(hyb_arena_free(&a, p[2] + 511, &block) && !block && a.n_used == 3 && is_sound(&a), "its last holder frees it");
+    CHECK(!hyb_arena_free(&a, p[2], &block) && !hyb_arena_free(&a, 77, &block), "twice, or never given");
+    CHECK(hyb_arena_take(&a, 500, &x) == 0 && x == p[2], "the hole is the best fit");
+    CHECK(hyb_arena_free(&a, x, &block) && hyb_arena_free(&a, p[1], &block) && !block && is_sound(&a), "joined with what is before");
+    CHECK(hyb_arena_free(&a, p[0], &block) && block == 0x11000 && a.n_blocks == 1 && is_sound(&a), "an empty block leaves, alone, though another touches it");
+    CHECK(hyb_arena_free(&a, p[3], &block) && block == 0x10000 && !a.first && !a.total && !a.used && a.peak == 2048, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    hyb_arena_destroy(&a);
 }
 
 enum { BLOCKS = 5, UNITS = 256, PARTS = 200 };       /* in units of 256 bytes */
@@ -85,21 +85,21 @@ static void test_random(hybrid_runtime *rt)
     struct { uint64_t at, units; int views; unsigned char mark; } parts[PARTS];
     bool present[BLOCKS] = { false };
     uint64_t base[BLOCKS], block;
-    hybrid__arena a;
+    hyb_arena a;
     int i, b, n = 0, step, wrong = 0, refused = 0;
     TEST("random");
-    hybrid__arena_create(&a, rt);
+    hyb_arena_create(&a, rt);
     memset(owner, 0, sizeof owner);
     for (b = 0; b < BLOCKS; b++) base[b] = 0x100000u + (uint64_t)b * UNITS * 256;        /* they touch: joining across would show */
     for (step = 0; step < 60000 && !wrong; step++) {
         uint32_t what = pick(100);
         if (what < 4) {
             b = (int)pick(BLOCKS);
-            if (!present[b]) { present[b] = hybrid__arena_add(&a, base[b], UNITS * 256); wrong += !present[b]; memset(owner[b], 0, UNITS); }
+            if (!present[b]) { present[b] = hyb_arena_add(&a, base[b], UNITS * 256); wrong += !present[b]; memset(owner[b], 0, UNITS); }
         } else if (what < 52 && n < PARTS) {
             uint64_t units = 1 + (pick(4) ? pick(12) : pick(150)), at = 0, best = UNITS + 1;
             int u, run = 0;
-            hybrid_result r = hybrid__arena_take(&a, units * 256 - pick(256), &at);
+            hybrid_result r = hyb_arena_take(&a, units * 256 - pick(256), &at);
             for (b = 0; b < BLOCKS; b++)                     /* the model: the length of the smallest hole that is long enough */
                 for (u = 0, run = 0; present[b] && u <= UNITS; u++) {
                     if (u < UNITS && !owner[b][u]) { run++; continue; }
@@ -118,8 +118,8 @@ static void test_random(hybrid_runtime *rt)
         } else if (n) {
             int k = (int)pick((uint32_t)n), u;
             uint64_t inside = parts[k].at + pick((uint32_t)parts[k].units * 256);
-            if (what < 58) { wrong += !hybrid__arena_hold(&a, inside); parts[k].views++; continue; }
-            wrong += !hybrid__arena_free(&a, inside, &block);
+            if (what < 58) { wrong += !hyb_arena_hold(&a, inside); parts[k].views++; continue; }
+            wrong += !hyb_arena_free(&a, inside, &block);
             b = (int)((parts[k].at - base[0]) / (UNITS * 256));
             u = (int)((parts[k].at - base[b]) / 256);
             if (--parts[k].views) { wrong += block != 0; continue; }
@@ -132,9 +132,9 @@ static void test_random(hybrid_runtime *rt)
         wrong += !is_sound(&a);
     }
     CHECK(wrong == 0 && refused > 100, "step %d, %d refused", step, refused);
-    for (; n; n--) while (parts[n - 1].views--) hybrid__arena_free(&a, parts[n - 1].at, &block);
+    for (; n; n--) while (parts[n - 1].views--) hyb_arena_free(&a, parts[n - 1].at, &block);
     CHECK(is_sound(&a) && a.used == 0, "all freed");
-    hybrid__arena_destroy(&a);
+    hyb_arena_destroy(&a);
 }
 
 static void test_no_memory(hybrid_runtime *rt, counting *c)
@@ -142,21 +142,21 @@ static void test_no_memory(hybrid_runtime *rt, counting *c)
     long n, left = c->blocks;
     TEST("no host memory");
     for (n = 1; n < 100; n++) {
-        hybrid__arena a;
+        hyb_arena a;
         uint64_t at[8], block;
         int i, taken = 0, failed = 0;
-        hybrid__arena_create(&a, rt);
+        hyb_arena_create(&a, rt);
         c->calls = 0;
         c->fail_at = n;
-        if (!hybrid__arena_add(&a, 0x1000, 0x10000)) failed++;
+        if (!hyb_arena_add(&a, 0x1000, 0x10000)) failed++;
         for (i = 0; i < 8 && !failed; i++) {
-            hybrid_result r = hybrid__arena_take(&a, 1000, &at[i]);
+            hybrid_result r = hyb_arena_take(&a, 1000, &at[i]);
             if (r) { CHECK(r == HYBRID_ERROR_MEMORY, "%d", r); failed++; } else taken++;
         }
         CHECK(is_sound(&a), "sound after allocation %ld failed", n);
         c->fail_at = 0;
-        for (i = 0; i < taken; i++) CHECK(hybrid__arena_free(&a, at[i], &block), "free needs no memory");
-        hybrid__arena_destroy(&a);
+        for (i = 0; i < taken; i++) CHECK(hyb_arena_free(&a, at[i], &block), "free needs no memory");
+        hyb_arena_destroy(&a);
         CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
         if (!failed) break;
     }

@@ -33,24 +33,24 @@ static void *counting_alloc(void *user, size_t size)
 static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
 
 /* Whether one of the device's locks is held, when something of the host's is called: it could wait for a thread that waits for the lock. */
-static hybrid__cuda *watched;
+static hyb_cuda *watched;
 static int n_watched, n_locked;
 static void watch(void)
 {
     if (!watched) return;
     n_watched++;
-    n_locked += hybrid__atomic_load(&watched->lock) || hybrid__atomic_load(&watched->blas_lock) || hybrid__atomic_load(&watched->jit.lock);
+    n_locked += hyb_atomic_load(&watched->lock) || hyb_atomic_load(&watched->blas_lock) || hyb_atomic_load(&watched->jit.lock);
 }
 
 static char said[8000];
-static hybrid__spin said_lock;
+static hyb_spin said_lock;
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
     (void)user; (void)level;
     watch();
-    hybrid__spin_take(&said_lock);                            /* threads log at once */
+    hyb_spin_take(&said_lock);                            /* threads log at once */
     if (strlen(said) + strlen(message) + 2 < sizeof said) snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
-    hybrid__spin_give(&said_lock);
+    hyb_spin_give(&said_lock);
 }
 
 static hybrid_runtime *make_runtime(counting *c)
@@ -82,9 +82,9 @@ static const char *const big_text[] = {
     "extern \"C\" __global__ void big(float *x, int n)\n{ extern __shared__ float s[]; for (int i = threadIdx.x; i < n; i += blockDim.x) s[i] = (float)i;\n"
     "  __syncthreads(); for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = s[n - 1 - i]; }\n", NULL };
 
-static const hybrid__cuda_module_info *own_modules(int module)
+static const hyb_cuda_module_info *own_modules(int module)
 {
-    static const hybrid__cuda_module_info table[MODULES] = {
+    static const hyb_cuda_module_info table[MODULES] = {
         { "basic", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=1.0f", NULL, NULL, NULL }, { "add", "indexed", "fault", NULL } },
         { "bad", { bad_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "bad", NULL } },
         { "big", { big_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "big", NULL } },
@@ -93,24 +93,24 @@ static const hybrid__cuda_module_info *own_modules(int module)
     return &table[module];
 }
 
-static hybrid_result open_device(hybrid_runtime *rt, uint64_t max_bytes, const char *cache, hybrid__cuda **cu, hybrid_error *err)
+static hybrid_result open_device(hybrid_runtime *rt, uint64_t max_bytes, const char *cache, hyb_cuda **cu, hybrid_error *err)
 {
-    hybrid__cuda_desc desc;
+    hyb_cuda_desc desc;
     memset(&desc, 0, sizeof desc);
     desc.max_bytes = max_bytes;
     desc.cache.path = cache;
     desc.modules = own_modules;
     desc.n_modules = MODULES;
-    return hybrid__cuda_open(rt, &desc, cu, err);
+    return hyb_cuda_open(rt, &desc, cu, err);
 }
 
-static void launch_add(hybrid__cuda_queue *q, int module, void *x, float a, int n)
+static void launch_add(hyb_cuda_queue *q, int module, void *x, float a, int n)
 {
     unsigned grid[3] = { 0, 1, 1 }, block[3] = { 64, 1, 1 };
     void *args[3];
     grid[0] = (unsigned)(n + 63) / 64;
     args[0] = &x; args[1] = &a; args[2] = &n;
-    hybrid__cuda_launch(q, module, ADD, grid, block, 0, args);
+    hyb_cuda_launch(q, module, ADD, grid, block, 0, args);
 }
 
 static float *ramp(int n)
@@ -125,120 +125,120 @@ static float *ramp(int n)
 
 static void test_memory(hybrid_runtime *rt)
 {
-    hybrid__cuda *cu = NULL, *other = NULL;
+    hyb_cuda *cu = NULL, *other = NULL;
     hybrid_error err;
     void *p[40], *x = NULL;
     uint64_t available = 0, total = 0, room;
     int i;
     TEST("memory");
     if (open_device(rt, 0, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
-    hybrid__cuda_memory(cu, &available, &total);
-    room = hybrid__cuda_room(cu);
+    hyb_cuda_memory(cu, &available, &total);
+    room = hyb_cuda_room(cu);
     CHECK(total > available / 2 && available > 100u << 20 && room == available, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6, (double)room / 1e6);
-    for (i = 0; i < 40; i++) CHECK(!hybrid__cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i, err.message);
+    for (i = 0; i < 40; i++) CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i, err.message);
     CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u", cu->n_device_allocations);
-    CHECK(!hybrid__cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
-    hybrid__cuda_hold(cu, (char *)x + 100);
-    hybrid__cuda_free(cu, x);
+    CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
+    hyb_cuda_hold(cu, (char *)x + 100);
+    hyb_cuda_free(cu, x);
     CHECK(cu->arena.total == 8u << 20, "a view keeps it");
-    hybrid__cuda_free(cu, (char *)x + 100);
+    hyb_cuda_free(cu, (char *)x + 100);
     CHECK(cu->arena.total == 2u << 20, "the block goes back");
-    for (i = 0; i < 40; i++) hybrid__cuda_free(cu, p[i * 7 % 40]);
-    hybrid__cuda_free(cu, NULL);
+    for (i = 0; i < 40; i++) hyb_cuda_free(cu, p[i * 7 % 40]);
+    hyb_cuda_free(cu, NULL);
     CHECK(cu->arena.total == 0 && (!counts || counts->bytes == 0), "all of them");
-    CHECK(hybrid__cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") && strstr(err.message, "MB"), "%s", err.message);
-    CHECK(hybrid__cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
-    CHECK(!hybrid__cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
+    CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") && strstr(err.message, "MB"), "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
     CHECK(!open_device(rt, 0, "", &other, &err), "the context is shared: %s", err.message);
-    hybrid__cuda_release(cu);                            /* with something still in use */
+    hyb_cuda_release(cu);                            /* with something still in use */
     CHECK(!counts || counts->bytes == 0, "%llu bytes stay", counts->bytes);
-    hybrid__cuda_release(other);
+    hyb_cuda_release(other);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
 
     TEST("cap");
     if (open_device(rt, 10u << 20, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
-    CHECK(hybrid__cuda_room(cu) == 10u << 20, "room is the cap");
-    CHECK(!hybrid__cuda_alloc(cu, 1u << 20, &p[0], &err) && cu->arena.total == 1u << 20 && hybrid__cuda_room(cu) == 9u << 20, "to the byte: %llu", (unsigned long long)hybrid__cuda_room(cu));
-    hybrid__cuda_free(cu, p[0]);
-    CHECK(!hybrid__cuda_alloc(cu, 6u << 20, &p[0], &err) && hybrid__cuda_room(cu) == 4u << 20, "%s", err.message);
-    CHECK(hybrid__cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") && strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"), "%s", err.message);
-    CHECK(!hybrid__cuda_alloc(cu, 3u << 20, &p[1], &err) && !hybrid__cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s", err.message);
-    CHECK(hybrid__cuda_room(cu) == 0 && hybrid__cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu", (unsigned long long)hybrid__cuda_room(cu));
-    hybrid__cuda_free(cu, p[0]);
-    CHECK(hybrid__cuda_room(cu) == 6u << 20 && !hybrid__cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
-    hybrid__cuda_release(cu);
+    CHECK(hyb_cuda_room(cu) == 10u << 20, "room is the cap");
+    CHECK(!hyb_cuda_alloc(cu, 1u << 20, &p[0], &err) && cu->arena.total == 1u << 20 && hyb_cuda_room(cu) == 9u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
+    hyb_cuda_free(cu, p[0]);
+    CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err) && hyb_cuda_room(cu) == 4u << 20, "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") && strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 3u << 20, &p[1], &err) && !hyb_cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s", err.message);
+    CHECK(hyb_cuda_room(cu) == 0 && hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu", (unsigned long long)hyb_cuda_room(cu));
+    hyb_cuda_free(cu, p[0]);
+    CHECK(hyb_cuda_room(cu) == 6u << 20 && !hyb_cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
+    hyb_cuda_release(cu);
 
     TEST("separate");
     {
-        hybrid__cuda_desc desc;
+        hyb_cuda_desc desc;
         memset(&desc, 0, sizeof desc);
         desc.separate = true;
         desc.cache.path = "";
-        CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err), "%s", err.message);
-        for (i = 0; i < 4; i++) CHECK(!hybrid__cuda_alloc(cu, 100, &p[i], &err), "%s", err.message);
+        CHECK(!hyb_cuda_open(rt, &desc, &cu, &err), "%s", err.message);
+        for (i = 0; i < 4; i++) CHECK(!hyb_cuda_alloc(cu, 100, &p[i], &err), "%s", err.message);
         CHECK(cu->n_device_allocations == 4 && cu->arena.total == 1024, "%u", cu->n_device_allocations);
-        hybrid__cuda_release(cu);
+        hyb_cuda_release(cu);
     }
 }
 
 static void test_copies(hybrid_runtime *rt)
 {
     static const size_t sizes[] = { 1, 3, 4095, 65536, (4u << 20) - 1, 4u << 20, (4u << 20) + 1, (19u << 20) + 7 };
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL, *q2 = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL, *q2 = NULL;
     hybrid_error err;
     char *data = (char *)malloc(20u << 20), *back = (char *)malloc(20u << 20);
     void *x = NULL, *y = NULL;
     size_t i;
     int k;
     TEST("copies");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_queue_create(cu, &q2, &err), "%s", err.message);
-    CHECK(!hybrid__cuda_alloc(cu, 20u << 20, &x, &err) && !hybrid__cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_queue_create(cu, &q2, &err), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 20u << 20, &x, &err) && !hyb_cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
     for (k = 0; k < COUNT(sizes); k++) {
         size_t n = sizes[k];
         for (i = 0; i < n; i++) data[i] = (char)(i * 7 + i / 4099 + (i >> 22) * 31 + (size_t)k);
         memset(back, 0, n);
-        hybrid__cuda_write(q, x, data, n);
+        hyb_cuda_write(q, x, data, n);
         memset(data, 0x55, n);                           /* the host's memory may be used again at once */
-        hybrid__cuda_copy(q, y, x, n);
-        hybrid__cuda_zero(q, x, n);
-        hybrid__cuda_read(q, back, y, n);
-        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        hyb_cuda_copy(q, y, x, n);
+        hyb_cuda_zero(q, x, n);
+        hyb_cuda_read(q, back, y, n);
+        CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
         for (i = 0; i < n && back[i] == (char)(i * 7 + i / 4099 + (i >> 22) * 31 + (size_t)k); i++) {}
         CHECK(i == n, "%zu bytes: wrong at %zu", n, i);
-        hybrid__cuda_read(q, back, x, n);
-        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        hyb_cuda_read(q, back, x, n);
+        CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
         for (i = 0; i < n && back[i] == 0; i++) {}
         CHECK(i == n, "%zu zeros: wrong at %zu", n, i);
         CHECK(!q->back_used && !q->n_pending && !q->stages[q->stage].used, "pinned memory is free again after a sync");
     }
     for (i = 0; i < 3000; i++) {                         /* small pieces fill and go round the ring; more reads than are kept pending */
         int v = (int)i;
-        hybrid__cuda_write(q, (char *)x + i * 4, &v, 4);
+        hyb_cuda_write(q, (char *)x + i * 4, &v, 4);
     }
-    for (i = 0; i < 3000; i++) hybrid__cuda_read(q, back + i * 4, (char *)x + i * 4, 4);
-    hybrid__cuda_write(q, x, data, 0);
-    hybrid__cuda_read(q, back, x, 0);
-    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    for (i = 0; i < 3000; i++) hyb_cuda_read(q, back + i * 4, (char *)x + i * 4, 4);
+    hyb_cuda_write(q, x, data, 0);
+    hyb_cuda_read(q, back, x, 0);
+    CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < 3000; i++) { int v; memcpy(&v, back + i * 4, 4); if (v != (int)i) break; }
     CHECK(i == 3000, "small pieces: %zu", i);
     for (i = 0; i < 40; i++) {                           /* queue to queue */
         memset(data, (int)i, 100000);
-        hybrid__cuda_write(q, x, data, 100000);
-        hybrid__cuda_wait(q2, q);
-        hybrid__cuda_copy(q2, y, x, 100000);
-        hybrid__cuda_wait(q, q2);
-        hybrid__cuda_zero(q, x, 100000);
-        hybrid__cuda_read(q2, back, y, 100000);
-        CHECK(!hybrid__cuda_sync(q2, &err) && back[0] == (char)i && back[99999] == (char)i, "%s %d", err.message, back[0]);
+        hyb_cuda_write(q, x, data, 100000);
+        hyb_cuda_wait(q2, q);
+        hyb_cuda_copy(q2, y, x, 100000);
+        hyb_cuda_wait(q, q2);
+        hyb_cuda_zero(q, x, 100000);
+        hyb_cuda_read(q2, back, y, 100000);
+        CHECK(!hyb_cuda_sync(q2, &err) && back[0] == (char)i && back[99999] == (char)i, "%s %d", err.message, back[0]);
     }
     CHECK(q->n_writes == 3000 + 8 + 40 && q->bytes_written > 30u << 20 && q->n_syncs == 17, "%llu writes, %llu syncs", (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);                            /* the other queue keeps it */
-    hybrid__cuda_zero(q2, x, 10);
-    CHECK(!hybrid__cuda_sync(q2, &err), "%s", err.message);
-    hybrid__cuda_queue_destroy(q2);
-    hybrid__cuda_queue_destroy(NULL);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);                            /* the other queue keeps it */
+    hyb_cuda_zero(q2, x, 10);
+    CHECK(!hyb_cuda_sync(q2, &err), "%s", err.message);
+    hyb_cuda_queue_destroy(q2);
+    hyb_cuda_queue_destroy(NULL);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
     free(data);
     free(back);
@@ -258,8 +258,8 @@ static void test_kernels(hybrid_runtime *rt)
 {
     static const int warm[] = { BASIC, BIG };
     char cache[500], line[900];
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     void *x = NULL, *caller = NULL, *own = NULL;
     float *data = ramp(20000), *back = ramp(20000);
@@ -268,26 +268,26 @@ static void test_kernels(hybrid_runtime *rt)
     int i, n = 20000, seen[3] = { 0, 0, 100 };
     TEST("kernels");
     snprintf(cache, sizeof cache, "%s/cache", folder);
-    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
-    CHECK(!hybrid__cuda_can_compile(cu, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_can_compile(cu, &err), "%s", err.message);
     CHECK(cu->cc >= 75 && cu->n_sm > 0 && cu->shared_optin >= cu->shared_block && cu->name[0], "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
     cu->driver.api.cuCtxGetCurrent(&caller);
     CHECK(caller == NULL, "the caller has no context, before and after");
-    CHECK(!hybrid__cuda_alloc(cu, sizeof(float) * 20000, &x, &err), "%s", err.message);
-    hybrid__cuda_write(q, x, data, sizeof(float) * 20000);
+    CHECK(!hyb_cuda_alloc(cu, sizeof(float) * 20000, &x, &err), "%s", err.message);
+    hyb_cuda_write(q, x, data, sizeof(float) * 20000);
     launch_add(q, BASIC, x, 3.0f, n);
     launch_add(q, BASIC, x, 0.25f, n / 2);
     launch_add(q, BASIC, x, 99.0f, 0);                   /* no work */
-    hybrid__cuda_read(q, back, x, sizeof(float) * 20000);
-    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    hyb_cuda_read(q, back, x, sizeof(float) * 20000);
+    CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < n && back[i] == data[i] + 3.0f + (i < n / 2 ? 0.25f : 0.0f); i++) {}
     CHECK(i == n && q->n_launches == 2 && cu->jit.n_compiled == 1 && cu->jit.n_from_cache == 0, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
     n = 40000 / 4;
     if (cu->shared_optin >= (unsigned)n * 4 && n * 4 < 48 << 10) n = 15000;
     args[0] = &x; args[1] = &n;
-    hybrid__cuda_launch(q, BIG, 0, one, block, (unsigned)n * 4, args);
-    hybrid__cuda_read(q, back, x, sizeof(float) * (size_t)n);
-    CHECK(!hybrid__cuda_sync(q, &err), "%u bytes of shared memory: %s", (unsigned)n * 4, err.message);
+    hyb_cuda_launch(q, BIG, 0, one, block, (unsigned)n * 4, args);
+    hyb_cuda_read(q, back, x, sizeof(float) * (size_t)n);
+    CHECK(!hyb_cuda_sync(q, &err), "%u bytes of shared memory: %s", (unsigned)n * 4, err.message);
     for (i = 0; i < n && back[i] == (float)(n - 1 - i); i++) {}
     CHECK(i == n, "wrong at %d", i);
     own = cu->context;
@@ -296,53 +296,53 @@ static void test_kernels(hybrid_runtime *rt)
     cu->driver.api.cuCtxGetCurrent(&caller);
     CHECK(caller == own, "a caller's context stays current");
     cu->driver.api.cuCtxSetCurrent(NULL);
-    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
 
     TEST("kernels that cannot be");
-    hybrid__cuda_launch(q, BASIC, 7, one, block, 0, args);
+    hyb_cuda_launch(q, BASIC, 7, one, block, 0, args);
     CHECK(q->result == HYBRID_ERROR_INVALID && strstr(q->error.message, "'basic'"), "%s", q->error.message);
     launch_add(q, BASIC, x, 1.0f, 10);
-    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s", err.message);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_queue_create(cu, &q, &err);
-    hybrid__cuda_launch(q, 77, 0, one, block, 0, args);
-    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
-    hybrid__cuda_queue_destroy(q);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s", err.message);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_queue_create(cu, &q, &err);
+    hyb_cuda_launch(q, 77, 0, one, block, 0, args);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
+    hyb_cuda_queue_destroy(q);
     for (i = 0; i < 2; i++) {                            /* the second time from memory: the compiler is not asked again */
         said[0] = 0;
-        hybrid__cuda_queue_create(cu, &q, &err);
-        hybrid__cuda_launch(q, BAD, 0, one, block, 0, args);
-        CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") && strstr(err.message, "nowhere"), "%s", err.message);
+        hyb_cuda_queue_create(cu, &q, &err);
+        hyb_cuda_launch(q, BAD, 0, one, block, 0, args);
+        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") && strstr(err.message, "nowhere"), "%s", err.message);
         CHECK((i == 0) == (strstr(said, "nowhere") != NULL), "the log: %s", said);
-        hybrid__cuda_queue_destroy(q);
+        hyb_cuda_queue_destroy(q);
     }
-    hybrid__cuda_queue_create(cu, &q, &err);
+    hyb_cuda_queue_create(cu, &q, &err);
     launch_add(q, NAMES, x, 1.0f, 10);
-    CHECK(hybrid__cuda_sync(q, &err) && strstr(err.message, "no_such_kernel"), "%s", err.message);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_queue_create(cu, &q, &err);
+    CHECK(hyb_cuda_sync(q, &err) && strstr(err.message, "no_such_kernel"), "%s", err.message);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_queue_create(cu, &q, &err);
     block[0] = 4096;
-    hybrid__cuda_launch(q, BIG, 0, one, block, 0, args);
-    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") && strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"), "%s", err.message);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_launch(q, BIG, 0, one, block, 0, args);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") && strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"), "%s", err.message);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
 
     TEST("cache on disk");
     CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
-    CHECK(!hybrid__cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls", err.message, seen[0]);
+    CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls", err.message, seen[0]);
     CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled, cu->jit.n_from_cache);
-    hybrid__cuda_release(cu);
+    hyb_cuda_release(cu);
     snprintf(line, sizeof line, "for f in '%s'/*; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null; done", cache);
     CHECK(system(line) == 0, "damage");
     for (i = 0; i < 2; i++) {
-        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_warmup(cu, warm, 2, NULL, NULL, &err), "%s", err.message);
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_warmup(cu, warm, 2, NULL, NULL, &err), "%s", err.message);
         CHECK(cu->jit.n_compiled == (i ? 0u : 2u), "damaged entries are made anew, once: %u", cu->jit.n_compiled);
-        hybrid__cuda_release(cu);
+        hyb_cuda_release(cu);
     }
     seen[0] = 0;
     seen[2] = 2;
-    CHECK(!open_device(rt, 0, cache, &cu, &err) && hybrid__cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED && strstr(err.message, "1 of 2"), "%s", err.message);
-    hybrid__cuda_release(cu);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED && strstr(err.message, "1 of 2"), "%s", err.message);
+    hyb_cuda_release(cu);
     free(data);
     free(back);
 }
@@ -351,9 +351,9 @@ static void test_kernels(hybrid_runtime *rt)
 
 static void test_graphs(hybrid_runtime *rt)
 {
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
-    hybrid__cuda_graph *g = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
+    hyb_cuda_graph *g = NULL;
     hybrid_error err;
     void *x = NULL, *at = NULL, *args[3];
     unsigned one[3] = { 1, 1, 1 }, block[3] = { 32, 1, 1 };
@@ -362,60 +362,60 @@ static void test_graphs(hybrid_runtime *rt)
     char cache[500];
     TEST("graphs");
     snprintf(cache, sizeof cache, "%s/cache", folder);
-    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
-    CHECK(!hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_alloc(cu, 4, &at, &err), "%s", err.message);
-    hybrid__cuda_capture_begin(q, &err);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_alloc(cu, 4, &at, &err), "%s", err.message);
+    hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 100);
-    CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
+    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
     CHECK(q->result == HYBRID_OK, "the queue is as good as before");
-    CHECK(!hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 4; i++) {
-        hybrid__cuda_capture_begin(q, &err);
-        if (i == 0) hybrid__cuda_write(q, at, &i, 4);
-        if (i == 1) hybrid__cuda_read(q, back, x, 4);
-        if (i == 2) CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
-        if (i == 3) CHECK(!hybrid__cuda_queue_blas(q, &err), "no cuBLAS is opened in a capture: %s", err.message);
+        hyb_cuda_capture_begin(q, &err);
+        if (i == 0) hyb_cuda_write(q, at, &i, 4);
+        if (i == 1) hyb_cuda_read(q, back, x, 4);
+        if (i == 2) CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
+        if (i == 3) CHECK(!hyb_cuda_queue_blas(q, &err), "no cuBLAS is opened in a capture: %s", err.message);
         launch_add(q, BASIC, x, 1.0f, 100);
-        CHECK((hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) && !q->result, "case %d: %s", i, err.message);
-        hybrid__cuda_graph_destroy(cu, g);
+        CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) && !q->result, "case %d: %s", i, err.message);
+        hyb_cuda_graph_destroy(cu, g);
     }
-    CHECK(hybrid__cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
-    hybrid__cuda_zero(q, x, 400);
-    hybrid__cuda_capture_begin(q, &err);
+    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
+    hyb_cuda_zero(q, x, 400);
+    hyb_cuda_capture_begin(q, &err);
     args[0] = &x; args[1] = &at; args[2] = &a;
-    hybrid__cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
-    hybrid__cuda_copy(q, (char *)x + 360, x, 4);
+    hyb_cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
+    hyb_cuda_copy(q, (char *)x + 360, x, 4);
     launch_add(q, BASIC, x, 0.5f, 50);
-    CHECK(!hybrid__cuda_capture_end(q, &g, &err) && g && g->n_launches == 2, "%s", err.message);
+    CHECK(!hyb_cuda_capture_end(q, &g, &err) && g && g->n_launches == 2, "%s", err.message);
     for (i = 0; i < 10; i++) {                           /* what changes lies in device memory */
         int where = i * 5;
-        hybrid__cuda_write(q, at, &where, 4);
-        hybrid__cuda_graph_launch(q, g, &err);
+        hyb_cuda_write(q, at, &where, 4);
+        hyb_cuda_graph_launch(q, g, &err);
     }
-    hybrid__cuda_read(q, back, x, 400);
-    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    hyb_cuda_read(q, back, x, 400);
+    CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < 50; i++) wrong += back[i] != 5.0f + (i % 5 == 0 ? 1.0f : 0.0f);
     for (i = 50; i < 90; i++) wrong += back[i] != 0.0f;
     CHECK(!wrong && back[90] == 1.0f + 9 * 0.5f && q->n_graph_launches == 10, "%d wrong, copied %g", wrong, (double)back[90]);
-    hybrid__cuda_graph_destroy(cu, g);
-    hybrid__cuda_graph_destroy(cu, NULL);
+    hyb_cuda_graph_destroy(cu, g);
+    hyb_cuda_graph_destroy(cu, NULL);
 
     TEST("graphs of old drivers");
     if (cu->driver.api.cuGraphInstantiate_v2) {
         cu->driver.api.cuGraphInstantiateWithFlags = NULL;
-        hybrid__cuda_zero(q, x, 400);
-        hybrid__cuda_capture_begin(q, &err);
+        hyb_cuda_zero(q, x, 400);
+        hyb_cuda_capture_begin(q, &err);
         launch_add(q, BASIC, x, 2.0f, 100);
-        CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
-        hybrid__cuda_graph_launch(q, g, &err);
-        hybrid__cuda_read(q, back, x, 400);
-        CHECK(!hybrid__cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
-        hybrid__cuda_graph_destroy(cu, g);
+        CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
+        hyb_cuda_graph_launch(q, g, &err);
+        hyb_cuda_read(q, back, x, 400);
+        CHECK(!hyb_cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
+        hyb_cuda_graph_destroy(cu, g);
     }
-    hybrid__cuda_capture_begin(q, &err);                       /* destroyed in the middle */
+    hyb_cuda_capture_begin(q, &err);                       /* destroyed in the middle */
     launch_add(q, BASIC, x, 2.0f, 100);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
 }
 
@@ -432,24 +432,24 @@ static int refuse_create(void **handle) { (void)handle; return 3; }
 
 static void test_bad_blas(hybrid_runtime *rt)
 {
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     int i;
     TEST("a cuBLAS that is broken");
     for (i = 0; i < 2; i++) {
-        CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
-        if (hybrid__cuda_blas(cu, &err)) {
+        CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+        if (hyb_cuda_blas(cu, &err)) {
             if (i) cu->blas->api.cublasCreate = refuse_create;
             else cu->blas->api.cublasGemmEx = idle_gemm;
             said[0] = 0;
-            CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") && strstr(said, err.message), "%s", err.message);
+            CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") && strstr(said, err.message), "%s", err.message);
             said[0] = 0;
-            CHECK(!hybrid__cuda_queue_blas(q, &err) && !said[0] && !q->blas.workspace, "not tried again: %s", err.message);
-            CHECK(!hybrid__cuda_gemm(q, HYBRID__CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result, "own kernels do it");
+            CHECK(!hyb_cuda_queue_blas(q, &err) && !said[0] && !q->blas.workspace, "not tried again: %s", err.message);
+            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result, "own kernels do it");
         }
-        hybrid__cuda_queue_destroy(q);
-        hybrid__cuda_release(cu);
+        hyb_cuda_queue_destroy(q);
+        hyb_cuda_release(cu);
     }
 }
 
@@ -458,44 +458,44 @@ static void test_blas(hybrid_runtime *rt)
     enum { ROWS = 5, OUT = 24, IN = 48 };
     static uint16_t w[OUT * IN], x[ROWS * IN];
     static float y[ROWS * (OUT + 3)];
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     void *dw = NULL, *dx = NULL, *dy = NULL;
     int i, j, k, pass;
     TEST("cuBLAS");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
     q->rehearsing = true;
-    hybrid__cuda_queue_blas(q, &err);
+    hyb_cuda_queue_blas(q, &err);
     q->rehearsing = false;
-    if (!hybrid__cuda_queue_blas(q, &err)) {
+    if (!hyb_cuda_queue_blas(q, &err)) {
         CHECK(strlen(err.message) > 20, "a reason");
         SKIP_PROCESSOR("%s", err.message);
     } else {
         CHECK(q->blas.workspace && cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
-        for (i = 0; i < OUT * IN; i++) w[i] = hybrid__f32_to_f16((float)(i % 17 - 8) / 16);
-        for (i = 0; i < ROWS * IN; i++) x[i] = hybrid__f32_to_f16((float)(i % 13 - 6) / 8);
-        CHECK(!hybrid__cuda_alloc(cu, sizeof w, &dw, &err) && !hybrid__cuda_alloc(cu, sizeof x, &dx, &err) && !hybrid__cuda_alloc(cu, sizeof y, &dy, &err), "%s", err.message);
-        hybrid__cuda_write(q, dw, w, sizeof w);
-        hybrid__cuda_write(q, dx, x, sizeof x);
-        hybrid__cuda_zero(q, dy, sizeof y);
+        for (i = 0; i < OUT * IN; i++) w[i] = hyb_f32_to_f16((float)(i % 17 - 8) / 16);
+        for (i = 0; i < ROWS * IN; i++) x[i] = hyb_f32_to_f16((float)(i % 13 - 6) / 8);
+        CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err) && !hyb_cuda_alloc(cu, sizeof x, &dx, &err) && !hyb_cuda_alloc(cu, sizeof y, &dy, &err), "%s", err.message);
+        hyb_cuda_write(q, dw, w, sizeof w);
+        hyb_cuda_write(q, dx, x, sizeof x);
+        hyb_cuda_zero(q, dy, sizeof y);
         for (pass = 1; pass <= 2; pass++) {
             double worst = 0;
-            CHECK(hybrid__cuda_gemm(q, HYBRID__CUDA_R_16F, dw, IN, dx, IN, HYBRID__CUDA_R_32F, dy, OUT + 3, ROWS, OUT, IN, pass == 2), "there is cuBLAS");
-            hybrid__cuda_read(q, y, dy, sizeof y);
-            CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+            CHECK(hyb_cuda_gemm(q, HYB_CUDA_R_16F, dw, IN, dx, IN, HYB_CUDA_R_32F, dy, OUT + 3, ROWS, OUT, IN, pass == 2), "there is cuBLAS");
+            hyb_cuda_read(q, y, dy, sizeof y);
+            CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
             for (i = 0; i < ROWS; i++)
                 for (j = 0; j < OUT + 3; j++) {
                     double sum = 0, d;
-                    for (k = 0; k < IN && j < OUT; k++) sum += (double)hybrid__f16_to_f32(w[j * IN + k]) * (double)hybrid__f16_to_f32(x[i * IN + k]);
+                    for (k = 0; k < IN && j < OUT; k++) sum += (double)hyb_f16_to_f32(w[j * IN + k]) * (double)hyb_f16_to_f32(x[i * IN + k]);
                     d = fabs(y[i * (OUT + 3) + j] - pass * sum);
                     if (!(d <= worst)) worst = d == d ? d : 1e9;
                 }
             CHECK(worst < 1e-4, "pass %d: off by %g", pass, worst);
         }
     }
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
     CHECK(!counts || counts->bytes == 0, "nothing stays");
 }
 
@@ -505,111 +505,111 @@ static void test_broken_graphs(hybrid_runtime *rt)
     static const struct { const char *fail; int stage; } cases[] = {
         { "cuStreamBeginCapture:1:900", 0 }, { "cuStreamBeginCapture:1:2", 0 }, { "cuLaunchKernel:1:901", 1 }, { "cuLaunchKernel:2:2", 1 }, { "cuMemcpyDtoDAsync:1:906", 1 },
         { "cuStreamEndCapture:1:901", 1 }, { "cuGraphInstantiateWithFlags:1:2", 1 }, { "cuGraphLaunch:1:2", 2 }, { "cuGraphLaunch:1:900", 2 } };
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
-    hybrid__cuda_graph *g = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
+    hyb_cuda_graph *g = NULL;
     hybrid_error err;
     void *x = NULL;
     float back[2];
     int i, k, stage, basic = BASIC;
     TEST("a recording that fails");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; counts && i < COUNT(cases); i++) {
-        hybrid__cuda_zero(q, x, 400);
-        CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+        hyb_cuda_zero(q, x, 400);
+        CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
         for (k = 0; k < 2; k++) {                        /* it fails, and works the next time */
             g = NULL;
             if (!k) setenv("EMU_FAIL", cases[i].fail, 1);
             err.message[0] = 0;
             stage = 0;
-            if (!hybrid__cuda_capture_begin(q, &err)) {
+            if (!hyb_cuda_capture_begin(q, &err)) {
                 stage = 1;
                 launch_add(q, BASIC, x, 1.0f, 100);
-                hybrid__cuda_copy(q, (char *)x + 360, x, 4);
+                hyb_cuda_copy(q, (char *)x + 360, x, 4);
                 launch_add(q, BASIC, x, 1.0f, 50);
-                if (!hybrid__cuda_capture_end(q, &g, &err)) stage = hybrid__cuda_graph_launch(q, g, &err) ? 2 : 3;
+                if (!hyb_cuda_capture_end(q, &g, &err)) stage = hyb_cuda_graph_launch(q, g, &err) ? 2 : 3;
             }
             unsetenv("EMU_FAIL");
             CHECK(stage == (k ? 3 : cases[i].stage) && !q->result && !q->capturing && (k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
-            hybrid__cuda_read(q, back, x, 8);
-            CHECK(!hybrid__cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
-            hybrid__cuda_graph_destroy(cu, g);
+            hyb_cuda_read(q, back, x, 8);
+            CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
+            hyb_cuda_graph_destroy(cu, g);
         }
     }
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
 }
 
 /* cublasDestroy waits for the whole device: a queue that ends may not break what another one records. */
 static void test_blas_handles(hybrid_runtime *rt)
 {
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL, *other = NULL;
-    hybrid__cuda_graph *g = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL, *other = NULL;
+    hyb_cuda_graph *g = NULL;
     hybrid_error err;
     void *x = NULL;
     int i, basic = BASIC;
     TEST("handles of cuBLAS");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err) && !hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 3; i++) {
-        CHECK(!hybrid__cuda_queue_create(cu, &other, &err), "%s", err.message);
-        if (!hybrid__cuda_queue_blas(other, &err)) SKIP_PROCESSOR("%s", err.message);
+        CHECK(!hyb_cuda_queue_create(cu, &other, &err), "%s", err.message);
+        if (!hyb_cuda_queue_blas(other, &err)) SKIP_PROCESSOR("%s", err.message);
         CHECK(!counts || counts->blas_handles == 1, "the one that there is serves again: %llu", counts->blas_handles);
-        CHECK(!hybrid__cuda_capture_begin(q, &err), "%s", err.message);
+        CHECK(!hyb_cuda_capture_begin(q, &err), "%s", err.message);
         launch_add(q, BASIC, x, 1.0f, 100);
-        hybrid__cuda_queue_destroy(other);
-        CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
-        hybrid__cuda_graph_destroy(cu, g);
+        hyb_cuda_queue_destroy(other);
+        CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
+        hyb_cuda_graph_destroy(cu, g);
     }
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
     CHECK(!counts || !counts->blas_handles, "%llu handles stay", counts->blas_handles);
 }
 
 /* ---- several threads ---- */
 
-typedef struct worker { hybrid__cuda *cu; int number, wrong; char message[256]; } worker;
+typedef struct worker { hyb_cuda *cu; int number, wrong; char message[256]; } worker;
 static void *work(void *arg)
 {
     worker *w = (worker *)arg;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     float back[500];
     int round, i;
-    if (hybrid__cuda_queue_create(w->cu, &q, &err)) { w->wrong = 1; return NULL; }
+    if (hyb_cuda_queue_create(w->cu, &q, &err)) { w->wrong = 1; return NULL; }
     for (round = 0; round < 20 && !w->wrong; round++) {
         void *x = NULL;
-        if (hybrid__cuda_alloc(w->cu, 2000, &x, &err)) { w->wrong++; break; }
-        hybrid__cuda_zero(q, x, 2000);
+        if (hyb_cuda_alloc(w->cu, 2000, &x, &err)) { w->wrong++; break; }
+        hyb_cuda_zero(q, x, 2000);
         for (i = 0; i < 5; i++) launch_add(q, BASIC, x, (float)w->number, 500);
-        hybrid__cuda_read(q, back, x, 2000);
-        w->wrong += hybrid__cuda_sync(q, &err) != HYBRID_OK;
+        hyb_cuda_read(q, back, x, 2000);
+        w->wrong += hyb_cuda_sync(q, &err) != HYBRID_OK;
         for (i = 0; i < 500; i++) w->wrong += back[i] != 5.0f * (float)w->number;
-        hybrid__cuda_free(w->cu, x);
+        hyb_cuda_free(w->cu, x);
     }
     for (round = 0; round < 2000 && !w->wrong; round++) {         /* bookkeeping only: nothing of the driver puts the threads in order */
         void *p[3] = { NULL, NULL, NULL };
-        for (i = 0; i < 3; i++) w->wrong += hybrid__cuda_alloc(w->cu, 300 + (size_t)(round % 7) * 256, &p[i], &err) != HYBRID_OK;
-        hybrid__cuda_hold(w->cu, p[1]);
-        for (i = 0; i < 3; i++) hybrid__cuda_free(w->cu, p[i]);
-        hybrid__cuda_free(w->cu, p[1]);
+        for (i = 0; i < 3; i++) w->wrong += hyb_cuda_alloc(w->cu, 300 + (size_t)(round % 7) * 256, &p[i], &err) != HYBRID_OK;
+        hyb_cuda_hold(w->cu, p[1]);
+        for (i = 0; i < 3; i++) hyb_cuda_free(w->cu, p[i]);
+        hyb_cuda_free(w->cu, p[1]);
     }
     if (w->wrong) snprintf(w->message, sizeof w->message, "%s", err.message);
-    hybrid__cuda_queue_destroy(q);
+    hyb_cuda_queue_destroy(q);
     return NULL;
 }
 
 static void test_threads(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     pthread_t threads[4];
     worker workers[4];
     void *kept = NULL;                                   /* its block stays when the others' parts come and go */
     int i;
     TEST("threads");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_alloc(cu, 100, &kept, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_alloc(cu, 100, &kept, &err), "%s", err.message);
     memset(workers, 0, sizeof workers);
     for (i = 0; i < 4; i++) {
         workers[i].cu = cu;
@@ -622,7 +622,7 @@ static void test_threads(void)
     }
     CHECK(cu->arena.n_used == 1 && cu->arena.used == 256, "all came back: %u", cu->arena.n_used);
     CHECK(cu->jit.n_compiled == 1, "compiled once: %u", cu->jit.n_compiled);
-    hybrid__cuda_release(cu);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
 }
 
@@ -634,7 +634,7 @@ static void *hold(void *arg)
     t.tv_sec = 0; t.tv_usec = 400000;
     (void)arg;
     select(0, NULL, NULL, NULL, &t);
-    hybrid__spin_give(&held_lock);
+    hyb_spin_give(&held_lock);
     return NULL;
 }
 
@@ -643,13 +643,13 @@ static volatile uint64_t n_names;
 static void *ask_name(void *arg)
 {
     int i;
-    for (i = 0; i < 20000 && !hybrid_runtime_device((const hybrid_runtime *)arg)[0]; i++) hybrid__yield();
-    hybrid__atomic_add(&n_names, i < 20000);
+    for (i = 0; i < 20000 && !hybrid_runtime_device((const hybrid_runtime *)arg)[0]; i++) hyb_yield();
+    hyb_atomic_add(&n_names, i < 20000);
     return NULL;
 }
 static void *ask_room(void *arg)
 {
-    hybrid__device *device = (hybrid__device *)arg;
+    hyb_device *device = (hyb_device *)arg;
     int i;
     for (i = 0; i < 2000; i++) device->ops->fits(device, 1000);
     return NULL;
@@ -659,7 +659,7 @@ static void test_locks(void)
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt = NULL;
-    hybrid__device *device = NULL;
+    hyb_device *device = NULL;
     hybrid_error err;
     pthread_t threads[3];
     void *p;
@@ -667,10 +667,10 @@ static void test_locks(void)
     int i, k, started;
     double burnt;
     TEST("locks");
-    hybrid__spin_take(&held_lock);
+    hyb_spin_take(&held_lock);
     if (!pthread_create(&threads[0], NULL, hold, NULL)) {
-        hybrid__spin_take(&held_lock);
-        hybrid__spin_give(&held_lock);
+        hyb_spin_take(&held_lock);
+        hyb_spin_give(&held_lock);
         pthread_join(threads[0], NULL);
     }
     burnt = (double)(clock() - before) / CLOCKS_PER_SEC;
@@ -680,7 +680,7 @@ static void test_locks(void)
     desc.kernel_cache.path = "";
     CHECK(!hybrid_runtime_create(&desc, &rt, &err), "%s", err.message);
     for (started = 0; started < 3 && !pthread_create(&threads[started], NULL, ask_name, rt); started++) {}
-    CHECK(!hybrid__runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    CHECK(!hyb_runtime_gpu(rt, &device, &err) && device, "%s", err.message);
     for (i = 0; i < started; i++) pthread_join(threads[i], NULL);
     CHECK(hybrid_runtime_device(rt)[0], "it has a name");
     for (started = 0; device && started < 2 && !pthread_create(&threads[started], NULL, ask_room, device); started++) {}
@@ -698,8 +698,8 @@ static void watch_store(void *user, const char *name, const void *data, size_t s
 
 static void test_callbacks(hybrid_runtime *rt)
 {
-    hybrid__cuda_desc desc;
-    hybrid__cuda *cu = NULL;
+    hyb_cuda_desc desc;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     int big = BIG, bad = BAD;
     TEST("what the host is asked for");
@@ -708,18 +708,18 @@ static void test_callbacks(hybrid_runtime *rt)
     desc.cache.store = watch_store;
     desc.modules = own_modules;
     desc.n_modules = MODULES;
-    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err), "%s", err.message);
+    CHECK(!hyb_cuda_open(rt, &desc, &cu, &err), "%s", err.message);
     watched = cu;
     n_watched = n_locked = 0;
-    CHECK(!hybrid__cuda_can_compile(cu, &err) && n_watched == 1, "%s: %d calls", err.message, n_watched);
-    hybrid__cuda_blas(cu, &err);
-    hybrid__cuda_blas(cu, &err);
+    CHECK(!hyb_cuda_can_compile(cu, &err) && n_watched == 1, "%s: %d calls", err.message, n_watched);
+    hyb_cuda_blas(cu, &err);
+    hyb_cuda_blas(cu, &err);
     CHECK(n_watched == 2, "cuBLAS is logged once: %d calls", n_watched);
-    CHECK(!hybrid__cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls", err.message, n_watched);
-    CHECK(hybrid__cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls", n_watched);
+    CHECK(!hyb_cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls", err.message, n_watched);
+    CHECK(hyb_cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls", n_watched);
     watched = NULL;
     CHECK(!n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
-    hybrid__cuda_release(cu);
+    hyb_cuda_release(cu);
 }
 
 /* What fails once is tried again; what cannot be compiled is not. */
@@ -727,17 +727,17 @@ static void test_passing_failures(hybrid_runtime *rt)
 {
     static const struct { const char *fail; bool passes; } cases[] = { { "cuModuleLoadData:1:900", true }, { "cuModuleLoadData:1:2", true }, { "nvrtcCompileProgram:1:1", true },
         { "cuModuleLoadData:1:200", false }, { "nvrtcCompileProgram:1:6", false } };
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     int i, basic = BASIC;
     TEST("failures that pass");
     for (i = 0; counts && i < COUNT(cases); i++) {
         CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
         setenv("EMU_FAIL", cases[i].fail, 1);
-        CHECK(hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s does not fail", cases[i].fail);
+        CHECK(hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s does not fail", cases[i].fail);
         unsetenv("EMU_FAIL");
-        CHECK(!hybrid__cuda_warmup(cu, &basic, 1, NULL, NULL, &err) == cases[i].passes, "%s: %s", cases[i].fail, err.message);
-        hybrid__cuda_release(cu);
+        CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err) == cases[i].passes, "%s: %s", cases[i].fail, err.message);
+        hyb_cuda_release(cu);
     }
 }
 
@@ -746,34 +746,34 @@ static void test_passing_failures(hybrid_runtime *rt)
 /* A bit of everything. HYBRID_OK only when the numbers are right. */
 static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
 {
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
-    hybrid__cuda_graph *g = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
+    hyb_cuda_graph *g = NULL;
     void *x = NULL, *y = NULL;
     float *data = ramp(1300000), back[10];
     hybrid_result r;
     char cache[500];
     int i;
     snprintf(cache, sizeof cache, "%s/cache", folder);
-    if (!(r = open_device(rt, 0, cache, &cu, err)) && !(r = hybrid__cuda_queue_create(cu, &q, err)) && !(r = hybrid__cuda_alloc(cu, 5200000, &x, err)) && !(r = hybrid__cuda_alloc(cu, 100, &y, err))) {
-        for (i = 0; i < 4; i++) hybrid__cuda_write(q, x, data, 5200000);       /* once around the ring */
+    if (!(r = open_device(rt, 0, cache, &cu, err)) && !(r = hyb_cuda_queue_create(cu, &q, err)) && !(r = hyb_cuda_alloc(cu, 5200000, &x, err)) && !(r = hyb_cuda_alloc(cu, 100, &y, err))) {
+        for (i = 0; i < 4; i++) hyb_cuda_write(q, x, data, 5200000);       /* once around the ring */
         launch_add(q, BASIC, x, 1.0f, 1300000);
-        if (hybrid__jit_ready(&cu->jit, BASIC)) {
-            bool recorded = !hybrid__cuda_capture_begin(q, NULL);
+        if (hyb_jit_ready(&cu->jit, BASIC)) {
+            bool recorded = !hyb_cuda_capture_begin(q, NULL);
             if (recorded) {
                 launch_add(q, BASIC, x, 1.0f, 1300000);
-                recorded = !hybrid__cuda_capture_end(q, &g, NULL) && !hybrid__cuda_graph_launch(q, g, NULL);
+                recorded = !hyb_cuda_capture_end(q, &g, NULL) && !hyb_cuda_graph_launch(q, g, NULL);
             }
             if (!recorded && !q->result) launch_add(q, BASIC, x, 1.0f, 1300000);       /* no graph: the same work, call by call */
         }
-        hybrid__cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
-        hybrid__cuda_read(q, back, y, 40);
-        r = hybrid__cuda_sync(q, err);
+        hyb_cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
+        hyb_cuda_read(q, back, y, 40);
+        r = hyb_cuda_sync(q, err);
         for (i = 0; i < 10 && !r; i++) CHECK(back[i] == data[1300000 - 10 + i] + 2.0f, "a result that says ok and is wrong: %g", (double)back[i]);
     }
-    hybrid__cuda_graph_destroy(cu, g);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_graph_destroy(cu, g);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
     free(data);
     return r;
 }
@@ -834,35 +834,35 @@ static void test_failures(void)
 static int part_sticky(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL, *q2 = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL, *q2 = NULL;
     hybrid_error err, again;
     unsigned one[3] = { 1, 1, 1 };
     void *x = NULL, *args[1];
-    hybrid__cuda_graph *g = NULL;
+    hyb_cuda_graph *g = NULL;
     float back[4] = { 0, 0, 0, 0 };
     TEST("a lost device");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_queue_create(cu, &q2, &err) && !hybrid__cuda_alloc(cu, 400, &x, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_queue_create(cu, &q2, &err) && !hyb_cuda_alloc(cu, 400, &x, &err), "%s", err.message);
     launch_add(q, BASIC, x, 1.0f, 4);
-    hybrid__cuda_capture_begin(q, &err);
+    hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 4);
-    CHECK(!hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
-    hybrid__cuda_zero(q, x, 400);                        /* a pointer to nothing */
+    CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
+    hyb_cuda_zero(q, x, 400);                        /* a pointer to nothing */
     args[0] = &x;
-    hybrid__cuda_launch(q, BASIC, FAULT, one, one, 0, args);
-    hybrid__cuda_read(q, back, x, 16);
-    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") && strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"), "%s", err.message);
-    hybrid__cuda_write(q, x, back, 16);
-    hybrid__cuda_graph_launch(q, g, &err);
-    hybrid__cuda_capture_begin(q, &err);
-    CHECK(hybrid__cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message), "the first failure stays: %s", again.message);
-    hybrid__cuda_zero(q2, x, 4);
-    CHECK(hybrid__cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
-    CHECK(hybrid__cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE && !x, "no memory from it: %s", err.message);
-    CHECK(hybrid__cuda_capture_end(q, &g, &err), "%s", err.message);
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_queue_destroy(q2);
-    hybrid__cuda_release(cu);
+    hyb_cuda_launch(q, BASIC, FAULT, one, one, 0, args);
+    hyb_cuda_read(q, back, x, 16);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") && strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"), "%s", err.message);
+    hyb_cuda_write(q, x, back, 16);
+    hyb_cuda_graph_launch(q, g, &err);
+    hyb_cuda_capture_begin(q, &err);
+    CHECK(hyb_cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message), "the first failure stays: %s", again.message);
+    hyb_cuda_zero(q2, x, 4);
+    CHECK(hyb_cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
+    CHECK(hyb_cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE && !x, "no memory from it: %s", err.message);
+    CHECK(hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_queue_destroy(q2);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     if (counts) {
         emu_forgive_function forgive = NULL;
@@ -877,12 +877,12 @@ static int part_no_device(void)
 {
     hybrid_device_info list[2];
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     size_t n = 7;
     TEST("no device");
     CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "no CUDA") && strstr(err.message, "libcuda"), "%s", err.message);
-    CHECK(hybrid__cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
+    CHECK(hyb_cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -890,18 +890,18 @@ static int part_no_device(void)
 static int part_no_nvrtc(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     TEST("no NVRTC, no cuBLAS");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err), "%s", err.message);
-    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") && strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
-    CHECK(!hybrid__cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") && strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
+    CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
     launch_add(q, BASIC, NULL, 1.0f, 4);
-    CHECK(hybrid__cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
-    CHECK(!hybrid__cuda_gemm(q, 2, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels must do it");
-    hybrid__cuda_queue_destroy(q);
-    hybrid__cuda_release(cu);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
+    CHECK(!hyb_cuda_gemm(q, 2, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels must do it");
+    hyb_cuda_queue_destroy(q);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -910,20 +910,20 @@ static int part_list(void)
 {
     hybrid_device_info list[2];
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda_desc desc;
-    hybrid__cuda *cu = NULL;
+    hyb_cuda_desc desc;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     size_t n = 0;
     TEST("three devices");
     memset(list, 0, sizeof list);
-    CHECK(!hybrid__cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] && list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90, "%s %zu", err.message, n);
+    CHECK(!hyb_cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] && list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90, "%s %zu", err.message, n);
     memset(&desc, 0, sizeof desc);
     desc.device = 2;
     desc.cache.path = "";
-    CHECK(!hybrid__cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
-    hybrid__cuda_release(cu);
+    CHECK(!hyb_cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
+    hyb_cuda_release(cu);
     desc.device = 3;
-    CHECK(hybrid__cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s", err.message);
+    CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -931,8 +931,8 @@ static int part_list(void)
 static int part_ptx(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
-    hybrid__cuda_queue *q = NULL;
+    hyb_cuda *cu = NULL;
+    hyb_cuda_queue *q = NULL;
     hybrid_error err;
     char cache[500], line[600];
     void *x = NULL;
@@ -942,14 +942,14 @@ static int part_ptx(void)
     snprintf(cache, sizeof cache, "%s/hybrid-test-ptx-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
     for (i = 0; i < 2; i++) {
         memset(back, 0, sizeof back);
-        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hybrid__cuda_queue_create(cu, &q, &err) && !hybrid__cuda_alloc(cu, 40, &x, &err), "%s", err.message);
-        hybrid__cuda_zero(q, x, 40);
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 40, &x, &err), "%s", err.message);
+        hyb_cuda_zero(q, x, 40);
         launch_add(q, BASIC, x, 3.0f, 10);
-        hybrid__cuda_read(q, back, x, 40);
-        CHECK(!hybrid__cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
+        hyb_cuda_read(q, back, x, 40);
+        CHECK(!hyb_cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
         CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130 && (int)cu->jit.n_from_cache == i, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
-        hybrid__cuda_queue_destroy(q);
-        hybrid__cuda_release(cu);
+        hyb_cuda_queue_destroy(q);
+        hyb_cuda_release(cu);
     }
     snprintf(line, sizeof line, "rm -rf '%s'", cache);
     CHECK(system(line) == 0, "%s", line);
@@ -960,12 +960,12 @@ static int part_ptx(void)
 static int part_old(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     TEST("a GPU that NVRTC no longer knows");
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->cc == 61, "%s", err.message);
-    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") && strstr(err.message, "older"), "%s", err.message);
-    hybrid__cuda_release(cu);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") && strstr(err.message, "older"), "%s", err.message);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -973,15 +973,15 @@ static int part_old(void)
 static int part_old_driver(void)
 {
     hybrid_runtime *rt = make_runtime(NULL);
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     TEST("NVRTC newer than the driver");
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->driver.version == 12040, "%s", err.message);
-    CHECK(!hybrid__cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
+    CHECK(!hyb_cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
     setenv("EMU_FAIL", "cuModuleLoadData:1+:222", 1);
-    CHECK(hybrid__cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") && strstr(err.message, "update the driver"), "it cannot: %s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") && strstr(err.message, "update the driver"), "it cannot: %s", err.message);
     unsetenv("EMU_FAIL");
-    hybrid__cuda_release(cu);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -1028,10 +1028,10 @@ static void test_rest(hybrid_runtime *rt, const char *self)
 
 /* ---- */
 
-static bool find_emulator(hybrid__cuda *cu)
+static bool find_emulator(hyb_cuda *cu)
 {
     emu_counters_function counters = NULL;
-    hybrid__library_symbol(&cu->driver.library, "emu_counters", &counters);
+    hyb_library_symbol(&cu->driver.library, "emu_counters", &counters);
     counts = counters ? counters() : NULL;
     return counts != NULL;
 }
@@ -1039,7 +1039,7 @@ static bool find_emulator(hybrid__cuda *cu)
 int main(int argc, char **argv)
 {
     hybrid_runtime *rt = NULL;
-    hybrid__cuda *cu = NULL;
+    hyb_cuda *cu = NULL;
     hybrid_error err;
     counting c;
     FILE *f;
@@ -1053,7 +1053,7 @@ int main(int argc, char **argv)
         int i;
         if (strcmp(argv[1], "no_device") && strcmp(argv[1], "no_nvrtc")) {
             rt = make_runtime(NULL);
-            if (!open_device(rt, 0, "", &cu, &err)) { find_emulator(cu); hybrid__cuda_release(cu); }
+            if (!open_device(rt, 0, "", &cu, &err)) { find_emulator(cu); hyb_cuda_release(cu); }
             hybrid_runtime_destroy(rt);
         }
         for (i = 0; i < COUNT(parts); i++) if (!strcmp(argv[1], parts[i].name)) parts[i].run();
@@ -1069,9 +1069,9 @@ int main(int argc, char **argv)
         return test_end();
     }
     find_emulator(cu);
-    hybrid__cuda_retain(cu);
-    hybrid__cuda_release(cu);
-    hybrid__cuda_release(cu);
+    hyb_cuda_retain(cu);
+    hyb_cuda_release(cu);
+    hyb_cuda_release(cu);
     snprintf(folder, sizeof folder, "%s/hybrid-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
     if (!mkdtemp(folder)) { printf("cannot make a folder\n"); return 1; }
     test_threads();

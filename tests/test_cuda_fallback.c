@@ -113,7 +113,7 @@ static int layers_on_gpu(const setup *s)
     return info.n_layer_device;
 }
 
-static hybrid__cuda *cuda_of(const setup *s) { return s->rt->gpu ? hybrid__cuda_device_of(s->rt->gpu)->cu : NULL; }
+static hyb_cuda *cuda_of(const setup *s) { return s->rt->gpu ? hyb_cuda_device_of(s->rt->gpu)->cu : NULL; }
 
 /* ---- memory ---- */
 
@@ -205,16 +205,16 @@ static void test_limits(void)
     hybrid_error err;
     hybrid_model *m = NULL;
     TEST("limits");
-    CHECK(hybrid__cuda_attends(256, 256, 64 << 10) && !hybrid__cuda_attends(64, 257, 227 << 10) && !hybrid__cuda_attends(2048, 64, 227 << 10), "sizes of heads");
+    CHECK(hyb_cuda_attends(256, 256, 64 << 10) && !hyb_cuda_attends(64, 257, 227 << 10) && !hyb_cuda_attends(2048, 64, 227 << 10), "sizes of heads");
     if (!begin(&s, NULL, 0, NULL)) return;
     memset(&md, 0, sizeof md);
     md.path = model_path;
-    s.model->hp.head_dim_v = 320;                          /* as hybrid__place_choose would see it */
+    s.model->hp.head_dim_v = 320;                          /* as hyb_place_choose would see it */
     {
-        hybrid__place place;
+        hyb_place place;
         hybrid_context_desc cd;
-        CHECK(!hybrid__context_defaults(&s.model->hp, NULL, &cd, &err), "%s", err.message);
-        hybrid__place_choose(&place, s.rt->gpu, &s.model->weights, &s.model->hp, &cd, &err);
+        CHECK(!hyb_context_defaults(&s.model->hp, NULL, &cd, &err), "%s", err.message);
+        hyb_place_choose(&place, s.rt->gpu, &s.model->weights, &s.model->hp, &cd, &err);
         CHECK(!place.gpu && strstr(err.message, "320"), "%s", err.message);
     }
     s.model->hp.head_dim_v = s.model->hp.head_dim_k;
@@ -268,7 +268,7 @@ static void test_next(void)
             }
             CHECK(id[0] == id[1], "kind %d, token %d: %d without all logits, %d with them", (int)i, n, id[1], id[0]);
         }
-        bytes = ((hybrid__cuda_backend *)c[1]->forward.stages[0].be)->queue->bytes_read;
+        bytes = ((hyb_cuda_backend *)c[1]->forward.stages[0].be)->queue->bytes_read;
         if (cd.n_candidates) CHECK(bytes <= (uint64_t)n * (256 * 8 + 8), "%llu bytes were read", (unsigned long long)bytes);
         /* and who asks for the logits gets them */
         for (k = 0; k < 2; k++) CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
@@ -311,7 +311,7 @@ static void test_graph_failures(void)
     size_t i;
     int k;
     uint64_t before;
-    hybrid__cuda_queue *q;
+    hyb_cuda_queue *q;
     TEST("a graph fails");
     for (i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         if (!begin(&s, NULL, 0, NULL)) return;
@@ -321,7 +321,7 @@ static void test_graph_failures(void)
         unsetenv("EMU_FAIL");
         CHECK(strstr(said, "without CUDA graphs for once") && !strstr(said, "without the GPU") && !s.ctx->forward.stages[0].device->ops->is_host, "%s: %s", cases[i], said);
         if (s.ctx->forward.stages[0].device->ops->is_host) { end(&s); continue; }
-        q = ((hybrid__cuda_backend *)s.ctx->forward.stages[0].be)->queue;
+        q = ((hyb_cuda_backend *)s.ctx->forward.stages[0].be)->queue;
         before = q->n_graph_launches;
         for (k = 0; k < 3; k++) if (!step(&s, 0, start + 1, 1)) return;
         CHECK(q->n_graph_launches == before + 3, "%s: %d graphs run in 3 steps", cases[i], (int)(q->n_graph_launches - before));
@@ -337,9 +337,9 @@ static void test_slices(void)
     static const int32_t start[] = { 1, 403, 407, 261 };
     setup s;
     int (*synchronize)(void) = NULL;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *function = library ? dlsym(library, "cuCtxSynchronize") : NULL;
-    hybrid__cuda_queue *q;
+    hyb_cuda_queue *q;
     hybrid_error err;
     uint64_t cap;
     int i, parts, slices = 0, code, bad = 0;
@@ -352,15 +352,15 @@ static void test_slices(void)
         CHECK(s.ctx && s.ctx->forward.n_stages == parts && synchronize, "no %d stages", parts);
         if (!s.ctx || s.ctx->forward.n_stages != parts || !step(&s, 0, start, 4)) return;
         said[0] = 0;
-        q = ((hybrid__cuda_backend *)s.ctx->forward.stages[s.ctx->forward.n_stages - 1].be)->queue;
+        q = ((hyb_cuda_backend *)s.ctx->forward.stages[s.ctx->forward.n_stages - 1].be)->queue;
         for (i = 0; i < 6; i++) {
             CHECK(!hybrid_batch_add(s.ctx, 0, start + 1, 1, &err), "%s", err.message);
             for (done = false; !done; slices++) {
                 CHECK(!hybrid_decode_step(s.ctx, 0, &done, &err), "%s", err.message);
                 if (said[0]) { CHECK(0, "%s", said); end(&s); return; }
-                caller = hybrid__cuda_enter(q->cu);
+                caller = hyb_cuda_enter(q->cu);
                 if ((code = synchronize ? synchronize() : 0) != 0) bad = code;
-                hybrid__cuda_leave(q->cu, caller);
+                hyb_cuda_leave(q->cu, caller);
                 if (i != 3 || slices % 3) continue;
                 hybrid_batch_clear(s.ctx);                 /* given up in the middle of a replay */
                 break;
@@ -381,29 +381,29 @@ static void test_foreign_capture(void)
     static const int32_t start[] = { 1, 403, 407, 261 };
     int (*begin_capture)(void *, int) = NULL, (*end_capture)(void *, void **) = NULL, (*exchange)(int *) = NULL;
     void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *f, *graph, *stream = NULL;
-    const hybrid__driver_api *api;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api;
+    hyb_cuda_caller caller;
     hybrid_runtime_desc rd;
     hybrid_runtime *rt = NULL;
-    hybrid__device *device = NULL;
-    hybrid__cuda *cu;
+    hyb_device *device = NULL;
+    hyb_cuda *cu;
     hybrid_error err;
     setup s;
     int i, mode;
     TEST("a graph of the host's");
     memset(&rd, 0, sizeof rd);
-    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hybrid__runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hyb_runtime_gpu(rt, &device, &err) && device, "%s", err.message);
     if (!library || !device) return;
     f = dlsym(library, "cuStreamBeginCapture_v2"); memcpy(&begin_capture, &f, sizeof f);
     f = dlsym(library, "cuStreamEndCapture"); memcpy(&end_capture, &f, sizeof f);
     f = dlsym(library, "cuThreadExchangeStreamCaptureMode"); memcpy(&exchange, &f, sizeof f);
-    cu = hybrid__cuda_device_of(device)->cu;
+    cu = hyb_cuda_device_of(device)->cu;
     api = &cu->driver.api;
     for (i = 0; i < 2; i++) {                              /* of the host's thread, and of one that is strict with itself only */
         mode = i;
-        caller = hybrid__cuda_enter(cu);
-        CHECK(!api->cuStreamCreate(&stream, HYBRID__CU_STREAM_NON_BLOCKING) && !begin_capture(stream, i), "capture");
-        hybrid__cuda_leave(cu, caller);
+        caller = hyb_cuda_enter(cu);
+        CHECK(!api->cuStreamCreate(&stream, HYB_CU_STREAM_NON_BLOCKING) && !begin_capture(stream, i), "capture");
+        hyb_cuda_leave(cu, caller);
         CHECK(!exchange(&mode) && mode == 0, "the thread's mode was %d", mode);
         if (begin(&s, NULL, 0, NULL)) {
             CHECK(step(&s, 0, start, 4) && step(&s, 0, start, 1) && step(&s, 0, start, 1) && step(&s, 0, start, 1), "steps");
@@ -413,11 +413,11 @@ static void test_foreign_capture(void)
         mode = 0;
         CHECK(!exchange(&mode) && mode == i, "the thread's mode is %d, it was %d", mode, i);
         graph = NULL;
-        caller = hybrid__cuda_enter(cu);
+        caller = hyb_cuda_enter(cu);
         CHECK(!end_capture(stream, &graph) && graph, "the host's capture was broken");
         if (graph) api->cuGraphDestroy(graph);
         api->cuStreamDestroy(stream);
-        hybrid__cuda_leave(cu, caller);
+        hyb_cuda_leave(cu, caller);
     }
     hybrid_runtime_destroy(rt);
 }
@@ -448,12 +448,12 @@ static void test_pages(void)
     CHECK(!s[1].ctx->forward.stages[0].device->ops->is_host, "it is on the GPU");
     n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s[0].model));
     for (i = 0; i < 10; i++) {                             /* past position 256 */
-        before = ((hybrid__cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written;
+        before = ((hyb_cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written;
         for (k = 0; k < 2; k++) {
             for (seq = 0; seq < N_SEQ; seq++) CHECK(!hybrid_batch_add(s[k].ctx, seq, &one, 1, &err), "%s", err.message);
             CHECK(!hybrid_decode(s[k].ctx, &err), "%s", err.message);
         }
-        bytes = ((hybrid__cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written - before;
+        bytes = ((hyb_cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written - before;
         most = bytes > most ? bytes : most;
         for (seq = 0; seq < N_SEQ; seq++) {
             a = hybrid_logits(s[0].ctx, seq);
@@ -505,8 +505,8 @@ static void test_cancelled(void)
     hybrid_model_desc md;
     hybrid_model *m = NULL;
     hybrid_error err;
-    hybrid__cuda_queue *q = NULL;
-    hybrid__device *gpu;
+    hyb_cuda_queue *q = NULL;
+    hyb_device *gpu;
     void *keep = NULL, *d = NULL;
     size_t i, n, wrong = 0;
     TEST("a load is cancelled");
@@ -520,16 +520,16 @@ static void test_cancelled(void)
     md.path = model_path; md.device_n_ctx = 128; md.progress = half;
     CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
     memset(mine, 0x5A, n);
-    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) && !hybrid__cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
-    hybrid__cuda_write(q, d, mine, n);
-    CHECK(!hybrid__cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
-    hybrid__cuda_read(q, back, d, n);
-    CHECK(!hybrid__cuda_sync(q, &err), "%s", err.message);
+    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) && !hyb_cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
+    hyb_cuda_write(q, d, mine, n);
+    CHECK(!hyb_cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
+    hyb_cuda_read(q, back, d, n);
+    CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < n; i++) wrong += back[i] != 0x5A;
     CHECK(!wrong, "%d bytes of another's memory were written", (int)wrong);
     free(mine);
     free(back);
-    hybrid__cuda_queue_destroy(q);
+    hyb_cuda_queue_destroy(q);
     gpu->ops->free(gpu, d);
     gpu->ops->free(gpu, keep);
     end(&s);
@@ -731,7 +731,7 @@ int main(void)
     if (begin(&s, NULL, 0, NULL)) {
         CHECK(layers_on_gpu(&s) == 5, "%d layers on the GPU", layers_on_gpu(&s));
         expect_cpu_text(&s, "the GPU", MAX);
-        CHECK(((hybrid__cuda_backend *)s.ctx->forward.stages[0].be)->queue->n_graph_launches > MAX, "decoding was not replayed from a graph");
+        CHECK(((hyb_cuda_backend *)s.ctx->forward.stages[0].be)->queue->n_graph_launches > MAX, "decoding was not replayed from a graph");
     }
     end(&s);
     test_by_name();

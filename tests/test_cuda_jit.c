@@ -80,21 +80,21 @@ static void test_target(void)
     int i, j;
     TEST("which NVRTC first");
     for (i = 0; i < COUNT(drivers); i++) {
-        hybrid__nvrtc_names(drivers[i].version, names);
+        hyb_nvrtc_names(drivers[i].version, names);
         for (j = 0, order[0] = 0; j < 3; j++)
             snprintf(order + strlen(order), sizeof order - strlen(order), "%s%.2s", j ? " " : "", names[j] + strcspn(names[j], "1"));
         CHECK(!strcmp(order, drivers[i].order), "driver %d: %s", drivers[i].version, order);
     }
     TEST("target");
     for (i = 0; i < COUNT(cases); i++) {
-        hybrid__target t = hybrid__target_choose(cases[i].cc, cases[i].list, cases[i].n);
+        hyb_target t = hyb_target_choose(cases[i].cc, cases[i].list, cases[i].n);
         CHECK(t.number == cases[i].number && (t.ptx == cases[i].ptx || !t.number), "case %d, device %d: %s_%d", i, cases[i].cc, t.ptx ? "compute" : "sm", t.number);
     }
 }
 
 /* ---- folders and libraries ---- */
 
-typedef struct seen { int n; char names[16][HYBRID__PATH_MAX]; int stop_at; } seen;
+typedef struct seen { int n; char names[16][HYB_PATH_MAX]; int stop_at; } seen;
 static bool see(void *user, const char *path)
 {
     seen *s = (seen *)user;
@@ -104,43 +104,43 @@ static bool see(void *user, const char *path)
 
 static void test_folders(void)
 {
-    char pattern[HYBRID__PATH_MAX], path[HYBRID__PATH_MAX], want[HYBRID__PATH_MAX];
+    char pattern[HYB_PATH_MAX], path[HYB_PATH_MAX], want[HYB_PATH_MAX];
     seen s;
     TEST("folders");
     memset(&s, 0, sizeof s);
     shell("mkdir -p '%s/f/cuda-9.2/lib' '%s/f/cuda-12.8/lib' '%s/f/cuda-12.10/lib' '%s/f/other/lib' '%s/f/.cuda-7/lib'", folder, folder, folder, folder, folder);
     snprintf(pattern, sizeof pattern, "%s/f/cuda-*/lib", folder);
-    CHECK(!hybrid__folder_expand(pattern, see, &s) && s.n == 3, "%d", s.n);
+    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 3, "%d", s.n);
     snprintf(want, sizeof want, "%s/f/cuda-12.10/lib", folder);
     CHECK(!strcmp(s.names[0], want), "newest first: %s", s.names[0]);
     snprintf(want, sizeof want, "%s/f/cuda-9.2/lib", folder);
     CHECK(!strcmp(s.names[2], want), "oldest last: %s", s.names[2]);
     s.n = 0;
     s.stop_at = 2;
-    CHECK(hybrid__folder_expand(pattern, see, &s) && s.n == 2, "stops when told");
+    CHECK(hyb_folder_expand(pattern, see, &s) && s.n == 2, "stops when told");
     s.n = s.stop_at = 0;
     snprintf(pattern, sizeof pattern, "%s/*/cuda-12*/li*", folder);
-    CHECK(!hybrid__folder_expand(pattern, see, &s) && s.n == 2, "three stars: %d", s.n);
+    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 2, "three stars: %d", s.n);
     s.n = 0;
     snprintf(pattern, sizeof pattern, "%s/absent-*/lib", folder);
-    CHECK(!hybrid__folder_expand(pattern, see, &s) && s.n == 0, "none");
-    CHECK(hybrid__path_join(path, "a/b", "c") && !strcmp(path, "a/b/c") && hybrid__path_join(path, "a/", "c") && !strcmp(path, "a/c") && hybrid__path_join(path, "", "c") && !strcmp(path, "/c"), "%s", path);
+    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 0, "none");
+    CHECK(hyb_path_join(path, "a/b", "c") && !strcmp(path, "a/b/c") && hyb_path_join(path, "a/", "c") && !strcmp(path, "a/c") && hyb_path_join(path, "", "c") && !strcmp(path, "/c"), "%s", path);
     memset(pattern, 'x', sizeof pattern);
     pattern[sizeof pattern - 2] = 0;
-    CHECK(!hybrid__path_join(path, pattern, "c"), "too long");
-    hybrid__path_folder(path, "/a/b/libx.so");
+    CHECK(!hyb_path_join(path, pattern, "c"), "too long");
+    hyb_path_folder(path, "/a/b/libx.so");
     CHECK(!strcmp(path, "/a/b/"), "%s", path);
-    hybrid__path_folder(path, "libx.so");
+    hyb_path_folder(path, "libx.so");
     CHECK(!path[0], "%s", path);
 }
 
-typedef struct found { int n, take, answers[8]; hybrid__library libs[8]; } found;
-static bool find_answer(void *user, hybrid__library *lib)
+typedef struct found { int n, take, answers[8]; hyb_library libs[8]; } found;
+static bool find_answer(void *user, hyb_library *lib)
 {
     found *f = (found *)user;
     int (*answer)(void) = NULL;
-    if (!hybrid__library_symbol(lib, "hybrid_test_answer", &answer) || f->n == 8) return false;
-    hybrid__library_locate(lib, "hybrid_test_answer");
+    if (!hyb_library_symbol(lib, "hybrid_test_answer", &answer) || f->n == 8) return false;
+    hyb_library_locate(lib, "hybrid_test_answer");
     f->libs[f->n] = *lib;
     f->answers[f->n++] = answer();
     return f->n == f->take;
@@ -150,8 +150,8 @@ static void test_library(void)
 {
     static const char *const names[] = { "libhybridtest.so.13", "libhybridtest.so.12", NULL };
     static const char *const firsts[] = { "libhybridfirst.so.13", "libhybridfirst.so.12", NULL };
-    char path[HYBRID__PATH_MAX];
-    hybrid__library lib;
+    char path[HYB_PATH_MAX];
+    hyb_library lib;
     found f;
     int i;
     TEST("library");
@@ -160,12 +160,12 @@ static void test_library(void)
     unsetenv("HYBRID_CUDA_PATH");
     memset(&f, 0, sizeof f);
     f.take = 1;
-    CHECK(!hybrid__library_find(names, NULL, false, find_answer, &f), "there is none yet");
+    CHECK(!hyb_library_find(names, NULL, false, find_answer, &f), "there is none yet");
     shell("mkdir -p '%s/lib64' '%s/targets/x/lib' '%s/own'; cd '%s'; for i in 12 13; do echo \"int hybrid_test_answer(void) { return $i; }\" > a.c; "
           "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridtest.so.$i; done; mv lib64/libhybridtest.so.13 targets/x/lib/; echo text > lib64/libhybridtest.so.13; "
           "echo 'int hybrid_test_answer(void) { return 99; }' > a.c; ${CC:-cc} -shared -fPIC a.c -o own/libhybridtest.so.12; "
           "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridfirst.so.12", folder, folder, folder, folder);
-    if (!hybrid__library_find(names, NULL, false, find_answer, &f)) {
+    if (!hyb_library_find(names, NULL, false, find_answer, &f)) {
         SKIP("the compiler here makes no dynamic libraries");
         return;
     }
@@ -173,47 +173,47 @@ static void test_library(void)
     CHECK(f.answers[0] == 13 && !strcmp(f.libs[0].path, path) && !f.libs[0].is_override, "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
     f.n = 0;
     f.take = 2;
-    CHECK(hybrid__library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12, "the next one when the first is refused: %d", f.answers[1]);
+    CHECK(hyb_library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12, "the next one when the first is refused: %d", f.answers[1]);
     snprintf(path, sizeof path, "%s/lib64/libhybridfirst.so.12", folder);
     memset(&lib, 0, sizeof lib);
-    CHECK((lib.handle = hybrid__library_load(path, true)) != NULL, "what must come first, from the same folder");
+    CHECK((lib.handle = hyb_library_load(path, true)) != NULL, "what must come first, from the same folder");
     f.n = 0;
     f.take = 5;
-    CHECK(!hybrid__library_find(names, NULL, false, find_answer, &f) && f.n == 2, "no more than there are: %d", f.n);
+    CHECK(!hyb_library_find(names, NULL, false, find_answer, &f) && f.n == 2, "no more than there are: %d", f.n);
     snprintf(path, sizeof path, "%s/own", folder);
     setenv("HYBRID_CUDA_PATH", path, 1);
     f.n = 0;
     f.take = 1;
-    CHECK(hybrid__library_find(names, NULL, false, find_answer, &f) && f.answers[0] == 99 && f.libs[0].is_override, "our own folder first: %d", f.answers[0]);
-    CHECK(!hybrid__library_find(&names[2], NULL, true, find_answer, &f), "no names");
+    CHECK(hyb_library_find(names, NULL, false, find_answer, &f) && f.answers[0] == 99 && f.libs[0].is_override, "our own folder first: %d", f.answers[0]);
+    CHECK(!hyb_library_find(&names[2], NULL, true, find_answer, &f), "no names");
     f.n = 0;
     f.take = 2;
-    CHECK(!hybrid__library_find(names, NULL, true, find_answer, &f) && f.n == 1, "and nothing else, when so told");
+    CHECK(!hyb_library_find(names, NULL, true, find_answer, &f) && f.n == 1, "and nothing else, when so told");
     for (i = 0; i < 2; i++) {
         f.n = 0;
         f.take = 1;
         snprintf(path, sizeof path, "%s/%s", folder, i ? "stubs" : "absent");
         setenv("HYBRID_CUDA_PATH", path, 1);
         if (i) shell("cp -r '%s/own' '%s/stubs'", folder, folder);
-        CHECK(!hybrid__library_find(names, NULL, true, find_answer, &f), "never from a folder that is absent, or called stubs");
+        CHECK(!hyb_library_find(names, NULL, true, find_answer, &f), "never from a folder that is absent, or called stubs");
     }
     unsetenv("HYBRID_CUDA_PATH");
     unsetenv("CUDA_PATH");
     memset(&lib, 0, sizeof lib);
-    CHECK((lib.handle = hybrid__library_load("libm.so.6", false)) == NULL || (hybrid__library_locate(&lib, "cos"), strchr(lib.path, '/')), "a bare name's place: %s", lib.path);
+    CHECK((lib.handle = hyb_library_load("libm.so.6", false)) == NULL || (hyb_library_locate(&lib, "cos"), strchr(lib.path, '/')), "a bare name's place: %s", lib.path);
 }
 
 /* ---- cache ---- */
 
-static void fill_key(hybrid__cache_key *key, const char *text)
+static void fill_key(hyb_cache_key *key, const char *text)
 {
     memset(key, 0, sizeof *key);
-    hybrid__cache_key_add(key, text, strlen(text));
+    hyb_cache_key_add(key, text, strlen(text));
 }
 
 static void test_hash(void)
 {
-    hybrid__cache_key a, b;
+    hyb_cache_key a, b;
     char text[64];
     int i, j, same = 0;
     TEST("hash");
@@ -222,9 +222,9 @@ static void test_hash(void)
         for (j = 0; j < 8; j++) {
             memset(&a, 0, sizeof a);
             memset(&b, 0, sizeof b);
-            hybrid__cache_key_add(&a, text, sizeof text);
+            hyb_cache_key_add(&a, text, sizeof text);
             text[i] ^= (char)(1 << j);
-            hybrid__cache_key_add(&b, text, sizeof text);
+            hyb_cache_key_add(&b, text, sizeof text);
             text[i] ^= (char)(1 << j);
             same += a.a == b.a || a.b == b.b;
         }
@@ -232,25 +232,25 @@ static void test_hash(void)
         memset(&a, 0, sizeof a);
         memset(&b, 0, sizeof b);
         memset(text, 0, sizeof text);
-        hybrid__cache_key_add(&a, text, (size_t)i);
-        hybrid__cache_key_add(&b, text, (size_t)i + 1);
+        hyb_cache_key_add(&a, text, (size_t)i);
+        hyb_cache_key_add(&b, text, (size_t)i + 1);
         same += a.a == b.a || a.b == b.b;
     }
     CHECK(same == 0, "%d equal", same);
-    fill_key(&a, "ab"); hybrid__cache_key_add(&a, "c", 1);
-    fill_key(&b, "a"); hybrid__cache_key_add(&b, "bc", 2);
+    fill_key(&a, "ab"); hyb_cache_key_add(&a, "c", 1);
+    fill_key(&b, "a"); hyb_cache_key_add(&b, "bc", 2);
     CHECK(a.a != b.a && a.b != b.b, "where one text ends counts");
 }
 
-static bool cache_holds(hybrid__cache *cache, const hybrid__cache_key *key, const void *data, size_t n)
+static bool cache_holds(hyb_cache *cache, const hyb_cache_key *key, const void *data, size_t n)
 {
     void *p = NULL;
     size_t size = 0;
     bool ok;
-    if (!hybrid__cache_get(cache, key, &p, &size)) return false;
+    if (!hyb_cache_get(cache, key, &p, &size)) return false;
     ok = size == n && !memcmp(p, data, n) && ((char *)p)[n] == 0;
     CHECK(ok, "a wrong answer is worse than none: %d bytes", (int)size);
-    hybrid__free(cache->rt, p);
+    hyb_free(cache->rt, p);
     return ok;
 }
 
@@ -274,11 +274,11 @@ static void store_store(void *user, const char *name, const void *data, size_t s
 static void test_cache(hybrid_runtime *rt, counting *c)
 {
     static const char text[] = "a small binary, not a real one";
-    char path[HYBRID__PATH_MAX], name[HYBRID__CACHE_KEY_TEXT], file[HYBRID__PATH_MAX + HYBRID__CACHE_KEY_TEXT];
+    char path[HYB_PATH_MAX], name[HYB_CACHE_KEY_TEXT], file[HYB_PATH_MAX + HYB_CACHE_KEY_TEXT];
     unsigned char *entry, *bad;
     hybrid_kernel_cache desc;
-    hybrid__cache cache;
-    hybrid__cache_key key, other;
+    hyb_cache cache;
+    hyb_cache_key key, other;
     size_t size = 0, i;
     long left = c->blocks, n;
     FILE *f;
@@ -287,24 +287,24 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     memset(&desc, 0, sizeof desc);
     snprintf(path, sizeof path, "%s/deep/er/cache", folder);
     desc.path = path;
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     fill_key(&key, "one");
     fill_key(&other, "two");
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "empty");
-    hybrid__cache_put(&cache, &key, text, sizeof text);
-    hybrid__cache_put(&cache, &other, text, 5);
+    hyb_cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_put(&cache, &other, text, 5);
     CHECK(cache_holds(&cache, &key, text, sizeof text) && cache_holds(&cache, &other, text, 5), "round trip, in a folder that was not there");
-    hybrid__cache_put(&cache, &other, text, 9);
+    hyb_cache_put(&cache, &other, text, 9);
     CHECK(cache_holds(&cache, &other, text, 9), "replaced");
     shell("[ $(ls '%s' | wc -l) = 2 ] || touch '%s/leftover'", path, folder);
     snprintf(file, sizeof file, "%s/leftover", folder);
     CHECK(!read_file(file, NULL), "no temporary file stays");
 
     TEST("damage");
-    hybrid__cache_name(&key, name);
+    hyb_cache_name(&key, name);
     snprintf(file, sizeof file, "%s/%s", path, name);
     entry = (unsigned char *)read_file(file, &size);
-    CHECK(entry && size == HYBRID__CACHE_HEADER + sizeof text, "%s: %d bytes", file, (int)size);
+    CHECK(entry && size == HYB_CACHE_HEADER + sizeof text, "%s: %d bytes", file, (int)size);
     bad = (unsigned char *)malloc(size + 1);
     for (i = 0; entry && i < 2 * size + 2; i++) {            /* every byte changed, every length cut, one byte more, another's entry */
         size_t length = i < size ? size : i <= 2 * size ? i - size : size + 1;
@@ -317,9 +317,9 @@ static void test_cache(hybrid_runtime *rt, counting *c)
         fclose(f);
         CHECK(!cache_holds(&cache, &key, text, sizeof text), "damage %d was not seen", (int)i);
     }
-    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(cache_holds(&cache, &key, text, sizeof text), "a damaged entry is replaced");
-    hybrid__cache_name(&other, name);
+    hyb_cache_name(&other, name);
     shell("cp '%s' '%s/%s'", file, path, name);
     CHECK(!cache_holds(&cache, &other, text, sizeof text), "an entry under another's name");
     free(entry);
@@ -330,7 +330,7 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     alarm(20);                                           /* who waits for a writer waits for ever */
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "no entry");
     alarm(0);
-    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(cache_holds(&cache, &key, text, sizeof text), "an entry takes its place");
 
     TEST("a path that is too long");
@@ -340,11 +340,11 @@ static void test_cache(hybrid_runtime *rt, counting *c)
         longest[0] = '/';
         longest[i] = 0;
         desc.path = longest;
-        hybrid__cache_create(&cache, rt, &desc);
+        hyb_cache_create(&cache, rt, &desc);
         CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters: another folder, of %d", (int)i, (int)strlen(cache.folder));
         setenv("HYBRID_CUDA_CACHE", longest, 1);
         desc.path = NULL;
-        hybrid__cache_create(&cache, rt, &desc);
+        hyb_cache_create(&cache, rt, &desc);
         CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters of the variable: another folder, of %d", (int)i, (int)strlen(cache.folder));
     }
     unsetenv("HYBRID_CUDA_CACHE");
@@ -352,31 +352,31 @@ static void test_cache(hybrid_runtime *rt, counting *c)
 
     TEST("no place");
     snprintf(path, sizeof path, "/dev/null/cache");
-    hybrid__cache_create(&cache, rt, &desc);
-    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_create(&cache, rt, &desc);
+    hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "a folder that cannot be: nothing, silently");
     desc.path = "";
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "switched off");
-    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "off");
     desc.path = NULL;
     setenv("HYBRID_CUDA_CACHE", "/somewhere", 1);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!strcmp(cache.folder, "/somewhere"), "%s", cache.folder);
     setenv("HYBRID_CUDA_CACHE", "", 1);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "an empty variable switches it off: %s", cache.folder);
     unsetenv("HYBRID_CUDA_CACHE");
     setenv("XDG_CACHE_HOME", "/xdg", 1);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!strcmp(cache.folder, "/xdg/hybrid"), "%s", cache.folder);
     setenv("XDG_CACHE_HOME", "relative", 1);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "a relative one is not used: %s", cache.folder);
     unsetenv("XDG_CACHE_HOME");
     setenv("HOME", "/home/x", 1);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!strcmp(cache.folder, "/home/x/.cache/hybrid"), "%s", cache.folder);
 
     TEST("callbacks");
@@ -385,10 +385,10 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     desc.store = store_store;
     desc.user = &s;
     desc.path = path;
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "instead of the disk");
     CHECK(!cache_holds(&cache, &key, text, sizeof text) && s.n_load == 1, "%d", s.n_load);
-    hybrid__cache_put(&cache, &key, text, sizeof text);
+    hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text) && s.n_load == 3, "%d stored, %d loaded", s.n_store, s.n_load);
     s.data[60] ^= 1;
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "the host's entries are checked, too");
@@ -400,11 +400,11 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     desc.load = NULL;
     desc.store = NULL;
     snprintf(path, sizeof path, "%s/deep/er/cache", folder);
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     for (n = 1; n < 5; n++) {
         c->calls = 0;
         c->fail_at = n;
-        hybrid__cache_put(&cache, &key, text, sizeof text);
+        hyb_cache_put(&cache, &key, text, sizeof text);
         c->calls = 0;
         CHECK(cache_holds(&cache, &key, text, sizeof text) == (n > 2), "two allocations: %ld", n);
         c->fail_at = 0;
@@ -412,21 +412,21 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
 }
 
-typedef struct writer { hybrid__cache *cache; int wrong; } writer;
+typedef struct writer { hyb_cache *cache; int wrong; } writer;
 static void *write_and_read(void *arg)
 {
     writer *w = (writer *)arg;
     static const char text[5000] = "x";
-    hybrid__cache_key key;
+    hyb_cache_key key;
     int i;
     fill_key(&key, "shared");
     for (i = 0; i < 200; i++) {
         void *p = NULL;
         size_t size = 0;
-        hybrid__cache_put(w->cache, &key, text, 1000 + (size_t)(i % 7) * 100);
-        if (!hybrid__cache_get(w->cache, &key, &p, &size)) w->wrong++;
+        hyb_cache_put(w->cache, &key, text, 1000 + (size_t)(i % 7) * 100);
+        if (!hyb_cache_get(w->cache, &key, &p, &size)) w->wrong++;
         else if (size < 1000 || size > 1600 || memcmp(p, text, size)) w->wrong++;
-        hybrid__free(w->cache->rt, p);
+        hyb_free(w->cache->rt, p);
     }
     return NULL;
 }
@@ -435,8 +435,8 @@ static void test_writers(void)
 {
     hybrid_runtime *rt = NULL;
     hybrid_kernel_cache desc;
-    hybrid__cache cache;
-    char path[HYBRID__PATH_MAX];
+    hyb_cache cache;
+    char path[HYB_PATH_MAX];
     pthread_t threads[4];
     writer writers[4];
     int i;
@@ -445,7 +445,7 @@ static void test_writers(void)
     memset(&desc, 0, sizeof desc);
     snprintf(path, sizeof path, "%s/writers", folder);
     desc.path = path;
-    hybrid__cache_create(&cache, rt, &desc);
+    hyb_cache_create(&cache, rt, &desc);
     for (i = 0; i < 4; i++) {
         writers[i].cache = &cache;
         writers[i].wrong = 0;
@@ -463,9 +463,9 @@ static const char *const bad_text[] = { "extern \"C\" __global__ void twice(floa
 
 static void test_nvrtc(hybrid_runtime *rt, counting *c)
 {
-    static const hybrid__cuda_module_info good = { "good", { good_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL }, { "twice", NULL } };
-    static const hybrid__cuda_module_info bad = { "bad", { bad_text, NULL, NULL, NULL }, { NULL }, { "twice", NULL } };
-    static hybrid__nvrtc nvrtc;
+    static const hyb_cuda_module_info good = { "good", { good_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL }, { "twice", NULL } };
+    static const hyb_cuda_module_info bad = { "bad", { bad_text, NULL, NULL, NULL }, { NULL }, { "twice", NULL } };
+    static hyb_nvrtc nvrtc;
     hybrid_error err;
     hybrid_result r;
     void *data = NULL;
@@ -474,61 +474,61 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     long left = c->blocks, at;
     int cc;
     TEST("nvrtc");
-    r = hybrid__nvrtc_open(&nvrtc, 90, 13000, false, &err);
+    r = hyb_nvrtc_open(&nvrtc, 90, 13000, false, &err);
     if (r) {
         CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "NVRTC") && strstr(err.message, "pip install"), "%s", err.message);
         SKIP_PROCESSOR("%s", err.message);
         return;
     }
     CHECK(nvrtc.arch.number == 90 && !nvrtc.arch.ptx && nvrtc.major >= 11 && strchr(nvrtc.library.path, '/'), "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
-    text = hybrid__module_text(rt, &good, &n);
+    text = hyb_module_text(rt, &good, &n);
     CHECK(text && n == strlen(good_text[0]) + strlen(good_text[1]) && strlen(text) == n, "joined");
-    CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 && !memcmp(data, "\177ELF", 4), "%s", err.message);
-    hybrid__free(rt, data);
+    CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 && !memcmp(data, "\177ELF", 4), "%s", err.message);
+    hyb_free(rt, data);
     for (at = 1; at < 3; at++) {
         c->calls = 0;
         c->fail_at = at;
-        r = hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err);
+        r = hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err);
         c->fail_at = 0;
         CHECK((at == 1) == (r == HYBRID_ERROR_MEMORY), "allocation %ld: %d", at, r);
-        hybrid__free(rt, data);
+        hyb_free(rt, data);
     }
-    hybrid__free(rt, text);
-    text = hybrid__module_text(rt, &bad, &n);
+    hyb_free(rt, text);
+    text = hyb_module_text(rt, &bad, &n);
     said[0] = 0;
-    r = hybrid__nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &words, &err);
-    hybrid__nvrtc_log(rt, words);
+    r = hyb_nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &words, &err);
+    hyb_nvrtc_log(rt, words);
     CHECK(r == HYBRID_ERROR_UNSUPPORTED && !data && strstr(err.message, "'bad'") && strstr(err.message, "sm_90") && strstr(err.message, "nowhere"), "%s", err.message);
     CHECK(strstr(said, "nvrtc: bad.cu(2)") && strstr(said, "1 error"), "the whole log: %s", said);
-    hybrid__free(rt, text);
-    r = hybrid__nvrtc_open(&nvrtc, 999, 13000, false, &err);
+    hyb_free(rt, text);
+    r = hyb_nvrtc_open(&nvrtc, 999, 13000, false, &err);
     CHECK(!r && nvrtc.arch.ptx, "a GPU of tomorrow gets PTX");
-    text = hybrid__module_text(rt, &good, &n);
-    if (!r) CHECK(!hybrid__nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && strstr((const char *)data, ".target sm_"), "%s", err.message);
-    hybrid__free(rt, data);
-    hybrid__free(rt, text);
+    text = hyb_module_text(rt, &good, &n);
+    if (!r) CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && strstr((const char *)data, ".target sm_"), "%s", err.message);
+    hyb_free(rt, data);
+    hyb_free(rt, text);
     cc = 10;
-    r = hybrid__nvrtc_open(&nvrtc, cc, 13000, false, &err);
+    r = hyb_nvrtc_open(&nvrtc, cc, 13000, false, &err);
     CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "capability 1.0") && strstr(err.message, "older"), "a GPU of yesterday gets a sentence: %s", err.message);
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
 }
 
 static void test_locale(void)
 {
-    hybrid__locale kept;
+    hyb_locale kept;
     void *before, *changed = NULL;
     void *(*make)(int, const char *, void *) = NULL;
     void *self = dlopen(NULL, RTLD_LAZY), *function = self ? dlsym(self, "newlocale") : NULL;
     TEST("locale");
     memcpy(&make, &function, sizeof function);
-    hybrid__locale_keep(&kept);
+    hyb_locale_keep(&kept);
     if (!kept.use || !make || !(changed = make(1 << 0 | 1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5, "C", NULL))) {
         SKIP("this C library has no locales of threads");
         return;
     }
     before = kept.use(NULL);
     kept.use(changed);                                   /* as NVRTC before 12.6.2 does */
-    hybrid__locale_restore(&kept);
+    hyb_locale_restore(&kept);
     CHECK(kept.use(NULL) == before, "put back");
     function = dlsym(self, "freelocale");
     { void (*end)(void *) = NULL; memcpy(&end, &function, sizeof function); if (end) end(changed); }

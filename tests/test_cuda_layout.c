@@ -11,13 +11,13 @@
 
 enum { FROM_16, TO_16, ARITHMETIC, SHUFFLES, MMA_F16, MMA_BF16, MMA_S8, MATRICES, COPIES, BARRIERS };
 static const char *kernels_text[2];                              /* tests/cuda_layout.cu */
-static hybrid__cuda *cu;
-static hybrid__cuda_queue *queue;
+static hyb_cuda *cu;
+static hyb_cuda_queue *queue;
 
-static const hybrid__cuda_module_info *own_modules(int module)
+static const hyb_cuda_module_info *own_modules(int module)
 {
-    static const hybrid__cuda_module_info table[] = {
-        { "layout", { hybrid__cuda_text_prelude, kernels_text, NULL, NULL }, { NULL, NULL, NULL, NULL },
+    static const hyb_cuda_module_info table[] = {
+        { "layout", { hyb_cuda_text_prelude, kernels_text, NULL, NULL }, { NULL, NULL, NULL, NULL },
           { "from_16", "to_16", "arithmetic", "shuffles", "mma_f16_registers", "mma_bf16_registers", "mma_s8_registers", "matrices", "copies", "barriers", NULL, NULL } }
     };
     return &table[module];
@@ -37,31 +37,31 @@ static void *device_new(size_t bytes)
 {
     hybrid_error error;
     void *p = NULL;
-    if (hybrid__cuda_alloc(cu, bytes, &p, &error)) { printf("%s\n", error.message); exit(1); }
+    if (hyb_cuda_alloc(cu, bytes, &p, &error)) { printf("%s\n", error.message); exit(1); }
     return p;
 }
 static void *device_put(const void *host, size_t bytes)
 {
     void *p = device_new(bytes);
-    hybrid__cuda_write(queue, p, host, bytes);
+    hyb_cuda_write(queue, p, host, bytes);
     return p;
 }
 /* Back to the host, and the device's is freed. */
 static void device_take(void *host, void *device, size_t bytes)
 {
     hybrid_error error;
-    hybrid__cuda_read(queue, host, device, bytes);
-    if (hybrid__cuda_sync(queue, &error)) { CHECK(0, "%s", error.message); test_end(); exit(1); }
-    hybrid__cuda_free(cu, device);
+    hyb_cuda_read(queue, host, device, bytes);
+    if (hyb_cuda_sync(queue, &error)) { CHECK(0, "%s", error.message); test_end(); exit(1); }
+    hyb_cuda_free(cu, device);
 }
-static void device_free(void *p) { hybrid__cuda_free(cu, p); }
+static void device_free(void *p) { hyb_cuda_free(cu, p); }
 
 static void launch(int kernel, int blocks, int threads, void **args)
 {
     unsigned grid[3] = { 1, 1, 1 }, block[3] = { 1, 1, 1 };
     grid[0] = (unsigned)blocks;
     block[0] = (unsigned)threads;
-    hybrid__cuda_launch(queue, 0, kernel, grid, block, 0, args);
+    hyb_cuda_launch(queue, 0, kernel, grid, block, 0, args);
 }
 
 /* ---- 16-bit floats: a format is its bits of mantissa and its smallest exponent ---- */
@@ -357,11 +357,11 @@ static void test_cublas(void)
     int i, j, k, wrong = 0;
     double worst = 0;
     TEST("cuBLAS");
-    if (!hybrid__cuda_queue_blas(queue, &why)) { SKIP("%s", why.message); return; }
+    if (!hyb_cuda_queue_blas(queue, &why)) { SKIP("%s", why.message); return; }
     for (i = 0; i < OUT; i++) for (k = 0; k < IN; k++) w[i][k] = half_of(rng_float());
     for (i = 0; i < ROWS; i++) for (k = 0; k < IN; k++) x[i][k] = half_of(rng_float());
     d[0] = device_put(w, sizeof w); d[1] = device_put(x, sizeof x); d[2] = device_new(sizeof y);
-    CHECK(hybrid__cuda_gemm(queue, HYBRID__CUDA_R_16F, d[0], IN, d[1], IN, HYBRID__CUDA_R_32F, d[2], OUT, ROWS, OUT, IN, false), "there is a cuBLAS");
+    CHECK(hyb_cuda_gemm(queue, HYB_CUDA_R_16F, d[0], IN, d[1], IN, HYB_CUDA_R_32F, d[2], OUT, ROWS, OUT, IN, false), "there is a cuBLAS");
     device_take(y, d[2], sizeof y); device_free(d[0]); device_free(d[1]);
     for (i = 0; i < ROWS; i++)
         for (j = 0; j < OUT; j++) {
@@ -379,7 +379,7 @@ int main(void)
 {
     hybrid_runtime *rt = NULL;
     hybrid_runtime_desc rd;
-    hybrid__cuda_desc desc;
+    hyb_cuda_desc desc;
     hybrid_error error;
     char *text = read_file("tests/cuda_layout.cu", NULL);
     memset(&rd, 0, sizeof rd); memset(&desc, 0, sizeof desc);
@@ -391,8 +391,8 @@ int main(void)
     TEST("device");
     CHECK(text && !hybrid_runtime_create(&rd, &rt, &error), "tests/cuda_layout.cu (run this from the root of the repository), and a runtime");
     kernels_text[0] = text;
-    if (rt && (hybrid__cuda_open(rt, &desc, &cu, &error) || hybrid__cuda_can_compile(cu, &error))) SKIP_PROCESSOR("no GPU: %s", error.message);
-    else if (rt && hybrid__cuda_queue_create(cu, &queue, &error)) CHECK(0, "%s", error.message);
+    if (rt && (hyb_cuda_open(rt, &desc, &cu, &error) || hyb_cuda_can_compile(cu, &error))) SKIP_PROCESSOR("no GPU: %s", error.message);
+    else if (rt && hyb_cuda_queue_create(cu, &queue, &error)) CHECK(0, "%s", error.message);
     if (queue) {
         printf("  %s, capability %d.%d, driver for CUDA %d.%d (%s)\n", cu->name, cu->cc / 10, cu->cc % 10, cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
         test_mma("mma_f16, whole numbers", MMA_F16, false);
@@ -408,8 +408,8 @@ int main(void)
         test_arithmetic();
         test_conversions();
     }
-    hybrid__cuda_queue_destroy(queue);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(queue);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     free(text);
     return test_end();

@@ -19,25 +19,25 @@ static uint32_t rng(void)
 }
 static float rng_float(void) { return (float)rng() / 1073741824.0f - 1.0f; }
 
-static hybrid__cuda *cu;
-static hybrid__cuda_queue *queue;
+static hyb_cuda *cu;
+static hyb_cuda_queue *queue;
 
 static void *device_copy(const void *host, size_t bytes)
 {
     void *address = NULL;
     hybrid_error error;
-    CHECK(hybrid__cuda_alloc(cu, bytes, &address, &error) == HYBRID_OK, "%s", error.message);
-    if (host && address) hybrid__cuda_write(queue, address, host, bytes);
+    CHECK(hyb_cuda_alloc(cu, bytes, &address, &error) == HYBRID_OK, "%s", error.message);
+    if (host && address) hyb_cuda_write(queue, address, host, bytes);
     return address;
 }
 
 /* A matrix: the file's bytes on the device, and what they mean. */
-typedef struct matrix { hybrid__tensor w; float *values; void *blocks; int64_t k, out; } matrix;
+typedef struct matrix { hyb_tensor w; float *values; void *blocks; int64_t k, out; } matrix;
 
 static matrix matrix_make(hybrid_type type, int64_t k, int64_t out)
 {
     matrix m;
-    const hybrid__type_traits *traits = hybrid__type_info(type);
+    const hyb_type_traits *traits = hyb_type_info(type);
     size_t row = hybrid_type_row_bytes(type, (size_t)k);
     float *random_row = (float *)malloc((size_t)k * sizeof(float));
     int64_t r, i;
@@ -59,7 +59,7 @@ static matrix matrix_make(hybrid_type type, int64_t k, int64_t out)
 }
 static void matrix_free(matrix *m)
 {
-    hybrid__cuda_free(cu, (void *)(uintptr_t)m->w.data);
+    hyb_cuda_free(cu, (void *)(uintptr_t)m->w.data);
     free(m->values); free(m->blocks);
 }
 
@@ -69,8 +69,8 @@ static void matrix_free(matrix *m)
 static double tolerance(hybrid_type type, int n)
 {
     if (type == HYBRID_TYPE_F32) return 1e-5;
-    if (!hybrid__cuda_is_few(type, n)) return 2e-3;
-    return hybrid__cuda_is_float(type) ? 1e-5 : 4e-3;
+    if (!hyb_cuda_is_few(type, n)) return 2e-3;
+    return hyb_cuda_is_float(type) ? 1e-5 : 4e-3;
 }
 
 static bool elsewhere;                      /* what is added does not lie where the sum goes */
@@ -79,7 +79,7 @@ static bool elsewhere;                      /* what is added does not lie where 
 static void product(const hybrid_type *type, const int64_t *out, int n_out, int64_t k, int n, bool bias, bool add, double cut)
 {
     matrix m[4];
-    hybrid__op_matmul op;
+    hyb_op_matmul op;
     hybrid_error error;
     int64_t x_stride = k + 5, y_stride[4], i, r, c;
     float *x = (float *)malloc((size_t)(n * x_stride) * sizeof(float)), *y0[4], *y[4], *b[4];
@@ -91,7 +91,7 @@ static void product(const hybrid_type *type, const int64_t *out, int n_out, int6
     x_device = device_copy(x, (size_t)(n * x_stride) * sizeof(float));
     op.x = (const float *)x_device; op.x_stride = x_stride; op.n = n; op.n_out = n_out;
     for (j = 0; j < n_out; j++) {
-        size_t need = hybrid__cuda_matmul_scratch(type[j], k, out[j], n, cu->cc);
+        size_t need = hyb_cuda_matmul_scratch(type[j], k, out[j], n, cu->cc);
         if (need > scratch_bytes) scratch_bytes = need;
         m[j] = matrix_make(type[j], k, out[j]);
         y_stride[j] = out[j] + 3;
@@ -111,19 +111,19 @@ static void product(const hybrid_type *type, const int64_t *out, int n_out, int6
                 float *junk = (float *)malloc(y_bytes[j]);
                 for (i = 0; i < n * y_stride[j]; i++) junk[i] = i % y_stride[j] < out[j] ? 1234 : y0[j][i];
                 op.out[j].add = (const float *)device_copy(y0[j], y_bytes[j]);
-                hybrid__cuda_write(queue, op.out[j].y, junk, y_bytes[j]);
+                hyb_cuda_write(queue, op.out[j].y, junk, y_bytes[j]);
                 free(junk);
             }
         }
     }
     if (cut < 1) {                          /* fewer rows of W at a time: x, and some rows */
-        size_t x_bytes = hybrid__cuda_x_bytes(n, k), row = (size_t)hybrid__cuda_pad(k) * 2, part = (size_t)((double)(scratch_bytes - x_bytes) * cut);
+        size_t x_bytes = hyb_cuda_x_bytes(n, k), row = (size_t)hyb_cuda_pad(k) * 2, part = (size_t)((double)(scratch_bytes - x_bytes) * cut);
         scratch_bytes = x_bytes + (part > row ? part : row);
     }
     scratch = device_copy(NULL, scratch_bytes);
-    hybrid__cuda_matmul(queue, &op, scratch, scratch_bytes);
-    for (j = 0; j < n_out; j++) hybrid__cuda_read(queue, y[j], op.out[j].y, y_bytes[j]);
-    CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+    hyb_cuda_matmul(queue, &op, scratch, scratch_bytes);
+    for (j = 0; j < n_out; j++) hyb_cuda_read(queue, y[j], op.out[j].y, y_bytes[j]);
+    CHECK(hyb_cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
     for (j = 0; j < n_out; j++) {
         double worst = 0, limit = tolerance(type[j], n);
         int64_t at_row = 0, at_column = 0;
@@ -144,14 +144,14 @@ static void product(const hybrid_type *type, const int64_t *out, int n_out, int6
         CHECK(worst <= limit, "%s (%d, %d) n %d bias %d add %d: %g of the norms at row %d, column %d (limit %g)", hybrid_type_name(type[j]), (int)out[j], (int)k, n, bias, add,
               worst, (int)at_row, (int)at_column, limit);
         CHECK(untouched, "%s (%d, %d) n %d: wrote beyond a row", hybrid_type_name(type[j]), (int)out[j], (int)k, n);
-        hybrid__cuda_free(cu, (void *)(uintptr_t)op.out[j].bias);
-        if (op.out[j].add != op.out[j].y) hybrid__cuda_free(cu, (void *)(uintptr_t)op.out[j].add);
-        hybrid__cuda_free(cu, op.out[j].y);
+        hyb_cuda_free(cu, (void *)(uintptr_t)op.out[j].bias);
+        if (op.out[j].add != op.out[j].y) hyb_cuda_free(cu, (void *)(uintptr_t)op.out[j].add);
+        hyb_cuda_free(cu, op.out[j].y);
         matrix_free(&m[j]);
         free(y0[j]); free(y[j]); free(b[j]);
     }
-    hybrid__cuda_free(cu, x_device);
-    hybrid__cuda_free(cu, scratch);
+    hyb_cuda_free(cu, x_device);
+    hyb_cuda_free(cu, scratch);
     free(x);
 }
 
@@ -170,7 +170,7 @@ static void test_few_rows(void)
             int pick = (t + i) % 5;
             int64_t k = of_256(types[t]) ? k_256[pick] : k_32[pick];
             int n = rows[i] > 32 && t % 3 ? 16 : rows[i];                       /* every size of kernel is compiled: not all for all */
-            if (hybrid__cuda_is_float(types[t]) && i % 2) k += 3;               /* odd rows */
+            if (hyb_cuda_is_float(types[t]) && i % 2) k += 3;               /* odd rows */
             one(types[t], outs[(t + 5 * i) % 6], k, n, i % 3 == 1, i % 4 == 2);
         }
 }
@@ -191,7 +191,7 @@ static void test_many_rows(const char *by)
     for (t = 0; t < N_TYPES; t++)
         for (i = 0; i < 3; i++) {
             int64_t k = of_256(types[t]) ? (i % 2 ? 512 : 256) : i == 0 ? 32 : i == 1 ? 288 : 64;
-            if (hybrid__cuda_is_float(types[t]) && i == 1) k += 5;
+            if (hyb_cuda_is_float(types[t]) && i == 1) k += 5;
             elsewhere = types[t] == HYBRID_TYPE_F32;
             one(types[t], outs[(t + i) % 4], k, rows[(t + i) % 4], i % 2 == 0, i == 1);
             elsewhere = false;
@@ -232,10 +232,10 @@ static void test_not_a_number(void)
     for (t = 0; t < 4; t++)
         for (i = 0; i < 3; i++) {
             matrix m = matrix_make(kind[t], 256, 8);
-            hybrid__op_matmul op;
+            hyb_op_matmul op;
             hybrid_error error;
             int n = rows[i], numbers = 0;
-            size_t scratch_bytes = hybrid__cuda_matmul_scratch(kind[t], 256, 8, n, cu->cc);
+            size_t scratch_bytes = hyb_cuda_matmul_scratch(kind[t], 256, 8, n, cu->cc);
             float *x = (float *)malloc((size_t)n * 256 * sizeof(float)), *y = (float *)malloc((size_t)n * 8 * sizeof(float));
             void *scratch = device_copy(NULL, scratch_bytes), *x_device, *y_device = device_copy(NULL, (size_t)n * 8 * sizeof(float));
             for (j = 0; j < n * 256; j++) x[j] = rng_float();
@@ -244,13 +244,13 @@ static void test_not_a_number(void)
             memset(&op, 0, sizeof op);
             op.x = (const float *)x_device; op.x_stride = 256; op.n = n; op.n_out = 1;
             op.out[0].w = &m.w; op.out[0].y = (float *)y_device; op.out[0].y_stride = 8;
-            hybrid__cuda_matmul(queue, &op, scratch, scratch_bytes);
-            hybrid__cuda_read(queue, y, y_device, (size_t)n * 8 * sizeof(float));
-            CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+            hyb_cuda_matmul(queue, &op, scratch, scratch_bytes);
+            hyb_cuda_read(queue, y, y_device, (size_t)n * 8 * sizeof(float));
+            CHECK(hyb_cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
             for (j = 0; j < n * 8; j++) numbers += y[j] - y[j] == 0;
             for (j = 0; j < 8; j++) CHECK(y[j] - y[j] != 0, "%s n %d: %g", hybrid_type_name(kind[t]), n, y[j]);
             CHECK(numbers == (n - 1) * 8, "%s n %d: %d numbers", hybrid_type_name(kind[t]), n, numbers);
-            hybrid__cuda_free(cu, scratch); hybrid__cuda_free(cu, x_device); hybrid__cuda_free(cu, y_device);
+            hyb_cuda_free(cu, scratch); hyb_cuda_free(cu, x_device); hyb_cuda_free(cu, y_device);
             matrix_free(&m);
             free(x); free(y);
         }
@@ -274,20 +274,20 @@ static void choose(int32_t *ids, int n, int n_used, int n_expert, choice how)
 
 static double experts_tolerance(hybrid_type type, int64_t k, bool few)
 {
-    if (!hybrid__cuda_is_float(type)) return 4e-3;
-    return few || !hybrid__cuda_as_it_is(type, k, cu->cc) ? 1e-5 : 2e-3;
+    if (!hyb_cuda_is_float(type)) return 4e-3;
+    return few || !hyb_cuda_as_it_is(type, k, cu->cc) ? 1e-5 : 2e-3;
 }
 
 /* One op with all n rows, and again with the rows from `again` on alone, which must give the same bits (again < n, and both in one way). */
 static void experts(const hybrid_type *type, const int64_t *out, int n_out, int64_t k, int n_expert, int n, int n_used, bool each_own, choice how, int again)
 {
     const int pairs = n * n_used, x_rows = each_own ? pairs : n;
-    const bool few = hybrid__cuda_experts_few(n, n_used, n_expert);
+    const bool few = hyb_cuda_experts_few(n, n_used, n_expert);
     matrix m[2];
-    hybrid__op_experts op;
-    hybrid__cuda_at at;
+    hyb_op_experts op;
+    hyb_cuda_at at;
     hybrid_error error;
-    const int64_t x_stride = k + (hybrid__cuda_is_float(type[0]) ? 3 : 4);
+    const int64_t x_stride = k + (hyb_cuda_is_float(type[0]) ? 3 : 4);
     int64_t y_stride[2], i, r, c;
     float *x = (float *)malloc((size_t)(x_rows * x_stride) * sizeof(float)), *y[2], *alone[2];
     int32_t *ids = (int32_t *)malloc((size_t)pairs * sizeof(int32_t));
@@ -301,7 +301,7 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
     ids_device = device_copy(ids, (size_t)pairs * sizeof(int32_t));
     op.n_used = n_used; op.each_own = each_own; op.n_out = n_out; op.x_stride = x_stride;
     for (j = 0; j < n_out; j++) {
-        const size_t need = hybrid__cuda_experts_scratch(type[j], k, n_expert, n, n_used, cu->cc);
+        const size_t need = hyb_cuda_experts_scratch(type[j], k, n_expert, n, n_used, cu->cc);
         if (need > scratch_bytes) scratch_bytes = need;
         m[j] = matrix_make(type[j], k, out[j] * n_expert);
         m[j].w.ne[1] = out[j]; m[j].w.ne[2] = n_expert; m[j].w.nb[2] = m[j].w.nb[1] * (size_t)out[j];
@@ -319,9 +319,9 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
         const int from = pass ? again : 0;
         op.x = (const float *)x_device + (each_own ? from * n_used : from) * x_stride;
         op.ids = (const int32_t *)ids_device + from * n_used; op.n = n - from;
-        hybrid__cuda_op_experts(&at, &op);
-        for (j = 0; j < n_out; j++) hybrid__cuda_read(queue, pass ? alone[j] : y[j], op.out[j].y, y_bytes[j]);
-        CHECK(hybrid__cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+        hyb_cuda_op_experts(&at, &op);
+        for (j = 0; j < n_out; j++) hyb_cuda_read(queue, pass ? alone[j] : y[j], op.out[j].y, y_bytes[j]);
+        CHECK(hyb_cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
     }
     for (j = 0; j < n_out; j++) {
         double worst = 0, limit = experts_tolerance(type[j], k, few);
@@ -342,11 +342,11 @@ static void experts(const hybrid_type *type, const int64_t *out, int n_out, int6
         CHECK(untouched, "%s (%d, %d) n %d: wrote beyond a row", hybrid_type_name(type[j]), (int)out[j], (int)k, n);
         if (again < n) CHECK(memcmp(alone[j], y[j] + again * n_used * y_stride[j], (size_t)((n - again) * n_used * y_stride[j]) * sizeof(float)) == 0,
                              "%s (%d, %d): rows from %d of %d on alone are not the same", hybrid_type_name(type[j]), (int)out[j], (int)k, again, n);
-        hybrid__cuda_free(cu, op.out[j].y);
+        hyb_cuda_free(cu, op.out[j].y);
         matrix_free(&m[j]);
         free(y[j]); free(alone[j]);
     }
-    hybrid__cuda_free(cu, x_device); hybrid__cuda_free(cu, ids_device); hybrid__cuda_free(cu, scratch);
+    hyb_cuda_free(cu, x_device); hyb_cuda_free(cu, ids_device); hyb_cuda_free(cu, scratch);
     free(x); free(ids);
 }
 
@@ -359,7 +359,7 @@ static void test_experts_one_by_one(void)
     TEST("experts, one by one");
     for (t = 3; t < N_TYPES; t += 7) experts(&types[t], &outs[1], 1, of_256(types[t]) ? 8448 : 8224, 3, 1, 2, t == 3, RANDOM, 1);       /* long rows: x is quantized before */
     for (t = 0; t < N_TYPES; t++) {
-        const int64_t k = of_256(types[t]) ? 512 : hybrid__cuda_is_float(types[t]) ? 100 + t : 288;
+        const int64_t k = of_256(types[t]) ? 512 : hyb_cuda_is_float(types[t]) ? 100 + t : 288;
         experts(&types[t], &outs[t % 5], 1, k, 5, 1, 1 + t % 4, t % 2 == 0, RANDOM, 1);
         if (t % 3 == 0) experts(&types[t], &outs[(t + 1) % 5], 1, of_256(types[t]) ? 256 : 64, 32, 2, 8, t % 2 == 1, RANDOM, 1);
     }
@@ -378,7 +378,7 @@ static void test_experts_sorted(void)
     }
     for (t = 0; t < 7; t++) {                                                   /* larger tiles, and several of one expert */
         const hybrid_type type = wide[t];
-        experts(&type, &outs[(t + 2) % 5], 1, of_256(type) ? 512 : hybrid__cuda_is_float(type) ? 72 : 64, 4, rows[t], 2, t % 2 == 1, t % 2 ? SAME : SKEWED, 9);
+        experts(&type, &outs[(t + 2) % 5], 1, of_256(type) ? 512 : hyb_cuda_is_float(type) ? 72 : 64, 4, rows[t], 2, t % 2 == 1, t % 2 ? SAME : SKEWED, 9);
     }
     experts(&wide[4], &outs[0], 1, 45, 4, 9, 2, false, RANDOM, 4);              /* halves and bf16 whose rows are not aligned */
     experts(&wide[5], &outs[0], 1, 45, 4, 9, 2, true, RANDOM, 4);
@@ -400,7 +400,7 @@ static void test_scratch(void)
     int t;
     TEST("scratch");
     for (t = 0; t < N_TYPES; t++) {
-        size_t few = hybrid__cuda_matmul_scratch(types[t], 4096, 151936, 16, 90), many = hybrid__cuda_matmul_scratch(types[t], 4096, 151936, 512, 90);
+        size_t few = hyb_cuda_matmul_scratch(types[t], 4096, 151936, 16, 90), many = hyb_cuda_matmul_scratch(types[t], 4096, 151936, 512, 90);
         CHECK(few <= 16 * 4096 * 2 && many >= 512 * 4096 * 2 && many <= 512 * 4096 * 2 + ((size_t)64 << 20), "%s: %zu, %zu", hybrid_type_name(types[t]), few, many);
     }
 }
@@ -408,18 +408,18 @@ static void test_scratch(void)
 int main(void)
 {
     hybrid_runtime *rt = NULL;
-    hybrid__cuda_desc desc;
+    hyb_cuda_desc desc;
     hybrid_error error;
     memset(&desc, 0, sizeof desc);
     desc.separate = true;
     TEST("a device");
     CHECK(hybrid_runtime_create(NULL, &rt, NULL) == HYBRID_OK, "runtime");
-    if (hybrid__cuda_open(rt, &desc, &cu, &error) != HYBRID_OK) {
+    if (hyb_cuda_open(rt, &desc, &cu, &error) != HYBRID_OK) {
         SKIP("no CUDA device and no emulator: %s", error.message);
         hybrid_runtime_destroy(rt);
         return test_end();
     }
-    CHECK(hybrid__cuda_queue_create(cu, &queue, &error) == HYBRID_OK, "%s", error.message);
+    CHECK(hyb_cuda_queue_create(cu, &queue, &error) == HYBRID_OK, "%s", error.message);
     if (test_wanted("scratch")) test_scratch();
     cu->blas_state = 2;                     /* as if there were no cuBLAS */
     if (test_wanted("few rows")) test_few_rows();
@@ -432,13 +432,13 @@ int main(void)
     if (test_wanted("experts, sorted")) test_experts_sorted();
     if (test_wanted("experts, two matrices")) test_experts_two_matrices();
     cu->blas_state = 0;
-    if (hybrid__cuda_queue_blas(queue, &error)) {
+    if (hyb_cuda_queue_blas(queue, &error)) {
         if (test_wanted("many rows, cuBLAS")) test_many_rows("many rows, cuBLAS");
         if (test_wanted("several matrices")) test_several();
         if (test_wanted("slices of W")) test_slices();
     } else printf("without cuBLAS: %s\n", error.message);
-    hybrid__cuda_queue_destroy(queue);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(queue);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return test_end();
 }

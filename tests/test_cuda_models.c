@@ -55,10 +55,10 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
 }
 
 /* What a context sets aside for experts of this size: room for every row, once for each expert that it goes to. */
-static void check_scratch(hybrid__device *gpu)
+static void check_scratch(hyb_device *gpu)
 {
-    hybrid__limits limits;
-    hybrid__tensor w;
+    hyb_limits limits;
+    hyb_tensor w;
     memset(&limits, 0, sizeof limits); memset(&w, 0, sizeof w);
     limits.n_rows = 512; limits.n_expert_used = 8;
     w.type = HYBRID_TYPE_Q4_K; w.ne[0] = 2048; w.ne[1] = 768; w.ne[2] = 128; w.ne[3] = 1;
@@ -77,7 +77,7 @@ static void check_mixture(const char *path, int n)
     hybrid_context *c[2] = { NULL, NULL };
     hybrid_memory_plan plan;
     hybrid_error err;
-    hybrid__cuda_backend *be;
+    hyb_cuda_backend *be;
     uint64_t taken;
     double worst = 0;
     int i, k, n_vocab;
@@ -91,7 +91,7 @@ static void check_mixture(const char *path, int n)
         if (!c[k]) return;
     }
     check_place(m[1]);
-    taken = hybrid__cuda_device_of(rt[1]->gpu)->cu->arena.used;
+    taken = hyb_cuda_device_of(rt[1]->gpu)->cu->arena.used;
     check_scratch(rt[1]->gpu);
     CHECK(!hybrid_warmup(c[1], NULL, NULL, &err), "%s", err.message);
     setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);
@@ -106,7 +106,7 @@ static void check_mixture(const char *path, int n)
         for (k = 0; k < 2; k++) CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     }
     CHECK(worst < TOLERANCE, "logits are %.1e apart", worst);
-    be = (hybrid__cuda_backend *)c[1]->forward.stages[0].be;
+    be = (hyb_cuda_backend *)c[1]->forward.stages[0].be;
     CHECK(!strcmp(be->base.ops->name, "cuda") && (int)be->queue->n_graph_launches >= n - 3, "%d of %d tokens were replayed from a graph", (int)be->queue->n_graph_launches, n);
     unsetenv("EMU_FAIL");
     for (k = 0; k < 2; k++) {

@@ -10,9 +10,9 @@
 
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 static hybrid_runtime *rt;
-static hybrid__cuda *cu;
-static hybrid__cuda_queue *queue;
-static hybrid__cuda_at plain;                                    /* without a batch */
+static hyb_cuda *cu;
+static hyb_cuda_queue *queue;
+static hyb_cuda_at plain;                                    /* without a batch */
 static uint64_t seed = 88172645463325252ull;
 
 /* ---- helpers -------------------------------------------------------------------------------------------------------- */
@@ -34,25 +34,25 @@ static void *device_new(size_t bytes)
 {
     hybrid_error error;
     void *p = NULL;
-    if (hybrid__cuda_alloc(cu, bytes ? bytes : 1, &p, &error)) { printf("%s\n", error.message); exit(1); }
+    if (hyb_cuda_alloc(cu, bytes ? bytes : 1, &p, &error)) { printf("%s\n", error.message); exit(1); }
     return p;
 }
 static void *device_put(const void *host, size_t bytes)
 {
     void *p = device_new(bytes);
-    hybrid__cuda_write(queue, p, host, bytes);
+    hyb_cuda_write(queue, p, host, bytes);
     return p;
 }
 static bool device_get(void *host, const void *device, size_t bytes)
 {
     hybrid_error error;
-    hybrid__cuda_read(queue, host, device, bytes);
-    if (!hybrid__cuda_sync(queue, &error)) return true;
+    hyb_cuda_read(queue, host, device, bytes);
+    if (!hyb_cuda_sync(queue, &error)) return true;
     CHECK(0, "%s", error.message);                               /* it sticks: nothing runs on this queue any more */
     test_end();
     exit(1);
 }
-static void device_free(void *p) { hybrid__cuda_free(cu, p); }
+static void device_free(void *p) { hyb_cuda_free(cu, p); }
 
 /* The largest |a - b| / (|b| + floor) over rows of n values. NaN counts as infinite. */
 static double difference(const float *a, int64_t a_stride, const float *b, int64_t b_stride, int64_t rows, int64_t n, double least)
@@ -67,9 +67,9 @@ static double difference(const float *a, int64_t a_stride, const float *b, int64
     return worst;
 }
 
-static hybrid__cuda_at *at_batch(const hybrid__cuda_batch *b)
+static hyb_cuda_at *at_batch(const hyb_cuda_batch *b)
 {
-    static hybrid__cuda_at at;
+    static hyb_cuda_at at;
     at = plain;
     at.batch = *b;
     return &at;
@@ -77,14 +77,14 @@ static hybrid__cuda_at *at_batch(const hybrid__cuda_batch *b)
 
 /* A batch on the device, from runs. */
 typedef struct test_batch {
-    hybrid__batch host;
-    hybrid__cuda_batch b;
-    hybrid__cuda_split split;
+    hyb_batch host;
+    hyb_cuda_batch b;
+    hyb_cuda_split split;
     int32_t ids[1024], pos[1024], out[1024], run_of_row[1024], tiles[4096], split_rows[1024];
     int32_t *pages;
 } test_batch;
 
-static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int32_t pages_a_seq, int n_head, int n_head_kv, int head_dim_v, int max_splits)
+static void batch_begin(test_batch *t, const hyb_run *runs, int n_runs, int32_t pages_a_seq, int n_head, int n_head_kv, int head_dim_v, int max_splits)
 {
     int i, r, n = 0;
     for (i = 0; i < n_runs; i++) for (r = 0; r < runs[i].n_rows; r++) t->pos[n++] = runs[i].pos + r;
@@ -92,15 +92,15 @@ static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int3
     t->host.runs = runs; t->host.n_runs = n_runs;
     t->host.out = t->out;
     memset(&t->b, 0, sizeof t->b);
-    t->split = hybrid__cuda_split_plan(n_runs, n, n_head_kv, pages_a_seq * HYBRID__PAGE);
+    t->split = hyb_cuda_split_plan(n_runs, n, n_head_kv, pages_a_seq * HYB_PAGE);
     if (max_splits) t->split.max_splits = max_splits;
-    hybrid__cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows);
-    CHECK((size_t)t->b.n_tiles <= hybrid__cuda_tiles_max(n, n_runs), "%d tiles", t->b.n_tiles);
+    hyb_cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows);
+    CHECK((size_t)t->b.n_tiles <= hyb_cuda_tiles_max(n, n_runs), "%d tiles", t->b.n_tiles);
     CHECK(t->b.n_split <= t->split.max_rows, "%d rows", t->b.n_split);
     t->pages = (int32_t *)malloc((size_t)n_runs * (size_t)pages_a_seq * sizeof(int32_t));
     for (i = 0; i < n_runs * pages_a_seq; i++) t->pages[i] = 0x7FFFFFFF;                        /* entries that no run has must not be used */
     for (i = 0; i < n_runs; i++)
-        for (r = 0; r <= (runs[i].pos + runs[i].n_rows - 1) / HYBRID__PAGE; r++) t->pages[i * pages_a_seq + r] = runs[i].pages[r];
+        for (r = 0; r <= (runs[i].pos + runs[i].n_rows - 1) / HYB_PAGE; r++) t->pages[i * pages_a_seq + r] = runs[i].pages[r];
     t->b.ids = (int32_t *)device_put(t->ids, (size_t)n * 4);
     t->b.pos = (int32_t *)device_put(t->pos, (size_t)n * 4);
     t->b.out = (int32_t *)device_put(t->out, (size_t)(t->host.n_out ? t->host.n_out : 1) * 4);
@@ -109,8 +109,8 @@ static void batch_begin(test_batch *t, const hybrid__run *runs, int n_runs, int3
     t->b.split_rows = (int32_t *)device_put(t->split_rows, (size_t)(t->b.n_split ? t->b.n_split : 1) * 4);
     t->b.pages = (int32_t *)device_put(t->pages, (size_t)n_runs * (size_t)pages_a_seq * 4);
     t->b.pages_a_seq = pages_a_seq;
-    t->b.parts = (float *)device_new(hybrid__cuda_split_bytes(&t->split, n_head, head_dim_v));
-    hybrid__cuda_zero(queue, t->b.parts, hybrid__cuda_done_count(t->split.max_rows, n_head) * 4);
+    t->b.parts = (float *)device_new(hyb_cuda_split_bytes(&t->split, n_head, head_dim_v));
+    hyb_cuda_zero(queue, t->b.parts, hyb_cuda_done_count(t->split.max_rows, n_head) * 4);
 }
 static void batch_end(test_batch *t)
 {
@@ -135,26 +135,26 @@ enum { RUNS = 9, PAGES_A_SEQ = 12, N_PAGES = RUNS * PAGES_A_SEQ };
 static const struct { int pos, rows; } shapes[RUNS] = { { 0, 1 }, { 30, 1 }, { 31, 1 }, { 32, 1 }, { 99, 1 }, { 296, 4 }, { 0, 100 }, { 33, 70 }, { 291, 9 } };
 
 typedef struct attention_world {
-    hybrid__kv_view host, device;
+    hyb_kv_view host, device;
     size_t bytes_k, bytes_v;
     int32_t pages[RUNS][PAGES_A_SEQ];
     float *qkv, *out, *want;
     int64_t stride, out_stride;
     float sinks[64];
-    hybrid__run runs[RUNS];
+    hyb_run runs[RUNS];
     int n_rows;
 } attention_world;
 
 static void world_create(attention_world *w, const attention_case *c)
 {
-    hybrid__kv_view *kv = &w->host;
+    hyb_kv_view *kv = &w->host;
     int i, p, h, r, n = 0;
     memset(w, 0, sizeof *w);
     kv->type = c->type; kv->n_head_kv = c->n_head_kv; kv->head_dim_k = c->dim_k; kv->head_dim_v = c->dim_v;
     kv->row_bytes_k = hybrid_type_row_bytes(c->type, (size_t)c->dim_k);
     kv->row_bytes_v = hybrid_type_row_bytes(c->type, (size_t)c->dim_v);
-    kv->page_bytes_k = kv->row_bytes_k * (size_t)c->n_head_kv * HYBRID__PAGE;
-    kv->page_bytes_v = kv->row_bytes_v * (size_t)c->n_head_kv * HYBRID__PAGE;
+    kv->page_bytes_k = kv->row_bytes_k * (size_t)c->n_head_kv * HYB_PAGE;
+    kv->page_bytes_v = kv->row_bytes_v * (size_t)c->n_head_kv * HYB_PAGE;
     w->bytes_k = kv->page_bytes_k * N_PAGES; w->bytes_v = kv->page_bytes_v * N_PAGES;
     kv->k = (char *)malloc(w->bytes_k); kv->v = (char *)malloc(w->bytes_v);
     memset(kv->k, 0xFF, w->bytes_k); memset(kv->v, 0xFF, w->bytes_v);                       /* NaN wherever nothing was stored */
@@ -166,8 +166,8 @@ static void world_create(attention_world *w, const attention_case *c)
             for (h = 0; h < c->n_head_kv; h++) {
                 float *x = normals((size_t)(c->dim_k + c->dim_v));
                 if (i == 5 && p < 96) { free(x); continue; }
-                hybrid__kv_row_generic(c->type, x, (char *)(uintptr_t)hybrid__k_row(kv, w->pages[i][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_k);
-                hybrid__kv_row_generic(c->type, x + c->dim_k, (char *)(uintptr_t)hybrid__v_row(kv, w->pages[i][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_v);
+                hyb_kv_row_generic(c->type, x, (char *)(uintptr_t)hyb_k_row(kv, w->pages[i][p / HYB_PAGE], h, p % HYB_PAGE), c->dim_k);
+                hyb_kv_row_generic(c->type, x + c->dim_k, (char *)(uintptr_t)hyb_v_row(kv, w->pages[i][p / HYB_PAGE], h, p % HYB_PAGE), c->dim_v);
                 free(x);
             }
     }
@@ -186,8 +186,8 @@ static void world_create(attention_world *w, const attention_case *c)
             for (h = 0; h < c->n_head_kv; h++) {
                 const float *k = w->qkv + (w->runs[r].first_row + i) * w->stride + c->n_head * c->dim_k, *v = k + c->n_head_kv * c->dim_k;
                 p = w->runs[r].pos + i;
-                hybrid__kv_row_generic(c->type, k + h * c->dim_k, (char *)(uintptr_t)hybrid__k_row(kv, w->pages[r][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_k);
-                hybrid__kv_row_generic(c->type, v + h * c->dim_v, (char *)(uintptr_t)hybrid__v_row(kv, w->pages[r][p / HYBRID__PAGE], h, p % HYBRID__PAGE), c->dim_v);
+                hyb_kv_row_generic(c->type, k + h * c->dim_k, (char *)(uintptr_t)hyb_k_row(kv, w->pages[r][p / HYB_PAGE], h, p % HYB_PAGE), c->dim_k);
+                hyb_kv_row_generic(c->type, v + h * c->dim_v, (char *)(uintptr_t)hyb_v_row(kv, w->pages[r][p / HYB_PAGE], h, p % HYB_PAGE), c->dim_v);
             }
 }
 static void world_destroy(attention_world *w)
@@ -200,10 +200,10 @@ static void world_destroy(attention_world *w)
 static void world_run(attention_world *w, const attention_case *c, int first, int n, bool store, float *out)
 {
     static test_batch t;
-    hybrid__run runs[RUNS];
+    hyb_run runs[RUNS];
     const int row0 = w->runs[first].first_row;
-    hybrid__op_kv_store st;
-    hybrid__op_attention op;
+    hyb_op_kv_store st;
+    hyb_op_attention op;
     void *dq, *dout, *ds;
     int i;
     for (i = 0; i < n; i++) { runs[i] = w->runs[first + i]; runs[i].first_row -= row0; }
@@ -215,16 +215,16 @@ static void world_run(attention_world *w, const attention_case *c, int first, in
     st.kv = &w->device;
     st.k = (const float *)dq + c->n_head * c->dim_k; st.k_stride = w->stride;
     st.v = st.k + c->n_head_kv * c->dim_k; st.v_stride = w->stride;
-    if (store) hybrid__cuda_op_kv_store(at_batch(&t.b), &st);
+    if (store) hyb_cuda_op_kv_store(at_batch(&t.b), &st);
     memset(&op, 0, sizeof op);
     op.kv = &w->device;
     op.q = (const float *)dq; op.q_stride = w->stride;
     op.out = (float *)dout; op.out_stride = w->out_stride;
     op.n_head = c->n_head; op.scale = 1.0f / sqrtf((float)c->dim_k); op.softcap = c->softcap; op.window = c->window;
     op.sinks = c->sinks ? (const float *)ds : NULL;
-    hybrid__cuda_op_attention(at_batch(&t.b), &op);
-    hybrid__cuda_write(queue, dout, out + row0 * w->out_stride, (size_t)(t.b.n * w->out_stride) * 4);
-    hybrid__cuda_op_attention(at_batch(&t.b), &op);                 /* and again: counters of blocks are as they were */
+    hyb_cuda_op_attention(at_batch(&t.b), &op);
+    hyb_cuda_write(queue, dout, out + row0 * w->out_stride, (size_t)(t.b.n * w->out_stride) * 4);
+    hyb_cuda_op_attention(at_batch(&t.b), &op);                 /* and again: counters of blocks are as they were */
     device_get(out + row0 * w->out_stride, dout, (size_t)(t.b.n * w->out_stride) * 4);
     device_free(dq); device_free(dout); device_free(ds);
     batch_end(&t);
@@ -236,7 +236,7 @@ static void test_attention_case(const attention_case *c)
     char name[96], *cache;
     int r, i, h;
     double worst, square = 0, limit;
-    const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hybrid__cuda_attention_module(hybrid__cuda_kv_type(c->type), c->dim_k) >= 0;
+    const bool half = c->type != HYBRID_TYPE_F32 && c->dim_k == c->dim_v && hyb_cuda_attention_module(hyb_cuda_kv_type(c->type), c->dim_k) >= 0;
     snprintf(name, sizeof name, "attention %s %d/%d, %d of %d, window %d, cap %g", hybrid_type_name(c->type), c->dim_k, c->dim_v, c->n_head, c->n_head_kv, c->window, (double)c->softcap);
     TEST(name);
     if (!test_wanted(name)) return;
@@ -244,12 +244,12 @@ static void test_attention_case(const attention_case *c)
     for (r = 0; r < RUNS; r++)
         for (i = 0; i < w.runs[r].n_rows; i++)
             for (h = 0; h < c->n_head; h++) {
-                hybrid__op_attention op;
+                hyb_op_attention op;
                 int64_t row = w.runs[r].first_row + i;
                 memset(&op, 0, sizeof op);
                 op.kv = &w.host; op.n_head = c->n_head; op.scale = 1.0f / sqrtf((float)c->dim_k); op.softcap = c->softcap; op.window = c->window;
                 op.sinks = c->sinks ? w.sinks : NULL;
-                hybrid__attention_row_generic(&op, w.pages[r], w.runs[r].pos + i, h, w.qkv + row * w.stride + h * c->dim_k, w.want + row * w.out_stride + h * c->dim_v);
+                hyb_attention_row_generic(&op, w.pages[r], w.runs[r].pos + i, h, w.qkv + row * w.stride + h * c->dim_k, w.want + row * w.out_stride + h * c->dim_v);
             }
     world_run(&w, c, 0, RUNS, true, w.out);
     cache = (char *)malloc(LARGER(w.bytes_k, w.bytes_v));
@@ -270,7 +270,7 @@ static void test_attention_case(const attention_case *c)
         const int64_t at = w.runs[run].first_row * w.out_stride, n = w.runs[run].n_rows * w.out_stride;
         memcpy(w.want + at, w.out + at, (size_t)n * 4);
         attention_case one = *c;
-        if (!one.max_splits) one.max_splits = hybrid__cuda_split_plan(RUNS, w.n_rows, c->n_head_kv, PAGES_A_SEQ * HYBRID__PAGE).max_splits;
+        if (!one.max_splits) one.max_splits = hyb_cuda_split_plan(RUNS, w.n_rows, c->n_head_kv, PAGES_A_SEQ * HYB_PAGE).max_splits;
         if (r && w.runs[run].n_rows <= 8) continue;
         world_run(&w, &one, run, 1, false, w.out);
         CHECK(memcmp(w.want + at, w.out + at, (size_t)n * 4) == 0, "run %d alone", run);
@@ -312,13 +312,13 @@ static void test_attention(void)
 /* One row at a time at the end of a long sequence: up to 64 parts of four pages, then fewer of eight. */
 static void test_long_attention_case(hybrid_type type, int dim, int n_head)
 {
-    enum { LENGTH = 9001, PAGES = (LENGTH + HYBRID__PAGE - 1) / HYBRID__PAGE };
+    enum { LENGTH = 9001, PAGES = (LENGTH + HYB_PAGE - 1) / HYB_PAGE };
     static const int positions[] = { 511, 512, 4095, 4097, 8159, 8191, 8192, 9000 };
     static int32_t pages[PAGES];
     static test_batch t;
-    hybrid__kv_view host, device;
-    hybrid__op_attention op;
-    hybrid__run run;
+    hyb_kv_view host, device;
+    hyb_op_attention op;
+    hyb_run run;
     float *q = normals((size_t)(n_head * dim)), *x = normals((size_t)dim), *want = (float *)malloc((size_t)(n_head * dim) * 4), *out = (float *)malloc((size_t)(n_head * dim) * 4);
     const double limit = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
     size_t bytes, i;
@@ -326,16 +326,16 @@ static void test_long_attention_case(hybrid_type type, int dim, int n_head)
     memset(&host, 0, sizeof host);
     host.type = type; host.n_head_kv = 1; host.head_dim_k = host.head_dim_v = dim;
     host.row_bytes_k = host.row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim);
-    host.page_bytes_k = host.page_bytes_v = host.row_bytes_k * HYBRID__PAGE;
+    host.page_bytes_k = host.page_bytes_v = host.row_bytes_k * HYB_PAGE;
     bytes = host.page_bytes_k * PAGES;
     host.k = (char *)calloc(1, bytes); host.v = (char *)calloc(1, bytes);
     for (p = 0; p < PAGES; p++) pages[p] = p * 5 % PAGES;
     for (p = 0; p < LENGTH; p++) {
         for (h = 0; h < dim; h++) x[h] = normal();
         x[0] = p < 4500 ? 0.0f : 32.0f;                                            /* with q[0]: e^102 is no float, if the maximum were the early parts' */
-        hybrid__kv_row_generic(type, x, (char *)(uintptr_t)hybrid__k_row(&host, pages[p / HYBRID__PAGE], 0, p % HYBRID__PAGE), dim);
+        hyb_kv_row_generic(type, x, (char *)(uintptr_t)hyb_k_row(&host, pages[p / HYB_PAGE], 0, p % HYB_PAGE), dim);
         for (h = 0; h < dim; h++) x[h] = normal() + 0.001f * (float)p;             /* later parts are unlike earlier ones */
-        hybrid__kv_row_generic(type, x, (char *)(uintptr_t)hybrid__v_row(&host, pages[p / HYBRID__PAGE], 0, p % HYBRID__PAGE), dim);
+        hyb_kv_row_generic(type, x, (char *)(uintptr_t)hyb_v_row(&host, pages[p / HYB_PAGE], 0, p % HYB_PAGE), dim);
     }
     device = host;
     device.k = (char *)device_put(host.k, bytes); device.v = (char *)device_put(host.v, bytes);
@@ -350,9 +350,9 @@ static void test_long_attention_case(hybrid_type type, int dim, int n_head)
         batch_begin(&t, &run, 1, PAGES, n_head, 1, dim, 0);
         CHECK(t.split.max_splits == 64, "%d parts", t.split.max_splits);
         op.kv = &host;
-        for (h = 0; h < n_head; h++) hybrid__attention_row_generic(&op, pages, positions[i], h, q + h * dim, want + h * dim);
+        for (h = 0; h < n_head; h++) hyb_attention_row_generic(&op, pages, positions[i], h, q + h * dim, want + h * dim);
         op.kv = &device; op.q = (const float *)dq; op.out = (float *)dout;
-        hybrid__cuda_op_attention(at_batch(&t.b), &op);
+        hyb_cuda_op_attention(at_batch(&t.b), &op);
         device_get(out, dout, (size_t)(n_head * dim) * 4);
         d = difference(out, dim, want, dim, n_head, dim, 1);
         CHECK(d < limit, "%s, position %d: %g", hybrid_type_name(type), positions[i], d);
@@ -385,8 +385,8 @@ static void test_top_k_case(int n_vocab, int k, int rows, int levels)
     const int stride = n_vocab + 3;
     float *x = normals((size_t)(rows * stride)), *values = (float *)malloc((size_t)(rows * k) * 4), *stats = (float *)malloc((size_t)rows * 8);
     int *order = (int *)malloc((size_t)n_vocab * sizeof(int)), *ids = (int *)malloc((size_t)(rows * k) * 4), r, i, wrong = 0;
-    hybrid__op_top_k op;
-    hybrid__cuda_at at;
+    hyb_op_top_k op;
+    hyb_cuda_at at;
     void *dx, *di, *dv, *ds, *scratch;
     for (i = 0; i < rows * stride; i++) {
         x[i] *= 5;
@@ -397,12 +397,12 @@ static void test_top_k_case(int n_vocab, int k, int rows, int levels)
     for (r = 0; r < rows; r++) if (uniform() < 2) x[r * stride + (int)(uniform() * n_vocab)] = 3;   /* one at least is finite */
     dx = device_put(x, (size_t)(rows * stride) * 4);
     di = device_new((size_t)(rows * k) * 4); dv = device_new((size_t)(rows * k) * 4); ds = device_new((size_t)rows * 8);
-    scratch = device_new(hybrid__cuda_top_k_bytes(rows, n_vocab, k));
+    scratch = device_new(hyb_cuda_top_k_bytes(rows, n_vocab, k));
     op.logits = (const float *)dx; op.stride = stride; op.n_rows = rows; op.n = n_vocab; op.k = k;
     op.ids = (int32_t *)di; op.values = (float *)dv; op.stats = (float *)ds;
     at = plain;
     at.scratch = (char *)scratch;
-    hybrid__cuda_op_top_k(&at, &op);
+    hyb_cuda_op_top_k(&at, &op);
     if (device_get(ids, di, (size_t)(rows * k) * 4) && device_get(values, dv, (size_t)(rows * k) * 4) && device_get(stats, ds, (size_t)rows * 8))
         for (r = 0; r < rows; r++) {
             double sum = 0;
@@ -440,16 +440,16 @@ static void test_top_k(void)
 /* The order of pairs by expert, and the map of tiles. spread: of how many experts the ids are. */
 static void test_sort_case(int n_pairs, int n_expert, int spread, int tile)
 {
-    const int64_t places = hybrid__cuda_experts_places(n_pairs, n_expert), tiles = hybrid__cuda_experts_tiles(n_pairs, n_expert, tile);
+    const int64_t places = hyb_cuda_experts_places(n_pairs, n_expert), tiles = hyb_cuda_experts_tiles(n_pairs, n_expert, tile);
     int *ids = (int *)malloc((size_t)n_pairs * 4), *order = (int *)malloc((size_t)places * 4), *map = (int *)malloc((size_t)tiles * 16), total[2], i, e, at = 0, n_tiles = 0, wrong = 0;
-    hybrid__op_experts op;
-    hybrid__cuda_experts_job job;
+    hyb_op_experts op;
+    hyb_cuda_experts_job job;
     for (i = 0; i < n_pairs; i++) ids[i] = n_expert - 1 - (int)(uniform() * uniform() * spread);
     memset(&op, 0, sizeof op); memset(&job, 0, sizeof job);
     op.ids = (const int32_t *)device_put(ids, (size_t)n_pairs * 4);
     job.q = queue; job.op = &op; job.n_pairs = n_pairs; job.n_expert = n_expert;
     job.order = (char *)device_new((size_t)places * 4); job.map = (char *)device_new((size_t)tiles * 16); job.total = (char *)device_new(8);
-    hybrid__cuda_experts_sort(&job, tile);
+    hyb_cuda_experts_sort(&job, tile);
     if (device_get(total, job.total, 8)) {
         CHECK(total[0] >= 0 && total[0] <= tiles && total[1] >= n_pairs && total[1] <= places, "%d tiles of %d, %d places of %d", total[0], (int)tiles, total[1], (int)places);
         device_get(order, job.order, (size_t)total[1] * 4);
@@ -485,14 +485,14 @@ static void test_drawn(void)
 {
     static side reference, gpu;
     hybrid_runtime_desc desc;
-    hybrid__cuda_device *device;
+    hyb_cuda_device *device;
     hybrid_error error;
     memset(&desc, 0, sizeof desc);
     desc.device = "cuda";
-    if (hybrid_runtime_create(&desc, &gpu.rt, &error) || hybrid__runtime_gpu(gpu.rt, &gpu.device, &error)) { CHECK(0, "%s", error.message); return; }
-    device = hybrid__cuda_device_of(gpu.device);
-    hybrid__cuda_release(device->cu);
-    hybrid__cuda_retain(device->cu = cu);
+    if (hybrid_runtime_create(&desc, &gpu.rt, &error) || hyb_runtime_gpu(gpu.rt, &gpu.device, &error)) { CHECK(0, "%s", error.message); return; }
+    device = hyb_cuda_device_of(gpu.device);
+    hyb_cuda_release(device->cu);
+    hyb_cuda_retain(device->cu = cu);
     gpu.name = "cuda";
     side_host(&reference, "generic", 1);
     ops_compare(&reference, &gpu, 1, getenv("EMU_CHECK") ? 12 : 30, true);              /* every access is looked at: slow */
@@ -502,28 +502,28 @@ static void test_drawn(void)
 
 int main(void)
 {
-    hybrid__cuda_desc desc;
+    hyb_cuda_desc desc;
     hybrid_error error;
     memset(&desc, 0, sizeof desc);
     desc.separate = true;                                        /* every buffer ends where its memory ends */
     desc.cache.path = "";                                        /* what is tested is what is compiled now */
     if (hybrid_runtime_create(NULL, &rt, &error)) { printf("%s\n", error.message); return 1; }
-    if (hybrid__cuda_open(rt, &desc, &cu, &error) || hybrid__cuda_can_compile(cu, &error)) {
+    if (hyb_cuda_open(rt, &desc, &cu, &error) || hyb_cuda_can_compile(cu, &error)) {
         TEST("cuda ops");
         SKIP_PROCESSOR("no GPU, no emulator on the loader's path: %s", error.message);
-        if (cu) hybrid__cuda_release(cu);
+        if (cu) hyb_cuda_release(cu);
         hybrid_runtime_destroy(rt);
         return test_end();
     }
-    if (hybrid__cuda_queue_create(cu, &queue, &error)) { printf("%s\n", error.message); return 1; }
+    if (hyb_cuda_queue_create(cu, &queue, &error)) { printf("%s\n", error.message); return 1; }
     plain.q = queue;
     test_drawn();
     test_attention();
     if (test_wanted("long attention")) test_long_attention();
     if (test_wanted("top_k of vocabularies")) test_top_k();
     if (test_wanted("sort by expert")) test_sort();
-    hybrid__cuda_queue_destroy(queue);
-    hybrid__cuda_release(cu);
+    hyb_cuda_queue_destroy(queue);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return test_end();
 }

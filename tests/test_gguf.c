@@ -1,8 +1,8 @@
 /* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. [no-simd] */
 static int pretend_big_endian;
-#define HYBRID__BIG_ENDIAN pretend_big_endian
+#define HYB_BIG_ENDIAN pretend_big_endian
 static unsigned long long all_steps;     /* of work whose amount the file chooses */
-#define HYBRID__STEPS(n) (all_steps += (unsigned long long)(n))
+#define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -435,8 +435,8 @@ static void test_damage(const unsigned char *file, size_t size)
     if (hybrid_gguf_open(NULL, &source, &g, NULL)) { CHECK(false, "types.gguf does not open"); free(copy); return; }
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
-        end = HYBRID__MAX(end, t->offset + t->size);
-        start = HYBRID__MIN(start, t->offset);
+        end = HYB_MAX(end, t->offset + t->size);
+        start = HYB_MIN(start, t->offset);
     }
     hybrid_gguf_destroy(g);
     TEST("truncated");
@@ -483,7 +483,7 @@ static void test_hostile(void)
         { "PK\3\4aaaaaaaaaaaaaa", "PyTorch" }, { "\10\20\30\1\1\1\1\1{\"a\":1}", "safetensors" }, { "hello, world! hello!", "first bytes" }, { "GG", "first bytes" },
     };
     TEST("no GGUF");
-    for (i = 0; i < HYBRID__COUNT(others); i++) {
+    for (i = 0; i < HYB_COUNT(others); i++) {
         b.size = 0;
         put(&b, others[i].start, strlen(others[i].start));
         refuse(&b, HYBRID_ERROR_FORMAT, others[i].word, others[i].start);
@@ -573,7 +573,7 @@ static void test_empty_tensors(void)
     static const uint32_t types[] = { 0, 1, 2, 8, 12, 20, 30, 77 };         /* 20 and 77: hybrid cannot run them */
     uint32_t i, n_dims, zero, where;
     TEST("tensors of no elements");
-    for (i = 0; i < HYBRID__COUNT(types); i++)
+    for (i = 0; i < HYB_COUNT(types); i++)
         for (n_dims = 1; n_dims <= 4; n_dims++)
             for (zero = 0; zero < n_dims; zero++)
                 for (where = 0; where < 5; where++) {    /* its place: that of the full one, behind it, padded end, beyond, far beyond */
@@ -861,7 +861,7 @@ static void test_part_names(const unsigned char *file, size_t size)
     CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "another part than its name says"), "%d %s", r, error.message);
     s.n = 3;
     split_remove(&s, prefix);
-    for (i = 0; i < HYBRID__COUNT(odd); i++) {
+    for (i = 0; i < HYB_COUNT(odd); i++) {
         FILE *f;
         snprintf(path, sizeof path, "%s%s", split_scratch("part"), odd[i]);
         f = fopen(path, "wb");
@@ -1012,7 +1012,7 @@ static void test_steps(void)
                     hybrid_string text;
                     text.data = name;
                     text.size = worst_name(name, kind, i * (count / 200));
-                    all = hybrid__names_find(of_keys ? &g->key_names : &g->tensor_names, text);
+                    all = hyb_names_find(of_keys ? &g->key_names : &g->tensor_names, text);
                     CHECK(all == i * (count / 200), "name %u of kind %d is found as %llu", i, kind, all);
                 }
                 CHECK(of_keys || hybrid_gguf_tensor_count(g) == count, "tensors");
@@ -1179,7 +1179,7 @@ static hybrid_gguf_writer *writer_of_types(hybrid_gguf *from)
         hybrid_gguf_set_numbers(w, "list.i64", HYBRID_GGUF_I64, i64, 2, NULL);
         hybrid_gguf_set_numbers(w, "list.f64", HYBRID_GGUF_F64, f64, 2, NULL);
     }
-    for (i = 0; i < 6; i++) strings[i] = hybrid__string(texts[i]);
+    for (i = 0; i < 6; i++) strings[i] = hyb_string(texts[i]);
     hybrid_gguf_set_strings(w, "list.string", strings, 6, NULL);
     memset(rows, 0, sizeof rows);
     for (i = 0; i < 3; i++) { rows[i].type = HYBRID_GGUF_ARRAY; rows[i].item_type = HYBRID_GGUF_I32; }
@@ -1189,7 +1189,7 @@ static hybrid_gguf_writer *writer_of_types(hybrid_gguf *from)
     hybrid_gguf_set_arrays(w, "nested.i32", rows, 3, NULL);
     {   /* arrays of strings, and of arrays, by way of keys that are read back: here their packed bytes are made by hand */
         size_t at[4];
-        x[0] = hybrid__string("x"); x[1] = hybrid__string(""); y[0] = hybrid__string("yy"); z[0] = z[1] = x[1]; z[2] = hybrid__string("zzz");
+        x[0] = hyb_string("x"); x[1] = hyb_string(""); y[0] = hyb_string("yy"); z[0] = z[1] = x[1]; z[2] = hyb_string("zzz");
         at[0] = b->size; for (i = 0; i < 2; i++) put_text(b, x[i].data);
         at[1] = b->size; for (i = 0; i < 1; i++) put_text(b, y[i].data);
         at[2] = b->size; for (i = 0; i < 3; i++) put_text(b, z[i].data);
@@ -1488,10 +1488,10 @@ static void test_output_race(void)
             rename(in_folder("other"), in_folder("file"));
         }
     for (i = 0; i < 3000; i++) {
-        hybrid__output_look look;
+        hyb_output_look look;
         char *target = NULL;
-        wrong += hybrid__output_find(rt, in_folder("link"), &look, &target, &error) || look.stream;
-        hybrid__free(rt, target);
+        wrong += hyb_output_find(rt, in_folder("link"), &look, &target, &error) || look.stream;
+        hyb_free(rt, target);
     }
     if (child > 0) { kill(child, SIGKILL); waitpid(child, NULL, 0); }
     CHECK(wrong == 0, "%d times of 3000", wrong);

@@ -45,7 +45,7 @@ static uint64_t logits_hash(setup *s, int32_t seq)
     hybrid_error err;
     const float *v;
     hybrid_model_describe(s->model, &info);
-    if (hybrid_seq_remove(s->ctx, seq, 0, &err) || hybrid_batch_add(s->ctx, seq, prompt, HYBRID__COUNT(prompt), &err) || hybrid_decode(s->ctx, &err)) return 0;
+    if (hybrid_seq_remove(s->ctx, seq, 0, &err) || hybrid_batch_add(s->ctx, seq, prompt, HYB_COUNT(prompt), &err) || hybrid_decode(s->ctx, &err)) return 0;
     v = hybrid_logits(s->ctx, seq);
     return v ? hash_bytes(0xCBF29CE484222325u, v, (size_t)info.n_vocab * sizeof *v) : 0;
 }
@@ -136,25 +136,25 @@ static void fork_ends(const hybrid_runtime_desc *rd, const char *words)
     setup_end(&s);
 }
 
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
 typedef struct busy_thread { hybrid_runtime *rt; volatile uint64_t inside, leave; } busy_thread;
 static void busy_chunk(void *arg, int chunk, int lane)
 {
     busy_thread *b = (busy_thread *)arg;
     (void)chunk; (void)lane;
-    hybrid__atomic_add(&b->inside, 1);
-    while (!hybrid__atomic_load(&b->leave)) usleep(1000);
+    hyb_atomic_add(&b->inside, 1);
+    while (!hyb_atomic_load(&b->leave)) usleep(1000);
 }
 static void *busy_main(void *arg)
 {
-    hybrid__parallel(((busy_thread *)arg)->rt, 3, busy_chunk, arg);
+    hyb_parallel(((busy_thread *)arg)->rt, 3, busy_chunk, arg);
     return NULL;
 }
 
 static int child_asks_for_a_gpu(family *f)
 {
-    hybrid__device *gpu;
-    if (hybrid__runtime_gpu(f->s->rt, &gpu, NULL) || gpu) return 7;
+    hyb_device *gpu;
+    if (hyb_runtime_gpu(f->s->rt, &gpu, NULL) || gpu) return 7;
     return child_decodes(f);
 }
 
@@ -201,13 +201,13 @@ static void fork_in_section(const hybrid_runtime_desc *rd)
     want = logits_hash(&s, 0);
     b.rt = s.rt;
     CHECK(!pthread_create(&thread, NULL, busy_main, &b), "a thread");
-    while (hybrid__atomic_load(&b.inside) < 3) usleep(1000);
-    hybrid__spin_take(&s.rt->gpu_lock);
+    while (hyb_atomic_load(&b.inside) < 3) usleep(1000);
+    hyb_spin_take(&s.rt->gpu_lock);
     in_child("in a section", child_ends, &s, want);
     in_child("in a section", child_asks_for_a_gpu, &s, want);
     in_child("threads of the child", child_has_threads, &s, want);
-    hybrid__spin_give(&s.rt->gpu_lock);
-    hybrid__atomic_store(&b.leave, 1);
+    hyb_spin_give(&s.rt->gpu_lock);
+    hyb_atomic_store(&b.leave, 1);
     pthread_join(thread, NULL);
     CHECK(logits_hash(&s, 1) == want, "the parent goes on");
     setup_end(&s);
@@ -228,7 +228,7 @@ static void test_fork(void)
     memset(&rd, 0, sizeof rd);
     rd.n_threads = 3;
     fork_ends(&rd, "own threads");
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     fork_in_section(&rd);
 #endif
     rd.parallel_for = host_for;
@@ -240,7 +240,7 @@ static void test_fork(void)
 
 /* ---- signals ---- */
 
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
 enum { LANES = 3 };
 typedef struct mask_seen { volatile uint64_t inside; sigset_t of[LANES]; } mask_seen;
 
@@ -250,8 +250,8 @@ static void mask_chunk(void *arg, int chunk, int lane)
     mask_seen *m = (mask_seen *)arg;
     (void)chunk;
     pthread_sigmask(SIG_SETMASK, NULL, &m->of[lane]);
-    hybrid__atomic_add(&m->inside, 1);
-    while (hybrid__atomic_load(&m->inside) < LANES) usleep(100);
+    hyb_atomic_add(&m->inside, 1);
+    while (hyb_atomic_load(&m->inside) < LANES) usleep(100);
 }
 
 static volatile sig_atomic_t n_caught, n_caught_elsewhere;
@@ -321,13 +321,13 @@ static void test_signals(void)
     pthread_sigmask(SIG_SETMASK, &mine, &before);
     CHECK(setup_make(&s, &rd, &err), "%s", err.message);
     memset((void *)&m, 0, sizeof m);
-    hybrid__parallel(s.rt, LANES, mask_chunk, &m);
+    hyb_parallel(s.rt, LANES, mask_chunk, &m);
     pthread_sigmask(SIG_SETMASK, &before, &after);
     for (number = 1; number < 32; number++)
         CHECK(sigismember(&mine, number) == sigismember(&after, number), "signal %d: the mask of the thread that made the workers changed", number);
     for (lane = 1; lane < LANES; lane++) {
-        for (i = 0; i < HYBRID__COUNT(foreign); i++) CHECK(sigismember(&m.of[lane], foreign[i]) == 1, "lane %d sees signal %d", lane, foreign[i]);
-        for (i = 0; i < HYBRID__COUNT(own); i++) CHECK(!sigismember(&m.of[lane], own[i]), "lane %d blocks signal %d", lane, own[i]);
+        for (i = 0; i < HYB_COUNT(foreign); i++) CHECK(sigismember(&m.of[lane], foreign[i]) == 1, "lane %d sees signal %d", lane, foreign[i]);
+        for (i = 0; i < HYB_COUNT(own); i++) CHECK(!sigismember(&m.of[lane], own[i]), "lane %d blocks signal %d", lane, own[i]);
     }
     signals_of_the_host(&s);
     setup_end(&s);
@@ -336,66 +336,66 @@ static void test_signals(void)
 
 /* ---- the floating-point environment ---- */
 
-#if !defined(HYBRID__FP_NONE) && !defined(HYBRID__FP_FENV)
+#if !defined(HYB_FP_NONE) && !defined(HYB_FP_FENV)
 
-/* The environment as hybrid__fp_enter saves it, and a host's: rounding 0..3 in the processor's code; flush: subnormals become zero; traps: all
+/* The environment as hyb_fp_enter saves it, and a host's: rounding 0..3 in the processor's code; flush: subnormals become zero; traps: all
  * exceptions (where processors have traps); flags of exceptions that were raised earlier stay up. */
-#if defined(HYBRID__FP_X86)
-static hybrid__fp fp_now(void)
+#if defined(HYB_FP_X86)
+static hyb_fp fp_now(void)
 {
-    hybrid__fp now;
-    now.sse = hybrid__sse_get();
-    now.x87 = hybrid__x87_get();
-    now.x87_flags = hybrid__x87_flags();
+    hyb_fp now;
+    now.sse = hyb_sse_get();
+    now.x87 = hyb_x87_get();
+    now.x87_flags = hyb_x87_flags();
     return now;
 }
-static void fp_set(hybrid__fp fp)
+static void fp_set(hyb_fp fp)
 {
-    hybrid__sse_set(fp.sse);
-    hybrid__x87_restore(fp.x87, fp.x87_flags);
+    hyb_sse_set(fp.sse);
+    hyb_x87_restore(fp.x87, fp.x87_flags);
 }
-static hybrid__fp fp_of(unsigned rounding, bool flush, bool traps)
+static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
     static const uint16_t precisions[4] = { 0x300, 0x000, 0x200, 0x300 };      /* of the x87: long double, float, double */
-    hybrid__fp fp;
+    hyb_fp fp;
     fp.sse = rounding << 13 | (flush ? 0x8040u : 0) | (traps ? 0 : 0x1F80u) | (traps ? 0 : rounding == 1 ? 0x21u : 0);
     fp.x87 = (uint16_t)(0x40 | precisions[rounding] | rounding << 10 | (traps ? 0 : 0x3F));
     fp.x87_flags = !traps && rounding == 2 ? 0x24 : 0;
     return fp;
 }
-static bool fp_same(hybrid__fp a, hybrid__fp b) { return a.sse == b.sse && a.x87 == b.x87 && a.x87_flags == b.x87_flags; }
+static bool fp_same(hyb_fp a, hyb_fp b) { return a.sse == b.sse && a.x87 == b.x87 && a.x87_flags == b.x87_flags; }
 static bool fp_is_plain(void)
 {
-    return (hybrid__sse_get() & ~0x3Fu) == 0x1F80 && (hybrid__x87_get() & 0x0F3F) == 0x033F;
+    return (hyb_sse_get() & ~0x3Fu) == 0x1F80 && (hyb_x87_get() & 0x0F3F) == 0x033F;
 }
-#elif defined(HYBRID__FP_MSVC_X86)
-static hybrid__fp fp_now(void) { hybrid__fp now; now.sse = _mm_getcsr(); return now; }
-static void fp_set(hybrid__fp fp) { _mm_setcsr(fp.sse); }
-static hybrid__fp fp_of(unsigned rounding, bool flush, bool traps)
+#elif defined(HYB_FP_MSVC_X86)
+static hyb_fp fp_now(void) { hyb_fp now; now.sse = _mm_getcsr(); return now; }
+static void fp_set(hyb_fp fp) { _mm_setcsr(fp.sse); }
+static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
-    hybrid__fp fp;
+    hyb_fp fp;
     fp.sse = rounding << 13 | (flush ? 0x8040u : 0) | (traps ? 0 : 0x1F80u);
     return fp;
 }
-static bool fp_same(hybrid__fp a, hybrid__fp b) { return a.sse == b.sse; }
+static bool fp_same(hyb_fp a, hyb_fp b) { return a.sse == b.sse; }
 static bool fp_is_plain(void) { return (_mm_getcsr() & ~0x3Fu) == 0x1F80; }
 #else
-static hybrid__fp fp_now(void)
+static hyb_fp fp_now(void)
 {
-    hybrid__fp now;
-    now.control = hybrid__fp_control();
-    now.flags = hybrid__fp_flags();
+    hyb_fp now;
+    now.control = hyb_fp_control();
+    now.flags = hyb_fp_flags();
     return now;
 }
-static void fp_set(hybrid__fp fp)
+static void fp_set(hyb_fp fp)
 {
-    hybrid__fp_set_flags(fp.flags);
-    hybrid__fp_set_control(fp.control);
+    hyb_fp_set_flags(fp.flags);
+    hyb_fp_set_control(fp.control);
 }
-static hybrid__fp fp_of(unsigned rounding, bool flush, bool traps)
+static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
-    hybrid__fp fp = fp_now();
-#if defined(HYBRID__FP_RISCV)
+    hyb_fp fp = fp_now();
+#if defined(HYB_FP_RISCV)
     fp.control = rounding;
     (void)flush;
 #else
@@ -405,8 +405,8 @@ static hybrid__fp fp_of(unsigned rounding, bool flush, bool traps)
     (void)traps;                                             /* few of these processors have any */
     return fp;
 }
-static bool fp_same(hybrid__fp a, hybrid__fp b) { return a.control == b.control && a.flags == b.flags; }
-static bool fp_is_plain(void) { return hybrid__fp_control() == 0; }
+static bool fp_same(hyb_fp a, hyb_fp b) { return a.control == b.control && a.flags == b.flags; }
+static bool fp_is_plain(void) { return hyb_fp_control() == 0; }
 #endif
 
 /* What the numbers of a host look like. */
@@ -418,7 +418,7 @@ typedef struct witness {
 /* Calls something, and sees whether the environment is as before. */
 #define KEEPS(call)                                                                        \
     do {                                                                                   \
-        const hybrid__fp before_ = fp_now();                                               \
+        const hyb_fp before_ = fp_now();                                               \
         call;                                                                              \
         w->calls++;                                                                        \
         w->changed += !fp_same(before_, fp_now());                                         \
@@ -432,8 +432,8 @@ static void fp_values_make(void)
 {
     int i;
     for (i = 0; i < VALUES; i++) {
-        const uint32_t r = (uint32_t)(hybrid__random_uniform(3, 4, (uint64_t)i) * 4294967296.0), exponent = i < 256 ? r >> 28 : i < 512 ? 88 : 120 + (r >> 29);
-        fp_values[i] = hybrid__bits_f32((r & 0x80000000u) | exponent << 23 | (r * 2654435761u) >> 9);
+        const uint32_t r = (uint32_t)(hyb_random_uniform(3, 4, (uint64_t)i) * 4294967296.0), exponent = i < 256 ? r >> 28 : i < 512 ? 88 : 120 + (r >> 29);
+        fp_values[i] = hyb_bits_f32((r & 0x80000000u) | exponent << 23 | (r * 2654435761u) >> 9);
     }
 }
 
@@ -529,7 +529,7 @@ static void witness_tokens(setup *s, witness *w)
     sd.temperature = 0.9f; sd.top_p = 0.95f; sd.min_p = 0.01f; sd.typical_p = 0.98f; sd.repetition_penalty = 1.1f; sd.frequency_penalty = 0.1f;
     KEEPS(hybrid_model_describe(s->model, &info));
     KEEPS_OK(hybrid_sampler_create(s->rt, &sd, &sampler, NULL));
-    KEEPS_OK(hybrid_batch_add(s->ctx, 0, prompt, HYBRID__COUNT(prompt), NULL));
+    KEEPS_OK(hybrid_batch_add(s->ctx, 0, prompt, HYB_COUNT(prompt), NULL));
     for (i = 0; i < 24; i++) {
         KEEPS_OK(hybrid_decode(s->ctx, NULL));
         KEEPS(v = hybrid_logits(s->ctx, 0));
@@ -593,7 +593,7 @@ typedef struct host_piece { hybrid_task_fn fn; void *arg; int index; int changed
 static void *host_piece_main(void *arg)
 {
     host_piece *p = (host_piece *)arg;
-    const hybrid__fp mine = fp_of((unsigned)p->index & 3, true, false);
+    const hyb_fp mine = fp_of((unsigned)p->index & 3, true, false);
     fp_set(mine);
     p->fn(p->arg, p->index);
     p->changed = !fp_same(fp_now(), mine);
@@ -656,7 +656,7 @@ static void strange_trace(void *user, const char *name, int layer, const float *
 
 static void test_environment(void)
 {
-    const hybrid__fp plain = fp_now();
+    const hyb_fp plain = fp_now();
     hybrid_runtime_desc rd[3];
     witness want, got;
     unsigned rounding;
@@ -700,10 +700,10 @@ int main(void)
 {
     const char *slow = getenv("HYBRID_SANITIZER");
     if (!slow || strcmp(slow, "emulator")) test_fork();      /* qemu itself ends where a child of several threads starts one */
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     test_signals();
 #endif
-#if !defined(HYBRID__FP_NONE) && !defined(HYBRID__FP_FENV)
+#if !defined(HYB_FP_NONE) && !defined(HYB_FP_FENV)
     test_environment();
 #endif
     return test_end();

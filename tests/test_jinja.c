@@ -20,21 +20,21 @@ static bool append(void *user, const void *data, size_t n)
 }
 
 /* A part of a JSON document as JSON text again. Freed by free(). */
-static char *json_text(const hybrid__json *v)
+static char *json_text(const hyb_json *v)
 {
     hybrid_text t = { NULL, 0, 0, NULL };
-    if (!v || !hybrid__json_write(v, append, &t)) return NULL;
+    if (!v || !hyb_json_write(v, append, &t)) return NULL;
     return t.data;
 }
-static const char *str(const hybrid__json *object, const char *key)
+static const char *str(const hyb_json *object, const char *key)
 {
-    const hybrid__json *v = hybrid__json_get(object, key);
-    return v && v->type == HYBRID__JSON_STRING ? v->u.s : NULL;
+    const hyb_json *v = hyb_json_get(object, key);
+    return v && v->type == HYB_JSON_STRING ? v->u.s : NULL;
 }
-static bool flag(const hybrid__json *object, const char *key)
+static bool flag(const hyb_json *object, const char *key)
 {
-    const hybrid__json *v = hybrid__json_get(object, key);
-    return v && v->type == HYBRID__JSON_BOOL && v->u.b;
+    const hyb_json *v = hyb_json_get(object, key);
+    return v && v->type == HYB_JSON_BOOL && v->u.b;
 }
 
 /* Renders text with a context; NULL: error. */
@@ -51,7 +51,7 @@ static hybrid_result render_with(const hybrid_template_desc *td, const char *con
     hybrid_template_destroy(t);
     return r;
 }
-static hybrid_template_desc desc_of(const hybrid__json *text, hybrid_template_dialect dialect, bool trim, bool lstrip)
+static hybrid_template_desc desc_of(const hyb_json *text, hybrid_template_dialect dialect, bool trim, bool lstrip)
 {
     hybrid_template_desc d;
     memset(&d, 0, sizeof d);
@@ -72,7 +72,7 @@ static void difference(const char *got, const char *want, char out[300])
     snprintf(out, 300, "at %lu: got \"%.100s\", want \"%.100s\"", (unsigned long)i, got + from, want + from);
 }
 
-static void check_case(const char *name, const hybrid_template_desc *td, const char *context, const hybrid__json *want)
+static void check_case(const char *name, const hybrid_template_desc *td, const char *context, const hyb_json *want)
 {
     hybrid_text out = { NULL, 0, 0, NULL };
     hybrid_error err;
@@ -84,102 +84,102 @@ static void check_case(const char *name, const hybrid_template_desc *td, const c
     hybrid_text_free(&out);
 }
 
-static bool load(const char *path, hybrid__json_doc *doc)
+static bool load(const char *path, hyb_json_doc *doc)
 {
     hybrid_error err;
     size_t n;
     char *text = read_file(path, &n);
     hybrid_result r;
     if (!text) return false;
-    r = hybrid__json_parse(rt, text, n, 100, 1000000, doc, &err);
+    r = hyb_json_parse(rt, text, n, 100, 1000000, doc, &err);
     CHECK(!r, "%s: %s", path, err.message);
     free(text);
     return !r;
 }
 /* The cases of a file; NULL: absent. */
-static const hybrid__json *cases(const char *path, hybrid__json_doc *doc)
+static const hyb_json *cases(const char *path, hyb_json_doc *doc)
 {
     memset(doc, 0, sizeof *doc);
     if (!path || !load(path, doc)) { SKIP("no %s", path ? path : "shared/data/jinja (set HYBRID_DATA)"); return NULL; }
-    return hybrid__json_get(doc->root, "cases");
+    return hyb_json_get(doc->root, "cases");
 }
 
 static void vectors_snippets(void)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     uint32_t i;
     TEST("hf-jinja-snippets");
     if (!(list = cases(data_path("jinja/hf-jinja-snippets.json"), &doc))) return;
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        hybrid_template_desc td = desc_of(hybrid__json_get(c, "template"), HYBRID_TEMPLATE_JS, false, false);
-        char *context = json_text(hybrid__json_get(c, "context"));
-        check_case(str(c, "name"), &td, context, hybrid__json_get(c, "expected"));
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_JS, false, false);
+        char *context = json_text(hyb_json_get(c, "context"));
+        check_case(str(c, "name"), &td, context, hyb_json_get(c, "expected"));
         free(context);
     }
     CHECK(list->n == 157, "%u cases", (unsigned)list->n);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 static void vectors_whitespace(void)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     char name[32];
     uint32_t i;
     TEST("hf-jinja-whitespace");
     if (!(list = cases(data_path("jinja/hf-jinja-whitespace.json"), &doc))) return;
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        const hybrid__json *o = hybrid__json_get(c, "options");
-        hybrid_template_desc td = desc_of(hybrid__json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, flag(o, "trim_blocks"), flag(o, "lstrip_blocks"));
-        char *context = json_text(hybrid__json_get(c, "data"));
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        const hyb_json *o = hyb_json_get(c, "options");
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, flag(o, "trim_blocks"), flag(o, "lstrip_blocks"));
+        char *context = json_text(hyb_json_get(c, "data"));
         snprintf(name, sizeof name, "case %u", (unsigned)i);
-        check_case(name, &td, context, hybrid__json_get(c, "target"));
+        check_case(name, &td, context, hyb_json_get(c, "target"));
         free(context);
     }
     CHECK(list->n == 16, "%u cases", (unsigned)list->n);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 /* All in the dialect they were made with; and in Python's, but for the one template that prints a dict. */
 static void vectors_e2e(void)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     uint32_t i;
     int python;
     TEST("hf-chat-template-e2e");
     if (!(list = cases(data_path("jinja/hf-chat-template-e2e.json"), &doc))) return;
     for (python = 0; python < 2; python++)
-        for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-            hybrid_template_desc td = desc_of(hybrid__json_get(c, "chat_template"), python ? HYBRID_TEMPLATE_PYTHON : HYBRID_TEMPLATE_JS, true, true);
-            char *context = json_text(hybrid__json_get(c, "data"));
-            if (!python || strcmp(str(c, "name"), "MadeAgents/Hammer2.1")) check_case(str(c, "name"), &td, context, hybrid__json_get(c, "target"));
+        for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+            hybrid_template_desc td = desc_of(hyb_json_get(c, "chat_template"), python ? HYBRID_TEMPLATE_PYTHON : HYBRID_TEMPLATE_JS, true, true);
+            char *context = json_text(hyb_json_get(c, "data"));
+            if (!python || strcmp(str(c, "name"), "MadeAgents/Hammer2.1")) check_case(str(c, "name"), &td, context, hyb_json_get(c, "target"));
             free(context);
         }
     CHECK(list->n == 53, "%u cases", (unsigned)list->n);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 /* llama.cpp's conversation: rendered as it is (what plain Jinja gives), and with merge_system, which is what llama.cpp's own engine
  * does with a system message that a template refuses or drops. It also drops a BOS at the front and an EOS at the end. */
 static void vectors_llamacpp(void)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     hybrid_chat_message messages[8];
     hybrid_chat_desc d;
     size_t n = 0;
     uint32_t i;
     TEST("llamacpp-chat-templates");
     if (!(list = cases(data_path("jinja/llamacpp-chat-templates.json"), &doc))) return;
-    c = hybrid__json_get(doc.root, "messages");
-    for (i = 0, c = hybrid__json_first(c); i < hybrid__json_get(doc.root, "messages")->n; i++, c = hybrid__json_next(c)) {
+    c = hyb_json_get(doc.root, "messages");
+    for (i = 0, c = hyb_json_first(c); i < hyb_json_get(doc.root, "messages")->n; i++, c = hyb_json_next(c)) {
         messages[n].role = str(c, "role");
         messages[n++].content = str(c, "content");
     }
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        hybrid_template_desc td = desc_of(hybrid__json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
         const char *name = str(c, "name"), *want = str(c, "expected"), *plain = str(c, "plain_jinja_output"), *bos = str(c, "bos_token"), *eos = str(c, "eos_token"), *p;
         bool agrees = flag(c, "plain_jinja_agrees");
         hybrid_template *t;
@@ -207,27 +207,27 @@ static void vectors_llamacpp(void)
         hybrid_template_destroy(t);
     }
     CHECK(list->n == 30, "%u cases", (unsigned)list->n);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 /* jinja2's word on small templates: the same text, or an error too (of syntax: in the same line). */
 static void vectors_jinja2(const char *path)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     char *context;
     uint32_t i;
     TEST("jinja2");
     if (!(list = cases(path, &doc))) return;
-    context = json_text(hybrid__json_get(doc.root, "context"));
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        hybrid_template_desc td = desc_of(hybrid__json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
-        const hybrid__json *line = hybrid__json_get(c, "line");
+    context = json_text(hyb_json_get(doc.root, "context"));
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
+        const hyb_json *line = hyb_json_get(c, "line");
         hybrid_text out = { NULL, 0, 0, NULL };
         hybrid_error err;
         char place[40];
         hybrid_result r;
-        if (hybrid__json_get(c, "expected")) { check_case(td.text, &td, context, hybrid__json_get(c, "expected")); continue; }
+        if (hyb_json_get(c, "expected")) { check_case(td.text, &td, context, hyb_json_get(c, "expected")); continue; }
         r = render_with(&td, context, &out, &err);
         CHECK(r, "%s: an error is expected (%s), not '%s'", td.text, str(c, "error"), out.data);
         if (r && line) {
@@ -237,32 +237,32 @@ static void vectors_jinja2(const char *path)
         hybrid_text_free(&out);
     }
     free(context);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 /* Whole conversations through hybrid_chat_render. */
 static void vectors_chats(const char *path)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c, *v;
+    hyb_json_doc doc;
+    const hyb_json *list, *c, *v;
     char *tools, *extra;
     uint32_t i, k;
     TEST("chats of jinja2");
     if (!cases(path, &doc)) return;
-    list = hybrid__json_get(doc.root, "chats");
-    tools = json_text(hybrid__json_get(doc.root, "tools"));
-    extra = json_text(hybrid__json_get(doc.root, "extra"));
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        const hybrid__json *context = hybrid__json_get(c, "context"), *want = hybrid__json_get(c, "expected");
-        hybrid_template_desc td = desc_of(hybrid__json_get(hybrid__json_get(doc.root, "templates"), str(c, "template")), HYBRID_TEMPLATE_PYTHON, true, true);
+    list = hyb_json_get(doc.root, "chats");
+    tools = json_text(hyb_json_get(doc.root, "tools"));
+    extra = json_text(hyb_json_get(doc.root, "extra"));
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        const hyb_json *context = hyb_json_get(c, "context"), *want = hyb_json_get(c, "expected");
+        hybrid_template_desc td = desc_of(hyb_json_get(hyb_json_get(doc.root, "templates"), str(c, "template")), HYBRID_TEMPLATE_PYTHON, true, true);
         hybrid_chat_desc d;
         hybrid_template *t;
         hybrid_text out = { NULL, 0, 0, NULL };
         hybrid_error err;
         char *messages, text[300] = "";
         hybrid_result r;
-        v = hybrid__json_first(hybrid__json_get(doc.root, "conversations"));
-        for (k = 0; k < (uint32_t)hybrid__json_get(context, "conversation")->u.i; k++) v = hybrid__json_next(v);
+        v = hyb_json_first(hyb_json_get(doc.root, "conversations"));
+        for (k = 0; k < (uint32_t)hyb_json_get(context, "conversation")->u.i; k++) v = hyb_json_next(v);
         messages = json_text(v);
         memset(&d, 0, sizeof d);
         d.add_generation_prompt = flag(context, "add_generation_prompt");
@@ -284,7 +284,7 @@ static void vectors_chats(const char *path)
     }
     free(tools);
     free(extra);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 /* ---- limits and errors ---- */
@@ -371,17 +371,17 @@ static void bombs(void)
     size_t i;
     char *text;
     TEST("bombs");
-    for (i = 0; i < HYBRID__COUNT(limited); i++) {
+    for (i = 0; i < HYB_COUNT(limited); i++) {
         r = quick(limited[i], &err);
         CHECK(r == HYBRID_ERROR_LIMIT, "%s: %d %s", limited[i], (int)r, err.message);
     }
-    for (i = 0; i < HYBRID__COUNT(deep); i++) {
+    for (i = 0; i < HYB_COUNT(deep); i++) {
         text = repeat(deep[i].before, deep[i].again, 100000, deep[i].after);
         r = quick(text, &err);
         CHECK(r == HYBRID_ERROR_LIMIT, "%s%s...: %d %s", deep[i].before, deep[i].again, (int)r, err.message);
         free(text);
     }
-    for (i = 0; i < HYBRID__COUNT(wide); i++) {
+    for (i = 0; i < HYB_COUNT(wide); i++) {
         text = repeat(wide[i].before, wide[i].again, 100000, wide[i].after);
         r = quick(text, &err);
         CHECK(!r || r == HYBRID_ERROR_LIMIT || r == HYBRID_ERROR_FORMAT, "%s%s...: %d %s", wide[i].before, wide[i].again, (int)r, err.message);
@@ -483,19 +483,19 @@ static void stack_deep(void)
     memset(&td, 0, sizeof td);
     r.td = &td;
     r.context = NULL;
-    for (i = 0; i < HYBRID__COUNT(deep); i++) {
+    for (i = 0; i < HYB_COUNT(deep); i++) {
         td.text = text = repeat(deep[i].before, deep[i].again, 20000, deep[i].after);
         used = stack_of(render_on_stack, &r);
         CHECK(used <= STACK_MOST, "%s%s...: %lu bytes of stack", deep[i].before, deep[i].again, (unsigned long)used);
-        most = HYBRID__MAX(most, used);
+        most = HYB_MAX(most, used);
         free(text);
     }
-    for (i = 0; i < HYBRID__COUNT(recursive); i++) {
+    for (i = 0; i < HYB_COUNT(recursive); i++) {
         td.text = text = repeat(make, recursive[i], 1, "");
         used = stack_of(render_on_stack, &r);
         CHECK(used <= STACK_MOST, "%s: %lu bytes of stack", recursive[i], (unsigned long)used);
         CHECK(i >= SURE || r.result == HYBRID_ERROR_LIMIT, "%s: %d %s", recursive[i], (int)r.result, r.err.message);
-        most = HYBRID__MAX(most, used);
+        most = HYB_MAX(most, used);
         free(text);
     }
     td.text = "{{ x == y }}{{ x }}{{ x|tojson }}";
@@ -511,26 +511,26 @@ static void stack_deep(void)
 /* What models carry needs less than that, however the compiler was told to build. */
 static void stack_real(void)
 {
-    hybrid__json_doc doc;
-    const hybrid__json *list, *c;
+    hyb_json_doc doc;
+    const hyb_json *list, *c;
     size_t used, most = 0;
     uint32_t i;
     rendering r;
     TEST("stack: real templates");
     if (getenv("HYBRID_SANITIZER")) return;                 /* sanitizers make frames of their own */
     if (!(list = cases(data_path("jinja/hf-chat-template-e2e.json"), &doc))) return;
-    for (i = 0, c = hybrid__json_first(list); i < list->n; i++, c = hybrid__json_next(c)) {
-        hybrid_template_desc td = desc_of(hybrid__json_get(c, "chat_template"), HYBRID_TEMPLATE_PYTHON, true, true);
-        char *context = json_text(hybrid__json_get(c, "data"));
+    for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "chat_template"), HYBRID_TEMPLATE_PYTHON, true, true);
+        char *context = json_text(hyb_json_get(c, "data"));
         r.td = &td;
         r.context = context;
         used = stack_of(render_on_stack, &r);
         CHECK(!r.result && used <= STACK_MOST / 2, "%s: %lu bytes of stack, %s", str(c, "name"), (unsigned long)used, r.result ? r.err.message : "");
-        most = HYBRID__MAX(most, used);
+        most = HYB_MAX(most, used);
         free(context);
     }
     printf("  at most %lu bytes of stack\n", (unsigned long)most);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 #else
 static void stack_deep(void) {}
@@ -696,8 +696,8 @@ static void calendar(void)
     for (t = -70000000000; t < 260000000000; t += 86400 * 397 + 12345) {
         time_t seconds = (time_t)t;
         struct tm *want = gmtime(&seconds);
-        hybrid__jtime got;
-        hybrid__jtime_of(t, &got);
+        hyb_jtime got;
+        hyb_jtime_of(t, &got);
         CHECK(want && got.year == want->tm_year + 1900 && got.month == want->tm_mon + 1 && got.day == want->tm_mday && got.hour == want->tm_hour && got.minute == want->tm_min
             && got.second == want->tm_sec && got.weekday == want->tm_wday && got.yearday == want->tm_yday, "%lld", (long long)t);
     }
@@ -721,8 +721,8 @@ static void search(void)
         if (n > m && NEXT % 2) memcpy(needle, text + NEXT % (n - m), m);
 #undef NEXT
         for (i = 0; i + m <= n && want == SIZE_MAX; i++) if (!memcmp(text + i, needle, m)) want = i;
-        i = hybrid__jfind_long((const unsigned char *)text, n, (const unsigned char *)needle, m);
-        if (i != want || hybrid__jfind(text, n, needle, m, 0) != want) { CHECK(0, "'%.*s' in '%.*s'", (int)m, needle, (int)n, text); return; }
+        i = hyb_jfind_long((const unsigned char *)text, n, (const unsigned char *)needle, m);
+        if (i != want || hyb_jfind(text, n, needle, m, 0) != want) { CHECK(0, "'%.*s' in '%.*s'", (int)m, needle, (int)n, text); return; }
     }
     CHECK(1, "all");
 }
@@ -734,7 +734,7 @@ static void render_one(void *arg, int index, int lane)
     hybrid_chat_message m[2] = { { "system", "\xC3\xA4" "b" }, { "user", "x" } };
     hybrid_text out = { NULL, 0, 0, NULL };
     shared *s = (shared *)arg;
-    HYBRID__UNUSED(lane);
+    HYB_UNUSED(lane);
     s->good[index] = !hybrid_chat_render(s->t, m, 2, NULL, &out, NULL) && !strcmp(out.data, "\xC3\xA4" "b4\xC3\xA4x4\xC3\xA4");
     hybrid_text_free(&out);
 }
@@ -753,7 +753,7 @@ static void threads(void)
     td.text = "{% macro f(a) %}{{ a }}{{ '\xC3\xA4' 'bcd'|length }}{{ 'x\xC3\xA4'[1] }}{% endmacro %}{% for m in messages %}{{ f(m.content) }}{% endfor %}";
     hybrid_runtime_create(&desc, &many, NULL);
     CHECK(!hybrid_template_create(many, &td, &s.t, NULL), "create");
-    hybrid__parallel(many, 64, render_one, &s);
+    hyb_parallel(many, 64, render_one, &s);
     for (i = 0; i < 64; i++) CHECK(s.good[i], "%d", i);
     hybrid_template_destroy(s.t);
     hybrid_runtime_destroy(many);
@@ -764,13 +764,13 @@ static void threads(void)
 static size_t countdown, live;
 static void *failing_alloc(void *user, size_t size)
 {
-    HYBRID__UNUSED(user);
+    HYB_UNUSED(user);
     if (!countdown) return NULL;
     countdown--;
     live++;
     return malloc(size);
 }
-static void counting_free(void *user, void *block) { HYBRID__UNUSED(user); live -= block != NULL; free(block); }
+static void counting_free(void *user, void *block) { HYB_UNUSED(user); live -= block != NULL; free(block); }
 
 /* Fails the N-th allocation for all N of create + render, with small chunks so that every kind of allocation is the one that fails. */
 static void memory(void)

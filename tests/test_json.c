@@ -16,13 +16,13 @@ static bool put(void *user, const void *data, size_t n)
     return true;
 }
 
-static hybrid_result parse(const char *text, size_t n, hybrid__json_doc *doc, hybrid_error *err) { return hybrid__json_parse(rt, text, n, 128, 100000, doc, err); }
+static hybrid_result parse(const char *text, size_t n, hyb_json_doc *doc, hybrid_error *err) { return hyb_json_parse(rt, text, n, 128, 100000, doc, err); }
 
 static void oracle(void)
 {
     const char *path = "tests/oracle/data/json.json";
-    hybrid__json_doc doc;
-    const hybrid__json *list, *row;
+    hyb_json_doc doc;
+    const hyb_json *list, *row;
     hybrid_error err;
     static char buffer[4096];
     uint32_t i;
@@ -32,65 +32,65 @@ static void oracle(void)
     if (!text) { SKIP("no %s: run from the root of the repository", path); return; }
     CHECK(!parse(text, n, &doc, &err), "%s", err.message);
     free(text);
-    list = hybrid__json_get(doc.root, "texts");
-    for (i = 0, row = hybrid__json_first(list); i < list->n; i++, row = hybrid__json_next(row)) {
-        const hybrid__json *input = hybrid__json_first(row), *want = hybrid__json_next(input);
-        hybrid__json_doc d;
+    list = hyb_json_get(doc.root, "texts");
+    for (i = 0, row = hyb_json_first(list); i < list->n; i++, row = hyb_json_next(row)) {
+        const hyb_json *input = hyb_json_first(row), *want = hyb_json_next(input);
+        hyb_json_doc d;
         sink s;
         s.data = buffer; s.size = 0; s.capacity = sizeof buffer;
-        if (parse(input->u.s, input->n, &d, &err)) { CHECK(want->type == HYBRID__JSON_NULL, "%s: %s", input->u.s, err.message); continue; }
-        CHECK(want->type == HYBRID__JSON_STRING, "%s is no JSON, but was read", input->u.s);
-        CHECK(hybrid__json_write(d.root, put, &s), "too long");
-        if (!strstr(input->u.s, "\"a\":1,\"a\"")) CHECK(want->type == HYBRID__JSON_STRING && !strcmp(buffer, want->u.s), "%s: got %s, want %s", input->u.s, buffer, want->u.s);
-        hybrid__json_free(&d);
+        if (parse(input->u.s, input->n, &d, &err)) { CHECK(want->type == HYB_JSON_NULL, "%s: %s", input->u.s, err.message); continue; }
+        CHECK(want->type == HYB_JSON_STRING, "%s is no JSON, but was read", input->u.s);
+        CHECK(hyb_json_write(d.root, put, &s), "too long");
+        if (!strstr(input->u.s, "\"a\":1,\"a\"")) CHECK(want->type == HYB_JSON_STRING && !strcmp(buffer, want->u.s), "%s: got %s, want %s", input->u.s, buffer, want->u.s);
+        hyb_json_free(&d);
     }
-    list = hybrid__json_get(doc.root, "numbers");
-    for (i = 0, row = hybrid__json_first(list); i < list->n; i++, row = hybrid__json_next(row)) {
-        const hybrid__json *input = hybrid__json_first(row), *bits = hybrid__json_next(input), *shortest = hybrid__json_next(bits);
+    list = hyb_json_get(doc.root, "numbers");
+    for (i = 0, row = hyb_json_first(list); i < list->n; i++, row = hyb_json_next(row)) {
+        const hyb_json *input = hyb_json_first(row), *bits = hyb_json_next(input), *shortest = hyb_json_next(bits);
         double v = 0, want;
         uint64_t u = strtoull(bits->u.s, NULL, 16);
         char out[40];
         memcpy(&want, &u, 8);
-        CHECK(hybrid__decimal_read(input->u.s, input->u.s + input->n, &v) == input->n && !memcmp(&v, &want, 8), "%.60s: got %.17g, want %.17g", input->u.s, v, want);
-        out[hybrid__decimal_write(want, out)] = 0;
+        CHECK(hyb_decimal_read(input->u.s, input->u.s + input->n, &v) == input->n && !memcmp(&v, &want, 8), "%.60s: got %.17g, want %.17g", input->u.s, v, want);
+        out[hyb_decimal_write(want, out)] = 0;
         CHECK(!strcmp(out, shortest->u.s), "%.17g: got %s, want %s", want, out, shortest->u.s);
     }
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 static void shape(void)
 {
     static const char text[] = "{\"a\": [1, \"x\", {\"b\": null}], \"n\": -7, \"a\": [2.5], \"t\": true}";
-    hybrid__json_doc doc;
+    hyb_json_doc doc;
     hybrid_error err;
-    const hybrid__json *v;
+    const hyb_json *v;
     TEST("the tree");
     CHECK(!parse(text, strlen(text), &doc, &err), "%s", err.message);
-    CHECK(doc.root->type == HYBRID__JSON_OBJECT && doc.root->n == 4 && doc.root->skip == doc.count, "%u members", (unsigned)doc.root->n);
-    v = hybrid__json_get(doc.root, "a");
-    CHECK(v && v->type == HYBRID__JSON_ARRAY && v->n == 1 && hybrid__json_first(v)->u.d == 2.5, "of two members with one name the last counts");
-    v = hybrid__json_get(doc.root, "n");
-    CHECK(v && v->type == HYBRID__JSON_INT && v->u.i == -7 && text[v->at] == '-', "-7");
-    CHECK(!hybrid__json_get(doc.root, "b") && !hybrid__json_get(v, "x") && !hybrid__json_get(NULL, "x"), "what is not there");
-    v = hybrid__json_first(doc.root);
-    CHECK(v->n == 1 && v->u.s[0] == 'a' && v[1].n == 3 && hybrid__json_next_member(v)->u.s[0] == 'n', "members in order");
-    hybrid__json_free(&doc);
-    hybrid__json_free(&doc);
+    CHECK(doc.root->type == HYB_JSON_OBJECT && doc.root->n == 4 && doc.root->skip == doc.count, "%u members", (unsigned)doc.root->n);
+    v = hyb_json_get(doc.root, "a");
+    CHECK(v && v->type == HYB_JSON_ARRAY && v->n == 1 && hyb_json_first(v)->u.d == 2.5, "of two members with one name the last counts");
+    v = hyb_json_get(doc.root, "n");
+    CHECK(v && v->type == HYB_JSON_INT && v->u.i == -7 && text[v->at] == '-', "-7");
+    CHECK(!hyb_json_get(doc.root, "b") && !hyb_json_get(v, "x") && !hyb_json_get(NULL, "x"), "what is not there");
+    v = hyb_json_first(doc.root);
+    CHECK(v->n == 1 && v->u.s[0] == 'a' && v[1].n == 3 && hyb_json_next_member(v)->u.s[0] == 'n', "members in order");
+    hyb_json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 static void limits(void)
 {
-    hybrid__json_doc doc;
+    hyb_json_doc doc;
     hybrid_error err;
     char *deep = (char *)malloc(200001);
     TEST("limits and errors");
     memset(deep, '[', 100000);
     memset(deep + 100000, ']', 100000);
-    CHECK(hybrid__json_parse(rt, deep, 200000, 1000, 1000000, &doc, &err) == HYBRID_ERROR_LIMIT && err.offset == 1000, "%s", err.message);
-    CHECK(!hybrid__json_parse(rt, deep, 200000, 100000, 1000000, &doc, &err), "%s: parsing does not recurse", err.message);
-    hybrid__json_free(&doc);
-    CHECK(hybrid__json_parse(rt, "[1,2,3]", 7, 10, 3, &doc, &err) == HYBRID_ERROR_LIMIT && !doc.root, "%s", err.message);
-    CHECK(hybrid__json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 3") && err.offset == 10, "%s", err.message);
+    CHECK(hyb_json_parse(rt, deep, 200000, 1000, 1000000, &doc, &err) == HYBRID_ERROR_LIMIT && err.offset == 1000, "%s", err.message);
+    CHECK(!hyb_json_parse(rt, deep, 200000, 100000, 1000000, &doc, &err), "%s: parsing does not recurse", err.message);
+    hyb_json_free(&doc);
+    CHECK(hyb_json_parse(rt, "[1,2,3]", 7, 10, 3, &doc, &err) == HYBRID_ERROR_LIMIT && !doc.root, "%s", err.message);
+    CHECK(hyb_json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 3") && err.offset == 10, "%s", err.message);
     CHECK(parse("\"\xC3\x28\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "UTF-8"), "%s", err.message);
     CHECK(parse("\"\xED\xA0\x80\"", 5, &doc, &err) == HYBRID_ERROR_FORMAT, "a surrogate in UTF-8");
     CHECK(parse("\"\xC0\x80\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT, "an overlong form");
@@ -104,7 +104,7 @@ static void limits(void)
 static void prefixes(void)
 {
     static const char text[] = "{\"a\\u00e9\\ud83d\\ude00\": [1.5e+3, true, null, false, -12, \"\xE2\x82\xAC\"], \"b\": {}}";
-    hybrid__json_doc doc;
+    hyb_json_doc doc;
     size_t n;
     TEST("prefixes");
     for (n = 0; n + 1 < sizeof text; n++) {
@@ -118,20 +118,20 @@ static void prefixes(void)
 static size_t countdown, live;
 static void *failing_alloc(void *user, size_t size)
 {
-    HYBRID__UNUSED(user);
+    HYB_UNUSED(user);
     if (!countdown) return NULL;
     countdown--;
     live++;
     return malloc(size);
 }
-static void counting_free(void *user, void *block) { HYBRID__UNUSED(user); live -= block != NULL; free(block); }
+static void counting_free(void *user, void *block) { HYB_UNUSED(user); live -= block != NULL; free(block); }
 
 static void memory(void)
 {
     static const char text[] = "[[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[\"abc\"]]";
     hybrid_runtime_desc desc;
     hybrid_runtime *poor;
-    hybrid__json_doc doc;
+    hyb_json_doc doc;
     hybrid_error err;
     hybrid_result r = HYBRID_ERROR_MEMORY;
     size_t n, before;
@@ -144,12 +144,12 @@ static void memory(void)
     before = live;
     for (n = 0; r == HYBRID_ERROR_MEMORY && n < 100; n++) {
         countdown = n;
-        r = hybrid__json_parse(poor, text, strlen(text), 10, 1000, &doc, &err);
+        r = hyb_json_parse(poor, text, strlen(text), 10, 1000, &doc, &err);
         countdown = SIZE_MAX;
         CHECK(r ? live == before && !doc.root : n > 1, "allocation %lu", (unsigned long)n);
     }
     CHECK(!r, "%s", err.message);
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
     CHECK(live == before, "%lu blocks are left", (unsigned long)(live - before));
     hybrid_runtime_destroy(poor);
 }

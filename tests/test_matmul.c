@@ -7,7 +7,7 @@ static const hybrid_type types[] = {
     HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
     HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K
 };
-enum { N_TYPES = (int)HYBRID__COUNT(types) };
+enum { N_TYPES = (int)HYB_COUNT(types) };
 
 static uint64_t rng_state = 1;
 static uint32_t rng(void)
@@ -25,7 +25,7 @@ static void edge_free(edge *e) { free(e->map); }
 #else
 static edge edge_make(size_t size, bool at_end)
 {
-    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = hybrid__align(size, page);
+    size_t page = (size_t)sysconf(_SC_PAGESIZE), body = hyb_align(size, page);
     edge e;
     e.map_size = body + 2 * page;
     e.map = (char *)mmap(NULL, e.map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -57,8 +57,8 @@ static void fill_weights(hybrid_type type, char *w, size_t size, int kind)
     for (i = 0; i < size; i++) w[i] = kind == WEIGHTS_ONES ? (char)-1 : kind == WEIGHTS_ZEROS ? 0 : kind == WEIGHTS_80 ? (char)-128 : (char)rng();
     for (b = 0; b < size / bytes; b++)
         for (f = 0; f < fields; f++)
-            hybrid__store_u16(w + b * bytes + at[f], kind == WEIGHTS_NAN && rng() % 16 == 0 ? (uint16_t)(rng() % 2 ? 0x7E00 : 0xFC00)
-                                                     : hybrid__f32_to_f16(rng() % 64 ? rng_float() * 0.02f : rng_float() * 1e-6f));
+            hyb_store_u16(w + b * bytes + at[f], kind == WEIGHTS_NAN && rng() % 16 == 0 ? (uint16_t)(rng() % 2 ? 0x7E00 : 0xFC00)
+                                                     : hyb_f32_to_f16(rng() % 64 ? rng_float() * 0.02f : rng_float() * 1e-6f));
 }
 
 enum acts_kind { ACTS_RANDOM, ACTS_OUTLIERS, ACTS_ODD, ACTS_EXTREME };
@@ -71,8 +71,8 @@ static void fill_acts(float *x, size_t n, int kind)
         if (kind == ACTS_EXTREME) x[i] = rng() % 8 ? (rng() % 2 ? 1.0f : -1.0f) : 0.5f / 127;
         if (kind == ACTS_ODD) {
             uint32_t r = rng() % 700;
-            if (r == 0) x[i] = hybrid__bits_f32(0x7FC00000u);
-            else if (r == 1) x[i] = hybrid__bits_f32(0xFF800000u);
+            if (r == 0) x[i] = hyb_bits_f32(0x7FC00000u);
+            else if (r == 1) x[i] = hyb_bits_f32(0xFF800000u);
             else if (i / 256 % 3 == 0) x[i] = 0;
             else if (i / 256 % 7 == 1) x[i] *= 1e-38f;
             else if (i / 256 % 7 == 2) x[i] *= 3e38f;
@@ -86,17 +86,17 @@ static bool same(const float *a, const float *b, size_t n, bool damaged)
     size_t i;
     for (i = 0; i < n; i++) {
         bool nan_a = damaged ? a[i] - a[i] != 0 : a[i] != a[i], nan_b = damaged ? b[i] - b[i] != 0 : b[i] != b[i];
-        if (hybrid__f32_bits(a[i]) != hybrid__f32_bits(b[i]) && !(nan_a && nan_b)) return false;
+        if (hyb_f32_bits(a[i]) != hyb_f32_bits(b[i]) && !(nan_a && nan_b)) return false;
     }
     return true;
 }
 
 /* y (n, rows) by gemm, split at `split` rows; or by gemv when n is 0 (one row of x). Checks that nothing beyond is written. */
-static void product(const hybrid__matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n, float *y, int rows, int split)
+static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n, float *y, int rows, int split)
 {
-    const hybrid__act_format *format = n ? kernel->many : kernel->one;
+    const hyb_act_format *format = n ? kernel->many : kernel->one;
     size_t bytes = format->bytes(k), scratch_bytes = n ? kernel->scratch_bytes(k, n) : 0;
-    int i, count = HYBRID__MAX(n, 1), stride = rows + 3;
+    int i, count = HYB_MAX(n, 1), stride = rows + 3;
     char *raw = (char *)malloc(bytes * (size_t)count + scratch_bytes + 192), *acts = raw + (64 - (uintptr_t)raw % 64) % 64;
     char *scratch = acts + bytes * (size_t)count;
     float *out = (float *)malloc(((size_t)count * (size_t)stride + 1) * sizeof *out);
@@ -124,7 +124,7 @@ static void product(const hybrid__matmul_kernel *kernel, const char *w, size_t r
 static void test_generic(hybrid_type type, int64_t k)
 {
     enum { ROWS = 5, N = 3 };
-    const hybrid__matmul_kernel *kernel = hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type);
+    const hyb_matmul_kernel *kernel = hyb_int_kernel_for(HYB_ISA_GENERIC, type);
     size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), bytes = kernel->many->bytes(k);
     bool super = hybrid_type_block_size(type) == 256;
     edge w = edge_make(row_bytes * ROWS, true);
@@ -138,7 +138,7 @@ static void test_generic(hybrid_type type, int64_t k)
     for (i = 0; i < N; i++) {
         const float *d;
         kernel->many->prepare(x + i * k, k, act);
-        d = (const float *)(const void *)(act + (super ? hybrid__act256_d(k) : hybrid__act32_d(k)));
+        d = (const float *)(const void *)(act + (super ? hyb_act256_d(k) : hyb_act32_d(k)));
         for (j = 0; j < k; j++) {
             double v = (double)d[j / (super ? 256 : 32)] * (signed char)act[j];
             CHECK(fabs(v - x[i * k + j]) <= 0.5001 * d[j / (super ? 256 : 32)], "%s: activation %g became %g", hybrid_type_name(type), x[i * k + j], v);
@@ -159,10 +159,10 @@ static void test_generic(hybrid_type type, int64_t k)
     edge_free(&w);
 }
 
-static void compare(const char *isa, const hybrid__matmul_kernel *kernel, hybrid_type type, int64_t k, int rows, int n, int weights, int acts)
+static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type, int64_t k, int rows, int n, int weights, int acts)
 {
-    const hybrid__matmul_kernel *generic = hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type);
-    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows, count = (size_t)HYBRID__MAX(n, 1);
+    const hyb_matmul_kernel *generic = hyb_int_kernel_for(HYB_ISA_GENERIC, type);
+    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows, count = (size_t)HYB_MAX(n, 1);
     edge w = edge_make(size, rng() % 3 != 0);
     float *x = (float *)malloc((size_t)k * count * sizeof *x);
     float *want = (float *)malloc(count * (size_t)rows * sizeof *want), *got = (float *)malloc(count * (size_t)rows * sizeof *got);
@@ -178,7 +178,7 @@ static void compare(const char *isa, const hybrid__matmul_kernel *kernel, hybrid
 }
 
 /* One kernel set, all shapes. n = 0 is gemv. */
-static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hybrid_type type)
+static void test_kernel(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type)
 {
     static const int ns[] = { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 33, 70 };
     static const int rows[] = { 1, 2, 3, 15, 16, 17, 32, 33, 50, 67 };
@@ -188,8 +188,8 @@ static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hy
     for (k = 1; k <= 9; k++)                            /* rows of fewer than 8 super-blocks go eight at a time */
         for (i = 0; i < 5; i++) compare(isa, kernel, type, k * unit, 35, 0, i, i % 4);
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 19, 3, WEIGHTS_RANDOM, ACTS_OUTLIERS);
-    for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {
-        for (j = 0; j < (int)HYBRID__COUNT(rows); j++) compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);
+    for (i = 0; i < (int)HYB_COUNT(ns); i++) {
+        for (j = 0; j < (int)HYB_COUNT(rows); j++) compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);
         compare(isa, kernel, type, 896 / unit * unit, 35, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
         compare(isa, kernel, type, 2048, 17, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
     }
@@ -203,10 +203,10 @@ static void test_kernel(const char *isa, const hybrid__matmul_kernel *kernel, hy
 }
 
 /* A repacked matrix against the reference, where this set of instructions has the layout. Rows may end anywhere: the copy has groups of 8. */
-static void compare_repacked(hybrid__isa isa, hybrid_type type, int64_t k, int rows, int weights, int acts)
+static void compare_repacked(hyb_isa isa, hybrid_type type, int64_t k, int rows, int weights, int acts)
 {
-    const hybrid__repack *repack = hybrid__repack_for(isa, type);
-    const hybrid__act_format *format = hybrid__int_kernel_for(isa, type)->one;
+    const hyb_repack *repack = hyb_repack_for(isa, type);
+    const hyb_act_format *format = hyb_int_kernel_for(isa, type)->one;
     const int whole = rows / 8 * 8, split = (int)(rng() % (unsigned)(whole / 8 + 1)) * 8;
     const size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)whole;
     edge w = edge_make(size, rng() % 3 != 0), to = edge_make(size, true);
@@ -216,7 +216,7 @@ static void compare_repacked(hybrid__isa isa, hybrid_type type, int64_t k, int r
     fill_weights(type, w.at, size, weights);
     fill_acts(x, (size_t)k, acts);
     memset(to.at, 0x55, size);
-    product(hybrid__int_kernel_for(HYBRID__ISA_GENERIC, type), w.at, row_bytes, k, x, 1, want, whole, 0);
+    product(hyb_int_kernel_for(HYB_ISA_GENERIC, type), w.at, row_bytes, k, x, 1, want, whole, 0);
     format->prepare(x, k, act);
     got[0] = got[whole + 1] = 12345.0f;
     repack->lay(w.at, row_bytes, k, split, whole, to.at);
@@ -230,11 +230,11 @@ static void compare_repacked(hybrid__isa isa, hybrid_type type, int64_t k, int r
     edge_free(&w);
     edge_free(&to);
 }
-static void test_repacked(hybrid__isa isa, hybrid_type type)
+static void test_repacked(hyb_isa isa, hybrid_type type)
 {
     int64_t unit = (int64_t)hybrid_type_block_size(type), k;
     int i, j;
-    if (!hybrid__repack_for(isa, type)) return;
+    if (!hyb_repack_for(isa, type)) return;
     TEST("repacked");
     for (k = 1; k <= 19; k++) compare_repacked(isa, type, k * unit, 8 + (int)(rng() % 24), WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (i = 0; i < 5; i++)
@@ -243,14 +243,14 @@ static void test_repacked(hybrid__isa isa, hybrid_type type)
 }
 
 /* The driver: all threads, several matrices of several types, bias and accumulation. */
-static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
+static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
 {
     static const int rows[4] = { 300, 67, 1, 129 };
     const int64_t unit = k % 256 ? 32 : 256;
     hybrid_runtime_desc desc;
     hybrid_runtime *rt = NULL;
-    hybrid__op_matmul op;
-    hybrid__tensor w[4];
+    hyb_op_matmul op;
+    hyb_tensor w[4];
     float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300], halves[300];         /* halves: the same row of 1.5 for every row of x */
     float *y[4], *want = (float *)malloc((size_t)n * 300 * sizeof *want);
     size_t bytes;
@@ -270,8 +270,8 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
         w[i].nb[1] = hybrid_type_row_bytes(w[i].type, (size_t)k);
         w[i].data = malloc(w[i].nb[1] * (size_t)rows[i]);
         fill_weights(w[i].type, (char *)(uintptr_t)w[i].data, w[i].nb[1] * (size_t)rows[i], WEIGHTS_RANDOM);
-        repacked[i] = hybrid__repack_for(isa, w[i].type) && rng() % 3 ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1) : NULL;
-        if (repacked[i]) hybrid__repack_for(isa, w[i].type)->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
+        repacked[i] = hyb_repack_for(isa, w[i].type) && rng() % 3 ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1) : NULL;
+        if (repacked[i]) hyb_repack_for(isa, w[i].type)->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
         y[i] = (float *)malloc((size_t)n * (size_t)(rows[i] + i) * sizeof(float));
         for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = i == 3 ? 99.0f : 1.5f;
         op.out[i].w = &w[i]; op.out[i].y = y[i]; op.out[i].y_stride = rows[i] + i;
@@ -279,55 +279,55 @@ static void test_driver(int threads, int n, int64_t k, hybrid__isa isa)
         op.out[i].add_stride = i == 1 ? op.out[i].y_stride : 0;
         op.out[i].bias = i >= 2 ? bias : NULL;
     }
-    bytes = hybrid__matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
+    bytes = hyb_matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
     for (i = 0; i < 4; i++) w[i].repacked = repacked[i];
-    scratch = (char *)hybrid__alloc_aligned(rt, bytes + 8);
+    scratch = (char *)hyb_alloc_aligned(rt, bytes + 8);
     memset(scratch + bytes, 0x77, 8);
-    hybrid__matmul_run(rt, isa, scratch, &op);
+    hyb_matmul_run(rt, isa, scratch, &op);
     for (i = 0; i < 8; i++) CHECK(scratch[bytes + (size_t)i] == 0x77, "scratch overrun");
     for (i = 0; i < 4; i++) {
         bool ok = true;
-        product(hybrid__int_kernel_for(HYBRID__ISA_GENERIC, w[i].type), (const char *)w[i].data, w[i].nb[1], k, x, n, want, rows[i], 0);
+        product(hyb_int_kernel_for(HYB_ISA_GENERIC, w[i].type), (const char *)w[i].data, w[i].nb[1], k, x, n, want, rows[i], 0);
         for (j = 0; j < n; j++)
             for (r = 0; r < rows[i]; r++) {
                 float v = want[j * rows[i] + r];
                 if (i >= 2) v += bias[r];
                 if (i % 2) v += 1.5f;
-                ok = ok && hybrid__f32_bits(v) == hybrid__f32_bits(y[i][j * (rows[i] + i) + r]);
+                ok = ok && hyb_f32_bits(v) == hyb_f32_bits(y[i][j * (rows[i] + i) + r]);
             }
-        CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hybrid__isa_name(isa), threads, n, (int)k, i, hybrid_type_name(w[i].type));
+        CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hyb_isa_name(isa), threads, n, (int)k, i, hybrid_type_name(w[i].type));
         free((void *)(uintptr_t)w[i].data);
         free(repacked[i]);
         free(y[i]);
     }
-    hybrid__free_aligned(rt, scratch);
+    hyb_free_aligned(rt, scratch);
     hybrid_runtime_destroy(rt);
     free(want); free(x);
 }
 
-#if defined(HYBRID__X86)
+#if defined(HYB_X86)
 /* The kernels of AVX-VNNI with vpdpbusd as AVX2 can do it: their text is tested on processors that do not have it. */
-HYBRID__INLINE HYBRID__TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256i x)
+HYB_INLINE HYB_TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256i x)
 {
     const __m256i even = _mm256_set1_epi16(0xFF), one = _mm256_set1_epi16(1);
     __m256i lo = _mm256_mullo_epi16(_mm256_and_si256(w, even), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
     __m256i hi = _mm256_mullo_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));       /* at most 255 * 128: fits */
     return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(lo, one), _mm256_madd_epi16(hi, one)));
 }
-#define HYBRID__D_FN(name)          emulated_##name
-#define HYBRID__D_KERNEL(type)      hybrid__kernel_emulated_##type
-#define HYBRID__D_TARGET            HYBRID__TARGET_AVX2
-#define HYBRID__D_START(e, offset)  _mm256_madd_epi16(e, offset)
-#define HYBRID__D_DOT(acc, w, x)    acc = dpbusd_in_avx2(acc, w, x)
-#define HYBRID__D_WIDE(acc)         (acc)
-#define HYBRID__D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
-#define HYBRID__D_Q8_0_UNPACK       hybrid__byte_q8_0_plus128
-#define HYBRID__D_Q8_0_TILE         emulated_tile32_plain
-#define HYBRID__D_Q8_0_OFFSET       128
+#define HYB_D_FN(name)          emulated_##name
+#define HYB_D_KERNEL(type)      hyb_kernel_emulated_##type
+#define HYB_D_TARGET            HYB_TARGET_AVX2
+#define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
+#define HYB_D_DOT(acc, w, x)    acc = dpbusd_in_avx2(acc, w, x)
+#define HYB_D_WIDE(acc)         (acc)
+#define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
+#define HYB_D_Q8_0_TILE         emulated_tile32_plain
+#define HYB_D_Q8_0_OFFSET       128
 #include "../src/compute/cpu_int_tile.inc"
 
 /* And vpdpbusd itself: all pairs of bytes, where a saturating product would differ. */
-HYBRID__TARGET_AVX2 static void test_dpbusd(void)
+HYB_TARGET_AVX2 static void test_dpbusd(void)
 {
     int w, x, i, bad = 0;
     for (w = 0; w < 256; w++)
@@ -344,7 +344,7 @@ static void test_emulated(void)
 {
     TEST("AVX-VNNI's kernels, emulated");
     test_dpbusd();
-#define T(id, type) test_kernel("emulated avxvnni", &hybrid__kernel_emulated_##type, HYBRID_TYPE_##id);
+#define T(id, type) test_kernel("emulated avxvnni", &hyb_kernel_emulated_##type, HYBRID_TYPE_##id);
     T(Q4_0, q4_0) T(Q4_1, q4_1) T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0)
     T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K) T(Q6_K, q6_K)
 #undef T
@@ -354,7 +354,7 @@ static void test_emulated(void)
 int main(void)
 {
     static const int ns[] = { 1, 2, 5, 16, 37 };
-    hybrid__isa best = hybrid__cpu_isa(), isa;
+    hyb_isa best = hyb_cpu_isa(), isa;
     int t, i, threads;
     for (t = 0; t < N_TYPES; t++) {
         int64_t unit = (int64_t)hybrid_type_block_size(types[t]);
@@ -363,35 +363,35 @@ int main(void)
         test_generic(types[t], unit * 3);
         test_generic(types[t], 2048);
     }
-    for (isa = HYBRID__ISA_GENERIC; isa < HYBRID__ISA_COUNT; isa = (hybrid__isa)(isa + 1)) {
-        if (hybrid__isa_limit(isa, best) != isa) {
-            if (isa != HYBRID__ISA_NEON && best != HYBRID__ISA_NEON) SKIP_PROCESSOR("this machine has no %s", hybrid__isa_name(isa));
+    for (isa = HYB_ISA_GENERIC; isa < HYB_ISA_COUNT; isa = (hyb_isa)(isa + 1)) {
+        if (hyb_isa_limit(isa, best) != isa) {
+            if (isa != HYB_ISA_NEON && best != HYB_ISA_NEON) SKIP_PROCESSOR("this machine has no %s", hyb_isa_name(isa));
             continue;
         }
-        TEST(hybrid__isa_name(isa));
-        for (t = 0; t < N_TYPES; t++) test_kernel(hybrid__isa_name(isa), hybrid__int_kernel_for(isa, types[t]), types[t]);
-#if defined(HYBRID__AMX)
-        if (isa == HYBRID__ISA_AVX512) {                              /* above: what the machine takes; here: both sets */
+        TEST(hyb_isa_name(isa));
+        for (t = 0; t < N_TYPES; t++) test_kernel(hyb_isa_name(isa), hyb_int_kernel_for(isa, types[t]), types[t]);
+#if defined(HYB_AMX)
+        if (isa == HYB_ISA_AVX512) {                              /* above: what the machine takes; here: both sets */
             TEST("avx512 without AMX");
-            for (t = 0; t < N_TYPES; t++) test_kernel("avx512 without AMX", hybrid__int_kernel_of(isa, false, types[t]), types[t]);
+            for (t = 0; t < N_TYPES; t++) test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
             TEST("AMX");
-            if (!hybrid__amx_usable()) SKIP("this machine has no AMX");
-            else for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hybrid__int_kernel_of(isa, true, types[t]), types[t]);
+            if (!hyb_amx_usable()) SKIP("this machine has no AMX");
+            else for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
         }
 #endif
-#if defined(HYBRID__NEON_DOT)
-        if (isa == HYBRID__ISA_NEON) {                                /* as above */
+#if defined(HYB_NEON_DOT)
+        if (isa == HYB_ISA_NEON) {                                /* as above */
             TEST("neon without dot products");
-            for (t = 0; t < N_TYPES; t++) test_kernel("neon without dot products", hybrid__int_kernel_of(isa, false, types[t]), types[t]);
+            for (t = 0; t < N_TYPES; t++) test_kernel("neon without dot products", hyb_int_kernel_of(isa, false, types[t]), types[t]);
         }
 #endif
-#if defined(HYBRID__X86)
-        if (isa == HYBRID__ISA_AVX2) test_emulated();
+#if defined(HYB_X86)
+        if (isa == HYB_ISA_AVX2) test_emulated();
 #endif
         for (t = 0; t < N_TYPES; t++) test_repacked(isa, types[t]);
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)
-            for (i = 0; i < (int)HYBRID__COUNT(ns); i++) {
+            for (i = 0; i < (int)HYB_COUNT(ns); i++) {
                 test_driver(threads, ns[i], 512, isa);
                 test_driver(threads, ns[i], 896 - 32 * threads, isa);
             }

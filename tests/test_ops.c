@@ -28,7 +28,7 @@ static float *copy_floats(const float *x, size_t n)
 static int64_t first_difference(const float *a, const float *b, size_t n)
 {
     size_t i;
-    for (i = 0; i < n; i++) if (hybrid__f32_bits(a[i]) != hybrid__f32_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i])) return (int64_t)i;
+    for (i = 0; i < n; i++) if (hyb_f32_bits(a[i]) != hyb_f32_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i])) return (int64_t)i;
     return -1;
 }
 
@@ -48,16 +48,16 @@ static double distance(const float *a, const double *b, size_t n)
 
 /* A back end of every instruction set that this machine has; [0] is the reference. */
 enum { MAX_TARGETS = 5 };
-typedef struct target { hybrid_runtime *rt; hybrid__backend *be; const char *name; } target;
+typedef struct target { hybrid_runtime *rt; hyb_backend *be; const char *name; } target;
 static target targets[MAX_TARGETS];
 static int n_targets;
 
-static hybrid__backend *create_backend(const char *isa, int n_threads, const hybrid__tensor *w, int n_w)
+static hyb_backend *create_backend(const char *isa, int n_threads, const hyb_tensor *w, int n_w)
 {
     hybrid_runtime_desc desc;
-    hybrid__limits limits;
+    hyb_limits limits;
     hybrid_runtime *rt = NULL;
-    hybrid__backend *be = NULL;
+    hyb_backend *be = NULL;
     int i;
     memset(&desc, 0, sizeof desc);
     memset(&limits, 0, sizeof limits);
@@ -66,8 +66,8 @@ static hybrid__backend *create_backend(const char *isa, int n_threads, const hyb
     CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime %s", isa);
     limits.n_rows = 256;
     limits.head_dim_k = limits.head_dim_v = 256;
-    for (i = 0; i < n_w; i++) CHECK(hybrid__cpu_limits_matrix(rt, &limits, &w[i]), "no kernel for type %d", (int)w[i].type);
-    CHECK(hybrid__cpu_backend_create(rt, &limits, &be, NULL) == HYBRID_OK, "back end %s", isa);
+    for (i = 0; i < n_w; i++) CHECK(hyb_cpu_limits_matrix(rt, &limits, &w[i]), "no kernel for type %d", (int)w[i].type);
+    CHECK(hyb_cpu_backend_create(rt, &limits, &be, NULL) == HYBRID_OK, "back end %s", isa);
     hybrid_runtime_destroy(rt);                                /* the back end keeps it */
     return be;
 }
@@ -76,7 +76,7 @@ static void create_targets(void)
 {
     static const char *const names[] = { "generic", "avx2", "avxvnni", "avx512", "neon" };
     int i;
-    for (i = 0; i < (int)HYBRID__COUNT(names); i++) {
+    for (i = 0; i < (int)HYB_COUNT(names); i++) {
         target *t = &targets[n_targets];
         t->be = create_backend(names[i], 1, NULL, 0);
         t->rt = t->be->rt;
@@ -93,11 +93,11 @@ static double exact_tanh(double x) { return tanh(x); }
 static double exact_silu(double x) { return x / (1 + exp(-x)); }
 static double exact_gelu(double x) { return 0.5 * x * erfc(-x * 0.70710678118654752440); }
 static double exact_gelu_tanh(double x) { return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x))); }
-static float ours_exp(float x) { return hybrid__exp_scalar(x); }
-static float ours_tanh(float x) { return hybrid__tanh_scalar(x); }
-static float ours_silu(float x) { return hybrid__silu_scalar(x); }
-static float ours_gelu(float x) { return hybrid__gelu_scalar(x); }
-static float ours_gelu_tanh(float x) { return hybrid__gelu_tanh_scalar(x); }
+static float ours_exp(float x) { return hyb_exp_scalar(x); }
+static float ours_tanh(float x) { return hyb_tanh_scalar(x); }
+static float ours_silu(float x) { return hyb_silu_scalar(x); }
+static float ours_gelu(float x) { return hyb_gelu_scalar(x); }
+static float ours_gelu_tanh(float x) { return hyb_gelu_tanh_scalar(x); }
 
 /* Every step-th float of both signs: error in units of the result's last place; results below `tiny` may be any below it. */
 static void test_function(const char *name, float (*ours)(float), double (*exact)(double), double limit, double tiny, uint32_t step)
@@ -106,14 +106,14 @@ static void test_function(const char *name, float (*ours)(float), double (*exact
     float at = 0;
     uint64_t u;
     for (u = 0; u < 0x100000000u; u += step) {
-        float x = hybrid__bits_f32((uint32_t)u), y;
+        float x = hyb_bits_f32((uint32_t)u), y;
         double e, ulp, error;
         if (!(fabsf(x) < HUGE_VALF)) continue;
         e = exact((double)x);
         y = ours(x);
         if (fabs(e) >= 3.4028235e38) { if (!(y > 3e38f)) { worst = 1e9; at = x; } continue; }
         if (fabs(e) < tiny && fabs((double)y) < tiny) continue;
-        ulp = ldexp(1.0, HYBRID__MAX(ilogb(e), -126) - 23);
+        ulp = ldexp(1.0, HYB_MAX(ilogb(e), -126) - 23);
         error = fabs((double)y - e) / ulp;
         if (!(error <= worst)) { worst = error; at = x; }
     }
@@ -123,7 +123,7 @@ static void test_function(const char *name, float (*ours)(float), double (*exact
 
 static void test_math(uint32_t step)
 {
-    float nan = hybrid__bits_f32(0x7FC00001u), inf = HUGE_VALF;
+    float nan = hyb_bits_f32(0x7FC00001u), inf = HUGE_VALF;
     int i;
     TEST("math");
     test_function("exp", ours_exp, exact_exp, 1.0, 0, step);
@@ -133,7 +133,7 @@ static void test_math(uint32_t step)
     test_function("gelu_tanh", ours_gelu_tanh, exact_gelu_tanh, 2.0, 3e-37, step);
     CHECK(ours_exp(-inf) == 0 && ours_exp(inf) == inf && ours_exp(0) == 1 && ours_exp(-104.5f) == 0, "ends of exp");
     CHECK(ours_exp(-100.0f) > 0 && ours_exp(-100.0f) < 1e-43f, "exp reaches the subnormal numbers");
-    CHECK(ours_tanh(inf) == 1 && ours_tanh(-inf) == -1 && hybrid__f32_bits(ours_tanh(-0.0f)) == 0x80000000u, "ends of tanh");
+    CHECK(ours_tanh(inf) == 1 && ours_tanh(-inf) == -1 && hyb_f32_bits(ours_tanh(-0.0f)) == 0x80000000u, "ends of tanh");
     CHECK(ours_silu(inf) == inf && ours_silu(-inf) == 0 && ours_gelu(inf) == inf && ours_gelu(-inf) == 0 && ours_gelu_tanh(inf) == inf && ours_gelu_tanh(-inf) == 0, "ends of silu and gelu");
     CHECK(ours_tanh(1e-42f) == 1e-42f && ours_silu(1e-42f) > 0, "subnormal arguments");
     CHECK(ours_exp(nan) != ours_exp(nan) && ours_tanh(nan) != ours_tanh(nan) && ours_silu(nan) != ours_silu(nan) && ours_gelu(nan) != ours_gelu(nan)
@@ -144,23 +144,23 @@ static void test_math(uint32_t step)
         double worst = 0, s, c;
         for (i = 0; i < 200000; i++) {
             double x = ldexp((double)random_bits() - 2147483648.0, -31) * pow(10, random_int(-8, 7)), d;
-            hybrid__sincos(x, &s, &c);
+            hyb_sincos(x, &s, &c);
             d = fmax(fabs(s - sin(x)), fabs(c - cos(x)));
             worst = d > worst ? d : worst;
         }
         CHECK(worst < 5e-16, "error %g", worst);
-        hybrid__sincos(0, &s, &c);
+        hyb_sincos(0, &s, &c);
         CHECK(s == 0 && c == 1, "of 0");
-        hybrid__sincos((double)inf, &s, &c);
+        hyb_sincos((double)inf, &s, &c);
         CHECK(s != s && c != c, "of infinity");
     }
 }
 
-static void softcap_of(hybrid__backend *be, float *y, float cap, int64_t n)
+static void softcap_of(hyb_backend *be, float *y, float cap, int64_t n)
 {
-    hybrid__op_softcap op;
+    hyb_op_softcap op;
     op.x = op.out = y; op.cap = cap; op.n = n;
-    hybrid__do_softcap(be, &op);
+    hyb_do_softcap(be, &op);
 }
 
 /* The vector forms of the same functions, over the same floats, through the operations that use them. */
@@ -172,15 +172,15 @@ static void test_math_targets(uint32_t step)
     int t, i, act;
     TEST("math on every instruction set");
     while (u < 0x100000000u) {
-        for (i = 0; i < N; i++, u += step) x[i] = hybrid__bits_f32((uint32_t)u);
+        for (i = 0; i < N; i++, u += step) x[i] = hyb_bits_f32((uint32_t)u);
         for (t = 1; t < n_targets; t++) {
             for (act = 0; act < 3; act++) {
-                hybrid__op_glu op;
+                hyb_op_glu op;
                 int64_t d;
                 memset(&op, 0, sizeof op);
-                op.act = (hybrid__act_kind)act; op.gate = x; op.n_rows = 1; op.n = N;
-                op.out = y[0]; hybrid__do_glu(targets[0].be, &op);
-                op.out = y[1]; hybrid__do_glu(targets[t].be, &op);
+                op.act = (hyb_act_kind)act; op.gate = x; op.n_rows = 1; op.n = N;
+                op.out = y[0]; hyb_do_glu(targets[0].be, &op);
+                op.out = y[1]; hyb_do_glu(targets[t].be, &op);
                 d = first_difference(y[0], y[1], N);
                 if (d >= 0) { CHECK(0, "%s activation %d of %.9g: %.9g, not %.9g", targets[t].name, act, (double)x[d], (double)y[1][d], (double)y[0][d]); return; }
             }
@@ -206,11 +206,11 @@ typedef struct attention_case {
 } attention_case;
 
 typedef struct attention_data {
-    hybrid__kv_view kv;
+    hyb_kv_view kv;
     size_t bytes_k, bytes_v;
     float *k, *v, *q, *sinks;              /* k, v of all sequences in order; q of the queries */
     int n_rows;
-    hybrid__run all[3], last[3];           /* runs that store everything; runs of the queries */
+    hyb_run all[3], last[3];           /* runs that store everything; runs of the queries */
     int32_t pages[3][32];
 } attention_data;
 
@@ -220,15 +220,15 @@ static void attention_create(const attention_case *c, attention_data *d)
     memset(d, 0, sizeof *d);
     d->kv.type = c->type; d->kv.n_head_kv = c->n_head_kv; d->kv.head_dim_k = c->dim_k; d->kv.head_dim_v = c->dim_v;
     d->kv.row_bytes_k = hybrid_type_row_bytes(c->type, (size_t)c->dim_k); d->kv.row_bytes_v = hybrid_type_row_bytes(c->type, (size_t)c->dim_v);
-    d->kv.page_bytes_k = d->kv.row_bytes_k * HYBRID__PAGE * (size_t)c->n_head_kv; d->kv.page_bytes_v = d->kv.row_bytes_v * HYBRID__PAGE * (size_t)c->n_head_kv;
+    d->kv.page_bytes_k = d->kv.row_bytes_k * HYB_PAGE * (size_t)c->n_head_kv; d->kv.page_bytes_v = d->kv.row_bytes_v * HYB_PAGE * (size_t)c->n_head_kv;
     for (s = 0; s < c->n_seq; s++) {
-        for (p = 0; p * HYBRID__PAGE < c->length[s]; p++) d->pages[s][p] = n_pages++;
+        for (p = 0; p * HYB_PAGE < c->length[s]; p++) d->pages[s][p] = n_pages++;
         d->all[s].first_row = n_all; d->all[s].n_rows = c->length[s]; d->all[s].pages = d->pages[s];
         d->last[s].first_row = d->n_rows; d->last[s].n_rows = c->rows[s]; d->last[s].pos = c->length[s] - c->rows[s]; d->last[s].pages = d->pages[s];
         n_all += c->length[s];
         d->n_rows += c->rows[s];
     }
-    for (s = 0; s < c->n_seq; s++) for (p = 0; p * HYBRID__PAGE < c->length[s]; p++) d->pages[s][p] = (d->pages[s][p] * 7 + 3) % (n_pages % 7 ? n_pages : n_pages + 1);
+    for (s = 0; s < c->n_seq; s++) for (p = 0; p * HYB_PAGE < c->length[s]; p++) d->pages[s][p] = (d->pages[s][p] * 7 + 3) % (n_pages % 7 ? n_pages : n_pages + 1);
     d->bytes_k = d->kv.page_bytes_k * (size_t)(n_pages + 1); d->bytes_v = d->kv.page_bytes_v * (size_t)(n_pages + 1);
     d->kv.k = (char *)malloc(d->bytes_k); d->kv.v = (char *)malloc(d->bytes_v);
     memset(d->kv.k, 0xFF, d->bytes_k); memset(d->kv.v, 0xFF, d->bytes_v);      /* NaN wherever nothing is stored */
@@ -240,7 +240,7 @@ static void attention_create(const attention_case *c, attention_data *d)
 static void attention_destroy(attention_data *d) { free(d->kv.k); free(d->kv.v); free(d->k); free(d->v); free(d->q); free(d->sinks); }
 
 /* The ops that follow are about these runs. */
-static void begin_runs(hybrid__backend *be, hybrid__batch *batch, const hybrid__run *runs, int n_runs)
+static void begin_runs(hyb_backend *be, hyb_batch *batch, const hyb_run *runs, int n_runs)
 {
     int i;
     memset(batch, 0, sizeof *batch);
@@ -252,22 +252,22 @@ static void begin_runs(hybrid__backend *be, hybrid__batch *batch, const hybrid__
 
 static void attention_store(const target *t, const attention_case *c, attention_data *d)
 {
-    hybrid__op_kv_store op;
-    hybrid__batch batch;
+    hyb_op_kv_store op;
+    hyb_batch batch;
     begin_runs(t->be, &batch, d->all, c->n_seq);
     op.kv = &d->kv; op.k = d->k; op.k_stride = c->n_head_kv * c->dim_k; op.v = d->v; op.v_stride = c->n_head_kv * c->dim_v;
-    hybrid__do_kv_store(t->be, &op);
+    hyb_do_kv_store(t->be, &op);
 }
 
 static float attention_scale(const attention_case *c) { return 1.5f / sqrtf((float)c->dim_k); }
-static void attention_run(hybrid__backend *be, const attention_case *c, const attention_data *d, const hybrid__run *runs, int n_runs, float *out)
+static void attention_run(hyb_backend *be, const attention_case *c, const attention_data *d, const hyb_run *runs, int n_runs, float *out)
 {
-    hybrid__op_attention op;
-    hybrid__batch batch;
+    hyb_op_attention op;
+    hyb_batch batch;
     begin_runs(be, &batch, runs, n_runs);
     op.kv = &d->kv; op.q = d->q; op.q_stride = c->n_head * c->dim_k; op.out = out; op.out_stride = c->n_head * c->dim_v;
     op.n_head = c->n_head; op.scale = attention_scale(c); op.softcap = c->softcap; op.window = c->window; op.sinks = c->sinks ? d->sinks : NULL;
-    hybrid__do_attention(be, &op);
+    hyb_do_attention(be, &op);
 }
 
 static const attention_case attention_cases[] = {
@@ -291,7 +291,7 @@ static void test_attention(void)
 {
     int i, t, s, r;
     TEST("attention, one row at a time");
-    for (i = 0; i < (int)HYBRID__COUNT(attention_cases); i++) {
+    for (i = 0; i < (int)HYB_COUNT(attention_cases); i++) {
         const attention_case *c = &attention_cases[i];
         attention_data d;
         float *all, *one;
@@ -304,7 +304,7 @@ static void test_attention(void)
             attention_run(targets[t].be, c, &d, d.last, c->n_seq, all);
             for (s = 0; s < c->n_seq; s++)
                 for (r = 0; r < c->rows[s]; r++) {
-                    hybrid__run row = d.last[s];
+                    hyb_run row = d.last[s];
                     row.first_row += r; row.pos += r; row.n_rows = 1;
                     attention_run(targets[t].be, c, &d, &row, 1, one);
                 }
@@ -329,14 +329,14 @@ static void test_attention_nan(void)
             attention_create(&c, &d);
             attention_store(&targets[t], &c, &d);
             attention_run(targets[t].be, &c, &d, d.last, 1, clean);
-            (in_v ? d.v : d.k)[50 * 128 + 3] = hybrid__bits_f32(0x7FC00000u);          /* position 50, kv head 0 */
+            (in_v ? d.v : d.k)[50 * 128 + 3] = hyb_bits_f32(0x7FC00000u);          /* position 50, kv head 0 */
             attention_store(&targets[t], &c, &d);
             attention_run(targets[t].be, &c, &d, d.last, 1, out);
             for (row = 0; row < 120; row++)
                 for (i = 0; i < 256; i++) {
                     bool sees = row >= 50 && row < 90 && i < 128 && (!in_v || i % 64 == 3);
                     float y = out[row * 256 + i];
-                    if (sees ? y == y : hybrid__f32_bits(y) != hybrid__f32_bits(clean[row * 256 + i])) wrong++;
+                    if (sees ? y == y : hyb_f32_bits(y) != hyb_f32_bits(clean[row * 256 + i])) wrong++;
                 }
             CHECK(!wrong, "%s, NaN in %s: %d values are wrong", targets[t].name, in_v ? "v" : "k", wrong);
             attention_destroy(&d);
@@ -357,20 +357,20 @@ static void test_matmul_batch(void)
         for (t = n_targets > 1; t < n_targets; t++) {
             float *w = random_floats(K * OUT), *x = random_floats(K * N), *y = (float *)calloc(N * OUT, sizeof(float)), *one = (float *)calloc(N * OUT, sizeof(float));
             char *data = (char *)malloc(K * OUT * 4);
-            hybrid__tensor tensor;
-            hybrid__backend *be;
-            hybrid__op_matmul op;
+            hyb_tensor tensor;
+            hyb_backend *be;
+            hyb_op_matmul op;
             memset(&tensor, 0, sizeof tensor);
             memset(&op, 0, sizeof op);
             tensor.type = types[u]; tensor.ne[0] = K; tensor.ne[1] = OUT; tensor.nb[1] = hybrid_type_row_bytes(types[u], K); tensor.data = data;
             hybrid_quantize(types[u], w, data, K * OUT, NULL);
-            x[3 * K + 1039] = hybrid__bits_f32(0x7FC00000u);                /* a NaN stays in its row */
+            x[3 * K + 1039] = hyb_bits_f32(0x7FC00000u);                /* a NaN stays in its row */
             be = create_backend(targets[t].name, 2, &tensor, 1);
             op.x_stride = K; op.n_out = 1; op.out[0].w = &tensor; op.out[0].y_stride = OUT;
-            for (i = 0; i < N; i++) { op.x = x + i * K; op.n = 1; op.out[0].y = one + i * OUT; hybrid__do_matmul(be, &op); }
+            for (i = 0; i < N; i++) { op.x = x + i * K; op.n = 1; op.out[0].y = one + i * OUT; hyb_do_matmul(be, &op); }
             for (n = 2; n <= N; n += n < 20 ? 1 : 25) {
                 op.x = x; op.n = n; op.out[0].y = y;
-                hybrid__do_matmul(be, &op);
+                hyb_do_matmul(be, &op);
                 CHECK(first_difference(one, y, (size_t)(n * OUT)) < 0, "%s type %d n %d", targets[t].name, (int)types[u], n);
             }
             CHECK(one[3 * OUT] != one[3 * OUT] && one[4 * OUT] == one[4 * OUT], "NaN");
@@ -382,7 +382,7 @@ static void test_matmul_batch(void)
 /* ---- mixtures of experts --------------------------------------------------------------------------------------------- */
 
 /* Matrices of n_expert experts in a type, and what they decode to. */
-typedef struct expert_matrices { hybrid__tensor w; float *values; char *data; } expert_matrices;
+typedef struct expert_matrices { hyb_tensor w; float *values; char *data; } expert_matrices;
 static void experts_create(expert_matrices *m, hybrid_type type, int k, int out, int n_expert)
 {
     const size_t row = hybrid_type_row_bytes(type, (size_t)k), n = (size_t)k * (size_t)out * (size_t)n_expert;
@@ -398,20 +398,20 @@ static void experts_create(expert_matrices *m, hybrid_type type, int k, int out,
 static void experts_destroy(expert_matrices *m) { free(m->values); free(m->data); }
 
 /* A back end with room for exactly this. */
-static hybrid__backend *experts_backend(const char *isa, int threads, const expert_matrices *m, int n_w, int n, int n_used)
+static hyb_backend *experts_backend(const char *isa, int threads, const expert_matrices *m, int n_w, int n, int n_used)
 {
     hybrid_runtime_desc desc;
-    hybrid__limits limits;
+    hyb_limits limits;
     hybrid_runtime *rt = NULL;
-    hybrid__backend *be = NULL;
+    hyb_backend *be = NULL;
     int i;
     memset(&desc, 0, sizeof desc);
     memset(&limits, 0, sizeof limits);
     desc.isa = isa; desc.n_threads = threads;
     limits.n_rows = n; limits.n_expert_used = n_used;
     CHECK(!hybrid_runtime_create(&desc, &rt, NULL), "runtime %s", isa);
-    for (i = 0; i < n_w; i++) CHECK(hybrid__cpu_limits_matrix(rt, &limits, &m[i].w), "type %d", (int)m[i].w.type);
-    CHECK(!hybrid__cpu_backend_create(rt, &limits, &be, NULL), "back end %s", isa);
+    for (i = 0; i < n_w; i++) CHECK(hyb_cpu_limits_matrix(rt, &limits, &m[i].w), "type %d", (int)m[i].w.type);
+    CHECK(!hyb_cpu_backend_create(rt, &limits, &be, NULL), "back end %s", isa);
     hybrid_runtime_destroy(rt);
     return be;
 }
@@ -429,12 +429,12 @@ static void choose_experts(int32_t *ids, int n, int n_used, int n_expert, bool c
 }
 
 /* What matmul makes of each choice alone: the same bits are asked of experts. And near is the product in double. */
-static void experts_one_by_one(const hybrid__op_experts *op, const expert_matrices *m, int o, float *want)
+static void experts_one_by_one(const hyb_op_experts *op, const expert_matrices *m, int o, float *want)
 {
     const int k = (int)m[o].w.ne[0], out = (int)m[o].w.ne[1];
-    hybrid__backend *be;
-    hybrid__op_matmul mm;
-    hybrid__tensor w = m[o].w;
+    hyb_backend *be;
+    hyb_op_matmul mm;
+    hyb_tensor w = m[o].w;
     double worst = 0, most = 0, sum;
     int c, r, i;
     w.ne[2] = 1;
@@ -445,11 +445,11 @@ static void experts_one_by_one(const hybrid__op_experts *op, const expert_matric
         w.data = m[o].data + (size_t)op->ids[c] * m[o].w.nb[2];
         mm.x = x; mm.x_stride = k; mm.n = mm.n_out = 1;
         mm.out[0].w = &w; mm.out[0].y = want + (size_t)c * (size_t)out; mm.out[0].y_stride = out;
-        hybrid__do_matmul(be, &mm);
+        hyb_do_matmul(be, &mm);
         for (r = 0; r < out; r++) {
             for (sum = 0, i = 0; i < k; i++) sum += (double)values[r * k + i] * x[i];
-            worst = HYBRID__MAX(worst, fabs(sum - want[c * out + r]));
-            most = HYBRID__MAX(most, fabs(sum));
+            worst = HYB_MAX(worst, fabs(sum - want[c * out + r]));
+            most = HYB_MAX(most, fabs(sum));
         }
     }
     CHECK(worst <= (hybrid_type_block_size(m[o].w.type) > 1 ? 2e-2 : 2e-6) * most, "%s: %g of %g", hybrid_type_name(m[o].w.type), worst, most);
@@ -465,14 +465,14 @@ static void test_experts(void)
         { 1, 2, 7, 1, false, false }, { 17, 64, 9, 6, true, false }, { 96, 3, 20, 1, true, true } };
     int u, i, t, o;
     TEST("experts");
-    for (u = 0; u < (int)HYBRID__COUNT(types); u++)
-        for (i = 0; i < (int)HYBRID__COUNT(cases); i++) {
+    for (u = 0; u < (int)HYB_COUNT(types); u++)
+        for (i = 0; i < (int)HYB_COUNT(cases); i++) {
             const int k = u == 0 ? 39 : 256 + (u < 4 ? 32 : 0), out = cases[i].out, n_choices = cases[i].n * cases[i].n_used, y_stride = out + 3;
             const size_t values = (size_t)n_choices * (size_t)y_stride;
             expert_matrices m[2];
             int32_t *ids = (int32_t *)malloc((size_t)n_choices * sizeof *ids);
             float *x = random_floats((size_t)n_choices * (size_t)(k + 5)), *want[2];
-            hybrid__op_experts op;
+            hyb_op_experts op;
             memset(&op, 0, sizeof op);
             choose_experts(ids, cases[i].n, cases[i].n_used, cases[i].n_expert, cases[i].crowded);
             op.x = x; op.x_stride = k + 5; op.ids = ids; op.n = cases[i].n; op.n_used = cases[i].n_used; op.each_own = cases[i].each_own;
@@ -483,12 +483,12 @@ static void test_experts(void)
                 experts_one_by_one(&op, m, o, want[o]);
             }
             for (t = 0; t < n_targets * 2; t++) {
-                hybrid__backend *be = experts_backend(targets[t / 2].name, t % 2 ? 3 : 1, m, op.n_out, op.n, op.n_used);
+                hyb_backend *be = experts_backend(targets[t / 2].name, t % 2 ? 3 : 1, m, op.n_out, op.n, op.n_used);
                 for (o = 0; o < op.n_out; o++) {
                     op.out[o].w = &m[o].w; op.out[o].y_stride = y_stride;
                     op.out[o].y = (float *)calloc(values, sizeof(float));
                 }
-                hybrid__do_experts(be, &op);
+                hyb_do_experts(be, &op);
                 for (o = 0; o < op.n_out; o++) {
                     int c, wrong = 0, beyond = 0, a;
                     for (c = 0; c < n_choices; c++) {
@@ -527,48 +527,48 @@ static double oracle_distance(float *ours, const char *name, size_t n)
     return d;
 }
 
-static void oracle_rope(hybrid__backend *be)
+static void oracle_rope(hyb_backend *be)
 {
     enum { N = 5, HEADS = 2, DIM = 32, ALL = N * HEADS * DIM };
     float *x = oracle_floats("rope.x"), *pos = oracle_floats("rope.pos"), table[N * DIM], *y;
-    hybrid__op_rope op;
+    hyb_op_rope op;
     double d;
     int r, j, kind;
     for (r = 0; r < N; r++)
         for (j = 0; j < DIM / 2; j++) {
             double s, c;
-            hybrid__sincos((double)pos[r] * pow(10000.0, -2.0 * j / DIM), &s, &c);
+            hyb_sincos((double)pos[r] * pow(10000.0, -2.0 * j / DIM), &s, &c);
             table[r * DIM + 2 * j] = (float)c;
             table[r * DIM + 2 * j + 1] = (float)s;
         }
     for (kind = 0; kind < 2; kind++) {
         y = copy_floats(x, ALL);
-        op.kind = kind ? HYBRID__ROPE_NEOX : HYBRID__ROPE_NORM; op.x = op.out = y; op.x_stride = op.out_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
-        hybrid__do_rope(be, &op);
+        op.kind = kind ? HYB_ROPE_NEOX : HYB_ROPE_NORM; op.x = op.out = y; op.x_stride = op.out_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
+        hyb_do_rope(be, &op);
         d = oracle_distance(y, kind ? "rope.neox" : "rope.norm", ALL);
         CHECK(d < 2e-7, "kind %d: %g", kind, d);
     }
     free(x); free(pos);
 }
 
-static void oracle_rows(hybrid__backend *be)
+static void oracle_rows(hyb_backend *be)
 {
     static const char *const names[3] = { "glu.silu", "glu.gelu_tanh", "glu.gelu" };
     float *x = oracle_floats("norm.x"), *w = oracle_floats("norm.w"), *b = oracle_floats("norm.b"), *gate = oracle_floats("glu.gate"), *up = oracle_floats("glu.up"), *y;
     double d;
     int kind;
     for (kind = 0; kind < 2; kind++) {
-        hybrid__op_norm op;
-        op.kind = kind ? HYBRID__NORM_LAYER : HYBRID__NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3; op.n_group = 1;
+        hyb_op_norm op;
+        op.kind = kind ? HYB_NORM_LAYER : HYB_NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3; op.n_group = 1;
         op.w = w; op.b = kind ? b : NULL; op.eps = 1e-5f;
-        hybrid__do_norm(be, &op);
+        hyb_do_norm(be, &op);
         d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
         CHECK(d < 3e-7, "norm %d: %g", kind, d);
     }
     for (kind = 0; kind < 3; kind++) {
-        hybrid__op_glu op;
-        op.act = (hybrid__act_kind)kind; op.gate = gate; op.up = up; op.out = y = copy_floats(gate, 500); op.gate_stride = op.up_stride = op.out_stride = op.n = 500; op.n_rows = 1;
-        hybrid__do_glu(be, &op);
+        hyb_op_glu op;
+        op.act = (hyb_act_kind)kind; op.gate = gate; op.up = up; op.out = y = copy_floats(gate, 500); op.gate_stride = op.up_stride = op.out_stride = op.n = 500; op.n_rows = 1;
+        hyb_do_glu(be, &op);
         d = oracle_distance(y, names[kind], 500);
         CHECK(d < 1e-7, "%s: %g", names[kind], d);
     }
@@ -582,8 +582,8 @@ static void oracle_attention(const target *t)
     int i, j;
     for (i = 0; i < 2; i++) {
         attention_data d;
-        hybrid__op_attention op;
-        hybrid__batch batch;
+        hyb_op_attention op;
+        hyb_batch batch;
         float *out = (float *)malloc(sizeof(float) * 40 * 64), *part[4];
         char name[64];
         double far;
@@ -596,7 +596,7 @@ static void oracle_attention(const target *t)
         begin_runs(t->be, &batch, d.last, 1);
         op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.n_head = 4; op.scale = 0.25f;
         op.softcap = cases[i].softcap; op.window = 20; op.sinks = cases[i].sinks ? part[3] : NULL;
-        hybrid__do_attention(t->be, &op);
+        hyb_do_attention(t->be, &op);
         snprintf(name, sizeof name, "attention.%s.out", names[i]);
         far = oracle_distance(out, name, 40 * 64);
         CHECK(far < 5e-7, "%s %s: %g", t->name, names[i], far);
@@ -641,30 +641,30 @@ static void test_drawn(void)
 /* The list of ops, and products that nobody computes yet: refused by name, by every call until the next batch. */
 static void test_seam(void)
 {
-    static const hybrid__run runs[3] = { { 0, 4, 0, NULL }, { 4, 1, 7, NULL }, { 5, 3, 2, NULL } };
+    static const hyb_run runs[3] = { { 0, 4, 0, NULL }, { 4, 1, 7, NULL }, { 5, 3, 2, NULL } };
     static const int32_t out[2] = { 4, 7 };
     static const int want[8] = { 0, 0, 0, 0, 1, 2, 2, 2 };
-    hybrid__batch batch;
-    hybrid__op_matmul op;
-    hybrid__op_experts experts;
+    hyb_batch batch;
+    hyb_op_matmul op;
+    hyb_op_experts experts;
     hybrid_error e;
     int i, t;
     TEST("the seam");
     memset(&batch, 0, sizeof batch); memset(&op, 0, sizeof op); memset(&experts, 0, sizeof experts);
     batch.runs = runs; batch.n_runs = 3; batch.n = 8; batch.out = out; batch.n_out = 2;
-    for (i = 0; i < 8; i++) CHECK(hybrid__run_of_row(&batch, HYBRID__ROWS_BATCH, i) == want[i], "row %d", i);
-    for (i = 0; i < 2; i++) CHECK(hybrid__run_of_row(&batch, HYBRID__ROWS_OUT, i) == i + 1, "row %d of those gathered", i);
+    for (i = 0; i < 8; i++) CHECK(hyb_run_of_row(&batch, HYB_ROWS_BATCH, i) == want[i], "row %d", i);
+    for (i = 0; i < 2; i++) CHECK(hyb_run_of_row(&batch, HYB_ROWS_OUT, i) == i + 1, "row %d of those gathered", i);
     for (t = 0; t < n_targets; t++) {
-        hybrid__backend *be = targets[t].be;
+        hyb_backend *be = targets[t].be;
         be->ops->begin(be, &batch);
-        op.form = HYBRID__FORM_DY_W;
-        hybrid__do_matmul(be, &op);
+        op.form = HYB_FORM_DY_W;
+        hyb_do_matmul(be, &op);
         CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "dy W"), "%s", e.message);
         CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED, "and again");
         be->ops->begin(be, &batch);
         CHECK(!be->ops->sync(be, &e), "a new batch begins without it: %s", e.message);
-        experts.form = HYBRID__FORM_DYT_X;
-        hybrid__do_experts(be, &experts);
+        experts.form = HYB_FORM_DYT_X;
+        hyb_do_experts(be, &experts);
         CHECK(be->ops->sync(be, &e) == HYBRID_ERROR_UNSUPPORTED && strstr(e.message, "dy^T x"), "%s", e.message);
         be->ops->begin(be, &batch);
     }

@@ -6,28 +6,28 @@
 #include "check.h"
 
 /* A back end that looks at what it is asked for, and has another do it. */
-typedef struct spy { hybrid__backend_ops ops; const hybrid__backend_ops *real; int calls[HYBRID__OP_COUNT], wrong, gathered; double bytes; } spy;
+typedef struct spy { hyb_backend_ops ops; const hyb_backend_ops *real; int calls[HYB_OP_COUNT], wrong, gathered; double bytes; } spy;
 static spy watched;
-static void watch(hybrid__backend *be, hybrid__op id, const void *op, double bytes)
+static void watch(hyb_backend *be, hyb_op id, const void *op, double bytes)
 {
-    hybrid__rows rows;
+    hyb_rows rows;
     int n;
     watched.calls[id]++;
     watched.bytes += bytes;
-    if (id != HYBRID__OP_matmul && id != HYBRID__OP_experts) return;
-    rows = id == HYBRID__OP_matmul ? ((const hybrid__op_matmul *)op)->rows : ((const hybrid__op_experts *)op)->rows;
-    n = id == HYBRID__OP_matmul ? ((const hybrid__op_matmul *)op)->n : ((const hybrid__op_experts *)op)->n;
-    watched.gathered += rows == HYBRID__ROWS_OUT;
-    watched.wrong += n != (rows == HYBRID__ROWS_OUT ? be->batch->n_out : be->batch->n);
+    if (id != HYB_OP_matmul && id != HYB_OP_experts) return;
+    rows = id == HYB_OP_matmul ? ((const hyb_op_matmul *)op)->rows : ((const hyb_op_experts *)op)->rows;
+    n = id == HYB_OP_matmul ? ((const hyb_op_matmul *)op)->n : ((const hyb_op_experts *)op)->n;
+    watched.gathered += rows == HYB_ROWS_OUT;
+    watched.wrong += n != (rows == HYB_ROWS_OUT ? be->batch->n_out : be->batch->n);
 }
 #define SPY(name_) \
-    static void spy_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) \
+    static void spy_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
     { \
-        watch(be, HYBRID__OP_##name_, op, hybrid__bytes_##name_(op, be->batch)); \
+        watch(be, HYB_OP_##name_, op, hyb_bytes_##name_(op, be->batch)); \
         watched.real->name_(be, op); \
     }
 #define SPY_PARTS(name_)
-HYBRID__OPS(SPY, SPY_PARTS)
+HYB_OPS(SPY, SPY_PARTS)
 #undef SPY
 
 static void test_model(const char *path)
@@ -37,7 +37,7 @@ static void test_model(const char *path)
     hybrid_model *m = NULL;
     hybrid_context *c = NULL;
     hybrid_error e;
-    hybrid__backend *be;
+    hyb_backend *be;
     const int32_t ids[7] = { 1, 5, 9, 13, 17, 21, 25 };
     char text[4096], line[32], cut[16 + 1];
     size_t length;
@@ -52,14 +52,14 @@ static void test_model(const char *path)
     watched.real = be->ops;
     watched.ops = *be->ops;
 #define SPY(name_) watched.ops.name_ = spy_##name_;
-    HYBRID__OPS(SPY, SPY_PARTS)
+    HYB_OPS(SPY, SPY_PARTS)
 #undef SPY
     be->ops = &watched.ops;
     CHECK(!hybrid_batch_add(c, 0, ids, 7, &e) && !hybrid_batch_add(c, 1, ids, 3, &e) && !hybrid_decode(c, &e), "%s", e.message);
     CHECK(!watched.wrong && watched.gathered >= 3, "%s: %d products do not know their rows, %d are of gathered ones", path, watched.wrong, watched.gathered);
     TEST("profile");
-    for (op = 0; op < HYBRID__OP_COUNT; op++) {
-        CHECK(be->profile[op].calls == (uint64_t)watched.calls[op], "%s: %d calls of %s are %d", path, watched.calls[op], hybrid__op_name((hybrid__op)op), (int)be->profile[op].calls);
+    for (op = 0; op < HYB_OP_COUNT; op++) {
+        CHECK(be->profile[op].calls == (uint64_t)watched.calls[op], "%s: %d calls of %s are %d", path, watched.calls[op], hyb_op_name((hyb_op)op), (int)be->profile[op].calls);
         bytes += be->profile[op].bytes;
     }
     CHECK(bytes == watched.bytes && bytes > 0, "%g bytes, not %g", bytes, watched.bytes);
@@ -68,12 +68,12 @@ static void test_model(const char *path)
     cut[16] = '#';
     CHECK(hybrid_context_profile(c, cut, 16) == length && strlen(cut) == 15 && !strncmp(cut, text, 15) && cut[16] == '#', "cut: %s", cut);
     CHECK(!strncmp(text, "op on cpu", 9), "%s", text);
-    for (op = 0; op < HYBRID__OP_COUNT; op++) {                /* a line for each op that was called, and no other */
-        snprintf(line, sizeof line, "\n%-12s", hybrid__op_name((hybrid__op)op));
-        CHECK((strstr(text, line) != NULL) == (watched.calls[op] > 0), "%s:\n%s", hybrid__op_name((hybrid__op)op), text);
+    for (op = 0; op < HYB_OP_COUNT; op++) {                /* a line for each op that was called, and no other */
+        snprintf(line, sizeof line, "\n%-12s", hyb_op_name((hyb_op)op));
+        CHECK((strstr(text, line) != NULL) == (watched.calls[op] > 0), "%s:\n%s", hyb_op_name((hyb_op)op), text);
     }
     for (op = 0; text[op]; op++) at += text[op] == '\n';
-    for (op = 0; op < HYBRID__OP_COUNT; op++) at -= watched.calls[op] > 0;
+    for (op = 0; op < HYB_OP_COUNT; op++) at -= watched.calls[op] > 0;
     CHECK(at == 2, "a head, the ops, their sum:\n%s", text);
     if (getenv("HYBRID_VERBOSE")) printf("%s", text);
     hybrid_context_profile_reset(c);

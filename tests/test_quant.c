@@ -114,7 +114,7 @@ static bool rounds_to(double x, double below, double y, double above, bool even)
 
 static void check_f32_to_f16(float f)
 {
-    unsigned h = hybrid__f32_to_f16(f), a = h & 0x7FFF;
+    unsigned h = hyb_f32_to_f16(f), a = h & 0x7FFF;
     double x = fabs((double)f), overflow = ldexp(1.0, 16);
     if (f != f) { CHECK(a > 0x7C00, "NaN becomes %04x", h); return; }
     CHECK(!!(h & 0x8000) == !!signbit(f), "sign of %a: %04x", (double)f, h);
@@ -125,7 +125,7 @@ static void check_f32_to_f16(float f)
 
 static void check_f32_to_bf16(float f)
 {
-    unsigned h = hybrid__f32_to_bf16(f), a = h & 0x7FFF;
+    unsigned h = hyb_f32_to_bf16(f), a = h & 0x7FFF;
     double x = fabs((double)f);
     if (f != f) { CHECK(a > 0x7F80, "NaN becomes %04x", h); return; }
     CHECK(!!(h & 0x8000) == !!signbit(f), "sign of %a: %04x", (double)f, h);
@@ -156,13 +156,13 @@ static void test_floats(void)
         else CHECK((double)values[h] == want && !!signbit(values[h]) == (h >> 15) && out[h] == h, "%04x -> %a -> %04x", h, (double)values[h], out[h]);
     }
     for (h = 0; h < 65536; h++) {
-        uint32_t u = hybrid__f32_bits(values[h]);                /* the value, its float neighbours, and the same around the half-way point */
+        uint32_t u = hyb_f32_bits(values[h]);                /* the value, its float neighbours, and the same around the half-way point */
         float next = values[(h & 0x7FFF) < 0x7BFF ? h + 1 : h], middle = (float)(((double)values[h] + next) / 2);
-        uint32_t m = hybrid__f32_bits(middle);
+        uint32_t m = hyb_f32_bits(middle);
         if ((h & 0x7FFF) >= 0x7C00) continue;
         for (i = -1; i <= 1; i++) {
-            check_f32_to_f16(hybrid__bits_f32(u + (uint32_t)i));
-            check_f32_to_f16(hybrid__bits_f32(m + (uint32_t)i));
+            check_f32_to_f16(hyb_bits_f32(u + (uint32_t)i));
+            check_f32_to_f16(hyb_bits_f32(m + (uint32_t)i));
         }
     }
     check_f32_to_f16(65519.996f);
@@ -178,13 +178,13 @@ static void test_floats(void)
         if (want != want) CHECK(values[h] != values[h] && (out[h] | 64) == (h | 64), "NaN %04x -> %04x", h, out[h]);
         else CHECK((double)values[h] == (h & 0x8000 ? -want : want) && out[h] == h, "%04x -> %a -> %04x", h, (double)values[h], out[h]);
         for (i = -1; i <= 1; i++) {
-            check_f32_to_bf16(hybrid__bits_f32((h << 16) + (uint32_t)i));
-            check_f32_to_bf16(hybrid__bits_f32((h << 16) + 0x8000u + (uint32_t)i));
+            check_f32_to_bf16(hyb_bits_f32((h << 16) + (uint32_t)i));
+            check_f32_to_bf16(hyb_bits_f32((h << 16) + 0x8000u + (uint32_t)i));
         }
     }
     random_state = 5;
     for (i = 0; i < 200000; i++) {
-        float f = hybrid__bits_f32((uint32_t)(random_unit() * 16777216.0) << 8 ^ (uint32_t)(random_unit() * 16777216.0));
+        float f = hyb_bits_f32((uint32_t)(random_unit() * 16777216.0) << 8 ^ (uint32_t)(random_unit() * 16777216.0));
         check_f32_to_f16(f);
         check_f32_to_bf16(f);
     }
@@ -198,11 +198,11 @@ static void test_patterns(void)
     TEST("byte patterns");
     for (byte = 0; byte < 256; byte++)
         for (j = 0; j < 16; j++) {
-            hybrid__block_q4_0 a;
-            hybrid__block_q4_1 b;
-            hybrid__block_q5_0 c;
-            hybrid__block_q5_1 e;
-            hybrid__block_q8_0 f;
+            hyb_block_q4_0 a;
+            hyb_block_q4_1 b;
+            hyb_block_q5_0 c;
+            hyb_block_q5_1 e;
+            hyb_block_q8_0 f;
             unsigned char high[4] = { (unsigned char)byte, (unsigned char)(byte * 7), (unsigned char)(byte * 13 + 5), (unsigned char)~byte };
             int low = byte % 16, top = byte / 16;
             memset(&a, 0, sizeof a); memset(&b, 0, sizeof b); memset(&c, 0, sizeof c); memset(&e, 0, sizeof e); memset(&f, 0, sizeof f);
@@ -235,20 +235,20 @@ static void test_scales(void)
     random_state = 11;
     for (i = 0; i < 4096; i++) {
         for (j = 0; j < 12; j++) packed[j] = (uint8_t)(random_unit() * 256);
-        hybrid__scales_k4_unpack(packed, sc, m);
+        hyb_scales_k4_unpack(packed, sc, m);
         for (j = 0; j < 8; j++) {                                /* the words of the format: get_scale_min_k4 */
             int want_sc = j < 4 ? packed[j] % 64 : packed[j + 4] % 16 + packed[j - 4] / 64 * 16;
             int want_m = j < 4 ? packed[j + 4] % 64 : packed[j + 4] / 16 + packed[j] / 64 * 16;
             CHECK(sc[j] == want_sc && m[j] == want_m, "Q4_K scale %d: %d %d, not %d %d", j, sc[j], m[j], want_sc, want_m);
         }
-        hybrid__scales_k4_pack(sc, m, again);
+        hyb_scales_k4_pack(sc, m, again);
         CHECK(!memcmp(packed, again, 12), "Q4_K scales packed again");
-        hybrid__scales_q3_unpack(packed, q3);
+        hyb_scales_q3_unpack(packed, q3);
         for (j = 0; j < 16; j++) {
             int low = j < 8 ? packed[j] % 16 : packed[j - 8] / 16, high = packed[8 + j % 4] / (1 << 2 * (j / 4)) % 4;
             CHECK(q3[j] == low + 16 * high - 32, "Q3_K scale %d", j);
         }
-        hybrid__scales_q3_pack(q3, again);
+        hyb_scales_q3_pack(q3, again);
         CHECK(!memcmp(packed, again, 12), "Q3_K scales packed again");
     }
 }

@@ -116,13 +116,13 @@ static hybrid_sampler *make(const hybrid_sampler_desc *d)
 static double compare(hybrid_sampler *s, const float *logits, int n, const double *probs)
 {
     double *got = (double *)calloc((size_t)n, sizeof *got), whole = 0, worst = 0;
-    hybrid__walk walk;
+    hyb_walk walk;
     int i, m;
     s->logits = logits;
-    if (!hybrid__select_begin(&s->select, n)) { free(got); return 9; }
-    hybrid__sampler_filter(s, n);
-    for (hybrid__walk_begin(&s->select, &walk); hybrid__select_next(&s->select, &walk, &m); )
-        for (i = 0; i < m; i++) whole += got[s->select.id[i]] = hybrid__select_weight(&s->select, s->select.x[i]);
+    if (!hyb_select_begin(&s->select, n)) { free(got); return 9; }
+    hyb_sampler_filter(s, n);
+    for (hyb_walk_begin(&s->select, &walk); hyb_select_next(&s->select, &walk, &m); )
+        for (i = 0; i < m; i++) whole += got[s->select.id[i]] = hyb_select_weight(&s->select, s->select.x[i]);
     for (i = 0; i < n; i++) {
         double d = fabs(got[i] / whole - probs[i]);
         if ((got[i] > 0) != (probs[i] > 0) && probs[i] > 1e-20) d = 8;          /* one has it, the other not */
@@ -187,7 +187,7 @@ static void test_reference(void)
             CHECK(worst < 1e-11, "round %d: n %d kind %d T %g k %d p %g min %g typical %g: differs by %g (margin %g)", round, n, kind, (double)d.temperature,
                   d.top_k, (double)d.top_p, (double)d.min_p, (double)d.typical_p, worst, margin);
             /* the very token that the random number stands for, in order of id */
-            u = hybrid__random_uniform(d.seed, (uint64_t)n_history, 0);
+            u = hyb_random_uniform(d.seed, (uint64_t)n_history, 0);
             id = hybrid_sample(s, logits, n);
             for (sum = 0, i = 0; i < id; i++) sum += probs[i];
             CHECK(id >= 0 && id < n && probs[id] > 0 && u > sum - 1e-9 && u < sum + probs[id] + 1e-9, "round %d: u %.12f drew %d, which owns %.12f + %.12f",
@@ -590,7 +590,7 @@ static void hostile_case(int n, int kind)
     }
     CHECK(!hybrid_sampler_create(NULL, &d, &s, &e), "%s", e.message);
     for (i = pick(3) ? pick(20) : 0; s && i > 0; i--) {
-        id = pick(HYBRID__MIN(n, 9));
+        id = pick(HYB_MIN(n, 9));
         counts[id]++;
         hybrid_sampler_accept(s, id);
     }
@@ -694,11 +694,11 @@ static void test_exp(void)
     double z, worst = 0;
     TEST("exp");
     for (z = 0; z > -110; z -= 0.00137) {
-        double e = fabs(hybrid__exp_negative(z) / exp(z) - 1);
+        double e = fabs(hyb_exp_negative(z) / exp(z) - 1);
         if (e > worst) worst = e;
     }
     CHECK(worst < 1e-13, "relative error %g", worst);
-    CHECK(hybrid__exp_negative(0) == 1, "e^0");
+    CHECK(hyb_exp_negative(0) == 1, "e^0");
 }
 
 static void print_speed(void)

@@ -1,7 +1,7 @@
 /* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
  * expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips, streams, limits, no memory. [no-simd] */
 static __thread unsigned long long all_steps;     /* of work whose amount a file or a text chooses; each thread counts its own */
-#define HYBRID__STEPS(n) (all_steps += (unsigned long long)(n))
+#define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -273,7 +273,7 @@ static void test_vocab_lines(const char *file, bool with_flags)
 }
 
 /* The rows that have been compared with regular expressions. */
-static const hybrid__pretokenizer *split_rows[64];
+static const hyb_pretokenizer *split_rows[64];
 static size_t n_split_rows;
 
 typedef struct splits {
@@ -282,7 +282,7 @@ typedef struct splits {
     size_t         n;
 } splits;
 
-static void split(splits *out, const hybrid__split_fn *fn, const uint8_t *p, const uint8_t *end)
+static void split(splits *out, const hyb_split_fn *fn, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *q;
     for (; p < end; p = q) {
@@ -303,15 +303,15 @@ static void test_splits(void)
     TEST("pre-tokenizers against regular expressions");
     CHECK(data, "cannot read %s (run from the root of the repository)", file);
     if (!data) return;
-    hybrid__unicode_expand(classes);
+    hyb_unicode_expand(classes);
     for (line = data, n_split_rows = 0; *line; line = end) {
-        const hybrid__pretokenizer *pre;
+        const hyb_pretokenizer *pre;
         int32_t *ends;
         char *text;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
-        if (fields(line, field) != 3 || !(pre = hybrid__find_pretokenizer(field[0], strlen(field[0])))) { CHECK(0, "a line has other fields"); break; }
-        if ((!n_split_rows || split_rows[n_split_rows - 1] != pre) && n_split_rows < HYBRID__COUNT(split_rows))
+        if (fields(line, field) != 3 || !(pre = hyb_find_pretokenizer(field[0], strlen(field[0])))) { CHECK(0, "a line has other fields"); break; }
+        if ((!n_split_rows || split_rows[n_split_rows - 1] != pre) && n_split_rows < HYB_COUNT(split_rows))
             split_rows[n_split_rows++] = pre;
         text = read_hex(field[1], strlen(field[1]), &size);
         ends = read_ids(field[2], &n);
@@ -326,10 +326,10 @@ static void test_splits(void)
     free(data);
 }
 
-static bool same_splits(const hybrid__pretokenizer *a, const hybrid__pretokenizer *b)
+static bool same_splits(const hyb_pretokenizer *a, const hyb_pretokenizer *b)
 {
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(a->splits) && a->splits[i] == b->splits[i]; i++) if (!a->splits[i]) return true;
+    for (i = 0; i < HYB_COUNT(a->splits) && a->splits[i] == b->splits[i]; i++) if (!a->splits[i]) return true;
     return false;
 }
 
@@ -345,12 +345,12 @@ static void test_names(void)
     CHECK(data, "cannot read %s (run from the root of the repository)", file);
     if (!data) return;
     for (line = data; *line; line = end, names++) {
-        const hybrid__pretokenizer *pre, *leader;
+        const hyb_pretokenizer *pre, *leader;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
         if (fields(line, field) != 4) { CHECK(0, "a line has other fields"); break; }
-        pre = hybrid__find_pretokenizer(field[0], strlen(field[0]));
-        leader = hybrid__find_pretokenizer(field[1], strlen(field[1]));
+        pre = hyb_find_pretokenizer(field[0], strlen(field[0]));
+        leader = hyb_find_pretokenizer(field[1], strlen(field[1]));
         CHECK(pre && leader, "%s or %s is not there", field[0], field[1]);
         if (!pre || !leader) continue;
         CHECK(same_splits(pre, leader), "%s cuts otherwise than %s", field[0], field[1]);
@@ -360,8 +360,8 @@ static void test_names(void)
         CHECK(i < n_split_rows, "%s was compared with no regular expression", field[0]);
     }
     CHECK(names == 87, "%zu names", names);
-    for (i = 0; i < HYBRID__COUNT(refused); i++)
-        CHECK(!hybrid__find_pretokenizer(refused[i], strlen(refused[i])), "%s is taken for something", refused[i]);
+    for (i = 0; i < HYB_COUNT(refused); i++)
+        CHECK(!hyb_find_pretokenizer(refused[i], strlen(refused[i])), "%s is taken for something", refused[i]);
     free(data);
 }
 
@@ -415,7 +415,7 @@ static void test_roles(void)
     };
     size_t i, k;
     TEST("roles and end tokens");
-    for (i = 0; i < HYBRID__COUNT(expected); i++) {
+    for (i = 0; i < HYB_COUNT(expected); i++) {
         hybrid_tokenizer *tok = open_vocab(expected[i].vocab);
         int32_t id;
         if (!tok) { SKIP("%s is not in the test data", expected[i].vocab); continue; }
@@ -462,20 +462,20 @@ static void make_small(small_vocab *v, const char *pre)
     uint32_t c;
     size_t i, n;
     memset(v, 0, sizeof *v);
-    hybrid__byte_spelling(to_byte);
+    hyb_byte_spelling(to_byte);
     for (c = 0; c < 324; c++) {
         if (to_byte[c] < 0) continue;
-        n = hybrid__utf8_encode(c, character);
+        n = hyb_utf8_encode(c, character);
         memcpy(text, character, n);
         text[n] = 0;
         add_token(v, text, HYBRID_TOKEN_NORMAL);
     }
-    for (i = 0; i < HYBRID__COUNT(merges); i++) {
+    for (i = 0; i < HYB_COUNT(merges); i++) {
         add_token(v, results[i], HYBRID_TOKEN_NORMAL);
         v->merges[i].data = merges[i];
         v->merges[i].size = strlen(merges[i]);
     }
-    v->desc.n_merges = HYBRID__COUNT(merges);
+    v->desc.n_merges = HYB_COUNT(merges);
     add_token(v, "<|im_end|>", HYBRID_TOKEN_CONTROL);
     add_token(v, "<|im", HYBRID_TOKEN_USER_DEFINED);
     add_token(v, "<|end|>", HYBRID_TOKEN_CONTROL);
@@ -616,7 +616,7 @@ static void test_nfc_steps(void)
     TEST("time of normalization");
     make_small(&v, "qwen2");
     CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, NULL) == HYBRID_OK, "qwen2");
-    for (i = 0; i < HYBRID__COUNT(parts); i++) {
+    for (i = 0; i < HYB_COUNT(parts); i++) {
         const size_t length = strlen(parts[i]);
         for (at = 0; at + length <= size; at += length) memcpy(text + at, parts[i], length);
         all_steps = 0;
@@ -759,7 +759,7 @@ static void test_missing_pre(void)
     add_token(&v, "\xC4\xA0!", HYBRID_TOKEN_NORMAL);            /* " !": one word to gpt-2, two to default */
     v.merges[0].data = "\xC4\xA0 !";
     v.merges[0].size = 4;
-    for (i = 0; i < HYBRID__COUNT(right); i++) {
+    for (i = 0; i < HYB_COUNT(right); i++) {
         put_vocab(&f, &v, right[i].architecture, right[i].pre);
         tok = open_heard(f.bytes, f.n, NULL, &h, &error);
         CHECK(tok, "%s", error.message);
@@ -769,7 +769,7 @@ static void test_missing_pre(void)
         CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == right[i].n, "%zu tokens", n);
         hybrid_tokenizer_destroy(tok);
     }
-    for (i = 0; i < HYBRID__COUNT(wrong); i++) {
+    for (i = 0; i < HYB_COUNT(wrong); i++) {
         put_vocab(&f, &v, "llama", wrong[i].pre);
         tok = open_heard(f.bytes, f.n, NULL, &h, &error);
         CHECK(!tok && error.result == wrong[i].code && strstr(error.message, wrong[i].says), "%s: %s", wrong[i].pre,
@@ -803,7 +803,7 @@ static void test_round_trips(void)
     uint32_t seed = 1;
     size_t i, k, n, size, length;
     TEST("any bytes come back");
-    for (i = 0; i < HYBRID__COUNT(vocabs); i++) {
+    for (i = 0; i < HYB_COUNT(vocabs); i++) {
         hybrid_tokenizer *tok = open_vocab(vocabs[i]);
         bool spm = i == 2;
         if (!tok) { SKIP("%s is not in the test data", vocabs[i]); continue; }
@@ -827,24 +827,24 @@ static void test_long_words(void)
 {
     hybrid_tokenizer *tok = open_vocab("ggml-vocab-gpt-2.gguf");
     uint32_t seed = 7;
-    int32_t ids[HYBRID__WORD_SHORT], *all;
+    int32_t ids[HYB_WORD_SHORT], *all;
     size_t k, i, n, size, megabytes = 3000000;
     char *text;
     TEST("long words");
     if (!tok) { SKIP("ggml-vocab-gpt-2.gguf is not in the test data"); return; }
     for (k = 0; k < 500; k++) {
-        uint8_t word[HYBRID__WORD_SHORT];
-        int32_t heap_ids[HYBRID__WORD_SHORT];
-        hybrid__tokenize_job job;
-        size = 1 + next_random(&seed) % HYBRID__WORD_SHORT;
+        uint8_t word[HYB_WORD_SHORT];
+        int32_t heap_ids[HYB_WORD_SHORT];
+        hyb_tokenize_job job;
+        size = 1 + next_random(&seed) % HYB_WORD_SHORT;
         for (i = 0; i < size; i++) word[i] = (uint8_t)("etaoinshrdluaaaaee"[next_random(&seed) % 18]);
-        n = hybrid__merge_short(tok, word, size, ids);
+        n = hyb_merge_short(tok, word, size, ids);
         memset(&job, 0, sizeof job);
         job.t = tok;
         job.ids = heap_ids;
-        job.capacity = HYBRID__WORD_SHORT;
+        job.capacity = HYB_WORD_SHORT;
         job.last = -1;
-        hybrid__merge_long(&job, word, HYBRID__MAX(size, 1));
+        hyb_merge_long(&job, word, HYB_MAX(size, 1));
         CHECK(job.n == n && !memcmp(ids, heap_ids, n * sizeof *ids), "\"%.*s\": %zu and %zu ids", (int)size, (const char *)word, n, job.n);
     }
     if (getenv("HYBRID_SANITIZER")) megabytes = 200000;
@@ -882,7 +882,7 @@ static void test_utf8(void)
     uint32_t seed = 3;
     size_t i, k, n, n_whole, size, step;
     TEST("UTF-8 streams");
-    for (i = 0; i < HYBRID__COUNT(cases); i++) {
+    for (i = 0; i < HYB_COUNT(cases); i++) {
         memset(&stream, 0, sizeof stream);
         n = hybrid_utf8_feed(&stream, cases[i].in, strlen(cases[i].in), out);
         n += hybrid_utf8_flush(&stream, out + n);
@@ -1158,11 +1158,11 @@ static void test_merge_steps(void)
     uint32_t c;
     char *pairs = (char *)malloc(65536 * 8), *at = pairs;
     TEST("merges that collide");
-    hybrid__byte_spelling(to_byte);
+    hyb_byte_spelling(to_byte);
     heap_vocab_make(&v, 1 << 20, 70000, "bpe");
     for (c = 0; c < 324; c++) {
         if (to_byte[c] < 0) continue;
-        k = hybrid__utf8_encode(c, character);
+        k = hyb_utf8_encode(c, character);
         memcpy(heap_vocab_add(&v, k, HYBRID_TOKEN_NORMAL), character, k);
     }
     for (i = 0; i < 65536; i++) {      /* every pair of bytes: ids that are dense in both halves */
@@ -1217,8 +1217,8 @@ static uint64_t slow_mul(uint64_t a, uint64_t b)
 {
     uint64_t r = 0;
     for (; b; b >>= 1) {
-        if (b & 1) r = (r + a) % HYBRID__PRINT_PRIME;
-        a = (a + a) % HYBRID__PRINT_PRIME;
+        if (b & 1) r = (r + a) % HYB_PRINT_PRIME;
+        a = (a + a) % HYB_PRINT_PRIME;
     }
     return r;
 }
@@ -1226,20 +1226,20 @@ static uint64_t slow_mul(uint64_t a, uint64_t b)
 static void test_fingerprints(void)
 {
     static uint8_t text[300];
-    hybrid__print_point point;
+    hyb_print_point point;
     uint32_t seed = 21;
     size_t i, k, n, cut;
     TEST("fingerprints");
     for (k = 0; k < 300; k++) {
         uint64_t expected = 0, secret = (uint64_t)next_random(&seed) << 40 ^ (uint64_t)next_random(&seed) << 17 ^ next_random(&seed);
-        hybrid__print_point_make(&point, k ? secret : UINT64_MAX);
+        hyb_print_point_make(&point, k ? secret : UINT64_MAX);
         n = next_random(&seed) % sizeof text;
         cut = n ? next_random(&seed) % n : 0;
         for (i = 0; i < n; i++) text[i] = (uint8_t)(k % 3 ? next_random(&seed) : 255);
-        for (i = 0; i < n; i++) expected = (slow_mul(expected, point.powers[1]) + text[i] + 1) % HYBRID__PRINT_PRIME;
-        CHECK(hybrid__print_of(&point, text, n) == expected, "%zu bytes", n);
-        CHECK(hybrid__print_join(hybrid__print_of(&point, text, cut), hybrid__print_power_at(&point, n - cut),
-                                 hybrid__print_of(&point, text + cut, n - cut)) == expected, "%zu and %zu bytes", cut, n - cut);
+        for (i = 0; i < n; i++) expected = (slow_mul(expected, point.powers[1]) + text[i] + 1) % HYB_PRINT_PRIME;
+        CHECK(hyb_print_of(&point, text, n) == expected, "%zu bytes", n);
+        CHECK(hyb_print_join(hyb_print_of(&point, text, cut), hyb_print_power_at(&point, n - cut),
+                                 hyb_print_of(&point, text + cut, n - cut)) == expected, "%zu and %zu bytes", cut, n - cut);
     }
 }
 
@@ -1255,7 +1255,7 @@ typedef struct shared_text {
 static void tokenize_shared(void *arg, int index, int lane)
 {
     shared_text *s = (shared_text *)arg;
-    HYBRID__UNUSED(lane);
+    HYB_UNUSED(lane);
     hybrid_tokenize(s->tok, s->text, sizeof s->text, 0, s->ids[index], 20008, &s->n[index], NULL);
 }
 
@@ -1274,7 +1274,7 @@ static void test_threads(void)
     desc.n_threads = 4;
     s.tok = tok;
     CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
-    hybrid__parallel(rt, 8, tokenize_shared, &s);
+    hyb_parallel(rt, 8, tokenize_shared, &s);
     for (i = 1; i < 8; i++) CHECK(s.n[i] == s.n[0] && s.n[0] > 1000 && !memcmp(s.ids[i], s.ids[0], s.n[0] * sizeof s.ids[0][0]), "thread %zu has other ids", i);
     hybrid_runtime_destroy(rt);
     hybrid_tokenizer_destroy(tok);
@@ -1342,7 +1342,7 @@ int main(void)
     static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-falcon.gguf", "ggml-vocab-deepseek-coder.gguf",
                                           "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf" };
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(vocabs); i++) { TEST("llama.cpp's vocabulary tests"); test_llamacpp_vocab(vocabs[i]); }
+    for (i = 0; i < HYB_COUNT(vocabs); i++) { TEST("llama.cpp's vocabulary tests"); test_llamacpp_vocab(vocabs[i]); }
     test_tiktoken();
     TEST("ggml's prompts");
     test_ggml_prompts("ggml-vocab-gpt-2.gguf", "ggml-prompts-gpt-2.txt");

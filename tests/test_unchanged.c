@@ -249,8 +249,8 @@ static void make_others(world *w)
     d.n_bias = 2;
     CHECK(!hybrid_sampler_create(w->rt, &d, &w->sampler, &e), "%s", e.message);
     for (i = 0; i < 9; i++) hybrid_sampler_accept(w->sampler, i * i % 11);
-    stops[0] = hybrid__string("stop");
-    stops[1] = hybrid__string("halt!");
+    stops[0] = hyb_string("stop");
+    stops[1] = hyb_string("halt!");
     CHECK(!hybrid_stop_create(w->rt, stops, 2, &w->stops, &e) && !hybrid_stop_feed(w->stops, "a text st", 9, &safe, &which, &e), "%s", e.message);
     hello.role = "user";
     hello.content = "Hello";
@@ -337,20 +337,20 @@ static void part(dump *d, const char *name, const void *data, size_t size)
 #define PART(what) part(d, #what, &(what), sizeof (what))
 #define PART_N(what, n) part(d, #what, (what), (size_t)(n) * sizeof *(what))
 
-static void dump_kv(dump *d, const hybrid__kv *kv)
+static void dump_kv(dump *d, const hyb_kv *kv)
 {
     uint64_t content = 0;
     int32_t i, k, p;
     PART_N(kv->refs, kv->n_pages);
     PART_N(kv->free_pages, kv->n_free);
     for (i = 0; i < kv->n_seq; i++) {
-        const hybrid__seq *s = &kv->seqs[i];
+        const hyb_seq *s = &kv->seqs[i];
         PART(s->length);
         PART(s->n_pages);
         PART_N(s->pages, s->n_pages);
-        for (p = 0; p < s->length; p++) content = content * 31 + (uint64_t)*hybrid__kv_id(kv, s, p);
+        for (p = 0; p < s->length; p++) content = content * 31 + (uint64_t)*hyb_kv_id(kv, s, p);
         for (k = 0; k < kv->n_layer; k++)
-            for (p = 0; p < s->length / HYBRID__PAGE; p++) {
+            for (p = 0; p < s->length / HYB_PAGE; p++) {
                 dump one;
                 one.n = 0;
                 part(&one, "", kv->layers[k].k + (size_t)s->pages[p] * kv->layers[k].page_bytes_k, kv->layers[k].page_bytes_k);
@@ -455,8 +455,8 @@ static void dump_world(dump *d, world *w)
     memset(&info, 0, sizeof info);
     hybrid_model_describe(w->model, &info);
     PART(info);
-    counts[0] = hybrid__atomic_load(&w->rt->references);
-    counts[1] = hybrid__atomic_load(&w->rt->pool.busy);
+    counts[0] = hyb_atomic_load(&w->rt->references);
+    counts[1] = hyb_atomic_load(&w->rt->pool.busy);
     PART(counts);
     PART_N(w->text.data, w->text.size);
     dump_sampler(d, w->sampler);
@@ -502,12 +502,12 @@ static void read_api(void)
     size_t i, k, n;
     TEST("the list of fallible functions");
     for (at = all, n = 0; at && (at = strstr(at, "#include \"")) != NULL; at++) n++;
-    CHECK(n == HYBRID__COUNT(files), "api.h includes %d files: this test must know them all", (int)n);
+    CHECK(n == HYB_COUNT(files), "api.h includes %d files: this test must know them all", (int)n);
     free(all);
-    for (i = 0; i < HYBRID__COUNT(files); i++) {
+    for (i = 0; i < HYB_COUNT(files); i++) {
         snprintf(path, sizeof path, "src/api/%s.h", files[i]);
         if (!(text = read_file(path, NULL))) { CHECK(false, "cannot read %s", path); continue; }
-        for (k = 0; k < HYBRID__COUNT(heads); k++)
+        for (k = 0; k < HYB_COUNT(heads); k++)
             for (at = text; (at = strstr(at, heads[k])) != NULL; at++) {
                 const char *name = strstr(at, "hybrid_result hybrid_") == at + 11 ? at + 25 : strstr(at, "hybrid_");
                 for (n = 0; name[n] == '_' || (name[n] >= 'a' && name[n] <= 'z') || (name[n] >= '0' && name[n] <= '9'); n++) {}
@@ -1049,8 +1049,8 @@ static int good_write(world *w, int which, hybrid_error *e)
     char path[256], *bytes;
     const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(w->gguf, 0);
     int r;
-    strings[0] = hybrid__string("one");
-    strings[1] = hybrid__string("two");
+    strings[0] = hyb_string("one");
+    strings[1] = hyb_string("two");
     memset(&v, 0, sizeof v);
     v.type = HYBRID_GGUF_STRING;
     v.data = "text";
@@ -1103,9 +1103,9 @@ static int good_text(world *w, int which, hybrid_error *e)
     int r, flag;
     memset(&td, 0, sizeof td);
     memset(&out, 0, sizeof out);
-    tokens[0] = hybrid__string("a");
-    tokens[1] = hybrid__string("b");
-    tokens[2] = hybrid__string("ab");
+    tokens[0] = hyb_string("a");
+    tokens[1] = hyb_string("b");
+    tokens[2] = hyb_string("ab");
     td.tokens = tokens;
     td.n_tokens = 3;
     hello.role = "user";
@@ -1240,7 +1240,7 @@ static void failing_memories(void)
     world *w = world_make(), *twin = world_make(), *v, *other;
     int i;
     TEST("each allocation failing");
-    for (i = 0; i < (int)HYBRID__COUNT(good_names); i++) {
+    for (i = 0; i < (int)HYB_COUNT(good_names); i++) {
         if (strncmp(good_names[i], "hybrid_gguf_begin", 17)) {
             failing_memory(w, twin, i);
             continue;
@@ -1406,7 +1406,7 @@ static void inside_writer(void *user)
     static const uint64_t ne[1] = { 32 };
     world *w = (world *)user;
     hybrid_gguf_writer *x = w->writer;
-    hybrid_string one = hybrid__string("x");
+    hybrid_string one = hyb_string("x");
     hybrid_gguf_value v;
     hybrid_error e;
     memset(&v, 0, sizeof v);
@@ -1453,8 +1453,8 @@ static void inside_others(void *user)
 static int good_of(const char *name)
 {
     int i;
-    for (i = 0; i < (int)HYBRID__COUNT(good_names) && strcmp(good_names[i], name); i++) {}
-    CHECK(i < (int)HYBRID__COUNT(good_names), "%s", name);
+    for (i = 0; i < (int)HYB_COUNT(good_names) && strcmp(good_names[i], name); i++) {}
+    CHECK(i < (int)HYB_COUNT(good_names), "%s", name);
     return i;
 }
 

@@ -40,9 +40,9 @@ extern "C" {
     X(HYBRID_ERROR_DEVICE,        -11, "the GPU, its driver or its libraries failed")
 
 typedef enum hybrid_result {
-#define HYBRID__X(name, value, text) name = value,
-    HYBRID_RESULTS(HYBRID__X)
-#undef HYBRID__X
+#define HYB_X(name, value, text) name = value,
+    HYBRID_RESULTS(HYB_X)
+#undef HYB_X
     HYBRID_RESULT_LAST_ = 1
 } hybrid_result;
 

@@ -1,5 +1,5 @@
 /* compute/cpu_arm: row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more. */
-#if defined(HYBRID__ARM)
+#if defined(HYB_ARM)
 
 #include "cpu_vec_neon.inc"
 #include "math.inc"

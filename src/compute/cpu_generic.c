@@ -5,7 +5,7 @@
 #include "cpu_vec_end.inc"
 
 /* Sums p[0..n) by halves; p is spoilt. */
-HYBRID__INLINE float hybrid__halve(float *p, int n)
+HYB_INLINE float hyb_halve(float *p, int n)
 {
     int h, i;
     for (h = n / 2; h; h /= 2)
@@ -15,27 +15,27 @@ HYBRID__INLINE float hybrid__halve(float *p, int n)
 
 /* ---- norms ---------------------------------------------------------------------------------------------------------- */
 
-static float hybrid__sum_generic(const float *x, int64_t n)
+static float hyb_sum_generic(const float *x, int64_t n)
 {
     float p[32] = { 0 };
     int64_t i;
     for (i = 0; i < n; i++) p[i % 32] = p[i % 32] + x[i];
-    return hybrid__halve(p, 32);
+    return hyb_halve(p, 32);
 }
 
 /* Sum of (x - mean)^2. */
-static float hybrid__sum_squares_generic(const float *x, float mean, int64_t n)
+static float hyb_sum_squares_generic(const float *x, float mean, int64_t n)
 {
     float p[32] = { 0 };
     int64_t i;
-    for (i = 0; i < n; i++) p[i % 32] = hybrid__fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
-    return hybrid__halve(p, 32);
+    for (i = 0; i < n; i++) p[i % 32] = hyb_fmaf(x[i] - mean, x[i] - mean, p[i % 32]);
+    return hyb_halve(p, 32);
 }
 
-static void hybrid__norm_generic(const hybrid__op_norm *op, const float *x, float *out)
+static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
 {
-    float mean = op->kind == HYBRID__NORM_LAYER ? hybrid__sum_generic(x, op->n) / (float)op->n : 0.0f;
-    float scale = 1.0f / sqrtf(hybrid__sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
+    float mean = op->kind == HYB_NORM_LAYER ? hyb_sum_generic(x, op->n) / (float)op->n : 0.0f;
+    float scale = 1.0f / sqrtf(hyb_sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
     int64_t i;
     for (i = 0; i < op->n; i++) {
         float v = (x[i] - mean) * scale;
@@ -47,10 +47,10 @@ static void hybrid__norm_generic(const hybrid__op_norm *op, const float *x, floa
 
 /* ---- element by element --------------------------------------------------------------------------------------------- */
 
-static void hybrid__rope_generic(const hybrid__op_rope *op, int row)
+static void hyb_rope_generic(const hyb_op_rope *op, int row)
 {
     const float *table = op->table + (int64_t)row * op->n_rot;
-    int h, i, half = op->n_rot / 2, step = op->kind == HYBRID__ROPE_NORM ? 2 : 1, pair = op->kind == HYBRID__ROPE_NORM ? 1 : half;
+    int h, i, half = op->n_rot / 2, step = op->kind == HYB_ROPE_NORM ? 2 : 1, pair = op->kind == HYB_ROPE_NORM ? 1 : half;
     for (h = 0; h < op->n_head; h++) {
         const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
         float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
@@ -63,130 +63,130 @@ static void hybrid__rope_generic(const hybrid__op_rope *op, int row)
     }
 }
 
-static void hybrid__glu_generic(hybrid__act_kind act, const float *gate, const float *up, float *out, int64_t n)
+static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up, float *out, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) {
         float g = gate[i], v;
-        if (act == HYBRID__ACT_SILU) v = hybrid__silu_scalar(g);
-        else if (act == HYBRID__ACT_GELU) v = hybrid__gelu_scalar(g);
-        else v = hybrid__gelu_tanh_scalar(g);
+        if (act == HYB_ACT_SILU) v = hyb_silu_scalar(g);
+        else if (act == HYB_ACT_GELU) v = hyb_gelu_scalar(g);
+        else v = hyb_gelu_tanh_scalar(g);
         out[i] = up ? v * up[i] : v;
     }
 }
 
-static void hybrid__add_generic(float *out, const float *a, const float *b, int64_t n)
+static void hyb_add_generic(float *out, const float *a, const float *b, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = a[i] + b[i];
 }
-static void hybrid__add_scaled_generic(float *out, const float *a, const float *x, float factor, int64_t n)
+static void hyb_add_scaled_generic(float *out, const float *a, const float *x, float factor, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = a[i] + x[i] * factor;
 }
-static void hybrid__scale_generic(float *out, const float *x, float factor, int64_t n)
+static void hyb_scale_generic(float *out, const float *x, float factor, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = x[i] * factor;
 }
-static void hybrid__softcap_generic(float *out, const float *x, float cap, int64_t n)
+static void hyb_softcap_generic(float *out, const float *x, float cap, int64_t n)
 {
     int64_t i;
-    for (i = 0; i < n; i++) out[i] = cap * hybrid__tanh_scalar(x[i] / cap);
+    for (i = 0; i < n; i++) out[i] = cap * hyb_tanh_scalar(x[i] / cap);
 }
 
 /* ---- the cache ------------------------------------------------------------------------------------------------------ */
 
 /* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as NaN. */
-static void hybrid__kv_q8_0_generic(const float *x, hybrid__block_q8_0 *block)
+static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
 {
     uint32_t most = 0;                                          /* as bits, where NaN is above inf, and no order of the maxima matters */
     float d, inverse;
     int i;
-    for (i = 0; i < 32; i++) most = HYBRID__MAX(most, hybrid__f32_bits(x[i]) & 0x7FFFFFFFu);
-    d = hybrid__bits_f32(most) / 127.0f;
+    for (i = 0; i < 32; i++) most = HYB_MAX(most, hyb_f32_bits(x[i]) & 0x7FFFFFFFu);
+    d = hyb_bits_f32(most) / 127.0f;
     inverse = d != 0.0f ? 1.0f / d : 0.0f;
-    block->d = hybrid__f32_to_f16(d);
+    block->d = hyb_f32_to_f16(d);
     for (i = 0; i < 32; i++) {
         float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;    /* 1.5 * 2^23: the sum rounds to an integer */
         block->qs[i] = (int8_t)(t - 12582912.0f);
     }
 }
 
-static void hybrid__kv_row_generic(hybrid_type type, const float *x, void *row, int n)
+static void hyb_kv_row_generic(hybrid_type type, const float *x, void *row, int n)
 {
     int i;
     if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
-    else if (type == HYBRID_TYPE_F16) for (i = 0; i < n; i++) hybrid__store_u16((char *)row + 2 * i, hybrid__f32_to_f16(x[i]));
-    else for (i = 0; i < n / 32; i++) hybrid__kv_q8_0_generic(x + 32 * i, (hybrid__block_q8_0 *)row + i);
+    else if (type == HYBRID_TYPE_F16) for (i = 0; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
+    else for (i = 0; i < n / 32; i++) hyb_kv_q8_0_generic(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 
-HYBRID__INLINE float hybrid__kv_value_generic(hybrid_type type, const char *row, int i)
+HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
 {
-    const hybrid__block_q8_0 *block;
-    if (type == HYBRID_TYPE_F32) return hybrid__load_f32(row + 4 * i);
-    if (type == HYBRID_TYPE_F16) return hybrid__f16_to_f32(hybrid__load_u16(row + 2 * i));
-    block = (const hybrid__block_q8_0 *)(const void *)row + i / 32;
-    return hybrid__f16_to_f32(block->d) * (float)block->qs[i % 32];
+    const hyb_block_q8_0 *block;
+    if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
+    if (type == HYBRID_TYPE_F16) return hyb_f16_to_f32(hyb_load_u16(row + 2 * i));
+    block = (const hyb_block_q8_0 *)(const void *)row + i / 32;
+    return hyb_f16_to_f32(block->d) * (float)block->qs[i % 32];
 }
 
 /* ---- attention ------------------------------------------------------------------------------------------------------ */
 
-static float hybrid__score_generic(const hybrid__op_attention *op, const float *q, const char *k)
+static float hyb_score_generic(const hyb_op_attention *op, const float *q, const char *k)
 {
     float p[32] = { 0 }, s;
     int i;
-    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hybrid__fmaf(hybrid__kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
-    s = hybrid__halve(p, 32) * op->scale;
-    return op->softcap > 0 ? op->softcap * hybrid__tanh_scalar(s / op->softcap) : s;
+    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hyb_fmaf(hyb_kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    s = hyb_halve(p, 32) * op->scale;
+    return op->softcap > 0 ? op->softcap * hyb_tanh_scalar(s / op->softcap) : s;
 }
 
-static void hybrid__attention_row_generic(const hybrid__op_attention *op, const int32_t *pages, int32_t pos, int head, const float *q, float *out)
+static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head, const float *q, float *out)
 {
-    const hybrid__kv_view *kv = op->kv;
+    const hyb_kv_view *kv = op->kv;
     int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
-    int32_t page, first = hybrid__attention_first(op, pos);
+    int32_t page, first = hyb_attention_first(op, pos);
     float m = -HUGE_VALF, l = 0;
     for (i = 0; i < dim; i++) out[i] = 0;
-    for (page = first / HYBRID__PAGE; page <= pos / HYBRID__PAGE; page++) {
-        int low = HYBRID__MAX(first - page * HYBRID__PAGE, 0), high = HYBRID__MIN(pos - page * HYBRID__PAGE + 1, HYBRID__PAGE);
-        float e[HYBRID__PAGE], p[HYBRID__PAGE] = { 0 }, m_new = m, c;
+    for (page = first / HYB_PAGE; page <= pos / HYB_PAGE; page++) {
+        int low = HYB_MAX(first - page * HYB_PAGE, 0), high = HYB_MIN(pos - page * HYB_PAGE + 1, HYB_PAGE);
+        float e[HYB_PAGE], p[HYB_PAGE] = { 0 }, m_new = m, c;
         for (s = low; s < high; s++) {
-            e[s] = hybrid__score_generic(op, q, hybrid__k_row(kv, pages[page], head_kv, s));
-            m_new = hybrid__max_scalar(m_new, e[s]);
+            e[s] = hyb_score_generic(op, q, hyb_k_row(kv, pages[page], head_kv, s));
+            m_new = hyb_max_scalar(m_new, e[s]);
         }
-        c = hybrid__exp_scalar(m - m_new);
-        for (s = low; s < high; s++) e[s] = p[s] = hybrid__exp_scalar(e[s] - m_new);
+        c = hyb_exp_scalar(m - m_new);
+        for (s = low; s < high; s++) e[s] = p[s] = hyb_exp_scalar(e[s] - m_new);
         l = l * c;
-        l = l + hybrid__halve(p, HYBRID__PAGE);
+        l = l + hyb_halve(p, HYB_PAGE);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
         for (s = low; s < high; s++)
-            for (i = 0; i < dim; i++) out[i] = hybrid__fmaf(e[s], hybrid__kv_value_generic(kv->type, hybrid__v_row(kv, pages[page], head_kv, s), i), out[i]);
+            for (i = 0; i < dim; i++) out[i] = hyb_fmaf(e[s], hyb_kv_value_generic(kv->type, hyb_v_row(kv, pages[page], head_kv, s), i), out[i]);
         m = m_new;
     }
     if (op->sinks) {
-        float m_new = hybrid__max_scalar(m, op->sinks[head]), c = hybrid__exp_scalar(m - m_new);
+        float m_new = hyb_max_scalar(m, op->sinks[head]), c = hyb_exp_scalar(m - m_new);
         l = l * c;
-        l = l + hybrid__exp_scalar(op->sinks[head] - m_new);
+        l = l + hyb_exp_scalar(op->sinks[head] - m_new);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
     }
     l = 1.0f / l;
     for (i = 0; i < dim; i++) out[i] = out[i] * l;
 }
 
-static void hybrid__attention_generic(const hybrid__op_attention *op, const hybrid__run *run, int row0, int n_rows, int head0, int n_heads, void *scratch)
+static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch)
 {
     int r, h;
-    HYBRID__UNUSED(scratch);
+    HYB_UNUSED(scratch);
     for (r = row0; r < row0 + n_rows; r++)
         for (h = head0; h < head0 + n_heads; h++)
-            hybrid__attention_row_generic(op, run->pages, run->pos + r, h, op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
+            hyb_attention_row_generic(op, run->pages, run->pos + r, h, op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
                 op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
 }
 
-static const hybrid__cpu_kernels hybrid__cpu_kernels_generic = {
-#define HYBRID__KERNEL(name_, parameters_) hybrid__##name_##_generic,
-    HYBRID__CPU_KERNELS(HYBRID__KERNEL)
-#undef HYBRID__KERNEL
+static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
+#define HYB_KERNEL(name_, parameters_) hyb_##name_##_generic,
+    HYB_CPU_KERNELS(HYB_KERNEL)
+#undef HYB_KERNEL
 };

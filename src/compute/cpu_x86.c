@@ -1,5 +1,5 @@
 /* compute/cpu_x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
-#if defined(HYBRID__X86)
+#if defined(HYB_X86)
 
 #include "cpu_vec_avx2.inc"
 #include "math.inc"

@@ -5,14 +5,14 @@
  * any split of the rows, and so do all ISAs. A kernel reads no byte outside rows r0..r1 of w and writes no y outside them. */
 
 /* How an activation row lies in memory. Two kernels share prepared rows when they point at the same format. */
-typedef struct hybrid__act_format {
+typedef struct hyb_act_format {
     size_t (*bytes)(int64_t k);                             /* of one row: a multiple of 64; rows are aligned to 64 */
     void   (*prepare)(const float *x, int64_t k, void *act);
-} hybrid__act_format;
+} hyb_act_format;
 
-typedef struct hybrid__matmul_kernel {
-    const hybrid__act_format *one;                          /* what gemv reads */
-    const hybrid__act_format *many;                         /* what gemm reads: n rows, many->bytes(k) apart */
+typedef struct hyb_matmul_kernel {
+    const hyb_act_format *one;                          /* what gemv reads */
+    const hyb_act_format *many;                         /* what gemm reads: n rows, many->bytes(k) apart */
     int    gemv_up_to;                                      /* up to this n, gemv for each row of x beats gemm */
     int    row_step;                                        /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
 
@@ -24,7 +24,7 @@ typedef struct hybrid__matmul_kernel {
     void   (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
                    int64_t r0, int64_t r1, void *scratch);
 
-    /* gemv for HYBRID__MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once. NULL: gemv for each. */
+    /* gemv for HYB_MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once. NULL: gemv for each. */
     void   (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1);
-} hybrid__matmul_kernel;
-enum { HYBRID__MATMUL_FEW = 3 };
+} hyb_matmul_kernel;
+enum { HYB_MATMUL_FEW = 3 };

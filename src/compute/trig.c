@@ -1,7 +1,7 @@
 /* compute/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its libm. */
 
 /* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and inf give NaN. */
-static void hybrid__sincos(double x, double *sine, double *cosine)
+static void hyb_sincos(double x, double *sine, double *cosine)
 {
     /* pi / 2 in three parts; n times the first two is exact for n < 2^23 */
     static const double part1 = 1.57079632580280303955078125, part2 = 9.920935791635221e-10, part3 = 5.170182981794105e-19;

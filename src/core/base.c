@@ -3,9 +3,9 @@
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
     switch (result) {
-#define HYBRID__X(name, value, text) case name: return text;
-        HYBRID_RESULTS(HYBRID__X)
-#undef HYBRID__X
+#define HYB_X(name, value, text) case name: return text;
+        HYBRID_RESULTS(HYB_X)
+#undef HYB_X
         case HYBRID_RESULT_LAST_: break;
     }
     return "unknown result";
@@ -13,13 +13,13 @@ HYBRID_API const char *hybrid_result_text(hybrid_result result)
 
 HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
 
-#ifndef HYBRID__SOURCE_ID
-    #define HYBRID__SOURCE_ID "dev"
+#ifndef HYB_SOURCE_ID
+    #define HYB_SOURCE_ID "dev"
 #endif
-HYBRID_API const char *hybrid_source_id(void) { return HYBRID__SOURCE_ID; }
+HYBRID_API const char *hybrid_source_id(void) { return HYB_SOURCE_ID; }
 
-/* Fills err (if any) and returns result, so that a failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); */
-static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
+/* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); */
+static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
 {
     va_list args;
     char *p;
@@ -33,16 +33,16 @@ static HYBRID__PRINTF(4, 5) hybrid_result hybrid__fail_at(hybrid_error *err, hyb
     return result;
 }
 /* Checked arithmetic on sizes: false on overflow. */
-static bool hybrid__mul_size(size_t a, size_t b, size_t *out)
+static bool hyb_mul_size(size_t a, size_t b, size_t *out)
 {
     if (b && a > SIZE_MAX / b) return false;
     *out = a * b;
     return true;
 }
-static bool hybrid__add_size(size_t a, size_t b, size_t *out)
+static bool hyb_add_size(size_t a, size_t b, size_t *out)
 {
     if (a > SIZE_MAX - b) return false;
     *out = a + b;
     return true;
 }
-HYBRID__INLINE size_t hybrid__align(size_t n, size_t to) { return (n + to - 1) / to * to; }
+HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to; }

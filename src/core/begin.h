@@ -15,11 +15,11 @@
 #if defined(_WIN32)
     #ifndef WIN32_LEAN_AND_MEAN
         #define WIN32_LEAN_AND_MEAN
-        #define HYBRID__WIN32_LEAN
+        #define HYB_WIN32_LEAN
     #endif
     #ifndef NOMINMAX
         #define NOMINMAX
-        #define HYBRID__NOMINMAX
+        #define HYB_NOMINMAX
     #endif
     #include <windows.h>
     #ifdef _MSC_VER
@@ -73,17 +73,17 @@
 /* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
 #if defined(__FLT_EVAL_METHOD__)
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #elif defined(_MSC_VER) && defined(_M_IX86)
     #if !defined(_M_IX86_FP) || _M_IX86_FP < 2
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #elif !defined(_MSC_VER) && defined(FLT_EVAL_METHOD)
     #if FLT_EVAL_METHOD != 0
-        #define HYBRID__EXCESS_PRECISION
+        #define HYB_EXCESS_PRECISION
     #endif
 #endif
-#if defined(HYBRID__EXCESS_PRECISION)
+#if defined(HYB_EXCESS_PRECISION)
     #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif

@@ -1,10 +1,10 @@
 /* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a decimal
  * point: it reads "125e-2" and of what it writes only the digits and the exponent are taken. */
 
-HYBRID__INLINE bool hybrid__is_digit(char c) { return c >= '0' && c <= '9'; }
+HYB_INLINE bool hyb_is_digit(char c) { return c >= '0' && c <= '9'; }
 
 /* Reads [-]digits[.digits][(e|E)[+|-]digits] at p; returns the bytes used, 0 when there is no number. Correctly rounded. */
-static size_t hybrid__decimal_read(const char *p, const char *end, double *value)
+static size_t hyb_decimal_read(const char *p, const char *end, double *value)
 {
     enum { DIGITS = 800 };                                   /* 768 are enough to round a double; what follows is only zero or not */
     char buffer[DIGITS + 40];
@@ -14,8 +14,8 @@ static size_t hybrid__decimal_read(const char *p, const char *end, double *value
     int64_t scale = 0, exponent = 0;
     if (p < end && *p == '-') { buffer[n++] = '-'; p++; }
     for (; p < end; p++) {
-        if (*p == '.' && !point && p + 1 < end && hybrid__is_digit(p[1])) { point = true; continue; }
-        if (!hybrid__is_digit(*p)) break;
+        if (*p == '.' && !point && p + 1 < end && hyb_is_digit(p[1])) { point = true; continue; }
+        if (!hyb_is_digit(*p)) break;
         any++;
         if (*p == '0' && !seen) { scale -= point; continue; } /* leading zeros must not fill the buffer */
         seen = true;
@@ -29,8 +29,8 @@ static size_t hybrid__decimal_read(const char *p, const char *end, double *value
         const char *e = p + 1;
         bool minus = e < end && *e == '-';
         if (e < end && (*e == '-' || *e == '+')) e++;
-        if (e < end && hybrid__is_digit(*e)) {
-            for (; e < end && hybrid__is_digit(*e); e++) if (exponent < 100000000) exponent = exponent * 10 + (*e - '0');
+        if (e < end && hyb_is_digit(*e)) {
+            for (; e < end && hyb_is_digit(*e); e++) if (exponent < 100000000) exponent = exponent * 10 + (*e - '0');
             if (minus) exponent = -exponent;
             p = e;
         }
@@ -41,24 +41,24 @@ static size_t hybrid__decimal_read(const char *p, const char *end, double *value
 }
 
 /* The digits of a finite v rounded to `digits` (1..17): out gets d1 d2 d3..., zero-terminated; returns the exponent of d1. */
-static int hybrid__decimal_digits(double v, int digits, char out[20])
+static int hyb_decimal_digits(double v, int digits, char out[20])
 {
     char text[64];
     const char *p = text;
     int n = 0, exponent = 0;
     bool minus;
     snprintf(text, sizeof text, "%.*e", digits - 1, v < 0 ? -v : v);
-    for (; *p && *p != 'e'; p++) if (hybrid__is_digit(*p) && n < 19) out[n++] = *p;
+    for (; *p && *p != 'e'; p++) if (hyb_is_digit(*p) && n < 19) out[n++] = *p;
     out[n] = 0;
     if (*p) p++;
     minus = *p == '-';
     if (*p == '-' || *p == '+') p++;
-    for (; hybrid__is_digit(*p); p++) exponent = exponent * 10 + (*p - '0');
+    for (; hyb_is_digit(*p); p++) exponent = exponent * 10 + (*p - '0');
     return minus ? -exponent : exponent;
 }
 
 /* As Python's repr: the fewest digits that read back as v, always with ".0" or an exponent. Returns the length. */
-static size_t hybrid__decimal_write(double v, char out[40])
+static size_t hyb_decimal_write(double v, char out[40])
 {
     char digits[20], text[48];
     int count = 0, exponent = 0, i;
@@ -67,7 +67,7 @@ static size_t hybrid__decimal_write(double v, char out[40])
     if (v != v) { memcpy(out, "nan", 4); return 3; }
     if (v == HUGE_VAL || v == -HUGE_VAL) { memcpy(out, v < 0 ? "-inf" : "inf", v < 0 ? 5 : 4); return v < 0 ? 4 : 3; }
     for (count = 1; count <= 17; count++) {
-        exponent = hybrid__decimal_digits(v, count, digits);
+        exponent = hyb_decimal_digits(v, count, digits);
         snprintf(text, sizeof text, "%se%d", digits, exponent - (count - 1));
         if ((back = strtod(text, NULL)) == (v < 0 ? -v : v)) break;
     }

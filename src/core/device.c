@@ -1,9 +1,9 @@
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
 
-static const hybrid__provider *hybrid__gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
+static const hyb_provider *hyb_gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
 
 /* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
-static int hybrid__device_index(const char *device)
+static int hyb_device_index(const char *device)
 {
     int i, index = 0;
     if (!strcmp(device, "auto")) return -1;
@@ -17,63 +17,63 @@ static int hybrid__device_index(const char *device)
 }
 
 /* The caller holds the lock. */
-static hybrid_result hybrid__gpu_open(hybrid_runtime *rt, hybrid_error *error)
+static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
 {
-    const int index = hybrid__device_index(rt->device_wanted);
+    const int index = hyb_device_index(rt->device_wanted);
     hybrid_error why;
     hybrid_result r;
     rt->gpu_tried = true;
-    if (index == -2 || (index < 0 && !hybrid__gpu_provider)) return HYBRID_OK;
+    if (index == -2 || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
     why.message[0] = 0;
-    if (!hybrid__gpu_provider) r = hybrid__fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
-    else r = hybrid__gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
+    if (!hyb_gpu_provider) r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+    else r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
-        hybrid__atomic_store(&rt->gpu_there, hybrid__process());
+        hyb_atomic_store(&rt->gpu_there, hyb_process());
         return HYBRID_OK;
     }
     rt->gpu = NULL;
     if (index < 0) {
-        hybrid__log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
+        hyb_log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
         return HYBRID_OK;
     }
     rt->gpu_tried = false;                             /* the next call says it again */
-    return hybrid__fail(error, r, "%s", why.message);
+    return hyb_fail(error, r, "%s", why.message);
 }
 
 /* There is a GPU, and it was opened by this process: CUDA does not work in a forked child of one that uses it. */
-static bool hybrid__gpu_here(const hybrid_runtime *rt)
+static bool hyb_gpu_here(const hybrid_runtime *rt)
 {
-    return hybrid__atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hybrid__process();
+    return hyb_atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hyb_process();
 }
 
 /* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
-static hybrid_result hybrid__runtime_gpu(hybrid_runtime *rt, hybrid__device **gpu, hybrid_error *error)
+static hybrid_result hyb_runtime_gpu(hybrid_runtime *rt, hyb_device **gpu, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
-    hybrid__spin_take(&rt->gpu_lock);
-    if (!rt->gpu_tried) r = hybrid__gpu_open(rt, error);
-    else if (rt->gpu && !hybrid__gpu_here(rt) && hybrid__device_index(rt->device_wanted) >= 0)
-        r = hybrid__fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
+    hyb_spin_take(&rt->gpu_lock);
+    if (!rt->gpu_tried) r = hyb_gpu_open(rt, error);
+    else if (rt->gpu && !hyb_gpu_here(rt) && hyb_device_index(rt->device_wanted) >= 0)
+        r = hyb_fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
                          "make a runtime with another device, or begin the child with exec", rt->device_wanted);
-    *gpu = rt->gpu && hybrid__gpu_here(rt) ? rt->gpu : NULL;
-    hybrid__spin_give(&rt->gpu_lock);
+    *gpu = rt->gpu && hyb_gpu_here(rt) ? rt->gpu : NULL;
+    hyb_spin_give(&rt->gpu_lock);
     return r;
 }
 
-static void hybrid__gpu_close(hybrid_runtime *rt)
+static void hyb_gpu_close(hybrid_runtime *rt)
 {
-    if (rt->gpu) hybrid__gpu_provider->close(rt->gpu);
+    if (rt->gpu) hyb_gpu_provider->close(rt->gpu);
 }
 
 /* From the descriptor or the environment; a device that is asked for by name is opened now. */
-static hybrid_result hybrid__runtime_choose(hybrid_runtime *rt, const char *device, hybrid_error *error)
+static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, hybrid_error *error)
 {
     const char *wanted = device;
-    hybrid__device *gpu;
-    if ((!wanted || !wanted[0]) && hybrid__gpu_provider) wanted = hybrid__gpu_provider->wanted();
+    hyb_device *gpu;
+    if ((!wanted || !wanted[0]) && hyb_gpu_provider) wanted = hyb_gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
-    if (hybrid__device_index(wanted) == -3)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+    if (hyb_device_index(wanted) == -3)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
-    return hybrid__device_index(wanted) >= 0 ? hybrid__runtime_gpu(rt, &gpu, error) : HYBRID_OK;
+    return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }

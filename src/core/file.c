@@ -1,7 +1,7 @@
 /* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
 
-typedef struct hybrid__file {
-    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hybrid__file_read */
+typedef struct hyb_file {
+    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
     uint64_t             size;
     hybrid_reader        reader;        /* when !data */
     void                *map;           /* to unmap */
@@ -13,21 +13,21 @@ typedef struct hybrid__file {
     int                  fd;            /* when neither: descriptor + 1 */
     #endif
 #endif
-} hybrid__file;
+} hyb_file;
 
 #if !defined(HYBRID_NO_MMAP) && !defined(HYBRID_NO_STDIO)
     #if defined(_WIN32)
-        #define HYBRID__MMAP_WIN32
+        #define HYB_MMAP_WIN32
     #elif defined(__unix__) || defined(__APPLE__)
-        #define HYBRID__MMAP_POSIX
+        #define HYB_MMAP_POSIX
     #endif
 #endif
 
-static void hybrid__file_close(hybrid__file *f)
+static void hyb_file_close(hyb_file *f)
 {
-#if defined(HYBRID__MMAP_POSIX)
+#if defined(HYB_MMAP_POSIX)
     if (f->map) munmap(f->map, f->map_size);
-#elif defined(HYBRID__MMAP_WIN32)
+#elif defined(HYB_MMAP_WIN32)
     if (f->map) UnmapViewOfFile(f->map);
 #endif
 #ifndef HYBRID_NO_STDIO
@@ -42,7 +42,7 @@ static void hybrid__file_close(hybrid__file *f)
 }
 
 /* Where the name of the file begins in a path. */
-static size_t hybrid__path_base(const char *path)
+static size_t hyb_path_base(const char *path)
 {
     size_t i, base = 0;
     for (i = 0; path[i]; i++) {
@@ -55,9 +55,9 @@ static size_t hybrid__path_base(const char *path)
 }
 
 /* A file's name for a message: the end of it tells the parts apart. */
-static const char *hybrid__path_end(const char *path, size_t most)
+static const char *hyb_path_end(const char *path, size_t most)
 {
-    const char *name = path + hybrid__path_base(path);
+    const char *name = path + hyb_path_base(path);
     const size_t n = strlen(name);
     if (n > most) name += n - most;
     while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
@@ -65,10 +65,10 @@ static const char *hybrid__path_end(const char *path, size_t most)
 }
 
 /* Is there anything of this name? */
-static bool hybrid__file_exists(const char *path)
+static bool hyb_file_exists(const char *path)
 {
 #if defined(HYBRID_NO_STDIO)
-    HYBRID__UNUSED(path);
+    HYB_UNUSED(path);
     return false;
 #elif defined(_WIN32)
     wchar_t wide[1024];
@@ -80,17 +80,17 @@ static bool hybrid__file_exists(const char *path)
 }
 
 #if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
-static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
 {
     wchar_t wide[1024];
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
-        return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
-#if defined(HYBRID__MMAP_WIN32)
+        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
+#if defined(HYB_MMAP_WIN32)
     {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
         LARGE_INTEGER bytes;
-        if (file == INVALID_HANDLE_VALUE) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
+        if (file == INVALID_HANDLE_VALUE) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
         if (GetFileSizeEx(file, &bytes) && bytes.QuadPart && (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
             f->size = (uint64_t)bytes.QuadPart;
             f->map = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
@@ -101,26 +101,26 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
         if (f->data) return HYBRID_OK;
     }
 #endif
-    if (!(f->stream = _wfopen(wide, L"rb"))) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
+    if (!(f->stream = _wfopen(wide, L"rb"))) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
     if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
-        return hybrid__fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
+        return hyb_fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
     f->size = (uint64_t)size;
     return HYBRID_OK;
 }
-static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
     return f->stream && !_fseeki64(f->stream, (long long)offset, SEEK_SET) && fread(dst, 1, n, f->stream) == n;
 }
 #elif !defined(HYBRID_NO_STDIO)
-static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
 {
     struct stat st;
     int fd = open(path, O_RDONLY | O_NONBLOCK);              /* a pipe would wait for a writer; of a regular file it changes nothing */
-    if (fd < 0) return hybrid__fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
+    if (fd < 0) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
     f->fd = fd + 1;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
     f->size = (uint64_t)st.st_size;
-#if defined(HYBRID__MMAP_POSIX)
+#if defined(HYB_MMAP_POSIX)
     if (f->size && f->size <= SIZE_MAX) {
         void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map != MAP_FAILED) {
@@ -136,7 +136,7 @@ static hybrid_result hybrid__file_open_path(const char *path, hybrid__file *f, h
 }
 /* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an old
  * _POSIX_C_SOURCE hides pread. */
-static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
+static ssize_t hyb_file_pread(int fd, void *dst, size_t n, off_t offset)
 {
 #if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
     (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
@@ -145,12 +145,12 @@ static ssize_t hybrid__file_pread(int fd, void *dst, size_t n, off_t offset)
     return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
 #endif
 }
-static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
     char *to = (char *)dst;
     if (!f->fd || (uint64_t)(off_t)offset != offset) return false;
     while (n) {
-        ssize_t got = hybrid__file_pread(f->fd - 1, to, HYBRID__MIN(n, (size_t)1 << 30), (off_t)offset);
+        ssize_t got = hyb_file_pread(f->fd - 1, to, HYB_MIN(n, (size_t)1 << 30), (off_t)offset);
         if (got < 0 && errno == EINTR) continue;
         if (got <= 0) return false;
         to += got;
@@ -160,49 +160,49 @@ static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, si
     return true;
 }
 #else
-static bool hybrid__file_read_at(hybrid__file *f, uint64_t offset, void *dst, size_t n)
+static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
-    HYBRID__UNUSED(f); HYBRID__UNUSED(offset); HYBRID__UNUSED(dst); HYBRID__UNUSED(n);
+    HYB_UNUSED(f); HYB_UNUSED(offset); HYB_UNUSED(dst); HYB_UNUSED(n);
     return false;
 }
 #endif
 
 /* Opens one of the three. On failure nothing is left open, and a reader's close has been called. */
-static hybrid_result hybrid__file_open(const hybrid_source *source, hybrid__file *f, hybrid_error *error)
+static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hybrid_error *error)
 {
     int given = !!source->path + !!source->data + !!source->reader.read_at;
     hybrid_result r = HYBRID_OK;
     memset(f, 0, sizeof *f);
     f->reader = source->reader;
-    if (given != 1) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
+    if (given != 1) r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
     else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
-    else if (source->path && !*source->path) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
+    else if (source->path && !*source->path) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
-        r = hybrid__file_open_path(source->path, f, error);
+        r = hyb_file_open_path(source->path, f, error);
 #else
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
 #endif
     }
     else f->size = source->reader.size;
-    if (r) hybrid__file_close(f);
+    if (r) hyb_file_close(f);
     return r;
 }
 
 /* n bytes at offset, all or an error. */
-static hybrid_result hybrid__file_read(hybrid__file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
+static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
 {
     if (offset > f->size || n > f->size - offset)
-        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
                                (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
     if (!n) return HYBRID_OK;
     if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
     if (f->reader.read_at) {
         const bool good = f->reader.read_at(f->reader.user, offset, dst, n);
-        hybrid__fp_plain();
+        hyb_fp_plain();
         if (good) return HYBRID_OK;
-        return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
+        return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
     }
-    if (hybrid__file_read_at(f, offset, dst, n)) return HYBRID_OK;
-    return hybrid__fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
+    if (hyb_file_read_at(f, offset, dst, n)) return HYBRID_OK;
+    return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
 }

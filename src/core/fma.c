@@ -2,14 +2,14 @@
 
 /* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own rounding mislead the
  * second one, and where the float is subnormal, whose half ways are elsewhere. */
-HYBRID__INLINE bool hybrid__fma_is_safe(uint64_t sum)
+HYB_INLINE bool hyb_fma_is_safe(uint64_t sum)
 {
     const uint64_t exponent = sum >> 52 & 0x7FF;
     return (sum & 0x1FFFFFFF) != 0x10000000 && exponent >= 1023 - 126;
 }
 
 /* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no half way has. */
-static HYBRID__NOINLINE float hybrid__fma_odd(double product, double c)
+static HYB_NOINLINE float hyb_fma_odd(double product, double c)
 {
     double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);
     uint64_t bits;
@@ -19,16 +19,16 @@ static HYBRID__NOINLINE float hybrid__fma_odd(double product, double c)
     return (float)sum;
 }
 
-HYBRID__INLINE float hybrid__fma_own(float a, float b, float c)
+HYB_INLINE float hyb_fma_own(float a, float b, float c)
 {
     const double product = (double)a * b, sum = product + c;
     uint64_t bits;
     memcpy(&bits, &sum, 8);
-    return HYBRID__LIKELY(hybrid__fma_is_safe(bits)) ? (float)sum : hybrid__fma_odd(product, c);
+    return HYB_LIKELY(hyb_fma_is_safe(bits)) ? (float)sum : hyb_fma_odd(product, c);
 }
 
 #if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
-HYBRID__INLINE float hybrid__fmaf(float a, float b, float c) { return fmaf(a, b, c); }
+HYB_INLINE float hyb_fmaf(float a, float b, float c) { return fmaf(a, b, c); }
 #else
-HYBRID__INLINE float hybrid__fmaf(float a, float b, float c) { return hybrid__fma_own(a, b, c); }
+HYB_INLINE float hyb_fmaf(float a, float b, float c) { return hyb_fma_own(a, b, c); }
 #endif

@@ -2,26 +2,26 @@
  * SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself. So the order of a table
  * differs from run to run, and nothing that hybrid computes or writes may depend on it. */
 
-typedef struct hybrid__hash_key { uint64_t k0, k1; } hybrid__hash_key;
+typedef struct hyb_hash_key { uint64_t k0, k1; } hyb_hash_key;
 
-#define HYBRID__ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
+#define HYB_ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
 
-HYBRID__INLINE void hybrid__hash_round(uint64_t v[4])
+HYB_INLINE void hyb_hash_round(uint64_t v[4])
 {
     v[0] += v[1];
     v[2] += v[3];
-    v[1] = HYBRID__ROTATE(v[1], 13) ^ v[0];
-    v[3] = HYBRID__ROTATE(v[3], 16) ^ v[2];
-    v[0] = HYBRID__ROTATE(v[0], 32) + v[3];
+    v[1] = HYB_ROTATE(v[1], 13) ^ v[0];
+    v[3] = HYB_ROTATE(v[3], 16) ^ v[2];
+    v[0] = HYB_ROTATE(v[0], 32) + v[3];
     v[2] += v[1];
-    v[3] = HYBRID__ROTATE(v[3], 21) ^ v[0];
-    v[1] = HYBRID__ROTATE(v[1], 17) ^ v[2];
-    v[2] = HYBRID__ROTATE(v[2], 32);
+    v[3] = HYB_ROTATE(v[3], 21) ^ v[0];
+    v[1] = HYB_ROTATE(v[1], 17) ^ v[2];
+    v[2] = HYB_ROTATE(v[2], 32);
 }
-#undef HYBRID__ROTATE
+#undef HYB_ROTATE
 
 /* The hash of n bytes; data may be NULL when n is 0. All 64 bits are good: take those you need. */
-static uint64_t hybrid__hash(const hybrid__hash_key *key, const void *data, size_t n)
+static uint64_t hyb_hash(const hyb_hash_key *key, const void *data, size_t n)
 {
     const unsigned char *p = (const unsigned char *)data;
     uint64_t v[4], word = (uint64_t)n << 56;
@@ -31,23 +31,23 @@ static uint64_t hybrid__hash(const hybrid__hash_key *key, const void *data, size
     v[2] = key->k0 ^ 0x6C7967656E657261u;
     v[3] = key->k1 ^ 0x7465646279746573u;
     for (i = 0; n - i >= 8; i += 8) {
-        uint64_t m = hybrid__load_u64(p + i);
+        uint64_t m = hyb_load_u64(p + i);
         v[3] ^= m;
-        hybrid__hash_round(v);
+        hyb_hash_round(v);
         v[0] ^= m;
     }
     for (; i < n; i++) word |= (uint64_t)p[i] << 8 * (i % 8);
     v[3] ^= word;
-    hybrid__hash_round(v);
+    hyb_hash_round(v);
     v[0] ^= word;
     v[2] ^= 0xFF;
-    for (i = 0; i < 3; i++) hybrid__hash_round(v);
+    for (i = 0; i < 3; i++) hyb_hash_round(v);
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
 /* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the nanosecond and
  * the addresses of stack, heap and code, so that the key differs even without them. */
-static void hybrid__hash_gather(uint64_t secret[8], const void *heap)
+static void hyb_hash_gather(uint64_t secret[8], const void *heap)
 {
     memset(secret, 0, 8 * sizeof secret[0]);
     secret[0] = (uint64_t)(uintptr_t)heap;
@@ -83,13 +83,13 @@ static void hybrid__hash_gather(uint64_t secret[8], const void *heap)
 }
 
 /* A key of its own for the object at this address. */
-static hybrid__hash_key hybrid__hash_key_make(const void *object)
+static hyb_hash_key hyb_hash_key_make(const void *object)
 {
-    static const hybrid__hash_key first = { 1, 1 }, second = { 2, 2 };
+    static const hyb_hash_key first = { 1, 1 }, second = { 2, 2 };
     uint64_t secret[8];
-    hybrid__hash_key key;
-    hybrid__hash_gather(secret, object);
-    key.k0 = hybrid__hash(&first, secret, sizeof secret);
-    key.k1 = hybrid__hash(&second, secret, sizeof secret);
+    hyb_hash_key key;
+    hyb_hash_gather(secret, object);
+    key.k0 = hyb_hash(&first, secret, sizeof secret);
+    key.k1 = hyb_hash(&second, secret, sizeof secret);
     return key;
 }

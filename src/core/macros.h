@@ -1,49 +1,49 @@
 /* core/macros: what compilers call things, and the macros that every room uses. */
 
-#define HYBRID__UNUSED(x) ((void)(x))
-#define HYBRID__COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define HYBRID__MIN(a, b) ((a) < (b) ? (a) : (b))
-#define HYBRID__MAX(a, b) ((a) > (b) ? (a) : (b))
+#define HYB_UNUSED(x) ((void)(x))
+#define HYB_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYB_MIN(a, b) ((a) < (b) ? (a) : (b))
+#define HYB_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYBRID__INLINE static inline __attribute__((always_inline))
-    #define HYBRID__NOINLINE __attribute__((noinline))
-    #define HYBRID__LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYBRID__UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYBRID__RESTRICT __restrict__
-    #define HYBRID__PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+    #define HYB_INLINE static inline __attribute__((always_inline))
+    #define HYB_NOINLINE __attribute__((noinline))
+    #define HYB_LIKELY(x) __builtin_expect(!!(x), 1)
+    #define HYB_UNLIKELY(x) __builtin_expect(!!(x), 0)
+    #define HYB_RESTRICT __restrict__
+    #define HYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-    #define HYBRID__INLINE static __forceinline
-    #define HYBRID__NOINLINE __declspec(noinline)
-    #define HYBRID__LIKELY(x) (x)
-    #define HYBRID__UNLIKELY(x) (x)
-    #define HYBRID__RESTRICT __restrict
-    #define HYBRID__PRINTF(fmt, args)
+    #define HYB_INLINE static __forceinline
+    #define HYB_NOINLINE __declspec(noinline)
+    #define HYB_LIKELY(x) (x)
+    #define HYB_UNLIKELY(x) (x)
+    #define HYB_RESTRICT __restrict
+    #define HYB_PRINTF(fmt, args)
 #endif
 
 #ifndef HYBRID_NO_THREADS
     #if defined(_WIN32)
-        #define HYBRID__THREADS_WIN32
+        #define HYB_THREADS_WIN32
     #else
-        #define HYBRID__THREADS_POSIX
+        #define HYB_THREADS_POSIX
     #endif
 #endif
 
 /* Files are little-endian, and so is every machine that hybrid runs on. Tests define it to pretend otherwise. */
-#ifndef HYBRID__BIG_ENDIAN
+#ifndef HYB_BIG_ENDIAN
     #if defined(__BYTE_ORDER__) && defined(__ORDER_BIG_ENDIAN__)
-        #define HYBRID__BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
+        #define HYB_BIG_ENDIAN (__BYTE_ORDER__ == __ORDER_BIG_ENDIAN__)
     #else
-        #define HYBRID__BIG_ENDIAN 0
+        #define HYB_BIG_ENDIAN 0
     #endif
 #endif
 
 /* Marks work whose amount a foreign file chooses. Tests define it to count; the library itself has no counter. */
-#ifndef HYBRID__STEPS
-    #define HYBRID__STEPS(n) ((void)0)
+#ifndef HYB_STEPS
+    #define HYB_STEPS(n) ((void)0)
 #endif
 
-/* A failing line reads: return hybrid__fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
-#define hybrid__fail(err, result, ...) hybrid__fail_at(err, result, 0, __VA_ARGS__)
-#define hybrid__fail_memory(err, bytes) \
-    hybrid__fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+/* A failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
+#define hyb_fail(err, result, ...) hyb_fail_at(err, result, 0, __VA_ARGS__)
+#define hyb_fail_memory(err, bytes) \
+    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))

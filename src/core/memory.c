@@ -1,92 +1,92 @@
 /* core/memory: the runtime, which everything hangs off, and memory and log through it. */
 
-typedef struct hybrid__device hybrid__device;          /* compute/backend.c says what it can do */
+typedef struct hyb_device hyb_device;          /* compute/backend.c says what it can do */
 
 /* A GPU back end, as hybrid_cuda.h registers it. */
-typedef struct hybrid__provider {
+typedef struct hyb_provider {
     /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what was looked for. */
     hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
     /* The device does not keep the runtime: it belongs to it. */
-    hybrid_result (*open)(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error);
-    void (*close)(hybrid__device *device);
-    const char *(*name)(const hybrid__device *device);
+    hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
+    void (*close)(hyb_device *device);
+    const char *(*name)(const hyb_device *device);
     const char *(*wanted)(void);               /* what the environment asks for, or NULL */
-} hybrid__provider;
+} hyb_provider;
 
 struct hybrid_runtime {
     hybrid_allocator    allocator;
     hybrid_logger       logger;
-    hybrid__isa         isa;
-    hybrid__hash_key    hash_key;              /* of tables of foreign names */
-    hybrid__pool        pool;
+    hyb_isa         isa;
+    hyb_hash_key    hash_key;              /* of tables of foreign names */
+    hyb_pool        pool;
     volatile uint64_t   references;
-    hybrid__spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
+    hyb_spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
     char                device_wanted[24];
     bool                gpu_tried;
-    hybrid__device     *gpu;                   /* NULL: none, or not yet opened */
+    hyb_device     *gpu;                   /* NULL: none, or not yet opened */
     volatile uint64_t   gpu_there;             /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
     uint64_t            max_device_bytes;
     hybrid_kernel_cache kernel_cache;
     char                kernel_cache_path[512];
 };
 
-static void *hybrid__default_alloc(void *user, size_t size) { HYBRID__UNUSED(user); return malloc(size); }
-static void hybrid__default_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
+static void *hyb_default_alloc(void *user, size_t size) { HYB_UNUSED(user); return malloc(size); }
+static void hyb_default_free(void *user, void *block) { HYB_UNUSED(user); free(block); }
 
 /* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
-static void *hybrid__alloc(hybrid_runtime *rt, size_t size)
+static void *hyb_alloc(hybrid_runtime *rt, size_t size)
 {
     void *block = rt->allocator.alloc(rt->allocator.user, size ? size : 1);
-    if (rt->allocator.alloc != hybrid__default_alloc) hybrid__fp_plain();
+    if (rt->allocator.alloc != hyb_default_alloc) hyb_fp_plain();
     return block;
 }
-static void hybrid__free(hybrid_runtime *rt, void *block)
+static void hyb_free(hybrid_runtime *rt, void *block)
 {
     if (!block) return;
     rt->allocator.free(rt->allocator.user, block);
-    if (rt->allocator.free != hybrid__default_free) hybrid__fp_plain();
+    if (rt->allocator.free != hyb_default_free) hyb_fp_plain();
 }
 
 /* Zeroed memory for count elements, or NULL (also when count * size overflows). */
-static void *hybrid__calloc(hybrid_runtime *rt, size_t count, size_t size)
+static void *hyb_calloc(hybrid_runtime *rt, size_t count, size_t size)
 {
     size_t bytes;
     void *p;
-    if (!hybrid__mul_size(count, size, &bytes)) return NULL;
-    if ((p = hybrid__alloc(rt, bytes))) memset(p, 0, bytes);
+    if (!hyb_mul_size(count, size, &bytes)) return NULL;
+    if ((p = hyb_alloc(rt, bytes))) memset(p, 0, bytes);
     return p;
 }
 
 /* Grows block from old_size to new_size bytes; on failure NULL, and the old block stands. */
-static void *hybrid__realloc(hybrid_runtime *rt, void *block, size_t old_size, size_t new_size)
+static void *hyb_realloc(hybrid_runtime *rt, void *block, size_t old_size, size_t new_size)
 {
-    void *p = hybrid__alloc(rt, new_size);
+    void *p = hyb_alloc(rt, new_size);
     if (!p) return NULL;
-    if (block) memcpy(p, block, HYBRID__MIN(old_size, new_size));
-    hybrid__free(rt, block);
+    if (block) memcpy(p, block, HYB_MIN(old_size, new_size));
+    hyb_free(rt, block);
     return p;
 }
 
-/* For kernels: 64-byte aligned, freed by hybrid__free_aligned. */
-enum { HYBRID__ALIGNED_EXTRA = 64 + sizeof(void *) };
-static void *hybrid__alloc_aligned(hybrid_runtime *rt, size_t size)
+/* For kernels: 64-byte aligned, freed by hyb_free_aligned. */
+enum { HYB_ALIGNED_EXTRA = 64 + sizeof(void *) };
+static void *hyb_alloc_aligned(hybrid_runtime *rt, size_t size)
 {
     size_t total;
     unsigned char *raw, *p;
-    if (!hybrid__add_size(size, HYBRID__ALIGNED_EXTRA, &total) || !(raw = (unsigned char *)hybrid__alloc(rt, total))) return NULL;
+    if (!hyb_add_size(size, HYB_ALIGNED_EXTRA, &total) || !(raw = (unsigned char *)hyb_alloc(rt, total))) return NULL;
     p = raw + sizeof(void *) + (64 - ((uintptr_t)raw + sizeof(void *)) % 64) % 64;
     memcpy(p - sizeof(void *), &raw, sizeof(void *));
     return p;
 }
-static void hybrid__free_aligned(hybrid_runtime *rt, void *block)
+static void hyb_free_aligned(hybrid_runtime *rt, void *block)
 {
     void *raw;
     if (!block) return;
     memcpy(&raw, (unsigned char *)block - sizeof(void *), sizeof(void *));
-    hybrid__free(rt, raw);
+    hyb_free(rt, raw);
 }
 
-static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_level level, const char *format, ...)
+static HYB_PRINTF(3, 4) void hyb_log(hybrid_runtime *rt, hybrid_log_level level, const char *format, ...)
 {
     char line[512];
     va_list args;
@@ -95,13 +95,13 @@ static HYBRID__PRINTF(3, 4) void hybrid__log(hybrid_runtime *rt, hybrid_log_leve
     vsnprintf(line, sizeof line, format, args);
     va_end(args);
     rt->logger.log(rt->logger.user, level, line);
-    hybrid__fp_plain();
+    hyb_fp_plain();
 }
 
 /* Tells the host how far a call is. False: it wants to stop. */
-static bool hybrid__report(hybrid_progress_fn progress, void *user, float fraction)
+static bool hyb_report(hybrid_progress_fn progress, void *user, float fraction)
 {
     const bool on = !progress || progress(user, fraction);
-    hybrid__fp_plain();
+    hyb_fp_plain();
     return on;
 }

@@ -1,7 +1,7 @@
 /* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there; it stays the file
  * that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is written into. */
 
-typedef struct hybrid__output {
+typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
     FILE    *stream;
     char    *path;               /* of the file itself, behind all links; one allocation with temporary */
@@ -11,38 +11,38 @@ typedef struct hybrid__output {
 #else
     int      none;
 #endif
-} hybrid__output;
+} hyb_output;
 
 #ifndef HYBRID_NO_STDIO
 
 /* What lies at a path, links followed. */
-typedef struct hybrid__output_look {
+typedef struct hyb_output_look {
     bool     exists, folder, stream, keep;
     int      refused;            /* errno that a write would give, or 0 */
     unsigned mode, owner, group;
     uint64_t device, number;     /* which file it is */
-} hybrid__output_look;
+} hyb_output_look;
 
 #if defined(_WIN32)
-static bool hybrid__output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
-static FILE *hybrid__output_fopen(const char *path, bool write)
+static bool hyb_output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+static FILE *hyb_output_fopen(const char *path, bool write)
 {
     wchar_t wide[1024];
-    return hybrid__output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
+    return hyb_output_wide(path, wide) ? _wfopen(wide, write ? L"wb" : L"rb") : NULL;
 }
-static bool hybrid__output_remove(const char *path)
+static bool hyb_output_remove(const char *path)
 {
     wchar_t wide[1024];
-    return hybrid__output_wide(path, wide) && DeleteFileW(wide);
+    return hyb_output_wide(path, wide) && DeleteFileW(wide);
 }
-static unsigned long hybrid__output_process(void) { return GetCurrentProcessId(); }
+static unsigned long hyb_output_process(void) { return GetCurrentProcessId(); }
 
 /* An empty file that was not there before. */
-static bool hybrid__output_new(const char *path)
+static bool hyb_output_new(const char *path)
 {
     wchar_t wide[1024];
     HANDLE file;
-    if (!hybrid__output_wide(path, wide)) return false;
+    if (!hyb_output_wide(path, wide)) return false;
     file = CreateFileW(wide, GENERIC_WRITE, 0, NULL, CREATE_NEW, FILE_ATTRIBUTE_NORMAL, NULL);
     if (file == INVALID_HANDLE_VALUE) {
         errno = GetLastError() == ERROR_FILE_EXISTS ? EEXIST : EACCES;
@@ -53,13 +53,13 @@ static bool hybrid__output_new(const char *path)
 }
 
 /* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its target. */
-static void hybrid__output_see(const char *path, hybrid__output_look *t)
+static void hyb_output_see(const char *path, hyb_output_look *t)
 {
     wchar_t wide[1024];
     BY_HANDLE_FILE_INFORMATION info;
     DWORD attributes;
     HANDLE file;
-    if (!hybrid__output_wide(path, wide)) return;
+    if (!hyb_output_wide(path, wide)) return;
     attributes = wcsncmp(wide, L"\\\\.\\", 4) ? GetFileAttributesW(wide) : FILE_ATTRIBUTE_DEVICE;
     t->exists = attributes != INVALID_FILE_ATTRIBUTES;
     t->stream = t->exists && (attributes & FILE_ATTRIBUTE_DEVICE);
@@ -73,30 +73,30 @@ static void hybrid__output_see(const char *path, hybrid__output_look *t)
     CloseHandle(file);
 }
 
-static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
     const size_t n = strlen(path) + 1;
-    char *copy = (char *)hybrid__alloc(rt, n);
+    char *copy = (char *)hyb_alloc(rt, n);
     if (copy) memcpy(copy, path, n);
     else errno = ENOMEM;
     return copy;
 }
 
-static bool hybrid__output_place(const hybrid__output *o)
+static bool hyb_output_place(const hyb_output *o)
 {
     wchar_t from[1024], to[1024];
-    if (!hybrid__output_wide(o->temporary, from) || !hybrid__output_wide(o->path, to)) return false;
+    if (!hyb_output_wide(o->temporary, from) || !hyb_output_wide(o->path, to)) return false;
     return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) || MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
 }
 
 #else
 
-static FILE *hybrid__output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
-static bool hybrid__output_remove(const char *path) { return !remove(path); }
-static unsigned long hybrid__output_process(void) { return (unsigned long)getpid(); }
+static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
+static bool hyb_output_remove(const char *path) { return !remove(path); }
+static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
 
 /* An empty file that was not there before: nor a link that somebody laid there. */
-static bool hybrid__output_new(const char *path)
+static bool hyb_output_new(const char *path)
 {
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
     if (fd < 0) return false;
@@ -104,7 +104,7 @@ static bool hybrid__output_new(const char *path)
     return true;
 }
 
-static void hybrid__output_see(const char *path, hybrid__output_look *t)
+static void hyb_output_see(const char *path, hyb_output_look *t)
 {
     struct stat st;
     if (stat(path, &st)) return;
@@ -121,37 +121,37 @@ static void hybrid__output_see(const char *path, hybrid__output_look *t)
 }
 
 /* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
-static char *hybrid__output_follow(hybrid_runtime *rt, const char *path)
+static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
 #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
     extern ssize_t readlink(const char *, char *, size_t);   /* hidden by -std=c99 */
 #endif
     enum { LONGEST = 4096, MOST = 40 };
-    char *at = (char *)hybrid__alloc(rt, strlen(path) + 1), *link = (char *)hybrid__alloc(rt, LONGEST), *next;
+    char *at = (char *)hyb_alloc(rt, strlen(path) + 1), *link = (char *)hyb_alloc(rt, LONGEST), *next;
     int turns, why = ENOMEM;
     if (at && link) memcpy(at, path, strlen(path) + 1);
     for (turns = 0; at && link; turns++) {
         const ssize_t n = readlink(at, link, LONGEST);
-        const size_t base = n > 0 && link[0] != '/' ? hybrid__path_base(at) : 0;
-        if (n < 0) { hybrid__free(rt, link); return at; }
+        const size_t base = n > 0 && link[0] != '/' ? hyb_path_base(at) : 0;
+        if (n < 0) { hyb_free(rt, link); return at; }
         next = NULL;
         if (n == LONGEST || turns == MOST) why = n == LONGEST ? ENAMETOOLONG : ELOOP;
-        else if ((next = (char *)hybrid__alloc(rt, base + (size_t)n + 1)) != NULL) {
+        else if ((next = (char *)hyb_alloc(rt, base + (size_t)n + 1)) != NULL) {
             memcpy(next, at, base);
             memcpy(next + base, link, (size_t)n);
             next[base + (size_t)n] = 0;
         }
-        hybrid__free(rt, at);
+        hyb_free(rt, at);
         at = next;
     }
-    hybrid__free(rt, at);
-    hybrid__free(rt, link);
+    hyb_free(rt, at);
+    hyb_free(rt, link);
     errno = why;
     return NULL;
 }
 
 /* Gives the finished file its name, with the mode and owner of the one whose place it takes. */
-static bool hybrid__output_place(const hybrid__output *o)
+static bool hyb_output_place(const hyb_output *o)
 {
     struct stat st;
     if (o->exists) {
@@ -164,30 +164,30 @@ static bool hybrid__output_place(const hybrid__output *o)
 #endif
 
 /* Ends without a result: nothing remains. */
-static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o)
+static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 {
     if (o->stream) {
         fclose(o->stream);
-        if (o->temporary) hybrid__output_remove(o->temporary);
+        if (o->temporary) hyb_output_remove(o->temporary);
     }
-    hybrid__free(rt, o->path);
+    hyb_free(rt, o->path);
     memset(o, 0, sizeof *o);
 }
 
 /* A new file beside path, of a name that no other writer has. false: errno says why. */
-static bool hybrid__output_beside(hybrid__output *o, size_t room)
+static bool hyb_output_beside(hyb_output *o, size_t room)
 {
-    const size_t base = hybrid__path_base(o->path);
+    const size_t base = hyb_path_base(o->path);
     int i;
     bool brief = false;
     for (i = 0; i < 1000; i++) {
         char number[16] = "";
         if (i) snprintf(number, sizeof number, "-%d", i);
-        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hybrid__output_process(), number);
-        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hybrid__output_process(), number);
-        if (hybrid__output_new(o->temporary)) {
-            if ((o->stream = hybrid__output_fopen(o->temporary, true)) != NULL) return true;
-            hybrid__output_remove(o->temporary);
+        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
+        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hyb_output_process(), number);
+        if (hyb_output_new(o->temporary)) {
+            if ((o->stream = hyb_output_fopen(o->temporary, true)) != NULL) return true;
+            hyb_output_remove(o->temporary);
             return false;
         }
         if (errno == ENAMETOOLONG && !brief) brief = true;   /* a name may be as long as the system allows, without ours */
@@ -198,64 +198,64 @@ static bool hybrid__output_beside(hybrid__output *o, size_t room)
 
 /* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that has no name any
  * more: then there is nothing to be replaced, and it is written into as a pipe is. */
-static hybrid_result hybrid__output_find(hybrid_runtime *rt, const char *path, hybrid__output_look *look, char **target, hybrid_error *error)
+static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_output_look *look, char **target, hybrid_error *error)
 {
     enum { LOOKS = 64 };
-    hybrid__output_look behind;
+    hyb_output_look behind;
     int turns;
     for (turns = 0; turns < LOOKS; turns++) {                /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
-        hybrid__output_see(path, look);
-        if (look->folder) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
-        if (look->refused) return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
-        if (!(*target = hybrid__output_follow(rt, path))) {
-            if (errno == ENOMEM) return hybrid__fail_memory(error, strlen(path) + 4096);
-            return hybrid__fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
+        hyb_output_see(path, look);
+        if (look->folder) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
+        if (look->refused) return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
+        if (!(*target = hyb_output_follow(rt, path))) {
+            if (errno == ENOMEM) return hyb_fail_memory(error, strlen(path) + 4096);
+            return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
         }
         if (!look->exists || look->stream || !strcmp(*target, path)) return HYBRID_OK;
-        hybrid__output_see(*target, &behind);
+        hyb_output_see(*target, &behind);
         if (behind.exists && behind.device == look->device && behind.number == look->number) return HYBRID_OK;
-        if (turns < LOOKS - 1) hybrid__free(rt, *target);
+        if (turns < LOOKS - 1) hyb_free(rt, *target);
     }
     look->stream = true;
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
 {
-    hybrid__output_look look;
+    hyb_output_look look;
     char *target;
     size_t n, room;
     hybrid_result r;
     memset(o, 0, sizeof *o);
-    if ((r = hybrid__output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
+    if ((r = hyb_output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
     n = strlen(look.stream ? path : target);
     room = n + 64;
-    o->path = (char *)hybrid__alloc(rt, n + 1 + room);
+    o->path = (char *)hyb_alloc(rt, n + 1 + room);
     if (o->path) memcpy(o->path, look.stream ? path : target, n + 1);
-    hybrid__free(rt, target);
-    if (!o->path) return hybrid__fail_memory(error, n + 1 + room);
+    hyb_free(rt, target);
+    if (!o->path) return hyb_fail_memory(error, n + 1 + room);
     o->exists = look.exists;
     o->keep = look.keep;
     o->mode = look.mode;
     o->owner = look.owner;
     o->group = look.group;
-    if (look.stream && (o->stream = hybrid__output_fopen(path, true)) != NULL) return HYBRID_OK;
+    if (look.stream && (o->stream = hyb_output_fopen(path, true)) != NULL) return HYBRID_OK;
     o->temporary = look.stream ? NULL : o->path + n + 1;
-    if (!look.stream && hybrid__output_beside(o, room)) return HYBRID_OK;
-    r = hybrid__fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
-    hybrid__output_abandon(rt, o);
+    if (!look.stream && hyb_output_beside(o, room)) return HYBRID_OK;
+    r = hyb_fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+    hyb_output_abandon(rt, o);
     return r;
 }
 
-static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
+static bool hyb_output_write(hyb_output *o, const void *data, size_t n) { return fwrite(data, 1, n, o->stream) == n; }
 
 /* Writes the finished file over one that cannot be replaced. *begun: what was there is lost. */
-static bool hybrid__output_over(const hybrid__output *o, bool *begun)
+static bool hyb_output_over(const hyb_output *o, bool *begun)
 {
     char block[4096];
-    FILE *from = hybrid__output_fopen(o->temporary, false), *to = from ? hybrid__output_fopen(o->path, true) : NULL;
+    FILE *from = hyb_output_fopen(o->temporary, false), *to = from ? hyb_output_fopen(o->path, true) : NULL;
     bool good = *begun = to != NULL;
     size_t n;
     while (good && (n = fread(block, 1, sizeof block, from)) != 0) good = fwrite(block, 1, n, to) == n;
@@ -265,41 +265,41 @@ static bool hybrid__output_over(const hybrid__output *o, bool *begun)
     return good;
 }
 
-static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid_error *error)
 {
     bool good = !fflush(o->stream), named = false, begun = false;
     hybrid_result r = HYBRID_OK;
     good = !fclose(o->stream) && good;
     o->stream = NULL;
-    if (!good) r = hybrid__fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    if (!good) r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
     else if (o->temporary) {
-        if (!o->keep) named = hybrid__output_place(o);
-        if (!named && !(o->exists && hybrid__output_over(o, &begun)))
-            r = hybrid__fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
-                             begun ? "; it is beside it, as " : "", begun ? hybrid__path_end(o->temporary, 60) : "");
+        if (!o->keep) named = hyb_output_place(o);
+        if (!named && !(o->exists && hyb_output_over(o, &begun)))
+            r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
+                             begun ? "; it is beside it, as " : "", begun ? hyb_path_end(o->temporary, 60) : "");
     }
-    if (o->temporary && !named && !(r && begun)) hybrid__output_remove(o->temporary);
-    hybrid__output_abandon(rt, o);
+    if (o->temporary && !named && !(r && begun)) hyb_output_remove(o->temporary);
+    hyb_output_abandon(rt, o);
     return r;
 }
 
 #else
 
-static void hybrid__output_abandon(hybrid_runtime *rt, hybrid__output *o) { HYBRID__UNUSED(rt); HYBRID__UNUSED(o); }
-static hybrid_result hybrid__output_open(hybrid_runtime *rt, const char *path, hybrid__output *o, hybrid_error *error)
+static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o) { HYB_UNUSED(rt); HYB_UNUSED(o); }
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
 {
-    HYBRID__UNUSED(rt); HYBRID__UNUSED(path);
+    HYB_UNUSED(rt); HYB_UNUSED(path);
     o->none = 0;
-    return hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
 }
-static bool hybrid__output_write(hybrid__output *o, const void *data, size_t n)
+static bool hyb_output_write(hyb_output *o, const void *data, size_t n)
 {
-    HYBRID__UNUSED(o); HYBRID__UNUSED(data); HYBRID__UNUSED(n);
+    HYB_UNUSED(o); HYB_UNUSED(data); HYB_UNUSED(n);
     return false;
 }
-static hybrid_result hybrid__output_finish(hybrid_runtime *rt, hybrid__output *o, hybrid_error *error)
+static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid_error *error)
 {
-    HYBRID__UNUSED(rt); HYBRID__UNUSED(o); HYBRID__UNUSED(error);
+    HYB_UNUSED(rt); HYB_UNUSED(o); HYB_UNUSED(error);
     return HYBRID_OK;
 }
 

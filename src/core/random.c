@@ -1,7 +1,7 @@
 /* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number is a function
  * of (seed, stream, counter), so it depends on no thread, no batch and no device. */
 
-static void hybrid__philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4])
+static void hyb_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4])
 {
     uint32_t c[4], k[2];
     int i;
@@ -17,9 +17,9 @@ static void hybrid__philox(uint64_t seed, uint64_t stream, uint64_t counter, uin
 }
 
 /* Uniform in [0, 1), 53 bits. */
-static double hybrid__random_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
+static double hyb_random_uniform(uint64_t seed, uint64_t stream, uint64_t counter)
 {
     uint32_t r[4];
-    hybrid__philox(seed, stream, counter, r);
+    hyb_philox(seed, stream, counter, r);
     return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
 }

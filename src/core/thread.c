@@ -5,26 +5,26 @@
  * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
 
 #if defined(_MSC_VER) && !defined(__clang__)
-    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
-    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
-    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
-    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
+    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
+    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
+    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
     {
         uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
         bool ok = old == *expected;
         *expected = old;
         return ok;
     }
-    HYBRID__INLINE void hybrid__pause(void) { YieldProcessor(); }
+    HYB_INLINE void hyb_pause(void) { YieldProcessor(); }
 #else
-    HYBRID__INLINE uint64_t hybrid__atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
-    HYBRID__INLINE void hybrid__atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
-    HYBRID__INLINE uint64_t hybrid__atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
-    HYBRID__INLINE bool hybrid__atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
+    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
     {
         return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
     }
-    HYBRID__INLINE void hybrid__pause(void)
+    HYB_INLINE void hyb_pause(void)
     {
     #if defined(__x86_64__) || defined(__i386__)
         __builtin_ia32_pause();
@@ -35,21 +35,21 @@
 #endif
 
 /* Gives the core to another thread. */
-static void hybrid__yield(void)
+static void hyb_yield(void)
 {
-#if defined(HYBRID__THREADS_WIN32)
+#if defined(HYB_THREADS_WIN32)
     SwitchToThread();
-#elif defined(HYBRID__THREADS_POSIX)
+#elif defined(HYB_THREADS_POSIX)
     sched_yield();
 #endif
 }
 
 /* A fraction of a millisecond, or the least that the system knows. */
-static void hybrid__nap(void)
+static void hyb_nap(void)
 {
-#if defined(HYBRID__THREADS_WIN32)
+#if defined(HYB_THREADS_WIN32)
     Sleep(1);
-#elif defined(HYBRID__THREADS_POSIX)
+#elif defined(HYB_THREADS_POSIX)
     struct timeval t;                                        /* nanosleep is hidden by -std=c99 */
     t.tv_sec = 0;
     t.tv_usec = 200;
@@ -58,7 +58,7 @@ static void hybrid__nap(void)
 }
 
 /* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number knows. */
-static uint64_t hybrid__process(void)
+static uint64_t hyb_process(void)
 {
 #if defined(_WIN32)
     return 1;                                                /* no fork */
@@ -69,29 +69,29 @@ static uint64_t hybrid__process(void)
 
 /* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another thread when this process was
  * forked never ends: it keeps nobody out. */
-static bool hybrid__busy(uint64_t in_use) { return in_use && in_use == hybrid__process(); }
+static bool hyb_busy(uint64_t in_use) { return in_use && in_use == hyb_process(); }
 
 /* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
  * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
  * it is free. */
-typedef volatile uint64_t hybrid__spin;
-static void hybrid__spin_take(hybrid__spin *lock)
+typedef volatile uint64_t hyb_spin;
+static void hyb_spin_take(hyb_spin *lock)
 {
-    const uint64_t here = hybrid__process();
+    const uint64_t here = hyb_process();
     uint64_t open = 0;
     int spins = 0;
-    while (!hybrid__atomic_cas(lock, &open, here)) {
+    while (!hyb_atomic_cas(lock, &open, here)) {
         if (open && open != here) continue;                  /* cas again, from what it holds */
         open = 0;
-        if (++spins < 1000) hybrid__pause();
-        else if (spins < 1100) hybrid__yield();
-        else hybrid__nap();                                  /* a compiler may be at work behind it, for seconds */
+        if (++spins < 1000) hyb_pause();
+        else if (spins < 1100) hyb_yield();
+        else hyb_nap();                                  /* a compiler may be at work behind it, for seconds */
     }
 }
-static void hybrid__spin_give(hybrid__spin *lock) { hybrid__atomic_store(lock, 0); }
+static void hyb_spin_give(hyb_spin *lock) { hyb_atomic_store(lock, 0); }
 
 /* Nanoseconds of a clock that does not go back. */
-static uint64_t hybrid__now_ns(void)
+static uint64_t hyb_now_ns(void)
 {
 #if defined(_WIN32)
     LARGE_INTEGER now, rate;
@@ -110,9 +110,9 @@ static uint64_t hybrid__now_ns(void)
     #endif
 #endif
 }
-static uint64_t hybrid__now_us(void) { return hybrid__now_ns() / 1000u; }
+static uint64_t hyb_now_us(void) { return hyb_now_ns() / 1000u; }
 
-static int hybrid__cpu_count(void)
+static int hyb_cpu_count(void)
 {
 #if defined(_WIN32)
     SYSTEM_INFO info;
@@ -126,190 +126,190 @@ static int hybrid__cpu_count(void)
 #endif
 }
 
-enum { HYBRID__MAX_THREADS = 256, HYBRID__MAX_CHUNKS = 65535, HYBRID__SPIN_US = 1000 };
+enum { HYB_MAX_THREADS = 256, HYB_MAX_CHUNKS = 65535, HYB_SPIN_US = 1000 };
 
-/* fn(arg, chunk, lane): lane is below hybrid__pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
-typedef void (*hybrid__chunk_fn)(void *arg, int chunk, int lane);
+/* fn(arg, chunk, lane): lane is below hyb_pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
+typedef void (*hyb_chunk_fn)(void *arg, int chunk, int lane);
 
-typedef struct hybrid__pool hybrid__pool;
-typedef struct hybrid__worker {
-    hybrid__pool *pool;
+typedef struct hyb_pool hyb_pool;
+typedef struct hyb_worker {
+    hyb_pool *pool;
     int           lane;
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     pthread_t     thread;
-#elif defined(HYBRID__THREADS_WIN32)
+#elif defined(HYB_THREADS_WIN32)
     HANDLE        thread;
 #endif
-} hybrid__worker;
+} hyb_worker;
 
-struct hybrid__pool {
+struct hyb_pool {
     int    n_lanes;                      /* caller included */
     void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
     void  *host_user;
     volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
     volatile uint64_t done;              /* chunks finished in this section */
-    volatile uint64_t owner;             /* the process that the workers live in; HYBRID__ADOPTING is set while a child makes the pool its own */
+    volatile uint64_t owner;             /* the process that the workers live in; HYB_ADOPTING is set while a child makes the pool its own */
     volatile uint64_t busy;              /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
-    hybrid__chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
+    hyb_chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
     void  *arg;
     bool   started;                      /* by who holds busy */
     int    n_workers;                    /* that could be started: at most n_lanes - 1 */
-    hybrid__worker *workers;
-#if defined(HYBRID__THREADS_POSIX)
+    hyb_worker *workers;
+#if defined(HYB_THREADS_POSIX)
     pthread_mutex_t mutex;
     pthread_cond_t  wake;
-#elif defined(HYBRID__THREADS_WIN32)
+#elif defined(HYB_THREADS_WIN32)
     SRWLOCK mutex;
     CONDITION_VARIABLE wake;
 #endif
 };
 
 /* Takes chunks of the current section until there are none. */
-static void hybrid__pool_work(hybrid__pool *pool, int lane)
+static void hyb_pool_work(hyb_pool *pool, int lane)
 {
-    uint64_t ticket = hybrid__atomic_load(&pool->ticket);
+    uint64_t ticket = hyb_atomic_load(&pool->ticket);
     for (;;) {
         uint32_t next = (uint32_t)(ticket & 0xFFFF), n = (uint32_t)(ticket >> 16) & 0xFFFF;
         if (next >= n) return;
-        if (!hybrid__atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
+        if (!hyb_atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
         pool->fn(pool->arg, (int)next, lane);                /* fn and arg stand: the section cannot end before this chunk */
-        hybrid__atomic_add(&pool->done, 1);
-        ticket = hybrid__atomic_load(&pool->ticket);
+        hyb_atomic_add(&pool->done, 1);
+        ticket = hyb_atomic_load(&pool->ticket);
     }
 }
 
 /* Locks and counters of a pool without workers. */
-static void hybrid__pool_clear(hybrid__pool *pool)
+static void hyb_pool_clear(hyb_pool *pool)
 {
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->wake, NULL);
-#elif defined(HYBRID__THREADS_WIN32)
+#elif defined(HYB_THREADS_WIN32)
     InitializeSRWLock(&pool->mutex);
     InitializeConditionVariable(&pool->wake);
 #endif
     pool->n_workers = 0;
     pool->started = false;
-    hybrid__atomic_store(&pool->ticket, 0);
-    hybrid__atomic_store(&pool->done, 0);
-    hybrid__atomic_store(&pool->sleepers, 0);
-    hybrid__atomic_store(&pool->stop, 0);
-    hybrid__atomic_store(&pool->busy, 0);
+    hyb_atomic_store(&pool->ticket, 0);
+    hyb_atomic_store(&pool->done, 0);
+    hyb_atomic_store(&pool->sleepers, 0);
+    hyb_atomic_store(&pool->stop, 0);
+    hyb_atomic_store(&pool->busy, 0);
 }
 
 /* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will never be given:
  * the first thread to use the pool there begins it anew. */
-#define HYBRID__ADOPTING ((uint64_t)1 << 63)
-static void hybrid__pool_adopt(hybrid__pool *pool)
+#define HYB_ADOPTING ((uint64_t)1 << 63)
+static void hyb_pool_adopt(hyb_pool *pool)
 {
-    const uint64_t here = hybrid__process();
-    uint64_t owner = hybrid__atomic_load(&pool->owner);
+    const uint64_t here = hyb_process();
+    uint64_t owner = hyb_atomic_load(&pool->owner);
     while (owner != here) {
-        if (owner == (here | HYBRID__ADOPTING)) {            /* another thread is at it */
-            hybrid__yield();
-            owner = hybrid__atomic_load(&pool->owner);
-        } else if (hybrid__atomic_cas(&pool->owner, &owner, here | HYBRID__ADOPTING)) {
-            hybrid__pool_clear(pool);
-            hybrid__atomic_store(&pool->owner, here);
+        if (owner == (here | HYB_ADOPTING)) {            /* another thread is at it */
+            hyb_yield();
+            owner = hyb_atomic_load(&pool->owner);
+        } else if (hyb_atomic_cas(&pool->owner, &owner, here | HYB_ADOPTING)) {
+            hyb_pool_clear(pool);
+            hyb_atomic_store(&pool->owner, here);
             return;
         }
     }
 }
 
-static void hybrid__pool_init(hybrid__pool *pool)
+static void hyb_pool_init(hyb_pool *pool)
 {
-    hybrid__pool_clear(pool);
-    hybrid__atomic_store(&pool->owner, hybrid__process());
+    hyb_pool_clear(pool);
+    hyb_atomic_store(&pool->owner, hyb_process());
 }
 
-#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
-static void hybrid__pool_lock(hybrid__pool *pool)
+#if defined(HYB_THREADS_POSIX) || defined(HYB_THREADS_WIN32)
+static void hyb_pool_lock(hyb_pool *pool)
 {
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     pthread_mutex_lock(&pool->mutex);
 #else
     AcquireSRWLockExclusive(&pool->mutex);
 #endif
 }
-static void hybrid__pool_unlock(hybrid__pool *pool)
+static void hyb_pool_unlock(hyb_pool *pool)
 {
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
     pthread_mutex_unlock(&pool->mutex);
 #else
     ReleaseSRWLockExclusive(&pool->mutex);
 #endif
 }
-static void hybrid__pool_wake(hybrid__pool *pool)
+static void hyb_pool_wake(hyb_pool *pool)
 {
-    hybrid__pool_lock(pool);
-#if defined(HYBRID__THREADS_POSIX)
+    hyb_pool_lock(pool);
+#if defined(HYB_THREADS_POSIX)
     pthread_cond_broadcast(&pool->wake);
 #else
     WakeAllConditionVariable(&pool->wake);
 #endif
-    hybrid__pool_unlock(pool);
+    hyb_pool_unlock(pool);
 }
 
-static void hybrid__worker_main(hybrid__worker *worker)
+static void hyb_worker_main(hyb_worker *worker)
 {
-    hybrid__pool *pool = worker->pool;
+    hyb_pool *pool = worker->pool;
     uint64_t seen = 0;
-    hybrid__fp_plain();                                      /* a thread begins with that of the one that made it */
+    hyb_fp_plain();                                      /* a thread begins with that of the one that made it */
     for (;;) {
-        uint64_t since = hybrid__now_us(), spins = 0;
-        while (hybrid__atomic_load(&pool->ticket) >> 32 == seen) {
-            if (hybrid__atomic_load(&pool->stop)) return;
-            hybrid__pause();
-            if (++spins % 64 == 0 && hybrid__now_us() - since > HYBRID__SPIN_US) {
-                hybrid__pool_lock(pool);
-                hybrid__atomic_add(&pool->sleepers, 1);
-                while (hybrid__atomic_load(&pool->ticket) >> 32 == seen && !hybrid__atomic_load(&pool->stop)) {
-#if defined(HYBRID__THREADS_POSIX)
+        uint64_t since = hyb_now_us(), spins = 0;
+        while (hyb_atomic_load(&pool->ticket) >> 32 == seen) {
+            if (hyb_atomic_load(&pool->stop)) return;
+            hyb_pause();
+            if (++spins % 64 == 0 && hyb_now_us() - since > HYB_SPIN_US) {
+                hyb_pool_lock(pool);
+                hyb_atomic_add(&pool->sleepers, 1);
+                while (hyb_atomic_load(&pool->ticket) >> 32 == seen && !hyb_atomic_load(&pool->stop)) {
+#if defined(HYB_THREADS_POSIX)
                     pthread_cond_wait(&pool->wake, &pool->mutex);
 #else
                     SleepConditionVariableSRW(&pool->wake, &pool->mutex, INFINITE, 0);
 #endif
                 }
-                hybrid__atomic_add(&pool->sleepers, (uint64_t)-1);
-                hybrid__pool_unlock(pool);
-                since = hybrid__now_us();
+                hyb_atomic_add(&pool->sleepers, (uint64_t)-1);
+                hyb_pool_unlock(pool);
+                since = hyb_now_us();
             }
         }
-        seen = hybrid__atomic_load(&pool->ticket) >> 32;
-        hybrid__pool_work(pool, worker->lane);
+        seen = hyb_atomic_load(&pool->ticket) >> 32;
+        hyb_pool_work(pool, worker->lane);
     }
 }
 
 /* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames. What the system gives
  * beyond this stays. */
-enum { HYBRID__WORKER_STACK = 1024 * 1024 };
+enum { HYB_WORKER_STACK = 1024 * 1024 };
 
-#if defined(HYBRID__THREADS_POSIX)
-static void *hybrid__worker_entry(void *arg) { hybrid__worker_main((hybrid__worker *)arg); return NULL; }
+#if defined(HYB_THREADS_POSIX)
+static void *hyb_worker_entry(void *arg) { hyb_worker_main((hyb_worker *)arg); return NULL; }
 
 /* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the host blocks everywhere, to wait
  * for it, must not end the process in a thread that the host does not know of. A worker begins with the mask of the thread that makes it:
  * that thread blocks all but what a thread's own fault raises, and has its mask back afterwards. */
 #if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
-    #define HYBRID__SIGNALS SIG_SETMASK
+    #define HYB_SIGNALS SIG_SETMASK
 #elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__)
-    #define HYBRID__SIGNALS 2                                /* -std=c99 hides them, though not sigset_t */
-    #define HYBRID__SIGNALS_HIDDEN
+    #define HYB_SIGNALS 2                                /* -std=c99 hides them, though not sigset_t */
+    #define HYB_SIGNALS_HIDDEN
 #endif
-#if defined(HYBRID__SIGNALS)
-static bool hybrid__signals_set(const sigset_t *now, sigset_t *before)
+#if defined(HYB_SIGNALS)
+static bool hyb_signals_set(const sigset_t *now, sigset_t *before)
 {
-    #if defined(HYBRID__SIGNALS_HIDDEN)
+    #if defined(HYB_SIGNALS_HIDDEN)
     int pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
     #endif
-    return !pthread_sigmask(HYBRID__SIGNALS, now, before);
+    return !pthread_sigmask(HYB_SIGNALS, now, before);
 }
 
-static bool hybrid__signals_block(sigset_t *before)
+static bool hyb_signals_block(sigset_t *before)
 {
-    #if defined(HYBRID__SIGNALS_HIDDEN)
+    #if defined(HYB_SIGNALS_HIDDEN)
     int sigfillset(sigset_t *set);
     int sigdelset(sigset_t *set, int number);
     #endif
@@ -328,42 +328,42 @@ static bool hybrid__signals_block(sigset_t *before)
     sigset_t all;
     size_t i;
     sigfillset(&all);
-    for (i = 0; i < HYBRID__COUNT(own); i++) sigdelset(&all, own[i]);
-    return hybrid__signals_set(&all, before);
+    for (i = 0; i < HYB_COUNT(own); i++) sigdelset(&all, own[i]);
+    return hyb_signals_set(&all, before);
 }
 #endif
 
 /* Starts the workers of lanes 1.. until one cannot be started. */
-static void hybrid__workers_start(hybrid__pool *pool)
+static void hyb_workers_start(hyb_pool *pool)
 {
     pthread_attr_t attr, *with = NULL;
     size_t stack = 0;
-#if defined(HYBRID__SIGNALS)
+#if defined(HYB_SIGNALS)
     sigset_t before;
-    const bool blocked = hybrid__signals_block(&before);
+    const bool blocked = hyb_signals_block(&before);
 #endif
     if (!pthread_attr_init(&attr)) {
         with = &attr;
-        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYBRID__WORKER_STACK) pthread_attr_setstacksize(&attr, HYBRID__WORKER_STACK);
+        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYB_WORKER_STACK) pthread_attr_setstacksize(&attr, HYB_WORKER_STACK);
     }
     while (pool->n_workers + 1 < pool->n_lanes) {
-        hybrid__worker *w = &pool->workers[pool->n_workers];
-        if (pthread_create(&w->thread, with, hybrid__worker_entry, w)) break;
+        hyb_worker *w = &pool->workers[pool->n_workers];
+        if (pthread_create(&w->thread, with, hyb_worker_entry, w)) break;
         pool->n_workers++;
     }
     if (with) pthread_attr_destroy(with);
-#if defined(HYBRID__SIGNALS)
-    if (blocked) hybrid__signals_set(&before, NULL);
+#if defined(HYB_SIGNALS)
+    if (blocked) hyb_signals_set(&before, NULL);
 #endif
 }
 #else
-static DWORD WINAPI hybrid__worker_entry(LPVOID arg) { hybrid__worker_main((hybrid__worker *)arg); return 0; }
+static DWORD WINAPI hyb_worker_entry(LPVOID arg) { hyb_worker_main((hyb_worker *)arg); return 0; }
 
-static void hybrid__workers_start(hybrid__pool *pool)
+static void hyb_workers_start(hyb_pool *pool)
 {
     while (pool->n_workers + 1 < pool->n_lanes) {
-        hybrid__worker *w = &pool->workers[pool->n_workers];
-        w->thread = CreateThread(NULL, HYBRID__WORKER_STACK, hybrid__worker_entry, w, 0x00010000 /* that much is reserved, not used */, NULL);
+        hyb_worker *w = &pool->workers[pool->n_workers];
+        w->thread = CreateThread(NULL, HYB_WORKER_STACK, hyb_worker_entry, w, 0x00010000 /* that much is reserved, not used */, NULL);
         if (!w->thread) break;
         pool->n_workers++;
     }
@@ -371,7 +371,7 @@ static void hybrid__workers_start(hybrid__pool *pool)
 #endif
 
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
-static void hybrid__pool_start(hybrid__pool *pool)
+static void hyb_pool_start(hyb_pool *pool)
 {
     int i;
     for (i = 0; i + 1 < pool->n_lanes; i++) {
@@ -379,64 +379,64 @@ static void hybrid__pool_start(hybrid__pool *pool)
         pool->workers[i].lane = i + 1;
     }
     pool->started = true;
-    hybrid__workers_start(pool);
+    hyb_workers_start(pool);
 }
 #endif
 
-typedef struct hybrid__host_section { hybrid__chunk_fn fn; void *arg; volatile uint64_t next; int n; } hybrid__host_section;
-static void hybrid__host_lane(void *arg, int lane)
+typedef struct hyb_host_section { hyb_chunk_fn fn; void *arg; volatile uint64_t next; int n; } hyb_host_section;
+static void hyb_host_lane(void *arg, int lane)
 {
-    const hybrid__fp host = hybrid__fp_enter();              /* a thread of the host's */
-    hybrid__host_section *s = (hybrid__host_section *)arg;
+    const hyb_fp host = hyb_fp_enter();              /* a thread of the host's */
+    hyb_host_section *s = (hyb_host_section *)arg;
     uint64_t chunk;
-    while ((chunk = hybrid__atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
-    hybrid__fp_leave(host);
+    while ((chunk = hyb_atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
+    hyb_fp_leave(host);
 }
 
 /* Runs fn for chunks 0..n-1 and returns when all are done. */
-static void hybrid__pool_run(hybrid__pool *pool, int n, hybrid__chunk_fn fn, void *arg)
+static void hyb_pool_run(hyb_pool *pool, int n, hyb_chunk_fn fn, void *arg)
 {
     uint64_t idle = 0;
     int i, lanes = pool->n_lanes;
-    if (n > 1 && lanes > 1) hybrid__pool_adopt(pool);
-    if (n > 1 && lanes > 1 && n <= HYBRID__MAX_CHUNKS && hybrid__atomic_cas(&pool->busy, &idle, 1)) {
+    if (n > 1 && lanes > 1) hyb_pool_adopt(pool);
+    if (n > 1 && lanes > 1 && n <= HYB_MAX_CHUNKS && hyb_atomic_cas(&pool->busy, &idle, 1)) {
         if (pool->host_for) {
-            hybrid__host_section section;
+            hyb_host_section section;
             section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
-            pool->host_for(pool->host_user, HYBRID__MIN(n, lanes), hybrid__host_lane, &section);
-            hybrid__fp_plain();
+            pool->host_for(pool->host_user, HYB_MIN(n, lanes), hyb_host_lane, &section);
+            hyb_fp_plain();
         } else {
-#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
-            uint64_t section = (hybrid__atomic_load(&pool->ticket) >> 32) + 1;
-            if (!pool->started) hybrid__pool_start(pool);
+#if defined(HYB_THREADS_POSIX) || defined(HYB_THREADS_WIN32)
+            uint64_t section = (hyb_atomic_load(&pool->ticket) >> 32) + 1;
+            if (!pool->started) hyb_pool_start(pool);
             pool->fn = fn;
             pool->arg = arg;
-            hybrid__atomic_store(&pool->done, 0);
-            hybrid__atomic_store(&pool->ticket, (section & 0xFFFFFFFFu) << 32 | (uint64_t)n << 16);
-            if (hybrid__atomic_load(&pool->sleepers)) hybrid__pool_wake(pool);
-            hybrid__pool_work(pool, 0);
-            for (i = 0; hybrid__atomic_load(&pool->done) < (uint64_t)n; i++) {
-                hybrid__pause();
-                if (i > 2000) hybrid__yield();               /* a worker lost its core: give it ours */
+            hyb_atomic_store(&pool->done, 0);
+            hyb_atomic_store(&pool->ticket, (section & 0xFFFFFFFFu) << 32 | (uint64_t)n << 16);
+            if (hyb_atomic_load(&pool->sleepers)) hyb_pool_wake(pool);
+            hyb_pool_work(pool, 0);
+            for (i = 0; hyb_atomic_load(&pool->done) < (uint64_t)n; i++) {
+                hyb_pause();
+                if (i > 2000) hyb_yield();               /* a worker lost its core: give it ours */
             }
 #endif
         }
-        hybrid__atomic_store(&pool->busy, 0);
+        hyb_atomic_store(&pool->busy, 0);
         return;
     }
     for (i = 0; i < n; i++) fn(arg, i, 0);
 }
 
-static void hybrid__pool_stop(hybrid__pool *pool)
+static void hyb_pool_stop(hyb_pool *pool)
 {
-#if defined(HYBRID__THREADS_POSIX) || defined(HYBRID__THREADS_WIN32)
+#if defined(HYB_THREADS_POSIX) || defined(HYB_THREADS_WIN32)
     int i;
-    hybrid__pool_adopt(pool);
+    hyb_pool_adopt(pool);
     if (!pool->started) return;
-    hybrid__atomic_store(&pool->stop, 1);
-    hybrid__pool_wake(pool);
+    hyb_atomic_store(&pool->stop, 1);
+    hyb_pool_wake(pool);
     for (i = 0; i < pool->n_workers; i++) {
-#if defined(HYBRID__THREADS_POSIX)
+#if defined(HYB_THREADS_POSIX)
         pthread_join(pool->workers[i].thread, NULL);
 #else
         WaitForSingleObject(pool->workers[i].thread, INFINITE);
@@ -445,6 +445,6 @@ static void hybrid__pool_stop(hybrid__pool *pool)
     }
     pool->started = false;
 #else
-    HYBRID__UNUSED(pool);
+    HYB_UNUSED(pool);
 #endif
 }

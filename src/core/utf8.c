@@ -1,7 +1,7 @@
 /* core/utf8: one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF. */
 
 /* Bytes of the code point at p (1..4), or 0 when [p, end) does not start with a valid one. */
-static size_t hybrid__utf8_read(const char *text, const char *end, uint32_t *code)
+static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
 {
     const unsigned char *p = (const unsigned char *)text;
     size_t left = (size_t)(end - text), n, i;
@@ -24,7 +24,7 @@ static size_t hybrid__utf8_read(const char *text, const char *end, uint32_t *cod
 }
 
 /* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */
-static size_t hybrid__utf8_write(uint32_t code, char out[4])
+static size_t hyb_utf8_write(uint32_t code, char out[4])
 {
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
     if (code < 0x80) { out[0] = (char)code; return 1; }
@@ -47,9 +47,9 @@ static size_t hybrid__utf8_write(uint32_t code, char out[4])
 }
 
 /* A step that always advances: an invalid byte counts as one character, U+FFFD. p < end. */
-static size_t hybrid__utf8_next(const char *p, const char *end, uint32_t *code)
+static size_t hyb_utf8_next(const char *p, const char *end, uint32_t *code)
 {
-    size_t n = hybrid__utf8_read(p, end, code);
+    size_t n = hyb_utf8_read(p, end, code);
     if (n) return n;
     *code = 0xFFFD;
     return 1;

@@ -2,32 +2,32 @@
  *
  * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in the library
  * (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles are void *, results and
- * enums are int, CUdeviceptr is hybrid__cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
+ * enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
 
-typedef unsigned long long hybrid__cu_ptr;
+typedef unsigned long long hyb_cu_ptr;
 
 enum {                                  /* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
-    HYBRID__CU_FORKED = -1, HYBRID__CU_OK = 0, HYBRID__CU_INVALID = 1, HYBRID__CU_OUT_OF_MEMORY = 2, HYBRID__CU_NOT_INITIALIZED = 3, HYBRID__CU_DEINITIALIZED = 4,
-    HYBRID__CU_STUB_LIBRARY = 34, HYBRID__CU_DEVICE_UNAVAILABLE = 46, HYBRID__CU_NO_DEVICE = 100, HYBRID__CU_INVALID_DEVICE = 101,
-    HYBRID__CU_INVALID_IMAGE = 200, HYBRID__CU_INVALID_CONTEXT = 201, HYBRID__CU_NO_BINARY_FOR_GPU = 209, HYBRID__CU_ECC = 214,
-    HYBRID__CU_INVALID_PTX = 218, HYBRID__CU_NO_JIT = 221, HYBRID__CU_PTX_TOO_NEW = 222, HYBRID__CU_NOT_FOUND = 500,
-    HYBRID__CU_NOT_READY = 600, HYBRID__CU_ILLEGAL_ADDRESS = 700, HYBRID__CU_LAUNCH_RESOURCES = 701, HYBRID__CU_LAUNCH_TIMEOUT = 702,
-    HYBRID__CU_PEER_ALREADY_ON = 704, HYBRID__CU_ASSERT = 710, HYBRID__CU_HARDWARE_STACK = 714, HYBRID__CU_LAUNCH_FAILED = 719, HYBRID__CU_SYSTEM_DRIVER_MISMATCH = 803,
-    HYBRID__CU_COMPAT_NOT_SUPPORTED = 804, HYBRID__CU_CAPTURE_UNSUPPORTED = 900, HYBRID__CU_CAPTURE_INVALIDATED = 901
+    HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3, HYB_CU_DEINITIALIZED = 4,
+    HYB_CU_STUB_LIBRARY = 34, HYB_CU_DEVICE_UNAVAILABLE = 46, HYB_CU_NO_DEVICE = 100, HYB_CU_INVALID_DEVICE = 101,
+    HYB_CU_INVALID_IMAGE = 200, HYB_CU_INVALID_CONTEXT = 201, HYB_CU_NO_BINARY_FOR_GPU = 209, HYB_CU_ECC = 214,
+    HYB_CU_INVALID_PTX = 218, HYB_CU_NO_JIT = 221, HYB_CU_PTX_TOO_NEW = 222, HYB_CU_NOT_FOUND = 500,
+    HYB_CU_NOT_READY = 600, HYB_CU_ILLEGAL_ADDRESS = 700, HYB_CU_LAUNCH_RESOURCES = 701, HYB_CU_LAUNCH_TIMEOUT = 702,
+    HYB_CU_PEER_ALREADY_ON = 704, HYB_CU_ASSERT = 710, HYB_CU_HARDWARE_STACK = 714, HYB_CU_LAUNCH_FAILED = 719, HYB_CU_SYSTEM_DRIVER_MISMATCH = 803,
+    HYB_CU_COMPAT_NOT_SUPPORTED = 804, HYB_CU_CAPTURE_UNSUPPORTED = 900, HYB_CU_CAPTURE_INVALIDATED = 901
 };
 enum {                                  /* CUdevice_attribute */
-    HYBRID__CU_DEVICE_THREADS_PER_BLOCK = 1, HYBRID__CU_DEVICE_SHARED_PER_BLOCK = 8, HYBRID__CU_DEVICE_WARP_SIZE = 10, HYBRID__CU_DEVICE_SM_COUNT = 16,
-    HYBRID__CU_DEVICE_INTEGRATED = 18, HYBRID__CU_DEVICE_L2_BYTES = 38, HYBRID__CU_DEVICE_CC_MAJOR = 75, HYBRID__CU_DEVICE_CC_MINOR = 76,
-    HYBRID__CU_DEVICE_SHARED_PER_SM = 81, HYBRID__CU_DEVICE_SHARED_OPTIN = 97
+    HYB_CU_DEVICE_THREADS_PER_BLOCK = 1, HYB_CU_DEVICE_SHARED_PER_BLOCK = 8, HYB_CU_DEVICE_WARP_SIZE = 10, HYB_CU_DEVICE_SM_COUNT = 16,
+    HYB_CU_DEVICE_INTEGRATED = 18, HYB_CU_DEVICE_L2_BYTES = 38, HYB_CU_DEVICE_CC_MAJOR = 75, HYB_CU_DEVICE_CC_MINOR = 76,
+    HYB_CU_DEVICE_SHARED_PER_SM = 81, HYB_CU_DEVICE_SHARED_OPTIN = 97
 };
 enum {                                  /* flags and other values */
-    HYBRID__CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYBRID__CU_STREAM_NON_BLOCKING = 1, HYBRID__CU_EVENT_DISABLE_TIMING = 2,
-    HYBRID__CU_HOSTALLOC_PORTABLE = 1, HYBRID__CU_CAPTURE_RELAXED = 2,
-    HYBRID__CUBLAS_NO_MEMORY = 3, HYBRID__CUBLAS_OP_N = 0, HYBRID__CUBLAS_OP_T = 1, HYBRID__CUDA_R_32F = 0, HYBRID__CUDA_R_16F = 2, HYBRID__CUDA_R_16BF = 14,
-    HYBRID__CUBLAS_COMPUTE_32F = 68, HYBRID__CUBLAS_GEMM_DEFAULT = -1, HYBRID__CUBLAS_NO_REDUCED_PRECISION = 16
+    HYB_CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYB_CU_STREAM_NON_BLOCKING = 1, HYB_CU_EVENT_DISABLE_TIMING = 2,
+    HYB_CU_HOSTALLOC_PORTABLE = 1, HYB_CU_CAPTURE_RELAXED = 2,
+    HYB_CUBLAS_NO_MEMORY = 3, HYB_CUBLAS_OP_N = 0, HYB_CUBLAS_OP_T = 1, HYB_CUDA_R_32F = 0, HYB_CUDA_R_16F = 2, HYB_CUDA_R_16BF = 14,
+    HYB_CUBLAS_COMPUTE_32F = 68, HYB_CUBLAS_GEMM_DEFAULT = -1, HYB_CUBLAS_NO_REDUCED_PRECISION = 16
 };
 
-#define HYBRID__DRIVER_LIST(X)                                                                                                                    \
+#define HYB_DRIVER_LIST(X)                                                                                                                    \
     X(1, cuInit,                     "cuInit",                       (unsigned flags))                                                            \
     X(1, cuDriverGetVersion,         "cuDriverGetVersion",           (int *version))                                                              \
     X(1, cuGetErrorName,             "cuGetErrorName",               (int result, const char **text))                                             \
@@ -42,14 +42,14 @@ enum {                                  /* flags and other values */
     X(1, cuCtxSetCurrent,            "cuCtxSetCurrent",              (void *context))                                                             \
     X(1, cuCtxGetCurrent,            "cuCtxGetCurrent",              (void **context))                                                            \
     X(1, cuMemGetInfo,               "cuMemGetInfo_v2",              (size_t *available, size_t *total))                                          \
-    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hybrid__cu_ptr *address, size_t bytes))                                     \
-    X(1, cuMemFree,                  "cuMemFree_v2",                 (hybrid__cu_ptr address))                                                    \
+    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hyb_cu_ptr *address, size_t bytes))                                     \
+    X(1, cuMemFree,                  "cuMemFree_v2",                 (hyb_cu_ptr address))                                                    \
     X(1, cuMemHostAlloc,             "cuMemHostAlloc",               (void **address, size_t bytes, unsigned flags))                              \
     X(1, cuMemFreeHost,              "cuMemFreeHost",                (void *address))                                                             \
-    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hybrid__cu_ptr to, const void *from, size_t bytes, void *stream))           \
-    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hybrid__cu_ptr from, size_t bytes, void *stream))                 \
-    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hybrid__cu_ptr to, hybrid__cu_ptr from, size_t bytes, void *stream))        \
-    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hybrid__cu_ptr to, unsigned char value, size_t count, void *stream))        \
+    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hyb_cu_ptr to, const void *from, size_t bytes, void *stream))           \
+    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hyb_cu_ptr from, size_t bytes, void *stream))                 \
+    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hyb_cu_ptr to, hyb_cu_ptr from, size_t bytes, void *stream))        \
+    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hyb_cu_ptr to, unsigned char value, size_t count, void *stream))        \
     X(1, cuStreamCreate,             "cuStreamCreate",               (void **stream, unsigned flags))                                             \
     X(1, cuStreamDestroy,            "cuStreamDestroy_v2",           (void *stream))                                                              \
     X(1, cuStreamSynchronize,        "cuStreamSynchronize",          (void *stream))                                                              \
@@ -75,10 +75,10 @@ enum {                                  /* flags and other values */
     X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
 
 /* Of drivers before 11.4; newer headers no longer declare it. */
-#define HYBRID__DRIVER_OLD_LIST(X)                                                                                                                \
+#define HYB_DRIVER_OLD_LIST(X)                                                                                                                \
     X(0, cuGraphInstantiate_v2,      "cuGraphInstantiate_v2",        (void **executable, void *graph, void **node, char *log, size_t size))
 
-#define HYBRID__NVRTC_LIST(X)                                                                                                                     \
+#define HYB_NVRTC_LIST(X)                                                                                                                     \
     X(1, nvrtcVersion,               "nvrtcVersion",                 (int *major, int *minor))                                                    \
     X(1, nvrtcGetNumSupportedArchs,  "nvrtcGetNumSupportedArchs",    (int *count))                                                                \
     X(1, nvrtcGetSupportedArchs,     "nvrtcGetSupportedArchs",       (int *archs))                                                                \
@@ -93,7 +93,7 @@ enum {                                  /* flags and other values */
     X(1, nvrtcGetProgramLogSize,     "nvrtcGetProgramLogSize",       (void *program, size_t *size))                                               \
     X(1, nvrtcGetProgramLog,         "nvrtcGetProgramLog",           (void *program, char *log))
 
-#define HYBRID__CUBLAS_LIST(X)                                                                                                                    \
+#define HYB_CUBLAS_LIST(X)                                                                                                                    \
     X(1, cublasCreate,               "cublasCreate_v2",              (void **handle))                                                             \
     X(1, cublasDestroy,              "cublasDestroy_v2",             (void *handle))                                                              \
     X(1, cublasGetProperty,          "cublasGetProperty",            (int type, int *value))                                                      \
@@ -108,29 +108,29 @@ enum {                                  /* flags and other values */
                                       long long stride_b, const void *beta, void *c, int type_c, int ldc, long long stride_c, int count,          \
                                       int compute, int algorithm))
 
-#define HYBRID__X(required, name, symbol, parameters) int (*name) parameters;
-typedef struct hybrid__driver_api { HYBRID__DRIVER_LIST(HYBRID__X) HYBRID__DRIVER_OLD_LIST(HYBRID__X) } hybrid__driver_api;
-typedef struct hybrid__nvrtc_api { HYBRID__NVRTC_LIST(HYBRID__X) } hybrid__nvrtc_api;
-typedef struct hybrid__cublas_api { HYBRID__CUBLAS_LIST(HYBRID__X) } hybrid__cublas_api;
-#undef HYBRID__X
+#define HYB_X(required, name, symbol, parameters) int (*name) parameters;
+typedef struct hyb_driver_api { HYB_DRIVER_LIST(HYB_X) HYB_DRIVER_OLD_LIST(HYB_X) } hyb_driver_api;
+typedef struct hyb_nvrtc_api { HYB_NVRTC_LIST(HYB_X) } hyb_nvrtc_api;
+typedef struct hyb_cublas_api { HYB_CUBLAS_LIST(HYB_X) } hyb_cublas_api;
+#undef HYB_X
 
 /* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can be ended there. */
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-parameter"
 #endif
-#define HYBRID__X(required, name, symbol, parameters) static int hybrid__forked_##name parameters { return HYBRID__CU_FORKED; }
-HYBRID__DRIVER_LIST(HYBRID__X)
-HYBRID__DRIVER_OLD_LIST(HYBRID__X)
-#undef HYBRID__X
+#define HYB_X(required, name, symbol, parameters) static int hyb_forked_##name parameters { return HYB_CU_FORKED; }
+HYB_DRIVER_LIST(HYB_X)
+HYB_DRIVER_OLD_LIST(HYB_X)
+#undef HYB_X
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic pop
 #endif
 
-#define HYBRID__X(required, name, symbol, parameters) api->name = hybrid__forked_##name;
-static void hybrid__driver_forked(hybrid__driver_api *api)
+#define HYB_X(required, name, symbol, parameters) api->name = hyb_forked_##name;
+static void hyb_driver_forked(hyb_driver_api *api)
 {
-    HYBRID__DRIVER_LIST(HYBRID__X)
-    HYBRID__DRIVER_OLD_LIST(HYBRID__X)
+    HYB_DRIVER_LIST(HYB_X)
+    HYB_DRIVER_OLD_LIST(HYB_X)
 }
-#undef HYBRID__X
+#undef HYB_X

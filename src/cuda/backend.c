@@ -1,76 +1,76 @@
 /* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
 
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
-typedef struct hybrid__cuda_layout {
+typedef struct hyb_cuda_layout {
     size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
     int32_t pages_a_seq;                   /* of the longest sequence that there can be */
-    hybrid__cuda_split split;
-} hybrid__cuda_layout;
+    hyb_cuda_split split;
+} hyb_cuda_layout;
 
 /* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time loads the kernels. */
-typedef struct hybrid__cuda_record {
+typedef struct hyb_cuda_record {
     int32_t n, n_out, n_runs, n_split, max_length_class;       /* all that chooses kernels and grids */
     uint32_t used;                         /* when; 0: never */
-    hybrid__cuda_graph *graph;
-} hybrid__cuda_record;
-enum { HYBRID__CUDA_RECORDS = 8, HYBRID__CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
+    hyb_cuda_graph *graph;
+} hyb_cuda_record;
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
 
-typedef struct hybrid__cuda_backend {
-    hybrid__backend     base;
-    hybrid__cuda       *cu;
-    hybrid__cuda_queue *queue;
-    hybrid__cuda_layout layout;
-    hybrid__cuda_at     at;                /* where ops run */
+typedef struct hyb_cuda_backend {
+    hyb_backend     base;
+    hyb_cuda       *cu;
+    hyb_cuda_queue *queue;
+    hyb_cuda_layout layout;
+    hyb_cuda_at     at;                /* where ops run */
     char               *memory;            /* on the device */
     char               *picture;           /* on the host */
-    hybrid__cuda_record records[HYBRID__CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
     uint32_t            clock;
     int                 n_graph_failures;  /* in a row */
-} hybrid__cuda_backend;
+} hyb_cuda_backend;
 
-static void hybrid__cuda_layout_make(hybrid__cuda_layout *l, const hybrid__limits *limits)
+static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 {
     const size_t rows = (size_t)limits->n_rows;
     size_t at = 0;
     memset(l, 0, sizeof *l);
     l->pages_a_seq = limits->pages_a_seq;
-    l->split = hybrid__cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYBRID__PAGE);
-    l->scratch_bytes = HYBRID__MAX(limits->scratch, limits->n_top ? hybrid__cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
-#define HYBRID__PLACE(field, size) (l->field = at, at += hybrid__align(size, 256))
-    HYBRID__PLACE(ids, rows * sizeof(int32_t));
-    HYBRID__PLACE(pos, rows * sizeof(int32_t));
-    HYBRID__PLACE(out, rows * sizeof(int32_t));
-    HYBRID__PLACE(run_of_row, rows * sizeof(int32_t));
-    HYBRID__PLACE(tiles, hybrid__cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
-    HYBRID__PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
-    HYBRID__PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
+    l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
+    l->scratch_bytes = HYB_MAX(limits->scratch, limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+#define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
+    HYB_PLACE(ids, rows * sizeof(int32_t));
+    HYB_PLACE(pos, rows * sizeof(int32_t));
+    HYB_PLACE(out, rows * sizeof(int32_t));
+    HYB_PLACE(run_of_row, rows * sizeof(int32_t));
+    HYB_PLACE(tiles, hyb_cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
+    HYB_PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYB_PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
     l->picture = at;
-    HYBRID__PLACE(parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    HYBRID__PLACE(scratch, l->scratch_bytes);
-#undef HYBRID__PLACE
+    HYB_PLACE(parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    HYB_PLACE(scratch, l->scratch_bytes);
+#undef HYB_PLACE
     l->bytes = at;
 }
 
 /* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
-static size_t hybrid__cuda_workspace(const hybrid__limits *limits, int cc) { return limits->n_rows > HYBRID__CUDA_FEW_FLOATS ? hybrid__blas_workspace(cc) : 0; }
+static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc) { return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0; }
 
-static hybrid__cuda_backend *hybrid__cuda_of(hybrid__backend *be) { return (hybrid__cuda_backend *)be; }
+static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend *)be; }
 
 /* ---- the batch ---- */
 
-enum { HYBRID__CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
 
-static void hybrid__cuda_picture_write(hybrid__cuda_backend *self, size_t at, size_t bytes)
+static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
 {
-    hybrid__cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
+    hyb_cuda_write(self->queue, self->memory + at, self->picture + at, bytes);
 }
 
-static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batch)
+static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->at.batch;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    const hyb_cuda_layout *l = &self->layout;
+    hyb_cuda_batch *b = &self->at.batch;
     char *p = self->picture;
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
@@ -81,141 +81,141 @@ static void hybrid__cuda_be_begin(hybrid__backend *be, const hybrid__batch *batc
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
-    hybrid__cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
-    b->pages_a_seq = HYBRID__MIN(l->pages_a_seq, b->max_length_class / HYBRID__PAGE);      /* kernels are told: it is the same for all batches of a record */
+    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
+    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);      /* kernels are told: it is the same for all batches of a record */
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; i < batch->n_runs; i++) {
-        const hybrid__run *run = &batch->runs[i];
-        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYBRID__PAGE + 1) * sizeof(int32_t));
+        const hyb_run *run = &batch->runs[i];
+        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
     }
-    if (l->pages + (size_t)batch->n_runs * row <= HYBRID__CUDA_WHOLE_PICTURE) {
-        hybrid__cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
+    if (l->pages + (size_t)batch->n_runs * row <= HYB_CUDA_WHOLE_PICTURE) {
+        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
         return;
     }
-    hybrid__cuda_picture_write(self, l->ids, n);
-    hybrid__cuda_picture_write(self, l->pos, n);
-    hybrid__cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->run_of_row, n);
-    hybrid__cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
-    hybrid__cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
+    hyb_cuda_picture_write(self, l->ids, n);
+    hyb_cuda_picture_write(self, l->pos, n);
+    hyb_cuda_picture_write(self, l->out, (size_t)batch->n_out * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->run_of_row, n);
+    hyb_cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
 /* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once ---- */
 
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
-static hybrid__cuda_record *hybrid__cuda_record_of(hybrid__cuda_backend *self)
+static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 {
-    const hybrid__cuda_batch *b = &self->at.batch;
-    hybrid__cuda_record *oldest = self->records;
+    const hyb_cuda_batch *b = &self->at.batch;
+    hyb_cuda_record *oldest = self->records;
     int i;
-    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) {
-        hybrid__cuda_record *r = &self->records[i];
+    for (i = 0; i < HYB_CUDA_RECORDS; i++) {
+        hyb_cuda_record *r = &self->records[i];
         if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split && r->max_length_class == b->max_length_class) return r;
         if (r->used < oldest->used) oldest = r;
     }
-    hybrid__cuda_graph_destroy(self->cu, oldest->graph);
+    hyb_cuda_graph_destroy(self->cu, oldest->graph);
     memset(oldest, 0, sizeof *oldest);
     oldest->n = b->n; oldest->n_out = b->n_out; oldest->n_runs = b->n_runs; oldest->n_split = b->n_split; oldest->max_length_class = b->max_length_class;
     return oldest;
 }
 
 /* Another thread of the process may break a recording: that is no reason to do without for good. */
-static void hybrid__cuda_graph_failed(hybrid__cuda_backend *self, const hybrid_error *why)
+static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
-    const bool last = ++self->n_graph_failures == HYBRID__CUDA_GRAPH_FAILURES;
-    hybrid__log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+    const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;
+    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
 }
 
-static hybrid__pass hybrid__cuda_be_pass_begin(hybrid__backend *be)
+static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
+    hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYBRID__CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYBRID__PASS_RUN;      /* tiles: a prompt, which no other is like */
-    self->record = hybrid__cuda_record_of(self);
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYB_PASS_RUN;      /* tiles: a prompt, which no other is like */
+    self->record = hyb_cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
-    if (self->record->graph) return HYBRID__PASS_REPLAY;
-    if (seen && !hybrid__cuda_capture_begin(self->queue, &why)) return HYBRID__PASS_RECORD;
-    if (seen) hybrid__cuda_graph_failed(self, &why);
+    if (self->record->graph) return HYB_PASS_REPLAY;
+    if (seen && !hyb_cuda_capture_begin(self->queue, &why)) return HYB_PASS_RECORD;
+    if (seen) hyb_cuda_graph_failed(self, &why);
     self->record = NULL;
-    return HYBRID__PASS_RUN;
+    return HYB_PASS_RUN;
 }
 
-static void hybrid__cuda_be_rehearse(hybrid__backend *be, bool on) { hybrid__cuda_of(be)->queue->rehearsing = on; }
+static void hyb_cuda_be_rehearse(hyb_backend *be, bool on) { hyb_cuda_of(be)->queue->rehearsing = on; }
 
-static bool hybrid__cuda_be_pass_end(hybrid__backend *be)
+static bool hyb_cuda_be_pass_end(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda_record *record = self->record;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hyb_cuda_record *record = self->record;
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if ((record->graph || !hybrid__cuda_capture_end(self->queue, &record->graph, &why)) && !hybrid__cuda_graph_launch(self->queue, record->graph, &why)) {
+    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) && !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
         self->n_graph_failures = 0;
         return true;
     }
-    hybrid__cuda_graph_destroy(self->cu, record->graph);
+    hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
     if (self->queue->result) return true;                      /* a lost device is sync's business */
-    hybrid__cuda_graph_failed(self, &why);
+    hyb_cuda_graph_failed(self, &why);
     return false;
 }
 
 /* ---- the table ---- */
 
-#define HYBRID__OP(name_) \
-    static void hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
-#define HYBRID__PARTS(name_) \
-    static bool hybrid__cuda_be_##name_(hybrid__backend *be, const hybrid__op_##name_ *op) { return hybrid__cuda_op_##name_(&hybrid__cuda_of(be)->at, op); }
-HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)
-#undef HYBRID__OP
-#undef HYBRID__PARTS
+#define HYB_OP(name_) \
+    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+#define HYB_PARTS(name_) \
+    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+HYB_OPS(HYB_OP, HYB_PARTS)
+#undef HYB_OP
+#undef HYB_PARTS
 
-static void hybrid__cuda_be_copy(hybrid__backend *be, void *dst, const void *src, size_t bytes)
+static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_copy(hybrid__cuda_of(be)->queue, dst, src, bytes);
+    hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
-static void hybrid__cuda_be_write(hybrid__backend *be, void *dst, const void *host, size_t bytes) { hybrid__cuda_write(hybrid__cuda_of(be)->queue, dst, host, bytes); }
-static void hybrid__cuda_be_read(hybrid__backend *be, void *host, const void *src, size_t bytes) { hybrid__cuda_read(hybrid__cuda_of(be)->queue, host, src, bytes); }
+static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes); }
+static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes); }
 
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
-static hybrid_result hybrid__cuda_be_sync(hybrid__backend *be, hybrid_error *error)
+static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
-    hybrid__cuda_at *at = &hybrid__cuda_of(be)->at;
+    hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
-    if (hybrid__cuda_sync(at->q, &why)) return hybrid__fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
+    if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
     be->refused = at->refused;
-    return hybrid__refused(be, error);
+    return hyb_refused(be, error);
 }
 
-static void hybrid__cuda_be_destroy(hybrid__backend *be)
+static void hyb_cuda_be_destroy(hyb_backend *be)
 {
-    hybrid__cuda_backend *self = hybrid__cuda_of(be);
-    hybrid__cuda *cu;
+    hyb_cuda_backend *self = hyb_cuda_of(be);
+    hyb_cuda *cu;
     hybrid_runtime *rt;
     int i;
     if (!be) return;
     cu = self->cu;
     rt = be->rt;
-    if (self->queue) hybrid__cuda_sync(self->queue, NULL);
-    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) hybrid__cuda_graph_destroy(cu, self->records[i].graph);
-    hybrid__cuda_queue_destroy(self->queue);
-    hybrid__cuda_free(cu, self->memory);
-    hybrid__free(rt, self->picture);
-    hybrid__free(rt, self);
-    hybrid__runtime_release(rt);
+    if (self->queue) hyb_cuda_sync(self->queue, NULL);
+    for (i = 0; i < HYB_CUDA_RECORDS; i++) hyb_cuda_graph_destroy(cu, self->records[i].graph);
+    hyb_cuda_queue_destroy(self->queue);
+    hyb_cuda_free(cu, self->memory);
+    hyb_free(rt, self->picture);
+    hyb_free(rt, self);
+    hyb_runtime_release(rt);
 }
 
-static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const hybrid__limits *limits, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_limits *limits, hybrid_error *error)
 {
-    const hybrid__cuda_layout *l = &self->layout;
-    hybrid__cuda_batch *b = &self->at.batch;
+    const hyb_cuda_layout *l = &self->layout;
+    hyb_cuda_batch *b = &self->at.batch;
     void *memory;
     hybrid_result r;
-    if (!(self->picture = (char *)hybrid__calloc(self->base.rt, 1, l->picture))) return hybrid__fail_memory(error, l->picture);
-    if ((r = hybrid__cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
+    if (!(self->picture = (char *)hyb_calloc(self->base.rt, 1, l->picture))) return hyb_fail_memory(error, l->picture);
+    if ((r = hyb_cuda_alloc(self->cu, l->bytes, &memory, error)) != HYBRID_OK) return r;
     self->memory = (char *)memory;
     b->ids = (int32_t *)(void *)(self->memory + l->ids);
     b->pos = (int32_t *)(void *)(self->memory + l->pos);
@@ -227,35 +227,35 @@ static hybrid_result hybrid__cuda_backend_fill(hybrid__cuda_backend *self, const
     b->parts = (float *)(void *)(self->memory + l->parts);
     self->at.scratch = self->memory + l->scratch;
     self->at.scratch_bytes = l->scratch_bytes;
-    if ((r = hybrid__cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
+    if ((r = hyb_cuda_queue_create(self->cu, &self->queue, error)) != HYBRID_OK) return r;
     self->at.q = self->queue;
-    hybrid__cuda_zero(self->queue, b->parts, hybrid__cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
-    if (!hybrid__cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
-    return hybrid__cuda_alloc(self->cu, hybrid__cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
+    hyb_cuda_zero(self->queue, b->parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
+    if (!hyb_cuda_workspace(limits, self->cu->cc)) return HYBRID_OK;
+    return hyb_cuda_alloc(self->cu, hyb_cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
-static hybrid_result hybrid__cuda_backend_create(hybrid__cuda *cu, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
 {
-    static const hybrid__backend_ops ops = {
+    static const hyb_backend_ops ops = {
         "cuda",
-#define HYBRID__OP(name_) hybrid__cuda_be_##name_,
-        HYBRID__OPS(HYBRID__OP, HYBRID__OP)
-#undef HYBRID__OP
-#define HYBRID__CALL(result_, name_, parameters_) hybrid__cuda_be_##name_,
-        HYBRID__BACKEND_CALLS(HYBRID__CALL)
-#undef HYBRID__CALL
+#define HYB_OP(name_) hyb_cuda_be_##name_,
+        HYB_OPS(HYB_OP, HYB_OP)
+#undef HYB_OP
+#define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
+        HYB_BACKEND_CALLS(HYB_CALL)
+#undef HYB_CALL
     };
-    hybrid__cuda_backend *self = (hybrid__cuda_backend *)hybrid__calloc(cu->rt, 1, sizeof *self);
+    hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;
     *be = NULL;
-    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    if (!self) return hyb_fail_memory(error, sizeof *self);
     self->base.ops = &ops;
     self->base.rt = cu->rt;
     self->cu = cu;
-    hybrid__atomic_add(&cu->rt->references, 1);
-    hybrid__cuda_layout_make(&self->layout, limits);
-    if ((r = hybrid__cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
-        hybrid__cuda_be_destroy(&self->base);
+    hyb_atomic_add(&cu->rt->references, 1);
+    hyb_cuda_layout_make(&self->layout, limits);
+    if ((r = hyb_cuda_backend_fill(self, limits, error)) != HYBRID_OK) {
+        hyb_cuda_be_destroy(&self->base);
         return r;
     }
     *be = &self->base;

@@ -1,122 +1,122 @@
 /* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of both before main. */
 
-typedef struct hybrid__cuda_device {
-    hybrid__device      base;
-    hybrid__cuda       *cu;
-    hybrid__cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
-    hybrid__spin        lock;
-} hybrid__cuda_device;
+typedef struct hyb_cuda_device {
+    hyb_device      base;
+    hyb_cuda       *cu;
+    hyb_cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
+    hyb_spin        lock;
+} hyb_cuda_device;
 
-enum { HYBRID__CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+enum { HYB_CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
 
-static hybrid__cuda_device *hybrid__cuda_device_of(hybrid__device *device) { return (hybrid__cuda_device *)device; }
+static hyb_cuda_device *hyb_cuda_device_of(hyb_device *device) { return (hyb_cuda_device *)device; }
 
-static hybrid_result hybrid__gpu_alloc(hybrid__device *device, size_t bytes, void **address, hybrid_error *error) { return hybrid__cuda_alloc(hybrid__cuda_device_of(device)->cu, bytes, address, error); }
-static void hybrid__gpu_free(hybrid__device *device, void *address) { hybrid__cuda_free(hybrid__cuda_device_of(device)->cu, address); }
-static uint64_t hybrid__gpu_cost(hybrid__device *device, size_t bytes) { HYBRID__UNUSED(device); return hybrid__arena_round(bytes); }
+static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error) { return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error); }
+static void hyb_gpu_free(hyb_device *device, void *address) { hyb_cuda_free(hyb_cuda_device_of(device)->cu, address); }
+static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return hyb_arena_round(bytes); }
 
-static bool hybrid__gpu_fits(hybrid__device *device, uint64_t bytes)
+static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 {
-    hybrid__cuda *cu = hybrid__cuda_device_of(device)->cu;
+    hyb_cuda *cu = hyb_cuda_device_of(device)->cu;
     uint64_t available, total;
-    if (bytes > hybrid__cuda_room(cu)) return false;
-    hybrid__cuda_memory(cu, &available, &total);
-    available += hybrid__cuda_idle(cu);                        /* what hybrid holds and does not use */
-    return available >= bytes && available - bytes >= HYBRID__MAX(bytes / 10, (uint64_t)HYBRID__CUDA_MARGIN);
+    if (bytes > hyb_cuda_room(cu)) return false;
+    hyb_cuda_memory(cu, &available, &total);
+    available += hyb_cuda_idle(cu);                        /* what hybrid holds and does not use */
+    return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
 /* The next write begins with a new queue: it works, unless the device is lost. */
-static void hybrid__gpu_uploads_failed(hybrid__cuda_device *self, hybrid_error *error)
+static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
     if (error) *error = self->uploads->error;
-    hybrid__cuda_queue_destroy(self->uploads);
+    hyb_cuda_queue_destroy(self->uploads);
     self->uploads = NULL;
 }
 
-static hybrid_result hybrid__gpu_write(hybrid__device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
+static hybrid_result hyb_gpu_write(hyb_device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_result r = HYBRID_OK;
-    hybrid__spin_take(&self->lock);
-    if (!self->uploads) r = hybrid__cuda_queue_create(self->cu, &self->uploads, error);
+    hyb_spin_take(&self->lock);
+    if (!self->uploads) r = hyb_cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
-        hybrid__cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK) hybrid__gpu_uploads_failed(self, error);
+        hyb_cuda_write(self->uploads, dst, host, bytes);
+        if ((r = self->uploads->result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
     }
-    hybrid__spin_give(&self->lock);
+    hyb_spin_give(&self->lock);
     return r;
 }
-static hybrid_result hybrid__gpu_flush(hybrid__device *device, hybrid_error *error)
+static hybrid_result hyb_gpu_flush(hyb_device *device, hybrid_error *error)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_result r;
-    hybrid__spin_take(&self->lock);
-    r = self->uploads ? hybrid__cuda_sync(self->uploads, NULL) : HYBRID_OK;
-    if (r) hybrid__gpu_uploads_failed(self, error);
-    hybrid__spin_give(&self->lock);
+    hyb_spin_take(&self->lock);
+    r = self->uploads ? hyb_cuda_sync(self->uploads, NULL) : HYBRID_OK;
+    if (r) hyb_gpu_uploads_failed(self, error);
+    hyb_spin_give(&self->lock);
     return r;
 }
 
-static bool hybrid__gpu_attends(hybrid__device *device, const hybrid__limits *limits)
+static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 {
-    return hybrid__cuda_attends(limits->head_dim_k, limits->head_dim_v, hybrid__cuda_device_of(device)->cu->shared_optin);
+    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, hyb_cuda_device_of(device)->cu->shared_optin);
 }
 
-static bool hybrid__gpu_show(hybrid__device *device, hybrid__limits *limits, const hybrid__tensor *w)
+static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
-    const int cc = hybrid__cuda_device_of(device)->cu->cc;
-    const size_t scratch = w->ne[2] > 1 ? hybrid__cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
-                                        : hybrid__cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
-    limits->scratch = HYBRID__MAX(limits->scratch, scratch);
+    const int cc = hyb_cuda_device_of(device)->cu->cc;
+    const size_t scratch = w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                                        : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
+    limits->scratch = HYB_MAX(limits->scratch, scratch);
     return true;
 }
-static uint64_t hybrid__gpu_backend_cost(hybrid__device *device, const hybrid__limits *limits)
+static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limits)
 {
-    hybrid__cuda_layout l;
-    const size_t workspace = hybrid__cuda_workspace(limits, hybrid__cuda_device_of(device)->cu->cc);
-    hybrid__cuda_layout_make(&l, limits);
-    return hybrid__gpu_cost(device, l.bytes) + (workspace ? hybrid__gpu_cost(device, workspace) : 0);
+    hyb_cuda_layout l;
+    const size_t workspace = hyb_cuda_workspace(limits, hyb_cuda_device_of(device)->cu->cc);
+    hyb_cuda_layout_make(&l, limits);
+    return hyb_gpu_cost(device, l.bytes) + (workspace ? hyb_gpu_cost(device, workspace) : 0);
 }
-static hybrid_result hybrid__gpu_backend_create(hybrid__device *device, const hybrid__limits *limits, hybrid__backend **be, hybrid_error *error)
+static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
 {
-    return hybrid__cuda_backend_create(hybrid__cuda_device_of(device)->cu, limits, be, error);
+    return hyb_cuda_backend_create(hyb_cuda_device_of(device)->cu, limits, be, error);
 }
 
 /* ---- the provider ---- */
 
-static void hybrid__gpu_provider_close(hybrid__device *device)
+static void hyb_gpu_provider_close(hyb_device *device)
 {
-    hybrid__cuda_device *self = hybrid__cuda_device_of(device);
+    hyb_cuda_device *self = hyb_cuda_device_of(device);
     hybrid_runtime *rt = device->rt;
-    hybrid__cuda_queue_destroy(self->uploads);
-    hybrid__cuda_release(self->cu);
-    hybrid__free(rt, self);
+    hyb_cuda_queue_destroy(self->uploads);
+    hyb_cuda_release(self->cu);
+    hyb_free(rt, self);
 }
 
-static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hybrid__device **device, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
-    static const hybrid__device_ops ops = {
-        false, hybrid__gpu_alloc, hybrid__gpu_free, hybrid__gpu_cost, hybrid__gpu_fits, hybrid__gpu_write, hybrid__gpu_flush, hybrid__gpu_attends, hybrid__gpu_show,
-        hybrid__gpu_backend_cost, hybrid__gpu_backend_create
+    static const hyb_device_ops ops = {
+        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends, hyb_gpu_show,
+        hyb_gpu_backend_cost, hyb_gpu_backend_create
     };
-    hybrid__cuda_device *self = (hybrid__cuda_device *)hybrid__calloc(rt, 1, sizeof *self);
-    hybrid__cuda_desc desc;
+    hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
+    hyb_cuda_desc desc;
     hybrid_result r;
     *device = NULL;
-    if (!self) return hybrid__fail_memory(error, sizeof *self);
+    if (!self) return hyb_fail_memory(error, sizeof *self);
     memset(&desc, 0, sizeof desc);
     desc.device = index;
     desc.max_bytes = rt->max_device_bytes;
     desc.cache = rt->kernel_cache;
     self->base.ops = &ops;
     self->base.rt = rt;
-    r = hybrid__cuda_open(rt, &desc, &self->cu, error);
+    r = hyb_cuda_open(rt, &desc, &self->cu, error);
     if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
-        r = hybrid__fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hybrid__cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
+    if (!r) r = hyb_cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
     if (r) {
-        hybrid__cuda_release(self->cu);
-        hybrid__free(rt, self);
+        hyb_cuda_release(self->cu);
+        hyb_free(rt, self);
         return r;
     }
     *device = &self->base;
@@ -124,28 +124,28 @@ static hybrid_result hybrid__gpu_provider_open(hybrid_runtime *rt, int index, hy
 }
 
 /* No driver, no device: a list without entries, and why. */
-static hybrid_result hybrid__gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
     hybrid_error why;
-    hybrid_result r = hybrid__cuda_list(list, capacity, count, &why);
-    HYBRID__UNUSED(rt);
+    hybrid_result r = hyb_cuda_list(list, capacity, count, &why);
+    HYB_UNUSED(rt);
     if (!r) return HYBRID_OK;
     *count = 0;
-    return hybrid__fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
+    return hyb_fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
 }
 
-static const char *hybrid__gpu_provider_name(const hybrid__device *device) { return ((const hybrid__cuda_device *)(const void *)device)->cu->name; }
-static const char *hybrid__gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
+static const char *hyb_gpu_provider_name(const hyb_device *device) { return ((const hyb_cuda_device *)(const void *)device)->cu->name; }
+static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hybrid__provider hybrid__cuda_provider = {
-    hybrid__gpu_provider_list, hybrid__gpu_provider_open, hybrid__gpu_provider_close, hybrid__gpu_provider_name, hybrid__gpu_provider_wanted
+static const hyb_provider hyb_cuda_provider = {
+    hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name, hyb_gpu_provider_wanted
 };
 
 /* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a pointer. */
 #if defined(__GNUC__) || defined(__clang__)
-__attribute__((constructor)) static void hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+__attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #elif defined(_MSC_VER)
-static void __cdecl hybrid__cuda_register(void) { hybrid__gpu_provider = &hybrid__cuda_provider; }
+static void __cdecl hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #pragma section(".CRT$XCU", read)
-__declspec(allocate(".CRT$XCU")) static void(__cdecl *const hybrid__cuda_registration)(void) = hybrid__cuda_register;
+__declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registration)(void) = hyb_cuda_register;
 #endif

@@ -7,13 +7,13 @@
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
  * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
 
-enum { HYBRID__STAGE_COUNT = 4, HYBRID__STAGE_BYTES = 4 << 20, HYBRID__READS_MAX = 16 };
+enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
-typedef struct hybrid__pinned { char *host; void *event; size_t used; } hybrid__pinned;
-typedef struct hybrid__pending_read { void *host; size_t offset, bytes; } hybrid__pending_read;
+typedef struct hyb_pinned { char *host; void *event; size_t used; } hyb_pinned;
+typedef struct hyb_pending_read { void *host; size_t offset, bytes; } hyb_pending_read;
 
-typedef struct hybrid__cuda_queue {
-    hybrid__cuda *cu;
+typedef struct hyb_cuda_queue {
+    hyb_cuda *cu;
     void         *stream;
     hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
     hybrid_error  error;
@@ -23,135 +23,135 @@ typedef struct hybrid__cuda_queue {
     uint64_t      capture_start;        /* n_launches then */
     const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
     uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
-    hybrid__pinned stages[HYBRID__STAGE_COUNT];
+    hyb_pinned stages[HYB_STAGE_COUNT];
     int           stage;                /* the one that is being filled */
     bool          pageable;             /* there is no pinned memory */
-    char         *back;                 /* pinned, of HYBRID__STAGE_BYTES: where reads land */
+    char         *back;                 /* pinned, of HYB_STAGE_BYTES: where reads land */
     size_t        back_used;
     int           n_pending;
-    hybrid__pending_read pending[HYBRID__READS_MAX];
-    void         *event;                /* of hybrid__cuda_wait */
-    hybrid__blas_handle blas;
+    hyb_pending_read pending[HYB_READS_MAX];
+    void         *event;                /* of hyb_cuda_wait */
+    hyb_blas_handle blas;
     bool          no_blas;              /* it could not be had for this queue */
-} hybrid__cuda_queue;
+} hyb_cuda_queue;
 
-typedef struct hybrid__cuda_graph { void *executable; uint64_t n_launches; } hybrid__cuda_graph;
+typedef struct hyb_cuda_graph { void *executable; uint64_t n_launches; } hyb_cuda_graph;
 
 /* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
-static void hybrid__cuda_break(hybrid__cuda_queue *q, int code, const char *what)
+static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
     if (!code || q->result) return;
-    if (q->last && hybrid__driver_is_fault(code)) {
+    if (q->last && hyb_driver_is_fault(code)) {
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
-    q->refused = q->capturing && !hybrid__driver_is_fault(code);
-    q->result = hybrid__driver_fail(&q->cu->driver, &q->error, code, what);
+    q->refused = q->capturing && !hyb_driver_is_fault(code);
+    q->result = hyb_driver_fail(&q->cu->driver, &q->error, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
-static bool hybrid__cuda_refuse(hybrid__cuda_queue *q, const char *what)
+static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
     q->refused = true;
-    q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
     return true;
 }
 
 /* ---- life ---- */
 
-static hybrid_result hybrid__cuda_queue_create(hybrid__cuda *cu, hybrid__cuda_queue **out, hybrid_error *error)
+static hybrid_result hyb_cuda_queue_create(hyb_cuda *cu, hyb_cuda_queue **out, hybrid_error *error)
 {
-    hybrid__cuda_queue *q = (hybrid__cuda_queue *)hybrid__calloc(cu->rt, 1, sizeof *q);
-    hybrid__cuda_caller caller;
+    hyb_cuda_queue *q = (hyb_cuda_queue *)hyb_calloc(cu->rt, 1, sizeof *q);
+    hyb_cuda_caller caller;
     int code;
     *out = NULL;
-    if (!q) return hybrid__fail_memory(error, sizeof *q);
+    if (!q) return hyb_fail_memory(error, sizeof *q);
     q->cu = cu;
-    caller = hybrid__cuda_enter(cu);
-    code = cu->driver.api.cuStreamCreate(&q->stream, HYBRID__CU_STREAM_NON_BLOCKING);
-    hybrid__cuda_leave(cu, caller);
+    caller = hyb_cuda_enter(cu);
+    code = cu->driver.api.cuStreamCreate(&q->stream, HYB_CU_STREAM_NON_BLOCKING);
+    hyb_cuda_leave(cu, caller);
     if (code) {
-        hybrid__free(cu->rt, q);
-        return hybrid__driver_fail(&cu->driver, error, code, "creating a stream");
+        hyb_free(cu->rt, q);
+        return hyb_driver_fail(&cu->driver, error, code, "creating a stream");
     }
-    hybrid__cuda_retain(cu);
+    hyb_cuda_retain(cu);
     *out = q;
     return HYBRID_OK;
 }
 
 /* Waits for the work in flight. NULL is nothing. */
-static void hybrid__cuda_queue_destroy(hybrid__cuda_queue *q)
+static void hyb_cuda_queue_destroy(hyb_cuda_queue *q)
 {
-    const hybrid__driver_api *api;
-    hybrid__cuda *cu;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api;
+    hyb_cuda *cu;
+    hyb_cuda_caller caller;
     int i;
     if (!q) return;
     cu = q->cu;
     api = &cu->driver.api;
-    caller = hybrid__cuda_enter(cu);
+    caller = hyb_cuda_enter(cu);
     if (q->capturing) {
         void *graph = NULL;
         if (api->cuStreamEndCapture(q->stream, &graph) == 0 && graph) api->cuGraphDestroy(graph);
     }
     api->cuStreamSynchronize(q->stream);
-    hybrid__blas_give(cu, &q->blas);
-    for (i = 0; i < HYBRID__STAGE_COUNT; i++) {
+    hyb_blas_give(cu, &q->blas);
+    for (i = 0; i < HYB_STAGE_COUNT; i++) {
         if (q->stages[i].event) api->cuEventDestroy(q->stages[i].event);
         if (q->stages[i].host) api->cuMemFreeHost(q->stages[i].host);
     }
     if (q->back) api->cuMemFreeHost(q->back);
     if (q->event) api->cuEventDestroy(q->event);
     api->cuStreamDestroy(q->stream);
-    hybrid__cuda_leave(cu, caller);
-    hybrid__free(cu->rt, q);
-    hybrid__cuda_release(cu);
+    hyb_cuda_leave(cu, caller);
+    hyb_free(cu->rt, q);
+    hyb_cuda_release(cu);
 }
 
 /* Waits until everything is done; reads are valid then. Returns the first failure since the queue was made. */
-static hybrid_result hybrid__cuda_sync(hybrid__cuda_queue *q, hybrid_error *error)
+static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
 {
-    hybrid__cuda_caller caller = hybrid__cuda_enter(q->cu);
+    hyb_cuda_caller caller = hyb_cuda_enter(q->cu);
     int i, code;
-    if (!hybrid__cuda_refuse(q, "waiting")) {
+    if (!hyb_cuda_refuse(q, "waiting")) {
         code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
-        hybrid__cuda_break(q, code, "waiting");
+        hyb_cuda_break(q, code, "waiting");
         for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;
         q->stages[q->stage].used = 0;
         q->n_syncs++;
     }
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
     if (q->result && error) *error = q->error;
     return q->result;
 }
 
 /* What is put into q after this runs after all that is in other now. */
-static void hybrid__cuda_wait(hybrid__cuda_queue *q, hybrid__cuda_queue *other)
+static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || q == other || hybrid__cuda_refuse(q, "waiting for another queue")) return;
-    caller = hybrid__cuda_enter(q->cu);
-    if (!other->event && (code = api->cuEventCreate(&other->event, HYBRID__CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
+    caller = hyb_cuda_enter(q->cu);
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
     if (!code) code = api->cuEventRecord(other->event, other->stream);
     if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
-    hybrid__cuda_break(q, code, "waiting for another queue");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, code, "waiting for another queue");
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* ---- copies ---- */
 
-static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
+static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
+    const hyb_driver_api *api = &q->cu->driver.api;
     void *host = NULL;
-    if (api->cuMemHostAlloc(&host, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) return false;
-    if (api->cuEventCreate(&s->event, HYBRID__CU_EVENT_DISABLE_TIMING)) {
+    if (api->cuMemHostAlloc(&host, HYB_STAGE_BYTES, HYB_CU_HOSTALLOC_PORTABLE)) return false;
+    if (api->cuEventCreate(&s->event, HYB_CU_EVENT_DISABLE_TIMING)) {
         s->event = NULL;
         api->cuMemFreeHost(host);
         return false;
@@ -163,24 +163,24 @@ static bool hybrid__pinned_create(hybrid__cuda_queue *q, hybrid__pinned *s)
 
 /* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
  * NULL when there is no pinned memory at all. */
-static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
+static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
+    const hyb_driver_api *api = &q->cu->driver.api;
     int i, k, oldest = -1;
     if (q->pageable) return NULL;
-    if (q->stages[q->stage].host && q->stages[q->stage].used < HYBRID__STAGE_BYTES) return &q->stages[q->stage];
-    for (i = 1; i <= HYBRID__STAGE_COUNT; i++) {
-        k = (q->stage + i) % HYBRID__STAGE_COUNT;
+    if (q->stages[q->stage].host && q->stages[q->stage].used < HYB_STAGE_BYTES) return &q->stages[q->stage];
+    for (i = 1; i <= HYB_STAGE_COUNT; i++) {
+        k = (q->stage + i) % HYB_STAGE_COUNT;
         if (!q->stages[k].host) continue;
         if (oldest < 0) oldest = k;
         if (api->cuEventQuery(q->stages[k].event) == 0) break;
     }
-    if (i > HYBRID__STAGE_COUNT) {
-        for (k = 0; k < HYBRID__STAGE_COUNT && q->stages[k].host; k++) {}
-        if (k == HYBRID__STAGE_COUNT || !hybrid__pinned_create(q, &q->stages[k])) {
+    if (i > HYB_STAGE_COUNT) {
+        for (k = 0; k < HYB_STAGE_COUNT && q->stages[k].host; k++) {}
+        if (k == HYB_STAGE_COUNT || !hyb_pinned_create(q, &q->stages[k])) {
             if (oldest < 0) { q->pageable = true; return NULL; }
             k = oldest;
-            hybrid__cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
+            hyb_cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
         }
     }
     q->stage = k;
@@ -188,178 +188,178 @@ static hybrid__pinned *hybrid__pinned_next(hybrid__cuda_queue *q)
     return &q->stages[k];
 }
 
-enum { HYBRID__BULK_CHUNK = 256 << 10 };
-typedef struct hybrid__bulk { char *to; const char *from; size_t bytes; } hybrid__bulk;
+enum { HYB_BULK_CHUNK = 256 << 10 };
+typedef struct hyb_bulk { char *to; const char *from; size_t bytes; } hyb_bulk;
 
-static void hybrid__bulk_chunk(void *arg, int chunk, int lane)
+static void hyb_bulk_chunk(void *arg, int chunk, int lane)
 {
-    const hybrid__bulk *b = (const hybrid__bulk *)arg;
-    const size_t at = (size_t)chunk * HYBRID__BULK_CHUNK;
-    HYBRID__UNUSED(lane);
-    memcpy(b->to + at, b->from + at, HYBRID__MIN(b->bytes - at, (size_t)HYBRID__BULK_CHUNK));
+    const hyb_bulk *b = (const hyb_bulk *)arg;
+    const size_t at = (size_t)chunk * HYB_BULK_CHUNK;
+    HYB_UNUSED(lane);
+    memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
 /* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
  * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
-static void hybrid__bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
+static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
-    hybrid__bulk b;
+    hyb_bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYBRID__BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
-    else hybrid__parallel(rt, (int)((bytes + HYBRID__BULK_CHUNK - 1) / HYBRID__BULK_CHUNK), hybrid__bulk_chunk, &b);
+    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
+    else hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
 }
 
 /* Host to device; the host's memory may be used again at once. */
-static void hybrid__cuda_write(hybrid__cuda_queue *q, void *device, const void *host, size_t bytes)
+static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, size_t bytes)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cu_ptr to = (hybrid__cu_ptr)(uintptr_t)device;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cu_ptr to = (hyb_cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
-    hybrid__cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a write from the host")) return;
-    caller = hybrid__cuda_enter(q->cu);
-    if (hybrid__cuda_orphaned(q->cu)) hybrid__cuda_break(q, HYBRID__CU_FORKED, "copying to the device");      /* pinned pages are not here */
+    hyb_cuda_caller caller;
+    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
+    caller = hyb_cuda_enter(q->cu);
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");      /* pinned pages are not here */
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
-        hybrid__pinned *s = hybrid__pinned_next(q);
-        size_t n = s ? HYBRID__MIN(bytes, HYBRID__STAGE_BYTES - s->used) : bytes;
+        hyb_pinned *s = hyb_pinned_next(q);
+        size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
-        if (s) hybrid__bulk_copy(q->cu->rt, s->host + s->used, from, n);
-        hybrid__cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
+        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
         if (s) {
-            s->used = HYBRID__MIN(hybrid__align(s->used + n, 64), (size_t)HYBRID__STAGE_BYTES);
-            if (s->used == HYBRID__STAGE_BYTES) hybrid__cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+            s->used = HYB_MIN(hyb_align(s->used + n, 64), (size_t)HYB_STAGE_BYTES);
+            if (s->used == HYB_STAGE_BYTES) hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
         }
         to += n;
         from += n;
         bytes -= n;
     }
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* Device to host; valid after the next sync. */
-static void hybrid__cuda_read(hybrid__cuda_queue *q, void *host, const void *device, size_t bytes)
+static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, size_t bytes)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_caller caller;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_caller caller;
     void *to = host;
-    if (q->result || q->rehearsing || !bytes || hybrid__cuda_refuse(q, "a read to the host")) return;
-    caller = hybrid__cuda_enter(q->cu);
+    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
+    caller = hyb_cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
-    if (!q->back && !q->pageable && bytes <= HYBRID__STAGE_BYTES) {
+    if (!q->back && !q->pageable && bytes <= HYB_STAGE_BYTES) {
         void *pinned = NULL;
-        if (api->cuMemHostAlloc(&pinned, HYBRID__STAGE_BYTES, HYBRID__CU_HOSTALLOC_PORTABLE)) pinned = NULL;
+        if (api->cuMemHostAlloc(&pinned, HYB_STAGE_BYTES, HYB_CU_HOSTALLOC_PORTABLE)) pinned = NULL;
         q->back = (char *)pinned;
     }
-    if (q->back && q->n_pending < HYBRID__READS_MAX && bytes <= HYBRID__STAGE_BYTES - q->back_used) {
-        hybrid__pending_read *p = &q->pending[q->n_pending++];
+    if (q->back && q->n_pending < HYB_READS_MAX && bytes <= HYB_STAGE_BYTES - q->back_used) {
+        hyb_pending_read *p = &q->pending[q->n_pending++];
         p->host = host;
         p->offset = q->back_used;
         p->bytes = bytes;
         to = q->back + q->back_used;
-        q->back_used = HYBRID__MIN(hybrid__align(q->back_used + bytes, 64), (size_t)HYBRID__STAGE_BYTES);
+        q->back_used = HYB_MIN(hyb_align(q->back_used + bytes, 64), (size_t)HYB_STAGE_BYTES);
     }
-    hybrid__cuda_break(q, api->cuMemcpyDtoHAsync(to, (hybrid__cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hyb_cuda_leave(q->cu, caller);
 }
 
-static void hybrid__cuda_copy(hybrid__cuda_queue *q, void *dst, const void *src, size_t bytes)
+static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hybrid__cu_ptr)(uintptr_t)dst, (hybrid__cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hyb_cuda_leave(q->cu, caller);
 }
 
-static void hybrid__cuda_zero(hybrid__cuda_queue *q, void *device, size_t bytes)
+static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes) return;
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hybrid__cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hybrid__cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hyb_cuda_leave(q->cu, caller);
 }
 
 /* ---- kernels ---- */
 
 /* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
  * use (not while capturing). A grid with a zero is no work. */
-static void hybrid__cuda_launch(hybrid__cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
 {
-    hybrid__cuda *cu = q->cu;
-    hybrid__module_slot *slot;
+    hyb_cuda *cu = q->cu;
+    hyb_module_slot *slot;
     char what[112];
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code = 0;
     if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
-    if (!hybrid__jit_ready(&cu->jit, module) && hybrid__cuda_refuse(q, "compiling kernels")) return;
-    caller = hybrid__cuda_enter(cu);
-    if ((q->result = hybrid__jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+    if (!hyb_jit_ready(&cu->jit, module) && hyb_cuda_refuse(q, "compiling kernels")) return;
+    caller = hyb_cuda_enter(cu);
+    if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
         slot = &cu->jit.slots[module];
-        if (kernel < 0 || kernel >= HYBRID__MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hybrid__fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+        if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
+            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
-            if (shared_bytes > 48u << 10) code = hybrid__jit_shared(&cu->jit, module, kernel, shared_bytes);
+            if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;
             q->last = cu->jit.info(module)->kernels[kernel];
             if (code) {
                 snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
-                hybrid__cuda_break(q, code, what);
+                hyb_cuda_break(q, code, what);
             }
         }
     }
-    hybrid__cuda_leave(cu, caller);
+    hyb_cuda_leave(cu, caller);
 }
 
 /* ---- graphs ---- */
 
 /* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
-static hybrid_result hybrid__cuda_graph_fail(hybrid__cuda_queue *q, int code, const char *what, hybrid_error *error)
+static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
 {
-    if (hybrid__driver_is_fault(code)) hybrid__cuda_break(q, code, what);
-    return hybrid__driver_fail(&q->cu->driver, error, code, what);
+    if (hyb_driver_is_fault(code)) hyb_cuda_break(q, code, what);
+    return hyb_driver_fail(&q->cu->driver, error, code, what);
 }
 
-/* From here to hybrid__cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
+/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
  * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
  * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
-static hybrid_result hybrid__cuda_capture_begin(hybrid__cuda_queue *q, hybrid_error *error)
+static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code;
     if (q->result && error) *error = q->error;
     if (q->result) return q->result;
-    caller = hybrid__cuda_enter(q->cu);
-    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYBRID__CU_CAPTURE_RELAXED);
+    caller = hyb_cuda_enter(q->cu);
+    code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYB_CU_CAPTURE_RELAXED);
     q->capturing = !code;
     q->capture_start = q->n_launches;
-    hybrid__cuda_leave(q->cu, caller);
-    return code ? hybrid__cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
+    hyb_cuda_leave(q->cu, caller);
+    return code ? hyb_cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
 /* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
-static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cuda_graph **out, hybrid_error *error)
+static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **out, hybrid_error *error)
 {
-    const hybrid__driver_api *api = &q->cu->driver.api;
-    hybrid__cuda_graph *g;
+    const hyb_driver_api *api = &q->cu->driver.api;
+    hyb_cuda_graph *g;
     hybrid_result r = HYBRID_OK;
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     void *graph = NULL;
     int code;
     *out = NULL;
     if (!q->capturing) {
         if (q->result && error) *error = q->error;
-        return q->result ? q->result : hybrid__fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+        return q->result ? q->result : hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
     }
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     code = api->cuStreamEndCapture(q->stream, &graph);
     q->capturing = false;
     if (q->result) {
@@ -368,48 +368,48 @@ static hybrid_result hybrid__cuda_capture_end(hybrid__cuda_queue *q, hybrid__cud
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
     }
-    else if (code || !graph) r = hybrid__cuda_graph_fail(q, code ? code : HYBRID__CU_CAPTURE_INVALIDATED, "ending a capture", error);
-    else if (!(g = (hybrid__cuda_graph *)hybrid__calloc(q->cu->rt, 1, sizeof *g))) r = hybrid__fail_memory(error, sizeof *g);
+    else if (code || !graph) r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
+    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g))) r = hyb_fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
         if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
         else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
-        else code = HYBRID__CU_CAPTURE_UNSUPPORTED;
+        else code = HYB_CU_CAPTURE_UNSUPPORTED;
         if (!code) *out = g;
         else {
-            hybrid__free(q->cu->rt, g);
-            r = hybrid__cuda_graph_fail(q, code, "making a graph", error);
+            hyb_free(q->cu->rt, g);
+            r = hyb_cuda_graph_fail(q, code, "making a graph", error);
         }
     }
     if (graph) api->cuGraphDestroy(graph);
-    hybrid__cuda_leave(q->cu, caller);
+    hyb_cuda_leave(q->cu, caller);
     return r;
 }
 
 /* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
-static hybrid_result hybrid__cuda_graph_launch(hybrid__cuda_queue *q, const hybrid__cuda_graph *graph, hybrid_error *error)
+static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_graph *graph, hybrid_error *error)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     int code;
-    if (q->result || hybrid__cuda_refuse(q, "another graph")) {
+    if (q->result || hyb_cuda_refuse(q, "another graph")) {
         if (error) *error = q->error;
         return q->result;
     }
-    caller = hybrid__cuda_enter(q->cu);
+    caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
-    hybrid__cuda_leave(q->cu, caller);
-    if (code) return hybrid__cuda_graph_fail(q, code, "running a captured graph", error);
+    hyb_cuda_leave(q->cu, caller);
+    if (code) return hyb_cuda_graph_fail(q, code, "running a captured graph", error);
     q->n_graph_launches++;
     return HYBRID_OK;
 }
 
 /* Nothing may be running it: sync first. NULL is nothing. */
-static void hybrid__cuda_graph_destroy(hybrid__cuda *cu, hybrid__cuda_graph *graph)
+static void hyb_cuda_graph_destroy(hyb_cuda *cu, hyb_cuda_graph *graph)
 {
-    hybrid__cuda_caller caller;
+    hyb_cuda_caller caller;
     if (!graph) return;
-    caller = hybrid__cuda_enter(cu);
+    caller = hyb_cuda_enter(cu);
     cu->driver.api.cuGraphExecDestroy(graph->executable);
-    hybrid__cuda_leave(cu, caller);
-    hybrid__free(cu->rt, graph);
+    hyb_cuda_leave(cu, caller);
+    hyb_free(cu->rt, graph);
 }

@@ -1,73 +1,73 @@
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
 
-typedef struct hybrid__names {
+typedef struct hyb_names {
     hybrid_string   *names;
     uint32_t        *slots;      /* index + 1 of a name, 0: free; linear probing, at most half full */
     size_t           count, capacity;
-    hybrid__hash_key key;        /* the runtime's: a file cannot steer where its names go */
-} hybrid__names;
+    hyb_hash_key key;        /* the runtime's: a file cannot steer where its names go */
+} hyb_names;
 
-#define HYBRID__NO_NAME SIZE_MAX
+#define HYB_NO_NAME SIZE_MAX
 
 /* The slot of the name, or the free one where it belongs. There are 2 * capacity slots, a power of two. */
-static size_t hybrid__names_slot(const hybrid__names *t, hybrid_string name)
+static size_t hyb_names_slot(const hyb_names *t, hybrid_string name)
 {
-    size_t mask = 2 * t->capacity - 1, at = (size_t)hybrid__hash(&t->key, name.data, name.size) & mask;
-    HYBRID__STEPS(1);
+    size_t mask = 2 * t->capacity - 1, at = (size_t)hyb_hash(&t->key, name.data, name.size) & mask;
+    HYB_STEPS(1);
     for (; t->slots[at]; at = (at + 1) & mask) {
         hybrid_string other = t->names[t->slots[at] - 1];
-        HYBRID__STEPS(1);
+        HYB_STEPS(1);
         if (other.size == name.size && !memcmp(other.data, name.data, name.size)) break;
     }
     return at;
 }
 
-static size_t hybrid__names_find(const hybrid__names *t, hybrid_string name)
+static size_t hyb_names_find(const hyb_names *t, hybrid_string name)
 {
     size_t slot;
-    if (!t->count) return HYBRID__NO_NAME;
-    slot = hybrid__names_slot(t, name);
-    return t->slots[slot] ? t->slots[slot] - 1 : HYBRID__NO_NAME;
+    if (!t->count) return HYB_NO_NAME;
+    slot = hyb_names_slot(t, name);
+    return t->slots[slot] ? t->slots[slot] - 1 : HYB_NO_NAME;
 }
 
-static void hybrid__names_free(hybrid_runtime *rt, hybrid__names *t)
+static void hyb_names_free(hybrid_runtime *rt, hyb_names *t)
 {
-    hybrid__free(rt, t->names);
-    hybrid__free(rt, t->slots);
+    hyb_free(rt, t->names);
+    hyb_free(rt, t->slots);
     memset(t, 0, sizeof *t);
 }
 
 /* Room for n names in all. */
-static bool hybrid__names_reserve(hybrid_runtime *rt, hybrid__names *t, size_t n)
+static bool hyb_names_reserve(hybrid_runtime *rt, hyb_names *t, size_t n)
 {
     size_t capacity = 16, i;
-    hybrid__names bigger;
+    hyb_names bigger;
     if (n <= t->capacity) return true;
     while (capacity < n) capacity *= 2;
     bigger.capacity = capacity;
     bigger.count = t->count;
-    bigger.names = (hybrid_string *)hybrid__calloc(rt, capacity, sizeof(hybrid_string));
-    bigger.slots = (uint32_t *)hybrid__calloc(rt, 2 * capacity, sizeof(uint32_t));
+    bigger.names = (hybrid_string *)hyb_calloc(rt, capacity, sizeof(hybrid_string));
+    bigger.slots = (uint32_t *)hyb_calloc(rt, 2 * capacity, sizeof(uint32_t));
     bigger.key = rt->hash_key;
-    if (!bigger.names || !bigger.slots) { hybrid__names_free(rt, &bigger); return false; }
+    if (!bigger.names || !bigger.slots) { hyb_names_free(rt, &bigger); return false; }
     if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
-    for (i = 0; i < t->count; i++) bigger.slots[hybrid__names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
-    hybrid__names_free(rt, t);
+    for (i = 0; i < t->count; i++) bigger.slots[hyb_names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
+    hyb_names_free(rt, t);
     *t = bigger;
     return true;
 }
 
 /* Adds a name, for which there must be room. false: it is there already. */
-static bool hybrid__names_add(hybrid__names *t, hybrid_string name)
+static bool hyb_names_add(hyb_names *t, hybrid_string name)
 {
-    size_t slot = hybrid__names_slot(t, name);
+    size_t slot = hyb_names_slot(t, name);
     if (t->slots[slot]) return false;
     t->names[t->count++] = name;
     t->slots[slot] = (uint32_t)t->count;
     return true;
 }
 
-static hybrid_string hybrid__string(const char *text)
+static hybrid_string hyb_string(const char *text)
 {
     hybrid_string s;
     s.data = text;
@@ -75,12 +75,12 @@ static hybrid_string hybrid__string(const char *text)
     return s;
 }
 
-static bool hybrid__string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
+static bool hyb_string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
 
 /* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
-static const char *hybrid__printable(hybrid_string name, char text[64])
+static const char *hyb_printable(hybrid_string name, char text[64])
 {
-    size_t i, n = HYBRID__MIN(name.size, 63);
+    size_t i, n = HYB_MIN(name.size, 63);
     for (i = 0; i < n; i++) text[i] = name.data[i] >= 32 && name.data[i] < 127 ? name.data[i] : '?';
     text[n] = 0;
     if (name.size > n) memcpy(text + 60, "...", 3);

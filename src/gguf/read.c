@@ -1,42 +1,42 @@
 /* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file can be checked by. */
 
-typedef struct hybrid__gguf_key {
-    hybrid__gguf_span value;
+typedef struct hyb_gguf_key {
+    hyb_gguf_span value;
     size_t            name_at, name_size;
     uint32_t          part;
-} hybrid__gguf_key;
+} hyb_gguf_key;
 
-typedef struct hybrid__gguf_tensor_record {
+typedef struct hyb_gguf_tensor_record {
     hybrid_gguf_tensor tensor;           /* name is filled in when the metadata stopped moving */
     size_t             name_at, name_size;
-} hybrid__gguf_tensor_record;
+} hyb_gguf_tensor_record;
 
 /* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
-typedef struct hybrid__gguf_part {
-    hybrid__file                file;
+typedef struct hyb_gguf_part {
+    hyb_file                file;
     const unsigned char        *bytes;           /* the metadata: of the map, or owned */
     unsigned char              *owned;
     uint32_t                   *index;
-    hybrid__gguf_key           *keys;
-    hybrid__gguf_tensor_record *tensors;
+    hyb_gguf_key           *keys;
+    hyb_gguf_tensor_record *tensors;
     size_t                      n_keys, n_tensors;
     uint64_t                    alignment;
     int64_t                     no, count;       /* split.no and split.count: 0 and 1 of a file that is whole */
     int64_t                     n_tensors_in_all;/* split.tensors.count; -1: not given */
     int                         version;
-} hybrid__gguf_part;
+} hyb_gguf_part;
 
-static void hybrid__gguf_part_free(hybrid_runtime *rt, hybrid__gguf_part *p)
+static void hyb_gguf_part_free(hybrid_runtime *rt, hyb_gguf_part *p)
 {
-    hybrid__file_close(&p->file);
-    hybrid__free(rt, p->tensors);
-    hybrid__free(rt, p->keys);
-    hybrid__free(rt, p->index);
-    hybrid__free(rt, p->owned);
+    hyb_file_close(&p->file);
+    hyb_free(rt, p->tensors);
+    hyb_free(rt, p->keys);
+    hyb_free(rt, p->index);
+    hyb_free(rt, p->owned);
     memset(p, 0, sizeof *p);
 }
 
-static hybrid_string hybrid__gguf_part_name(const hybrid__gguf_part *p, size_t name_at, size_t name_size)
+static hybrid_string hyb_gguf_part_name(const hyb_gguf_part *p, size_t name_at, size_t name_size)
 {
     hybrid_string name;
     name.data = (const char *)p->bytes + name_at;
@@ -45,7 +45,7 @@ static hybrid_string hybrid__gguf_part_name(const hybrid__gguf_part *p, size_t n
 }
 
 /* What a file without GGUF's magic bytes is, for the message: people meet these. */
-static const char *hybrid__gguf_not(const unsigned char *p, uint64_t n)
+static const char *hyb_gguf_not(const unsigned char *p, uint64_t n)
 {
     if (n >= 7 && !memcmp(p, "version", 7)) return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
     if (n >= 1 && *p == '<') return "it looks like a web page: download the file itself";
@@ -56,35 +56,35 @@ static const char *hybrid__gguf_not(const unsigned char *p, uint64_t n)
     return "its first bytes are not 'GGUF'";
 }
 
-static hybrid_result hybrid__gguf_scan_header(hybrid__gguf_scan *s, uint32_t *version, uint64_t *n_tensors, uint64_t *n_keys)
+static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, uint64_t *n_tensors, uint64_t *n_keys)
 {
     hybrid_result r;
     s->kind = "header";
-    if (!s->size) return hybrid__fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
-    if ((r = hybrid__gguf_need(s, HYBRID__MIN(s->size, 16)))) return r;
+    if (!s->size) return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
+    if ((r = hyb_gguf_need(s, HYB_MIN(s->size, 16)))) return r;
     if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
-        return hybrid__fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s", hybrid__gguf_not(s->bytes, HYBRID__MIN(s->size, 16)));
+        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s", hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
     s->at = 4;
-    if ((r = hybrid__gguf_scan_u32(s, version))) return r;
+    if ((r = hyb_gguf_scan_u32(s, version))) return r;
     if (*version && !(*version & 0xFFFF))
-        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's gguf-convert-endian");
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's gguf-convert-endian");
     if (*version == 1)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
     if (*version != 2 && *version != 3)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
-    if ((r = hybrid__gguf_scan_u64(s, n_tensors)) || (r = hybrid__gguf_scan_u64(s, n_keys))) return r;
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
+    if ((r = hyb_gguf_scan_u64(s, n_tensors)) || (r = hyb_gguf_scan_u64(s, n_keys))) return r;
     if (*n_tensors > HYBRID_GGUF_MAX_TENSORS || *n_keys > HYBRID_GGUF_MAX_KEYS)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_LIMIT, 8, "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
+        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, 8, "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
                                (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
     /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions, type and offset. */
     if (*n_keys * 13 + *n_tensors * 24 > s->size - s->at)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, 8, "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, 8, "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
                                (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
     return HYBRID_OK;
 }
 
 /* Type and bytes of a tensor whose type_id and ne are filled in. NULL, or what is wrong with them. */
-static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
+static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
 {
     uint64_t elements = 1, block, bytes;
     bool empty = false;
@@ -107,74 +107,74 @@ static const char *hybrid__gguf_size_tensor(hybrid_gguf_tensor *t)
     return NULL;
 }
 
-static hybrid_result hybrid__gguf_scan_tensor(hybrid__gguf_scan *s, uint64_t number, hybrid__gguf_tensor_record *record)
+static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb_gguf_tensor_record *record)
 {
     char subject[96];
     hybrid_gguf_tensor *t = &record->tensor;
     const char *wrong;
     uint32_t n_dims, i;
     hybrid_result r;
-    if ((r = hybrid__gguf_scan_name(s, "tensor", number)) || (r = hybrid__gguf_scan_u32(s, &n_dims))) return r;
+    if ((r = hyb_gguf_scan_name(s, "tensor", number)) || (r = hyb_gguf_scan_u32(s, &n_dims))) return r;
     record->name_at = s->name_at;
     record->name_size = s->name_size;
     if (n_dims > 4)
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu dimensions, at most 4 can be: the file is damaged", hybrid__gguf_subject(s, subject), (unsigned long)n_dims);
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject), (unsigned long)n_dims);
     t->n_dims = (int)n_dims;
     for (i = 0; i < 4; i++) t->ne[i] = 1;
-    for (i = 0; i < n_dims; i++) if ((r = hybrid__gguf_scan_u64(s, &t->ne[i]))) return r;
-    if ((r = hybrid__gguf_scan_u32(s, &t->type_id)) || (r = hybrid__gguf_scan_u64(s, &t->offset))) return r;
-    if ((wrong = hybrid__gguf_size_tensor(t)))
-        return hybrid__fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hybrid__gguf_subject(s, subject), wrong);
+    for (i = 0; i < n_dims; i++) if ((r = hyb_gguf_scan_u64(s, &t->ne[i]))) return r;
+    if ((r = hyb_gguf_scan_u32(s, &t->type_id)) || (r = hyb_gguf_scan_u64(s, &t->offset))) return r;
+    if ((wrong = hyb_gguf_size_tensor(t)))
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hyb_gguf_subject(s, subject), wrong);
     return HYBRID_OK;
 }
 
-static bool hybrid__gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
+static bool hyb_gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
 /* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number, or there twice. */
-static bool hybrid__gguf_part_number(const hybrid__gguf_part *p, const char *key, int64_t *out, const hybrid__gguf_key **wrong)
+static bool hyb_gguf_part_number(const hyb_gguf_part *p, const char *key, int64_t *out, const hyb_gguf_key **wrong)
 {
-    const hybrid__gguf_key *found = NULL;
+    const hyb_gguf_key *found = NULL;
     size_t i;
     for (i = 0; i < p->n_keys; i++) {
-        const hybrid__gguf_key *k = &p->keys[i];
-        if (!hybrid__string_is(hybrid__gguf_part_name(p, k->name_at, k->name_size), key)) continue;
-        if (found || !hybrid__gguf_load_i64(k->value.type, p->bytes + k->value.at, out)) *wrong = k;
+        const hyb_gguf_key *k = &p->keys[i];
+        if (!hyb_string_is(hyb_gguf_part_name(p, k->name_at, k->name_size), key)) continue;
+        if (found || !hyb_gguf_load_i64(k->value.type, p->bytes + k->value.at, out)) *wrong = k;
         found = k;
     }
     return found != NULL;
 }
 
 /* Keys that say how to read the rest. */
-static hybrid_result hybrid__gguf_read_general(hybrid__gguf_part *p, hybrid_error *error)
+static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error)
 {
-    const hybrid__gguf_key *wrong = NULL;
+    const hyb_gguf_key *wrong = NULL;
     int64_t alignment = 32;
     char text[64];
     p->count = 1;
     p->n_tensors_in_all = -1;
-    hybrid__gguf_part_number(p, "split.no", &p->no, &wrong);
-    hybrid__gguf_part_number(p, "split.count", &p->count, &wrong);
-    hybrid__gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
-    hybrid__gguf_part_number(p, "general.alignment", &alignment, &wrong);
+    hyb_gguf_part_number(p, "split.no", &p->no, &wrong);
+    hyb_gguf_part_number(p, "split.count", &p->count, &wrong);
+    hyb_gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
+    hyb_gguf_part_number(p, "general.alignment", &alignment, &wrong);
     if (wrong)
-        return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
-                               hybrid__printable(hybrid__gguf_part_name(p, wrong->name_at, wrong->name_size), text));
-    if (!hybrid__gguf_good_alignment(alignment))
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
+                               hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
+    if (!hyb_gguf_good_alignment(alignment))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
     p->alignment = (uint64_t)alignment;
     if (p->count <= 1) { p->no = 0; p->count = 1; }          /* a set that was joined says 0 */
     if (p->count > HYBRID_GGUF_MAX_PARTS)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
                             (long long)p->count, HYBRID_GGUF_MAX_PARTS);
     if (p->no < 0 || p->no >= p->count)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
                             (long long)p->no, (long long)p->count);
     return HYBRID_OK;
 }
 
 /* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must not be able to
  * choose a slow case. */
-static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
+static void hyb_gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
 {
     size_t start = n / 2, end = n, root, child;
     const hybrid_gguf_tensor *moved;
@@ -182,7 +182,7 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
         if (start) moved = heap[root = --start];
         else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
         while ((child = 2 * root + 1) < end) {
-            HYBRID__STEPS(1);
+            HYB_STEPS(1);
             if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
             if (heap[child]->offset <= moved->offset) break;
             heap[root] = heap[child];
@@ -192,37 +192,37 @@ static void hybrid__gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
     }
 }
 
-static hybrid_result hybrid__gguf_check_overlap(hybrid_runtime *rt, hybrid__gguf_part *g, hybrid_error *error)
+static hybrid_result hyb_gguf_check_overlap(hybrid_runtime *rt, hyb_gguf_part *g, hybrid_error *error)
 {
     char a[64], b[64];
-    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hybrid__alloc(rt, g->n_tensors * sizeof *order);
+    const hybrid_gguf_tensor **order = (const hybrid_gguf_tensor **)hyb_alloc(rt, g->n_tensors * sizeof *order);
     bool ascending = true;
     hybrid_result r = HYBRID_OK;
     size_t n = 0, i;
-    if (!order) return hybrid__fail_memory(error, g->n_tensors * sizeof *order);
+    if (!order) return hyb_fail_memory(error, g->n_tensors * sizeof *order);
     for (i = 0; i < g->n_tensors; i++) {
         if (!g->tensors[i].tensor.size) continue;
         order[n++] = &g->tensors[i].tensor;
         ascending = ascending && (n == 1 || order[n - 2]->offset < order[n - 1]->offset);
     }
-    if (!ascending) hybrid__gguf_sort(order, n);
+    if (!ascending) hyb_gguf_sort(order, n);
     for (i = 1; i < n && !r; i++)
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
-            r = hybrid__fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
-                                hybrid__printable(order[i - 1]->name, a), hybrid__printable(order[i]->name, b), (unsigned long long)order[i]->offset);
-    hybrid__free(rt, (void *)order);
+            r = hyb_fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
+                                hyb_printable(order[i - 1]->name, a), hyb_printable(order[i]->name, b), (unsigned long long)order[i]->offset);
+    hyb_free(rt, (void *)order);
     return r;
 }
 
 /* Where a tensor of no bytes may lie at most: the padded end, which a file need not reach. */
-static uint64_t hybrid__gguf_last_place(const hybrid__gguf_part *g, uint64_t start)
+static uint64_t hyb_gguf_last_place(const hyb_gguf_part *g, uint64_t start)
 {
-    return HYBRID__MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
+    return HYB_MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
 }
 
 /* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements has no bytes, and
  * may lie where others do, or at the end. */
-static hybrid_result hybrid__gguf_place_tensors(hybrid_runtime *rt, hybrid__gguf_part *g, uint64_t metadata_end, hybrid_error *error)
+static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g, uint64_t metadata_end, hybrid_error *error)
 {
     char text[64];
     uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
@@ -231,57 +231,57 @@ static hybrid_result hybrid__gguf_place_tensors(hybrid_runtime *rt, hybrid__gguf
     for (i = 0; i < g->n_tensors; i++) {
         hybrid_gguf_tensor *t = &g->tensors[i].tensor;
         const bool empty = !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
-        const uint64_t end = empty ? hybrid__gguf_last_place(g, start) : size;
-        t->name = hybrid__gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
+        const uint64_t end = empty ? hyb_gguf_last_place(g, start) : size;
+        t->name = hyb_gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
         if (t->offset % g->alignment)
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
-                                   hybrid__printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                                   hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
         if (start > end || t->offset > end - start || t->size > end - start - t->offset)
-            return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
-                                   hybrid__printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
+                                   hyb_printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
         t->offset += start;
-        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYBRID__MIN(t->offset, size);
+        if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYB_MIN(t->offset, size);
     }
-    return hybrid__gguf_check_overlap(rt, g, error);
+    return hyb_gguf_check_overlap(rt, g, error);
 }
 
-static hybrid_result hybrid__gguf_scan_all(hybrid__gguf_part *g, hybrid__gguf_scan *s)
+static hybrid_result hyb_gguf_scan_all(hyb_gguf_part *g, hyb_gguf_scan *s)
 {
     uint32_t version = 0;
     uint64_t n_tensors = 0, n_keys = 0, i;
-    hybrid_result r = hybrid__gguf_scan_header(s, &version, &n_tensors, &n_keys);
+    hybrid_result r = hyb_gguf_scan_header(s, &version, &n_tensors, &n_keys);
     if (r) return r;
     g->version = (int)version;
     g->n_keys = (size_t)n_keys;
     g->n_tensors = (size_t)n_tensors;
-    if (!(g->keys = (hybrid__gguf_key *)hybrid__calloc(s->rt, g->n_keys, sizeof *g->keys))) return hybrid__fail_memory(s->error, n_keys * sizeof *g->keys);
-    if (!(g->tensors = (hybrid__gguf_tensor_record *)hybrid__calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hybrid__fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(s->rt, g->n_keys, sizeof *g->keys))) return hyb_fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hyb_fail_memory(s->error, n_tensors * sizeof *g->tensors);
     for (i = 0; i < n_keys; i++) {
-        if ((r = hybrid__gguf_scan_name(s, "key", i))) return r;
+        if ((r = hyb_gguf_scan_name(s, "key", i))) return r;
         g->keys[i].name_at = s->name_at;
         g->keys[i].name_size = s->name_size;
-        if ((r = hybrid__gguf_scan_value(s, &g->keys[i].value))) return r;
+        if ((r = hyb_gguf_scan_value(s, &g->keys[i].value))) return r;
     }
-    for (i = 0; i < n_tensors; i++) if ((r = hybrid__gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
+    for (i = 0; i < n_tensors; i++) if ((r = hyb_gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
     return HYBRID_OK;
 }
 
 /* Reads the file that p->file is. On failure p still owns what it has got. */
-static hybrid_result hybrid__gguf_part_read(hybrid_runtime *rt, hybrid__gguf_part *p, hybrid_error *error)
+static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hybrid_error *error)
 {
-    hybrid__gguf_scan s;
+    hyb_gguf_scan s;
     hybrid_result r;
     memset(&s, 0, sizeof s);
     s.rt = rt;
     s.file = &p->file;
     s.size = p->file.size;
     s.bytes = p->file.data;
-    s.have = p->file.data ? HYBRID__MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
+    s.have = p->file.data ? HYB_MIN(s.size, (uint64_t)HYBRID_GGUF_MAX_METADATA) : 0;
     s.error = error;
-    r = hybrid__gguf_scan_all(p, &s);
+    r = hyb_gguf_scan_all(p, &s);
     p->bytes = s.bytes;
     p->owned = s.owned;
     p->index = s.index;
-    if (r || (r = hybrid__gguf_read_general(p, error)) != HYBRID_OK) return r;
-    return hybrid__gguf_place_tensors(rt, p, s.at, error);
+    if (r || (r = hyb_gguf_read_general(p, error)) != HYBRID_OK) return r;
+    return hyb_gguf_place_tensors(rt, p, s.at, error);
 }

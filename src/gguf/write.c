@@ -1,143 +1,143 @@
 /* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing, replacing and copying
  * are the same thing; each is walked by the reader's own scan before it is accepted. */
 
-typedef struct hybrid__gguf_entry {
+typedef struct hyb_gguf_entry {
     unsigned char *bytes;                /* size and characters of the key, type, value */
     size_t         size;
-} hybrid__gguf_entry;
+} hyb_gguf_entry;
 
-typedef struct hybrid__gguf_planned {
+typedef struct hyb_gguf_planned {
     char              *name;             /* own copy */
     hybrid_gguf_tensor tensor;           /* offset: relative to the data section */
-} hybrid__gguf_planned;
+} hyb_gguf_planned;
 
-typedef enum hybrid__gguf_stage { HYBRID__GGUF_COLLECTING, HYBRID__GGUF_WRITING, HYBRID__GGUF_ENDED } hybrid__gguf_stage;
+typedef enum hyb_gguf_stage { HYB_GGUF_COLLECTING, HYB_GGUF_WRITING, HYB_GGUF_ENDED } hyb_gguf_stage;
 
 struct hybrid_gguf_writer {
     hybrid_runtime       *rt;
-    hybrid__gguf_stage    stage;
+    hyb_gguf_stage    stage;
     hybrid_error          failed;        /* the first failure; result HYBRID_OK: none */
-    hybrid__names         key_names, tensor_names;
-    hybrid__gguf_entry   *entries;       /* of key_names.capacity */
-    hybrid__gguf_planned *tensors;       /* of tensor_names.capacity */
+    hyb_names         key_names, tensor_names;
+    hyb_gguf_entry   *entries;       /* of key_names.capacity */
+    hyb_gguf_planned *tensors;       /* of tensor_names.capacity */
     uint64_t              metadata;      /* bytes so far */
     uint64_t              alignment, written;
     size_t                current;       /* tensor whose bytes come next, and how many it has got */
     uint64_t              got;
     hybrid_write_fn       write;         /* NULL: output */
     void                 *user;
-    hybrid__output        output;
+    hyb_output        output;
     uint64_t              in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
+HYB_BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
               hybrid_error *error), (runtime, writer, error))
 {
     hybrid_runtime *rt;
     hybrid_result r;
-    if (!writer) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_writer_create: writer is NULL");
+    if (!writer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_writer_create: writer is NULL");
     *writer = NULL;
-    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
-    if (!(*writer = (hybrid_gguf_writer *)hybrid__calloc(rt, 1, sizeof **writer))) {
-        hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof **writer);
+    if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
+    if (!(*writer = (hybrid_gguf_writer *)hyb_calloc(rt, 1, sizeof **writer))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof **writer);
     }
     (*writer)->rt = rt;
     (*writer)->metadata = 24;
     return HYBRID_OK;
 }
 
-HYBRID__BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
+HYB_BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
 {
     hybrid_runtime *rt;
     size_t i;
     if (!w) return;
     rt = w->rt;
-    if (hybrid__busy(w->in_use)) {
-        hybrid__log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
+    if (hyb_busy(w->in_use)) {
+        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    w->in_use = hybrid__process();
-    for (i = 0; i < w->key_names.count; i++) hybrid__free(rt, w->entries[i].bytes);
-    for (i = 0; i < w->tensor_names.count; i++) hybrid__free(rt, w->tensors[i].name);
-    hybrid__names_free(rt, &w->key_names);
-    hybrid__names_free(rt, &w->tensor_names);
-    hybrid__free(rt, w->entries);
-    hybrid__free(rt, w->tensors);
-    hybrid__output_abandon(rt, &w->output);
-    hybrid__free(rt, w);
-    hybrid__runtime_release(rt);
+    w->in_use = hyb_process();
+    for (i = 0; i < w->key_names.count; i++) hyb_free(rt, w->entries[i].bytes);
+    for (i = 0; i < w->tensor_names.count; i++) hyb_free(rt, w->tensors[i].name);
+    hyb_names_free(rt, &w->key_names);
+    hyb_names_free(rt, &w->tensor_names);
+    hyb_free(rt, w->entries);
+    hyb_free(rt, w->tensors);
+    hyb_output_abandon(rt, &w->output);
+    hyb_free(rt, w);
+    hyb_runtime_release(rt);
 }
 
 /* Begins a call of the writer, if none is under way. */
-static hybrid_result hybrid__gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
+static hybrid_result hyb_gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
 {
-    if (hybrid__busy(w->in_use)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
-    w->in_use = hybrid__process();
+    if (hyb_busy(w->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    w->in_use = hyb_process();
     return HYBRID_OK;
 }
 
 /* Ends a call. Keeps the first failure, hands every failure to the caller. */
-static hybrid_result hybrid__gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
+static hybrid_result hyb_gguf_note(hybrid_gguf_writer *w, const hybrid_error *failure, hybrid_error *error)
 {
     w->in_use = 0;
     if (!failure->result) return HYBRID_OK;
-    if (!w->failed.result && w->stage == HYBRID__GGUF_COLLECTING) w->failed = *failure;
+    if (!w->failed.result && w->stage == HYB_GGUF_COLLECTING) w->failed = *failure;
     if (error) *error = *failure;
     return failure->result;
 }
 
 /* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one stands. */
-static void *hybrid__gguf_grow(hybrid_runtime *rt, const hybrid__names *t, void *items, size_t item_size)
+static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, size_t item_size)
 {
     if (t->count < t->capacity) return items;
-    return hybrid__realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
+    return hyb_realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
 }
 
 /* Room for n more keys. */
-static bool hybrid__gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
+static bool hyb_gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
     const size_t need = w->key_names.count + n, old = w->key_names.capacity;
-    size_t capacity = 16;                  /* as hybrid__names_reserve has it */
+    size_t capacity = 16;                  /* as hyb_names_reserve has it */
     void *grown;
     if (need <= old) return true;
     while (capacity < need) capacity *= 2;
-    if (!(grown = hybrid__realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
-    w->entries = (hybrid__gguf_entry *)grown;
-    return hybrid__names_reserve(w->rt, &w->key_names, need);
+    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
+    w->entries = (hyb_gguf_entry *)grown;
+    return hyb_names_reserve(w->rt, &w->key_names, need);
 }
 
 /* Room for one more tensor. */
-static bool hybrid__gguf_grow_tensors(hybrid_gguf_writer *w)
+static bool hyb_gguf_grow_tensors(hybrid_gguf_writer *w)
 {
-    void *grown = hybrid__gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
-    if (grown) w->tensors = (hybrid__gguf_planned *)grown;
-    return grown && hybrid__names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
+    void *grown = hyb_gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
+    if (grown) w->tensors = (hyb_gguf_planned *)grown;
+    return grown && hyb_names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
 }
 
 /* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL: error is filled in. */
-static unsigned char *hybrid__gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size, hybrid_error *error)
+static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size, hybrid_error *error)
 {
     char text[64];
     unsigned char *bytes;
-    if (w->stage != HYBRID__GGUF_COLLECTING) { hybrid__fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hybrid__printable(key, text)); return NULL; }
-    if (!key.size) { hybrid__fail(error, HYBRID_ERROR_INVALID, "a key needs a name"); return NULL; }
+    if (w->stage != HYB_GGUF_COLLECTING) { hyb_fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hyb_printable(key, text)); return NULL; }
+    if (!key.size) { hyb_fail(error, HYBRID_ERROR_INVALID, "a key needs a name"); return NULL; }
     if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA || w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
-        hybrid__fail(error, HYBRID_ERROR_LIMIT, "key '%s': there would be more than %d bytes of metadata, or %d in its name", hybrid__printable(key, text), HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "key '%s': there would be more than %d bytes of metadata, or %d in its name", hyb_printable(key, text), HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
         return NULL;
     }
-    if (!(bytes = (unsigned char *)hybrid__alloc(w->rt, 12 + key.size + (size_t)size))) { hybrid__fail_memory(error, 12 + key.size + size); return NULL; }
-    hybrid__gguf_store_u64(bytes, key.size);
+    if (!(bytes = (unsigned char *)hyb_alloc(w->rt, 12 + key.size + (size_t)size))) { hyb_fail_memory(error, 12 + key.size + size); return NULL; }
+    hyb_gguf_store_u64(bytes, key.size);
     memcpy(bytes + 8, key.data, key.size);
-    hybrid__store_u32(bytes + 8 + key.size, (uint32_t)type);
+    hyb_store_u32(bytes + 8 + key.size, (uint32_t)type);
     return bytes;
 }
 
 /* Does a record hold what its type and counts say? */
-static bool hybrid__gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size, hybrid_error *error)
+static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size, hybrid_error *error)
 {
-    hybrid__gguf_scan s;
-    hybrid__gguf_span span;
+    hyb_gguf_scan s;
+    hyb_gguf_span span;
     hybrid_result r;
     memset(&s, 0, sizeof s);
     s.rt = w->rt;
@@ -148,37 +148,37 @@ static bool hybrid__gguf_record_holds(hybrid_gguf_writer *w, const unsigned char
     s.name_at = 8;
     s.name_size = key_size;
     s.error = error;
-    r = hybrid__gguf_scan_value(&s, &span);
-    hybrid__free(w->rt, s.index);
+    r = hyb_gguf_scan_value(&s, &span);
+    hyb_free(w->rt, s.index);
     if (!r && s.at == s.size) return true;
     if (r != HYBRID_ERROR_MEMORY) {
         char subject[96];
-        hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more than %d deep",
-                     hybrid__gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
+        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more than %d deep",
+                     hyb_gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
     }
     return false;
 }
 
-static hybrid_string hybrid__gguf_record_key(const unsigned char *bytes)
+static hybrid_string hyb_gguf_record_key(const unsigned char *bytes)
 {
     hybrid_string key;
     key.data = (const char *)bytes + 8;
-    key.size = (size_t)hybrid__load_u64(bytes);
+    key.size = (size_t)hyb_load_u64(bytes);
     return key;
 }
 
 /* A record that has been checked takes its place, for which there is room. Cannot fail. */
-static void hybrid__gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
+static void hyb_gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
 {
-    const hybrid_string key = hybrid__gguf_record_key(bytes);
-    size_t i = hybrid__names_find(&w->key_names, key);
-    if (i == HYBRID__NO_NAME) {
+    const hybrid_string key = hyb_gguf_record_key(bytes);
+    size_t i = hyb_names_find(&w->key_names, key);
+    if (i == HYB_NO_NAME) {
         i = w->key_names.count;
-        hybrid__names_add(&w->key_names, key);
+        hyb_names_add(&w->key_names, key);
     } else {
         w->key_names.names[i] = key;
         w->metadata -= w->entries[i].size;
-        hybrid__free(w->rt, w->entries[i].bytes);
+        hyb_free(w->rt, w->entries[i].bytes);
     }
     w->entries[i].bytes = bytes;
     w->entries[i].size = size;
@@ -186,61 +186,61 @@ static void hybrid__gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t
 }
 
 /* Takes over a finished record, which is freed on failure. */
-static hybrid_result hybrid__gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
+static hybrid_result hyb_gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes, size_t size, hybrid_error *error)
 {
-    const hybrid_string key = hybrid__gguf_record_key(bytes);
+    const hybrid_string key = hyb_gguf_record_key(bytes);
     bool room;
-    if (!hybrid__gguf_record_holds(w, bytes, key.size, size, error)) { hybrid__free(w->rt, bytes); return error->result; }
-    if (hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME) {
+    if (!hyb_gguf_record_holds(w, bytes, key.size, size, error)) { hyb_free(w->rt, bytes); return error->result; }
+    if (hyb_names_find(&w->key_names, key) == HYB_NO_NAME) {
         room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
-        if (!room || !hybrid__gguf_grow_keys(w, 1)) {
-            hybrid__free(w->rt, bytes);
-            return room ? hybrid__fail_memory(error, size) : hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+        if (!room || !hyb_gguf_grow_keys(w, 1)) {
+            hyb_free(w->rt, bytes);
+            return room ? hyb_fail_memory(error, size) : hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
         }
     }
-    hybrid__gguf_put(w, bytes, size);
+    hyb_gguf_put(w, bytes, size);
     return HYBRID_OK;
 }
 
 /* The record of a value, and its size; NULL: error is filled in. */
-static unsigned char *hybrid__gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
+static unsigned char *hyb_gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
 {
     const size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
     char text[64];
     unsigned char *bytes, *p;
     if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
-        hybrid__fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hybrid__printable(key, text));
+        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hyb_printable(key, text));
         return NULL;
     }
-    if (!(bytes = hybrid__gguf_record(w, key, value->type, header + value->size, error))) return NULL;
+    if (!(bytes = hyb_gguf_record(w, key, value->type, header + value->size, error))) return NULL;
     p = bytes + 12 + key.size;
-    if (header == 12) { hybrid__store_u32(p, (uint32_t)value->item_type); hybrid__gguf_store_u64(p + 4, value->count); }
-    if (header == 8) hybrid__gguf_store_u64(p, value->size);
+    if (header == 12) { hyb_store_u32(p, (uint32_t)value->item_type); hyb_gguf_store_u64(p + 4, value->count); }
+    if (header == 8) hyb_gguf_store_u64(p, value->size);
     if (value->size) memcpy(p + header, value->data, (size_t)value->size);
     *size = 12 + key.size + header + (size_t)value->size;
     return bytes;
 }
 
-static void hybrid__gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+static void hyb_gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
 {
     size_t size;
-    unsigned char *bytes = hybrid__gguf_value_record(w, key, value, &size, error);
-    if (bytes) hybrid__gguf_accept(w, bytes, size, error);
+    unsigned char *bytes = hyb_gguf_value_record(w, key, value, &size, error);
+    if (bytes) hyb_gguf_accept(w, bytes, size, error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
+HYB_BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
               const hybrid_gguf_value *value, hybrid_error *error), (w, key, value, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || !value) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set", error)) != HYBRID_OK) return e.result;
-    hybrid__gguf_set_value(w, hybrid__string(key), value, &e);
-    return hybrid__gguf_note(w, &e, error);
+    if (!w || !key || !value) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set", error)) != HYBRID_OK) return e.result;
+    hyb_gguf_set_value(w, hyb_string(key), value, &e);
+    return hyb_gguf_note(w, &e, error);
 }
 
 /* A value of one number, string or array of numbers. */
-static hybrid_result hybrid__gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, hybrid_gguf_type item_type, const void *data,
+static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, hybrid_gguf_type item_type, const void *data,
                                             uint64_t count, uint64_t size, hybrid_error *error)
 {
     hybrid_gguf_value value;
@@ -253,52 +253,52 @@ static hybrid_result hybrid__gguf_set_plain(hybrid_gguf_writer *w, const char *k
     return hybrid_gguf_set(w, key, &value, error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
               int64_t value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     int64_t back;
     unsigned char bytes[8];
-    hybrid__gguf_store_u64(bytes, (uint64_t)value);
-    if ((unsigned)type < HYBRID__GGUF_N_TYPES && hybrid__gguf_load_i64(type, bytes, &back) && back == value)
-        return hybrid__gguf_set_plain(w, key, type, type, bytes, 1, hybrid__gguf_number_size(type), error);
-    if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
-    hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
-    return hybrid__gguf_note(w, &e, error);
+    hyb_gguf_store_u64(bytes, (uint64_t)value);
+    if ((unsigned)type < HYB_GGUF_N_TYPES && hyb_gguf_load_i64(type, bytes, &back) && back == value)
+        return hyb_gguf_set_plain(w, key, type, type, bytes, 1, hyb_gguf_number_size(type), error);
+    if (!w || !key) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
+    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
+    return hyb_gguf_note(w, &e, error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
               double value, hybrid_error *error), (w, key, type, value, error))
 {
     hybrid_error e;
     float single = (float)value;
-    if (type == HYBRID_GGUF_F32) return hybrid__gguf_set_plain(w, key, type, type, &single, 1, 4, error);
-    if (type == HYBRID_GGUF_F64) return hybrid__gguf_set_plain(w, key, type, type, &value, 1, 8, error);
-    if (!w || !key) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_float: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_float", error)) != HYBRID_OK) return e.result;
-    hybrid__fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': type %d is neither F32 nor F64", key, (int)type);
-    return hybrid__gguf_note(w, &e, error);
+    if (type == HYBRID_GGUF_F32) return hyb_gguf_set_plain(w, key, type, type, &single, 1, 4, error);
+    if (type == HYBRID_GGUF_F64) return hyb_gguf_set_plain(w, key, type, type, &value, 1, 8, error);
+    if (!w || !key) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_float: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_float", error)) != HYBRID_OK) return e.result;
+    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': type %d is neither F32 nor F64", key, (int)type);
+    return hyb_gguf_note(w, &e, error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
               hybrid_error *error), (w, key, text, error))
 {
-    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
-    return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
+    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
+    return hyb_gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
               hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error),
               (w, key, item_type, items, count, error))
 {
-    size_t size = (unsigned)item_type < HYBRID__GGUF_N_TYPES ? hybrid__gguf_number_size(item_type) : 0;
+    size_t size = (unsigned)item_type < HYB_GGUF_N_TYPES ? hyb_gguf_number_size(item_type) : 0;
     uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
-    return hybrid__gguf_set_plain(w, key, HYBRID_GGUF_ARRAY, item_type, items, count, bytes, error);
+    return hyb_gguf_set_plain(w, key, HYBRID_GGUF_ARRAY, item_type, items, count, bytes, error);
 }
 
 /* What set_strings and set_arrays share: the items are strings when values is NULL. */
-static void hybrid__gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings, const hybrid_gguf_value *values, size_t count, hybrid_error *error)
+static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings, const hybrid_gguf_value *values, size_t count, hybrid_error *error)
 {
     uint64_t size = 12, header = values ? 12 : 8, part;
     unsigned char *bytes, *p;
@@ -307,94 +307,94 @@ static void hybrid__gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, con
         const void *data = values ? values[i].data : strings[i].data;
         part = values ? values[i].size : strings[i].size;
         if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
-            hybrid__fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data, (unsigned long long)i);
+            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data, (unsigned long long)i);
             return;
         }
-        size += header + HYBRID__MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);    /* too much is noticed below; the sum cannot wrap */
+        size += header + HYB_MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);    /* too much is noticed below; the sum cannot wrap */
     }
-    if (!(bytes = hybrid__gguf_record(w, key, HYBRID_GGUF_ARRAY, size, error))) return;
+    if (!(bytes = hyb_gguf_record(w, key, HYBRID_GGUF_ARRAY, size, error))) return;
     p = bytes + 12 + key.size;
-    hybrid__store_u32(p, values ? (uint32_t)HYBRID_GGUF_ARRAY : (uint32_t)HYBRID_GGUF_STRING);
-    hybrid__gguf_store_u64(p + 4, count);
+    hyb_store_u32(p, values ? (uint32_t)HYBRID_GGUF_ARRAY : (uint32_t)HYBRID_GGUF_STRING);
+    hyb_gguf_store_u64(p + 4, count);
     p += 12;
     for (i = 0; i < count; i++) {
         part = values ? values[i].size : strings[i].size;
-        if (values) { hybrid__store_u32(p, (uint32_t)values[i].item_type); hybrid__gguf_store_u64(p + 4, values[i].count); }
-        else hybrid__gguf_store_u64(p, part);
+        if (values) { hyb_store_u32(p, (uint32_t)values[i].item_type); hyb_gguf_store_u64(p + 4, values[i].count); }
+        else hyb_gguf_store_u64(p, part);
         p += header;
         if (part) memcpy(p, values ? values[i].data : strings[i].data, (size_t)part);
         p += part;
     }
-    hybrid__gguf_accept(w, bytes, (size_t)(p - bytes), error);
+    hyb_gguf_accept(w, bytes, (size_t)(p - bytes), error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
               const hybrid_string *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || (!items && count)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
-    hybrid__gguf_set_items(w, hybrid__string(key), items, NULL, count, &e);
-    return hybrid__gguf_note(w, &e, error);
+    if (!w || !key || (!items && count)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
+    hyb_gguf_set_items(w, hyb_string(key), items, NULL, count, &e);
+    return hyb_gguf_note(w, &e, error);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
+HYB_BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
               const hybrid_gguf_value *items, size_t count, hybrid_error *error), (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || !items) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
-    hybrid__gguf_set_items(w, hybrid__string(key), NULL, items, count, &e);
-    return hybrid__gguf_note(w, &e, error);
+    if (!w || !key || !items) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
+    hyb_gguf_set_items(w, hyb_string(key), NULL, items, count, &e);
+    return hyb_gguf_note(w, &e, error);
 }
 
 /* Records of all keys of a file into list (from->n_keys), *n of them so far; and room for them. */
-static void hybrid__gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid__gguf_entry *list, size_t *n, hybrid_error *error)
+static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb_gguf_entry *list, size_t *n, hybrid_error *error)
 {
     const uint64_t metadata = w->metadata;
     hybrid_gguf_value value;
     size_t n_new = 0;
     while (*n < from->n_keys && !error->result) {
         const hybrid_string key = hybrid_gguf_key(from, *n, &value);
-        hybrid__gguf_entry *one = &list[*n];
-        if (!(one->bytes = hybrid__gguf_value_record(w, key, &value, &one->size, error))) break;
+        hyb_gguf_entry *one = &list[*n];
+        if (!(one->bytes = hyb_gguf_value_record(w, key, &value, &one->size, error))) break;
         ++*n;
-        hybrid__gguf_record_holds(w, one->bytes, key.size, one->size, error);
-        n_new += hybrid__names_find(&w->key_names, key) == HYBRID__NO_NAME;
+        hyb_gguf_record_holds(w, one->bytes, key.size, one->size, error);
+        n_new += hyb_names_find(&w->key_names, key) == HYB_NO_NAME;
         w->metadata += one->size;                          /* so that all together stay below the limit */
     }
     w->metadata = metadata;
     if (error->result) return;
-    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
-    else if (!hybrid__gguf_grow_keys(w, n_new)) hybrid__fail_memory(error, n_new * sizeof *list);
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (!hyb_gguf_grow_keys(w, n_new)) hyb_fail_memory(error, n_new * sizeof *list);
 }
 
 /* All of them or none. */
-HYBRID__BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
+HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
               hybrid_error *error), (w, from, error))
 {
-    hybrid__gguf_entry *list;
+    hyb_gguf_entry *list;
     hybrid_error e;
     size_t n = 0, i;
     e.result = HYBRID_OK;
-    if (!w || !from) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
-    if (!(list = (hybrid__gguf_entry *)hybrid__calloc(w->rt, from->n_keys, sizeof *list))) hybrid__fail_memory(&e, from->n_keys * sizeof *list);
-    else hybrid__gguf_records(w, from, list, &n, &e);
+    if (!w || !from) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
+    if (!(list = (hyb_gguf_entry *)hyb_calloc(w->rt, from->n_keys, sizeof *list))) hyb_fail_memory(&e, from->n_keys * sizeof *list);
+    else hyb_gguf_records(w, from, list, &n, &e);
     for (i = 0; i < n; i++) {
-        if (e.result) hybrid__free(w->rt, list[i].bytes);
-        else hybrid__gguf_put(w, list[i].bytes, list[i].size);
+        if (e.result) hyb_free(w->rt, list[i].bytes);
+        else hyb_gguf_put(w, list[i].bytes, list[i].size);
     }
-    hybrid__free(w->rt, list);
-    return hybrid__gguf_note(w, &e, error);
+    hyb_free(w->rt, list);
+    return hyb_gguf_note(w, &e, error);
 }
 
-static void hybrid__gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
 {
-    hybrid__gguf_planned *planned;
-    hybrid_string key = hybrid__string(name);
+    hyb_gguf_planned *planned;
+    hybrid_string key = hyb_string(name);
     hybrid_gguf_tensor t;
     const char *wrong = NULL;
     int i;
@@ -402,215 +402,215 @@ static void hybrid__gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hy
     t.type_id = (uint32_t)type;
     t.n_dims = n_dims;
     for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
-    if (w->stage != HYBRID__GGUF_COLLECTING) wrong = "it comes too late: writing has begun";
+    if (w->stage != HYB_GGUF_COLLECTING) wrong = "it comes too late: writing has begun";
     else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME) wrong = "its name is empty or too long";
     else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne)) wrong = "it must have 0 to 4 dimensions";
-    else if (!(wrong = hybrid__gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_) wrong = "hybrid does not know its type";
-    else if (!wrong && hybrid__names_find(&w->tensor_names, key) != HYBRID__NO_NAME) wrong = "there is one of this name already";
-    if (wrong) { hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong); return; }
-    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) { hybrid__fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS); return; }
-    if (!hybrid__gguf_grow_tensors(w)) { hybrid__fail_memory(error, sizeof *w->tensors); return; }
+    else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_) wrong = "hybrid does not know its type";
+    else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME) wrong = "there is one of this name already";
+    if (wrong) { hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong); return; }
+    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) { hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS); return; }
+    if (!hyb_gguf_grow_tensors(w)) { hyb_fail_memory(error, sizeof *w->tensors); return; }
     planned = &w->tensors[w->tensor_names.count];
-    if (!(planned->name = (char *)hybrid__alloc(w->rt, key.size))) { hybrid__fail_memory(error, key.size); return; }
+    if (!(planned->name = (char *)hyb_alloc(w->rt, key.size))) { hyb_fail_memory(error, key.size); return; }
     memcpy(planned->name, name, key.size);
     t.name.data = planned->name;
     t.name.size = key.size;
     planned->tensor = t;
-    hybrid__names_add(&w->tensor_names, t.name);
+    hyb_names_add(&w->tensor_names, t.name);
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
+HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
               int n_dims, const uint64_t *ne, hybrid_error *error), (w, name, type, n_dims, ne, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !name) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_add_tensor: an argument is NULL");
-    if ((e.result = hybrid__gguf_enter(w, "hybrid_gguf_add_tensor", error)) != HYBRID_OK) return e.result;
-    hybrid__gguf_plan_tensor(w, name, type, n_dims, ne, &e);
-    return hybrid__gguf_note(w, &e, error);
+    if (!w || !name) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_add_tensor: an argument is NULL");
+    if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_add_tensor", error)) != HYBRID_OK) return e.result;
+    hyb_gguf_plan_tensor(w, name, type, n_dims, ne, &e);
+    return hyb_gguf_note(w, &e, error);
 }
 
 /* ---- from here on bytes go out; a failure is final ---- */
 
-static bool hybrid__gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
+static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
     bool good;
     if (w->failed.result) return false;
-    good = !n || (w->write ? w->write(w->user, data, n) : hybrid__output_write(&w->output, data, n));
-    hybrid__fp_plain();
+    good = !n || (w->write ? w->write(w->user, data, n) : hyb_output_write(&w->output, data, n));
+    hyb_fp_plain();
     if (good) {
         w->written += n;
         return true;
     }
-    hybrid__fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
+    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
                     w->write ? "the callback returned false" : "is the disk full?");
     return false;
 }
 
-static bool hybrid__gguf_emit_u64(hybrid_gguf_writer *w, uint64_t value, size_t n)
+static bool hyb_gguf_emit_u64(hybrid_gguf_writer *w, uint64_t value, size_t n)
 {
     unsigned char bytes[8];
-    hybrid__gguf_store_u64(bytes, value);
-    return hybrid__gguf_emit(w, bytes, n);
+    hyb_gguf_store_u64(bytes, value);
+    return hyb_gguf_emit(w, bytes, n);
 }
 
-static bool hybrid__gguf_pad(hybrid_gguf_writer *w)
+static bool hyb_gguf_pad(hybrid_gguf_writer *w)
 {
     static const unsigned char zeros[64] = { 0 };
     uint64_t n = (w->alignment - w->written % w->alignment) % w->alignment;
-    for (; n > sizeof zeros; n -= sizeof zeros) if (!hybrid__gguf_emit(w, zeros, sizeof zeros)) return false;
-    return hybrid__gguf_emit(w, zeros, (size_t)n);
+    for (; n > sizeof zeros; n -= sizeof zeros) if (!hyb_gguf_emit(w, zeros, sizeof zeros)) return false;
+    return hyb_gguf_emit(w, zeros, (size_t)n);
 }
 
 /* Offsets of the tensors, and the alignment that the keys ask for. */
-static hybrid_result hybrid__gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error)
+static hybrid_result hyb_gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error)
 {
-    hybrid_string key = hybrid__string("general.alignment");
-    size_t i = hybrid__names_find(&w->key_names, key), n = w->tensor_names.count;
+    hybrid_string key = hyb_string("general.alignment");
+    size_t i = hyb_names_find(&w->key_names, key), n = w->tensor_names.count;
     uint64_t at = 0;
     int64_t alignment = 32;
-    if (i != HYBRID__NO_NAME) {
+    if (i != HYB_NO_NAME) {
         const unsigned char *type = w->entries[i].bytes + 8 + key.size;
-        if (hybrid__load_u32(type) != HYBRID_GGUF_U32 || !hybrid__gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hybrid__gguf_good_alignment(alignment))
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+        if (hyb_load_u32(type) != HYBRID_GGUF_U32 || !hyb_gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hyb_gguf_good_alignment(alignment))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
     }
     w->alignment = (uint64_t)alignment;
     for (i = 0; i < n; i++) {
         hybrid_gguf_tensor *t = &w->tensors[i].tensor;
         t->offset = at;
-        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
         at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
     }
     return HYBRID_OK;
 }
 
-static void hybrid__gguf_emit_metadata(hybrid_gguf_writer *w)
+static void hyb_gguf_emit_metadata(hybrid_gguf_writer *w)
 {
     size_t i;
     int d;
-    hybrid__gguf_emit(w, "GGUF\3\0\0\0", 8);
-    hybrid__gguf_emit_u64(w, w->tensor_names.count, 8);
-    hybrid__gguf_emit_u64(w, w->key_names.count, 8);
-    for (i = 0; i < w->key_names.count; i++) hybrid__gguf_emit(w, w->entries[i].bytes, w->entries[i].size);
+    hyb_gguf_emit(w, "GGUF\3\0\0\0", 8);
+    hyb_gguf_emit_u64(w, w->tensor_names.count, 8);
+    hyb_gguf_emit_u64(w, w->key_names.count, 8);
+    for (i = 0; i < w->key_names.count; i++) hyb_gguf_emit(w, w->entries[i].bytes, w->entries[i].size);
     for (i = 0; i < w->tensor_names.count; i++) {
         const hybrid_gguf_tensor *t = &w->tensors[i].tensor;
-        hybrid__gguf_emit_u64(w, t->name.size, 8);
-        hybrid__gguf_emit(w, t->name.data, t->name.size);
-        hybrid__gguf_emit_u64(w, (uint64_t)t->n_dims, 4);
-        for (d = 0; d < t->n_dims; d++) hybrid__gguf_emit_u64(w, t->ne[d], 8);
-        hybrid__gguf_emit_u64(w, t->type_id, 4);
-        hybrid__gguf_emit_u64(w, t->offset, 8);
+        hyb_gguf_emit_u64(w, t->name.size, 8);
+        hyb_gguf_emit(w, t->name.data, t->name.size);
+        hyb_gguf_emit_u64(w, (uint64_t)t->n_dims, 4);
+        for (d = 0; d < t->n_dims; d++) hyb_gguf_emit_u64(w, t->ne[d], 8);
+        hyb_gguf_emit_u64(w, t->type_id, 4);
+        hyb_gguf_emit_u64(w, t->offset, 8);
     }
-    if (w->tensor_names.count) hybrid__gguf_pad(w);
+    if (w->tensor_names.count) hyb_gguf_pad(w);
 }
 
 /* Tensors of no bytes are complete when their turn comes. */
-static void hybrid__gguf_skip_empty(hybrid_gguf_writer *w)
+static void hyb_gguf_skip_empty(hybrid_gguf_writer *w)
 {
     while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
 }
 
-static hybrid_result hybrid__gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
+static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
 {
     hybrid_result r;
-    if (w->stage != HYBRID__GGUF_COLLECTING) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
+    if (w->stage != HYB_GGUF_COLLECTING) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failed.result) {
-        if ((r = hybrid__gguf_arrange(w, error)) != HYBRID_OK) return r;
-        if (path && (r = hybrid__output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
-        w->stage = HYBRID__GGUF_WRITING;
+        if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
+        if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
+        w->stage = HYB_GGUF_WRITING;
         w->write = write;
         w->user = user;
-        hybrid__gguf_emit_metadata(w);
-        hybrid__gguf_skip_empty(w);
+        hyb_gguf_emit_metadata(w);
+        hyb_gguf_skip_empty(w);
     }
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
+HYB_BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
               hybrid_error *error), (w, write, user, error))
 {
     hybrid_result r;
-    if (!w || !write) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
-    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
-    r = hybrid__gguf_start(w, write, user, NULL, error);
+    if (!w || !write) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
+    if ((r = hyb_gguf_enter(w, "hybrid_gguf_begin", error)) != HYBRID_OK) return r;
+    r = hyb_gguf_start(w, write, user, NULL, error);
     w->in_use = 0;
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
               (w, path, error))
 {
     hybrid_result r;
-    if (!w || !path) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
-    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
-    r = hybrid__gguf_start(w, NULL, NULL, path, error);
+    if (!w || !path) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
+    if ((r = hyb_gguf_enter(w, "hybrid_gguf_begin_path", error)) != HYBRID_OK) return r;
+    r = hyb_gguf_start(w, NULL, NULL, path, error);
     w->in_use = 0;
     return r;
 }
 
-static hybrid_result hybrid__gguf_give(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
+static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error)
 {
     char text[64];
     const hybrid_gguf_tensor *t;
-    if (!w->failed.result && w->stage != HYBRID__GGUF_WRITING)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+    if (!w->failed.result && w->stage != HYB_GGUF_WRITING)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
     if (!w->failed.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
         if (!t)
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
                                 (unsigned long long)n);
         if (n > t->size - w->got)
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hybrid__printable(t->name, text),
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hyb_printable(t->name, text),
                                 (unsigned long long)(t->size - w->got), (unsigned long long)n);
-        if (hybrid__gguf_emit(w, data, n) && (w->got += n) == t->size) {
+        if (hyb_gguf_emit(w, data, n) && (w->got += n) == t->size) {
             w->current++;
             w->got = 0;
-            hybrid__gguf_pad(w);
-            hybrid__gguf_skip_empty(w);
+            hyb_gguf_pad(w);
+            hyb_gguf_skip_empty(w);
         }
     }
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
+HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
               hybrid_error *error), (w, data, n, error))
 {
     hybrid_result r;
-    if (!w || (!data && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
-    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
-    r = hybrid__gguf_give(w, data, n, error);
+    if (!w || (!data && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
+    if ((r = hyb_gguf_enter(w, "hybrid_gguf_write", error)) != HYBRID_OK) return r;
+    r = hyb_gguf_give(w, data, n, error);
     w->in_use = 0;
     return r;
 }
 
-static hybrid_result hybrid__gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
+static hybrid_result hyb_gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
-    if (w->stage != HYBRID__GGUF_WRITING) {
-        if (!w->failed.result) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+    if (w->stage != HYB_GGUF_WRITING) {
+        if (!w->failed.result) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
         if (error) *error = w->failed;
         return w->failed.result;
     }
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hybrid__printable(t->name, text),
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hyb_printable(t->name, text),
                             (unsigned long long)(t->size - w->got), (unsigned long long)t->size);
     }
-    w->stage = HYBRID__GGUF_ENDED;
-    if (w->failed.result) hybrid__output_abandon(w->rt, &w->output);
-    else if (!w->write) hybrid__output_finish(w->rt, &w->output, &w->failed);
+    w->stage = HYB_GGUF_ENDED;
+    if (w->failed.result) hyb_output_abandon(w->rt, &w->output);
+    else if (!w->write) hyb_output_finish(w->rt, &w->output, &w->failed);
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))
 {
     hybrid_result r;
-    if (!w) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
-    if ((r = hybrid__gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
-    r = hybrid__gguf_finish(w, error);
+    if (!w) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: writer is NULL");
+    if ((r = hyb_gguf_enter(w, "hybrid_gguf_end", error)) != HYBRID_OK) return r;
+    r = hyb_gguf_finish(w, error);
     w->in_use = 0;
     return r;
 }

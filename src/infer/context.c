@@ -1,30 +1,30 @@
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
-typedef struct hybrid__entry {             /* what is queued for one sequence */
+typedef struct hyb_entry {             /* what is queued for one sequence */
     int32_t seq, first_id, n, n_logits;
-} hybrid__entry;
+} hyb_entry;
 
 /* Where a decode stands: a chunk begins, goes through the layers, ends; then the next. */
-typedef struct hybrid__progress {
+typedef struct hyb_progress {
     bool    running;
     int32_t entry, offset;                 /* first token of the chunk: entry, and token in it */
     int32_t next_entry, next_offset;
     int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
     int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
-    hybrid__batch chunk;
-} hybrid__progress;
+    hyb_batch chunk;
+} hyb_progress;
 
 struct hybrid_context {
     hybrid_model        *model;
     hybrid_runtime      *rt;
     hybrid_context_desc  desc;
-    hybrid__kv           kv;
-    hybrid__forward      forward;
-    hybrid__progress     progress;
-    hybrid__entry       *entries; int32_t n_entries;      /* n_seq at most */
+    hyb_kv           kv;
+    hyb_forward      forward;
+    hyb_progress     progress;
+    hyb_entry       *entries; int32_t n_entries;      /* n_seq at most */
     int32_t             *ids; int32_t n_ids;              /* queued, n_ctx at most */
     int32_t             *chunk_pos, *chunk_out;           /* n_batch each */
-    hybrid__run         *runs;                            /* n_seq */
+    hyb_run         *runs;                            /* n_seq */
     int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
     float               *logits;                          /* (n_logits, n_vocab) */
     /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the logits of the last chunk's rows, from
@@ -33,42 +33,42 @@ struct hybrid_context {
     float               *top_values, *top_stats;
     int32_t              n_rows_queued;
     uint64_t             in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    void                *memory_kv[HYBRID__STAGES];       /* of the layers of each stage, on its device */
+    void                *memory_kv[HYB_STAGES];       /* of the layers of each stage, on its device */
     char                *memory;                          /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hybrid__context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hybrid__context_layout;
+typedef struct hyb_context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hyb_context_layout;
 
-static hybrid_result hybrid__context_layout_make(const hybrid__hparams *hp, const hybrid__kv *kv, const hybrid_context_desc *d, bool on_gpu, hybrid__context_layout *l, hybrid_error *error)
+static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d, bool on_gpu, hyb_context_layout *l, hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
-#define HYBRID__PLACE(field, size) (l->field = l->bytes, l->bytes += hybrid__align(size, 64))
-    HYBRID__PLACE(table, kv->table_bytes);
-    HYBRID__PLACE(entries, (size_t)d->n_seq * sizeof(hybrid__entry));
-    HYBRID__PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
-    HYBRID__PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
-    HYBRID__PLACE(chunk_out, (size_t)d->n_batch * sizeof(int32_t));
-    HYBRID__PLACE(runs, (size_t)d->n_seq * sizeof(hybrid__run));
-    HYBRID__PLACE(logits_row, (size_t)d->n_seq * 2 * sizeof(int32_t));
-    if (!hybrid__mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
-    HYBRID__PLACE(logits, logits);
-    HYBRID__PLACE(trace, on_gpu && d->trace ? hybrid__trace_values(hp, d->n_batch, HYBRID__MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
-    HYBRID__PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
-#undef HYBRID__PLACE
+#define HYB_PLACE(field, size) (l->field = l->bytes, l->bytes += hyb_align(size, 64))
+    HYB_PLACE(table, kv->table_bytes);
+    HYB_PLACE(entries, (size_t)d->n_seq * sizeof(hyb_entry));
+    HYB_PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
+    HYB_PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
+    HYB_PLACE(chunk_out, (size_t)d->n_batch * sizeof(int32_t));
+    HYB_PLACE(runs, (size_t)d->n_seq * sizeof(hyb_run));
+    HYB_PLACE(logits_row, (size_t)d->n_seq * 2 * sizeof(int32_t));
+    if (!hyb_mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
+    HYB_PLACE(logits, logits);
+    HYB_PLACE(trace, on_gpu && d->trace ? hyb_trace_values(hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
+    HYB_PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
+#undef HYB_PLACE
     return HYBRID_OK;
 }
 
 /* The devices of a context and the layers of each: stages without memory. Returns how many. */
-static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *stages)
+static int hyb_stages_plan(hybrid_model *m, bool on_host, hyb_stage *stages)
 {
-    const hybrid__place *place = &m->place;
+    const hyb_place *place = &m->place;
     const bool gpu = place->gpu && !on_host;
     int n = 0;
-    memset(stages, 0, HYBRID__STAGES * sizeof *stages);
+    memset(stages, 0, HYB_STAGES * sizeof *stages);
     if (!gpu || !place->embd) {
         stages[n].device = &m->host;
         stages[n++].layer_end = gpu ? place->first : m->hp.n_layer;
@@ -80,106 +80,106 @@ static int hybrid__stages_plan(hybrid_model *m, bool on_host, hybrid__stage *sta
     return n;
 }
 
-static int hybrid__stage_n_out(const hybrid__stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYBRID__MIN(d->n_batch, d->n_logits); }
+static int hyb_stage_n_out(const hyb_stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYB_MIN(d->n_batch, d->n_logits); }
 
-static void hybrid__context_stages_free(hybrid_context *c)
+static void hyb_context_stages_free(hybrid_context *c)
 {
     int i;
     for (i = 0; i < c->forward.n_stages; i++) {
-        hybrid__stage *stage = &c->forward.stages[i];
-        hybrid__device *device = stage->device;
-        hybrid__stage_free(stage);
+        hyb_stage *stage = &c->forward.stages[i];
+        hyb_device *device = stage->device;
+        hyb_stage_free(stage);
         if (c->memory_kv[i]) device->ops->free(device, c->memory_kv[i]);
         c->memory_kv[i] = NULL;
     }
     c->forward.n_stages = 0;
 }
 
-HYBRID__BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (hybrid__busy(context->in_use)) {
-        hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
+    if (hyb_busy(context->in_use)) {
+        hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
         return;
     }
-    context->in_use = hybrid__process();
+    context->in_use = hyb_process();
     context->desc.n_seq = 0;               /* whoever asks from within free finds no sequence: their tables go */
-    hybrid__context_stages_free(context);
-    hybrid__free_aligned(context->rt, context->memory);
-    hybrid__free(context->rt, context);
+    hyb_context_stages_free(context);
+    hyb_free_aligned(context->rt, context->memory);
+    hyb_free(context->rt, context);
 }
 
-static hybrid_result hybrid__context_stage(hybrid_context *c, hybrid__stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
+static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
 {
     hybrid_model *m = c->model;
-    hybrid__device *device = stage->device;
-    hybrid__activations a;
-    hybrid__limits limits;
+    hyb_device *device = stage->device;
+    hyb_activations a;
+    hyb_limits limits;
     hybrid_result r;
     const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
-    const int n_out = hybrid__stage_n_out(stage, &c->desc);
-    hybrid__activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
+    const int n_out = hyb_stage_n_out(stage, &c->desc);
+    hyb_activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
     if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
-    if (kv) hybrid__kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
+    if (kv) hyb_kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
-    hybrid__activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
-    if ((r = hybrid__stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    hyb_activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
+    if ((r = hyb_stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
+    if ((r = hyb_limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
 }
 
 /* Memory and back ends of all stages; on failure none are left. */
-static hybrid_result hybrid__context_stages(hybrid_context *c, bool on_host, hybrid_error *error)
+static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_error *error)
 {
-    hybrid__forward *f = &c->forward;
+    hyb_forward *f = &c->forward;
     hybrid_result r = HYBRID_OK;
     int i;
-    f->n_stages = hybrid__stages_plan(c->model, on_host, f->stages);
+    f->n_stages = hyb_stages_plan(c->model, on_host, f->stages);
     f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
-    for (i = 0; i < f->n_stages && !r; i++) r = hybrid__context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
-    if (r) hybrid__context_stages_free(c);
+    for (i = 0; i < f->n_stages && !r; i++) r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+    if (r) hyb_context_stages_free(c);
     return r;
 }
 
 /* With the GPU, or without when it fails. */
-static hybrid_result hybrid__context_stages_any(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;
     hybrid_result r;
-    if (!c->model->place.gpu) return hybrid__context_stages(c, true, error);
-    if ((r = hybrid__context_stages(c, false, &why)) == HYBRID_OK) return r;
-    hybrid__log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
-    return hybrid__context_stages(c, true, error);
+    if (!c->model->place.gpu) return hyb_context_stages(c, true, error);
+    if ((r = hyb_context_stages(c, false, &why)) == HYBRID_OK) return r;
+    hyb_log(c->rt, HYBRID_LOG_WARN, "this context runs on the CPU: %s", why.message);
+    return hyb_context_stages(c, true, error);
 }
 
 /* Longer texts than the model has seen, which nothing stretches, end in babble. */
-static void hybrid__context_warn(const hybrid_context *c)
+static void hyb_context_warn(const hybrid_context *c)
 {
-    const hybrid__hparams *hp = &c->model->hp;
+    const hyb_hparams *hp = &c->model->hp;
     const int32_t each = c->desc.n_ctx / c->desc.n_seq;
-    const double stretched = hp->rope_scaling == HYBRID__SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
+    const double stretched = hp->rope_scaling == HYB_SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
     if (each <= hp->n_ctx_train || each <= stretched) return;
-    hybrid__log(c->rt, HYBRID_LOG_WARN,
+    hyb_log(c->rt, HYBRID_LOG_WARN,
                 "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
                 "may make no sense",
                 c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
 }
 
-static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
+static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
 {
     hybrid_model *m = c->model;
-    hybrid__context_layout l;
+    hyb_context_layout l;
     hybrid_result r;
-    if ((r = hybrid__context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
-    if (!(c->memory = (char *)hybrid__alloc_aligned(c->rt, l.bytes))) return hybrid__fail_memory(error, l.bytes);
-    hybrid__kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
-    c->entries = (hybrid__entry *)(void *)(c->memory + l.entries);
+    if ((r = hyb_context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
+    if (!(c->memory = (char *)hyb_alloc_aligned(c->rt, l.bytes))) return hyb_fail_memory(error, l.bytes);
+    hyb_kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
+    c->entries = (hyb_entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
     c->chunk_out = (int32_t *)(void *)(c->memory + l.chunk_out);
-    c->runs = (hybrid__run *)(void *)(c->memory + l.runs);
+    c->runs = (hyb_run *)(void *)(c->memory + l.runs);
     c->logits_row = (int32_t *)(void *)(c->memory + l.logits_row);
     c->logits_n = c->logits_row + c->desc.n_seq;
     c->logits = (float *)(void *)(c->memory + l.logits);
@@ -190,25 +190,25 @@ static hybrid_result hybrid__context_build(hybrid_context *c, const hybrid_conte
     c->forward.trace_user = c->desc.trace_user;
     c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
     c->forward.n_top = m->place.gpu ? c->desc.n_candidates : 0;
-    c->forward.n_tokens = hybrid__model_n_tokens(m);
+    c->forward.n_tokens = hyb_model_n_tokens(m);
     c->top_ids = (int32_t *)(void *)(c->memory + l.top);
     c->top_values = (float *)(void *)(c->top_ids + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates);
     c->top_stats = c->top_values + (size_t)c->desc.n_logits * (size_t)c->desc.n_candidates;
-    if ((r = hybrid__context_stages_any(c, error)) == HYBRID_OK) hybrid__context_warn(c);
+    if ((r = hyb_context_stages_any(c, error)) == HYBRID_OK) hyb_context_warn(c);
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
               hybrid_context **context, hybrid_error *error), (model, desc, context, error))
 {
     hybrid_context *c;
     hybrid_result r;
     if (context) *context = NULL;
-    if (!model || !context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
-    if (!(c = (hybrid_context *)hybrid__calloc(model->rt, 1, sizeof *c))) return hybrid__fail_memory(error, sizeof *c);
+    if (!model || !context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
+    if (!(c = (hybrid_context *)hyb_calloc(model->rt, 1, sizeof *c))) return hyb_fail_memory(error, sizeof *c);
     c->model = model;
     c->rt = model->rt;
-    if ((r = hybrid__context_build(c, desc, error)) != HYBRID_OK) {
+    if ((r = hyb_context_build(c, desc, error)) != HYBRID_OK) {
         hybrid_context_destroy(c);
         return r;
     }
@@ -216,7 +216,7 @@ HYBRID__BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const
     return HYBRID_OK;
 }
 
-HYBRID__BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
+HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
               (context, desc))
 {
     if (!desc) return;
@@ -226,56 +226,56 @@ HYBRID__BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hyb
 
 /* ---- the batch ---- */
 
-static hybrid__entry *hybrid__entry_of(hybrid_context *c, int32_t seq)
+static hyb_entry *hyb_entry_of(hybrid_context *c, int32_t seq)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) if (c->entries[i].seq == seq) return &c->entries[i];
     return NULL;
 }
 
-static hybrid_result hybrid__check_seq(const hybrid_context *c, int32_t seq, hybrid_error *error)
+static hybrid_result hyb_check_seq(const hybrid_context *c, int32_t seq, hybrid_error *error)
 {
     if (seq >= 0 && seq < c->desc.n_seq) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
 /* Between calls: none is under way on this context. */
-static hybrid_result hybrid__check_free(const hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error)
 {
-    if (!hybrid__busy(c->in_use)) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
+    if (!hyb_busy(c->in_use)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
 /* Between decodes, too. */
-static hybrid_result hybrid__check_idle(const hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error)
 {
-    const hybrid_result r = hybrid__check_free(c, error);
+    const hybrid_result r = hyb_check_free(c, error);
     if (r) return r;
     if (!c->progress.running) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
+HYB_BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
               size_t n_logits, hybrid_error *error), (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
-    hybrid__entry *e;
+    hyb_entry *e;
     size_t i;
-    if (!c || (!ids && n)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
-    if ((r = hybrid__check_free(c, error)) != HYBRID_OK || (r = hybrid__check_seq(c, seq, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK) return r;
-    if (!n) return hybrid__fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
+    if (!c || (!ids && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
+    if ((r = hyb_check_free(c, error)) != HYBRID_OK || (r = hyb_check_seq(c, seq, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_idle(c, error)) != HYBRID_OK) return r;
+    if (!n) return hyb_fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i, ids[i], c->model->hp.n_vocab - 1);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i, ids[i], c->model->hp.n_vocab - 1);
     if (n > (size_t)(c->desc.n_ctx - c->n_ids))
-        return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n, c->n_ids, c->desc.n_ctx);
-    n_logits = HYBRID__MIN(n_logits, n);
-    e = hybrid__entry_of(c, seq);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n, c->n_ids, c->desc.n_ctx);
+    n_logits = HYB_MIN(n_logits, n);
+    e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d already has tokens in this batch, with others behind them", seq);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d already has tokens in this batch, with others behind them", seq);
     if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
-        return hybrid__fail(error, HYBRID_ERROR_LIMIT, "this decode would keep more rows of logits than the descriptor's n_logits = %d", c->desc.n_logits);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this decode would keep more rows of logits than the descriptor's n_logits = %d", c->desc.n_logits);
     if (!e) {
         e = &c->entries[c->n_entries++];
         e->seq = seq; e->first_id = c->n_ids; e->n = 0; e->n_logits = 0;
@@ -288,58 +288,58 @@ HYBRID__BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
+HYB_BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
               hybrid_error *error), (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
 /* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays queued. */
-static void hybrid__batch_stop(hybrid_context *c)
+static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) {
-        hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
-        hybrid__kv_trim(&c->kv, s, (s->length + HYBRID__PAGE - 1) / HYBRID__PAGE);
+        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
+        hyb_kv_trim(&c->kv, s, (s->length + HYB_PAGE - 1) / HYB_PAGE);
     }
     c->progress.running = false;
 }
 
-static void hybrid__batch_forget(hybrid_context *c)
+static void hyb_batch_forget(hybrid_context *c)
 {
-    hybrid__batch_stop(c);
+    hyb_batch_stop(c);
     c->n_entries = c->n_ids = c->n_rows_queued = 0;
 }
 
 /* Gives up a decode that is under way, too: it leaves no logits. */
-static void hybrid__batch_give_up(hybrid_context *c)
+static void hyb_batch_give_up(hybrid_context *c)
 {
     if (c->progress.running) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
-    hybrid__batch_forget(c);
+    hyb_batch_forget(c);
 }
 
-HYBRID__BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (!hybrid__busy(context->in_use)) hybrid__batch_give_up(context);
-    else hybrid__log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
+    if (!hyb_busy(context->in_use)) hyb_batch_give_up(context);
+    else hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
 
 /* ---- decode ---- */
 
 /* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page and write into
  * it, the last keeps it when nobody else has it. */
-static int32_t hybrid__entry_need(const hybrid_context *c, int32_t i)
+static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
-    const hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
-    const int32_t page = hybrid__kv_open_page(s), pages = (s->length + c->entries[i].n + HYBRID__PAGE - 1) / HYBRID__PAGE;
+    const hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
+    const int32_t page = hyb_kv_open_page(s), pages = (s->length + c->entries[i].n + HYB_PAGE - 1) / HYB_PAGE;
     int32_t refs = page < 0 ? 1 : c->kv.refs[page], k;
-    for (k = 0; k < i && refs > 1; k++) refs -= hybrid__kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
+    for (k = 0; k < i && refs > 1; k++) refs -= hyb_kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
     return pages - s->n_pages + (refs > 1);
 }
 
 /* Back to the first token of the batch. */
-static void hybrid__decode_rewind(hybrid_context *c)
+static void hyb_decode_rewind(hybrid_context *c)
 {
     memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
     c->n_top = c->n_logits_here = c->n_logits_made = 0;
@@ -348,35 +348,35 @@ static void hybrid__decode_rewind(hybrid_context *c)
     c->progress.layer = -1;
 }
 
-static hybrid_result hybrid__decode_begin(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
 {
     int32_t i, k, need = 0;
-    if (!c->n_entries) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
+    if (!c->n_entries) return hyb_fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
-        const hybrid__entry *e = &c->entries[i];
-        const hybrid__seq *s = &c->kv.seqs[e->seq];
+        const hyb_entry *e = &c->entries[i];
+        const hyb_seq *s = &c->kv.seqs[e->seq];
         if (e->n > c->desc.n_ctx - s->length)
-            return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
         if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
-            return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
-        need += hybrid__entry_need(c, i);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
+        need += hyb_entry_need(c, i);
     }
     if (need > c->kv.n_free)
-        return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYBRID__PAGE, c->kv.n_free);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYB_PAGE, c->kv.n_free);
     for (i = 0; i < c->n_entries; i++) {
-        hybrid__seq *s = &c->kv.seqs[c->entries[i].seq];
-        hybrid__kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
-        for (k = 0; k < c->entries[i].n; k++) *hybrid__kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
+        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
+        hyb_kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
+        for (k = 0; k < c->entries[i].n; k++) *hyb_kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
     }
-    hybrid__decode_rewind(c);
+    hyb_decode_rewind(c);
     return HYBRID_OK;
 }
 
 /* Fills the chunk with the next n_batch tokens, and the runs, positions and wanted rows that belong to them. */
-static void hybrid__chunk_next(hybrid_context *c)
+static void hyb_chunk_next(hybrid_context *c)
 {
-    hybrid__progress *p = &c->progress;
-    hybrid__batch *k = &p->chunk;
+    hyb_progress *p = &c->progress;
+    hyb_batch *k = &p->chunk;
     int32_t entry = p->entry, offset = p->offset, i;
     memset(k, 0, sizeof *k);
     k->ids = c->ids + c->entries[entry].first_id + offset;
@@ -384,11 +384,11 @@ static void hybrid__chunk_next(hybrid_context *c)
     k->runs = c->runs;
     k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
-        const hybrid__entry *e = &c->entries[entry];
-        const hybrid__seq *s = &c->kv.seqs[e->seq];
-        hybrid__run *run = &c->runs[k->n_runs++];
+        const hyb_entry *e = &c->entries[entry];
+        const hyb_seq *s = &c->kv.seqs[e->seq];
+        hyb_run *run = &c->runs[k->n_runs++];
         run->first_row = k->n;
-        run->n_rows = HYBRID__MIN(e->n - offset, c->desc.n_batch - k->n);
+        run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
         run->pages = s->pages;
         for (i = 0; i < run->n_rows; i++) {
@@ -405,15 +405,15 @@ static void hybrid__chunk_next(hybrid_context *c)
     p->next_offset = offset;
 }
 
-static void hybrid__decode_finish(hybrid_context *c)
+static void hyb_decode_finish(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) c->kv.seqs[c->entries[i].seq].length += c->entries[i].n;
-    hybrid__batch_forget(c);
+    hyb_batch_forget(c);
 }
 
 /* Where the rows of the chunk go. Those of the last chunk can stay on the GPU, until the next decode. */
-static const hybrid__results *hybrid__chunk_results(const hybrid_context *c, hybrid__results *out)
+static const hyb_results *hyb_chunk_results(const hybrid_context *c, hyb_results *out)
 {
     const size_t row = (size_t)c->progress.n_rows_done;
     out->logits = c->logits + row * (size_t)c->model->hp.n_vocab;
@@ -425,19 +425,19 @@ static const hybrid__results *hybrid__chunk_results(const hybrid_context *c, hyb
 }
 
 /* One unit of work: begins a chunk, or runs a layer of it (and what follows the last one). */
-static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
 {
-    hybrid__progress *p = &c->progress;
-    hybrid__results out;
+    hyb_progress *p = &c->progress;
+    hyb_results out;
     hybrid_result r;
     if (p->layer < 0) {
-        hybrid__chunk_next(c);
-        hybrid__forward_begin(&c->forward, &p->chunk);
+        hyb_chunk_next(c);
+        hyb_forward_begin(&c->forward, &p->chunk);
         p->layer = 0;
     }
-    hybrid__forward_layer(&c->forward, &p->chunk, p->layer);
+    hyb_forward_layer(&c->forward, &p->chunk, p->layer);
     if (++p->layer < c->model->hp.n_layer) return HYBRID_OK;
-    if ((r = hybrid__forward_end(&c->forward, &p->chunk, hybrid__chunk_results(c, &out), error)) != HYBRID_OK) return r;
+    if ((r = hyb_forward_end(&c->forward, &p->chunk, hyb_chunk_results(c, &out), error)) != HYBRID_OK) return r;
     p->n_rows_done += p->chunk.n_out;
     c->n_logits_made = p->n_rows_done;
     if (!out.later) c->n_logits_here = p->n_rows_done;
@@ -445,170 +445,170 @@ static hybrid_result hybrid__decode_unit(hybrid_context *c, hybrid_error *error)
     p->entry = p->next_entry;
     p->offset = p->next_offset;
     p->layer = -1;
-    if (p->entry == c->n_entries) hybrid__decode_finish(c);
+    if (p->entry == c->n_entries) hyb_decode_finish(c);
     return HYBRID_OK;
 }
 
 /* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the same into them. */
-static hybrid_result hybrid__seq_again(hybrid_context *c, hybrid__seq *s, hybrid_error *error)
+static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *error)
 {
-    hybrid__batch batch;
-    hybrid__run run;
+    hyb_batch batch;
+    hyb_run run;
     hybrid_result r;
     int32_t at, i, n;
     for (at = 0; at < s->length; at += n) {
-        n = HYBRID__MIN(c->desc.n_batch, s->length - at);
+        n = HYB_MIN(c->desc.n_batch, s->length - at);
         memset(&batch, 0, sizeof batch);
         run.first_row = 0; run.n_rows = n; run.pos = at; run.pages = s->pages;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
-        for (i = 0; i < n; i++) c->chunk_out[i] = *hybrid__kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
+        for (i = 0; i < n; i++) c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
         batch.ids = c->chunk_out; batch.pos = c->chunk_pos; batch.n = n;
         batch.runs = &run; batch.n_runs = 1;
-        hybrid__forward_begin(&c->forward, &batch);
-        for (i = 0; i < c->model->hp.n_layer; i++) hybrid__forward_layer(&c->forward, &batch, i);
-        if ((r = hybrid__forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
+        hyb_forward_begin(&c->forward, &batch);
+        for (i = 0; i < c->model->hp.n_layer; i++) hyb_forward_layer(&c->forward, &batch, i);
+        if ((r = hyb_forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
     }
     return HYBRID_OK;
 }
 
 /* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the sequences still know their
  * tokens: the next decode tries once more. */
-static hybrid_result hybrid__context_again(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
     hybrid_result r;
     int32_t i;
-    if ((r = hybrid__context_stages(c, true, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
-    for (i = 0; i < c->desc.n_seq && !r; i++) r = hybrid__seq_again(c, &c->kv.seqs[i], error);
+    for (i = 0; i < c->desc.n_seq && !r; i++) r = hyb_seq_again(c, &c->kv.seqs[i], error);
     c->forward.trace = trace;
-    if (r) hybrid__context_stages_free(c);
+    if (r) hyb_context_stages_free(c);
     return r;
 }
 
 /* The GPU failed: the context goes on without it. Logits that only it held are gone. */
-static hybrid_result hybrid__context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
+static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error *why, hybrid_error *error)
 {
-    hybrid__log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
-    hybrid__context_stages_free(c);
+    hyb_log(c->rt, HYBRID_LOG_WARN, "the context goes on without the GPU: %s", why->message);
+    hyb_context_stages_free(c);
     if (c->n_logits_here < c->n_logits_made) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
-    return hybrid__context_again(c, error);
+    return hyb_context_again(c, error);
 }
 
 /* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
-static hybrid_result hybrid__warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
+static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
-    hybrid__forward *f = &c->forward;
-    hybrid__batch batch;
-    hybrid__results out;
-    hybrid__run run;
+    hyb_forward *f = &c->forward;
+    hyb_batch batch;
+    hyb_results out;
+    hyb_run run;
     int32_t i, layer = f->n_stages > 1 ? f->stages[0].layer_end : 0;
-    hybrid__stage *stage = &f->stages[f->n_stages - 1];
+    hyb_stage *stage = &f->stages[f->n_stages - 1];
     memset(&batch, 0, sizeof batch);
     for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
     run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = c->chunk_out;                 /* page 0, as often as it takes */
     batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
     batch.runs = &run; batch.n_runs = 1;
     batch.out = c->chunk_out; batch.n_out = n_out;
-    hybrid__stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
-    for (; layer < c->model->hp.n_layer; layer++) hybrid__forward_layer(f, &batch, layer);
+    hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
+    for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
-    return hybrid__forward_end(f, &batch, &out, error);
+    return hyb_forward_end(f, &batch, &out, error);
 }
 
-static hybrid_result hybrid__warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
+static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
     static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
     const hybrid_trace_fn trace = c->forward.trace;
-    hybrid__stage *stage = &c->forward.stages[c->forward.n_stages - 1];
+    hyb_stage *stage = &c->forward.stages[c->forward.n_stages - 1];
     hybrid_error why;
     hybrid_result r = HYBRID_OK;
     size_t i;
     c->forward.trace = NULL;                               /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
-    for (i = 0; i < 2 * HYBRID__COUNT(rows) && !r; i++) {
-        const int32_t n = HYBRID__MIN(rows[i / 2], c->desc.n_batch);
-        if (!hybrid__report(progress, user, (float)i / (float)(2 * HYBRID__COUNT(rows)))) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
-        else if ((r = hybrid__warmup_pass(c, n, i % 2 ? HYBRID__MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
+    for (i = 0; i < 2 * HYB_COUNT(rows) && !r; i++) {
+        const int32_t n = HYB_MIN(rows[i / 2], c->desc.n_batch);
+        if (!hyb_report(progress, user, (float)i / (float)(2 * HYB_COUNT(rows)))) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hyb_warmup_pass(c, n, i % 2 ? HYB_MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
-    if (r == HYBRID_ERROR_DEVICE) hybrid__context_fall_back(c, &why, NULL);
-    if (!r) hybrid__report(progress, user, 1);
+    if (r == HYBRID_ERROR_DEVICE) hyb_context_fall_back(c, &why, NULL);
+    if (!r) hyb_report(progress, user, 1);
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
+HYB_BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
               hybrid_error *error), (c, progress, user, error))
 {
     hybrid_result r;
-    if (!c) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
-    if ((r = hybrid__check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
+    if (!c) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
+    if ((r = hyb_check_idle(c, error)) != HYBRID_OK || !c->forward.n_stages) return r;
     if (c->forward.stages[c->forward.n_stages - 1].device->ops->is_host) return HYBRID_OK;
-    c->in_use = hybrid__process();
-    r = hybrid__warmup(c, progress, user, error);
+    c->in_use = hyb_process();
+    r = hyb_warmup(c, progress, user, error);
     c->in_use = 0;
     return r;
 }
 
 /* A unit, or what makes up for a GPU that failed in it: then the batch begins anew. */
-static hybrid_result hybrid__decode_unit_any(hybrid_context *c, hybrid_error *error)
+static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;
-    hybrid_result r = hybrid__decode_unit(c, &why);
-    if (r == HYBRID_ERROR_DEVICE && (r = hybrid__context_fall_back(c, &why, &why)) == HYBRID_OK) hybrid__decode_rewind(c);
+    hybrid_result r = hyb_decode_unit(c, &why);
+    if (r == HYBRID_ERROR_DEVICE && (r = hyb_context_fall_back(c, &why, &why)) == HYBRID_OK) hyb_decode_rewind(c);
     if (r && error) *error = why;
     return r;
 }
 
 /* On failure the batch stays queued, and the sequences are as they were. */
-static hybrid_result hybrid__decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
+static hybrid_result hyb_decode_slice(hybrid_context *c, uint64_t budget_us, hybrid_error *error)
 {
-    const uint64_t since = budget_us == UINT64_MAX ? 0 : hybrid__now_us();
+    const uint64_t since = budget_us == UINT64_MAX ? 0 : hyb_now_us();
     hybrid_result r;
-    if (!c->forward.n_stages && (r = hybrid__context_again(c, error)) != HYBRID_OK) return r;
-    if (!c->progress.running && (r = hybrid__decode_begin(c, error)) != HYBRID_OK) return r;
+    if (!c->forward.n_stages && (r = hyb_context_again(c, error)) != HYBRID_OK) return r;
+    if (!c->progress.running && (r = hyb_decode_begin(c, error)) != HYBRID_OK) return r;
     do {
-        if ((r = hybrid__decode_unit_any(c, error)) != HYBRID_OK) {
+        if ((r = hyb_decode_unit_any(c, error)) != HYBRID_OK) {
             memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
-            hybrid__batch_stop(c);
+            hyb_batch_stop(c);
             return r;
         }
-    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYBRID__PASS_RECORD || hybrid__now_us() - since < budget_us));
+    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
+HYB_BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
               hybrid_error *error), (context, budget_us, done, error))
 {
     hybrid_result r;
     if (done) *done = false;
-    if (!context || !done) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
-    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
-    context->in_use = hybrid__process();
-    r = hybrid__decode_slice(context, budget_us, error);
+    if (!context || !done) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
+    context->in_use = hyb_process();
+    r = hyb_decode_slice(context, budget_us, error);
     context->in_use = 0;
     *done = !r && !context->progress.running;
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
+HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error *error), (context, error))
 {
     bool done;
     return hybrid_decode_step(context, UINT64_MAX, &done, error);
 }
 
 /* Row of sequence seq's i-th logits, or -1. */
-static int32_t hybrid__logits_row(const hybrid_context *context, int32_t seq, size_t i)
+static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || hybrid__busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
 /* Fetches what was left on the GPU. */
-static bool hybrid__logits_fetch(hybrid_context *c)
+static bool hyb_logits_fetch(hybrid_context *c)
 {
-    hybrid__stage *stage = c->forward.at;
+    hyb_stage *stage = c->forward.at;
     const size_t v = (size_t)c->model->hp.n_vocab, here = (size_t)c->n_logits_here;
     stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits, ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
     if (stage->be->ops->sync(stage->be, NULL)) return false;
@@ -616,17 +616,17 @@ static bool hybrid__logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYBRID__BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
+HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
               (context, seq, i))
 {
-    const int32_t row = hybrid__logits_row(context, seq, i);
-    if (row < 0 || (row >= context->n_logits_here && !hybrid__logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
+    const int32_t row = hyb_logits_row(context, seq, i);
+    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYBRID__BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
+HYB_BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
 {
-    if (!context || hybrid__check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
+    if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
     return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
 }
 
@@ -634,68 +634,68 @@ HYBRID__BORDER(const float *, hybrid_logits, (const hybrid_context *context, int
 
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
 {
-    return context && !hybrid__check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
+    return context && !hyb_check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
               hybrid_error *error), (context, seq, from, error))
 {
-    hybrid__seq *s;
+    hyb_seq *s;
     hybrid_result r;
-    if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hybrid__check_free(context, error)) != HYBRID_OK || (r = hybrid__check_seq(context, seq, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
     s = &context->kv.seqs[seq];
-    if (from < 0 || from > s->length) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
+    if (from < 0 || from > s->length) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
     s->length = from;
-    hybrid__kv_trim(&context->kv, s, (from + HYBRID__PAGE - 1) / HYBRID__PAGE);
+    hyb_kv_trim(&context->kv, s, (from + HYB_PAGE - 1) / HYB_PAGE);
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
               (context, from, to, error))
 {
     hybrid_result r;
-    if (!context) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
-    if ((r = hybrid__check_free(context, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__check_seq(context, from, error)) != HYBRID_OK || (r = hybrid__check_seq(context, to, error)) != HYBRID_OK ||
-        (r = hybrid__check_idle(context, error)) != HYBRID_OK) return r;
+    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK || (r = hyb_check_seq(context, to, error)) != HYBRID_OK ||
+        (r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
     if (from == to) return HYBRID_OK;
-    if (hybrid__entry_of(context, to)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
-    hybrid__kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
+    if (hyb_entry_of(context, to)) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
+    hyb_kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
     return HYBRID_OK;
 }
 
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYBRID__PAGE : 0; }
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYB_PAGE : 0; }
 
 /* ---- where the time went ---- */
 
-HYBRID__BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
+HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
 {
 #if defined(HYBRID_PROFILE)
-    hybrid__profile_text t;
+    hyb_profile_text t;
     int i;
     t.text = text; t.size = text ? size : 0; t.length = 0;
-    for (i = 0; context && i < context->forward.n_stages; i++) hybrid__profile_print(&t, context->forward.stages[i].be);
-    if (t.size) t.text[HYBRID__MIN(t.length, t.size - 1)] = 0;
+    for (i = 0; context && i < context->forward.n_stages; i++) hyb_profile_print(&t, context->forward.stages[i].be);
+    if (t.size) t.text[HYB_MIN(t.length, t.size - 1)] = 0;
     return t.length;
 #else
     static const char none[] = "no profile: the implementation was compiled without HYBRID_PROFILE\n";
-    const size_t n = text && size ? HYBRID__MIN(size, sizeof none) - 1 : 0;
-    HYBRID__UNUSED(context);
+    const size_t n = text && size ? HYB_MIN(size, sizeof none) - 1 : 0;
+    HYB_UNUSED(context);
     if (n) memcpy(text, none, n);
     if (text && size) text[n] = 0;
     return sizeof none - 1;
 #endif
 }
 
-HYBRID__BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
+HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (context))
 {
 #if defined(HYBRID_PROFILE)
     int i;
     for (i = 0; context && i < context->forward.n_stages; i++)
         memset(context->forward.stages[i].be->profile, 0, sizeof context->forward.stages[i].be->profile);
 #else
-    HYBRID__UNUSED(context);
+    HYB_UNUSED(context);
 #endif
 }

@@ -1,8 +1,8 @@
 /* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was accepted. */
 
-#define HYBRID__SAMPLER_MAX_LAST_N (1 << 20)
+#define HYB_SAMPLER_MAX_LAST_N (1 << 20)
 
-typedef struct hybrid__seen { int32_t id, count; } hybrid__seen;
+typedef struct hyb_seen { int32_t id, count; } hyb_seen;
 
 struct hybrid_sampler {
     hybrid_runtime      *rt;
@@ -11,15 +11,15 @@ struct hybrid_sampler {
     const float         *logits;          /* of the call under way, */
     const int32_t       *ids;             /* and their tokens, in rising order; NULL: all tokens from 0 */
     int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
-    hybrid__seen        *seen;            /* the same, each id once, in order of id */
+    hyb_seen        *seen;            /* the same, each id once, in order of id */
     size_t               n_history, n_seen;
     uint64_t             position, tries; /* tokens accepted; draws since the last of them */
     double               down;            /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
-    hybrid__select       select;
+    hyb_select       select;
 };
 
 /* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id. */
-static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t id)
+static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
 {
     size_t low = 0, high = n;
     while (low < high) {
@@ -32,8 +32,8 @@ static size_t hybrid__find_id(const void *list, size_t n, size_t stride, int32_t
     return low;
 }
 
-/* What overflows becomes NaN, at which hybrid__select_begin fails: a bias could still bring it back. */
-static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
+/* What overflows becomes NaN, at which hyb_select_begin fails: a bias could still bring it back. */
+static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
 {
     const float given = *l;
     *l = *l > 0 ? *l / s->desc.repetition_penalty : *l * s->desc.repetition_penalty;
@@ -42,39 +42,39 @@ static void hybrid__sampler_penalize(const hybrid_sampler *s, float *l, int32_t 
 }
 
 /* The logits of ids first..first+n-1, with penalties and bias. */
-static void hybrid__sampler_load(const void *user, int32_t first, int32_t n, float *x)
+static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
     size_t i;
     memcpy(x, s->logits + first, (size_t)n * sizeof *x);
-    for (i = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
-        hybrid__sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
+    for (i = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
+        hyb_sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
-    for (i = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
+    for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
 }
 
 /* The same for logits first..first+n-1 of those of s->ids. A bias needs all tokens. */
-static void hybrid__sampler_load_few(const void *user, int32_t first, int32_t n, float *x)
+static void hyb_sampler_load_few(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
     int32_t i;
     memcpy(x, s->logits + first, (size_t)n * sizeof *x);
     for (i = 0; i < n; i++) {
         const int32_t id = s->ids[first + i];
-        const size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
-        if (at < s->n_seen && s->seen[at].id == id) hybrid__sampler_penalize(s, &x[i], s->seen[at].count);
+        const size_t at = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+        if (at < s->n_seen && s->seen[at].id == id) hyb_sampler_penalize(s, &x[i], s->seen[at].count);
     }
 }
 
 /* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ---- */
 
 /* Logit i of the call under way, with penalties and bias. Logits and settings are floats: nothing overflows here. */
-static double hybrid__sampler_wide(const hybrid_sampler *s, int32_t i)
+static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
 {
     const int32_t id = s->ids ? s->ids[i] : i;
-    const size_t seen = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
-    const size_t bias = hybrid__find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
+    const size_t seen = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    const size_t bias = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, id);
     double l = (double)s->logits[i];
     if (seen < s->n_seen && s->seen[seen].id == id) {
         l = l > 0 ? l / (double)s->desc.repetition_penalty : l * (double)s->desc.repetition_penalty;
@@ -83,41 +83,41 @@ static double hybrid__sampler_wide(const hybrid_sampler *s, int32_t i)
     return !s->ids && bias < s->desc.n_bias && s->bias[bias].id == id ? l + (double)s->bias[bias].bias : l;
 }
 
-static void hybrid__sampler_load_wide(const void *user, int32_t first, int32_t n, float *x)
+static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, float *x)
 {
     const hybrid_sampler *s = (const hybrid_sampler *)user;
     int32_t i;
     for (i = 0; i < n; i++) {
-        const double l = hybrid__sampler_wide(s, first + i) * s->down;
+        const double l = hyb_sampler_wide(s, first + i) * s->down;
         x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l;           /* so far below the best that it weighs nothing */
     }
 }
 
-/* After hybrid__select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
-static bool hybrid__sampler_begin_wide(hybrid_sampler *s, int32_t n)
+/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
+static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
     double best = -INFINITY;
     int32_t i;
     int exponent;
     for (i = 0; i < n; i++) {
-        const double l = s->logits[i] < INFINITY ? hybrid__sampler_wide(s, i) : NAN;
+        const double l = s->logits[i] < INFINITY ? hyb_sampler_wide(s, i) : NAN;
         if (!(l <= best)) best = l;
         if (best != best) return false;
     }
     if (!(best > -INFINITY)) return false;
     frexp(best, &exponent);
-    s->down = ldexp(1.0, HYBRID__MIN(0, 64 - exponent));
-    s->select.load = hybrid__sampler_load_wide;
-    return hybrid__select_begin(&s->select, n);
+    s->down = ldexp(1.0, HYB_MIN(0, 64 - exponent));
+    s->select.load = hyb_sampler_load_wide;
+    return hyb_select_begin(&s->select, n);
 }
 
-static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
+static hybrid_result hyb_sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
 {
     const struct { const char *name; double value, low, high; } range[] = {
         { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
         { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
         { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
-        { "penalty_last_n", (double)d->penalty_last_n, 0, HYBRID__SAMPLER_MAX_LAST_N },
+        { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
         { "temperature", (double)d->temperature, 0, 1e6 },
         { "top_k", (double)d->top_k, 0, 2147483647.0 },
         { "top_p", (double)d->top_p, 0, 1 },
@@ -125,75 +125,75 @@ static hybrid_result hybrid__sampler_check(const hybrid_sampler_desc *d, hybrid_
         { "typical_p", (double)d->typical_p, 0, 1 }
     };
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(range); i++)
+    for (i = 0; i < HYB_COUNT(range); i++)
         if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
                                 range[i].name, range[i].value, range[i].low, range[i].high);
-    if (d->n_bias && !d->bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+    if (d->n_bias && !d->bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
     return HYBRID_OK;
 }
 
-static int hybrid__bias_order(const void *a, const void *b)
+static int hyb_bias_order(const void *a, const void *b)
 {
     int32_t x = ((const hybrid_logit_bias *)a)->id, y = ((const hybrid_logit_bias *)b)->id;
     return (x > y) - (x < y);
 }
 
-static hybrid_result hybrid__sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
+static hybrid_result hyb_sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
 {
     size_t i, bytes;
-    if (!hybrid__mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
-    if (!(s->bias = (hybrid_logit_bias *)hybrid__alloc(s->rt, bytes))) return hybrid__fail_memory(error, bytes);
+    if (!hyb_mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
+    if (!(s->bias = (hybrid_logit_bias *)hyb_alloc(s->rt, bytes))) return hyb_fail_memory(error, bytes);
     memcpy(s->bias, d->bias, bytes);
-    qsort(s->bias, d->n_bias, sizeof *s->bias, hybrid__bias_order);
+    qsort(s->bias, d->n_bias, sizeof *s->bias, hyb_bias_order);
     for (i = 0; i < d->n_bias; i++) {
         int id = (int)s->bias[i].id;
-        if (id < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
-        if (s->bias[i].bias != s->bias[i].bias) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
+        if (id < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
+        if (s->bias[i].bias != s->bias[i].bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
         if (i && s->bias[i - 1].id == s->bias[i].id)
-            return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
     }
     s->desc.n_bias = d->n_bias;
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__sampler_make_history(hybrid_sampler *s, hybrid_error *error)
+static hybrid_result hyb_sampler_make_history(hybrid_sampler *s, hybrid_error *error)
 {
     size_t n = (size_t)s->desc.penalty_last_n;
-    s->history = (int32_t *)hybrid__calloc(s->rt, n, sizeof *s->history);
-    s->seen = (hybrid__seen *)hybrid__calloc(s->rt, n, sizeof *s->seen);
-    if (!s->history || !s->seen) return hybrid__fail_memory(error, n * (sizeof *s->history + sizeof *s->seen));
+    s->history = (int32_t *)hyb_calloc(s->rt, n, sizeof *s->history);
+    s->seen = (hyb_seen *)hyb_calloc(s->rt, n, sizeof *s->seen);
+    if (!s->history || !s->seen) return hyb_fail_memory(error, n * (sizeof *s->history + sizeof *s->seen));
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
               hybrid_sampler **sampler, hybrid_error *error), (runtime, desc, sampler, error))
 {
     hybrid_sampler_desc d;
     hybrid_sampler *s;
     hybrid_runtime *rt;
     hybrid_result r;
-    if (!sampler) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: sampler is NULL");
+    if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: sampler is NULL");
     *sampler = NULL;
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
-    if ((r = hybrid__sampler_check(&d, error))) return r;
+    if ((r = hyb_sampler_check(&d, error))) return r;
     if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
     if (!d.penalty_last_n) d.penalty_last_n = 64;
-    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
-    if (!(s = (hybrid_sampler *)hybrid__calloc(rt, 1, sizeof *s))) {
-        hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof *s);
+    if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
+    if (!(s = (hybrid_sampler *)hyb_calloc(rt, 1, sizeof *s))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *s);
     }
     s->rt = rt;
     s->desc = d;
     s->desc.bias = NULL;
     s->desc.n_bias = 0;
     s->down = 1;
-    s->select.load = hybrid__sampler_load;
+    s->select.load = hyb_sampler_load;
     s->select.user = s;
-    if (d.n_bias) r = hybrid__sampler_copy_bias(s, &d, error);
-    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hybrid__sampler_make_history(s, error);
+    if (d.n_bias) r = hyb_sampler_copy_bias(s, &d, error);
+    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hyb_sampler_make_history(s, error);
     if (r) {
         hybrid_sampler_destroy(s);
         return r;
@@ -202,56 +202,56 @@ HYBRID__BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, c
     return HYBRID_OK;
 }
 
-HYBRID__BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
+HYB_BORDER_VOID(hybrid_sampler_destroy, (hybrid_sampler *s), (s))
 {
     hybrid_runtime *rt;
     if (!s) return;
     rt = s->rt;
-    hybrid__free(rt, s->bias);
-    hybrid__free(rt, s->history);
-    hybrid__free(rt, s->seen);
-    hybrid__free(rt, s);
-    hybrid__runtime_release(rt);
+    hyb_free(rt, s->bias);
+    hyb_free(rt, s->history);
+    hyb_free(rt, s->seen);
+    hyb_free(rt, s);
+    hyb_runtime_release(rt);
 }
 
 /* All filters of the chain; what is left stands in s->select. temperature > 0. */
-static void hybrid__sampler_filter(hybrid_sampler *s, int32_t n_vocab)
+static void hyb_sampler_filter(hybrid_sampler *s, int32_t n_vocab)
 {
     const hybrid_sampler_desc *d = &s->desc;
-    hybrid__select_temperature(&s->select, (double)d->temperature * s->down);
-    if (d->top_k > 0 && d->top_k < n_vocab) hybrid__select_top(&s->select, d->top_k);
-    if (d->top_p > 0 && d->top_p < 1) hybrid__select_keep(&s->select, HYBRID__BY_LOGIT, true, (double)d->top_p);
-    if (d->min_p > 0) hybrid__select_min(&s->select, (double)d->min_p);
-    if (d->typical_p > 0 && d->typical_p < 1) hybrid__select_typical(&s->select, (double)d->typical_p);
+    hyb_select_temperature(&s->select, (double)d->temperature * s->down);
+    if (d->top_k > 0 && d->top_k < n_vocab) hyb_select_top(&s->select, d->top_k);
+    if (d->top_p > 0 && d->top_p < 1) hyb_select_keep(&s->select, HYB_BY_LOGIT, true, (double)d->top_p);
+    if (d->min_p > 0) hyb_select_min(&s->select, (double)d->min_p);
+    if (d->typical_p > 0 && d->typical_p < 1) hyb_select_typical(&s->select, (double)d->typical_p);
 }
 
 /* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index. */
-static int32_t hybrid__sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
+static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
 {
     s->logits = logits;
     s->ids = ids;
-    s->select.load = ids ? hybrid__sampler_load_few : hybrid__sampler_load;
+    s->select.load = ids ? hyb_sampler_load_few : hyb_sampler_load;
     s->down = 1;
-    if (!hybrid__select_begin(&s->select, n) && !hybrid__sampler_begin_wide(s, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
+    if (!hyb_select_begin(&s->select, n) && !hyb_sampler_begin_wide(s, n)) return (int32_t)HYBRID_ERROR_NUMERIC;
     if (s->desc.temperature <= 0) return s->select.best;
-    hybrid__sampler_filter(s, n);
-    return hybrid__select_draw(&s->select, hybrid__random_uniform(s->desc.seed, s->position, s->tries++));
+    hyb_sampler_filter(s, n);
+    return hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
 }
 
-HYBRID__BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
+HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
     size_t i;
     if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
     for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
         if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
-    return hybrid__sampler_choose(s, NULL, logits, n_vocab);
+    return hyb_sampler_choose(s, NULL, logits, n_vocab);
 }
 
 /* Adds by (1 or -1) to the count of id. */
-static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
+static void hyb_sampler_count(hybrid_sampler *s, int32_t id, int by)
 {
-    size_t at = hybrid__find_id(s->seen, s->n_seen, sizeof *s->seen, id);
-    hybrid__seen *e = s->seen + at;
+    size_t at = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, id);
+    hyb_seen *e = s->seen + at;
     if (at == s->n_seen || e->id != id) {
         memmove(e + 1, e, (s->n_seen - at) * sizeof *e);
         e->id = id;
@@ -264,21 +264,21 @@ static void hybrid__sampler_count(hybrid_sampler *s, int32_t id, int by)
     }
 }
 
-HYBRID__BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
+HYB_BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
 {
     if (!s || id < 0) return;
     if (s->history) {
         size_t size = (size_t)s->desc.penalty_last_n, at = (size_t)(s->position % size);
-        if (s->n_history == size) hybrid__sampler_count(s, s->history[at], -1);
+        if (s->n_history == size) hyb_sampler_count(s, s->history[at], -1);
         else s->n_history++;
         s->history[at] = id;
-        hybrid__sampler_count(s, id, 1);
+        hyb_sampler_count(s, id, 1);
     }
     s->position++;
     s->tries = 0;
 }
 
-HYBRID__BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
+HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
 {
     if (!s) return;
     s->n_history = s->n_seen = 0;

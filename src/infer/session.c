@@ -7,7 +7,7 @@ struct hybrid_session {
     hybrid_sampler      *sampler;
     hybrid_stop_matcher *stops;
     hybrid_utf8_stream   utf8;
-    hybrid__dialog       dialog;
+    hyb_dialog       dialog;
     bool                 is_chat;          /* the running answer belongs to the dialog */
     int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
     char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
@@ -24,15 +24,15 @@ struct hybrid_session {
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
 
 /* False: refused, and the result says so until the call under way ends. */
-static bool hybrid__session_enter(hybrid_session *s, const char *function)
+static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
-    if (!hybrid__busy(s->in_use)) return (s->in_use = hybrid__process()) != 0;
-    s->result = hybrid__fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
+    if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
+    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
     return false;
 }
 
 /* A call that failed has left everything as it was, but for this. */
-static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
+static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
     s->in_use = 0;
     s->result = r;
@@ -43,14 +43,14 @@ static hybrid_result hybrid__session_leave(hybrid_session *s, hybrid_result r, c
     return r;
 }
 
-HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
+HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 {
     hybrid_runtime *rt;
     hybrid_context *ctx;
     if (!session) return;
     rt = session->rt;
-    if (!hybrid__session_enter(session, "hybrid_session_destroy")) {
-        hybrid__log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
+    if (!hyb_session_enter(session, "hybrid_session_destroy")) {
+        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
         return;
     }
     ctx = session->ctx;
@@ -58,22 +58,22 @@ HYBRID__BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session)
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
-    hybrid__dialog_free(&session->dialog);
-    hybrid__free(rt, session->ids);
-    hybrid__free(rt, session->answer);
-    hybrid__free(rt, session->piece);
-    hybrid__free(rt, session);
+    hyb_dialog_free(&session->dialog);
+    hyb_free(rt, session->ids);
+    hyb_free(rt, session->answer);
+    hyb_free(rt, session->piece);
+    hyb_free(rt, session);
 }
 
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
+static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
-    hybrid_string *list = (hybrid_string *)hybrid__calloc(s->rt, desc->n_stops + extra, sizeof *list);
+    hybrid_string *list = (hybrid_string *)hyb_calloc(s->rt, desc->n_stops + extra, sizeof *list);
     hybrid_result r;
     size_t i;
-    if (!list) return hybrid__fail_memory(error, (desc->n_stops + extra) * sizeof *list);
+    if (!list) return hyb_fail_memory(error, (desc->n_stops + extra) * sizeof *list);
     for (i = 0; i < desc->n_stops; i++) {
         list[i].data = desc->stops[i];
         list[i].size = desc->stops[i] ? strlen(desc->stops[i]) : 0;
@@ -82,14 +82,14 @@ static hybrid_result hybrid__session_stops(hybrid_session *s, const hybrid_sessi
         list[i].data = turn;
         list[i].size = sizeof turn - 1;
     }
-    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYBRID__MAX(*longest, list[i].size);
+    for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
     r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
-    hybrid__free(s->rt, list);
+    hyb_free(s->rt, list);
     return r;
 }
 
 /* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a token has been chosen. */
-static hybrid_result hybrid__session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
+static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_string safe;
@@ -97,50 +97,50 @@ static hybrid_result hybrid__session_room(hybrid_session *s, size_t longest_stop
     hybrid_result r;
     int which;
     int32_t id;
-    for (id = 0; id < s->n_vocab; id++) size = HYBRID__MAX(size, hybrid_token_bytes(tok, id).size);
-    if (!hybrid__add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hybrid__fail_memory(error, size);
+    for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
+    if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
     s->piece_size = 2 * HYBRID_UTF8_ROOM(size) + 16;       /* its own bytes, those held back, an unfinished character, and a zero */
-    if (!(s->piece = (char *)hybrid__calloc(s->rt, s->piece_size, 1))) return hybrid__fail_memory(error, s->piece_size);
+    if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
     if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK) return r;        /* the matcher's memory grows, and stays */
     hybrid_stop_reset(s->stops);
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
+static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_desc *desc, hybrid_error *error)
 {
     hybrid_context_desc cd = desc->context;
     size_t longest_stop = 0;
     hybrid_result r;
-    if (desc->max_tokens < 0) return hybrid__fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
-    if (desc->n_stops && !desc->stops) return hybrid__fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
+    if (desc->max_tokens < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
+    if (desc->n_stops && !desc->stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
     cd.n_seq = 1;
     cd.n_logits = 1;
     cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
     if ((r = hybrid_context_create(s->model, &cd, &s->ctx, error)) != HYBRID_OK) return r;
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
+    if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
     s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
-    if ((r = hybrid__session_room(s, longest_stop, error)) != HYBRID_OK) return r;
-    if (!(s->ids = (int32_t *)hybrid__calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hybrid__fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
+    if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
+    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
     s->info.n_ctx = cd.n_ctx;
-    return desc->system && desc->system[0] ? hybrid__dialog_add(&s->dialog, HYBRID__ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
+    return desc->system && desc->system[0] ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
               hybrid_session **session, hybrid_error *error), (model, desc, session, error))
 {
     hybrid_session_desc zero;
     hybrid_session *s;
     hybrid_result r;
     if (session) *session = NULL;
-    if (!model || !session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
+    if (!model || !session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
     memset(&zero, 0, sizeof zero);
-    if (!(s = (hybrid_session *)hybrid__calloc(model->rt, 1, sizeof *s))) return hybrid__fail_memory(error, sizeof *s);
+    if (!(s = (hybrid_session *)hyb_calloc(model->rt, 1, sizeof *s))) return hyb_fail_memory(error, sizeof *s);
     s->model = model;
     s->rt = s->dialog.rt = model->rt;
-    if ((r = hybrid__session_build(s, desc ? desc : &zero, error)) != HYBRID_OK) {
+    if ((r = hyb_session_build(s, desc ? desc : &zero, error)) != HYBRID_OK) {
         hybrid_session_destroy(s);
         return r;
     }
@@ -150,22 +150,22 @@ HYBRID__BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const
 
 /* ---- prompts ---- */
 
-static hybrid_result hybrid__session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
     *ids = NULL;
     if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if (!(*ids = (int32_t *)hybrid__calloc(s->rt, *n + 1, sizeof **ids))) return hybrid__fail_memory(error, (*n + 1) * sizeof **ids);
+    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids))) return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
     if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
-        hybrid__free(s->rt, *ids);
+        hyb_free(s->rt, *ids);
         *ids = NULL;
     }
     return r;
 }
 
 /* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the batch. */
-static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
+static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
     int32_t same = 0, i;
@@ -191,18 +191,18 @@ static hybrid_result hybrid__session_prompt(hybrid_session *s, const int32_t *id
 }
 
 /* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, const hybrid__dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     hybrid_text text;
     hybrid_result r;
     memset(&text, 0, sizeof text);
-    r = hybrid__dialog_render(dialog, s->model, &text, error);
-    if (!r) r = hybrid__session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    r = hyb_dialog_render(dialog, s->model, &text, error);
+    if (!r) r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
-        memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hybrid__session_tokenize leaves room for one more */
+        memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hyb_session_tokenize leaves room for one more */
         (*ids)[0] = bos;
         ++*n;
     }
@@ -210,176 +210,176 @@ static hybrid_result hybrid__session_dialog_ids(hybrid_session *s, const hybrid_
 }
 
 /* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says (unless it is NULL). */
-static hybrid_result hybrid__session_turn(hybrid_session *s, const char *said, hybrid__turn *turn, hybrid_error *error)
+static hybrid_result hyb_session_turn(hybrid_session *s, const char *said, hyb_turn *turn, hybrid_error *error)
 {
-    const hybrid__dialog *d = &s->dialog;
-    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYBRID__ROLE_USER;
-    return hybrid__turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
+    const hyb_dialog *d = &s->dialog;
+    const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYB_ROLE_USER;
+    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
 }
 
 /* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth of the context, or what
  * max_tokens asks. */
-static hybrid_result hybrid__session_turn_ids(hybrid_session *s, hybrid__turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
 {
-    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYBRID__MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
+    const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYB_MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
     hybrid_result r;
     for (;;) {
         *ids = NULL;
-        if ((r = hybrid__session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
-        if (*n + (size_t)room <= (size_t)n_ctx || !hybrid__turn_forget(turn)) break;
-        hybrid__free(s->rt, *ids);
+        if ((r = hyb_session_dialog_ids(s, &turn->view, ids, n, error)) != HYBRID_OK) return r;
+        if (*n + (size_t)room <= (size_t)n_ctx || !hyb_turn_forget(turn)) break;
+        hyb_free(s->rt, *ids);
     }
     if (*n < (size_t)n_ctx) return HYBRID_OK;
-    return hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+    return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
                         (unsigned long long)*n, n_ctx);
 }
 
-static hybrid_result hybrid__session_say(hybrid_session *s, const char *text, hybrid_error *error)
+static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid_error *error)
 {
-    hybrid__turn turn;
+    hyb_turn turn;
     int32_t *ids = NULL;
     size_t n = 0;
     hybrid_result r;
-    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
-    if ((r = hybrid__session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
-    r = hybrid__session_turn_ids(s, &turn, &ids, &n, error);
-    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_say: text is NULL");
+    if ((r = hyb_session_turn(s, text, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_turn_ids(s, &turn, &ids, &n, error);
+    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
     if (!r) {
         s->info.n_forgotten += (int32_t)turn.n_dropped;
-        hybrid__turn_take(&turn, &s->dialog);
+        hyb_turn_take(&turn, &s->dialog);
         s->is_chat = true;
-    } else hybrid__turn_drop(&turn);
-    hybrid__free(s->rt, ids);
+    } else hyb_turn_drop(&turn);
+    hyb_free(s->rt, ids);
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
+HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
-    if (!session || !hybrid__session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
-    return hybrid__session_leave(session, hybrid__session_say(session, text, &error), &error);
+    if (!session || !hyb_session_enter(session, "hybrid_session_say")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
 }
 
 /* The tokens in the cache and in the batch, and behind them those of a text. */
-static hybrid_result hybrid__session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
+static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     const unsigned flags = HYBRID_TOKENIZE_PARSE_SPECIAL | (length ? 0u : HYBRID_TOKENIZE_ADD_SPECIAL);
     int32_t *ids;
     size_t n = 0;
-    hybrid_result r = hybrid__session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
+    hybrid_result r = hyb_session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
     *all = NULL;
     if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
     if (!r && !n && !length && bos >= 0) ids[n++] = bos;
-    if (!r && !n && !length) r = hybrid__fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && !n && !length) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
     if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
-        r = hybrid__fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
+        r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
                          (unsigned long long)n, length, s->info.n_ctx);
     *n_all = n + (size_t)length;
-    if (!r && !(*all = (int32_t *)hybrid__calloc(s->rt, *n_all, sizeof **all))) r = hybrid__fail_memory(error, *n_all * sizeof **all);
+    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all))) r = hyb_fail_memory(error, *n_all * sizeof **all);
     if (!r) {
         if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
         if (n) memcpy(*all + length, ids, n * sizeof **all);
     }
-    hybrid__free(s->rt, ids);
+    hyb_free(s->rt, ids);
     return r;
 }
 
-static hybrid_result hybrid__session_complete(hybrid_session *s, const char *text, hybrid_error *error)
+static hybrid_result hyb_session_complete(hybrid_session *s, const char *text, hybrid_error *error)
 {
-    hybrid__turn turn;
+    hyb_turn turn;
     int32_t *ids = NULL;
     size_t n;
     hybrid_result r;
-    if (!text) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
-    if ((r = hybrid__session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
-    r = hybrid__session_text_ids(s, text, &ids, &n, error);
-    if (!r) r = hybrid__session_prompt(s, ids, (int32_t)n, error);
+    if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_complete: text is NULL");
+    if ((r = hyb_session_turn(s, NULL, &turn, error)) != HYBRID_OK) return r;
+    r = hyb_session_text_ids(s, text, &ids, &n, error);
+    if (!r) r = hyb_session_prompt(s, ids, (int32_t)n, error);
     if (!r) {
-        hybrid__turn_take(&turn, &s->dialog);
+        hyb_turn_take(&turn, &s->dialog);
         s->is_chat = false;
-    } else hybrid__turn_drop(&turn);
-    hybrid__free(s->rt, ids);
+    } else hyb_turn_drop(&turn);
+    hyb_free(s->rt, ids);
     return r;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
+HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, const char *text), (session, text))
 {
     hybrid_error error;
-    if (!session || !hybrid__session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
-    return hybrid__session_leave(session, hybrid__session_complete(session, text, &error), &error);
+    if (!session || !hyb_session_enter(session, "hybrid_session_complete")) return HYBRID_ERROR_INVALID;
+    return hyb_session_leave(session, hyb_session_complete(session, text, &error), &error);
 }
 
 /* ---- answers ---- */
 
-static bool hybrid__grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t used, size_t need)
+static bool hyb_grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t used, size_t need)
 {
-    size_t to = HYBRID__MAX(need, 2 * *capacity);
+    size_t to = HYB_MAX(need, 2 * *capacity);
     char *p;
     if (need <= *capacity) return true;
-    if (!(p = (char *)hybrid__realloc(rt, *data, used, to))) return false;
+    if (!(p = (char *)hyb_realloc(rt, *data, used, to))) return false;
     *data = p;
     *capacity = to;
     return true;
 }
 
 /* Bytes that may be shown become characters, behind the `at` bytes of the piece, which has room for them. */
-static void hybrid__session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
+static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
     *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
-static void hybrid__session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+static void hyb_session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
 {
-    if (stop != HYBRID_STOP_TEXT) hybrid__session_show(s, hybrid_stop_flush(s->stops), at);
+    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_flush(s->stops), at);
     *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
 }
 
 /* Why there is no next token. */
-static hybrid_result hybrid__session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
+static hybrid_result hyb_session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
 {
     const float *logits = hybrid_logits(s->ctx, 0);
     bool any = false;
     int32_t i;
-    if (!logits) return hybrid__fail(error, r, "no next token: the logits are not there");
+    if (!logits) return hyb_fail(error, r, "no next token: the logits are not there");
     for (i = 0; i < s->n_vocab; i++) {
         if (!(logits[i] < INFINITY))
-            return hybrid__fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
+            return hyb_fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
                                 logits[i] > 0 ? "infinite" : "not a number");
         any = any || logits[i] > -INFINITY;
     }
-    if (!any) return hybrid__fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
-    return hybrid__fail(error, r, "no next token: the sampler's bias forbids all of them");
+    if (!any) return hyb_fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
+    return hyb_fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
 /* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what they left in the cache is
  * no better than their logits. */
-static hybrid_result hybrid__session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
+static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
-    const uint64_t since = hybrid__now_us();
+    const uint64_t since = hyb_now_us();
     const int32_t length = hybrid_seq_length(s->ctx, 0);
     uint64_t decoded;
     hybrid_result r;
     if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
-    decoded = hybrid__now_us();
+    decoded = hyb_now_us();
     if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) {
-        r = hybrid__session_no_token(s, (hybrid_result)*id, error);
+        r = hyb_session_no_token(s, (hybrid_result)*id, error);
         hybrid_seq_remove(s->ctx, 0, length, NULL);
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
         return r;
     }
     if (s->prompt_pending) s->info.prompt_us += decoded - since;
-    else s->info.generate_us += hybrid__now_us() - since;
+    else s->info.generate_us += hyb_now_us() - since;
     s->prompt_pending = false;
     return HYBRID_OK;
 }
 
 /* The token goes behind the others, if there is to be one more; else why not. */
-static hybrid_stop hybrid__session_append(hybrid_session *s, int32_t id)
+static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
     s->ids[s->n_ids++] = id;
@@ -389,7 +389,7 @@ static hybrid_stop hybrid__session_append(hybrid_session *s, int32_t id)
 }
 
 /* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
-static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid_error *error)
+static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const size_t need = s->answer_size + s->piece_size;
@@ -398,48 +398,48 @@ static hybrid_result hybrid__session_token(hybrid_session *s, size_t *at, hybrid
     hybrid_result r;
     int32_t id;
     int which = -1;
-    if (!hybrid__grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hybrid__fail_memory(error, need);
-    if ((r = hybrid__session_choose(s, &id, error)) != HYBRID_OK) return r;
+    if (!hyb_grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hyb_fail_memory(error, need);
+    if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
-        hybrid__session_stop(s, HYBRID_STOP_END, at);
+        hyb_session_stop(s, HYBRID_STOP_END, at);
         return HYBRID_OK;
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
     if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
         bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hybrid__session_room */
-        hybrid__session_show(s, bytes, at);
+        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hyb_session_room */
+        hyb_session_show(s, bytes, at);
     }
-    stop = which >= 0 ? HYBRID_STOP_TEXT : hybrid__session_append(s, id);
-    if (stop) hybrid__session_stop(s, stop, at);
+    stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
+    if (stop) hyb_session_stop(s, stop, at);
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
+HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (session))
 {
     hybrid_session *s = session;
     hybrid_error error;
     size_t at = 0;
     hybrid_result r = HYBRID_OK;
-    if (!s || (!s->running && !hybrid__busy(s->in_use)) || !hybrid__session_enter(s, "hybrid_session_next")) return NULL;
-    while (!r && s->running && !at) r = hybrid__session_token(s, &at, &error);
-    if (hybrid__session_leave(s, r, &error) || !at) return NULL;
+    if (!s || (!s->running && !hyb_busy(s->in_use)) || !hyb_session_enter(s, "hybrid_session_next")) return NULL;
+    while (!r && s->running && !at) r = hyb_session_token(s, &at, &error);
+    if (hyb_session_leave(s, r, &error) || !at) return NULL;
     memcpy(s->answer + s->answer_size, s->piece, at);
     s->answer_size += at;
     s->piece[at] = 0;
     return s->piece;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
+HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
               (session, error))
 {
-    if (!session) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
+    if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
     if (session->result && error) *error = session->error;
     return session->result;
 }
 
-HYBRID__BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
+HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
               (session, info))
 {
     if (!info) return;
@@ -450,22 +450,22 @@ HYBRID__BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hyb
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
-HYBRID__BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
+HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 {
-    hybrid__dialog *d;
+    hyb_dialog *d;
     if (!session) return;
-    if (!hybrid__session_enter(session, "hybrid_session_reset")) {
-        hybrid__log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
+    if (!hyb_session_enter(session, "hybrid_session_reset")) {
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
         return;
     }
     d = &session->dialog;
     hybrid_batch_clear(session->ctx);
     hybrid_seq_remove(session->ctx, 0, 0, NULL);
     hybrid_sampler_reset(session->sampler);
-    while (d->n && d->messages[d->n - 1].role != HYBRID__ROLE_SYSTEM) hybrid__dialog_drop(d, d->n - 1);
+    while (d->n && d->messages[d->n - 1].role != HYB_ROLE_SYSTEM) hyb_dialog_drop(d, d->n - 1);
     session->n_ids = 0;
     session->running = session->is_chat = session->prompt_pending = false;
     session->info.stop = HYBRID_STOP_NONE;
     session->info.n_forgotten = 0;
-    hybrid__session_leave(session, HYBRID_OK, NULL);
+    hyb_session_leave(session, HYBRID_OK, NULL);
 }

@@ -4,18 +4,18 @@
  * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
 
 /* The rows that go through the layers, and what a block makes on its way from x to x. */
-typedef struct hybrid__stream {
-    hybrid__rows rows;                     /* which rows of the batch */
+typedef struct hyb_stream {
+    hyb_rows rows;                     /* which rows of the batch */
     float *x;                              /* (n, E) the residual stream */
     float *h;                              /* (n, E) a normed copy of it */
     float *block;                          /* (n, E) what a block adds to x, before the norm of its own that some families have */
     float *block_normed;                   /* (n, E) and behind it */
-} hybrid__stream;
+} hyb_stream;
 
-/* Memory of a pass, laid out by hybrid__activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
-typedef struct hybrid__activations {
-    hybrid__stream all;                    /* R rows, up to the last attention */
-    hybrid__stream last;                   /* n_out rows, those with wanted logits, behind it */
+/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
+typedef struct hyb_activations {
+    hyb_stream all;                    /* R rows, up to the last attention */
+    hyb_stream last;                   /* n_out rows, those with wanted logits, behind it */
     float *qkv;                            /* (R, q + k + v) */
     float *qkv_rotated;                    /* of the same stride: q and k as attention wants them */
     float *attn;                           /* (R, n_head * head_dim_v) */
@@ -33,59 +33,59 @@ typedef struct hybrid__activations {
     float *top_values, *top_stats;         /* (n_out, n_top), (n_out, 2) */
     float  rope_scale, rope_scale_local;
     size_t bytes;
-} hybrid__activations;
+} hyb_activations;
 
 /* Layers that run one after the other on one device. */
-typedef struct hybrid__stage {
-    hybrid__device      *device;
-    hybrid__backend     *be;
-    hybrid__activations  a;
+typedef struct hyb_stage {
+    hyb_device      *device;
+    hyb_backend     *be;
+    hyb_activations  a;
     void                *memory;           /* of a */
     int32_t              layer_end;        /* the layer that the next stage begins with; n_layer for the last stage */
-} hybrid__stage;
-enum { HYBRID__STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
+} hyb_stage;
+enum { HYB_STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
 
 /* Where the results of a batch go in the host's memory, row by row of those wanted. */
-typedef struct hybrid__results {
+typedef struct hyb_results {
     float   *logits;                       /* (n_out, V) */
     bool     later;                        /* only the top is wanted now; the logits stay where they are until the next pass */
-    int32_t *top_ids;                      /* as in hybrid__activations */
+    int32_t *top_ids;                      /* as in hyb_activations */
     float   *top_values, *top_stats;
-} hybrid__results;
+} hyb_results;
 
-typedef struct hybrid__forward {
-    const hybrid__hparams *hp;
-    const hybrid__weights *w;              /* addresses of the device of each tensor's stage */
-    hybrid__stage stages[HYBRID__STAGES];
+typedef struct hyb_forward {
+    const hyb_hparams *hp;
+    const hyb_weights *w;              /* addresses of the device of each tensor's stage */
+    hyb_stage stages[HYB_STAGES];
     int n_stages;
-    hybrid__stage *at;                     /* where the pass is, */
-    const hybrid__stream *s;               /* with which rows, */
-    hybrid__pass pass;                     /* and how it goes on there */
-    const hybrid__kv_view *kv;             /* one a layer */
+    hyb_stage *at;                     /* where the pass is, */
+    const hyb_stream *s;               /* with which rows, */
+    hyb_pass pass;                     /* and how it goes on there */
+    const hyb_kv_view *kv;             /* one a layer */
     int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
-    float *trace_host;                     /* hybrid__trace_values floats, when a stage is not on the host */
-} hybrid__forward;
+    float *trace_host;                     /* hyb_trace_values floats, when a stage is not on the host */
+} hyb_forward;
 
-static int64_t hybrid__width_q(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
-static int64_t hybrid__width_k(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
-static int64_t hybrid__width_v(const hybrid__hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
-static int64_t hybrid__width_qkv(const hybrid__hparams *hp) { return hybrid__width_q(hp) + hybrid__width_k(hp) + hybrid__width_v(hp); }
-static int64_t hybrid__width_attn(const hybrid__hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
-static int64_t hybrid__width_ffn(const hybrid__hparams *hp)
+static int64_t hyb_width_q(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
+static int64_t hyb_width_k(const hyb_hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
+static int64_t hyb_width_v(const hyb_hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
+static int64_t hyb_width_qkv(const hyb_hparams *hp) { return hyb_width_q(hp) + hyb_width_k(hp) + hyb_width_v(hp); }
+static int64_t hyb_width_attn(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
+static int64_t hyb_width_ffn(const hyb_hparams *hp)
 {
-    return 2 * HYBRID__MAX((int64_t)HYBRID__MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
+    return 2 * HYB_MAX((int64_t)HYB_MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
 }
 
 /* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room for the output. For a backward
  * pass every one of these would have a place of its own. */
-static void hybrid__activations_overlay(hybrid__activations *a, float *x, float *h)
+static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
-    a->all.rows = HYBRID__ROWS_BATCH;
+    a->all.rows = HYB_ROWS_BATCH;
     a->all.x = x;
     a->all.h = a->all.block = a->all.block_normed = h;
-    a->last.rows = HYBRID__ROWS_OUT;
+    a->last.rows = HYB_ROWS_OUT;
     a->last.x = h;                                             /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
     a->qkv_rotated = a->qkv;
@@ -94,56 +94,56 @@ static void hybrid__activations_overlay(hybrid__activations *a, float *x, float 
 }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hybrid__activations_layout(hybrid__activations *a, const hybrid__hparams *hp, int n_batch, int n_out, int n_top, char *base)
+static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top, char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     float *h;
     size_t at = 0;
     memset(a, 0, sizeof *a);
-#define HYBRID__PLACE(field, type, count) \
-    (a->field = base ? (type *)(void *)(base + at) : NULL, at += hybrid__align(sizeof(type) * (count), 64))
-    HYBRID__PLACE(all.x, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(all.h, float, rows * (size_t)hp->n_embd);
-    HYBRID__PLACE(qkv, float, rows * (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_attn(hp)));
-    HYBRID__PLACE(attn, float, rows * (size_t)hybrid__width_attn(hp));
-    HYBRID__PLACE(ffn, float, rows * (size_t)hybrid__width_ffn(hp));
-    HYBRID__PLACE(router, float, rows * (size_t)hp->n_expert);
-    HYBRID__PLACE(expert_ids, int32_t, rows * (size_t)hp->n_expert_used);
-    HYBRID__PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
-    HYBRID__PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
-    HYBRID__PLACE(rope, float, rows * half * 2);
-    HYBRID__PLACE(rope_local, float, hp->rope_local ? rows * half * 2 : 0);
-    HYBRID__PLACE(inv_freq, double, half);
-    HYBRID__PLACE(inv_freq_local, double, half);
-    HYBRID__PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
-    HYBRID__PLACE(top_ids, int32_t, (size_t)n_out * (size_t)n_top);
-    HYBRID__PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
-    HYBRID__PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
-#undef HYBRID__PLACE
+#define HYB_PLACE(field, type, count) \
+    (a->field = base ? (type *)(void *)(base + at) : NULL, at += hyb_align(sizeof(type) * (count), 64))
+    HYB_PLACE(all.x, float, rows * (size_t)hp->n_embd);
+    HYB_PLACE(all.h, float, rows * (size_t)hp->n_embd);
+    HYB_PLACE(qkv, float, rows * (size_t)HYB_MAX(hyb_width_qkv(hp), hyb_width_attn(hp)));
+    HYB_PLACE(attn, float, rows * (size_t)hyb_width_attn(hp));
+    HYB_PLACE(ffn, float, rows * (size_t)hyb_width_ffn(hp));
+    HYB_PLACE(router, float, rows * (size_t)hp->n_expert);
+    HYB_PLACE(expert_ids, int32_t, rows * (size_t)hp->n_expert_used);
+    HYB_PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
+    HYB_PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
+    HYB_PLACE(rope, float, rows * half * 2);
+    HYB_PLACE(rope_local, float, hp->rope_local ? rows * half * 2 : 0);
+    HYB_PLACE(inv_freq, double, half);
+    HYB_PLACE(inv_freq_local, double, half);
+    HYB_PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
+    HYB_PLACE(top_ids, int32_t, (size_t)n_out * (size_t)n_top);
+    HYB_PLACE(top_values, float, (size_t)n_out * (size_t)n_top);
+    HYB_PLACE(top_stats, float, n_top ? (size_t)n_out * 2 : 0);
+#undef HYB_PLACE
     h = a->all.h;
-    hybrid__activations_overlay(a, a->all.x, h);
+    hyb_activations_overlay(a, a->all.x, h);
     a->bytes = at;
 }
 
 /* Fills the frequencies. w: the host's table. */
-static hybrid_result hybrid__stage_rope(hybrid__stage *stage, const hybrid__hparams *hp, const hybrid__weights *w, int32_t n_ctx, hybrid_error *error)
+static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx, hybrid_error *error)
 {
-    hybrid__device *device = stage->device;
+    hyb_device *device = stage->device;
     const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
     double *freq;
     hybrid_result r;
     if (!hp->n_rot) return HYBRID_OK;
-    if (!(freq = (double *)hybrid__alloc(device->rt, bytes))) return hybrid__fail_memory(error, bytes);
-    stage->a.rope_scale = hybrid__rope_frequencies(hp, w, false, n_ctx, freq);
+    if (!(freq = (double *)hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
+    stage->a.rope_scale = hyb_rope_frequencies(hp, w, false, n_ctx, freq);
     r = device->ops->write(device, stage->a.inv_freq, freq, bytes, error);
-    stage->a.rope_scale_local = hybrid__rope_frequencies(hp, w, true, n_ctx, freq);
+    stage->a.rope_scale_local = hyb_rope_frequencies(hp, w, true, n_ctx, freq);
     if (!r) r = device->ops->write(device, stage->a.inv_freq_local, freq, bytes, error);
     if (!r) r = device->ops->flush(device, error);
-    hybrid__free(device->rt, freq);
+    hyb_free(device->rt, freq);
     return r;
 }
 
-static void hybrid__stage_free(hybrid__stage *stage)
+static void hyb_stage_free(hyb_stage *stage)
 {
     if (stage->be) stage->be->ops->destroy(stage->be);
     if (stage->memory) stage->device->ops->free(stage->device, stage->memory);
@@ -153,359 +153,359 @@ static void hybrid__stage_free(hybrid__stage *stage)
 /* ---- pieces ---- */
 
 /* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
-static size_t hybrid__trace_values(const hybrid__hparams *hp, int n_batch, int n_out)
+static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 {
-    size_t width = (size_t)HYBRID__MAX(hybrid__width_qkv(hp), hybrid__width_ffn(hp));
-    width = HYBRID__MAX(width, (size_t)HYBRID__MAX((int64_t)hp->n_expert_used * hp->n_embd, (int64_t)hp->n_expert));
-    width = HYBRID__MAX(width, (size_t)HYBRID__MAX(hybrid__width_attn(hp), (int64_t)hp->n_embd));
-    return HYBRID__MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
+    size_t width = (size_t)HYB_MAX(hyb_width_qkv(hp), hyb_width_ffn(hp));
+    width = HYB_MAX(width, (size_t)HYB_MAX((int64_t)hp->n_expert_used * hp->n_embd, (int64_t)hp->n_expert));
+    width = HYB_MAX(width, (size_t)HYB_MAX(hyb_width_attn(hp), (int64_t)hp->n_embd));
+    return HYB_MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
 }
 
-static void hybrid__traced(hybrid__forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
 {
-    hybrid__backend *be = f->at->be;
+    hyb_backend *be = f->at->be;
     if (!f->trace) return;
     if (!f->at->device->ops->is_host) {
         be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
         data = f->trace_host;
     }
     if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
-    hybrid__fp_plain();
+    hyb_fp_plain();
 }
 
-static const float *hybrid__vector(const hybrid__tensor *t) { return (const float *)t->data; }
+static const float *hyb_vector(const hyb_tensor *t) { return (const float *)t->data; }
 
 /* out (n_rows, E) = norm(x (n_rows, E)) */
-static void hybrid__normed(hybrid__forward *f, float *out, const float *x, int64_t n_rows, const hybrid__tensor *w, const hybrid__tensor *b)
+static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w, const hyb_tensor *b)
 {
-    hybrid__op_norm op;
+    hyb_op_norm op;
     op.kind = f->hp->arch->norm; op.eps = f->hp->norm_eps;
-    op.w = hybrid__vector(w); op.b = b ? hybrid__vector(b) : NULL;
+    op.w = hyb_vector(w); op.b = b ? hyb_vector(b) : NULL;
     op.x = x; op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
     op.n_rows = n_rows; op.n_group = 1;
-    hybrid__do_norm(f->at->be, &op);
+    hyb_do_norm(f->at->be, &op);
 }
 
-/* Products with the n rows x of the stream; hybrid__matmul_out_set adds them one by one. add: rows like y, or NULL. */
-static void hybrid__matmul_begin(const hybrid__forward *f, hybrid__op_matmul *op, const float *x, int64_t x_stride, int n)
+/* Products with the n rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
+static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride, int n)
 {
     memset(op, 0, sizeof *op);
-    op->form = HYBRID__FORM_X_WT;
+    op->form = HYB_FORM_X_WT;
     op->rows = f->s->rows;
     op->x = x; op->x_stride = x_stride; op->n = n;
 }
-static void hybrid__matmul_out_set(hybrid__op_matmul *op, const hybrid__tensor *w, const hybrid__tensor *bias, const float *add, float *y, int64_t y_stride)
+static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add, float *y, int64_t y_stride)
 {
-    hybrid__matmul_out *o = &op->out[op->n_out++];
+    hyb_matmul_out *o = &op->out[op->n_out++];
     o->w = w;
-    o->bias = bias && bias->data ? hybrid__vector(bias) : NULL;
+    o->bias = bias && bias->data ? hyb_vector(bias) : NULL;
     o->add = add; o->add_stride = y_stride;
     o->y = y; o->y_stride = y_stride;
 }
 
 /* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
-static void hybrid__block_out(hybrid__forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hybrid__tensor *w, const hybrid__tensor *b, const hybrid__tensor *post_norm)
+static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
 {
-    const hybrid__stream *s = f->s;
+    const hyb_stream *s = f->s;
     const int64_t e = f->hp->n_embd;
-    hybrid__op_matmul op;
-    hybrid__op_add add;
-    hybrid__matmul_begin(f, &op, y, y_stride, n);
+    hyb_op_matmul op;
+    hyb_op_add add;
+    hyb_matmul_begin(f, &op, y, y_stride, n);
     if (!post_norm->data) {
-        hybrid__matmul_out_set(&op, w, b, s->x, s->x, e);
-        hybrid__do_matmul(f->at->be, &op);
+        hyb_matmul_out_set(&op, w, b, s->x, s->x, e);
+        hyb_do_matmul(f->at->be, &op);
         return;
     }
-    hybrid__matmul_out_set(&op, w, b, NULL, s->block, e);
-    hybrid__do_matmul(f->at->be, &op);
-    hybrid__traced(f, name, layer, s->block, n, e, e);
-    hybrid__normed(f, s->block_normed, s->block, n, post_norm, NULL);
+    hyb_matmul_out_set(&op, w, b, NULL, s->block, e);
+    hyb_do_matmul(f->at->be, &op);
+    hyb_traced(f, name, layer, s->block, n, e, e);
+    hyb_normed(f, s->block_normed, s->block, n, post_norm, NULL);
     add.a = s->x; add.b = s->block_normed; add.out = s->x;
     add.n = n * e;
-    hybrid__do_add(f->at->be, &add);
+    hyb_do_add(f->at->be, &add);
 }
 
 /* ---- the pass ---- */
 
 /* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
-static void hybrid__stage_open(hybrid__forward *f, const hybrid__batch *c)
+static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
 {
-    const hybrid__hparams *hp = f->hp;
-    hybrid__stage *stage = f->at;
-    hybrid__backend *be = stage->be;
-    hybrid__op_rope_table rope;
-    hybrid__op_embed op;
+    const hyb_hparams *hp = f->hp;
+    hyb_stage *stage = f->at;
+    hyb_backend *be = stage->be;
+    hyb_op_rope_table rope;
+    hyb_op_embed op;
     rope.n_rot = hp->n_rot;
     rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
-    if (hp->n_rot) hybrid__do_rope_table(be, &rope);
+    if (hp->n_rot) hyb_do_rope_table(be, &rope);
     rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
-    if (hp->n_rot && hp->rope_local) hybrid__do_rope_table(be, &rope);
+    if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd; op.index = HYBRID__INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
-    hybrid__do_embed(be, &op);
-    op.table = &f->w->pos_embd; op.index = HYBRID__INDEX_POS; op.scale = 1; op.add = f->s->x;
-    if (hp->arch->learned_pos) hybrid__do_embed(be, &op);
-    hybrid__traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
+    op.table = &f->w->embd; op.index = HYB_INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
+    hyb_do_embed(be, &op);
+    op.table = &f->w->pos_embd; op.index = HYB_INDEX_POS; op.scale = 1; op.add = f->s->x;
+    if (hp->arch->learned_pos) hyb_do_embed(be, &op);
+    hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
 
 /* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
-static void hybrid__stage_begin(hybrid__forward *f, hybrid__stage *stage, const hybrid__batch *c, const float *x)
+static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c, const float *x)
 {
     f->at = stage;
     f->s = &stage->a.all;
     stage->be->ops->begin(stage->be, c);
     if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
-    f->pass = f->trace || hybrid__profiled() ? HYBRID__PASS_RUN : stage->be->ops->pass_begin(stage->be);
-    if (f->pass != HYBRID__PASS_REPLAY) hybrid__stage_open(f, c);
+    f->pass = f->trace || hyb_profiled() ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 
-static void hybrid__forward_begin(hybrid__forward *f, const hybrid__batch *c) { hybrid__stage_begin(f, f->stages, c, NULL); }
+static void hyb_forward_begin(hyb_forward *f, const hyb_batch *c) { hyb_stage_begin(f, f->stages, c, NULL); }
 
 /* h -> q, k, v in their strided place, normed, rotated, k and v stored */
-static void hybrid__forward_qkv(hybrid__forward *f, const hybrid__batch *c, int layer)
+static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
 {
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    const int64_t stride = hybrid__width_qkv(hp);
-    float *q = f->at->a.qkv, *k = q + hybrid__width_q(hp), *v = k + hybrid__width_k(hp);
-    float *q_rotated = f->at->a.qkv_rotated, *k_rotated = q_rotated + hybrid__width_q(hp);
-    hybrid__op_matmul mm;
-    hybrid__op_heads heads;
-    hybrid__matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
-    if (l->wqkv.data) hybrid__matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer *l = &f->w->layers[layer];
+    const int64_t stride = hyb_width_qkv(hp);
+    float *q = f->at->a.qkv, *k = q + hyb_width_q(hp), *v = k + hyb_width_k(hp);
+    float *q_rotated = f->at->a.qkv_rotated, *k_rotated = q_rotated + hyb_width_q(hp);
+    hyb_op_matmul mm;
+    hyb_op_heads heads;
+    hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
+    if (l->wqkv.data) hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
     else {
-        hybrid__matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
-        hybrid__matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
-        hybrid__matmul_out_set(&mm, &l->wv, &l->bv, NULL, v, stride);
+        hyb_matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
+        hyb_matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
+        hyb_matmul_out_set(&mm, &l->wv, &l->bv, NULL, v, stride);
     }
-    hybrid__do_matmul(f->at->be, &mm);
-    hybrid__traced(f, "q", layer, q, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k", layer, k, c->n, hybrid__width_k(hp), stride);
-    hybrid__traced(f, "v", layer, v, c->n, hybrid__width_v(hp), stride);
+    hyb_do_matmul(f->at->be, &mm);
+    hyb_traced(f, "q", layer, q, c->n, hyb_width_q(hp), stride);
+    hyb_traced(f, "k", layer, k, c->n, hyb_width_k(hp), stride);
+    hyb_traced(f, "v", layer, v, c->n, hyb_width_v(hp), stride);
     heads.kv = &f->kv[layer];
     heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
     heads.q_out = q_rotated; heads.k_out = k_rotated; heads.out_stride = stride;
     heads.n = c->n; heads.n_head = hp->n_head;
-    heads.q_norm = hybrid__vector(&l->q_norm); heads.k_norm = hybrid__vector(&l->k_norm);
+    heads.q_norm = hyb_vector(&l->q_norm); heads.k_norm = hyb_vector(&l->k_norm);
     heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
     heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
-    heads.table = hp->rope_local && hybrid__layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-    hybrid__do_heads(f->at->be, &heads);
-    hybrid__traced(f, "q_rope", layer, q_rotated, c->n, hybrid__width_q(hp), stride);
-    hybrid__traced(f, "k_rope", layer, k_rotated, c->n, hybrid__width_k(hp), stride);
+    heads.table = hp->rope_local && hyb_layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
+    hyb_do_heads(f->at->be, &heads);
+    hyb_traced(f, "q_rope", layer, q_rotated, c->n, hyb_width_q(hp), stride);
+    hyb_traced(f, "k_rope", layer, k_rotated, c->n, hyb_width_k(hp), stride);
 }
 
-static void hybrid__forward_attention(hybrid__forward *f, const hybrid__batch *c, int layer)
+static void hyb_forward_attention(hyb_forward *f, const hyb_batch *c, int layer)
 {
-    const hybrid__hparams *hp = f->hp;
-    hybrid__op_attention op;
+    const hyb_hparams *hp = f->hp;
+    hyb_op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv_rotated; op.q_stride = hybrid__width_qkv(hp);
-    op.out = f->at->a.attn; op.out_stride = hybrid__width_attn(hp);
+    op.q = f->at->a.qkv_rotated; op.q_stride = hyb_width_qkv(hp);
+    op.out = f->at->a.attn; op.out_stride = hyb_width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
-    op.window = hybrid__layer_is_local(hp, layer) ? hp->window : 0;
-    hybrid__do_attention(f->at->be, &op);
-    hybrid__traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
+    op.window = hyb_layer_is_local(hp, layer) ? hp->window : 0;
+    hyb_do_attention(f->at->be, &op);
+    hyb_traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
 }
 
 /* act (n, F) at stride 2F = act(gate) * up, which stand side by side in ffn, or act of the first half */
-static void hybrid__activate(hybrid__forward *f, int64_t n, int64_t n_ff, bool plain)
+static void hyb_activate(hyb_forward *f, int64_t n, int64_t n_ff, bool plain)
 {
-    hybrid__op_glu glu;
+    hyb_op_glu glu;
     glu.act = f->hp->arch->act;
     glu.gate = f->at->a.ffn;
     glu.up = plain ? NULL : f->at->a.ffn + n_ff;
     glu.out = f->at->a.act;
     glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
     glu.n_rows = n; glu.n = n_ff;
-    hybrid__do_glu(f->at->be, &glu);
+    hyb_do_glu(f->at->be, &glu);
 }
 
 /* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hybrid__forward_ffn(hybrid__forward *f, int n, int64_t n_ff, const hybrid__tensor *gate,
-                                const hybrid__tensor *gate_b,
-                                const hybrid__tensor *up, const hybrid__tensor *up_b)
+static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate,
+                                const hyb_tensor *gate_b,
+                                const hyb_tensor *up, const hyb_tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
-    hybrid__op_matmul mm;
-    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
-    if (gate->data) hybrid__matmul_out_set(&mm, gate, gate_b, NULL, ffn, 2 * n_ff);
-    hybrid__matmul_out_set(&mm, up, up_b, NULL, gate->data ? ffn + n_ff : ffn, 2 * n_ff);
-    hybrid__do_matmul(f->at->be, &mm);
-    hybrid__activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
+    hyb_op_matmul mm;
+    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    if (gate->data) hyb_matmul_out_set(&mm, gate, gate_b, NULL, ffn, 2 * n_ff);
+    hyb_matmul_out_set(&mm, up, up_b, NULL, gate->data ? ffn + n_ff : ffn, 2 * n_ff);
+    hyb_do_matmul(f->at->be, &mm);
+    hyb_activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
 }
 
 /* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
-static void hybrid__forward_route(hybrid__forward *f, int n, const hybrid__tensor *w, hybrid__op_route *op)
+static void hyb_forward_route(hyb_forward *f, int n, const hyb_tensor *w, hyb_op_route *op)
 {
-    const hybrid__activations *a = &f->at->a;
-    hybrid__op_matmul mm;
-    hybrid__matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
-    hybrid__matmul_out_set(&mm, w, NULL, NULL, a->router, op->n_expert);
-    hybrid__do_matmul(f->at->be, &mm);
+    const hyb_activations *a = &f->at->a;
+    hyb_op_matmul mm;
+    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
+    hyb_matmul_out_set(&mm, w, NULL, NULL, a->router, op->n_expert);
+    hyb_do_matmul(f->at->be, &mm);
     op->logits = a->router;
     op->n = n;
     op->ids = a->expert_ids; op->weights = a->expert_weights;
-    hybrid__do_route(f->at->be, op);
+    hyb_do_route(f->at->be, op);
 }
 
 /* x (n, E) += sum of weight * expert_out (n * n_used, E) */
-static void hybrid__forward_combine(hybrid__forward *f, int n, int n_used)
+static void hyb_forward_combine(hyb_forward *f, int n, int n_used)
 {
-    const hybrid__activations *a = &f->at->a;
-    hybrid__op_combine op;
+    const hyb_activations *a = &f->at->a;
+    hyb_op_combine op;
     op.x = a->expert_out; op.weights = a->expert_weights;
     op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
     op.add = f->s->x; op.out = f->s->x;
-    hybrid__do_combine(f->at->be, &op);
+    hyb_do_combine(f->at->be, &op);
 }
 
 /* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
-static void hybrid__forward_experts(hybrid__forward *f, int n, int layer)
+static void hyb_forward_experts(hyb_forward *f, int n, int layer)
 {
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    const hybrid__activations *a = &f->at->a;
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer *l = &f->w->layers[layer];
+    const hyb_activations *a = &f->at->a;
     const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
-    hybrid__op_route route;
-    hybrid__op_experts op;
-    route.kind = HYBRID__ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
+    hyb_op_route route;
+    hyb_op_experts op;
+    route.kind = HYB_ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
     route.norm = hp->expert_norm; route.scale = hp->expert_scale;
-    hybrid__forward_route(f, n, &l->router, &route);
-    hybrid__traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
-    hybrid__traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
+    hyb_forward_route(f, n, &l->router, &route);
+    hyb_traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
+    hyb_traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.form = HYBRID__FORM_X_WT; op.rows = f->s->rows;
+    op.form = HYB_FORM_X_WT; op.rows = f->s->rows;
     op.x = f->s->h; op.x_stride = hp->n_embd;
     op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
     op.n_out = 2;
     op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
     op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
-    hybrid__do_experts(f->at->be, &op);
-    hybrid__activate(f, rows, n_ff, false);
-    hybrid__traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    hyb_do_experts(f->at->be, &op);
+    hyb_activate(f, rows, n_ff, false);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
     op.x = a->act; op.x_stride = 2 * n_ff; op.each_own = true;
     op.n_out = 1;
     op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
-    hybrid__do_experts(f->at->be, &op);
-    hybrid__forward_combine(f, n, hp->n_expert_used);
+    hyb_do_experts(f->at->be, &op);
+    hyb_forward_combine(f, n, hp->n_expert_used);
 }
 
 /* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
-static void hybrid__forward_shared(hybrid__forward *f, int n, int layer)
+static void hyb_forward_shared(hyb_forward *f, int n, int layer)
 {
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
-    hybrid__op_route route;
-    hybrid__op_matmul mm;
-    route.kind = HYBRID__ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer *l = &f->w->layers[layer];
+    hyb_op_route route;
+    hyb_op_matmul mm;
+    route.kind = HYB_ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
     route.norm = false; route.scale = 1;
-    hybrid__forward_route(f, n, &l->shared_router, &route);
-    hybrid__forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
-    hybrid__traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
-    hybrid__matmul_begin(f, &mm, f->at->a.act, 2 * (int64_t)hp->n_ff_shared, n);
-    hybrid__matmul_out_set(&mm, &l->shared_down, NULL, NULL, f->at->a.expert_out, hp->n_embd);
-    hybrid__do_matmul(f->at->be, &mm);
-    hybrid__forward_combine(f, n, 1);
+    hyb_forward_route(f, n, &l->shared_router, &route);
+    hyb_forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
+    hyb_traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
+    hyb_matmul_begin(f, &mm, f->at->a.act, 2 * (int64_t)hp->n_ff_shared, n);
+    hyb_matmul_out_set(&mm, &l->shared_down, NULL, NULL, f->at->a.expert_out, hp->n_embd);
+    hyb_do_matmul(f->at->be, &mm);
+    hyb_forward_combine(f, n, 1);
 }
 
 /* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
-static void hybrid__gather(hybrid__forward *f, const hybrid__batch *c, float *dst, const float *src, int64_t cols)
+static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const float *src, int64_t cols)
 {
-    hybrid__tensor table;
-    hybrid__op_embed op;
+    hyb_tensor table;
+    hyb_op_embed op;
     memset(&table, 0, sizeof table);
     table.type = HYBRID_TYPE_F32;
     table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
     table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.index = HYBRID__INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
-    hybrid__do_embed(f->at->be, &op);
+    op.table = &table; op.index = HYB_INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
+    hyb_do_embed(f->at->be, &op);
 }
 
 /* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
-static void hybrid__forward_layer(hybrid__forward *f, const hybrid__batch *c, int layer)
+static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
 {
-    const hybrid__hparams *hp = f->hp;
-    const hybrid__layer *l = &f->w->layers[layer];
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer *l = &f->w->layers[layer];
     const int64_t e = hp->n_embd;
     const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
     const float *attn;
     int n = c->n;
-    if (layer == f->at->layer_end) hybrid__stage_begin(f, f->at + 1, c, f->at->a.all.x);
-    if (f->pass == HYBRID__PASS_REPLAY) return;
-    hybrid__normed(f, f->s->h, f->s->x, n, &l->attn_norm, &l->attn_norm_b);
-    hybrid__traced(f, "attn_norm", layer, f->s->h, n, e, e);
-    hybrid__forward_qkv(f, c, layer);
+    if (layer == f->at->layer_end) hyb_stage_begin(f, f->at + 1, c, f->at->a.all.x);
+    if (f->pass == HYB_PASS_REPLAY) return;
+    hyb_normed(f, f->s->h, f->s->x, n, &l->attn_norm, &l->attn_norm_b);
+    hyb_traced(f, "attn_norm", layer, f->s->h, n, e, e);
+    hyb_forward_qkv(f, c, layer);
     if (last && !c->n_out) return;
-    hybrid__forward_attention(f, c, layer);
+    hyb_forward_attention(f, c, layer);
     attn = f->at->a.attn;
     if (last) {
         n = c->n_out;
         f->s = &f->at->a.last;
-        hybrid__gather(f, c, f->s->x, f->at->a.all.x, e);
-        hybrid__gather(f, c, f->at->a.attn_last, attn, hybrid__width_attn(hp));
+        hyb_gather(f, c, f->s->x, f->at->a.all.x, e);
+        hyb_gather(f, c, f->at->a.attn_last, attn, hyb_width_attn(hp));
         attn = f->at->a.attn_last;
     }
-    hybrid__block_out(f, "attn_out", layer, n, attn, hybrid__width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hybrid__traced(f, "ffn_in", layer, f->s->x, n, e, e);
-    hybrid__normed(f, f->s->h, f->s->x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hybrid__traced(f, "ffn_norm", layer, f->s->h, n, e, e);
+    hyb_block_out(f, "attn_out", layer, n, attn, hyb_width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
+    hyb_traced(f, "ffn_in", layer, f->s->x, n, e, e);
+    hyb_normed(f, f->s->h, f->s->x, n, &l->ffn_norm, &l->ffn_norm_b);
+    hyb_traced(f, "ffn_norm", layer, f->s->h, n, e, e);
     if (l->router.data) {
-        hybrid__forward_experts(f, n, layer);
-        if (l->shared_router.data) hybrid__forward_shared(f, n, layer);
+        hyb_forward_experts(f, n, layer);
+        if (l->shared_router.data) hyb_forward_shared(f, n, layer);
     } else {
-        hybrid__forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
-        hybrid__traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hybrid__block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+        hyb_forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
+        hyb_traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
+        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
     }
-    hybrid__traced(f, "l_out", layer, f->s->x, n, e, e);
+    hyb_traced(f, "l_out", layer, f->s->x, n, e, e);
 }
 
-static void hybrid__forward_top(hybrid__forward *f, int n_out)
+static void hyb_forward_top(hyb_forward *f, int n_out)
 {
-    const hybrid__activations *a = &f->at->a;
-    hybrid__op_top_k op;
+    const hyb_activations *a = &f->at->a;
+    hyb_op_top_k op;
     op.logits = a->logits; op.stride = f->hp->n_vocab;
     op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
     op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
-    hybrid__do_top_k(f->at->be, &op);
+    hyb_do_top_k(f->at->be, &op);
 }
 
 /* x -> logits (n_out, n_vocab) of the wanted rows */
-static void hybrid__forward_head(hybrid__forward *f, const hybrid__batch *c, float *logits)
+static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
 {
-    const hybrid__hparams *hp = f->hp;
+    const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
     const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
-    hybrid__op_matmul mm;
-    hybrid__op_softcap cap;
+    hyb_op_matmul mm;
+    hyb_op_softcap cap;
     if (!c->n_out && !f->trace) return;
-    hybrid__normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hybrid__traced(f, "result_norm", -1, f->s->h, n, e, e);
+    hyb_normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
+    hyb_traced(f, "result_norm", -1, f->s->h, n, e, e);
     if (f->trace && c->n_out < c->n) {                 /* watched, all rows have come as far as this */
         f->s = &f->at->a.last;
-        hybrid__gather(f, c, f->s->h, f->at->a.all.h, e);
+        hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
     }
     if (!c->n_out) return;
-    hybrid__matmul_begin(f, &mm, f->s->h, e, c->n_out);
-    hybrid__matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
-    hybrid__do_matmul(f->at->be, &mm);
+    hyb_matmul_begin(f, &mm, f->s->h, e, c->n_out);
+    hyb_matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
+    hyb_do_matmul(f->at->be, &mm);
     cap.x = logits; cap.cap = hp->logit_softcap; cap.out = logits;
     cap.n = (int64_t)c->n_out * hp->n_vocab;
-    if (hp->logit_softcap > 0) hybrid__do_softcap(f->at->be, &cap);
-    hybrid__traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
-    if (f->n_top && !f->at->device->ops->is_host) hybrid__forward_top(f, c->n_out);
+    if (hp->logit_softcap > 0) hyb_do_softcap(f->at->be, &cap);
+    hyb_traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
+    if (f->n_top && !f->at->device->ops->is_host) hyb_forward_top(f, c->n_out);
 }
 
-static void hybrid__forward_read(hybrid__forward *f, int n_out, const hybrid__results *out)
+static void hyb_forward_read(hyb_forward *f, int n_out, const hyb_results *out)
 {
-    const hybrid__activations *a = &f->at->a;
-    hybrid__backend *be = f->at->be;
+    const hyb_activations *a = &f->at->a;
+    hyb_backend *be = f->at->be;
     const size_t top = (size_t)n_out * (size_t)f->n_top;
     if (!out->later) be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
     if (!top) return;
@@ -515,21 +515,21 @@ static void hybrid__forward_read(hybrid__forward *f, int n_out, const hybrid__re
 }
 
 /* Ends the pass. out is looked at when rows are wanted. */
-static hybrid_result hybrid__forward_end(hybrid__forward *f, const hybrid__batch *c, const hybrid__results *out, hybrid_error *error)
+static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const hyb_results *out, hybrid_error *error)
 {
-    hybrid__backend *be = f->at->be;
+    hyb_backend *be = f->at->be;
     const bool is_host = f->at->device->ops->is_host;
     float *y = !is_host ? f->at->a.logits : out ? out->logits : NULL;
     int layer;
-    if (f->pass != HYBRID__PASS_REPLAY) hybrid__forward_head(f, c, y);
+    if (f->pass != HYB_PASS_REPLAY) hyb_forward_head(f, c, y);
     if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
         f->s = &f->at->a.all;
-        f->pass = HYBRID__PASS_RUN;
-        hybrid__stage_open(f, c);
-        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hybrid__forward_layer(f, c, layer);
-        hybrid__forward_head(f, c, y);
+        f->pass = HYB_PASS_RUN;
+        hyb_stage_open(f, c);
+        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, c, layer);
+        hyb_forward_head(f, c, y);
     }
-    f->pass = HYBRID__PASS_RUN;
-    if (!is_host && c->n_out) hybrid__forward_read(f, c->n_out, out);
+    f->pass = HYB_PASS_RUN;
+    if (!is_host && c->n_out) hyb_forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }

@@ -5,121 +5,121 @@
  * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
  * not. The first thing that is wrong sticks in `result`. */
 
-typedef struct hybrid__keys {
+typedef struct hyb_keys {
     const hybrid_gguf *gguf;
     const char        *arch;
     unsigned char     *seen;               /* of every key of the file: somebody asked for it */
     hybrid_error      *error;
     hybrid_result      result;
-} hybrid__keys;
+} hyb_keys;
 
-enum { HYBRID__KEY_ROOM = 128 };           /* for the name of a key that we ask for */
+enum { HYB_KEY_ROOM = 128 };           /* for the name of a key that we ask for */
 
-static void hybrid__key_fail(hybrid__keys *keys, const char *suffix, const char *what)
+static void hyb_key_fail(hyb_keys *keys, const char *suffix, const char *what)
 {
     if (keys->result) return;
-    keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix,
+    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix,
                                 what);
 }
 
-static bool hybrid__key_find(const hybrid__keys *keys, const char *suffix, hybrid_gguf_value *value)
+static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_value *value)
 {
-    char key[HYBRID__KEY_ROOM];
+    char key[HYB_KEY_ROOM];
     size_t i;
     snprintf(key, sizeof key, "%s.%s", keys->arch, suffix);
-    i = hybrid__names_find(&keys->gguf->key_names, hybrid__string(key));
-    if (i == HYBRID__NO_NAME) return false;
+    i = hyb_names_find(&keys->gguf->key_names, hyb_string(key));
+    if (i == HYB_NO_NAME) return false;
     if (keys->seen) keys->seen[i] = 1;
     return hybrid_gguf_find(keys->gguf, key, value);
 }
 
-static bool hybrid__key_has(const hybrid__keys *keys, const char *suffix)
+static bool hyb_key_has(const hyb_keys *keys, const char *suffix)
 {
     hybrid_gguf_value value;
-    return hybrid__key_find(keys, suffix, &value);
+    return hyb_key_find(keys, suffix, &value);
 }
 
 /* Item i of a value as an integer; a bool is none. */
-static bool hybrid__key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
+static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
 {
-    const unsigned char *p = value->item_type == HYBRID_GGUF_BOOL ? NULL : hybrid__gguf_number_at(value, i);
-    return p && hybrid__gguf_load_i64(value->item_type, p, v);
+    const unsigned char *p = value->item_type == HYBRID_GGUF_BOOL ? NULL : hyb_gguf_number_at(value, i);
+    return p && hyb_gguf_load_i64(value->item_type, p, v);
 }
 
 /* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer)
  * must hold one value. */
-static int32_t hybrid__key_int(hybrid__keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
 {
     hybrid_gguf_value value;
     int64_t v = 0, other = 0;
     uint64_t i;
-    if (!hybrid__key_find(keys, suffix, &value)) {
-        if (fallback < lo) hybrid__key_fail(keys, suffix, "is missing");
-        return (int32_t)HYBRID__MAX(fallback, lo);
+    if (!hyb_key_find(keys, suffix, &value)) {
+        if (fallback < lo) hyb_key_fail(keys, suffix, "is missing");
+        return (int32_t)HYB_MAX(fallback, lo);
     }
-    if (!hybrid__key_item(&value, 0, &v)) {
-        hybrid__key_fail(keys, suffix,
+    if (!hyb_key_item(&value, 0, &v)) {
+        hyb_key_fail(keys, suffix,
                          value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
         return (int32_t)lo;
     }
     for (i = 1; i < value.count && !keys->result; i++)
-        if (!hybrid__key_item(&value, i, &other) || other != v)
-            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+        if (!hyb_key_item(&value, i, &other) || other != v)
+            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
                                         "the model's key '%s.%s' differs from layer to layer, which is not supported",
                                         keys->arch, suffix);
     if (v >= lo && v <= hi) return (int32_t)v;
     if (!keys->result)
-        keys->result = hybrid__fail(keys->error, HYBRID_ERROR_FORMAT,
+        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
                                     "the model's key '%s.%s' is %lld, must be %lld..%lld",
                                     keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
 }
 
 /* A bool, or 0 or 1; or fallback when absent. */
-static bool hybrid__key_bool(hybrid__keys *keys, const char *suffix, bool fallback)
+static bool hyb_key_bool(hyb_keys *keys, const char *suffix, bool fallback)
 {
     hybrid_gguf_value value;
     int64_t v = 0;
-    if (!hybrid__key_find(keys, suffix, &value)) return fallback;
+    if (!hyb_key_find(keys, suffix, &value)) return fallback;
     if (value.type == HYBRID_GGUF_BOOL) return hybrid_gguf_item_i64(&value, 0) != 0;
-    if (value.type == HYBRID_GGUF_ARRAY || !hybrid__key_item(&value, 0, &v) || v < 0 || v > 1)
-        hybrid__key_fail(keys, suffix, "is neither true nor false");
+    if (value.type == HYBRID_GGUF_ARRAY || !hyb_key_item(&value, 0, &v) || v < 0 || v > 1)
+        hyb_key_fail(keys, suffix, "is neither true nor false");
     return v != 0;
 }
 
 /* A finite number, or fallback when absent (NAN: required). */
-static float hybrid__key_float(hybrid__keys *keys, const char *suffix, float fallback)
+static float hyb_key_float(hyb_keys *keys, const char *suffix, float fallback)
 {
     hybrid_gguf_value value;
     double v = 0;
-    if (!hybrid__key_find(keys, suffix, &value)) {
-        if (fallback != fallback) hybrid__key_fail(keys, suffix, "is missing");
+    if (!hyb_key_find(keys, suffix, &value)) {
+        if (fallback != fallback) hyb_key_fail(keys, suffix, "is missing");
         return fallback;
     }
     if (value.type == HYBRID_GGUF_ARRAY || value.type == HYBRID_GGUF_STRING || value.type == HYBRID_GGUF_BOOL) {
-        hybrid__key_fail(keys, suffix, "is not a number");
+        hyb_key_fail(keys, suffix, "is not a number");
         return 0;
     }
     v = hybrid_gguf_item_f64(&value, 0);
     if (v > -3e38 && v < 3e38) return (float)v;
-    hybrid__key_fail(keys, suffix, "is not a finite number");
+    hyb_key_fail(keys, suffix, "is not a finite number");
     return 0;
 }
 
 /* The same for a factor: negative ones are of no use anywhere. */
-static float hybrid__key_positive(hybrid__keys *keys, const char *suffix, float fallback)
+static float hyb_key_positive(hyb_keys *keys, const char *suffix, float fallback)
 {
-    const float v = hybrid__key_float(keys, suffix, fallback);
-    if (!(v >= 0)) hybrid__key_fail(keys, suffix, "is negative");
+    const float v = hyb_key_float(keys, suffix, fallback);
+    if (!(v >= 0)) hyb_key_fail(keys, suffix, "is negative");
     return v;
 }
 
-static bool hybrid__key_string(hybrid__keys *keys, const char *suffix, hybrid_string *text)
+static bool hyb_key_string(hyb_keys *keys, const char *suffix, hybrid_string *text)
 {
     hybrid_gguf_value value;
-    if (!hybrid__key_find(keys, suffix, &value)) return false;
+    if (!hyb_key_find(keys, suffix, &value)) return false;
     if (value.type != HYBRID_GGUF_STRING) {
-        hybrid__key_fail(keys, suffix, "is not a string");
+        hyb_key_fail(keys, suffix, "is not a string");
         return false;
     }
     *text = hybrid_gguf_item_string(&value, 0);
@@ -128,19 +128,19 @@ static bool hybrid__key_string(hybrid__keys *keys, const char *suffix, hybrid_st
 
 /* A key that may be there with the value a or b (each item of an array), at which it changes nothing; any other is
  * refused: `what` says why. */
-static void hybrid__key_must(hybrid__keys *keys, const char *suffix, double a, double b, const char *what)
+static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b, const char *what)
 {
     hybrid_gguf_value value;
     uint64_t i;
-    if (!hybrid__key_find(keys, suffix, &value) || keys->result) return;
+    if (!hyb_key_find(keys, suffix, &value) || keys->result) return;
     if (value.item_type == HYBRID_GGUF_STRING || value.item_type == HYBRID_GGUF_ARRAY) {
-        hybrid__key_fail(keys, suffix, "is not a number");
+        hyb_key_fail(keys, suffix, "is not a number");
         return;
     }
     for (i = 0; i < value.count && !keys->result; i++) {
         const double v = hybrid_gguf_item_f64(&value, i);
         if (v != a && v != b)
-            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
                                         "the model's key '%s.%s' is %g, which hybrid does not compute for this "
                                         "architecture: %s",
                                         keys->arch, suffix, v, what);
@@ -151,28 +151,28 @@ static void hybrid__key_must(hybrid__keys *keys, const char *suffix, double a, d
 
 /* Which type a value has: a harmless key is still checked, since one of another type shows that the file means
  * something else. */
-typedef enum hybrid__key_class { HYBRID__KEY_ANY, HYBRID__KEY_NUMBER, HYBRID__KEY_STRING } hybrid__key_class;
+typedef enum hyb_key_class { HYB_KEY_ANY, HYB_KEY_NUMBER, HYB_KEY_STRING } hyb_key_class;
 
-typedef struct hybrid__key_harmless {
+typedef struct hyb_key_harmless {
     const char       *suffix;
-    hybrid__key_class type;
+    hyb_key_class type;
     const char       *reason;
-} hybrid__key_harmless;
-static const hybrid__key_harmless hybrid__keys_harmless[] = {
-    { "vocab_size",                        HYBRID__KEY_NUMBER, "the rows of token_embd.weight are counted" },
-    { "tensor_data_layout",                HYBRID__KEY_STRING, "a converter's note" },
-    { "rope.scaling.finetuned",            HYBRID__KEY_NUMBER, "says how the model was trained" },
-    { "attention.layer_norm_epsilon",      HYBRID__KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "attention.layer_norm_rms_epsilon",  HYBRID__KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "pooling_type",                      HYBRID__KEY_NUMBER, "how a text becomes one vector; no logits" },
-    { "classifier.output_labels",          HYBRID__KEY_ANY,    "names of classes; classifiers are refused" },
+} hyb_key_harmless;
+static const hyb_key_harmless hyb_keys_harmless[] = {
+    { "vocab_size",                        HYB_KEY_NUMBER, "the rows of token_embd.weight are counted" },
+    { "tensor_data_layout",                HYB_KEY_STRING, "a converter's note" },
+    { "rope.scaling.finetuned",            HYB_KEY_NUMBER, "says how the model was trained" },
+    { "attention.layer_norm_epsilon",      HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "attention.layer_norm_rms_epsilon",  HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "pooling_type",                      HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
+    { "classifier.output_labels",          HYB_KEY_ANY,    "names of classes; classifiers are refused" },
 };
 
 /* Parts of models that see or hear: text is computed without them. */
-static const char *const hybrid__keys_harmless_groups[] = { "vision.", "mm.", "audio.", "clip.", "projector." };
+static const char *const hyb_keys_harmless_groups[] = { "vision.", "mm.", "audio.", "clip.", "projector." };
 
-typedef struct hybrid__key_neutral { const char *suffix; double a, b; const char *what; } hybrid__key_neutral;
-static const hybrid__key_neutral hybrid__keys_neutral[] = {
+typedef struct hyb_key_neutral { const char *suffix; double a, b; const char *what; } hyb_key_neutral;
+static const hyb_key_neutral hyb_keys_neutral[] = {
     { "use_sliding_window",                0, 0, "windows" },
     { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
     { "logit_scale",                       0, 1, "a factor of the logits" },
@@ -243,73 +243,73 @@ static const hybrid__key_neutral hybrid__keys_neutral[] = {
 };
 
 /* Words at whose sight a key counts as one that shapes the computation. */
-static const char *const hybrid__keys_shaping_groups[] = {
+static const char *const hyb_keys_shaping_groups[] = {
     "attention", "attn", "rope", "expert", "moe", "router", "ssm.", "wkv.", "time_", "altup", "shortconv", "laurel",
     "indexer",
     "embedding_", "logit", "final_", "residual", "activation", "hidden_act", "swi", "norm", "kda.", "mamba",
     "token_shift", "feed_forward",
     "hyper_connection", "posnet.", "convnext." };
-static const char *const hybrid__keys_shaping_words[] = { "scale", "scaling", "softcap", "clamp", "window",
+static const char *const hyb_keys_shaping_words[] = { "scale", "scaling", "softcap", "clamp", "window",
                                                          "lora_rank", "_norm", "norm_", "multiplier", "epsilon" };
 
-static bool hybrid__string_begins(hybrid_string s, const char *text)
+static bool hyb_string_begins(hybrid_string s, const char *text)
 {
     const size_t n = strlen(text);
     return s.size >= n && !memcmp(s.data, text, n);
 }
 
-static bool hybrid__string_holds(hybrid_string s, const char *text)
+static bool hyb_string_holds(hybrid_string s, const char *text)
 {
-    for (; s.size; s.data++, s.size--) if (hybrid__string_begins(s, text)) return true;
+    for (; s.size; s.data++, s.size--) if (hyb_string_begins(s, text)) return true;
     return false;
 }
 
-static bool hybrid__key_shapes(hybrid_string suffix)
+static bool hyb_key_shapes(hybrid_string suffix)
 {
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(hybrid__keys_shaping_groups); i++)
-        if (hybrid__string_begins(suffix, hybrid__keys_shaping_groups[i])) return true;
-    for (i = 0; i < HYBRID__COUNT(hybrid__keys_shaping_words); i++)
-        if (hybrid__string_holds(suffix, hybrid__keys_shaping_words[i])) return true;
+    for (i = 0; i < HYB_COUNT(hyb_keys_shaping_groups); i++)
+        if (hyb_string_begins(suffix, hyb_keys_shaping_groups[i])) return true;
+    for (i = 0; i < HYB_COUNT(hyb_keys_shaping_words); i++)
+        if (hyb_string_holds(suffix, hyb_keys_shaping_words[i])) return true;
     return false;
 }
 
-static void hybrid__key_harmless_check(hybrid__keys *keys, const hybrid__key_harmless *rule)
+static void hyb_key_harmless_check(hyb_keys *keys, const hyb_key_harmless *rule)
 {
     hybrid_gguf_value value;
-    if (!hybrid__key_find(keys, rule->suffix, &value)) return;
-    if (rule->type == HYBRID__KEY_STRING && value.type != HYBRID_GGUF_STRING)
-        hybrid__key_fail(keys, rule->suffix, "is not a string");
-    if (rule->type == HYBRID__KEY_NUMBER && !hybrid__gguf_number_size(value.item_type))
-        hybrid__key_fail(keys, rule->suffix, "is not a number");
+    if (!hyb_key_find(keys, rule->suffix, &value)) return;
+    if (rule->type == HYB_KEY_STRING && value.type != HYBRID_GGUF_STRING)
+        hyb_key_fail(keys, rule->suffix, "is not a string");
+    if (rule->type == HYB_KEY_NUMBER && !hyb_gguf_number_size(value.item_type))
+        hyb_key_fail(keys, rule->suffix, "is not a number");
 }
 
 /* Keys of this architecture that nobody asked for, once everything else was read. */
-static void hybrid__keys_finish(hybrid__keys *keys, hybrid_runtime *rt)
+static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
 {
     const size_t n = strlen(keys->arch);
     char text[64];
     size_t i, k;
-    for (i = 0; i < HYBRID__COUNT(hybrid__keys_neutral); i++)
-        hybrid__key_must(keys, hybrid__keys_neutral[i].suffix, hybrid__keys_neutral[i].a, hybrid__keys_neutral[i].b,
-                         hybrid__keys_neutral[i].what);
-    for (i = 0; i < HYBRID__COUNT(hybrid__keys_harmless); i++)
-        hybrid__key_harmless_check(keys, &hybrid__keys_harmless[i]);
+    for (i = 0; i < HYB_COUNT(hyb_keys_neutral); i++)
+        hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
+                         hyb_keys_neutral[i].what);
+    for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++)
+        hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
     for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
         hybrid_string suffix;
         if (keys->seen[i] || name.size <= n || memcmp(name.data, keys->arch, n) || name.data[n] != '.') continue;
         suffix.data = name.data + n + 1;
-        suffix.size = HYBRID__MIN(name.size - n - 1, (size_t)64);
-        for (k = 0; k < HYBRID__COUNT(hybrid__keys_harmless_groups); k++)
-            if (hybrid__string_begins(suffix, hybrid__keys_harmless_groups[k])) break;
-        if (k < HYBRID__COUNT(hybrid__keys_harmless_groups)) continue;
-        hybrid__printable(name, text);
-        if (hybrid__key_shapes(suffix))
-            keys->result = hybrid__fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+        suffix.size = HYB_MIN(name.size - n - 1, (size_t)64);
+        for (k = 0; k < HYB_COUNT(hyb_keys_harmless_groups); k++)
+            if (hyb_string_begins(suffix, hyb_keys_harmless_groups[k])) break;
+        if (k < HYB_COUNT(hyb_keys_harmless_groups)) continue;
+        hyb_printable(name, text);
+        if (hyb_key_shapes(suffix))
+            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
                                         "the model's key '%s' is none that hybrid knows for this architecture, and "
                                         "keys of its kind change what a model computes", text);
-        else hybrid__log(rt, HYBRID_LOG_WARN,
+        else hyb_log(rt, HYBRID_LOG_WARN,
                          "the model's key '%s' is none that hybrid knows; it is taken for a note", text);
     }
 }

@@ -3,11 +3,11 @@
 struct hybrid_model {
     hybrid_runtime   *rt;
     hybrid_gguf      *gguf;
-    hybrid__hparams   hp;
-    hybrid__weights   weights;             /* in the file, or read into the host's memory */
-    hybrid__device    host;
-    hybrid__place     place;               /* of those that are on a GPU as well */
-    hybrid__repacked  repacked;            /* of those that are there once more for decode */
+    hyb_hparams   hp;
+    hyb_weights   weights;             /* in the file, or read into the host's memory */
+    hyb_device    host;
+    hyb_place     place;               /* of those that are on a GPU as well */
+    hyb_repacked  repacked;            /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
     hybrid_template  *chat;                /* NULL: none fits */
@@ -17,7 +17,7 @@ struct hybrid_model {
 #ifndef HYBRID_NO_TEXT
 
 /* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
-static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *error)
+static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *error)
 {
     hybrid_template_desc desc;
     hybrid_string text;
@@ -37,20 +37,20 @@ static hybrid_result hybrid__model_open_template(hybrid_model *m, hybrid_error *
         if (error) *error = why;
         return r;
     }
-    if (r) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
+    if (r) hyb_log(m->rt, HYBRID_LOG_WARN, "the model's chat template is not usable: %s", why.message);
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__model_open_text(hybrid_model *m, hybrid_error *error)
+static hybrid_result hyb_model_open_text(hybrid_model *m, hybrid_error *error)
 {
     hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
     if (r) return r;
     if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
-    return hybrid__model_open_template(m, error);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+    return hyb_model_open_template(m, error);
 }
 
-static void hybrid__model_close_text(hybrid_model *m)
+static void hyb_model_close_text(hybrid_model *m)
 {
     hybrid_template_destroy(m->chat);
     hybrid_tokenizer_destroy(m->tokenizer);
@@ -60,7 +60,7 @@ HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *mo
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
 #endif
 
-static hybrid_source hybrid__model_source(const hybrid_model_desc *desc)
+static hybrid_source hyb_model_source(const hybrid_model_desc *desc)
 {
     hybrid_source source;
     source.path = desc->path;
@@ -73,62 +73,62 @@ static hybrid_source hybrid__model_source(const hybrid_model_desc *desc)
 }
 
 /* Everything but the weights' bytes. lent: the readers will be used again, by the caller. */
-static hybrid_result hybrid__model_open(hybrid_model *m, const hybrid_model_desc *desc, bool lent, hybrid_error *error)
+static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *desc, bool lent, hybrid_error *error)
 {
-    const hybrid_source source = hybrid__model_source(desc);
+    const hybrid_source source = hyb_model_source(desc);
     hybrid_result r;
-    if ((r = hybrid__gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
-    if ((r = hybrid__weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hyb_gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
+    if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
+    if ((r = hyb_weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if (desc->no_map) {                                /* read what could be used in place */
         size_t i;
-        hybrid__tensor *t;
-        for (i = 0; (t = hybrid__weights_item(&m->weights, &m->hp, i)) != NULL; i++)
-            if (t->data && hybrid__gguf_is_mapped(m->gguf, hybrid__weights_source(m->gguf, t))) t->data = NULL;
+        hyb_tensor *t;
+        for (i = 0; (t = hyb_weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+            if (t->data && hyb_gguf_is_mapped(m->gguf, hyb_weights_source(m->gguf, t))) t->data = NULL;
     }
 #ifndef HYBRID_NO_TEXT
-    r = hybrid__model_open_text(m, error);
+    r = hyb_model_open_text(m, error);
 #endif
     return r;
 }
 
-static hybrid_result hybrid__model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
+static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
-    hybrid_result r = hybrid__runtime_retain(runtime, &rt, error);
-    if (!r && !(*model = (hybrid_model *)hybrid__calloc(rt, 1, sizeof **model))) {
-        hybrid__runtime_release(rt);
-        r = hybrid__fail_memory(error, sizeof **model);
+    hybrid_result r = hyb_runtime_retain(runtime, &rt, error);
+    if (!r && !(*model = (hybrid_model *)hyb_calloc(rt, 1, sizeof **model))) {
+        hyb_runtime_release(rt);
+        r = hyb_fail_memory(error, sizeof **model);
     }
     if (r) {
-        const hybrid_source source = hybrid__model_source(desc);
-        if (!lent) hybrid__source_close(&source, 0);
+        const hybrid_source source = hyb_model_source(desc);
+        if (!lent) hyb_source_close(&source, 0);
         return r;
     }
     (*model)->rt = rt;
-    hybrid__host_device(&(*model)->host, rt);
-    return hybrid__model_open(*model, desc, lent, error);
+    hyb_host_device(&(*model)->host, rt);
+    return hyb_model_open(*model, desc, lent, error);
 }
 
-HYBRID__BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
+HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
 {
     hybrid_runtime *rt;
     if (!model) return;
     rt = model->rt;
 #ifndef HYBRID_NO_TEXT
-    hybrid__model_close_text(model);
+    hyb_model_close_text(model);
 #endif
-    hybrid__place_free(&model->place, rt);
-    hybrid__free_aligned(rt, model->repacked.data);
-    hybrid__weights_free(rt, &model->weights);
+    hyb_place_free(&model->place, rt);
+    hyb_free_aligned(rt, model->repacked.data);
+    hyb_weights_free(rt, &model->weights);
     hybrid_gguf_destroy(model->gguf);
-    hybrid__free(rt, model);
-    hybrid__runtime_release(rt);
+    hyb_free(rt, model);
+    hyb_runtime_release(rt);
 }
 
 /* Tokens that there are: the output may be padded beyond them. */
-static int32_t hybrid__model_n_tokens(const hybrid_model *m)
+static int32_t hyb_model_n_tokens(const hybrid_model *m)
 {
 #ifndef HYBRID_NO_TEXT
     return (int32_t)hybrid_vocab_size(m->tokenizer);
@@ -138,7 +138,7 @@ static int32_t hybrid__model_n_tokens(const hybrid_model *m)
 }
 
 /* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
-static hybrid_result hybrid__model_place(hybrid_model *m, hybrid__device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
+static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
 {
     hybrid_context_desc d;
     hybrid_error why;
@@ -147,55 +147,55 @@ static hybrid_result hybrid__model_place(hybrid_model *m, hybrid__device *gpu, c
     memset(&d, 0, sizeof d);
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
-    if ((r = hybrid__context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
-    hybrid__place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
-    if (!m->place.gpu) hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
-    else if (m->place.first) hybrid__log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
+    if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
+    hyb_place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
+    if (!m->place.gpu) hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    else if (m->place.first) hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
     return HYBRID_OK;
 }
 
 /* A GPU that fails is no reason to fail: the model runs on the CPU then. */
-static hybrid_result hybrid__model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
+static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
 {
-    hybrid__device *gpu;
+    hyb_device *gpu;
     hybrid_error why;
     hybrid_result r;
-    if ((r = hybrid__runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hybrid__model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
-    if ((r = hybrid__place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
-    hybrid__place_free(&m->place, m->rt);
-    if (r == HYBRID_ERROR_CANCELLED) return hybrid__fail(error, r, "%s", why.message);
-    hybrid__log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
+    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
+    hyb_place_free(&m->place, m->rt);
+    if (r == HYBRID_ERROR_CANCELLED) return hyb_fail(error, r, "%s", why.message);
+    hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
     return HYBRID_OK;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
               hybrid_model **model, hybrid_error *error), (runtime, desc, model, error))
 {
     hybrid_model *m = NULL;
     hybrid_result r;
     if (model) *model = NULL;
     if (!model && desc) {
-        const hybrid_source source = hybrid__model_source(desc);
-        hybrid__source_close(&source, 0);
+        const hybrid_source source = hyb_model_source(desc);
+        hyb_source_close(&source, 0);
     }
-    if (!model || !desc) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
-    r = hybrid__model_create(runtime, desc, false, &m, error);
-    if (!r && !hybrid__report(desc->progress, desc->progress_user, 0)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
-    if (!r) r = hybrid__weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
-    if (!r) r = hybrid__model_upload(m, desc, error);
-    if (!r && desc->repack) r = hybrid__repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
-    if (!r && !hybrid__report(desc->progress, desc->progress_user, 1)) r = hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!model || !desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
+    r = hyb_model_create(runtime, desc, false, &m, error);
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 0)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r) r = hyb_model_upload(m, desc, error);
+    if (!r && desc->repack) r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 1)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
         return r;
     }
-    hybrid__log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
-                m->hp.n_vocab, hybrid__isa_name(m->rt->isa));
+    hyb_log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
+                m->hp.n_vocab, hyb_isa_name(m->rt->isa));
     *model = m;
     return HYBRID_OK;
 }
 
-HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_info *info), (model, info))
+HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_info *info), (model, info))
 {
     hybrid_string name;
     size_t i;
@@ -204,7 +204,7 @@ HYBRID__BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_mo
     if (!model) return;
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
     if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) {
-        size_t n = HYBRID__MIN(name.size, sizeof info->name - 1);
+        size_t n = HYB_MIN(name.size, sizeof info->name - 1);
         while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--;          /* not inside of a character */
         for (i = 0; i < n; i++) info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
     }

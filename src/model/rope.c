@@ -7,35 +7,35 @@
  * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
 
 /* Dimension (a real number) whose frequency turns `turns` times in the original context. */
-static double hybrid__yarn_dim(const hybrid__hparams *hp, double base, double turns)
+static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
 {
     return hp->n_rot * log(hp->n_ctx_orig / (turns * 6.283185307179586)) / (2 * log(base));
 }
 
 /* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
-static float hybrid__rope_frequencies(const hybrid__hparams *hp, const hybrid__weights *w, bool local, int32_t n_ctx, double *inv_freq)
+static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, bool local, int32_t n_ctx, double *inv_freq)
 {
     const double base = local ? hp->rope_base_local : hp->rope_base;
     const bool stretched = !(local && hp->arch->local_rope_base != 0);    /* a base of its own: not stretched */
     const float *divisors = (const float *)w->rope_freqs.data;
     double lo = 0, hi = 0;
     int i, half = hp->n_rot / 2;
-    if (hp->rope_scaling == HYBRID__SCALING_LONGROPE) divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
-    if (hp->rope_scaling == HYBRID__SCALING_YARN) {
-        lo = HYBRID__MAX(floor(hybrid__yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
-        hi = HYBRID__MIN(ceil(hybrid__yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
+    if (hp->rope_scaling == HYB_SCALING_LONGROPE) divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
+    if (hp->rope_scaling == HYB_SCALING_YARN) {
+        lo = HYB_MAX(floor(hyb_yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
+        hi = HYB_MIN(ceil(hyb_yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
         if (hi <= lo) hi = lo + 0.001;
     }
     for (i = 0; i < half; i++) {
         double f = pow(base, -2.0 * i / hp->n_rot);
-        if (stretched && divisors) f /= hybrid__load_f32(divisors + i);
-        if (stretched && hp->rope_scaling == HYBRID__SCALING_LINEAR) f /= hp->rope_factor;
-        if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) {
-            double ramp = HYBRID__MIN(HYBRID__MAX((i - lo) / (hi - lo), 0), 1);           /* 0: keep, 1: stretch */
+        if (stretched && divisors) f /= hyb_load_f32(divisors + i);
+        if (stretched && hp->rope_scaling == HYB_SCALING_LINEAR) f /= hp->rope_factor;
+        if (stretched && hp->rope_scaling == HYB_SCALING_YARN) {
+            double ramp = HYB_MIN(HYB_MAX((i - lo) / (hi - lo), 0), 1);           /* 0: keep, 1: stretch */
             f = f * (1 - ramp) + f / hp->rope_factor * ramp;
         }
         inv_freq[i] = f;
     }
-    if (stretched && hp->rope_scaling == HYBRID__SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    if (stretched && hp->rope_scaling == HYB_SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
     return hp->rope_attn_factor;
 }

@@ -3,15 +3,15 @@
  * Few of them are harmless; they are named in the log. For any other the model is refused: without it the answers
  * would be those of another model, and nobody would notice. */
 
-typedef struct hybrid__unused {
+typedef struct hyb_unused {
     hybrid_runtime        *rt;
     hybrid_gguf           *gguf;
-    const hybrid__hparams *hp;
+    const hyb_hparams *hp;
     hybrid_error          *error;
     hybrid_result          result;         /* of reading values, not of judging them */
-} hybrid__unused;
+} hyb_unused;
 
-static bool hybrid__string_ends(hybrid_string s, const char *text)
+static bool hyb_string_ends(hybrid_string s, const char *text)
 {
     const size_t n = strlen(text);
     return s.size >= n && !memcmp(s.data + s.size - n, text, n);
@@ -19,34 +19,34 @@ static bool hybrid__string_ends(hybrid_string s, const char *text)
 
 /* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or (in u->result) a
  * failure. */
-static float *hybrid__unused_values(hybrid__unused *u, const hybrid_gguf_tensor *t)
+static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     enum { MOST = 65536 };
     const size_t n = (size_t)t->ne[0];
     float *values;
-    if (!hybrid__is_vector_type(t->type) || t->ne[0] > MOST || t->ne[1] * t->ne[2] * t->ne[3] != 1) return NULL;
-    if (!(values = (float *)hybrid__alloc(u->rt, n * sizeof *values))) {
-        u->result = hybrid__fail_memory(u->error, n * sizeof *values);
+    if (!hyb_is_vector_type(t->type) || t->ne[0] > MOST || t->ne[1] * t->ne[2] * t->ne[3] != 1) return NULL;
+    if (!(values = (float *)hyb_alloc(u->rt, n * sizeof *values))) {
+        u->result = hyb_fail_memory(u->error, n * sizeof *values);
         return NULL;
     }
-    if ((u->result = hybrid__vector_read(u->gguf, t, (unsigned char *)values, u->error)) == HYBRID_OK) return values;
-    hybrid__free(u->rt, values);
+    if ((u->result = hyb_vector_read(u->gguf, t, (unsigned char *)values, u->error)) == HYBRID_OK) return values;
+    hyb_free(u->rt, values);
     return NULL;
 }
 
 /* Divisors of rope frequencies that this model does not use: harmless when all are 1. */
-static bool hybrid__unused_ones(hybrid__unused *u, const hybrid_gguf_tensor *t)
+static bool hyb_unused_ones(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
-    float *values = hybrid__unused_values(u, t);
+    float *values = hyb_unused_values(u, t);
     bool good = values != NULL;
     size_t i;
     for (i = 0; good && i < t->ne[0]; i++) good = values[i] == 1;
-    hybrid__free(u->rt, values);
+    hyb_free(u->rt, values);
     return good;
 }
 
 /* Frequencies that a training program kept: harmless when they are those that the model is computed with. */
-static bool hybrid__unused_frequencies(hybrid__unused *u, const hybrid_gguf_tensor *t)
+static bool hyb_unused_frequencies(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     const int n_rot = u->hp->n_rot;
     const double part = t->type == HYBRID_TYPE_F32 ? 1e-4 : 1e-2, most = t->type == HYBRID_TYPE_F16 ? 6e-8 : 0;
@@ -54,90 +54,90 @@ static bool hybrid__unused_frequencies(hybrid__unused *u, const hybrid_gguf_tens
     bool good;
     int i;
     if (!n_rot || t->ne[0] != (uint64_t)n_rot / 2) return false;
-    values = hybrid__unused_values(u, t);
+    values = hyb_unused_values(u, t);
     good = values != NULL;
     for (i = 0; good && i < n_rot / 2; i++) {
         const double want = pow(u->hp->rope_base, -2.0 * i / n_rot);
         good = fabs(values[i] - want) <= want * part + most;
     }
-    hybrid__free(u->rt, values);
+    hyb_free(u->rt, values);
     return good;
 }
 
-static bool hybrid__unused_vision(const hybrid__unused *u, hybrid_string name)
+static bool hyb_unused_vision(const hyb_unused *u, hybrid_string name)
 {
-    char key[HYBRID__KEY_ROOM];
-    if (!hybrid__string_begins(name, "v.") && !hybrid__string_begins(name, "mm.")) return false;
+    char key[HYB_KEY_ROOM];
+    if (!hyb_string_begins(name, "v.") && !hyb_string_begins(name, "mm.")) return false;
     snprintf(key, sizeof key, "%s.vision.block_count", u->hp->arch->name);
     return hybrid_gguf_find(u->gguf, key, NULL);
 }
 
 /* Why a tensor may be left out; NULL: it may not. This is the whole list. */
-static const char *hybrid__unused_harmless(hybrid__unused *u, const hybrid_gguf_tensor *t)
+static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     const hybrid_string name = t->name;
     const bool square = t->ne[0] > 1 && t->ne[0] == t->ne[1] && t->ne[2] * t->ne[3] == 1;
     const bool single = t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3] == 1;
     if (!t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3]) return "it holds no values";
-    if (hybrid__string_is(name, "rope_freqs.weight") || hybrid__string_is(name, "rope_factors_long.weight") ||
-        hybrid__string_is(name, "rope_factors_short.weight"))
-        return hybrid__unused_ones(u, t) ? "it divides the frequencies by 1" : NULL;
-    if (hybrid__string_ends(name, ".attn_rot_embd.weight") || hybrid__string_ends(name, ".rotary_emb.inv_freq") ||
-        hybrid__string_is(name, "rope.freqs"))
-        return hybrid__unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
-    if ((hybrid__string_ends(name, ".attn.bias") || hybrid__string_ends(name, ".attention.bias")) && square)
+    if (hyb_string_is(name, "rope_freqs.weight") || hyb_string_is(name, "rope_factors_long.weight") ||
+        hyb_string_is(name, "rope_factors_short.weight"))
+        return hyb_unused_ones(u, t) ? "it divides the frequencies by 1" : NULL;
+    if (hyb_string_ends(name, ".attn_rot_embd.weight") || hyb_string_ends(name, ".rotary_emb.inv_freq") ||
+        hyb_string_is(name, "rope.freqs"))
+        return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
+    if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
-    if ((hybrid__string_ends(name, ".attn.masked_bias") || hybrid__string_ends(name, ".attention.masked_bias")) &&
+    if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) &&
         single)
         return "a mask's value that was kept from training";
-    if (hybrid__unused_vision(u, name))
+    if (hyb_unused_vision(u, name))
         return "it belongs to the half of the model that sees; text is computed without it";
     return NULL;
 }
 
 /* The number of a layer that the name has; -1: none. */
-static long hybrid__unused_layer(hybrid_string name)
+static long hyb_unused_layer(hybrid_string name)
 {
     long layer = 0;
     size_t i;
-    if (!hybrid__string_begins(name, "blk.")) return -1;
+    if (!hyb_string_begins(name, "blk.")) return -1;
     for (i = 4; i < name.size && i < 13 && name.data[i] >= '0' && name.data[i] <= '9'; i++)
         layer = layer * 10 + (name.data[i] - '0');
     return i > 4 ? layer : -1;
 }
 
-static hybrid_result hybrid__unused_refuse(const hybrid__unused *u, const hybrid_gguf_tensor *t)
+static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     const hybrid_string name = t->name;
     const char *what = "models of this architecture have none in hybrid";
-    const long layer = hybrid__unused_layer(name);
+    const long layer = hyb_unused_layer(name);
     char text[64];
-    hybrid__printable(name, text);
+    hyb_printable(name, text);
     if (layer >= u->hp->n_layer)
-        return hybrid__fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
+        return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
                                "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
                                "there are %d layers: hybrid would leave it out, and the answers would be wrong", text,
                                layer, u->hp->arch->name, u->hp->n_layer);
-    if (hybrid__string_ends(name, "scale")) what = "factors beside a matrix are not supported";
-    else if (hybrid__string_ends(name, "sinks.weight") || hybrid__string_ends(name, "sinks"))
+    if (hyb_string_ends(name, "scale")) what = "factors beside a matrix are not supported";
+    else if (hyb_string_ends(name, "sinks.weight") || hyb_string_ends(name, "sinks"))
         what = "attention sinks are not supported";
-    else if (hybrid__string_ends(name, ".bias")) what = "a bias at this place is not supported";
-    else if (hybrid__string_begins(name, "rope_f"))
+    else if (hyb_string_ends(name, ".bias")) what = "a bias at this place is not supported";
+    else if (hyb_string_begins(name, "rope_f"))
         what = "it contradicts the keys that say how positions are stretched";
-    else if (hybrid__string_begins(name, "cls")) what = "classifiers are not supported";
-    else if (hybrid__string_ends(name, ".lora_a") || hybrid__string_ends(name, ".lora_b"))
+    else if (hyb_string_begins(name, "cls")) what = "classifiers are not supported";
+    else if (hyb_string_ends(name, ".lora_a") || hyb_string_ends(name, ".lora_b"))
         what = "adapters (LoRA) are not supported yet";
-    return hybrid__fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
+    return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
                            "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
                            "would be wrong without it", text, what);
 }
 
 /* Judges the tensors that weights_find did not mark. */
-static hybrid_result hybrid__weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hybrid__hparams *hp,
-                                            hybrid__weights *w, hybrid_error *error)
+static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp,
+                                            hyb_weights *w, hybrid_error *error)
 {
     const size_t n = hybrid_gguf_tensor_count(gguf);
-    hybrid__unused u;
+    hyb_unused u;
     size_t i;
     u.rt = rt; u.gguf = gguf; u.hp = hp; u.error = error; u.result = HYBRID_OK;
     for (i = 0; i < n; i++) {
@@ -145,13 +145,13 @@ static hybrid_result hybrid__weights_settle(hybrid_runtime *rt, hybrid_gguf *ggu
         const char *reason;
         char text[64];
         if (w->used[i]) continue;
-        reason = hybrid__unused_harmless(&u, t);
+        reason = hyb_unused_harmless(&u, t);
         if (u.result) return u.result;
-        if (!reason) return hybrid__unused_refuse(&u, t);
-        hybrid__log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hybrid__printable(t->name, text),
+        if (!reason) return hyb_unused_refuse(&u, t);
+        hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text),
                     reason);
     }
-    hybrid__free(rt, w->used);
+    hyb_free(rt, w->used);
     w->used = NULL;
     return HYBRID_OK;
 }

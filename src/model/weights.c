@@ -5,67 +5,67 @@
  * tokens. Only what is computed with may be looked up: whoever is found is marked, and model/unused refuses the file
  * for the others. */
 
-typedef struct hybrid__layer {
-    hybrid__tensor attn_norm, attn_norm_b;
-    hybrid__tensor wqkv, bqkv;                         /* fused, or */
-    hybrid__tensor wq, wk, wv, bq, bk, bv;
-    hybrid__tensor q_norm, k_norm;                     /* over each head */
-    hybrid__tensor wo, bo;
-    hybrid__tensor attn_post_norm;
-    hybrid__tensor ffn_norm, ffn_norm_b;
-    hybrid__tensor gate, gate_b, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
-    hybrid__tensor ffn_post_norm;
-    hybrid__tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
-    hybrid__tensor shared_router, shared_gate, shared_up, shared_down;
-} hybrid__layer;
+typedef struct hyb_layer {
+    hyb_tensor attn_norm, attn_norm_b;
+    hyb_tensor wqkv, bqkv;                         /* fused, or */
+    hyb_tensor wq, wk, wv, bq, bk, bv;
+    hyb_tensor q_norm, k_norm;                     /* over each head */
+    hyb_tensor wo, bo;
+    hyb_tensor attn_post_norm;
+    hyb_tensor ffn_norm, ffn_norm_b;
+    hyb_tensor gate, gate_b, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hyb_tensor ffn_post_norm;
+    hyb_tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
+    hyb_tensor shared_router, shared_gate, shared_up, shared_down;
+} hyb_layer;
 
-typedef struct hybrid__weights {
-    hybrid__tensor embd, pos_embd, out_norm, out_norm_b, head;
-    hybrid__tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
-    hybrid__layer *layers;
+typedef struct hyb_weights {
+    hyb_tensor embd, pos_embd, out_norm, out_norm_b, head;
+    hyb_tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
+    hyb_layer *layers;
     unsigned char *used;                               /* of each tensor of the file; NULL once that is settled */
     unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
-} hybrid__weights;
+} hyb_weights;
 
-typedef struct hybrid__weight_loader {
+typedef struct hyb_weight_loader {
     const hybrid_gguf     *gguf;
-    const hybrid__hparams *hp;
+    const hyb_hparams *hp;
     unsigned char         *used;
     hybrid_error          *error;
     hybrid_result          result;
-} hybrid__weight_loader;
+} hyb_weight_loader;
 
 /* Types that vectors may have in a file. They are computed with as F32. */
-static bool hybrid__is_vector_type(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 ||
+static bool hyb_is_vector_type(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 ||
                                                       type == HYBRID_TYPE_BF16; }
 
 /* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
-static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
+static void hyb_weight_3d(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
     memset(t, 0, sizeof *t);
     if (wl->result) return;
     if (!src) {
-        if (required) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
+        if (required) wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
         return;
     }
     if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 || src->ne[3] != 1) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
+        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
                                      (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2], (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another quantization, Q4_K_M or Q8_0",
+        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another quantization, Q4_K_M or Q8_0",
                                      name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
-    if (!ne1 && !hybrid__is_vector_type(src->type)) {
-        wl->result = hybrid__fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+    if (!ne1 && !hyb_is_vector_type(src->type)) {
+        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
                                      "tensor '%s' has type %s; vectors must be F32, F16 or BF16",
                                      name, hybrid_type_name(src->type));
         return;
     }
-    t->source = (uint32_t)hybrid__gguf_tensor_index(wl->gguf, src);
+    t->source = (uint32_t)hyb_gguf_tensor_index(wl->gguf, src);
     wl->used[t->source] = 1;
     t->name = src->name.data;
     t->type = ne1 ? src->type : HYBRID_TYPE_F32;
@@ -75,19 +75,19 @@ static void hybrid__weight_3d(hybrid__weight_loader *wl, hybrid__tensor *t, bool
     t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)ne0);
     t->nb[2] = t->nb[1] * (size_t)t->ne[1];
     t->nb[3] = t->nb[2] * (size_t)t->ne[2];
-    /* NULL when not in place, until hybrid__weights_read: an odd address is no place, and a vector of halves becomes
+    /* NULL when not in place, until hyb_weights_read: an odd address is no place, and a vector of halves becomes
      * one of floats */
     t->data = (uintptr_t)src->data % 8 || t->type != src->type ? NULL : src->data;
 }
-static void hybrid__weight(hybrid__weight_loader *wl, hybrid__tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+static void hyb_weight(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
 {
-    hybrid__weight_3d(wl, t, required, ne0, ne1, 1, name);
+    hyb_weight_3d(wl, t, required, ne0, ne1, 1, name);
 }
-static size_t hybrid__weight_bytes(const hybrid__tensor *t) { return t->nb[3]; }
+static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 
 /* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
  * way. */
-static hybrid_result hybrid__vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
+static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
                                          hybrid_error *error)
 {
     const size_t n = (size_t)src->ne[0];
@@ -98,208 +98,208 @@ static hybrid_result hybrid__vector_read(hybrid_gguf *gguf, const hybrid_gguf_te
     if (src->type == HYBRID_TYPE_F32) return hybrid_gguf_read_tensor(gguf, src, dst, error);
     if ((r = hybrid_gguf_read_tensor(gguf, src, halves, error)) != HYBRID_OK) return r;
     for (i = 0; i < n; i++) {
-        const uint16_t half = hybrid__load_u16(halves + 2 * i);
-        value = src->type == HYBRID_TYPE_F16 ? hybrid__f16_to_f32(half) : hybrid__bf16_to_f32(half);
+        const uint16_t half = hyb_load_u16(halves + 2 * i);
+        value = src->type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(half) : hyb_bf16_to_f32(half);
         memcpy(dst + 4 * i, &value, 4);
     }
     return HYBRID_OK;
 }
 
-static bool hybrid__layer_has(const hybrid__weight_loader *wl, int layer, const char *suffix)
+static bool hyb_layer_has(const hyb_weight_loader *wl, int layer, const char *suffix)
 {
     char name[64];
     snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
     return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
 }
 
-#define HYBRID__FIND(field, required, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight(wl, &l->field, required, ne0, ne1, name))
-#define HYBRID__FIND_EXPERTS(field, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hybrid__weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
+#define HYB_FIND(field, required, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hyb_weight(wl, &l->field, required, ne0, ne1, name))
+#define HYB_FIND_EXPERTS(field, ne0, ne1, suffix) \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hyb_weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
 
-static void hybrid__layer_find_ffn(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+static void hyb_layer_find_ffn(hyb_weight_loader *wl, hyb_layer *l, int layer)
 {
-    const hybrid__hparams *hp = wl->hp;
+    const hyb_hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, f = hp->n_ff;
-    const bool plain = (hp->arch->parts & HYBRID__PART_PLAIN_FFN) != 0;
-    const bool gated = !plain && hybrid__layer_has(wl, layer, "ffn_gate.weight");
+    const bool plain = (hp->arch->parts & HYB_PART_PLAIN_FFN) != 0;
+    const bool gated = !plain && hyb_layer_has(wl, layer, "ffn_gate.weight");
     const int64_t up = plain || gated ? f : 2 * f;
     char name[64];
-    if (gated) HYBRID__FIND(gate, true, e, f, "ffn_gate.weight");
-    if (gated) HYBRID__FIND(gate_b, false, f, 0, "ffn_gate.bias");
-    HYBRID__FIND(up, true, e, up, "ffn_up.weight");
-    HYBRID__FIND(up_b, false, up, 0, "ffn_up.bias");
-    HYBRID__FIND(down, true, f, e, "ffn_down.weight");
-    HYBRID__FIND(down_b, false, e, 0, "ffn_down.bias");
-    if (hp->arch->parts & HYBRID__PART_POST_NORM) HYBRID__FIND(ffn_post_norm, true, e, 0, "post_ffw_norm.weight");
+    if (gated) HYB_FIND(gate, true, e, f, "ffn_gate.weight");
+    if (gated) HYB_FIND(gate_b, false, f, 0, "ffn_gate.bias");
+    HYB_FIND(up, true, e, up, "ffn_up.weight");
+    HYB_FIND(up_b, false, up, 0, "ffn_up.bias");
+    HYB_FIND(down, true, f, e, "ffn_down.weight");
+    HYB_FIND(down_b, false, e, 0, "ffn_down.bias");
+    if (hp->arch->parts & HYB_PART_POST_NORM) HYB_FIND(ffn_post_norm, true, e, 0, "post_ffw_norm.weight");
 }
 
-static void hybrid__layer_find_experts(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+static void hyb_layer_find_experts(hyb_weight_loader *wl, hyb_layer *l, int layer)
 {
-    const hybrid__hparams *hp = wl->hp;
+    const hyb_hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared;
     char name[64];
     if (!hp->n_expert) {
-        if (!wl->result) wl->result = hybrid__fail(wl->error, HYBRID_ERROR_FORMAT, "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key '%s.expert_count' is missing or 0", layer, hp->arch->name);
+        if (!wl->result) wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key '%s.expert_count' is missing or 0", layer, hp->arch->name);
         return;
     }
-    if (hybrid__layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
-        wl->result = hybrid__fail(wl->error, HYBRID_ERROR_UNSUPPORTED, "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April 2024; convert the model again, or get a newer file of it", layer);
+    if (hyb_layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
+        wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED, "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April 2024; convert the model again, or get a newer file of it", layer);
         return;
     }
-    HYBRID__FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
-    HYBRID__FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
-    HYBRID__FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
-    HYBRID__FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
-    if (hp->arch->mixture != HYBRID__MIXTURE_SHARES) return;
-    HYBRID__FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
-    HYBRID__FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
-    HYBRID__FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
-    HYBRID__FIND(shared_down, true, s, e, "ffn_down_shexp.weight");
+    HYB_FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
+    HYB_FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
+    HYB_FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
+    HYB_FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
+    if (hp->arch->mixture != HYB_MIXTURE_SHARES) return;
+    HYB_FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
+    HYB_FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
+    HYB_FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
+    HYB_FIND(shared_down, true, s, e, "ffn_down_shexp.weight");
 }
 
-static void hybrid__layer_find(hybrid__weight_loader *wl, hybrid__layer *l, int layer)
+static void hyb_layer_find(hyb_weight_loader *wl, hyb_layer *l, int layer)
 {
-    const hybrid__hparams *hp = wl->hp;
+    const hyb_hparams *hp = wl->hp;
     const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
                   v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v;
-    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER;
+    const bool biased_norm = hp->arch->norm == HYB_NORM_LAYER;
     char name[64];
-    HYBRID__FIND(attn_norm, true, e, 0, "attn_norm.weight");
-    if (biased_norm) HYBRID__FIND(attn_norm_b, true, e, 0, "attn_norm.bias");
-    if (hybrid__layer_has(wl, layer, "attn_qkv.weight")) {
-        HYBRID__FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
-        HYBRID__FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
+    HYB_FIND(attn_norm, true, e, 0, "attn_norm.weight");
+    if (biased_norm) HYB_FIND(attn_norm_b, true, e, 0, "attn_norm.bias");
+    if (hyb_layer_has(wl, layer, "attn_qkv.weight")) {
+        HYB_FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
+        HYB_FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
     } else {
-        HYBRID__FIND(wq, true, e, q, "attn_q.weight");
-        HYBRID__FIND(wk, true, e, k, "attn_k.weight");
-        HYBRID__FIND(wv, true, e, v, "attn_v.weight");
-        HYBRID__FIND(bq, false, q, 0, "attn_q.bias");
-        HYBRID__FIND(bk, false, k, 0, "attn_k.bias");
-        HYBRID__FIND(bv, false, v, 0, "attn_v.bias");
+        HYB_FIND(wq, true, e, q, "attn_q.weight");
+        HYB_FIND(wk, true, e, k, "attn_k.weight");
+        HYB_FIND(wv, true, e, v, "attn_v.weight");
+        HYB_FIND(bq, false, q, 0, "attn_q.bias");
+        HYB_FIND(bk, false, k, 0, "attn_k.bias");
+        HYB_FIND(bv, false, v, 0, "attn_v.bias");
     }
-    if (hp->arch->parts & HYBRID__PART_QK_NORM) {
-        HYBRID__FIND(q_norm, true, hp->head_dim_k, 0, "attn_q_norm.weight");
-        HYBRID__FIND(k_norm, true, hp->head_dim_k, 0, "attn_k_norm.weight");
+    if (hp->arch->parts & HYB_PART_QK_NORM) {
+        HYB_FIND(q_norm, true, hp->head_dim_k, 0, "attn_q_norm.weight");
+        HYB_FIND(k_norm, true, hp->head_dim_k, 0, "attn_k_norm.weight");
     }
-    HYBRID__FIND(wo, true, o, e, "attn_output.weight");
-    HYBRID__FIND(bo, false, e, 0, "attn_output.bias");
-    if (hp->arch->parts & HYBRID__PART_POST_NORM)
-        HYBRID__FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
-    HYBRID__FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
-    if (biased_norm) HYBRID__FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
-    if (hybrid__layer_has(wl, layer, "ffn_gate_inp.weight")) hybrid__layer_find_experts(wl, l, layer);
-    else hybrid__layer_find_ffn(wl, l, layer);
+    HYB_FIND(wo, true, o, e, "attn_output.weight");
+    HYB_FIND(bo, false, e, 0, "attn_output.bias");
+    if (hp->arch->parts & HYB_PART_POST_NORM)
+        HYB_FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
+    HYB_FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
+    if (biased_norm) HYB_FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
+    if (hyb_layer_has(wl, layer, "ffn_gate_inp.weight")) hyb_layer_find_experts(wl, l, layer);
+    else hyb_layer_find_ffn(wl, l, layer);
 }
-#undef HYBRID__FIND_EXPERTS
-#undef HYBRID__FIND
+#undef HYB_FIND_EXPERTS
+#undef HYB_FIND
 
 /* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
-static hybrid_result hybrid__weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hybrid__hparams *hp, hybrid__weights *w, hybrid_error *error)
+static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hyb_weights *w, hybrid_error *error)
 {
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
-    const bool biased_norm = hp->arch->norm == HYBRID__NORM_LAYER, longrope = hp->rope_scaling == HYBRID__SCALING_LONGROPE;
+    const bool biased_norm = hp->arch->norm == HYB_NORM_LAYER, longrope = hp->rope_scaling == HYB_SCALING_LONGROPE;
     const size_t n = hybrid_gguf_tensor_count(gguf);
-    hybrid__weight_loader wl;
+    hyb_weight_loader wl;
     int i, n_mixtures = 0;
     if (!embd && !n)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
                             "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
                             "model itself");
     if (!embd)
-        return hybrid__fail(error, HYBRID_ERROR_FORMAT,
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
                             "the file has no tensor 'token_embd.weight': it is not a whole model (one part of a "
                             "split file?)");
-    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hybrid__fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
+    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hyb_fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
-    if (!(w->layers = (hybrid__layer *)hybrid__calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hybrid__fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    if (!(w->used = (unsigned char *)hybrid__calloc(rt, n, 1))) return hybrid__fail_memory(error, n);
+    if (!(w->layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    if (!(w->used = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
     wl.gguf = gguf; wl.hp = hp; wl.used = w->used; wl.error = error; wl.result = HYBRID_OK;
-    hybrid__weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
-    if (hp->arch->learned_pos) hybrid__weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
-    hybrid__weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
-    if (biased_norm) hybrid__weight(&wl, &w->out_norm_b, true, hp->n_embd, 0, "output_norm.bias");
-    hybrid__weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
+    hyb_weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
+    if (hp->arch->learned_pos) hyb_weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
+    hyb_weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
+    if (biased_norm) hyb_weight(&wl, &w->out_norm_b, true, hp->n_embd, 0, "output_norm.bias");
+    hyb_weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
     if (hp->n_rot) {
-        if (!longrope) hybrid__weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
-        if (longrope) hybrid__weight(&wl, &w->rope_long, true, hp->n_rot / 2, 0, "rope_factors_long.weight");
-        if (longrope) hybrid__weight(&wl, &w->rope_short, true, hp->n_rot / 2, 0, "rope_factors_short.weight");
+        if (!longrope) hyb_weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
+        if (longrope) hyb_weight(&wl, &w->rope_long, true, hp->n_rot / 2, 0, "rope_factors_long.weight");
+        if (longrope) hyb_weight(&wl, &w->rope_short, true, hp->n_rot / 2, 0, "rope_factors_short.weight");
     }
     for (i = 0; i < hp->n_layer && !wl.result; i++) {
-        hybrid__layer_find(&wl, &w->layers[i], i);
+        hyb_layer_find(&wl, &w->layers[i], i);
         n_mixtures += w->layers[i].router.name != NULL;
     }
     if (hp->n_expert && !n_mixtures && !wl.result)
-        wl.result = hybrid__fail(error, HYBRID_ERROR_FORMAT, "the model's key '%s.expert_count' is %d, but no layer has a tensor 'ffn_gate_inp.weight', which chooses experts", hp->arch->name, hp->n_expert);
+        wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT, "the model's key '%s.expert_count' is %d, but no layer has a tensor 'ffn_gate_inp.weight', which chooses experts", hp->arch->name, hp->n_expert);
     if (!w->head.name) w->head = w->embd;              /* tied */
     return wl.result;
 }
 
 /* The i-th tensor of the model, NULL behind the last. */
-static hybrid__tensor *hybrid__weights_item(hybrid__weights *w, const hybrid__hparams *hp, size_t i)
+static hyb_tensor *hyb_weights_item(hyb_weights *w, const hyb_hparams *hp, size_t i)
 {
-    const size_t n_top = offsetof(hybrid__weights, layers) / sizeof(hybrid__tensor), n_layer = sizeof(hybrid__layer) / sizeof(hybrid__tensor);
-    if (i < n_top) return (hybrid__tensor *)(void *)w + i;
+    const size_t n_top = offsetof(hyb_weights, layers) / sizeof(hyb_tensor), n_layer = sizeof(hyb_layer) / sizeof(hyb_tensor);
+    if (i < n_top) return (hyb_tensor *)(void *)w + i;
     i -= n_top;
-    return i < n_layer * (size_t)hp->n_layer ? (hybrid__tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
+    return i < n_layer * (size_t)hp->n_layer ? (hyb_tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
 }
 
-static bool hybrid__weights_is_tied(const hybrid__weights *w, const hybrid__tensor *t) { return t == &w->head && w->head.name == w->embd.name; }
+static bool hyb_weights_is_tied(const hyb_weights *w, const hyb_tensor *t) { return t == &w->head && w->head.name == w->embd.name; }
 
-/* Bytes of own memory that hybrid__weights_read takes: 0 when the file is used in place. */
-static size_t hybrid__weights_bytes(hybrid__weights *w, const hybrid__hparams *hp)
+/* Bytes of own memory that hyb_weights_read takes: 0 when the file is used in place. */
+static size_t hyb_weights_bytes(hyb_weights *w, const hyb_hparams *hp)
 {
     size_t i, bytes = 0;
-    const hybrid__tensor *t;
-    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__align(hybrid__weight_bytes(t), 64);
+    const hyb_tensor *t;
+    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && !t->data && !hyb_weights_is_tied(w, t)) bytes += hyb_align(hyb_weight_bytes(t), 64);
     return bytes;
 }
 
 /* Bytes of the file that are used where they are. */
-static uint64_t hybrid__weights_in_place(hybrid__weights *w, const hybrid__hparams *hp)
+static uint64_t hyb_weights_in_place(hyb_weights *w, const hyb_hparams *hp)
 {
     size_t i;
     uint64_t bytes = 0;
-    const hybrid__tensor *t;
-    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && t->data && !hybrid__weights_is_tied(w, t)) bytes += hybrid__weight_bytes(t);
+    const hyb_tensor *t;
+    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
+        if (t->name && t->data && !hyb_weights_is_tied(w, t)) bytes += hyb_weight_bytes(t);
     return bytes;
 }
 
-static const hybrid_gguf_tensor *hybrid__weights_source(const hybrid_gguf *gguf, const hybrid__tensor *t)
+static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, const hyb_tensor *t)
 {
     return hybrid_gguf_tensor_at(gguf, t->source);
 }
 
 /* Reads what is not in place. progress may be NULL. */
-static hybrid_result hybrid__weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hybrid__hparams *hp, hybrid__weights *w,
+static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
                                           bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
-    const size_t bytes = hybrid__weights_bytes(w, hp);
+    const size_t bytes = hyb_weights_bytes(w, hp);
     size_t i, at = 0;
-    hybrid__tensor *t;
+    hyb_tensor *t;
     if (!bytes) return HYBRID_OK;
-    if (!(w->owned = (unsigned char *)hybrid__alloc_aligned(rt, bytes))) return hybrid__fail_memory(error, bytes);
-    for (i = 0; (t = hybrid__weights_item(w, hp, i)) != NULL; i++) {
+    if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
         const hybrid_gguf_tensor *src;
         hybrid_result r;
-        if (!t->name || t->data || hybrid__weights_is_tied(w, t)) continue;
-        src = hybrid__weights_source(gguf, t);
-        r = t->is_vector ? hybrid__vector_read(gguf, src, w->owned + at, error)
+        if (!t->name || t->data || hyb_weights_is_tied(w, t)) continue;
+        src = hyb_weights_source(gguf, t);
+        r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
             : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
         if (r) return r;
         t->data = w->owned + at;
-        at += hybrid__align(hybrid__weight_bytes(t), 64);
-        if (!hybrid__report(progress, user, (float)((double)at / (double)bytes))) return hybrid__fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        at += hyb_align(hyb_weight_bytes(t), 64);
+        if (!hyb_report(progress, user, (float)((double)at / (double)bytes))) return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
-    if (hybrid__weights_is_tied(w, &w->head)) w->head = w->embd;
+    if (hyb_weights_is_tied(w, &w->head)) w->head = w->embd;
     return HYBRID_OK;
 }
 
-static void hybrid__weights_free(hybrid_runtime *rt, hybrid__weights *w)
+static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
 {
-    hybrid__free_aligned(rt, w->owned);
-    hybrid__free(rt, w->used);
-    hybrid__free(rt, w->layers);
+    hyb_free_aligned(rt, w->owned);
+    hyb_free(rt, w->used);
+    hyb_free(rt, w->layers);
 }

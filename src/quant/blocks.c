@@ -19,46 +19,46 @@
  *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v % 64],
  *         the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
 
-enum { HYBRID__QK = 32, HYBRID__QK_K = 256 };     /* values of a block, of a super-block */
+enum { HYB_QK = 32, HYB_QK_K = 256 };     /* values of a block, of a super-block */
 
-typedef struct hybrid__block_q4_0 { uint16_t d; uint8_t qs[16]; } hybrid__block_q4_0;
-typedef struct hybrid__block_q4_1 { uint16_t d, m; uint8_t qs[16]; } hybrid__block_q4_1;
-typedef struct hybrid__block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; } hybrid__block_q5_0;
-typedef struct hybrid__block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; } hybrid__block_q5_1;
-typedef struct hybrid__block_q8_0 { uint16_t d; int8_t qs[32]; } hybrid__block_q8_0;
-typedef struct hybrid__block_q2_K { uint8_t scales[16]; uint8_t qs[64]; uint16_t d, dmin; } hybrid__block_q2_K;
-typedef struct hybrid__block_q3_K { uint8_t hmask[32]; uint8_t qs[64]; uint8_t scales[12]; uint16_t d; } hybrid__block_q3_K;
-typedef struct hybrid__block_q4_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; } hybrid__block_q4_K;
-typedef struct hybrid__block_q5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; } hybrid__block_q5_K;
-typedef struct hybrid__block_q6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; } hybrid__block_q6_K;
+typedef struct hyb_block_q4_0 { uint16_t d; uint8_t qs[16]; } hyb_block_q4_0;
+typedef struct hyb_block_q4_1 { uint16_t d, m; uint8_t qs[16]; } hyb_block_q4_1;
+typedef struct hyb_block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_0;
+typedef struct hyb_block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_1;
+typedef struct hyb_block_q8_0 { uint16_t d; int8_t qs[32]; } hyb_block_q8_0;
+typedef struct hyb_block_q2_K { uint8_t scales[16]; uint8_t qs[64]; uint16_t d, dmin; } hyb_block_q2_K;
+typedef struct hyb_block_q3_K { uint8_t hmask[32]; uint8_t qs[64]; uint8_t scales[12]; uint16_t d; } hyb_block_q3_K;
+typedef struct hyb_block_q4_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; } hyb_block_q4_K;
+typedef struct hyb_block_q5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; } hyb_block_q5_K;
+typedef struct hyb_block_q6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; } hyb_block_q6_K;
 
-#define HYBRID__BLOCK_SIZE(type, bytes) typedef char hybrid__size_of_##type[sizeof(hybrid__block_##type) == (bytes) ? 1 : -1]
-HYBRID__BLOCK_SIZE(q4_0, 18); HYBRID__BLOCK_SIZE(q4_1, 20); HYBRID__BLOCK_SIZE(q5_0, 22); HYBRID__BLOCK_SIZE(q5_1, 24);
-HYBRID__BLOCK_SIZE(q8_0, 34); HYBRID__BLOCK_SIZE(q2_K, 84); HYBRID__BLOCK_SIZE(q3_K, 110); HYBRID__BLOCK_SIZE(q4_K, 144);
-HYBRID__BLOCK_SIZE(q5_K, 176); HYBRID__BLOCK_SIZE(q6_K, 210);
-#undef HYBRID__BLOCK_SIZE
+#define HYB_BLOCK_SIZE(type, bytes) typedef char hyb_size_of_##type[sizeof(hyb_block_##type) == (bytes) ? 1 : -1]
+HYB_BLOCK_SIZE(q4_0, 18); HYB_BLOCK_SIZE(q4_1, 20); HYB_BLOCK_SIZE(q5_0, 22); HYB_BLOCK_SIZE(q5_1, 24);
+HYB_BLOCK_SIZE(q8_0, 34); HYB_BLOCK_SIZE(q2_K, 84); HYB_BLOCK_SIZE(q3_K, 110); HYB_BLOCK_SIZE(q4_K, 144);
+HYB_BLOCK_SIZE(q5_K, 176); HYB_BLOCK_SIZE(q6_K, 210);
+#undef HYB_BLOCK_SIZE
 
 /* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits; bytes 8-11: the low
  * nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three words at once. */
-HYBRID__INLINE void hybrid__scales_k4_unpack(const uint8_t *packed, uint8_t *sc, uint8_t *m)
+HYB_INLINE void hyb_scales_k4_unpack(const uint8_t *packed, uint8_t *sc, uint8_t *m)
 {
-    uint32_t a = hybrid__load_u32(packed), b = hybrid__load_u32(packed + 4), c = hybrid__load_u32(packed + 8);
-    hybrid__store_u32(sc, a & 0x3F3F3F3Fu);
-    hybrid__store_u32(sc + 4, (c & 0x0F0F0F0Fu) | ((a >> 2) & 0x30303030u));
-    hybrid__store_u32(m, b & 0x3F3F3F3Fu);
-    hybrid__store_u32(m + 4, ((c >> 4) & 0x0F0F0F0Fu) | ((b >> 2) & 0x30303030u));
+    uint32_t a = hyb_load_u32(packed), b = hyb_load_u32(packed + 4), c = hyb_load_u32(packed + 8);
+    hyb_store_u32(sc, a & 0x3F3F3F3Fu);
+    hyb_store_u32(sc + 4, (c & 0x0F0F0F0Fu) | ((a >> 2) & 0x30303030u));
+    hyb_store_u32(m, b & 0x3F3F3F3Fu);
+    hyb_store_u32(m + 4, ((c >> 4) & 0x0F0F0F0Fu) | ((b >> 2) & 0x30303030u));
 }
-HYBRID__INLINE void hybrid__scales_k4_pack(const uint8_t *sc, const uint8_t *m, uint8_t *packed)
+HYB_INLINE void hyb_scales_k4_pack(const uint8_t *sc, const uint8_t *m, uint8_t *packed)
 {
-    uint32_t s0 = hybrid__load_u32(sc), s1 = hybrid__load_u32(sc + 4), m0 = hybrid__load_u32(m), m1 = hybrid__load_u32(m + 4);
-    hybrid__store_u32(packed, s0 | ((s1 & 0x30303030u) << 2));
-    hybrid__store_u32(packed + 4, m0 | ((m1 & 0x30303030u) << 2));
-    hybrid__store_u32(packed + 8, (s1 & 0x0F0F0F0Fu) | ((m1 & 0x0F0F0F0Fu) << 4));
+    uint32_t s0 = hyb_load_u32(sc), s1 = hyb_load_u32(sc + 4), m0 = hyb_load_u32(m), m1 = hyb_load_u32(m + 4);
+    hyb_store_u32(packed, s0 | ((s1 & 0x30303030u) << 2));
+    hyb_store_u32(packed + 4, m0 | ((m1 & 0x30303030u) << 2));
+    hyb_store_u32(packed + 8, (s1 & 0x0F0F0F0Fu) | ((m1 & 0x0F0F0F0Fu) << 4));
 }
 
 /* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes 0-7; two high bits of
  * sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
-HYBRID__INLINE void hybrid__scales_q3_unpack(const uint8_t *packed, int8_t *sc)
+HYB_INLINE void hyb_scales_q3_unpack(const uint8_t *packed, int8_t *sc)
 {
     int s;
     for (s = 0; s < 16; s++) {
@@ -66,7 +66,7 @@ HYBRID__INLINE void hybrid__scales_q3_unpack(const uint8_t *packed, int8_t *sc)
         sc[s] = (int8_t)((low | high << 4) - 32);
     }
 }
-HYBRID__INLINE void hybrid__scales_q3_pack(const int8_t *sc, uint8_t *packed)
+HYB_INLINE void hyb_scales_q3_pack(const int8_t *sc, uint8_t *packed)
 {
     int s;
     memset(packed, 0, 12);

@@ -1,7 +1,7 @@
 /* quant/convert: whole matrices from one type to another, by all threads of a runtime. */
 
-typedef struct hybrid__convert {
-    const hybrid__type_traits *from, *to;
+typedef struct hyb_convert {
+    const hyb_type_traits *from, *to;
     const char  *src;
     char        *dst;
     size_t       src_row, dst_row;           /* bytes */
@@ -9,40 +9,40 @@ typedef struct hybrid__convert {
     const float *importance;
     float       *scratch;                    /* a row a lane */
     volatile uint64_t damaged;               /* rows with NaN or infinity that blocks cannot hold */
-} hybrid__convert;
+} hyb_convert;
 
-static void hybrid__convert_chunk(void *arg, int chunk, int lane)
+static void hyb_convert_chunk(void *arg, int chunk, int lane)
 {
-    hybrid__convert *c = (hybrid__convert *)arg;
-    size_t r = (size_t)chunk * c->rows_a_chunk, end = HYBRID__MIN(r + c->rows_a_chunk, c->n_rows);
+    hyb_convert *c = (hyb_convert *)arg;
+    size_t r = (size_t)chunk * c->rows_a_chunk, end = HYB_MIN(r + c->rows_a_chunk, c->n_rows);
     float *values = c->scratch + (size_t)lane * c->row;
     for (; r < end; r++) {
         c->from->dequantize_row(c->src + r * c->src_row, values, c->row);
-        if (c->to->block_size > 1 && !hybrid__all_finite(values, c->row)) hybrid__atomic_add(&c->damaged, 1);
+        if (c->to->block_size > 1 && !hyb_all_finite(values, c->row)) hyb_atomic_add(&c->damaged, 1);
         c->to->quantize_row(values, c->dst + r * c->dst_row, c->row, c->importance);
     }
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
+HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
               hybrid_type to, void *dst, size_t n_rows, size_t row, const float *importance, hybrid_error *error),
               (runtime, from, src, to, dst, n_rows, row, importance, error))
 {
-    hybrid__convert c;
+    hyb_convert c;
     hybrid_runtime *rt;
     hybrid_result r;
     size_t bytes, i;
     memset(&c, 0, sizeof c);
-    c.from = hybrid__type_info(from);
-    c.to = hybrid__type_info(to);
-    if (!c.from || !c.to) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows", (int)(c.from ? to : from));
+    c.from = hyb_type_info(from);
+    c.to = hyb_type_info(to);
+    if (!c.from || !c.to) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows", (int)(c.from ? to : from));
     if (row % c.from->block_size || row % c.to->block_size)
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s", (unsigned long long)row, c.from->name, c.to->name);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s", (unsigned long long)row, c.from->name, c.to->name);
     if (!n_rows || !row) return HYBRID_OK;
     if (!src || !dst || (c.from->block_size > 1 && (uintptr_t)src % 2) || (c.to->block_size > 1 && (uintptr_t)dst % 2))
-        return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: src or dst is NULL or an odd address");
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: src or dst is NULL or an odd address");
     for (i = 0; importance && i < row; i++)
-        if (!(importance[i] >= 0 && importance[i] < INFINITY)) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number", (unsigned long long)i);
-    if ((r = hybrid__runtime_retain(runtime, &rt, error))) return r;
+        if (!(importance[i] >= 0 && importance[i] < INFINITY)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number", (unsigned long long)i);
+    if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
     c.src = (const char *)src;
     c.dst = (char *)dst;
     c.src_row = hybrid_type_row_bytes(from, row);
@@ -51,17 +51,17 @@ HYBRID__BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_t
     c.n_rows = n_rows;
     c.rows_a_chunk = n_rows / 1024 + 1;
     c.importance = importance;
-    if (!hybrid__mul_size(row, (size_t)hybrid__lanes(rt), &bytes) || !hybrid__mul_size(bytes, sizeof(float), &bytes)) bytes = SIZE_MAX;
-    c.scratch = bytes == SIZE_MAX ? NULL : (float *)hybrid__alloc(rt, bytes);
+    if (!hyb_mul_size(row, (size_t)hyb_lanes(rt), &bytes) || !hyb_mul_size(bytes, sizeof(float), &bytes)) bytes = SIZE_MAX;
+    c.scratch = bytes == SIZE_MAX ? NULL : (float *)hyb_alloc(rt, bytes);
     if (!c.scratch) {
-        hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, bytes);
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, bytes);
     }
-    hybrid__parallel(rt, (int)((n_rows + c.rows_a_chunk - 1) / c.rows_a_chunk), hybrid__convert_chunk, &c);
-    hybrid__free(rt, c.scratch);
-    hybrid__runtime_release(rt);
+    hyb_parallel(rt, (int)((n_rows + c.rows_a_chunk - 1) / c.rows_a_chunk), hyb_convert_chunk, &c);
+    hyb_free(rt, c.scratch);
+    hyb_runtime_release(rt);
     if (c.damaged)
-        return hybrid__fail(error, HYBRID_ERROR_NUMERIC, "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
                             (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
     return HYBRID_OK;
 }

@@ -1,12 +1,12 @@
 /* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K Q4_K Q5_K.
  * Layouts: quant/blocks. */
 
-static void hybrid__dequantize_q2_K(const void *blocks, float *y, size_t n)
+static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
 {
-    const hybrid__block_q2_K *b = (const hybrid__block_q2_K *)blocks, *end = b + n / HYBRID__QK_K;
+    const hyb_block_q2_K *b = (const hyb_block_q2_K *)blocks, *end = b + n / HYB_QK_K;
     int i, s;
-    for (; b < end; b++, y += HYBRID__QK_K) {
-        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+    for (; b < end; b++, y += HYB_QK_K) {
+        float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
         for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)(b->scales[s] & 15), min = dmin * (float)(b->scales[s] >> 4);
@@ -15,14 +15,14 @@ static void hybrid__dequantize_q2_K(const void *blocks, float *y, size_t n)
     }
 }
 
-static void hybrid__dequantize_q4_K(const void *blocks, float *y, size_t n)
+static void hyb_dequantize_q4_K(const void *blocks, float *y, size_t n)
 {
-    const hybrid__block_q4_K *b = (const hybrid__block_q4_K *)blocks, *end = b + n / HYBRID__QK_K;
+    const hyb_block_q4_K *b = (const hyb_block_q4_K *)blocks, *end = b + n / HYB_QK_K;
     int i, s;
-    for (; b < end; b++, y += HYBRID__QK_K) {
-        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+    for (; b < end; b++, y += HYB_QK_K) {
+        float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
         uint8_t sc[8], m[8];
-        hybrid__scales_k4_unpack(b->scales, sc, m);
+        hyb_scales_k4_unpack(b->scales, sc, m);
         for (s = 0; s < 8; s++) {                            /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
@@ -31,14 +31,14 @@ static void hybrid__dequantize_q4_K(const void *blocks, float *y, size_t n)
     }
 }
 
-static void hybrid__dequantize_q5_K(const void *blocks, float *y, size_t n)
+static void hyb_dequantize_q5_K(const void *blocks, float *y, size_t n)
 {
-    const hybrid__block_q5_K *b = (const hybrid__block_q5_K *)blocks, *end = b + n / HYBRID__QK_K;
+    const hyb_block_q5_K *b = (const hyb_block_q5_K *)blocks, *end = b + n / HYB_QK_K;
     int i, s;
-    for (; b < end; b++, y += HYBRID__QK_K) {
-        float d = hybrid__f16_to_f32(b->d), dmin = hybrid__f16_to_f32(b->dmin);
+    for (; b < end; b++, y += HYB_QK_K) {
+        float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
         uint8_t sc[8], m[8];
-        hybrid__scales_k4_unpack(b->scales, sc, m);
+        hyb_scales_k4_unpack(b->scales, sc, m);
         for (s = 0; s < 8; s++) {
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
@@ -49,16 +49,16 @@ static void hybrid__dequantize_q5_K(const void *blocks, float *y, size_t n)
 
 /* ---- encoding ---- */
 
-typedef struct hybrid__affine {
+typedef struct hyb_affine {
     uint16_t d, dmin;
-    float    sc[16], m[16], q[HYBRID__QK_K], err;
-} hybrid__affine;
+    float    sc[16], m[16], q[HYB_QK_K], err;
+} hyb_affine;
 
 /* Sums for the least-squares (d, dmin) of x = d u - dmin v, u = sc * q, v = m. */
-typedef struct hybrid__affine_sums { float uu, vv, uv, xu, xv; } hybrid__affine_sums;
+typedef struct hyb_affine_sums { float uu, vv, uv, xu, xv; } hyb_affine_sums;
 
 /* The least-squares steps, where the sums determine them; both at least 0. */
-static void hybrid__solve_affine(const hybrid__affine_sums *t, float *d, float *dmin)
+static void hyb_solve_affine(const hyb_affine_sums *t, float *d, float *dmin)
 {
     float det = t->uu * t->vv - t->uv * t->uv;
     if (det > 1e-6f * t->uu * t->vv) {
@@ -72,35 +72,35 @@ static void hybrid__solve_affine(const hybrid__affine_sums *t, float *d, float *
 
 /* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of the sub-block where
  * it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin to the least squares of what was chosen. */
-static void hybrid__try_affine(const hybrid__encode_input *in, const hybrid__line *fit, const float *mean, int len, float sc_hi, float hi,
-                               float *d, float *dmin, hybrid__affine *out)
+static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, const float *mean, int len, float sc_hi, float hi,
+                               float *d, float *dmin, hyb_affine *out)
 {
-    hybrid__affine_sums t = { 0, 0, 0, 0, 0 };
+    hyb_affine_sums t = { 0, 0, 0, 0, 0 };
     float step, step_min;
     int i, k, s;
-    out->d = hybrid__encode_half(in, *d, 0, &step);
-    out->dmin = hybrid__encode_half(in, *dmin, 0, &step_min);
-    if (step == 0 && *d > 0) out->d = hybrid__encode_half(in, *d, 1, &step);
-    if (step_min == 0 && *dmin > 0) out->dmin = hybrid__encode_half(in, *dmin, 1, &step_min);
+    out->d = hyb_encode_half(in, *d, 0, &step);
+    out->dmin = hyb_encode_half(in, *dmin, 0, &step_min);
+    if (step == 0 && *d > 0) out->d = hyb_encode_half(in, *d, 1, &step);
+    if (step_min == 0 && *dmin > 0) out->dmin = hyb_encode_half(in, *dmin, 1, &step_min);
     out->err = 0;
-    for (s = 0; s < HYBRID__QK_K / len; s++) {
+    for (s = 0; s < HYB_QK_K / len; s++) {
         const float *x = in->x + len * s, *w = in->w + len * s;
-        float scale[HYBRID__LANES], offset[HYBRID__LANES], sc[HYBRID__LANES], m[HYBRID__LANES], err[HYBRID__LANES], *q = out->q + len * s;
+        float scale[HYB_LANES], offset[HYB_LANES], sc[HYB_LANES], m[HYB_LANES], err[HYB_LANES], *q = out->q + len * s;
         float below = step > 0 ? floorf(fit[s].scale / step) : 0, q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
-        for (k = 0; k < HYBRID__LANES; k++) {
+        for (k = 0; k < HYB_LANES; k++) {
             float ideal;
-            sc[k] = hybrid__round_clamped(below + (float)(k / 2 - 1), 0, sc_hi);
+            sc[k] = hyb_round_clamped(below + (float)(k / 2 - 1), 0, sc_hi);
             scale[k] = step * sc[k];
             ideal = -(fit[s].offset + (fit[s].scale - scale[k]) * q_mean);
-            m[k] = step_min > 0 ? hybrid__round_clamped(floorf(ideal / step_min) + (float)(k % 2), 0, sc_hi) : 0;
+            m[k] = step_min > 0 ? hyb_round_clamped(floorf(ideal / step_min) + (float)(k % 2), 0, sc_hi) : 0;
             offset[k] = -(step_min * m[k]);
         }
-        hybrid__try_lines(x, w, len, scale, offset, 0, hi, err);
-        k = hybrid__smallest(err);
+        hyb_try_lines(x, w, len, scale, offset, 0, hi, err);
+        k = hyb_smallest(err);
         out->err += err[k];
         out->sc[s] = sc[k];
         out->m[s] = m[k];
-        hybrid__apply_line(x, len, scale[k], offset[k], 0, hi, q);
+        hyb_apply_line(x, len, scale[k], offset[k], 0, hi, q);
         for (i = 0; i < len; i++) {
             float u = sc[k] * q[i], v = m[k], wu = w[i] * u, wv = w[i] * v;
             t.uu += wu * u;
@@ -110,40 +110,40 @@ static void hybrid__try_affine(const hybrid__encode_input *in, const hybrid__lin
             t.xv -= wv * x[i];
         }
     }
-    hybrid__solve_affine(&t, d, dmin);
+    hyb_solve_affine(&t, d, dmin);
 }
 
 /* The largest steps that the lines need. */
-static void hybrid__affine_steps(const hybrid__line *fit, int n_sub, float sc_hi, float *d, float *dmin)
+static void hyb_affine_steps(const hyb_line *fit, int n_sub, float sc_hi, float *d, float *dmin)
 {
     int s;
     *d = *dmin = 0;
     for (s = 0; s < n_sub; s++) {
-        *d = HYBRID__MAX(*d, fit[s].scale / sc_hi);
-        *dmin = HYBRID__MAX(*dmin, -fit[s].offset / sc_hi);
+        *d = HYB_MAX(*d, fit[s].scale / sc_hi);
+        *dmin = HYB_MAX(*dmin, -fit[s].offset / sc_hi);
     }
 }
 
 /* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The steps are tried as
  * the best lines suggest and by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of the
  * steps to halves: eight more draws. */
-static void hybrid__encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi,
+static void hyb_encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi,
                                   uint16_t *d, uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
 {
-    hybrid__encode_input in;
-    hybrid__affine now, best;
-    hybrid__line fit[16];
+    hyb_encode_input in;
+    hyb_affine now, best;
+    hyb_line fit[16];
     float mean[16], step, step_min, xx = 0;
-    int i, s, pass, n_sub = HYBRID__QK_K / len, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    int i, s, pass, n_sub = HYB_QK_K / len, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
     memset(sc, 0, (size_t)n_sub);
     memset(m, 0, (size_t)n_sub);
-    memset(q, 0, HYBRID__QK_K * sizeof *q);
-    *d = *dmin = kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
-    if (kind != HYBRID__ENCODE_NORMAL) return;
+    memset(q, 0, HYB_QK_K * sizeof *q);
+    *d = *dmin = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    if (kind != HYB_ENCODE_NORMAL) return;
     for (s = 0; s < n_sub; s++) {
         const float *x = in.x + len * s, *w = in.w + len * s;
         float sum_w = 0, sum_wx = 0;
-        fit[s] = hybrid__fit_line(x, w, len, hi, 0);
+        fit[s] = hyb_fit_line(x, w, len, hi, 0);
         for (i = 0; i < len; i++) {
             sum_w += w[i];
             sum_wx += w[i] * x[i];
@@ -151,13 +151,13 @@ static void hybrid__encode_affine(const float *values, const float *importance, 
         }
         mean[s] = sum_w > 0 ? sum_wx / sum_w : 0;
     }
-    hybrid__affine_steps(fit, n_sub, sc_hi, &step, &step_min);
-    hybrid__try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &best);
+    hyb_affine_steps(fit, n_sub, sc_hi, &step, &step_min);
+    hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &best);
     for (pass = 0; pass < 9; pass++) {
         if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
-        if (pass == 1) for (s = 0; s < n_sub; s++) fit[s] = hybrid__plain_line(in.x + len * s, len, hi, 0);
-        if (pass > 0) hybrid__affine_steps(fit, n_sub, sc_hi - (float)(pass - 1), &step, &step_min);
-        hybrid__try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &now);
+        if (pass == 1) for (s = 0; s < n_sub; s++) fit[s] = hyb_plain_line(in.x + len * s, len, hi, 0);
+        if (pass > 0) hyb_affine_steps(fit, n_sub, sc_hi - (float)(pass - 1), &step, &step_min);
+        hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &now);
         if (now.err < best.err) best = now;
     }
     *d = best.d;
@@ -169,34 +169,34 @@ static void hybrid__encode_affine(const float *values, const float *importance, 
     }
 }
 
-static void hybrid__quantize_q2_K(const float *x, void *blocks, size_t n, const float *importance)
+static void hyb_quantize_q2_K(const float *x, void *blocks, size_t n, const float *importance)
 {
-    hybrid__block_q2_K *b = (hybrid__block_q2_K *)blocks;
-    float q[HYBRID__QK_K];
+    hyb_block_q2_K *b = (hyb_block_q2_K *)blocks;
+    float q[HYB_QK_K];
     uint8_t sc[16], m[16];
     size_t at;
     int i;
-    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+    for (at = 0; at < n; at += HYB_QK_K, b++) {
         memset(b, 0, sizeof *b);
-        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 16, 15, 3, &b->d, &b->dmin, sc, m, q);
+        hyb_encode_affine(x + at, importance ? importance + at : NULL, 16, 15, 3, &b->d, &b->dmin, sc, m, q);
         for (i = 0; i < 16; i++) b->scales[i] = (uint8_t)(sc[i] | m[i] << 4);
-        for (i = 0; i < HYBRID__QK_K; i++) {
+        for (i = 0; i < HYB_QK_K; i++) {
             uint8_t *qs = &b->qs[i / 128 * 32 + i % 32];
             *qs = (uint8_t)(*qs | (unsigned)q[i] << (i % 128 / 32 * 2));
         }
     }
 }
 
-static void hybrid__quantize_q4_K(const float *x, void *blocks, size_t n, const float *importance)
+static void hyb_quantize_q4_K(const float *x, void *blocks, size_t n, const float *importance)
 {
-    hybrid__block_q4_K *b = (hybrid__block_q4_K *)blocks;
-    float q[HYBRID__QK_K];
+    hyb_block_q4_K *b = (hyb_block_q4_K *)blocks;
+    float q[HYB_QK_K];
     uint8_t sc[8], m[8];
     size_t at;
     int i;
-    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
-        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 15, &b->d, &b->dmin, sc, m, q);
-        hybrid__scales_k4_pack(sc, m, b->scales);
+    for (at = 0; at < n; at += HYB_QK_K, b++) {
+        hyb_encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 15, &b->d, &b->dmin, sc, m, q);
+        hyb_scales_k4_pack(sc, m, b->scales);
         for (i = 0; i < 128; i++) {
             const float *p = q + i / 32 * 64 + i % 32;
             b->qs[i] = (uint8_t)((unsigned)p[0] | (unsigned)p[32] << 4);
@@ -204,16 +204,16 @@ static void hybrid__quantize_q4_K(const float *x, void *blocks, size_t n, const 
     }
 }
 
-static void hybrid__quantize_q5_K(const float *x, void *blocks, size_t n, const float *importance)
+static void hyb_quantize_q5_K(const float *x, void *blocks, size_t n, const float *importance)
 {
-    hybrid__block_q5_K *b = (hybrid__block_q5_K *)blocks;
-    float q[HYBRID__QK_K];
+    hyb_block_q5_K *b = (hyb_block_q5_K *)blocks;
+    float q[HYB_QK_K];
     uint8_t sc[8], m[8];
     size_t at;
     int i;
-    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
-        hybrid__encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 31, &b->d, &b->dmin, sc, m, q);
-        hybrid__scales_k4_pack(sc, m, b->scales);
+    for (at = 0; at < n; at += HYB_QK_K, b++) {
+        hyb_encode_affine(x + at, importance ? importance + at : NULL, 32, 63, 31, &b->d, &b->dmin, sc, m, q);
+        hyb_scales_k4_pack(sc, m, b->scales);
         memset(b->qh, 0, sizeof b->qh);
         for (i = 0; i < 128; i++) {
             const float *p = q + i / 32 * 64 + i % 32;

@@ -1,13 +1,13 @@
 /* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/blocks. */
 
-static void hybrid__dequantize_q3_K(const void *blocks, float *y, size_t n)
+static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
 {
-    const hybrid__block_q3_K *b = (const hybrid__block_q3_K *)blocks, *end = b + n / HYBRID__QK_K;
+    const hyb_block_q3_K *b = (const hyb_block_q3_K *)blocks, *end = b + n / HYB_QK_K;
     int i, s;
-    for (; b < end; b++, y += HYBRID__QK_K) {
-        float d = hybrid__f16_to_f32(b->d);
+    for (; b < end; b++, y += HYB_QK_K) {
+        float d = hyb_f16_to_f32(b->d);
         int8_t sc[16];
-        hybrid__scales_q3_unpack(b->scales, sc);
+        hyb_scales_q3_unpack(b->scales, sc);
         for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16, *hmask = b->hmask + s % 2 * 16;
             float scale = d * (float)sc[s];
@@ -19,12 +19,12 @@ static void hybrid__dequantize_q3_K(const void *blocks, float *y, size_t n)
     }
 }
 
-static void hybrid__dequantize_q6_K(const void *blocks, float *y, size_t n)
+static void hyb_dequantize_q6_K(const void *blocks, float *y, size_t n)
 {
-    const hybrid__block_q6_K *b = (const hybrid__block_q6_K *)blocks, *end = b + n / HYBRID__QK_K;
+    const hyb_block_q6_K *b = (const hyb_block_q6_K *)blocks, *end = b + n / HYB_QK_K;
     int i, s;
-    for (; b < end; b++, y += HYBRID__QK_K) {
-        float d = hybrid__f16_to_f32(b->d);
+    for (; b < end; b++, y += HYB_QK_K) {
+        float d = hyb_f16_to_f32(b->d);
         for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
             const uint8_t *ql = b->ql + s / 8 * 64 + s % 4 * 16, *qh = b->qh + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)b->scales[s];
@@ -38,59 +38,59 @@ static void hybrid__dequantize_q6_K(const void *blocks, float *y, size_t n)
 
 /* ---- encoding ---- */
 
-typedef struct hybrid__symmetric {
+typedef struct hyb_symmetric {
     uint16_t d;
-    float    sc[16], q[HYBRID__QK_K], err;
-} hybrid__symmetric;
+    float    sc[16], q[HYB_QK_K], err;
+} hyb_symmetric;
 
 /* Fills out for one d: of the sixteen scales next to fit[s] / d, the one with the least error. */
-static void hybrid__try_symmetric(const hybrid__encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hybrid__symmetric *out)
+static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hyb_symmetric *out)
 {
-    static const float zero[HYBRID__LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
+    static const float zero[HYB_LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
     float stored;
     int k, s, half;
-    out->d = hybrid__encode_half(in, d, 0, &stored);
-    if (stored == 0) out->d = hybrid__encode_half(in, d, 1, &stored);
+    out->d = hyb_encode_half(in, d, 0, &stored);
+    if (stored == 0) out->d = hyb_encode_half(in, d, 1, &stored);
     out->err = 0;
     for (s = 0; s < 16; s++) {
-        float scale[HYBRID__LANES], sc[HYBRID__LANES], err[HYBRID__LANES], least = 0, nearest = hybrid__round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        float scale[HYB_LANES], sc[HYB_LANES], err[HYB_LANES], least = 0, nearest = hyb_round_clamped(fit[s] / stored, sc_lo, sc_hi);
         const float *x = in->x + 16 * s, *w = in->w + 16 * s;
         for (half = 0; half < 2; half++) {
-            for (k = 0; k < HYBRID__LANES; k++) {
-                sc[k] = hybrid__round_clamped(nearest + (float)(k - (half == 0 ? 3 : k < 4 ? 7 : -1)), sc_lo, sc_hi);
+            for (k = 0; k < HYB_LANES; k++) {
+                sc[k] = hyb_round_clamped(nearest + (float)(k - (half == 0 ? 3 : k < 4 ? 7 : -1)), sc_lo, sc_hi);
                 scale[k] = stored * sc[k];
             }
-            hybrid__try_lines(x, w, 16, scale, zero, lo, hi, err);
-            k = hybrid__smallest(err);
+            hyb_try_lines(x, w, 16, scale, zero, lo, hi, err);
+            k = hyb_smallest(err);
             if (half == 0 || err[k] < least) { least = err[k]; out->sc[s] = sc[k]; }
         }
         out->err += least;
-        hybrid__apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
+        hyb_apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
     }
 }
 
 /* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of the sub-blocks
  * suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
-static uint16_t hybrid__encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
+static uint16_t hyb_encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
 {
-    hybrid__encode_input in;
-    hybrid__symmetric now, best;
+    hyb_encode_input in;
+    hyb_symmetric now, best;
     float fit[16], peak, xx = 0;
-    int i, s, draw, kind = (int)hybrid__encode_begin(&in, values, importance, HYBRID__QK_K);
+    int i, s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
     memset(sc, 0, 16);
-    memset(q, 0, HYBRID__QK_K * sizeof *q);
-    if (kind != HYBRID__ENCODE_NORMAL) return kind == HYBRID__ENCODE_DAMAGED ? HYBRID__HALF_NAN : 0;
-    for (s = 0; s < 16; s++) fit[s] = hybrid__fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
-    peak = hybrid__peak(fit, 16);
+    memset(q, 0, HYB_QK_K * sizeof *q);
+    if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    for (s = 0; s < 16; s++) fit[s] = hyb_fit_scale(in.x + 16 * s, in.w + 16 * s, 16, lo, hi);
+    peak = hyb_peak(fit, 16);
     if (peak == 0) return 0;
-    hybrid__try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
-    for (i = 0; i < HYBRID__QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
+    hyb_try_symmetric(&in, fit, peak / sc_lo, sc_lo, sc_hi, lo, hi, &best);
+    for (i = 0; i < HYB_QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
     for (draw = 0; draw < 8 && best.err > 0 && best.err < 5e-5f * xx; draw++) {
         if (draw == 0) {
-            for (s = 0; s < 16; s++) fit[s] = hybrid__peak(in.x + 16 * s, 16) / lo;
-            peak = hybrid__peak(fit, 16);
+            for (s = 0; s < 16; s++) fit[s] = hyb_peak(in.x + 16 * s, 16) / lo;
+            peak = hyb_peak(fit, 16);
         }
-        hybrid__try_symmetric(&in, fit, peak / (sc_lo + (float)draw), sc_lo, sc_hi, lo, hi, &now);
+        hyb_try_symmetric(&in, fit, peak / (sc_lo + (float)draw), sc_lo, sc_hi, lo, hi, &now);
         if (now.err < best.err) best = now;
     }
     for (s = 0; s < 16; s++) sc[s] = (int8_t)best.sc[s];
@@ -98,18 +98,18 @@ static uint16_t hybrid__encode_symmetric(const float *values, const float *impor
     return best.d;
 }
 
-static void hybrid__quantize_q3_K(const float *x, void *blocks, size_t n, const float *importance)
+static void hyb_quantize_q3_K(const float *x, void *blocks, size_t n, const float *importance)
 {
-    hybrid__block_q3_K *b = (hybrid__block_q3_K *)blocks;
-    float q[HYBRID__QK_K];
+    hyb_block_q3_K *b = (hyb_block_q3_K *)blocks;
+    float q[HYB_QK_K];
     int8_t sc[16];
     size_t at;
     int i;
-    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+    for (at = 0; at < n; at += HYB_QK_K, b++) {
         memset(b, 0, sizeof *b);
-        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -32, 31, -4, 3, sc, q);
-        hybrid__scales_q3_pack(sc, b->scales);
-        for (i = 0; i < HYBRID__QK_K; i++) {
+        b->d = hyb_encode_symmetric(x + at, importance ? importance + at : NULL, -32, 31, -4, 3, sc, q);
+        hyb_scales_q3_pack(sc, b->scales);
+        for (i = 0; i < HYB_QK_K; i++) {
             unsigned v = (unsigned)(q[i] + 4);
             uint8_t *qs = &b->qs[i / 128 * 32 + i % 32], *hmask = &b->hmask[i % 32];
             *qs = (uint8_t)(*qs | (v & 3) << (i % 128 / 32 * 2));
@@ -118,16 +118,16 @@ static void hybrid__quantize_q3_K(const float *x, void *blocks, size_t n, const 
     }
 }
 
-static void hybrid__quantize_q6_K(const float *x, void *blocks, size_t n, const float *importance)
+static void hyb_quantize_q6_K(const float *x, void *blocks, size_t n, const float *importance)
 {
-    hybrid__block_q6_K *b = (hybrid__block_q6_K *)blocks;
-    float q[HYBRID__QK_K];
+    hyb_block_q6_K *b = (hyb_block_q6_K *)blocks;
+    float q[HYB_QK_K];
     size_t at;
     int i;
-    for (at = 0; at < n; at += HYBRID__QK_K, b++) {
+    for (at = 0; at < n; at += HYB_QK_K, b++) {
         memset(b, 0, sizeof *b);
-        b->d = hybrid__encode_symmetric(x + at, importance ? importance + at : NULL, -128, 127, -32, 31, b->scales, q);
-        for (i = 0; i < HYBRID__QK_K; i++) {
+        b->d = hyb_encode_symmetric(x + at, importance ? importance + at : NULL, -128, 127, -32, 31, b->scales, q);
+        for (i = 0; i < HYB_QK_K; i++) {
             unsigned v = (unsigned)(q[i] + 32);
             uint8_t *ql = &b->ql[i / 128 * 64 + i % 64], *qh = &b->qh[i / 128 * 32 + i % 32];
             *ql = (uint8_t)(*ql | (v & 15) << (i % 128 / 64 * 4));

@@ -2,11 +2,11 @@
  * in the type of the name, those that hurt most (output, attention values, the second matrix of the feed-forward, first and last layers)
  * in a better one, norms and the like as they are. */
 
-typedef struct hybrid__mix_row { hybrid_mix mix; const char *name; hybrid_type type; } hybrid__mix_row;
+typedef struct hyb_mix_row { hybrid_mix mix; const char *name; hybrid_type type; } hyb_mix_row;
 
-static const hybrid__mix_row *hybrid__mix_rows(size_t *count)
+static const hyb_mix_row *hyb_mix_rows(size_t *count)
 {
-    static const hybrid__mix_row rows[] = {
+    static const hyb_mix_row rows[] = {
         { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 }, { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
         { HYBRID_MIX_Q8_0, "Q8_0", HYBRID_TYPE_Q8_0 }, { HYBRID_MIX_Q6_K, "Q6_K", HYBRID_TYPE_Q6_K },
         { HYBRID_MIX_Q5_K_M, "Q5_K_M", HYBRID_TYPE_Q5_K }, { HYBRID_MIX_Q5_K_S, "Q5_K_S", HYBRID_TYPE_Q5_K },
@@ -15,51 +15,51 @@ static const hybrid__mix_row *hybrid__mix_rows(size_t *count)
         { HYBRID_MIX_Q4_1, "Q4_1", HYBRID_TYPE_Q4_1 }, { HYBRID_MIX_Q4_0, "Q4_0", HYBRID_TYPE_Q4_0 },
         { HYBRID_MIX_Q3_K_L, "Q3_K_L", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q3_K_M, "Q3_K_M", HYBRID_TYPE_Q3_K },
         { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K } };
-    *count = HYBRID__COUNT(rows);
+    *count = HYB_COUNT(rows);
     return rows;
 }
 
 HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
 {
     size_t n, i;
-    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    const hyb_mix_row *rows = hyb_mix_rows(&n);
     for (i = 0; i < n; i++) if (rows[i].mix == mix) return rows[i].name;
     return NULL;
 }
 
-HYBRID__BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
+HYB_BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
 {
     size_t n;
-    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    const hyb_mix_row *rows = hyb_mix_rows(&n);
     if (i >= n || !mix) return false;
     *mix = rows[i].mix;
     return true;
 }
 
-static bool hybrid__same_letters(const char *a, const char *b)
+static bool hyb_same_letters(const char *a, const char *b)
 {
     for (; *a && *b; a++, b++) if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
     return !*a && !*b;
 }
 
-HYBRID__BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mix))
+HYB_BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mix))
 {
     size_t n, i;
-    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    const hyb_mix_row *rows = hyb_mix_rows(&n);
     for (i = 0; name && i < n; i++)
-        if (hybrid__same_letters(name, rows[i].name)) {
+        if (hyb_same_letters(name, rows[i].name)) {
             *mix = rows[i].mix;
             return true;
         }
     /* the short names of the usual ones */
-    if (name && hybrid__same_letters(name, "Q3_K")) return hybrid_mix_find("Q3_K_M", mix);
-    if (name && hybrid__same_letters(name, "Q4_K")) return hybrid_mix_find("Q4_K_M", mix);
-    if (name && hybrid__same_letters(name, "Q5_K")) return hybrid_mix_find("Q5_K_M", mix);
+    if (name && hyb_same_letters(name, "Q3_K")) return hybrid_mix_find("Q3_K_M", mix);
+    if (name && hyb_same_letters(name, "Q4_K")) return hybrid_mix_find("Q4_K_M", mix);
+    if (name && hyb_same_letters(name, "Q5_K")) return hybrid_mix_find("Q5_K_M", mix);
     return false;
 }
 
 /* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers, positions, recurrences). */
-static bool hybrid__mix_encodes(const char *name, int n_dims, const uint64_t *ne)
+static bool hyb_mix_encodes(const char *name, int n_dims, const uint64_t *ne)
 {
     static const char *const kept[] = {
         "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight",
@@ -72,17 +72,17 @@ static bool hybrid__mix_encodes(const char *name, int n_dims, const uint64_t *ne
     for (d = 1; d < n_dims; d++) if (ne[d] > 1) used = d + 1;
     if (used < 2 || length < 6 || strcmp(name + length - 6, "weight")) return false;
     if (!strcmp(name, "position_embd.weight") || !strcmp(name, "token_types.weight")) return false;
-    for (i = 0; i < HYBRID__COUNT(kept); i++) if (strstr(name, kept[i])) return false;
+    for (i = 0; i < HYB_COUNT(kept); i++) if (strstr(name, kept[i])) return false;
     return true;
 }
 
 /* The first and the last eighth of the layers, and every third between. */
-static bool hybrid__mix_more_bits(int layer, int n_layer)
+static bool hyb_mix_more_bits(int layer, int n_layer)
 {
     return layer < n_layer / 8 || layer >= 7 * n_layer / 8 || (layer - n_layer / 8) % 3 == 2;
 }
 
-static hybrid_type hybrid__mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
+static hybrid_type hyb_mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
 {
     bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4;                       /* few of them: more bits cost little */
     if (m->n_expert == 8) return HYBRID_TYPE_Q8_0;
@@ -90,15 +90,15 @@ static hybrid_type hybrid__mix_attention_value(hybrid_mix mix, const hybrid_mix_
     else if (mix == HYBRID_MIX_Q3_K_M) type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
     else if (mix == HYBRID_MIX_Q3_K_L) type = HYBRID_TYPE_Q5_K;
     else if (mix == HYBRID_MIX_Q4_K_S && layer < 4) type = HYBRID_TYPE_Q5_K;
-    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hybrid__mix_more_bits(layer, m->n_layer)) type = HYBRID_TYPE_Q6_K;
+    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer)) type = HYBRID_TYPE_Q6_K;
     if (m->n_layer == 80 && m->n_head != m->n_head_kv && m->architecture && !strcmp(m->architecture, "llama") &&
         (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K)) type = HYBRID_TYPE_Q5_K;   /* the 70B ones */
     return type;
 }
 
-static hybrid_type hybrid__mix_ffn_down(hybrid_mix mix, bool falcon, int layer, int n_layer, hybrid_type type)
+static hybrid_type hyb_mix_ffn_down(hybrid_mix mix, bool falcon, int layer, int n_layer, hybrid_type type)
 {
-    bool more = hybrid__mix_more_bits(layer, n_layer);
+    bool more = hyb_mix_more_bits(layer, n_layer);
     if (mix == HYBRID_MIX_Q2_K) return HYBRID_TYPE_Q3_K;
     if (mix == HYBRID_MIX_Q3_K_M) return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
     if (mix == HYBRID_MIX_Q3_K_L) return falcon ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q5_K;
@@ -108,7 +108,7 @@ static hybrid_type hybrid__mix_ffn_down(hybrid_mix mix, bool falcon, int layer, 
     return type;
 }
 
-static hybrid_type hybrid__mix_attention_output(hybrid_mix mix, bool falcon, int n_expert, hybrid_type type)
+static hybrid_type hyb_mix_attention_output(hybrid_mix mix, bool falcon, int n_expert, hybrid_type type)
 {
     if (falcon) return mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q4_K : type;
     if (n_expert == 8)
@@ -117,7 +117,7 @@ static hybrid_type hybrid__mix_attention_output(hybrid_mix mix, bool falcon, int
 }
 
 /* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide, halves. */
-static hybrid_type hybrid__mix_fits(hybrid_type type, uint64_t row)
+static hybrid_type hyb_mix_fits(hybrid_type type, uint64_t row)
 {
     if (row % hybrid_type_block_size(type)) {
         if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K) type = HYBRID_TYPE_Q4_0;
@@ -128,7 +128,7 @@ static hybrid_type hybrid__mix_fits(hybrid_type type, uint64_t row)
     return row % hybrid_type_block_size(type) ? HYBRID_TYPE_F16 : type;
 }
 
-static int hybrid__mix_layer(const char *name)
+static int hyb_mix_layer(const char *name)
 {
     int layer = 0;
     if (strncmp(name, "blk.", 4)) return 0;
@@ -136,34 +136,34 @@ static int hybrid__mix_layer(const char *name)
     return layer;
 }
 
-HYBRID__BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
+HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
               const char *name, int n_dims, const uint64_t *ne, hybrid_type now), (mix, model, name, n_dims, ne, now))
 {
     size_t n, i;
-    const hybrid__mix_row *rows = hybrid__mix_rows(&n);
+    const hyb_mix_row *rows = hyb_mix_rows(&n);
     hybrid_type type;
     bool falcon, output;
     int layer;
     for (i = 0; i < n && rows[i].mix != mix; i++) {}
-    if (i == n || !model || !name || !ne || !hybrid__mix_encodes(name, n_dims, ne)) return now;
+    if (i == n || !model || !name || !ne || !hyb_mix_encodes(name, n_dims, ne)) return now;
     type = rows[i].type;
     if (hybrid_type_block_size(type) == 1) return type;
     falcon = model->architecture && !strcmp(model->architecture, "falcon");
     output = !strcmp(name, "output.weight");
-    layer = hybrid__mix_layer(name);
+    layer = hyb_mix_layer(name);
     if (output || !strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight")) {
         if (output || model->tied_output) {                  /* the matrix that makes the logits */
             if (falcon || ne[0] % hybrid_type_block_size(type)) type = HYBRID_TYPE_Q8_0;
             else if (type != HYBRID_TYPE_Q8_0) type = HYBRID_TYPE_Q6_K;
         }
     } else if (strstr(name, "attn_v.weight") || strstr(name, "attn_qkv.weight") || strstr(name, "attn_kv_b.weight")) {
-        type = hybrid__mix_attention_value(mix, model, layer, type);
+        type = hyb_mix_attention_value(mix, model, layer, type);
     } else if (strstr(name, "attn_k.weight")) {
         if (model->n_expert == 8) type = HYBRID_TYPE_Q8_0;
     } else if (strstr(name, "ffn_down")) {
-        type = hybrid__mix_ffn_down(mix, falcon, layer, model->n_layer, type);
+        type = hyb_mix_ffn_down(mix, falcon, layer, model->n_layer, type);
     } else if (strstr(name, "attn_output.weight")) {
-        type = hybrid__mix_attention_output(mix, falcon, model->n_expert, type);
+        type = hyb_mix_attention_output(mix, falcon, model->n_expert, type);
     }
-    return hybrid__mix_fits(type, ne[0]);
+    return hyb_mix_fits(type, ne[0]);
 }

@@ -1,102 +1,102 @@
 /* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions, and a line here. */
 
-typedef struct hybrid__type_traits {
+typedef struct hyb_type_traits {
     const char *name;
     size_t      block_size, block_bytes;   /* values, bytes */
     void      (*dequantize_row)(const void *blocks, float *values, size_t n);
     void      (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
-} hybrid__type_traits;
+} hyb_type_traits;
 
 /* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
-static const hybrid__type_traits *hybrid__type_info(hybrid_type type)
+static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
-#define HYBRID__TYPE(id, block_size, block_bytes, suffix) \
+#define HYB_TYPE(id, block_size, block_bytes, suffix) \
     case HYBRID_TYPE_##id: { \
-        static const hybrid__type_traits traits = { #id, block_size, block_bytes, hybrid__dequantize_##suffix, hybrid__quantize_##suffix }; \
+        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, hyb_quantize_##suffix }; \
         return &traits; \
     }
-#define HYBRID__BLOCK_TYPE(id, block_size, suffix) HYBRID__TYPE(id, block_size, sizeof(hybrid__block_##suffix), suffix)
+#define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
     switch ((int)type) {
-        HYBRID__TYPE(F32, 1, 4, f32)
-        HYBRID__TYPE(F16, 1, 2, f16)
-        HYBRID__TYPE(BF16, 1, 2, bf16)
-        HYBRID__BLOCK_TYPE(Q4_0, HYBRID__QK, q4_0)
-        HYBRID__BLOCK_TYPE(Q4_1, HYBRID__QK, q4_1)
-        HYBRID__BLOCK_TYPE(Q5_0, HYBRID__QK, q5_0)
-        HYBRID__BLOCK_TYPE(Q5_1, HYBRID__QK, q5_1)
-        HYBRID__BLOCK_TYPE(Q8_0, HYBRID__QK, q8_0)
-        HYBRID__BLOCK_TYPE(Q2_K, HYBRID__QK_K, q2_K)
-        HYBRID__BLOCK_TYPE(Q3_K, HYBRID__QK_K, q3_K)
-        HYBRID__BLOCK_TYPE(Q4_K, HYBRID__QK_K, q4_K)
-        HYBRID__BLOCK_TYPE(Q5_K, HYBRID__QK_K, q5_K)
-        HYBRID__BLOCK_TYPE(Q6_K, HYBRID__QK_K, q6_K)
+        HYB_TYPE(F32, 1, 4, f32)
+        HYB_TYPE(F16, 1, 2, f16)
+        HYB_TYPE(BF16, 1, 2, bf16)
+        HYB_BLOCK_TYPE(Q4_0, HYB_QK, q4_0)
+        HYB_BLOCK_TYPE(Q4_1, HYB_QK, q4_1)
+        HYB_BLOCK_TYPE(Q5_0, HYB_QK, q5_0)
+        HYB_BLOCK_TYPE(Q5_1, HYB_QK, q5_1)
+        HYB_BLOCK_TYPE(Q8_0, HYB_QK, q8_0)
+        HYB_BLOCK_TYPE(Q2_K, HYB_QK_K, q2_K)
+        HYB_BLOCK_TYPE(Q3_K, HYB_QK_K, q3_K)
+        HYB_BLOCK_TYPE(Q4_K, HYB_QK_K, q4_K)
+        HYB_BLOCK_TYPE(Q5_K, HYB_QK_K, q5_K)
+        HYB_BLOCK_TYPE(Q6_K, HYB_QK_K, q6_K)
     }
-#undef HYBRID__BLOCK_TYPE
-#undef HYBRID__TYPE
+#undef HYB_BLOCK_TYPE
+#undef HYB_TYPE
     return NULL;
 }
 
 HYBRID_API const char *hybrid_type_name(hybrid_type type)
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
+    const hyb_type_traits *t = hyb_type_info(type);
     return t ? t->name : NULL;
 }
 HYBRID_API size_t hybrid_type_block_size(hybrid_type type)
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
+    const hyb_type_traits *t = hyb_type_info(type);
     return t ? t->block_size : 0;
 }
 HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type)
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
+    const hyb_type_traits *t = hyb_type_info(type);
     return t ? t->block_bytes : 0;
 }
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
+    const hyb_type_traits *t = hyb_type_info(type);
     size_t bytes;
-    if (!t || n % t->block_size || !hybrid__mul_size(n / t->block_size, t->block_bytes, &bytes)) return 0;
+    if (!t || n % t->block_size || !hyb_mul_size(n / t->block_size, t->block_bytes, &bytes)) return 0;
     return bytes;
 }
 
 /* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on some machines. */
-static bool hybrid__quant_arguments(const hybrid__type_traits *t, const void *blocks, const float *values, size_t n)
+static bool hyb_quant_arguments(const hyb_type_traits *t, const void *blocks, const float *values, size_t n)
 {
     return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
+HYB_BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
               (type, blocks, values, n))
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
-    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
+    const hyb_type_traits *t = hyb_type_info(type);
+    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
+    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (n) t->dequantize_row(blocks, values, n);
     return HYBRID_OK;
 }
 
-static bool hybrid__all_finite(const float *values, size_t n)
+static bool hyb_all_finite(const float *values, size_t n)
 {
     uint32_t worst = 0;
     size_t i;
     for (i = 0; i < n; i++) {
-        uint32_t a = hybrid__f32_bits(values[i]) & 0x7FFFFFFFu;
-        worst = HYBRID__MAX(worst, a);
+        uint32_t a = hyb_f32_bits(values[i]) & 0x7FFFFFFFu;
+        worst = HYB_MAX(worst, a);
     }
     return worst < 0x7F800000u;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
+HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
               const float *importance), (type, values, blocks, n, importance))
 {
-    const hybrid__type_traits *t = hybrid__type_info(type);
+    const hyb_type_traits *t = hyb_type_info(type);
     size_t i;
-    if (HYBRID__BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hybrid__quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
+    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
+    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (importance) {
-        if (!hybrid__all_finite(importance, n)) return HYBRID_ERROR_INVALID;
+        if (!hyb_all_finite(importance, n)) return HYBRID_ERROR_INVALID;
         for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
     }
     if (n) t->quantize_row(values, blocks, n, importance);
-    return t->block_size == 1 || hybrid__all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
+    return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
 }

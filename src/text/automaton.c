@@ -7,7 +7,7 @@
  *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a string that s ends with
  */
 
-typedef struct hybrid__automaton {
+typedef struct hyb_automaton {
     uint32_t  n;                /* states */
     uint32_t *child;            /* n + 1 */
     uint32_t *fail;             /* n */
@@ -15,19 +15,19 @@ typedef struct hybrid__automaton {
     int32_t  *best[2];          /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
     uint8_t  *byte;             /* n: the last one of the state */
     uint32_t  root[256];        /* from state 0 */
-} hybrid__automaton;
+} hyb_automaton;
 
-static void hybrid__automaton_free(hybrid_runtime *rt, hybrid__automaton *a)
+static void hyb_automaton_free(hybrid_runtime *rt, hyb_automaton *a)
 {
-    hybrid__free(rt, a->child);
+    hyb_free(rt, a->child);
     memset(a, 0, sizeof *a);
 }
 
 /* One block for all arrays. */
-static bool hybrid__automaton_alloc(hybrid_runtime *rt, hybrid__automaton *a, uint32_t n)
+static bool hyb_automaton_alloc(hybrid_runtime *rt, hyb_automaton *a, uint32_t n)
 {
     size_t bytes;
-    if (!hybrid__mul_size((size_t)n + 1, 5 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hybrid__alloc(rt, bytes))) return false;
+    if (!hyb_mul_size((size_t)n + 1, 5 * 4 + 1, &bytes) || !(a->child = (uint32_t *)hyb_alloc(rt, bytes))) return false;
     a->n = n;
     a->fail = a->child + n + 1;
     a->depth = a->fail + n;
@@ -39,10 +39,10 @@ static bool hybrid__automaton_alloc(hybrid_runtime *rt, hybrid__automaton *a, ui
 }
 
 /* The state after s by a byte, 0 when there is none. */
-HYBRID__INLINE uint32_t hybrid__automaton_child(const hybrid__automaton *a, uint32_t s, uint8_t byte)
+HYB_INLINE uint32_t hyb_automaton_child(const hyb_automaton *a, uint32_t s, uint8_t byte)
 {
     uint32_t low = a->child[s], high = a->child[s + 1];
-    HYBRID__STEPS(1);
+    HYB_STEPS(1);
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
         if (a->byte[middle] <= byte) low = middle; else high = middle;
@@ -50,33 +50,33 @@ HYBRID__INLINE uint32_t hybrid__automaton_child(const hybrid__automaton *a, uint
     return low < high && a->byte[low] == byte ? low : 0;
 }
 
-HYBRID__INLINE uint32_t hybrid__automaton_next(const hybrid__automaton *a, uint32_t s, uint8_t byte)
+HYB_INLINE uint32_t hyb_automaton_next(const hyb_automaton *a, uint32_t s, uint8_t byte)
 {
     uint32_t next;
     for (; s; s = a->fail[s])
-        if ((next = hybrid__automaton_child(a, s, byte)) != 0) return next;
-    HYBRID__STEPS(1);
+        if ((next = hyb_automaton_child(a, s, byte)) != 0) return next;
+    HYB_STEPS(1);
     return a->root[byte];
 }
 
 /* ---- making ---- */
 
-typedef struct hybrid__automaton_source {
+typedef struct hyb_automaton_source {
     const hybrid_string *strings;
     const uint8_t       *marked;        /* of each string, or NULL */
     size_t               n;
     bool                 backwards;     /* the strings are read from their ends, for texts that are */
-} hybrid__automaton_source;
+} hyb_automaton_source;
 
-typedef struct hybrid__automaton_work {
-    const hybrid__automaton_source *source;
-    hybrid__automaton a;                /* room for every byte of every string */
+typedef struct hyb_automaton_work {
+    const hyb_automaton_source *source;
+    hyb_automaton a;                /* room for every byte of every string */
     uint32_t *order, *other;            /* n strings; those that begin with a state stand side by side */
     uint32_t *low, *high;               /* where they do, of every state */
-} hybrid__automaton_work;
+} hyb_automaton_work;
 
 /* The byte that follows the first depth bytes of string i; -1 at its end. */
-HYBRID__INLINE int hybrid__automaton_key(const hybrid__automaton_source *s, uint32_t i, size_t depth)
+HYB_INLINE int hyb_automaton_key(const hyb_automaton_source *s, uint32_t i, size_t depth)
 {
     const hybrid_string text = s->strings[i];
     if (text.size == depth) return -1;
@@ -84,49 +84,49 @@ HYBRID__INLINE int hybrid__automaton_key(const hybrid__automaton_source *s, uint
 }
 
 /* Sorts the strings of a state by what follows it, without changing the order of equal ones. */
-static void hybrid__automaton_sort(hybrid__automaton_work *w, uint32_t low, uint32_t high, size_t depth)
+static void hyb_automaton_sort(hyb_automaton_work *w, uint32_t low, uint32_t high, size_t depth)
 {
     uint32_t count[257], i, j, sum = low;
-    HYBRID__STEPS(high - low);
+    HYB_STEPS(high - low);
     if (high - low <= 32) {
         for (i = low + 1; i < high; i++) {
             const uint32_t item = w->order[i];
-            const int key = hybrid__automaton_key(w->source, item, depth);
-            for (j = i; j > low && hybrid__automaton_key(w->source, w->order[j - 1], depth) > key; j--) w->order[j] = w->order[j - 1];
+            const int key = hyb_automaton_key(w->source, item, depth);
+            for (j = i; j > low && hyb_automaton_key(w->source, w->order[j - 1], depth) > key; j--) w->order[j] = w->order[j - 1];
             w->order[j] = item;
         }
         return;
     }
     memset(count, 0, sizeof count);
-    for (i = low; i < high; i++) count[hybrid__automaton_key(w->source, w->order[i], depth) + 1]++;
+    for (i = low; i < high; i++) count[hyb_automaton_key(w->source, w->order[i], depth) + 1]++;
     for (i = 0; i < 257; i++) {
         j = count[i];
         count[i] = sum;
         sum += j;
     }
-    for (i = low; i < high; i++) w->other[count[hybrid__automaton_key(w->source, w->order[i], depth) + 1]++] = w->order[i];
+    for (i = low; i < high; i++) w->other[count[hyb_automaton_key(w->source, w->order[i], depth) + 1]++] = w->order[i];
     memcpy(w->order + low, w->other + low, (high - low) * sizeof *w->order);
 }
 
 /* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands already. */
-static void hybrid__automaton_add(hybrid__automaton_work *w, uint32_t s, uint32_t v, uint8_t byte)
+static void hyb_automaton_add(hyb_automaton_work *w, uint32_t s, uint32_t v, uint8_t byte)
 {
-    hybrid__automaton *a = &w->a;
+    hyb_automaton *a = &w->a;
     a->byte[v] = byte;
     a->depth[v] = a->depth[s] + 1;
-    a->fail[v] = s ? hybrid__automaton_next(a, a->fail[s], byte) : 0;
+    a->fail[v] = s ? hyb_automaton_next(a, a->fail[s], byte) : 0;
     if (!s) a->root[byte] = v;
 }
 
 /* What state s ends with, and the states that follow it. */
-static void hybrid__automaton_expand(hybrid__automaton_work *w, uint32_t s)
+static void hyb_automaton_expand(hyb_automaton_work *w, uint32_t s)
 {
-    hybrid__automaton *a = &w->a;
+    hyb_automaton *a = &w->a;
     uint32_t i = w->low[s];
     int key, k;
-    hybrid__automaton_sort(w, i, w->high[s], a->depth[s]);
+    hyb_automaton_sort(w, i, w->high[s], a->depth[s]);
     for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
-    for (k = 0; i < w->high[s] && hybrid__automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
+    for (k = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
         const bool marked = w->source->marked && w->source->marked[w->order[i]];
         if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i];          /* of equal strings the first */
         if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
@@ -135,19 +135,19 @@ static void hybrid__automaton_expand(hybrid__automaton_work *w, uint32_t s)
     a->child[s] = a->n;
     for (; i < w->high[s]; i = w->high[a->n++]) {
         uint32_t end = i;
-        key = hybrid__automaton_key(w->source, w->order[i], a->depth[s]);
-        while (end < w->high[s] && hybrid__automaton_key(w->source, w->order[end], a->depth[s]) == key) end++;
+        key = hyb_automaton_key(w->source, w->order[i], a->depth[s]);
+        while (end < w->high[s] && hyb_automaton_key(w->source, w->order[end], a->depth[s]) == key) end++;
         w->low[a->n] = i;
         w->high[a->n] = end;
-        hybrid__automaton_add(w, s, a->n, (uint8_t)key);
+        hyb_automaton_add(w, s, a->n, (uint8_t)key);
     }
     a->child[s + 1] = a->n;
 }
 
 /* The same in a block that is not larger than it has to be. */
-static bool hybrid__automaton_fit(hybrid_runtime *rt, const hybrid__automaton *from, hybrid__automaton *to)
+static bool hyb_automaton_fit(hybrid_runtime *rt, const hyb_automaton *from, hyb_automaton *to)
 {
-    if (!hybrid__automaton_alloc(rt, to, from->n)) return false;
+    if (!hyb_automaton_alloc(rt, to, from->n)) return false;
     memcpy(to->child, from->child, ((size_t)from->n + 1) * sizeof *to->child);
     memcpy(to->fail, from->fail, (size_t)from->n * sizeof *to->fail);
     memcpy(to->depth, from->depth, (size_t)from->n * sizeof *to->depth);
@@ -159,9 +159,9 @@ static bool hybrid__automaton_fit(hybrid_runtime *rt, const hybrid__automaton *f
 }
 
 /* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no memory. */
-static bool hybrid__automaton_make(hybrid_runtime *rt, const hybrid__automaton_source *source, hybrid__automaton *out)
+static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *source, hyb_automaton *out)
 {
-    hybrid__automaton_work w;
+    hyb_automaton_work w;
     size_t i, room = 1;
     uint32_t s;
     bool ok;
@@ -169,9 +169,9 @@ static bool hybrid__automaton_make(hybrid_runtime *rt, const hybrid__automaton_s
     memset(out, 0, sizeof *out);
     w.source = source;
     for (i = 0; i < source->n; i++) room += source->strings[i].size;
-    w.order = (uint32_t *)hybrid__calloc(rt, source->n + 1, 2 * sizeof *w.order);
-    w.low = (uint32_t *)hybrid__calloc(rt, room, 2 * sizeof *w.low);
-    ok = w.order && w.low && hybrid__automaton_alloc(rt, &w.a, (uint32_t)room);
+    w.order = (uint32_t *)hyb_calloc(rt, source->n + 1, 2 * sizeof *w.order);
+    w.low = (uint32_t *)hyb_calloc(rt, room, 2 * sizeof *w.low);
+    ok = w.order && w.low && hyb_automaton_alloc(rt, &w.a, (uint32_t)room);
     if (ok) {
         w.other = w.order + source->n;
         w.high = w.low + room;
@@ -179,11 +179,11 @@ static bool hybrid__automaton_make(hybrid_runtime *rt, const hybrid__automaton_s
         w.high[0] = (uint32_t)source->n;
         w.a.n = 1;
         w.a.fail[0] = w.a.depth[0] = w.a.byte[0] = 0;
-        for (s = 0; s < w.a.n; s++) hybrid__automaton_expand(&w, s);
-        ok = hybrid__automaton_fit(rt, &w.a, out);
+        for (s = 0; s < w.a.n; s++) hyb_automaton_expand(&w, s);
+        ok = hyb_automaton_fit(rt, &w.a, out);
     }
-    hybrid__automaton_free(rt, &w.a);
-    hybrid__free(rt, w.order);
-    hybrid__free(rt, w.low);
+    hyb_automaton_free(rt, &w.a);
+    hyb_free(rt, w.order);
+    hyb_free(rt, w.low);
     return ok;
 }

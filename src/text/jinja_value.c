@@ -2,67 +2,67 @@
  * dicts that are never changed once a template can see them, so that they can share memory. */
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every allocation fails. */
-typedef struct hybrid__jchunk { struct hybrid__jchunk *next; size_t size, used; } hybrid__jchunk;
-typedef struct hybrid__jarena {
+typedef struct hyb_jchunk { struct hyb_jchunk *next; size_t size, used; } hyb_jchunk;
+typedef struct hyb_jarena {
     hybrid_runtime *rt;
-    hybrid__jchunk *chunks;              /* the newest first; that is the one with room */
+    hyb_jchunk *chunks;              /* the newest first; that is the one with room */
     size_t          bytes, max_bytes;    /* of all chunks */
     uint64_t        steps;               /* left */
-    hybrid__stack   stack;
+    hyb_stack   stack;
     hybrid_result   result;
     bool            deep;                /* the result is a limit of depth */
-} hybrid__jarena;
+} hyb_jarena;
 
-typedef enum hybrid__jtype {
-    HYBRID__J_UNDEFINED, HYBRID__J_NONE, HYBRID__J_BOOL, HYBRID__J_INT, HYBRID__J_FLOAT,
-    HYBRID__J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
-    HYBRID__J_STRING, HYBRID__J_LIST, HYBRID__J_DICT,
-    HYBRID__J_NAMESPACE, HYBRID__J_FUNCTION, HYBRID__J_LOOP,
-    HYBRID__J_MISSING                    /* an argument that was not given; no template sees it */
-} hybrid__jtype;
+typedef enum hyb_jtype {
+    HYB_J_UNDEFINED, HYB_J_NONE, HYB_J_BOOL, HYB_J_INT, HYB_J_FLOAT,
+    HYB_J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
+    HYB_J_STRING, HYB_J_LIST, HYB_J_DICT,
+    HYB_J_NAMESPACE, HYB_J_FUNCTION, HYB_J_LOOP,
+    HYB_J_MISSING                    /* an argument that was not given; no template sees it */
+} hyb_jtype;
 
-typedef struct hybrid__jstring   hybrid__jstring;
-typedef struct hybrid__jlist     hybrid__jlist;
-typedef struct hybrid__jdict     hybrid__jdict;
-typedef struct hybrid__jfunction hybrid__jfunction;
-typedef struct hybrid__jloop     hybrid__jloop;
+typedef struct hyb_jstring   hyb_jstring;
+typedef struct hyb_jlist     hyb_jlist;
+typedef struct hyb_jdict     hyb_jdict;
+typedef struct hyb_jfunction hyb_jfunction;
+typedef struct hyb_jloop     hyb_jloop;
 
-typedef struct hybrid__jvalue {
+typedef struct hyb_jvalue {
     uint8_t type;
     uint8_t mark;                        /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
     union {
         bool b; int64_t i; double d;
-        hybrid__jstring *s;              /* also the name of what is undefined, or NULL */
-        hybrid__jlist *list; hybrid__jdict *dict; hybrid__jfunction *function; hybrid__jloop *loop;
+        hyb_jstring *s;              /* also the name of what is undefined, or NULL */
+        hyb_jlist *list; hyb_jdict *dict; hyb_jfunction *function; hyb_jloop *loop;
     } u;
-} hybrid__jvalue;
+} hyb_jvalue;
 
 /* Bytes that grow: output, and long strings that a template builds up piece by piece. */
-typedef struct hybrid__jbuffer { char *data; size_t size, capacity; } hybrid__jbuffer;
+typedef struct hyb_jbuffer { char *data; size_t size, capacity; } hyb_jbuffer;
 
-struct hybrid__jstring {
+struct hyb_jstring {
     const char      *p;
     size_t           n, chars;           /* bytes; code points, SIZE_MAX: not counted yet */
-    hybrid__jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
+    hyb_jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
 };
 
 /* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty afterwards.
  * VIEW: a dict's keys, values, items. */
-typedef enum hybrid__jlist_kind { HYBRID__J_PLAIN, HYBRID__J_TUPLE, HYBRID__J_RANGE, HYBRID__J_ITERATOR, HYBRID__J_VIEW } hybrid__jlist_kind;
-typedef struct hybrid__jlater hybrid__jlater;
-typedef struct hybrid__jspan { int64_t start, stop, step; } hybrid__jspan;
-struct hybrid__jlist {
-    hybrid__jvalue *items;
+typedef enum hyb_jlist_kind { HYB_J_PLAIN, HYB_J_TUPLE, HYB_J_RANGE, HYB_J_ITERATOR, HYB_J_VIEW } hyb_jlist_kind;
+typedef struct hyb_jlater hyb_jlater;
+typedef struct hyb_jspan { int64_t start, stop, step; } hyb_jspan;
+struct hyb_jlist {
+    hyb_jvalue *items;
     size_t          n, capacity;
-    hybrid__jlist_kind kind;
+    hyb_jlist_kind kind;
     const char     *label;               /* what Python calls an iterator or a view */
-    hybrid__jlater *later;               /* an iterator that was not walked yet: what makes its items */
-    hybrid__jspan  *span;                /* of a range */
+    hyb_jlater *later;               /* an iterator that was not walked yet: what makes its items */
+    hyb_jspan  *span;                /* of a range */
 };
 
-typedef struct hybrid__jentry { hybrid__jvalue key, value; uint32_t hash; } hybrid__jentry;
-struct hybrid__jdict {
-    hybrid__jentry *entries;             /* in the order of insertion */
+typedef struct hyb_jentry { hyb_jvalue key, value; uint32_t hash; } hyb_jentry;
+struct hyb_jdict {
+    hyb_jentry *entries;             /* in the order of insertion */
     uint32_t        n, capacity;
     uint32_t       *slots;               /* open addressing, entry + 1; NULL while a walk is as fast */
     uint32_t        n_slots;             /* a power of two */
@@ -70,20 +70,20 @@ struct hybrid__jdict {
 
 /* ---- arena ---- */
 
-static void *hybrid__jarena_alloc(hybrid__jarena *arena, size_t size)
+static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
 {
-    enum { FIRST = 8192, LARGEST = 1 << 20, HEAD = (sizeof(hybrid__jchunk) + 15) / 16 * 16 };
-    hybrid__jchunk *c = arena->chunks;
+    enum { FIRST = 8192, LARGEST = 1 << 20, HEAD = (sizeof(hyb_jchunk) + 15) / 16 * 16 };
+    hyb_jchunk *c = arena->chunks;
     size_t room;
     if (arena->result) return NULL;
     if (size > SIZE_MAX / 2) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
-    size = hybrid__align(size ? size : 1, 16);
+    size = hyb_align(size ? size : 1, 16);
     if (!c || c->size - c->used < size) {
         bool alone = c && size > c->size / 4;                /* a big block must not end a chunk that still has room */
-        room = alone ? size : HYBRID__MAX(size, c ? HYBRID__MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
+        room = alone ? size : HYB_MAX(size, c ? HYB_MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
         if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
         if (room + HEAD > arena->max_bytes - arena->bytes) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
-        if (!(c = (hybrid__jchunk *)hybrid__alloc(arena->rt, room + HEAD))) { arena->result = HYBRID_ERROR_MEMORY; return NULL; }
+        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) { arena->result = HYBRID_ERROR_MEMORY; return NULL; }
         arena->bytes += room + HEAD;
         c->size = room;
         c->used = 0;
@@ -94,17 +94,17 @@ static void *hybrid__jarena_alloc(hybrid__jarena *arena, size_t size)
     return (char *)c + HEAD + c->used - size;
 }
 
-static void hybrid__jarena_free(hybrid__jarena *arena)
+static void hyb_jarena_free(hyb_jarena *arena)
 {
     while (arena->chunks) {
-        hybrid__jchunk *c = arena->chunks;
+        hyb_jchunk *c = arena->chunks;
         arena->chunks = c->next;
-        hybrid__free(arena->rt, c);
+        hyb_free(arena->rt, c);
     }
 }
 
 /* Takes n steps; false when there are not as many. */
-static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
+static bool hyb_jarena_work(hyb_jarena *arena, uint64_t n)
 {
     if (arena->result) return false;
     if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
@@ -113,22 +113,22 @@ static bool hybrid__jarena_work(hybrid__jarena *arena, uint64_t n)
 }
 
 /* Every recursion over values or a tree asks for room on the stack; depth: levels left. */
-static bool hybrid__jarena_room(hybrid__jarena *arena, int depth)
+static bool hyb_jarena_room(hyb_jarena *arena, int depth)
 {
-    if (depth > 0 && hybrid__stack_room(&arena->stack)) return true;
+    if (depth > 0 && hyb_stack_room(&arena->stack)) return true;
     if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
     return false;
 }
 
-static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, const char *p, size_t n)
+static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p, size_t n)
 {
-    if (!hybrid__jarena_work(arena, n / 16)) return false;
+    if (!hyb_jarena_work(arena, n / 16)) return false;
     if (n > b->capacity - b->size) {
         size_t total, capacity;
         char *grown;
-        if (!hybrid__add_size(b->size, n, &total) || total > SIZE_MAX / 4) { arena->result = HYBRID_ERROR_LIMIT; return false; }
-        capacity = HYBRID__MAX(total * 2, (size_t)64);
-        if (!(grown = (char *)hybrid__jarena_alloc(arena, capacity))) return false;
+        if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+        capacity = HYB_MAX(total * 2, (size_t)64);
+        if (!(grown = (char *)hyb_jarena_alloc(arena, capacity))) return false;
         if (b->size) memcpy(grown, b->data, b->size);
         b->data = grown;
         b->capacity = capacity;
@@ -140,83 +140,83 @@ static bool hybrid__jbuffer_append(hybrid__jarena *arena, hybrid__jbuffer *b, co
 
 /* ---- making values ---- */
 
-static hybrid__jvalue hybrid__jnone(void) { hybrid__jvalue v; memset(&v, 0, sizeof v); v.type = HYBRID__J_NONE; return v; }
-static hybrid__jvalue hybrid__jbool(bool b) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_BOOL; v.u.b = b; return v; }
-static hybrid__jvalue hybrid__jint(int64_t i) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_INT; v.u.i = i; return v; }
-static hybrid__jvalue hybrid__jfloat(double d) { hybrid__jvalue v = hybrid__jnone(); v.type = HYBRID__J_FLOAT; v.u.d = d; return v; }
-static hybrid__jvalue hybrid__jundefined(hybrid__jstring *name, bool attribute)
+static hyb_jvalue hyb_jnone(void) { hyb_jvalue v; memset(&v, 0, sizeof v); v.type = HYB_J_NONE; return v; }
+static hyb_jvalue hyb_jbool(bool b) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_BOOL; v.u.b = b; return v; }
+static hyb_jvalue hyb_jint(int64_t i) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_INT; v.u.i = i; return v; }
+static hyb_jvalue hyb_jfloat(double d) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_FLOAT; v.u.d = d; return v; }
+static hyb_jvalue hyb_jundefined(hyb_jstring *name, bool attribute)
 {
-    hybrid__jvalue v = hybrid__jnone();
-    v.type = HYBRID__J_UNDEFINED;
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_UNDEFINED;
     v.mark = attribute;
     v.u.s = name;
     return v;
 }
 
 /* A string over bytes that live as long as the arena. */
-static bool hybrid__jstring_view(hybrid__jarena *arena, const char *p, size_t n, hybrid__jvalue *out)
+static bool hyb_jstring_view(hyb_jarena *arena, const char *p, size_t n, hyb_jvalue *out)
 {
-    hybrid__jstring *s = (hybrid__jstring *)hybrid__jarena_alloc(arena, sizeof *s);
+    hyb_jstring *s = (hyb_jstring *)hyb_jarena_alloc(arena, sizeof *s);
     if (!s) return false;
     s->p = p;
     s->n = n;
     s->chars = SIZE_MAX;
     s->buffer = NULL;
-    out->type = HYBRID__J_STRING;
+    out->type = HYB_J_STRING;
     out->mark = 0;
     out->u.s = s;
     return true;
 }
-static bool hybrid__jstring_copy(hybrid__jarena *arena, const char *p, size_t n, hybrid__jvalue *out)
+static bool hyb_jstring_copy(hyb_jarena *arena, const char *p, size_t n, hyb_jvalue *out)
 {
-    char *copy = (char *)hybrid__jarena_alloc(arena, n);
-    if (!copy || !hybrid__jarena_work(arena, n / 16)) return false;
+    char *copy = (char *)hyb_jarena_alloc(arena, n);
+    if (!copy || !hyb_jarena_work(arena, n / 16)) return false;
     if (n) memcpy(copy, p, n);
-    return hybrid__jstring_view(arena, copy, n, out);
+    return hyb_jstring_view(arena, copy, n, out);
 }
-static bool hybrid__jstring_buffer(hybrid__jarena *arena, const hybrid__jbuffer *b, hybrid__jvalue *out)
+static bool hyb_jstring_buffer(hyb_jarena *arena, const hyb_jbuffer *b, hyb_jvalue *out)
 {
-    return hybrid__jstring_view(arena, b->data ? b->data : "", b->size, out);
+    return hyb_jstring_view(arena, b->data ? b->data : "", b->size, out);
 }
 
 /* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes linear time. */
-static bool hybrid__jstring_concat(hybrid__jarena *arena, hybrid__jstring *a, const char *p, size_t n, hybrid__jvalue *out)
+static bool hyb_jstring_concat(hyb_jarena *arena, hyb_jstring *a, const char *p, size_t n, hyb_jvalue *out)
 {
-    hybrid__jbuffer *b = a->buffer;
+    hyb_jbuffer *b = a->buffer;
     if (!b || b->data != a->p || b->size != a->n) {
-        if (!(b = (hybrid__jbuffer *)hybrid__jarena_alloc(arena, sizeof *b))) return false;
+        if (!(b = (hyb_jbuffer *)hyb_jarena_alloc(arena, sizeof *b))) return false;
         b->data = NULL;
         b->size = b->capacity = 0;
         if (a->n + n < 256) {                                /* short: no spare room */
             b->capacity = a->n + n;
-            if (!(b->data = (char *)hybrid__jarena_alloc(arena, b->capacity))) return false;
+            if (!(b->data = (char *)hyb_jarena_alloc(arena, b->capacity))) return false;
         }
-        if (!hybrid__jbuffer_append(arena, b, a->p, a->n)) return false;
+        if (!hyb_jbuffer_append(arena, b, a->p, a->n)) return false;
     }
-    if (!hybrid__jbuffer_append(arena, b, p, n) || !hybrid__jstring_view(arena, b->data, b->size, out)) return false;
+    if (!hyb_jbuffer_append(arena, b, p, n) || !hyb_jstring_view(arena, b->data, b->size, out)) return false;
     out->u.s->buffer = b;
     return true;
 }
 
-static bool hybrid__jlist_new(hybrid__jarena *arena, size_t capacity, hybrid__jlist_kind kind, hybrid__jvalue *out)
+static bool hyb_jlist_new(hyb_jarena *arena, size_t capacity, hyb_jlist_kind kind, hyb_jvalue *out)
 {
-    hybrid__jlist *l = (hybrid__jlist *)hybrid__jarena_alloc(arena, sizeof *l);
-    if (!l || capacity > SIZE_MAX / 4 / sizeof(hybrid__jvalue)) return false;
+    hyb_jlist *l = (hyb_jlist *)hyb_jarena_alloc(arena, sizeof *l);
+    if (!l || capacity > SIZE_MAX / 4 / sizeof(hyb_jvalue)) return false;
     memset(l, 0, sizeof *l);
     l->kind = kind;
-    if (capacity && !(l->items = (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof(hybrid__jvalue)))) return false;
+    if (capacity && !(l->items = (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof(hyb_jvalue)))) return false;
     l->capacity = capacity;
-    out->type = HYBRID__J_LIST;
+    out->type = HYB_J_LIST;
     out->mark = 0;
     out->u.list = l;
     return true;
 }
-static bool hybrid__jlist_push(hybrid__jarena *arena, hybrid__jlist *l, hybrid__jvalue v)
+static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
 {
-    if (!hybrid__jarena_work(arena, 1)) return false;
+    if (!hyb_jarena_work(arena, 1)) return false;
     if (l->n == l->capacity) {
         size_t capacity = l->capacity ? l->capacity * 2 : 4;
-        hybrid__jvalue *grown = capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hybrid__jvalue *)hybrid__jarena_alloc(arena, capacity * sizeof v);
+        hyb_jvalue *grown = capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
         if (!grown) return false;
         if (l->n) memcpy(grown, l->items, l->n * sizeof v);
         l->items = grown;
@@ -226,9 +226,9 @@ static bool hybrid__jlist_push(hybrid__jarena *arena, hybrid__jlist *l, hybrid__
     return true;
 }
 /* The elements [from, from + n), not copied. */
-static bool hybrid__jlist_view(hybrid__jarena *arena, const hybrid__jlist *of, size_t from, size_t n, hybrid__jlist_kind kind, hybrid__jvalue *out)
+static bool hyb_jlist_view(hyb_jarena *arena, const hyb_jlist *of, size_t from, size_t n, hyb_jlist_kind kind, hyb_jvalue *out)
 {
-    if (!hybrid__jlist_new(arena, 0, kind, out)) return false;
+    if (!hyb_jlist_new(arena, 0, kind, out)) return false;
     out->u.list->items = n ? of->items + from : NULL;
     out->u.list->n = out->u.list->capacity = n;              /* full: a push would move it, never write into the other */
     return true;
@@ -237,70 +237,70 @@ static bool hybrid__jlist_view(hybrid__jarena *arena, const hybrid__jlist *of, s
 /* ---- text ---- */
 
 /* What Python's str.isspace and strip() take for white space. */
-static bool hybrid__jspace(uint32_t c)
+static bool hyb_jspace(uint32_t c)
 {
     return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A)
         || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 /* Where the last character of [p, end) starts; p < end. */
-static const char *hybrid__jlast_char(const char *p, const char *end)
+static const char *hyb_jlast_char(const char *p, const char *end)
 {
     const char *q = end - 1;
     uint32_t code;
     while (q > p && end - q < 4 && ((unsigned char)*q & 0xC0) == 0x80) q--;
-    return hybrid__utf8_read(q, end, &code) == (size_t)(end - q) ? q : end - 1;
+    return hyb_utf8_read(q, end, &code) == (size_t)(end - q) ? q : end - 1;
 }
 
 /* [*p, *end) without white space at its ends. */
-static void hybrid__jtrim(const char **p, const char **end, bool left, bool right)
+static void hyb_jtrim(const char **p, const char **end, bool left, bool right)
 {
     uint32_t code;
     while (left && *p < *end) {
-        size_t n = hybrid__utf8_next(*p, *end, &code);
-        if (!hybrid__jspace(code)) break;
+        size_t n = hyb_utf8_next(*p, *end, &code);
+        if (!hyb_jspace(code)) break;
         *p += n;
     }
     while (right && *p < *end) {
-        const char *q = hybrid__jlast_char(*p, *end);
-        hybrid__utf8_next(q, *end, &code);
-        if (!hybrid__jspace(code)) break;
+        const char *q = hyb_jlast_char(*p, *end);
+        hyb_utf8_next(q, *end, &code);
+        if (!hyb_jspace(code)) break;
         *end = q;
     }
 }
 
 /* Counted once; takes steps like everything that walks over a text. */
-static size_t hybrid__jstring_chars(hybrid__jarena *arena, hybrid__jstring *s)
+static size_t hyb_jstring_chars(hyb_jarena *arena, hyb_jstring *s)
 {
     if (s->chars == SIZE_MAX) {
         const char *p = s->p, *end = s->p + s->n;
         size_t chars = 0;
         uint32_t code;
-        for (; p < end; chars++) p += hybrid__utf8_next(p, end, &code);
+        for (; p < end; chars++) p += hyb_utf8_next(p, end, &code);
         s->chars = chars;
-        hybrid__jarena_work(arena, s->n / 8);
+        hyb_jarena_work(arena, s->n / 8);
     }
     return s->chars;
 }
 /* The bytes before code point i (0..chars). */
-static size_t hybrid__jstring_at(hybrid__jarena *arena, hybrid__jstring *s, size_t i)
+static size_t hyb_jstring_at(hyb_jarena *arena, hyb_jstring *s, size_t i)
 {
     const char *p = s->p, *end = s->p + s->n;
     uint32_t code;
-    if (hybrid__jstring_chars(arena, s) == s->n) return i;   /* ASCII */
-    hybrid__jarena_work(arena, i / 4);
-    for (; i && p < end; i--) p += hybrid__utf8_next(p, end, &code);
+    if (hyb_jstring_chars(arena, s) == s->n) return i;   /* ASCII */
+    hyb_jarena_work(arena, i / 4);
+    for (; i && p < end; i--) p += hyb_utf8_next(p, end, &code);
     return (size_t)(p - s->p);
 }
 
-static bool hybrid__jstring_is(const hybrid__jstring *s, const char *word)
+static bool hyb_jstring_is(const hyb_jstring *s, const char *word)
 {
     size_t n = strlen(word);
     return s->n == n && !memcmp(s->p, word, n);
 }
 
 /* The greatest suffix of x by one order of bytes or the other: where it starts, and its period. */
-static size_t hybrid__jmax_suffix(const unsigned char *x, size_t m, bool reverse, size_t *period)
+static size_t hyb_jmax_suffix(const unsigned char *x, size_t m, bool reverse, size_t *period)
 {
     size_t start = 0, at = 1, k = 0, p = 1;
     while (at + k < m) {
@@ -323,15 +323,15 @@ static size_t hybrid__jmax_suffix(const unsigned char *x, size_t m, bool reverse
 }
 
 /* A long needle by the two-way algorithm (Crochemore and Perrin): linear time, whatever the texts are. */
-static size_t hybrid__jfind_long(const unsigned char *y, size_t n, const unsigned char *x, size_t m)
+static size_t hyb_jfind_long(const unsigned char *y, size_t n, const unsigned char *x, size_t m)
 {
-    size_t p, q, cut = hybrid__jmax_suffix(x, m, false, &p), other = hybrid__jmax_suffix(x, m, true, &q), at, i, known = 0;
+    size_t p, q, cut = hyb_jmax_suffix(x, m, false, &p), other = hyb_jmax_suffix(x, m, true, &q), at, i, known = 0;
     bool periodic;
     if (other > cut) { cut = other; p = q; }
     periodic = p + cut <= m && !memcmp(x, x + p, cut);
-    if (!periodic) p = HYBRID__MAX(cut, m - cut) + 1;
+    if (!periodic) p = HYB_MAX(cut, m - cut) + 1;
     for (at = 0; at + m <= n; ) {
-        for (i = HYBRID__MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
+        for (i = HYB_MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
         if (i < m) { at += i - cut + 1; known = 0; continue; }
         for (i = cut; i > known && x[i - 1] == y[at + i - 1]; i--) {}
         if (i <= known) return at;
@@ -342,12 +342,12 @@ static size_t hybrid__jfind_long(const unsigned char *y, size_t n, const unsigne
 }
 
 /* The first place of needle at or after from, SIZE_MAX: none. */
-static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t m, size_t from)
+static size_t hyb_jfind(const char *p, size_t n, const char *needle, size_t m, size_t from)
 {
     if (from > n || m > n - from) return SIZE_MAX;
     if (!m) return from;
     if (m > 16) {
-        size_t at = hybrid__jfind_long((const unsigned char *)p + from, n - from, (const unsigned char *)needle, m);
+        size_t at = hyb_jfind_long((const unsigned char *)p + from, n - from, (const unsigned char *)needle, m);
         return at == SIZE_MAX ? at : from + at;
     }
     for (; n - from >= m; from++) {
@@ -360,12 +360,12 @@ static size_t hybrid__jfind(const char *p, size_t n, const char *needle, size_t 
 }
 
 /* The last place of needle that ends within n bytes, SIZE_MAX: none, or no steps are left: this walk may take n * m. */
-static size_t hybrid__jfind_last(hybrid__jarena *arena, const char *p, size_t n, const char *needle, size_t m)
+static size_t hyb_jfind_last(hyb_jarena *arena, const char *p, size_t n, const char *needle, size_t m)
 {
     size_t at;
     if (m > n) return SIZE_MAX;
     for (at = n - m; ; at--) {
-        if ((at % 64 == 0 || m > 64) && !hybrid__jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
+        if ((at % 64 == 0 || m > 64) && !hyb_jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
         if (!memcmp(p + at, needle, m)) return at;
         if (!at) return SIZE_MAX;
     }
@@ -373,30 +373,30 @@ static size_t hybrid__jfind_last(hybrid__jarena *arena, const char *p, size_t n,
 
 /* ---- comparison ---- */
 
-HYBRID__INLINE bool hybrid__jis_number(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL || v.type == HYBRID__J_INT || v.type == HYBRID__J_FLOAT; }
-HYBRID__INLINE bool hybrid__jis_whole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL || v.type == HYBRID__J_INT; }
-HYBRID__INLINE int64_t hybrid__jwhole(hybrid__jvalue v) { return v.type == HYBRID__J_BOOL ? (int64_t)v.u.b : v.u.i; }
-HYBRID__INLINE double hybrid__jreal(hybrid__jvalue v) { return v.type == HYBRID__J_FLOAT ? v.u.d : (double)hybrid__jwhole(v); }
+HYB_INLINE bool hyb_jis_number(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT || v.type == HYB_J_FLOAT; }
+HYB_INLINE bool hyb_jis_whole(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT; }
+HYB_INLINE int64_t hyb_jwhole(hyb_jvalue v) { return v.type == HYB_J_BOOL ? (int64_t)v.u.b : v.u.i; }
+HYB_INLINE double hyb_jreal(hyb_jvalue v) { return v.type == HYB_J_FLOAT ? v.u.d : (double)hyb_jwhole(v); }
 
-static bool hybrid__jhash_address(hybrid__jarena *arena, const void *p, uint32_t *hash)
+static bool hyb_jhash_address(hyb_jarena *arena, const void *p, uint32_t *hash)
 {
     uint64_t bits = (uint64_t)(uintptr_t)p;
-    *hash = (uint32_t)hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    *hash = (uint32_t)hyb_hash(&arena->rt->hash_key, &bits, 8);
     return true;
 }
 
-HYBRID__INLINE bool hybrid__jis_integer(hybrid__jvalue v) { return hybrid__jis_whole(v) || v.type == HYBRID__J_BIG; }
+HYB_INLINE bool hyb_jis_integer(hyb_jvalue v) { return hyb_jis_whole(v) || v.type == HYB_J_BIG; }
 
 /* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
-static HYBRID__NOINLINE int hybrid__jorder_mixed(hybrid__jvalue a, double d)
+static HYB_NOINLINE int hyb_jorder_mixed(hyb_jvalue a, double d)
 {
     const double most = 9223372036854775808.0;               /* 2^63 */
     char digits[400];
     size_t n, size;
     bool minus;
     int order;
-    if (hybrid__jis_whole(a)) {
-        int64_t v = hybrid__jwhole(a), whole;
+    if (hyb_jis_whole(a)) {
+        int64_t v = hyb_jwhole(a), whole;
         if (d >= most || d < -most) return d > 0 ? -1 : 1;
         whole = (int64_t)d;
         if (v != whole) return v < whole ? -1 : 1;
@@ -412,149 +412,149 @@ static HYBRID__NOINLINE int hybrid__jorder_mixed(hybrid__jvalue a, double d)
 }
 
 /* The hash of a float: that of the integer that it equals, if any. */
-static HYBRID__NOINLINE uint64_t hybrid__jhash_real(const hybrid__jarena *arena, double d)
+static HYB_NOINLINE uint64_t hyb_jhash_real(const hyb_jarena *arena, double d)
 {
     char digits[400];
     uint64_t bits;
     if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
         if (d == (double)(int64_t)d) bits = (uint64_t)(int64_t)d;
         else memcpy(&bits, &d, 8);
-        return hybrid__hash(&arena->rt->hash_key, &bits, 8);
+        return hyb_hash(&arena->rt->hash_key, &bits, 8);
     }
-    if (d - d != 0) return hybrid__hash(&arena->rt->hash_key, &d, 8);
-    return hybrid__hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
+    if (d - d != 0) return hyb_hash(&arena->rt->hash_key, &d, 8);
+    return hyb_hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
 }
 
 /* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
-static bool hybrid__jhash(hybrid__jarena *arena, hybrid__jvalue v, int depth, uint32_t *hash)
+static bool hyb_jhash(hyb_jarena *arena, hyb_jvalue v, int depth, uint32_t *hash)
 {
     uint64_t h = 14695981039346656037u, bits;
     size_t i;
     switch (v.type) {
-    case HYBRID__J_STRING: case HYBRID__J_BIG: h = hybrid__hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
-    case HYBRID__J_FLOAT:
-        h = hybrid__jhash_real(arena, v.u.d);
+    case HYB_J_STRING: case HYB_J_BIG: h = hyb_hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
+    case HYB_J_FLOAT:
+        h = hyb_jhash_real(arena, v.u.d);
         break;
-    case HYBRID__J_BOOL: case HYBRID__J_INT:
-        bits = (uint64_t)hybrid__jwhole(v);
-        h = hybrid__hash(&arena->rt->hash_key, &bits, 8);
+    case HYB_J_BOOL: case HYB_J_INT:
+        bits = (uint64_t)hyb_jwhole(v);
+        h = hyb_hash(&arena->rt->hash_key, &bits, 8);
         break;
-    case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: h = v.type; break;
-    case HYBRID__J_LIST:
-        if (v.u.list->kind == HYBRID__J_PLAIN || v.u.list->kind == HYBRID__J_VIEW || depth <= 0) return false;
-        if (v.u.list->kind == HYBRID__J_ITERATOR) return hybrid__jhash_address(arena, v.u.list, hash);
-        if (!hybrid__jarena_work(arena, v.u.list->n)) return false;
+    case HYB_J_NONE: case HYB_J_UNDEFINED: h = v.type; break;
+    case HYB_J_LIST:
+        if (v.u.list->kind == HYB_J_PLAIN || v.u.list->kind == HYB_J_VIEW || depth <= 0) return false;
+        if (v.u.list->kind == HYB_J_ITERATOR) return hyb_jhash_address(arena, v.u.list, hash);
+        if (!hyb_jarena_work(arena, v.u.list->n)) return false;
         for (i = 0; i < v.u.list->n; i++) {
             uint32_t one;
-            if (!hybrid__jhash(arena, v.u.list->items[i], depth - 1, &one)) return false;
+            if (!hyb_jhash(arena, v.u.list->items[i], depth - 1, &one)) return false;
             h = (h ^ one) * 1099511628211u;
         }
-        h = hybrid__hash(&arena->rt->hash_key, &h, 8);
+        h = hyb_hash(&arena->rt->hash_key, &h, 8);
         break;
-    case HYBRID__J_FUNCTION: case HYBRID__J_LOOP: case HYBRID__J_NAMESPACE: return hybrid__jhash_address(arena, v.u.list, hash);
+    case HYB_J_FUNCTION: case HYB_J_LOOP: case HYB_J_NAMESPACE: return hyb_jhash_address(arena, v.u.list, hash);
     default: return false;
     }
     *hash = (uint32_t)(h ^ h >> 32);
     return true;
 }
 
-static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key);
+static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jvalue key);
 
-static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth);
+static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth);
 
 /* Views of keys and items are compared as sets, views of values never are the same. */
-static int hybrid__jequal_views(hybrid__jarena *arena, const hybrid__jlist *a, const hybrid__jlist *b, int depth)
+static int hyb_jequal_views(hyb_jarena *arena, const hyb_jlist *a, const hyb_jlist *b, int depth)
 {
     size_t i, k;
     int same;
     if (a->label != b->label || !strcmp(a->label, "dict_values")) return 0;
     for (i = 0; i < a->n; i++) {
-        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hybrid__jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
+        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hyb_jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
         if (!same) return 0;
     }
     return 1;
 }
 
 /* 1 equal, 0 not, -1: a limit was met (depth bounds what refers to itself). */
-static int hybrid__jequal(hybrid__jarena *arena, hybrid__jvalue a, hybrid__jvalue b, int depth)
+static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth)
 {
     size_t i;
     int same;
-    if (!hybrid__jarena_work(arena, 1)) return -1;
-    if (hybrid__jis_whole(a) && hybrid__jis_whole(b)) return hybrid__jwhole(a) == hybrid__jwhole(b);
-    if (a.type == HYBRID__J_FLOAT && b.type == HYBRID__J_FLOAT) return a.u.d == b.u.d;
-    if (a.type == HYBRID__J_FLOAT && hybrid__jis_integer(b)) return a.u.d == a.u.d && !hybrid__jorder_mixed(b, a.u.d);
-    if (b.type == HYBRID__J_FLOAT && hybrid__jis_integer(a)) return b.u.d == b.u.d && !hybrid__jorder_mixed(a, b.u.d);
+    if (!hyb_jarena_work(arena, 1)) return -1;
+    if (hyb_jis_whole(a) && hyb_jis_whole(b)) return hyb_jwhole(a) == hyb_jwhole(b);
+    if (a.type == HYB_J_FLOAT && b.type == HYB_J_FLOAT) return a.u.d == b.u.d;
+    if (a.type == HYB_J_FLOAT && hyb_jis_integer(b)) return a.u.d == a.u.d && !hyb_jorder_mixed(b, a.u.d);
+    if (b.type == HYB_J_FLOAT && hyb_jis_integer(a)) return b.u.d == b.u.d && !hyb_jorder_mixed(a, b.u.d);
     if (a.type != b.type) return 0;
-    if (a.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, a.u.s->n / 16)) return -1;
+    if (a.type == HYB_J_STRING && !hyb_jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
-    case HYBRID__J_STRING: case HYBRID__J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
-    case HYBRID__J_LIST:
+    case HYB_J_STRING: case HYB_J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYB_J_LIST:
         if (a.u.list == b.u.list) return 1;
-        if (!hybrid__jarena_room(arena, depth)) return -1;
-        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYBRID__J_ITERATOR) return 0;
-        if (a.u.list->kind == HYBRID__J_VIEW) return hybrid__jequal_views(arena, a.u.list, b.u.list, depth);
+        if (!hyb_jarena_room(arena, depth)) return -1;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYB_J_ITERATOR) return 0;
+        if (a.u.list->kind == HYB_J_VIEW) return hyb_jequal_views(arena, a.u.list, b.u.list, depth);
         for (i = 0; i < a.u.list->n; i++)
-            if ((same = hybrid__jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
+            if ((same = hyb_jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
         return 1;
-    case HYBRID__J_DICT:
+    case HYB_J_DICT:
         if (a.u.dict == b.u.dict) return 1;
-        if (!hybrid__jarena_room(arena, depth)) return -1;
+        if (!hyb_jarena_room(arena, depth)) return -1;
         if (a.u.dict->n != b.u.dict->n) return 0;
         for (i = 0; i < a.u.dict->n; i++) {
-            const hybrid__jentry *e = hybrid__jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
+            const hyb_jentry *e = hyb_jdict_find(arena, b.u.dict, a.u.dict->entries[i].key);
             if (arena->result) return -1;
             if (!e) return 0;
-            if ((same = hybrid__jequal(arena, a.u.dict->entries[i].value, e->value, depth - 1)) != 1) return same;
+            if ((same = hyb_jequal(arena, a.u.dict->entries[i].value, e->value, depth - 1)) != 1) return same;
         }
         return 1;
-    case HYBRID__J_NONE: case HYBRID__J_UNDEFINED: return 1;
+    case HYB_J_NONE: case HYB_J_UNDEFINED: return 1;
     default: return a.u.dict == b.u.dict;                    /* identity */
     }
 }
 
 /* ---- dicts ---- */
 
-static bool hybrid__jdict_new(hybrid__jarena *arena, hybrid__jvalue *out)
+static bool hyb_jdict_new(hyb_jarena *arena, hyb_jvalue *out)
 {
-    hybrid__jdict *d = (hybrid__jdict *)hybrid__jarena_alloc(arena, sizeof *d);
+    hyb_jdict *d = (hyb_jdict *)hyb_jarena_alloc(arena, sizeof *d);
     if (!d) return false;
     memset(d, 0, sizeof *d);
-    out->type = HYBRID__J_DICT;
+    out->type = HYB_J_DICT;
     out->mark = 0;
     out->u.dict = d;
     return true;
 }
 
-enum { HYBRID__J_KEY_DEPTH = 16 };
+enum { HYB_J_KEY_DEPTH = 16 };
 
-static hybrid__jentry *hybrid__jdict_find(hybrid__jarena *arena, const hybrid__jdict *d, hybrid__jvalue key)
+static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jvalue key)
 {
     uint32_t hash, i, slot;
-    if (key.type == HYBRID__J_STRING && !hybrid__jarena_work(arena, key.u.s->n / 16)) return NULL;
-    if (!hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return NULL;
+    if (key.type == HYB_J_STRING && !hyb_jarena_work(arena, key.u.s->n / 16)) return NULL;
+    if (!hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
-            if (d->entries[i].hash == hash && hybrid__jequal(arena, d->entries[i].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[i];
+            if (d->entries[i].hash == hash && hyb_jequal(arena, d->entries[i].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[i];
         return NULL;
     }
     for (i = hash & (d->n_slots - 1); (slot = d->slots[i]) != 0; i = (i + 1) & (d->n_slots - 1)) {
-        if (!hybrid__jarena_work(arena, 1)) return NULL;
-        if (d->entries[slot - 1].hash == hash && hybrid__jequal(arena, d->entries[slot - 1].key, key, HYBRID__J_KEY_DEPTH) == 1) return &d->entries[slot - 1];
+        if (!hyb_jarena_work(arena, 1)) return NULL;
+        if (d->entries[slot - 1].hash == hash && hyb_jequal(arena, d->entries[slot - 1].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[slot - 1];
     }
     return NULL;
 }
 
-static bool hybrid__jdict_grow(hybrid__jarena *arena, hybrid__jdict *d)
+static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
 {
     uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
-    hybrid__jentry *entries;
+    hyb_jentry *entries;
     if (capacity > UINT32_MAX / 8) { arena->result = HYBRID_ERROR_LIMIT; return false; }
-    if (!(entries = (hybrid__jentry *)hybrid__jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
+    if (!(entries = (hyb_jentry *)hyb_jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
     if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
     if (capacity > 8) {
         uint32_t n_slots = capacity * 2, at;
-        uint32_t *slots = (uint32_t *)hybrid__jarena_alloc(arena, (size_t)n_slots * sizeof *slots);
+        uint32_t *slots = (uint32_t *)hyb_jarena_alloc(arena, (size_t)n_slots * sizeof *slots);
         if (!slots) return false;
         memset(slots, 0, (size_t)n_slots * sizeof *slots);
         for (i = 0; i < d->n; i++) {
@@ -570,13 +570,13 @@ static bool hybrid__jdict_grow(hybrid__jarena *arena, hybrid__jdict *d)
 }
 
 /* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result is still OK). */
-static bool hybrid__jdict_set(hybrid__jarena *arena, hybrid__jdict *d, hybrid__jvalue key, hybrid__jvalue value)
+static bool hyb_jdict_set(hyb_jarena *arena, hyb_jdict *d, hyb_jvalue key, hyb_jvalue value)
 {
-    hybrid__jentry *e = hybrid__jdict_find(arena, d, key);
+    hyb_jentry *e = hyb_jdict_find(arena, d, key);
     uint32_t hash, at;
-    if (arena->result || !hybrid__jhash(arena, key, HYBRID__J_KEY_DEPTH, &hash)) return false;
+    if (arena->result || !hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return false;
     if (e) { e->value = value; return true; }
-    if (d->n == d->capacity && !hybrid__jdict_grow(arena, d)) return false;
+    if (d->n == d->capacity && !hyb_jdict_grow(arena, d)) return false;
     e = &d->entries[d->n++];
     e->key = key;
     e->value = value;
@@ -589,51 +589,51 @@ static bool hybrid__jdict_set(hybrid__jarena *arena, hybrid__jdict *d, hybrid__j
 }
 
 /* A member by a C name, or NULL. */
-static hybrid__jvalue *hybrid__jdict_get(hybrid__jarena *arena, const hybrid__jdict *d, const char *name)
+static hyb_jvalue *hyb_jdict_get(hyb_jarena *arena, const hyb_jdict *d, const char *name)
 {
-    hybrid__jstring s;
-    hybrid__jvalue key = hybrid__jnone();
-    hybrid__jentry *e;
+    hyb_jstring s;
+    hyb_jvalue key = hyb_jnone();
+    hyb_jentry *e;
     s.p = name; s.n = strlen(name); s.chars = SIZE_MAX; s.buffer = NULL;
-    key.type = HYBRID__J_STRING;
+    key.type = HYB_J_STRING;
     key.u.s = &s;
-    e = hybrid__jdict_find(arena, d, key);
+    e = hyb_jdict_find(arena, d, key);
     return e ? &e->value : NULL;
 }
-static bool hybrid__jdict_put(hybrid__jarena *arena, hybrid__jdict *d, const char *name, hybrid__jvalue value)
+static bool hyb_jdict_put(hyb_jarena *arena, hyb_jdict *d, const char *name, hyb_jvalue value)
 {
-    hybrid__jvalue key;
-    return hybrid__jstring_view(arena, name, strlen(name), &key) && hybrid__jdict_set(arena, d, key, value);
+    hyb_jvalue key;
+    return hyb_jstring_view(arena, name, strlen(name), &key) && hyb_jdict_set(arena, d, key, value);
 }
 
 /* One JSON value; a container is empty still. */
-static bool hybrid__jfrom_json_one(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *out)
 {
     switch (json->type) {
-    case HYBRID__JSON_NULL: *out = hybrid__jnone(); return true;
-    case HYBRID__JSON_BOOL: *out = hybrid__jbool(json->u.b); return true;
-    case HYBRID__JSON_INT: *out = hybrid__jint(json->u.i); return true;
-    case HYBRID__JSON_REAL: *out = hybrid__jfloat(json->u.d); return true;
-    case HYBRID__JSON_STRING: return hybrid__jstring_view(arena, json->u.s, json->n, out);
-    case HYBRID__JSON_BIG:
-        if (!hybrid__jstring_view(arena, json->u.s, json->n, out)) return false;
-        out->type = HYBRID__J_BIG;
+    case HYB_JSON_NULL: *out = hyb_jnone(); return true;
+    case HYB_JSON_BOOL: *out = hyb_jbool(json->u.b); return true;
+    case HYB_JSON_INT: *out = hyb_jint(json->u.i); return true;
+    case HYB_JSON_REAL: *out = hyb_jfloat(json->u.d); return true;
+    case HYB_JSON_STRING: return hyb_jstring_view(arena, json->u.s, json->n, out);
+    case HYB_JSON_BIG:
+        if (!hyb_jstring_view(arena, json->u.s, json->n, out)) return false;
+        out->type = HYB_J_BIG;
         return true;
-    case HYBRID__JSON_ARRAY: return hybrid__jlist_new(arena, json->n, HYBRID__J_PLAIN, out);
-    default: return hybrid__jdict_new(arena, out);
+    case HYB_JSON_ARRAY: return hyb_jlist_new(arena, json->n, HYB_J_PLAIN, out);
+    default: return hyb_jdict_new(arena, out);
     }
 }
 
 /* A container whose members are still to come. */
-typedef struct hybrid__jopen { struct hybrid__jopen *up; hybrid__jvalue to; uint32_t left; } hybrid__jopen;
+typedef struct hyb_jopen { struct hyb_jopen *up; hyb_jvalue to; uint32_t left; } hyb_jopen;
 
 /* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
  * row, and their members come in the order of the tree's nodes. */
-static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, hybrid__jvalue *out)
+static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *out)
 {
-    hybrid__jopen *open = NULL, *spare = NULL, *l;
-    const hybrid__json *p = json;
-    hybrid__jvalue key = hybrid__jnone(), value;
+    hyb_jopen *open = NULL, *spare = NULL, *l;
+    const hyb_json *p = json;
+    hyb_jvalue key = hyb_jnone(), value;
     do {
         while (open && !open->left) {                        /* full: the next value belongs to the one around */
             l = open;
@@ -642,20 +642,20 @@ static bool hybrid__jfrom_json(hybrid__jarena *arena, const hybrid__json *json, 
             spare = l;
         }
         if (p != json && !open) return true;
-        if (open && open->to.type == HYBRID__J_DICT) {
-            if (!hybrid__jstring_view(arena, p->u.s, p->n, &key)) return false;
+        if (open && open->to.type == HYB_J_DICT) {
+            if (!hyb_jstring_view(arena, p->u.s, p->n, &key)) return false;
             p++;
         }
-        if (!hybrid__jfrom_json_one(arena, p, &value)) return false;
+        if (!hyb_jfrom_json_one(arena, p, &value)) return false;
         if (!open) *out = value;
         else {
             open->left--;
-            if (open->to.type == HYBRID__J_DICT ? !hybrid__jdict_set(arena, open->to.u.dict, key, value)
-                : !hybrid__jlist_push(arena, open->to.u.list, value)) return false;
+            if (open->to.type == HYB_J_DICT ? !hyb_jdict_set(arena, open->to.u.dict, key, value)
+                : !hyb_jlist_push(arena, open->to.u.list, value)) return false;
         }
-        if (p->type >= HYBRID__JSON_ARRAY) {
+        if (p->type >= HYB_JSON_ARRAY) {
             if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (hybrid__jopen *)hybrid__jarena_alloc(arena, sizeof *l))) return false;
+            else if (!(l = (hyb_jopen *)hyb_jarena_alloc(arena, sizeof *l))) return false;
             l->up = open;
             l->to = value;
             l->left = p->n;

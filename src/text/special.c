@@ -1,22 +1,22 @@
 /* text/special: tokens that are not made by merging: what they are for, which of them end an answer, and finding them in a text. */
 
 /* Well-known names, the more telling one first. */
-typedef struct hybrid__role_name {
+typedef struct hyb_role_name {
     hybrid_token_role role;
     const char       *name;
-} hybrid__role_name;
+} hyb_role_name;
 
-static int32_t hybrid__find_name(const hybrid_tokenizer *t, const char *name) { return hybrid__vocab_find(t, (const uint8_t *)name, strlen(name)); }
+static int32_t hyb_find_name(const hybrid_tokenizer *t, const char *name) { return hyb_vocab_find(t, (const uint8_t *)name, strlen(name)); }
 
 /* A name that means something is a control token, whatever the file says. */
-static void hybrid__make_control(hybrid_tokenizer *t, int32_t id)
+static void hyb_make_control(hybrid_tokenizer *t, int32_t id)
 {
-    t->kinds[id] = (uint8_t)((t->kinds[id] & ~(HYBRID__TOKEN_TYPE | HYBRID__TOKEN_FOREIGN)) | HYBRID_TOKEN_CONTROL);
+    t->kinds[id] = (uint8_t)((t->kinds[id] & ~(HYB_TOKEN_TYPE | HYB_TOKEN_FOREIGN)) | HYBRID_TOKEN_CONTROL);
 }
 
-static void hybrid__special_roles(hybrid_tokenizer *t)
+static void hyb_special_roles(hybrid_tokenizer *t)
 {
-    static const hybrid__role_name names[] = {
+    static const hyb_role_name names[] = {
         { HYBRID_ROLE_EOT, "<|eot_id|>" }, { HYBRID_ROLE_EOT, "<|im_end|>" }, { HYBRID_ROLE_EOT, "<|end|>" }, { HYBRID_ROLE_EOT, "<end_of_turn>" },
         { HYBRID_ROLE_EOT, "<|endoftext|>" }, { HYBRID_ROLE_EOT, "<EOT>" }, { HYBRID_ROLE_EOT, "_<EOT>" }, { HYBRID_ROLE_EOT, "[EOT]" },
         { HYBRID_ROLE_EOT, "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" }, { HYBRID_ROLE_EOT, "<end_of_utterance>" },
@@ -36,16 +36,16 @@ static void hybrid__special_roles(hybrid_tokenizer *t)
         { HYBRID_ROLE_FIM_SEPARATOR, "<|file_sep|>" }
     };
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(names); i++) {
+    for (i = 0; i < HYB_COUNT(names); i++) {
         int32_t id;
-        if (t->roles[names[i].role] >= 0 || (id = hybrid__find_name(t, names[i].name)) < 0) continue;
+        if (t->roles[names[i].role] >= 0 || (id = hyb_find_name(t, names[i].name)) < 0) continue;
         t->roles[names[i].role] = id;
-        hybrid__make_control(t, id);
+        hyb_make_control(t, id);
     }
 }
 
 /* Tokens after which nothing more is to be said: those with a role that says so, and those with a name that does. */
-static void hybrid__special_ends(hybrid_tokenizer *t)
+static void hyb_special_ends(hybrid_tokenizer *t)
 {
     static const char *const names[] = {
         "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
@@ -53,65 +53,65 @@ static void hybrid__special_ends(hybrid_tokenizer *t)
         "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
     };
     static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
-    bool call = hybrid__find_name(t, "<|call|>") >= 0 || hybrid__find_name(t, "<|calls|>") >= 0;
-    bool result = hybrid__find_name(t, "<|return|>") >= 0 || hybrid__find_name(t, "<|flush|>") >= 0;
+    bool call = hyb_find_name(t, "<|call|>") >= 0 || hyb_find_name(t, "<|calls|>") >= 0;
+    bool result = hyb_find_name(t, "<|return|>") >= 0 || hyb_find_name(t, "<|flush|>") >= 0;
     int32_t id;
     size_t i;
-    for (i = 0; i < HYBRID__COUNT(names); i++) {
-        if ((id = hybrid__find_name(t, names[i])) < 0) continue;
-        hybrid__make_control(t, id);
-        t->kinds[id] |= HYBRID__TOKEN_END;
+    for (i = 0; i < HYB_COUNT(names); i++) {
+        if ((id = hyb_find_name(t, names[i])) < 0) continue;
+        hyb_make_control(t, id);
+        t->kinds[id] |= HYB_TOKEN_END;
     }
-    for (i = 0; i < HYBRID__COUNT(roles); i++)
-        if ((id = t->roles[roles[i]]) >= 0) t->kinds[id] |= HYBRID__TOKEN_END;
+    for (i = 0; i < HYB_COUNT(roles); i++)
+        if ((id = t->roles[roles[i]]) >= 0) t->kinds[id] |= HYB_TOKEN_END;
     /* Formats with channels: <|end|> ends a message there, not the answer. */
-    if (call && result && (id = hybrid__find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYBRID__TOKEN_END;
+    if (call && result && (id = hyb_find_name(t, "<|end|>")) >= 0) t->kinds[id] &= (uint8_t)~HYB_TOKEN_END;
 }
 
-static bool hybrid__is_special(const hybrid_tokenizer *t, int32_t id)
+static bool hyb_is_special(const hybrid_tokenizer *t, int32_t id)
 {
-    unsigned type = hybrid__token_type(t, id);
+    unsigned type = hyb_token_type(t, id);
     return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) && t->offsets[id] < t->offsets[id + 1];
 }
 
 /* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
-static bool hybrid__keeps_space(const uint8_t *p, size_t n)
+static bool hyb_keeps_space(const uint8_t *p, size_t n)
 {
     return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
 /* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token that begins there. */
-static hybrid_result hybrid__special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
+static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
 {
-    hybrid__automaton_source source;
-    hybrid_string *strings = (hybrid_string *)hybrid__alloc(t->rt, count * (sizeof *strings + 1));
+    hyb_automaton_source source;
+    hybrid_string *strings = (hybrid_string *)hyb_alloc(t->rt, count * (sizeof *strings + 1));
     uint8_t *marked = (uint8_t *)(strings + count);
     size_t i, n = 0;
     bool ok;
-    if (!strings) return hybrid__fail_memory(error, count * (sizeof *strings + 1));
+    if (!strings) return hyb_fail_memory(error, count * (sizeof *strings + 1));
     for (i = 0; i < t->n_tokens; i++) {
-        if (!hybrid__is_special(t, (int32_t)i)) continue;
+        if (!hyb_is_special(t, (int32_t)i)) continue;
         strings[n].data = (const char *)t->bytes + t->offsets[i];
         strings[n].size = t->offsets[i + 1] - t->offsets[i];
-        marked[n++] = hybrid__token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
+        marked[n++] = hyb_token_type(t, (int32_t)i) == HYBRID_TOKEN_USER_DEFINED;
     }
     memset(&source, 0, sizeof source);
     source.strings = strings;
     source.marked = marked;
     source.n = n;
     source.backwards = true;
-    ok = hybrid__automaton_make(t->rt, &source, &t->special);
-    hybrid__free(t->rt, strings);
-    return ok ? HYBRID_OK : hybrid__fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens", (unsigned long long)count);
+    ok = hyb_automaton_make(t->rt, &source, &t->special);
+    hyb_free(t->rt, strings);
+    return ok ? HYBRID_OK : hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens", (unsigned long long)count);
 }
 
 /* The last bytes of a special token, for a text that holds none to be read fast. */
-static void hybrid__special_add_end(hybrid_tokenizer *t, int32_t id)
+static void hyb_special_add_end(hybrid_tokenizer *t, int32_t id)
 {
     const uint8_t *end = t->bytes + t->offsets[id + 1];
-    const bool text = hybrid__token_type(t, id) == HYBRID_TOKEN_USER_DEFINED;
+    const bool text = hyb_token_type(t, id) == HYBRID_TOKEN_USER_DEFINED;
     uint32_t i, pair = end[-1];
-    t->special_last[end[-1]] |= (uint8_t)(text ? HYBRID__SPECIAL_TEXT : HYBRID__SPECIAL_CONTROL);
+    t->special_last[end[-1]] |= (uint8_t)(text ? HYB_SPECIAL_TEXT : HYB_SPECIAL_CONTROL);
     if (t->offsets[id + 1] - t->offsets[id] > 1) {
         pair |= (uint32_t)end[-2] << 8;
         t->special_pairs[pair >> 5] |= 1u << (pair & 31);
@@ -119,56 +119,56 @@ static void hybrid__special_add_end(hybrid_tokenizer *t, int32_t id)
     else for (i = 0; i < 256; i++) t->special_pairs[(i << 8 | pair) >> 5] |= 1u << (pair & 31);
 }
 
-static hybrid_result hybrid__special_ids(hybrid_tokenizer *t, size_t count, hybrid_error *error)
+static hybrid_result hyb_special_ids(hybrid_tokenizer *t, size_t count, hybrid_error *error)
 {
     size_t i, n = 0;
-    t->specials = (int32_t *)hybrid__alloc(t->rt, count * sizeof *t->specials);
-    if (!t->specials) return hybrid__fail_memory(error, count * sizeof *t->specials);
-    for (i = 0; i < t->n_tokens; i++) if (hybrid__is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
+    t->specials = (int32_t *)hyb_alloc(t->rt, count * sizeof *t->specials);
+    if (!t->specials) return hyb_fail_memory(error, count * sizeof *t->specials);
+    for (i = 0; i < t->n_tokens; i++) if (hyb_is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
     return HYBRID_OK;
 }
 
 /* Which tokens have roles, which end, and the tables that find them in a text. */
-static hybrid_result hybrid__vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
+static hybrid_result hyb_vocab_make_specials(hybrid_tokenizer *t, bool strip_right, hybrid_error *error)
 {
     size_t i, count = 0;
     hybrid_result r;
-    hybrid__special_roles(t);
-    hybrid__special_ends(t);
-    t->special_pairs = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->special_pairs);
-    if (!t->special_pairs) return hybrid__fail_memory(error, 8192);
+    hyb_special_roles(t);
+    hyb_special_ends(t);
+    t->special_pairs = (uint32_t *)hyb_calloc(t->rt, 2048, sizeof *t->special_pairs);
+    if (!t->special_pairs) return hyb_fail_memory(error, 8192);
     for (i = 0; i < t->n_tokens; i++) {
         const uint8_t *p = t->bytes + t->offsets[i];
-        if (!hybrid__is_special(t, (int32_t)i)) continue;
+        if (!hyb_is_special(t, (int32_t)i)) continue;
         count++;
-        hybrid__special_add_end(t, (int32_t)i);
-        if (strip_right && !hybrid__keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYBRID__TOKEN_STRIP;
+        hyb_special_add_end(t, (int32_t)i);
+        if (strip_right && !hyb_keeps_space(p, t->offsets[i + 1] - t->offsets[i])) t->kinds[i] |= HYB_TOKEN_STRIP;
     }
-    if ((r = hybrid__special_automaton(t, count, error)) != HYBRID_OK) return r;
-    return hybrid__special_ids(t, count, error);
+    if ((r = hyb_special_automaton(t, count, error)) != HYBRID_OK) return r;
+    return hyb_special_ids(t, count, error);
 }
 
 /* ---- finding ---- */
 
-typedef struct hybrid__special_match {
+typedef struct hyb_special_match {
     size_t  at;
     int32_t id;
-} hybrid__special_match;
+} hyb_special_match;
 
-typedef struct hybrid__special_list {        /* the longest token at every place where one begins, the last place first */
-    hybrid__special_match *items;
+typedef struct hyb_special_list {        /* the longest token at every place where one begins, the last place first */
+    hyb_special_match *items;
     size_t                 n, capacity;
-    hybrid__special_match  few[16];
-} hybrid__special_list;
+    hyb_special_match  few[16];
+} hyb_special_list;
 
-static bool hybrid__special_push(hybrid_runtime *rt, hybrid__special_list *list, size_t at, int32_t id)
+static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t at, int32_t id)
 {
     if (list->n == list->capacity) {
         size_t capacity = list->capacity * 2, bytes;
-        hybrid__special_match *items;
-        if (!hybrid__mul_size(capacity, sizeof *items, &bytes) || !(items = (hybrid__special_match *)hybrid__alloc(rt, bytes))) return false;
+        hyb_special_match *items;
+        if (!hyb_mul_size(capacity, sizeof *items, &bytes) || !(items = (hyb_special_match *)hyb_alloc(rt, bytes))) return false;
         memcpy(items, list->items, list->n * sizeof *items);
-        if (list->items != list->few) hybrid__free(rt, list->items);
+        if (list->items != list->few) hyb_free(rt, list->items);
         list->items = items;
         list->capacity = capacity;
     }
@@ -177,31 +177,31 @@ static bool hybrid__special_push(hybrid_runtime *rt, hybrid__special_list *list,
     return true;
 }
 
-/* All special tokens of a text that count (HYBRID__SPECIAL_...). false: no memory. The list is emptied by hybrid__special_list_free. */
-static bool hybrid__special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which, hybrid__special_list *list)
+/* All special tokens of a text that count (HYB_SPECIAL_...). false: no memory. The list is emptied by hyb_special_list_free. */
+static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which, hyb_special_list *list)
 {
-    const int32_t *best = t->special.best[which == HYBRID__SPECIAL_TEXT];
+    const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
     uint32_t state = 0;
     size_t i;
     list->items = list->few;
-    list->capacity = HYBRID__COUNT(list->few);
+    list->capacity = HYB_COUNT(list->few);
     list->n = 0;
     for (i = size; i-- > 0;) {
-        HYBRID__STEPS(1);
+        HYB_STEPS(1);
         if (!state) {
-            if (HYBRID__LIKELY(!(t->special_last[text[i]] & which))) continue;
+            if (HYB_LIKELY(!(t->special_last[text[i]] & which))) continue;
             if (i) {
                 const uint32_t pair = (uint32_t)text[i - 1] << 8 | text[i];
                 if (!(t->special_pairs[pair >> 5] >> (pair & 31) & 1)) continue;
             }
         }
-        state = hybrid__automaton_next(&t->special, state, text[i]);
-        if (best[state] >= 0 && !hybrid__special_push(t->rt, list, i, t->specials[best[state]])) return false;
+        state = hyb_automaton_next(&t->special, state, text[i]);
+        if (best[state] >= 0 && !hyb_special_push(t->rt, list, i, t->specials[best[state]])) return false;
     }
     return true;
 }
 
-static void hybrid__special_list_free(hybrid_runtime *rt, hybrid__special_list *list)
+static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
 {
-    if (list->items != list->few) hybrid__free(rt, list->items);
+    if (list->items != list->few) hyb_free(rt, list->items);
 }

@@ -2,31 +2,31 @@
 
 struct hybrid_template {
     hybrid_runtime *rt;
-    hybrid__jarena  arena;               /* holds the tree and a copy of the text */
-    hybrid__jtree   tree;
+    hyb_jarena  arena;               /* holds the tree and a copy of the text */
+    hyb_jtree   tree;
     const char     *source;
     size_t          n_source;
     bool            js;
 };
 
-HYBRID__BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
+HYB_BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
 {
     if (!text) return;
     if (text->runtime) {
-        hybrid__free(text->runtime, text->data);
-        hybrid__runtime_release(text->runtime);
+        hyb_free(text->runtime, text->data);
+        hyb_runtime_release(text->runtime);
     }
     memset(text, 0, sizeof *text);
 }
 
-static hybrid_result hybrid__text_set(hybrid_runtime *rt, hybrid_text *text, const char *p, size_t n, hybrid_error *error)
+static hybrid_result hyb_text_set(hybrid_runtime *rt, hybrid_text *text, const char *p, size_t n, hybrid_error *error)
 {
     if (text->runtime != rt) hybrid_text_free(text);
     if (text->capacity <= n) {
-        char *data = (char *)hybrid__alloc(rt, n + 1);
-        if (!data) return hybrid__fail_memory(error, n + 1);
-        if (!text->runtime) { text->runtime = rt; hybrid__atomic_add(&rt->references, 1); }
-        else hybrid__free(rt, text->data);
+        char *data = (char *)hyb_alloc(rt, n + 1);
+        if (!data) return hyb_fail_memory(error, n + 1);
+        if (!text->runtime) { text->runtime = rt; hyb_atomic_add(&rt->references, 1); }
+        else hyb_free(rt, text->data);
         text->data = data;
         text->capacity = n + 1;
     }
@@ -37,7 +37,7 @@ static hybrid_result hybrid__text_set(hybrid_runtime *rt, hybrid_text *text, con
 }
 
 /* Jinja's view of a text: every line break is "\n", and one at the very end is dropped. */
-static size_t hybrid__template_newlines(const char *p, size_t n, char *out)
+static size_t hyb_template_newlines(const char *p, size_t n, char *out)
 {
     size_t i, m = 0;
     for (i = 0; i < n; i++) {
@@ -47,7 +47,7 @@ static size_t hybrid__template_newlines(const char *p, size_t n, char *out)
     return m - (m && out[m - 1] == '\n');
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
               hybrid_template **tmpl, hybrid_error *error), (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
@@ -57,114 +57,114 @@ HYBRID__BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, 
     hybrid_result result;
     char *source;
     size_t n = desc && desc->text && desc->size ? desc->size : strlen(text);
-    if (!tmpl) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: tmpl is NULL");
+    if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: tmpl is NULL");
     *tmpl = NULL;
-    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d", (int)desc->dialect);
-    if (n > LARGEST) return hybrid__fail(error, HYBRID_ERROR_LIMIT, "hybrid_template_create: the template has %llu bytes, at most 16 MB are read", (unsigned long long)n);
-    if ((result = hybrid__runtime_retain(runtime, &rt, error))) return result;
-    if (!(t = (hybrid_template *)hybrid__calloc(rt, 1, sizeof *t))) {
-        hybrid__runtime_release(rt);
-        return hybrid__fail_memory(error, sizeof *t);
+    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d", (int)desc->dialect);
+    if (n > LARGEST) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_template_create: the template has %llu bytes, at most 16 MB are read", (unsigned long long)n);
+    if ((result = hyb_runtime_retain(runtime, &rt, error))) return result;
+    if (!(t = (hybrid_template *)hyb_calloc(rt, 1, sizeof *t))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = t->arena.rt = rt;
     t->arena.max_bytes = MEMORY;
     t->arena.steps = UINT64_MAX;
-    hybrid__stack_open(&t->arena.stack);
+    hyb_stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
-    if (!(source = (char *)hybrid__jarena_alloc(&t->arena, n))) result = hybrid__fail_memory(error, n);
+    if (!(source = (char *)hyb_jarena_alloc(&t->arena, n))) result = hyb_fail_memory(error, n);
     else {
         t->source = source;
-        t->n_source = hybrid__template_newlines(text, n, source);
-        result = hybrid__jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks, !desc || !desc->no_lstrip_blocks, &t->tree, error);
+        t->n_source = hyb_template_newlines(text, n, source);
+        result = hyb_jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks, !desc || !desc->no_lstrip_blocks, &t->tree, error);
     }
     if (result) hybrid_template_destroy(t);
     else *tmpl = t;
     return result;
 }
 
-HYBRID__BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
+HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
 {
     hybrid_runtime *rt;
     if (!tmpl) return;
     rt = tmpl->rt;
-    hybrid__jarena_free(&tmpl->arena);
-    hybrid__free(rt, tmpl);
-    hybrid__runtime_release(rt);
+    hyb_jarena_free(&tmpl->arena);
+    hyb_free(rt, tmpl);
+    hyb_runtime_release(rt);
 }
 
 /* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
-static bool hybrid__render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hybrid__jinja *j, hybrid_error *error)
+static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hyb_jinja *j, hybrid_error *error)
 {
     enum { DEPTH = 500, DEEPEST = 10000 };
-    hybrid__jvalue context;
+    hyb_jvalue context;
     memset(j, 0, sizeof *j);
     j->arena.rt = t->rt;
-    hybrid__stack_open(&j->arena.stack);
+    hyb_stack_open(&j->arena.stack);
     j->arena.max_bytes = limits->max_memory ? limits->max_memory : (size_t)256 << 20;
     j->arena.steps = limits->max_steps ? limits->max_steps : 100000000;
     j->max_output = limits->max_output ? limits->max_output : (size_t)64 << 20;
-    j->depth = limits->max_depth > 0 ? HYBRID__MIN(limits->max_depth, DEEPEST) : DEPTH;
+    j->depth = limits->max_depth > 0 ? HYB_MIN(limits->max_depth, DEEPEST) : DEPTH;
     j->source = t->source;
     j->n_source = t->n_source;
     j->tree = &t->tree;
     j->js = t->js;
     j->error = error;
     j->out = &j->page;
-    j->now = HYBRID__MAX(HYBRID__MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) + (int64_t)utc_offset * 60;
-    if (!hybrid__jdict_new(&j->arena, &context)) return hybrid__jinja_spent(j);
+    j->now = HYB_MAX(HYB_MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) + (int64_t)utc_offset * 60;
+    if (!hyb_jdict_new(&j->arena, &context)) return hyb_jinja_spent(j);
     j->context = context.u.dict;
     return true;
 }
 /* A JSON text as a value. doc must be freed after the render (also after a failure). what: for the message. */
-static bool hybrid__render_json(hybrid__jinja *j, const char *what, const char *text, size_t n, hybrid__json_type type, hybrid__json_doc *doc, hybrid__jvalue *out)
+static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, size_t n, hyb_json_type type, hyb_json_doc *doc, hyb_jvalue *out)
 {
     hybrid_error e;
-    hybrid_result result = hybrid__json_parse(j->arena.rt, text, n ? n : strlen(text), HYBRID__JSON_DEPTH, j->arena.max_bytes / sizeof(hybrid__json), doc, &e);
+    hybrid_result result = hyb_json_parse(j->arena.rt, text, n ? n : strlen(text), HYB_JSON_DEPTH, j->arena.max_bytes / sizeof(hyb_json), doc, &e);
     if (!result && doc->root->type != type) {
         result = HYBRID_ERROR_FORMAT;
-        snprintf(e.message, sizeof e.message, "must be a JSON %s", type == HYBRID__JSON_ARRAY ? "array" : "object");
+        snprintf(e.message, sizeof e.message, "must be a JSON %s", type == HYB_JSON_ARRAY ? "array" : "object");
         e.offset = 0;
     }
-    if (!result) return hybrid__jfrom_json(&j->arena, doc->root, out) || hybrid__jinja_spent(j);
-    j->result = hybrid__fail_at(j->error, result, e.offset, "%s: %.200s", what, e.message);
+    if (!result) return hyb_jfrom_json(&j->arena, doc->root, out) || hyb_jinja_spent(j);
+    j->result = hyb_fail_at(j->error, result, e.offset, "%s: %.200s", what, e.message);
     return false;
 }
 
-static hybrid_result hybrid__render_page(hybrid__jinja *j, hybrid_text *out)
+static hybrid_result hyb_render_page(hyb_jinja *j, hybrid_text *out)
 {
-    hybrid__jscope root;
-    hybrid__jscope_open(&root, NULL);
-    if (hybrid__jinja_run(j, &root, j->tree->body) == HYBRID__J_FAILED) return j->result;
-    return hybrid__text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
+    hyb_jscope root;
+    hyb_jscope_open(&root, NULL);
+    if (hyb_jinja_run(j, &root, j->tree->body) == HYB_J_FAILED) return j->result;
+    return hyb_text_set(j->arena.rt, out, j->page.data, j->page.size, j->error);
 }
 
-static void hybrid__text_empty(hybrid_text *text)
+static void hyb_text_empty(hybrid_text *text)
 {
     text->size = 0;
     if (text->data) text->data[0] = 0;
 }
 
-HYBRID__BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
+HYB_BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
               hybrid_text *out, hybrid_error *error), (tmpl, desc, out, error))
 {
     static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
-    hybrid__json_doc doc;
-    hybrid__jinja j;
-    hybrid__jvalue context;
+    hyb_json_doc doc;
+    hyb_jinja j;
+    hyb_jvalue context;
     hybrid_result result;
     bool ok;
-    if (!out) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
-    hybrid__text_empty(out);
-    if (!tmpl) return hybrid__fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
+    if (!out) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
+    hyb_text_empty(out);
+    if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
     if (!desc) desc = &zero;
     memset(&doc, 0, sizeof doc);
-    ok = hybrid__render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
+    ok = hyb_render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
     if (ok && desc->context) {
-        ok = hybrid__render_json(&j, "context", desc->context, desc->context_size, HYBRID__JSON_OBJECT, &doc, &context);
+        ok = hyb_render_json(&j, "context", desc->context, desc->context_size, HYB_JSON_OBJECT, &doc, &context);
         if (ok) j.context = context.u.dict;
     }
-    result = ok ? hybrid__render_page(&j, out) : j.result;
-    hybrid__jarena_free(&j.arena);
-    hybrid__json_free(&doc);
+    result = ok ? hyb_render_page(&j, out) : j.result;
+    hyb_jarena_free(&j.arena);
+    hyb_json_free(&doc);
     return result;
 }

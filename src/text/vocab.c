@@ -1,20 +1,20 @@
 /* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
  * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
 
-#define HYBRID__WORD_SHORT  64       /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
+#define HYB_WORD_SHORT  64       /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
 
 /* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
-typedef struct hybrid__merge {
+typedef struct hyb_merge {
     uint32_t left, right, rank, result;
-} hybrid__merge;
+} hyb_merge;
 
-#define HYBRID__SPECIAL_TEXT    1u    /* a user-defined token: they count in every text */
-#define HYBRID__SPECIAL_CONTROL 2u    /* a control or unknown token */
+#define HYB_SPECIAL_TEXT    1u    /* a user-defined token: they count in every text */
+#define HYB_SPECIAL_CONTROL 2u    /* a control or unknown token */
 
-#define HYBRID__TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
-#define HYBRID__TOKEN_END    8u       /* generation ends with it */
-#define HYBRID__TOKEN_STRIP  16u      /* takes the white space after it along */
-#define HYBRID__TOKEN_FOREIGN 32u     /* normal, but spelled with what no byte is mapped to: never made from text */
+#define HYB_TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
+#define HYB_TOKEN_END    8u       /* generation ends with it */
+#define HYB_TOKEN_STRIP  16u      /* takes the white space after it along */
+#define HYB_TOKEN_FOREIGN 32u     /* normal, but spelled with what no byte is mapped to: never made from text */
 
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
@@ -22,115 +22,115 @@ struct hybrid_tokenizer {
     size_t          n_tokens;
     uint8_t        *bytes;            /* of all tokens, one after another */
     uint32_t       *offsets;          /* n_tokens + 1, into bytes */
-    uint8_t        *kinds;            /* n_tokens: HYBRID__TOKEN_... */
+    uint8_t        *kinds;            /* n_tokens: HYB_TOKEN_... */
     uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
-    hybrid__print_point point;        /* of fingerprints: a secret, as all that decides where in a table something belongs */
+    hyb_print_point point;        /* of fingerprints: a secret, as all that decides where in a table something belongs */
     uint64_t        spread;           /* odd: brings all bits of a fingerprint to the top */
     uint64_t       *index;            /* bytes -> id: low half of the fingerprint << 32 | id + 1, 0: empty */
     uint32_t        index_mask, index_shift;
     uint32_t        longest;          /* bytes of the longest token that merging may make */
-    hybrid__merge  *merges;
+    hyb_merge  *merges;
     uint64_t        merge_key[2];
     uint32_t        merge_mask, merge_shift;
     int32_t         byte_ids[256];    /* the token of one byte, -1: none */
     int32_t         roles[HYBRID_ROLE_COUNT_];
     bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
-    hybrid__automaton special;        /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
+    hyb_automaton special;        /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
     int32_t        *specials;         /* their ids, by their numbers in the automaton */
-    uint8_t         special_last[256];    /* what a byte may end: HYBRID__SPECIAL_... */
+    uint8_t         special_last[256];    /* what a byte may end: HYB_SPECIAL_... */
     uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
     uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t        *classes;          /* bpe: of the code points below U+10000 */
-    uint8_t        *nfc;              /* HYBRID__NFC_BITS, where text is normalized first; or NULL */
-    const hybrid__pretokenizer *pre;  /* bpe */
+    uint8_t        *nfc;              /* HYB_NFC_BITS, where text is normalized first; or NULL */
+    const hyb_pretokenizer *pre;  /* bpe */
 };
 
 /* Strings from memory or from a file. */
-typedef struct hybrid__strings {
+typedef struct hyb_strings {
     const hybrid_string     *list;
     const hybrid_gguf_value *array;
     size_t                   count;
-} hybrid__strings;
+} hyb_strings;
 
-HYBRID__INLINE hybrid_string hybrid__string_at(const hybrid__strings *s, size_t i) { return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i); }
+HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i) { return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i); }
 
 /* What both ways to make a tokenizer come down to. */
-typedef struct hybrid__vocab_source {
+typedef struct hyb_vocab_source {
     bool              spm, raw, add_bos, add_eos, add_space, strip_right;
-    const hybrid__pretokenizer *pre;
-    hybrid__strings   tokens, merges;
+    const hyb_pretokenizer *pre;
+    hyb_strings   tokens, merges;
     const uint8_t    *types;                     /* n_tokens, or NULL */
     const void       *scores;                    /* n_tokens floats at any alignment, or NULL */
     int32_t           roles[HYBRID_ROLE_COUNT_]; /* -1: look for the well-known names */
-} hybrid__vocab_source;
+} hyb_vocab_source;
 
-HYBRID__INLINE unsigned hybrid__token_type(const hybrid_tokenizer *t, int32_t id) { return t->kinds[id] & HYBRID__TOKEN_TYPE; }
+HYB_INLINE unsigned hyb_token_type(const hybrid_tokenizer *t, int32_t id) { return t->kinds[id] & HYB_TOKEN_TYPE; }
 
 /* Tokens that merging may make: not those whose names would let a text speak with the voice of the program. */
-HYBRID__INLINE bool hybrid__token_mergeable(const hybrid_tokenizer *t, int32_t id)
+HYB_INLINE bool hyb_token_mergeable(const hybrid_tokenizer *t, int32_t id)
 {
-    return (t->kinds[id] & (HYBRID__TOKEN_TYPE | HYBRID__TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
+    return (t->kinds[id] & (HYB_TOKEN_TYPE | HYB_TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
 }
 
 /* ---- bytes -> id ---- */
 
 /* Where in the index a fingerprint belongs: of two different ones, two tables in 2^bits send both to one place (Dietzfelbinger et al. 1997). */
-HYBRID__INLINE uint32_t hybrid__index_slot(const hybrid_tokenizer *t, uint64_t print) { return (uint32_t)(print * t->spread >> t->index_shift); }
+HYB_INLINE uint32_t hyb_index_slot(const hybrid_tokenizer *t, uint64_t print) { return (uint32_t)(print * t->spread >> t->index_shift); }
 
 /* A text of the size of a token's is compared eight bytes at a time; most are short. */
-HYBRID__INLINE bool hybrid__same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
+HYB_INLINE bool hyb_same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    if (n >= 8) return hybrid__load_u64(a) == hybrid__load_u64(b) && hybrid__load_u64(a + n - 8) == hybrid__load_u64(b + n - 8) && (n <= 16 || !memcmp(a, b, n));
-    if (n >= 4) return hybrid__load_u32(a) == hybrid__load_u32(b) && hybrid__load_u32(a + n - 4) == hybrid__load_u32(b + n - 4);
+    if (n >= 8) return hyb_load_u64(a) == hyb_load_u64(b) && hyb_load_u64(a + n - 8) == hyb_load_u64(b + n - 8) && (n <= 16 || !memcmp(a, b, n));
+    if (n >= 4) return hyb_load_u32(a) == hyb_load_u32(b) && hyb_load_u32(a + n - 4) == hyb_load_u32(b + n - 4);
     return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
 }
 
 /* The token with these bytes and their fingerprint, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
-HYBRID__INLINE int32_t hybrid__vocab_find_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
+HYB_INLINE int32_t hyb_vocab_find_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
 {
-    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
+    uint32_t at = hyb_index_slot(t, print), tag = (uint32_t)print;
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
-        HYBRID__STEPS(1);
+        HYB_STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t id = (uint32_t)t->index[at] - 1, begin = t->offsets[id];
-            HYBRID__STEPS(n / 32);
-            if (t->offsets[id + 1] - begin == n && hybrid__same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
+            HYB_STEPS(n / 32);
+            if (t->offsets[id + 1] - begin == n && hyb_same_bytes(t->bytes + begin, p, n)) return (int32_t)id;
         }
     }
     return -1;
 }
 
-static int32_t hybrid__vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+static int32_t hyb_vocab_find(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
 {
-    return hybrid__vocab_find_print(t, hybrid__print_of(&t->point, p, n), p, n);
+    return hyb_vocab_find_print(t, hyb_print_of(&t->point, p, n), p, n);
 }
 
 /* The same for merging: -1 also for a token that text must not become. */
-HYBRID__INLINE int32_t hybrid__vocab_find_mergeable_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
+HYB_INLINE int32_t hyb_vocab_find_mergeable_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
 {
-    int32_t id = n <= t->longest ? hybrid__vocab_find_print(t, print, p, n) : -1;
-    return id >= 0 && hybrid__token_mergeable(t, id) ? id : -1;
+    int32_t id = n <= t->longest ? hyb_vocab_find_print(t, print, p, n) : -1;
+    return id >= 0 && hyb_token_mergeable(t, id) ? id : -1;
 }
 
-HYBRID__INLINE int32_t hybrid__vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
+HYB_INLINE int32_t hyb_vocab_find_mergeable(const hybrid_tokenizer *t, const uint8_t *p, size_t n)
 {
-    return n <= t->longest ? hybrid__vocab_find_mergeable_print(t, hybrid__print_of(&t->point, p, n), p, n) : -1;
+    return n <= t->longest ? hyb_vocab_find_mergeable_print(t, hyb_print_of(&t->point, p, n), p, n) : -1;
 }
 
-static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
+static void hyb_vocab_insert(hybrid_tokenizer *t, int32_t id)
 {
     const uint8_t *p = t->bytes + t->offsets[id];
     size_t n = t->offsets[id + 1] - t->offsets[id];
-    uint64_t print = hybrid__print_of(&t->point, p, n);
-    uint32_t at = hybrid__index_slot(t, print), tag = (uint32_t)print;
+    uint64_t print = hyb_print_of(&t->point, p, n);
+    uint32_t at = hyb_index_slot(t, print), tag = (uint32_t)print;
     if (!n) return;
-    if (hybrid__token_mergeable(t, id)) t->longest = HYBRID__MAX(t->longest, (uint32_t)n);
+    if (hyb_token_mergeable(t, id)) t->longest = HYB_MAX(t->longest, (uint32_t)n);
     for (; t->index[at]; at = (at + 1) & t->index_mask) {
-        HYBRID__STEPS(1);
+        HYB_STEPS(1);
         if ((uint32_t)(t->index[at] >> 32) == tag) {
             uint32_t other = (uint32_t)t->index[at] - 1;
             if (t->offsets[other + 1] - t->offsets[other] == n && !memcmp(t->bytes + t->offsets[other], p, n)) {
-                if (hybrid__token_mergeable(t, (int32_t)other) || !hybrid__token_mergeable(t, id)) return;
+                if (hyb_token_mergeable(t, (int32_t)other) || !hyb_token_mergeable(t, id)) return;
                 break;
             }
         }
@@ -142,7 +142,7 @@ static void hybrid__vocab_insert(hybrid_tokenizer *t, int32_t id)
 
 /* GPT-2's way to write bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others for U+0100 on.
  * to_byte[c] for c < 324: the byte, or -1. */
-static void hybrid__byte_spelling(int16_t to_byte[324])
+static void hyb_byte_spelling(int16_t to_byte[324])
 {
     int c, next = 256;
     for (c = 0; c < 324; c++) to_byte[c] = -1;
@@ -153,7 +153,7 @@ static void hybrid__byte_spelling(int16_t to_byte[324])
 }
 
 /* Bytes of one spelled token, written to out (at least s.size bytes); SIZE_MAX when it is spelled with other characters. */
-static size_t hybrid__spelled_bytes(hybrid_string s, const int16_t to_byte[324], uint8_t *out)
+static size_t hyb_spelled_bytes(hybrid_string s, const int16_t to_byte[324], uint8_t *out)
 {
     const uint8_t *p = (const uint8_t *)s.data, *end = p + s.size;
     size_t n = 0;
@@ -170,7 +170,7 @@ static size_t hybrid__spelled_bytes(hybrid_string s, const int16_t to_byte[324],
 }
 
 /* SentencePiece writes a space as U+2581. */
-static size_t hybrid__unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
+static size_t hyb_unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
 {
     size_t i = 0, n = 0;
     while (i < size) {
@@ -181,7 +181,7 @@ static size_t hybrid__unescape_spaces(const uint8_t *p, size_t size, uint8_t *ou
 }
 
 /* "<0x0A>" -> 10; -1 for anything else. */
-static int hybrid__byte_token(hybrid_string s)
+static int hyb_byte_token(hybrid_string s)
 {
     int i, value = 0;
     if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
@@ -195,39 +195,39 @@ static int hybrid__byte_token(hybrid_string s)
 }
 
 /* Fills bytes, offsets and kinds. */
-static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
 {
     int16_t to_byte[324];
     size_t i, size = 0, at = 0, n;
     for (i = 0; i < t->n_tokens; i++) {
-        hybrid_string s = hybrid__string_at(&source->tokens, i);
-        if (s.size && !s.data) return hybrid__fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
-        if (!hybrid__add_size(size, s.size, &size) || size > UINT32_MAX / 2)
-            return hybrid__fail(error, HYBRID_ERROR_LIMIT, "the tokens of the vocabulary are more than 2 GiB of text");
+        hybrid_string s = hyb_string_at(&source->tokens, i);
+        if (s.size && !s.data) return hyb_fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
+        if (!hyb_add_size(size, s.size, &size) || size > UINT32_MAX / 2)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tokens of the vocabulary are more than 2 GiB of text");
     }
-    t->bytes = (uint8_t *)hybrid__alloc(t->rt, size);
-    t->offsets = (uint32_t *)hybrid__calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
-    t->kinds = (uint8_t *)hybrid__alloc(t->rt, t->n_tokens);
-    if (!t->bytes || !t->offsets || !t->kinds) return hybrid__fail_memory(error, size + t->n_tokens * 5);
-    hybrid__byte_spelling(to_byte);
+    t->bytes = (uint8_t *)hyb_alloc(t->rt, size);
+    t->offsets = (uint32_t *)hyb_calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
+    t->kinds = (uint8_t *)hyb_alloc(t->rt, t->n_tokens);
+    if (!t->bytes || !t->offsets || !t->kinds) return hyb_fail_memory(error, size + t->n_tokens * 5);
+    hyb_byte_spelling(to_byte);
     for (i = 0; i < t->n_tokens; i++) {
-        hybrid_string s = hybrid__string_at(&source->tokens, i);
+        hybrid_string s = hyb_string_at(&source->tokens, i);
         uint8_t type = source->types ? source->types[i] : (uint8_t)HYBRID_TOKEN_NORMAL;
         int byte;
         if (type < HYBRID_TOKEN_NORMAL || type > HYBRID_TOKEN_BYTE) type = HYBRID_TOKEN_UNUSED;
-        if (t->spm && !source->types && hybrid__byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
+        if (t->spm && !source->types && hyb_byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
         t->offsets[i] = (uint32_t)at;
         t->kinds[i] = type;
         n = s.size;
-        if (type == HYBRID_TOKEN_NORMAL && t->spm) n = hybrid__unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
-        else if (type == HYBRID_TOKEN_NORMAL && !t->raw && (n = hybrid__spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {}
-        else if (type == HYBRID_TOKEN_BYTE && (byte = hybrid__byte_token(s)) >= 0) {
+        if (type == HYBRID_TOKEN_NORMAL && t->spm) n = hyb_unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
+        else if (type == HYBRID_TOKEN_NORMAL && !t->raw && (n = hyb_spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {}
+        else if (type == HYBRID_TOKEN_BYTE && (byte = hyb_byte_token(s)) >= 0) {
             t->bytes[at] = (uint8_t)byte;
             n = 1;
             t->byte_ids[byte] = (int32_t)i;
         }
         else {
-            if (n == SIZE_MAX) t->kinds[i] |= HYBRID__TOKEN_FOREIGN;
+            if (n == SIZE_MAX) t->kinds[i] |= HYB_TOKEN_FOREIGN;
             n = s.size;
             if (n) memcpy(t->bytes + at, s.data, n);
         }
@@ -238,7 +238,7 @@ static hybrid_result hybrid__vocab_read_tokens(hybrid_tokenizer *t, const hybrid
 }
 
 /* A power of two; *shift: from 64 bits down to a place in the table. */
-static uint32_t hybrid__table_size(size_t count, uint32_t *shift)
+static uint32_t hyb_table_size(size_t count, uint32_t *shift)
 {
     uint32_t size = 16;
     *shift = 60;
@@ -250,26 +250,26 @@ static uint32_t hybrid__table_size(size_t count, uint32_t *shift)
 }
 
 /* Numbers that the author of a file cannot know. */
-static void hybrid__vocab_make_secrets(hybrid_tokenizer *t)
+static void hyb_vocab_make_secrets(hybrid_tokenizer *t)
 {
     uint64_t secret[4];
     size_t i;
-    for (i = 0; i < 4; i++) secret[i] = hybrid__hash(&t->rt->hash_key, &i, sizeof i);
-    hybrid__print_point_make(&t->point, secret[0]);
+    for (i = 0; i < 4; i++) secret[i] = hyb_hash(&t->rt->hash_key, &i, sizeof i);
+    hyb_print_point_make(&t->point, secret[0]);
     t->spread = secret[1] | 1;
     t->merge_key[0] = secret[2];
     t->merge_key[1] = secret[3];
 }
 
-static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
+static hybrid_result hyb_vocab_make_index(hybrid_tokenizer *t, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(t->n_tokens, &t->index_shift);
+    uint32_t size = hyb_table_size(t->n_tokens, &t->index_shift);
     size_t i;
-    hybrid__vocab_make_secrets(t);
+    hyb_vocab_make_secrets(t);
     t->index_mask = size - 1;
-    if (!(t->index = (uint64_t *)hybrid__calloc(t->rt, size, sizeof *t->index))) return hybrid__fail_memory(error, size * sizeof *t->index);
+    if (!(t->index = (uint64_t *)hyb_calloc(t->rt, size, sizeof *t->index))) return hyb_fail_memory(error, size * sizeof *t->index);
     for (i = 0; i < t->n_tokens; i++)
-        if (hybrid__token_type(t, (int32_t)i) != HYBRID_TOKEN_BYTE) hybrid__vocab_insert(t, (int32_t)i);
+        if (hyb_token_type(t, (int32_t)i) != HYBRID_TOKEN_BYTE) hyb_vocab_insert(t, (int32_t)i);
     return HYBRID_OK;
 }
 
@@ -277,23 +277,23 @@ static hybrid_result hybrid__vocab_make_index(hybrid_tokenizer *t, hybrid_error 
 
 /* Two different pairs come to one place by chance only: the sum is one of those of Lemire, Kaser 2014 (multilinear hashing), whose upper
  * half is independent for any two pairs when the keys are random. */
-HYBRID__INLINE uint32_t hybrid__merge_slot(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
+HYB_INLINE uint32_t hyb_merge_slot(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
     return (uint32_t)((t->merge_key[0] + left) * (t->merge_key[1] + right) >> t->merge_shift);
 }
 
-HYBRID__INLINE const hybrid__merge *hybrid__merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
+HYB_INLINE const hyb_merge *hyb_merge_find(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
-    uint32_t at = hybrid__merge_slot(t, left, right);
+    uint32_t at = hyb_merge_slot(t, left, right);
     for (; t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
-        HYBRID__STEPS(1);
+        HYB_STEPS(1);
         if (t->merges[at].left == left && t->merges[at].right == right) return &t->merges[at];
     }
     return NULL;
 }
 
 /* "left right" of a file as token ids. The result is mostly the token after that of the merge before, which saves a search. */
-static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes, int32_t guess, hybrid__merge *out)
+static bool hyb_merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes, int32_t guess, hyb_merge *out)
 {
     const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
     hybrid_string half;
@@ -303,19 +303,19 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     if (!space) return false;
     half.data = s.data;
     half.size = (size_t)(space - s.data);
-    if ((n_left = hybrid__spelled_bytes(half, to_byte, bytes)) == SIZE_MAX) return false;
+    if ((n_left = hyb_spelled_bytes(half, to_byte, bytes)) == SIZE_MAX) return false;
     half.data = space + 1;
     half.size = s.size - half.size - 1;
-    if ((n_right = hybrid__spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
-    print_left = hybrid__print_of(&t->point, bytes, n_left);
-    if ((left = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left)) < 0) return false;
-    print_right = hybrid__print_of(&t->point, bytes + n_left, n_right);
-    if ((right = hybrid__vocab_find_mergeable_print(t, print_right, bytes + n_left, n_right)) < 0) return false;
-    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hybrid__token_mergeable(t, guess) &&
+    if ((n_right = hyb_spelled_bytes(half, to_byte, bytes + n_left)) == SIZE_MAX || !n_right) return false;
+    print_left = hyb_print_of(&t->point, bytes, n_left);
+    if ((left = hyb_vocab_find_mergeable_print(t, print_left, bytes, n_left)) < 0) return false;
+    print_right = hyb_print_of(&t->point, bytes + n_left, n_right);
+    if ((right = hyb_vocab_find_mergeable_print(t, print_right, bytes + n_left, n_right)) < 0) return false;
+    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hyb_token_mergeable(t, guess) &&
         !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
     else {
-        print_left = hybrid__print_join(print_left, hybrid__print_power_at(&t->point, n_right), print_right);
-        if ((result = hybrid__vocab_find_mergeable_print(t, print_left, bytes, n_left + n_right)) < 0) return false;
+        print_left = hyb_print_join(print_left, hyb_print_power_at(&t->point, n_right), print_right);
+        if ((result = hyb_vocab_find_mergeable_print(t, print_left, bytes, n_left + n_right)) < 0) return false;
     }
     out->left = (uint32_t)left;
     out->right = (uint32_t)right;
@@ -323,42 +323,42 @@ static bool hybrid__merge_parse(const hybrid_tokenizer *t, hybrid_string s, cons
     return true;
 }
 
-static hybrid_result hybrid__vocab_make_merges(hybrid_tokenizer *t, const hybrid__vocab_source *source, hybrid_error *error)
+static hybrid_result hyb_vocab_make_merges(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
 {
-    uint32_t size = hybrid__table_size(source->merges.count, &t->merge_shift), at;
+    uint32_t size = hyb_table_size(source->merges.count, &t->merge_shift), at;
     int16_t to_byte[324];
     size_t i, longest = 0, unusable = 0;
-    hybrid__merge m;
+    hyb_merge m;
     uint8_t *bytes;
-    for (i = 0; i < source->merges.count; i++) longest = HYBRID__MAX(longest, hybrid__string_at(&source->merges, i).size);
+    for (i = 0; i < source->merges.count; i++) longest = HYB_MAX(longest, hyb_string_at(&source->merges, i).size);
     t->merge_mask = size - 1;
-    t->merges = (hybrid__merge *)hybrid__alloc(t->rt, (size_t)size * sizeof *t->merges);
-    if (!t->merges || !(bytes = (uint8_t *)hybrid__alloc(t->rt, longest))) return hybrid__fail_memory(error, size * sizeof *t->merges + longest);
+    t->merges = (hyb_merge *)hyb_alloc(t->rt, (size_t)size * sizeof *t->merges);
+    if (!t->merges || !(bytes = (uint8_t *)hyb_alloc(t->rt, longest))) return hyb_fail_memory(error, size * sizeof *t->merges + longest);
     memset(t->merges, 0xFF, (size_t)size * sizeof *t->merges);
-    hybrid__byte_spelling(to_byte);
+    hyb_byte_spelling(to_byte);
     m.result = (uint32_t)-2;
     for (i = 0; i < source->merges.count; i++) {
-        if (!hybrid__merge_parse(t, hybrid__string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
+        if (!hyb_merge_parse(t, hyb_string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
         m.rank = (uint32_t)i;
-        for (at = hybrid__merge_slot(t, m.left, m.right); t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
-            HYBRID__STEPS(1);
+        for (at = hyb_merge_slot(t, m.left, m.right); t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
+            HYB_STEPS(1);
             if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
         }
         if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
     }
-    hybrid__free(t->rt, bytes);
-    if (unusable) hybrid__log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
+    hyb_free(t->rt, bytes);
+    if (unusable) hyb_log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
                               (unsigned long long)unusable, (unsigned long long)source->merges.count);
     return HYBRID_OK;
 }
 
 /* spm and tiktoken merge whatever together is a token, by the token's score or id. Ranks order floats as unsigned integers, best first. */
-static hybrid_result hybrid__vocab_make_ranks(hybrid_tokenizer *t, const void *scores, hybrid_error *error)
+static hybrid_result hyb_vocab_make_ranks(hybrid_tokenizer *t, const void *scores, hybrid_error *error)
 {
     size_t i;
-    if (!(t->ranks = (uint32_t *)hybrid__alloc(t->rt, t->n_tokens * sizeof *t->ranks))) return hybrid__fail_memory(error, t->n_tokens * sizeof *t->ranks);
+    if (!(t->ranks = (uint32_t *)hyb_alloc(t->rt, t->n_tokens * sizeof *t->ranks))) return hyb_fail_memory(error, t->n_tokens * sizeof *t->ranks);
     for (i = 0; i < t->n_tokens; i++) {
-        uint32_t bits = scores ? hybrid__load_u32((const uint8_t *)scores + i * 4) : 0;
+        uint32_t bits = scores ? hyb_load_u32((const uint8_t *)scores + i * 4) : 0;
         if (!scores) t->ranks[i] = (uint32_t)i;
         else if ((bits & 0x7FFFFFFF) > 0x7F800000) t->ranks[i] = UINT32_MAX - 1;             /* not a number: last */
         else if (bits & 0x80000000) t->ranks[i] = bits == 0x80000000 ? 0x7FFFFFFF : bits - 1; /* -0 is 0 */
@@ -367,13 +367,13 @@ static hybrid_result hybrid__vocab_make_ranks(hybrid_tokenizer *t, const void *s
     return HYBRID_OK;
 }
 
-static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error *error)
+static hybrid_result hyb_vocab_make_joined(hybrid_tokenizer *t, hybrid_error *error)
 {
     size_t i;
     uint32_t at;
-    if (!(t->joined = (uint32_t *)hybrid__calloc(t->rt, 2048, sizeof *t->joined))) return hybrid__fail_memory(error, 8192);
+    if (!(t->joined = (uint32_t *)hyb_calloc(t->rt, 2048, sizeof *t->joined))) return hyb_fail_memory(error, 8192);
     for (i = 0; i < t->n_tokens; i++) {
-        if (!hybrid__token_mergeable(t, (int32_t)i)) continue;
+        if (!hyb_token_mergeable(t, (int32_t)i)) continue;
         for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
             uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1], bit = 1u << (pair & 31);
             if (!(t->joined[pair >> 5] & bit)) t->joined[pair >> 5] |= bit;      /* most are there: asking is faster than storing */
@@ -383,31 +383,31 @@ static hybrid_result hybrid__vocab_make_joined(hybrid_tokenizer *t, hybrid_error
 }
 
 /* The tokens of single bytes: what byte-level BPE begins with, and what spm ends with where it knows no character. */
-static void hybrid__vocab_find_bytes(hybrid_tokenizer *t)
+static void hyb_vocab_find_bytes(hybrid_tokenizer *t)
 {
     int i;
     for (i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
-        if (!t->spm) t->byte_ids[i] = hybrid__vocab_find_mergeable(t, &byte, 1);
+        if (!t->spm) t->byte_ids[i] = hyb_vocab_find_mergeable(t, &byte, 1);
         else if (t->byte_ids[i] < 0) t->fuse_unknown = true;
     }
 }
 
-static void hybrid__vocab_destroy(hybrid_tokenizer *t)
+static void hyb_vocab_destroy(hybrid_tokenizer *t)
 {
     hybrid_runtime *rt = t->rt;
-    hybrid__free(rt, t->bytes);
-    hybrid__free(rt, t->offsets);
-    hybrid__free(rt, t->kinds);
-    hybrid__free(rt, t->ranks);
-    hybrid__free(rt, t->index);
-    hybrid__free(rt, t->merges);
-    hybrid__automaton_free(rt, &t->special);
-    hybrid__free(rt, t->specials);
-    hybrid__free(rt, t->special_pairs);
-    hybrid__free(rt, t->joined);
-    hybrid__free(rt, t->classes);
-    hybrid__free(rt, t->nfc);
-    hybrid__free(rt, t);
-    hybrid__runtime_release(rt);
+    hyb_free(rt, t->bytes);
+    hyb_free(rt, t->offsets);
+    hyb_free(rt, t->kinds);
+    hyb_free(rt, t->ranks);
+    hyb_free(rt, t->index);
+    hyb_free(rt, t->merges);
+    hyb_automaton_free(rt, &t->special);
+    hyb_free(rt, t->specials);
+    hyb_free(rt, t->special_pairs);
+    hyb_free(rt, t->joined);
+    hyb_free(rt, t->classes);
+    hyb_free(rt, t->nfc);
+    hyb_free(rt, t);
+    hyb_runtime_release(rt);
 }

@@ -70,37 +70,37 @@ static float normal(void)
 
 /* ---- the device ---- */
 
-static hybrid_runtime *open_runtime(const char *cache, hybrid__cuda **cu)
+static hybrid_runtime *open_runtime(const char *cache, hyb_cuda **cu)
 {
     hybrid_runtime_desc rd;
     hybrid_runtime *rt;
-    hybrid__device *gpu = NULL;
+    hyb_device *gpu = NULL;
     memset(&rd, 0, sizeof rd);
     rd.logger.log = listen_log;
     rd.device = "cuda";
     rd.kernel_cache.path = cache;
     TRY(hybrid_runtime_create(&rd, &rt, ERR));
-    TRY(hybrid__runtime_gpu(rt, &gpu, ERR));
+    TRY(hyb_runtime_gpu(rt, &gpu, ERR));
     if (!gpu) stop("there is no GPU");
-    *cu = hybrid__cuda_device_of(gpu)->cu;
+    *cu = hyb_cuda_device_of(gpu)->cu;
     return rt;
 }
 
-static uint64_t memory_taken(hybrid__cuda *cu)
+static uint64_t memory_taken(hyb_cuda *cu)
 {
     uint64_t available, total;
-    hybrid__cuda_memory(cu, &available, &total);
+    hyb_cuda_memory(cu, &available, &total);
     return total - available;
 }
 
 static int run_device(void)
 {
-    hybrid__cuda *cu;
+    hyb_cuda *cu;
     hybrid_runtime *rt = open_runtime("", &cu);
-    const hybrid__cublas *blas;
+    const hyb_cublas *blas;
     hybrid_error why;
     uint64_t available, total;
-    hybrid__cuda_memory(cu, &available, &total);
+    hyb_cuda_memory(cu, &available, &total);
     printf("{\"what\": \"device\", ");
     print_text("name", cu->name);
     printf("\"capability\": %d, \"multiprocessors\": %d, \"total_bytes\": %llu, \"free_bytes\": %llu, \"driver_cuda\": %d, ", cu->cc, cu->n_sm, (unsigned long long)total,
@@ -110,7 +110,7 @@ static int run_device(void)
     print_text("nvrtc_path", cu->jit.nvrtc.library.path);
     printf("\"nvrtc_target\": \"%s_%d\", ", cu->jit.nvrtc.arch.ptx ? "compute" : "sm", cu->jit.nvrtc.arch.number);
     memset(&why, 0, sizeof why);
-    if ((blas = hybrid__cuda_blas(cu, &why)) != NULL) {
+    if ((blas = hyb_cuda_blas(cu, &why)) != NULL) {
         printf("\"cublas\": \"%d.%d.%d\", ", blas->version[0], blas->version[1], blas->version[2]);
         print_text("cublas_path", blas->library.path);
     } else {
@@ -126,7 +126,7 @@ static int run_device(void)
 /* ---- ceilings: what this GPU does at best, through our own queue and cuBLAS ---- */
 
 /* A buffer of n random 16-bit floats (bf16, or half): real products take more power than those of zeros, and run slower. */
-static void *random_matrix(hybrid__cuda *cu, hybrid__cuda_queue *q, size_t n, bool bf16)
+static void *random_matrix(hyb_cuda *cu, hyb_cuda_queue *q, size_t n, bool bf16)
 {
     const size_t piece = 1u << 20;
     uint16_t *host = (uint16_t *)malloc(piece * 2);
@@ -135,68 +135,68 @@ static void *random_matrix(hybrid__cuda *cu, hybrid__cuda_queue *q, size_t n, bo
     size_t i, at;
     void *p;
     if (!host) stop("out of memory");
-    TRY(hybrid__cuda_alloc(cu, n * 2, &p, ERR));
+    TRY(hyb_cuda_alloc(cu, n * 2, &p, ERR));
     for (i = 0; i < piece; i++) {
         x = normal() / 16;
         memcpy(&u, &x, 4);
-        host[i] = bf16 ? (uint16_t)(u >> 16) : hybrid__f32_to_f16(x);
+        host[i] = bf16 ? (uint16_t)(u >> 16) : hyb_f32_to_f16(x);
     }
-    for (at = 0; at < n; at += piece) hybrid__cuda_write(q, (char *)p + at * 2, host, (n - at < piece ? n - at : piece) * 2);
-    TRY(hybrid__cuda_sync(q, ERR));
+    for (at = 0; at < n; at += piece) hyb_cuda_write(q, (char *)p + at * 2, host, (n - at < piece ? n - at : piece) * 2);
+    TRY(hyb_cuda_sync(q, ERR));
     free(host);
     return p;
 }
 
-static void measure_gemm(hybrid__cuda *cu, hybrid__cuda_queue *q, const char *name, bool bf16, int n, int runs)
+static void measure_gemm(hyb_cuda *cu, hyb_cuda_queue *q, const char *name, bool bf16, int n, int runs)
 {
-    const int type = bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_16F, y_type = bf16 ? HYBRID__CUDA_R_16BF : HYBRID__CUDA_R_32F, each = 10;
+    const int type = bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, y_type = bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_32F, each = 10;
     const size_t size = (size_t)n * (size_t)n;
     void *w = random_matrix(cu, q, size, bf16), *x = random_matrix(cu, q, size, bf16), *y;
     double times[MAX_RUNS], t;
     int r, i;
-    TRY(hybrid__cuda_alloc(cu, size * 4, &y, ERR));
+    TRY(hyb_cuda_alloc(cu, size * 4, &y, ERR));
     for (r = -1; r < runs; r++) {
         t = now();
-        for (i = 0; i < each; i++) hybrid__cuda_gemm(q, type, w, n, x, n, y_type, y, n, n, n, n, false);
-        TRY(hybrid__cuda_sync(q, ERR));
+        for (i = 0; i < each; i++) hyb_cuda_gemm(q, type, w, n, x, n, y_type, y, n, n, n, n, false);
+        TRY(hyb_cuda_sync(q, ERR));
         if (r >= 0) times[r] = (now() - t) / each;
     }
     printf("{\"what\": \"%s\", \"n\": %d, \"flop\": %.0f, ", name, n, 2.0 * (double)n * (double)size);
     print_times("seconds", times, runs);
     end_line();
-    hybrid__cuda_free(cu, w); hybrid__cuda_free(cu, x); hybrid__cuda_free(cu, y);
+    hyb_cuda_free(cu, w); hyb_cuda_free(cu, x); hyb_cuda_free(cu, y);
 }
 
 static int run_ceilings(int copy_mb, int gemm_n)
 {
     const int runs = 10, each = 8;
     const size_t bytes = (size_t)copy_mb << 20;
-    hybrid__cuda *cu;
+    hyb_cuda *cu;
     hybrid_runtime *rt = open_runtime("", &cu);
-    hybrid__cuda_queue *q;
+    hyb_cuda_queue *q;
     hybrid_error why;
     void *a, *b;
     double times[MAX_RUNS], t;
     int r, i;
-    TRY(hybrid__cuda_queue_create(cu, &q, ERR));
-    TRY(hybrid__cuda_alloc(cu, bytes, &a, ERR));
-    TRY(hybrid__cuda_alloc(cu, bytes, &b, ERR));
-    hybrid__cuda_zero(q, a, bytes);
+    TRY(hyb_cuda_queue_create(cu, &q, ERR));
+    TRY(hyb_cuda_alloc(cu, bytes, &a, ERR));
+    TRY(hyb_cuda_alloc(cu, bytes, &b, ERR));
+    hyb_cuda_zero(q, a, bytes);
     for (r = -1; r < runs; r++) {
         t = now();
-        for (i = 0; i < each; i++) hybrid__cuda_copy(q, i % 2 ? a : b, i % 2 ? b : a, bytes);
-        TRY(hybrid__cuda_sync(q, ERR));
+        for (i = 0; i < each; i++) hyb_cuda_copy(q, i % 2 ? a : b, i % 2 ? b : a, bytes);
+        TRY(hyb_cuda_sync(q, ERR));
         if (r >= 0) times[r] = (now() - t) / each;
     }
     printf("{\"what\": \"copy\", \"bytes_moved\": %.0f, ", 2.0 * (double)bytes);         /* read and written */
     print_times("seconds", times, runs);
     end_line();
-    hybrid__cuda_free(cu, a); hybrid__cuda_free(cu, b);
-    if (hybrid__cuda_queue_blas(q, &why)) {
+    hyb_cuda_free(cu, a); hyb_cuda_free(cu, b);
+    if (hyb_cuda_queue_blas(q, &why)) {
         measure_gemm(cu, q, "gemm_bf16", true, gemm_n, runs);
         measure_gemm(cu, q, "gemm_f16", false, gemm_n, runs);
     } else fprintf(stderr, "bench_cuda: no product measured: %s\n", why.message);
-    hybrid__cuda_queue_destroy(q);
+    hyb_cuda_queue_destroy(q);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -342,7 +342,7 @@ static int run_make(const char *shape_name, const char *mix, const char *path)
 
 typedef struct bench {
     hybrid_runtime *rt;
-    hybrid__cuda *cu;
+    hyb_cuda *cu;
     hybrid_model *model;
     hybrid_model_info info;
     uint64_t before;                       /* bytes that the GPU had given away before the model was loaded, ours and others' */
@@ -374,17 +374,17 @@ static void bench_close(bench *b)
     hybrid_runtime_destroy(b->rt);
 }
 
-static hybrid__cuda_backend *backend_of(hybrid_context *ctx)
+static hyb_cuda_backend *backend_of(hybrid_context *ctx)
 {
     if (ctx->forward.n_stages != 1 || ctx->forward.stages[0].device->ops->is_host) stop("the context runs on the CPU");
-    return (hybrid__cuda_backend *)ctx->forward.stages[0].be;
+    return (hyb_cuda_backend *)ctx->forward.stages[0].be;
 }
 /* Launches of the graph that was used last; 0: there is none. */
-static uint64_t graph_launches(const hybrid__cuda_backend *be)
+static uint64_t graph_launches(const hyb_cuda_backend *be)
 {
-    const hybrid__cuda_record *last = NULL;
+    const hyb_cuda_record *last = NULL;
     int i;
-    for (i = 0; i < HYBRID__CUDA_RECORDS; i++) if (be->records[i].graph && (!last || be->records[i].used > last->used)) last = &be->records[i];
+    for (i = 0; i < HYB_CUDA_RECORDS; i++) if (be->records[i].graph && (!last || be->records[i].used > last->used)) last = &be->records[i];
     return last ? last->graph->n_launches : 0;
 }
 
@@ -443,7 +443,7 @@ static void weights_of(const bench *b, double *bytes, double *products_layers, d
 static void measure_decode(bench *b, int batch, int n_gen, int runs)
 {
     hybrid_context *ctx = bench_context(b, batch * (DEPTH + n_gen + 64), batch, 0, NULL);
-    const hybrid__cuda_queue *q = backend_of(ctx)->queue;
+    const hyb_cuda_queue *q = backend_of(ctx)->queue;
     int32_t *ids = random_ids(b, batch * (DEPTH + n_gen));
     double times[MAX_RUNS], weights, per_layer, output, t;
     uint64_t launches = 0, graphs = 0, syncs = 0, writes = 0, reads = 0;

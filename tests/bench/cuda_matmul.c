@@ -7,8 +7,8 @@
 #include "../../hybrid_cuda.h"
 
 enum { RING_BYTES = 512 << 20 };
-static hybrid__cuda *cu;
-static hybrid__cuda_queue *queue;
+static hyb_cuda *cu;
+static hyb_cuda_queue *queue;
 
 static double now(void)
 {
@@ -21,22 +21,22 @@ static void *device_new(size_t bytes)
 {
     hybrid_error error;
     void *p = NULL;
-    if (hybrid__cuda_alloc(cu, bytes, &p, &error)) fail(&error);
+    if (hyb_cuda_alloc(cu, bytes, &p, &error)) fail(&error);
     return p;
 }
 static void wait(void)
 {
     hybrid_error error;
-    if (hybrid__cuda_sync(queue, &error)) fail(&error);
+    if (hyb_cuda_sync(queue, &error)) fail(&error);
 }
 
-typedef struct work { hybrid__op_matmul op; hybrid__tensor w; char *ring, *scratch; size_t bytes, scratch_bytes; int turn; } work;
+typedef struct work { hyb_op_matmul op; hyb_tensor w; char *ring, *scratch; size_t bytes, scratch_bytes; int turn; } work;
 
 static void work_step(work *s)
 {
     int turns = (int)(RING_BYTES / s->bytes);
-    s->w.data = s->ring + (size_t)(s->turn++ % (turns ? turns : 1)) * hybrid__align(s->bytes, 256);
-    hybrid__cuda_matmul(queue, &s->op, s->scratch, s->scratch_bytes);
+    s->w.data = s->ring + (size_t)(s->turn++ % (turns ? turns : 1)) * hyb_align(s->bytes, 256);
+    hyb_cuda_matmul(queue, &s->op, s->scratch, s->scratch_bytes);
 }
 
 /* Seconds of one product. */
@@ -67,7 +67,7 @@ static double copy_bandwidth(char *ring)
     int i, round;
     for (round = 0; round < 5; round++) {
         start = now();
-        for (i = 0; i < 10; i++) hybrid__cuda_copy(queue, ring, ring + RING_BYTES / 2, RING_BYTES / 2);
+        for (i = 0; i < 10; i++) hyb_cuda_copy(queue, ring, ring + RING_BYTES / 2, RING_BYTES / 2);
         wait();
         each = 10.0 * RING_BYTES / (now() - start);
         if (each > best) best = each;
@@ -89,11 +89,11 @@ static void one_type(hybrid_type type, char *ring, double bandwidth)
         s.w.nb[1] = hybrid_type_row_bytes(type, (size_t)k);
         s.bytes = s.w.nb[1] * (size_t)out;
         s.ring = ring;
-        s.scratch_bytes = hybrid__cuda_matmul_scratch(type, k, out, 2048, cu->cc);
+        s.scratch_bytes = hyb_cuda_matmul_scratch(type, k, out, 2048, cu->cc);
         s.scratch = (char *)device_new(s.scratch_bytes);
         x = (float *)device_new(2048 * (size_t)k * sizeof *x);
         y = (float *)device_new(2048 * (size_t)out * sizeof *y);
-        hybrid__cuda_zero(queue, x, 2048 * (size_t)k * sizeof *x);
+        hyb_cuda_zero(queue, x, 2048 * (size_t)k * sizeof *x);
         s.op.x = x; s.op.x_stride = k; s.op.n_out = 1;
         s.op.out[0].w = &s.w; s.op.out[0].y = y; s.op.out[0].y_stride = out;
         printf("| %s | %d x %d |", hybrid_type_name(type), (int)out, (int)k);
@@ -106,7 +106,7 @@ static void one_type(hybrid_type type, char *ring, double bandwidth)
             fflush(stdout);
         }
         printf("\n");
-        hybrid__cuda_free(cu, s.scratch); hybrid__cuda_free(cu, x); hybrid__cuda_free(cu, y);
+        hyb_cuda_free(cu, s.scratch); hyb_cuda_free(cu, x); hyb_cuda_free(cu, y);
     }
 }
 
@@ -119,18 +119,18 @@ int main(int argc, char **argv)
     double bandwidth;
     char *ring;
     int t, a;
-    if (hybrid_runtime_create(NULL, &rt, &error) || hybrid__cuda_open(rt, NULL, &cu, &error) || hybrid__cuda_queue_create(cu, &queue, &error)) fail(&error);
+    if (hybrid_runtime_create(NULL, &rt, &error) || hyb_cuda_open(rt, NULL, &cu, &error) || hyb_cuda_queue_create(cu, &queue, &error)) fail(&error);
     ring = (char *)device_new((size_t)RING_BYTES + (1 << 20));
-    hybrid__cuda_zero(queue, ring, (size_t)RING_BYTES + (1 << 20));
+    hyb_cuda_zero(queue, ring, (size_t)RING_BYTES + (1 << 20));
     bandwidth = copy_bandwidth(ring);
     printf("%s: copies reach %.2f TB/s (read + write). Time of a product, bytes of W a second in %% of that, or TFLOP/s.\n\n", cu->name, bandwidth * 1e-12);
     printf("| type | W | 1 | 2 | 8 | 16 | 32 | 64 | 512 | 2048 |\n|---|---|---|---|---|---|---|---|---|---|\n");
     for (t = 0; t < (int)(sizeof types / sizeof types[0]); t++)
         for (a = 1; a < argc || a == 1; a++)
             if (argc == 1 || !strcmp(argv[a], hybrid_type_name(types[t]))) one_type(types[t], ring, bandwidth);
-    hybrid__cuda_free(cu, ring);
-    hybrid__cuda_queue_destroy(queue);
-    hybrid__cuda_release(cu);
+    hyb_cuda_free(cu, ring);
+    hyb_cuda_queue_destroy(queue);
+    hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
 }

@@ -9,12 +9,12 @@ static void must(bool condition) { if (!condition) __builtin_trap(); }
 static size_t countdown;
 static void *fuzz_alloc(void *user, size_t size)
 {
-    HYBRID__UNUSED(user);
+    HYB_UNUSED(user);
     if (!countdown) return NULL;
     countdown--;
     return malloc(size);
 }
-static void fuzz_free(void *user, void *block) { HYBRID__UNUSED(user); free(block); }
+static void fuzz_free(void *user, void *block) { HYB_UNUSED(user); free(block); }
 
 typedef struct sink { char data[65536]; size_t size; } sink;
 static bool put(void *user, const void *data, size_t n)
@@ -29,15 +29,15 @@ static bool put(void *user, const void *data, size_t n)
 static void json(hybrid_runtime *rt, const char *text, size_t n)
 {
     static sink a, b;
-    hybrid__json_doc doc;
-    if (hybrid__json_parse(rt, text, n, 100, 10000, &doc, NULL)) return;
+    hyb_json_doc doc;
+    if (hyb_json_parse(rt, text, n, 100, 10000, &doc, NULL)) return;
     a.size = b.size = 0;
-    if (hybrid__json_write(doc.root, put, &a)) {
-        hybrid__json_free(&doc);
-        if (hybrid__json_parse(rt, a.data, a.size, 100, 10000, &doc, NULL)) { must(countdown == 0 || hybrid__jfind(a.data, a.size, "Infinity", 8, 0) != SIZE_MAX); return; }
-        must(hybrid__json_write(doc.root, put, &b) && a.size == b.size && !memcmp(a.data, b.data, a.size));
+    if (hyb_json_write(doc.root, put, &a)) {
+        hyb_json_free(&doc);
+        if (hyb_json_parse(rt, a.data, a.size, 100, 10000, &doc, NULL)) { must(countdown == 0 || hyb_jfind(a.data, a.size, "Infinity", 8, 0) != SIZE_MAX); return; }
+        must(hyb_json_write(doc.root, put, &b) && a.size == b.size && !memcmp(a.data, b.data, a.size));
     }
-    hybrid__json_free(&doc);
+    hyb_json_free(&doc);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -43,7 +43,7 @@ static void stream(const char *text, size_t size, size_t step)
     int which = -1;
     k = hybrid_utf8_feed(&whole, text, size, a);
     k += hybrid_utf8_flush(&whole, a + k);
-    for (i = 0; i < size; i += step) n += hybrid_utf8_feed(&pieces, text + i, HYBRID__MIN(step, size - i), b + n);
+    for (i = 0; i < size; i += step) n += hybrid_utf8_feed(&pieces, text + i, HYB_MIN(step, size - i), b + n);
     n += hybrid_utf8_flush(&pieces, b + n);
     must(n == k && !memcmp(a, b, n));
     free(a);
@@ -55,7 +55,7 @@ static void stream(const char *text, size_t size, size_t step)
     stops[1].size = 2;
     must(hybrid_stop_create(NULL, stops, 2, &m, NULL) == HYBRID_OK);
     for (i = 0; i < size && which < 0; i += step) {
-        must(hybrid_stop_feed(m, text + i, HYBRID__MIN(step, size - i), &safe, &which, NULL) == HYBRID_OK);
+        must(hybrid_stop_feed(m, text + i, HYB_MIN(step, size - i), &safe, &which, NULL) == HYBRID_OK);
         must(!safe.size || !memcmp(safe.data, text + shown, safe.size));
         shown += safe.size;
     }
@@ -82,7 +82,7 @@ static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
     desc.no_space_prefix = (p[0] & 8) != 0;
     desc.strip_right = (p[0] & 16) != 0;
     flags = p[0] >> 5 & 3;
-    desc.pre = pres[p[1] % HYBRID__COUNT(pres)];
+    desc.pre = pres[p[1] % HYB_COUNT(pres)];
     round_trip = desc.raw_tokens && !(p[0] & 1) && !(flags & 1) && !desc.strip_right;
     desc.tokens = tokens;
     desc.types = types;
@@ -133,7 +133,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     source.size = size;
     if (hybrid_gguf_open(NULL, &source, &gguf, NULL) != HYBRID_OK) return 0;
     if (hybrid_tokenizer_from_gguf(NULL, gguf, &tok, NULL) == HYBRID_OK) {
-        ask(tok, (const char *)data, HYBRID__MIN(size, 500), 3, false);
+        ask(tok, (const char *)data, HYB_MIN(size, 500), 3, false);
         ask(tok, known, sizeof known - 1, 3, false);
         hybrid_tokenizer_destroy(tok);
     }

@@ -14,8 +14,8 @@ def broken(old, new):
 
 
 @gate("cases", faults=[
-    ("a recursion that may take more than there is", broken("44 * 1024 * HYBRID__STACK_FACTOR", "440 * 1024 * HYBRID__STACK_FACTOR")),
-    ("a host's exceptions inside the library", broken("HYBRID__SSE_PLAIN = 0x1F80", "HYBRID__SSE_PLAIN = 0")),
+    ("a recursion that may take more than there is", broken("44 * 1024 * HYB_STACK_FACTOR", "440 * 1024 * HYB_STACK_FACTOR")),
+    ("a host's exceptions inside the library", broken("HYB_SSE_PLAIN = 0x1F80", "HYB_SSE_PLAIN = 0")),
 ])
 def cases(box):
     folder = os.path.join(os.path.dirname(os.environ.get("HYBRID_DATA", os.path.join(ROOT, "..", "shared", "data"))), "cases")

@@ -22,7 +22,7 @@ AARCH64 = ["aarch64-linux-gnu-gcc", "-O2", "-std=c99"] + WARNINGS, ALONE + '#inc
 MINGW = ["x86_64-w64-mingw32-gcc", "-O1", "-std=c99"] + WARNINGS          # of BOTH
 DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_GOAL = 20.0        # seconds of processor time for cc -O2; said, not tested: a busy neighbour doubles it
-UNUSED = "static int hybrid__fault(int a) { int b = a; return a; }"
+UNUSED = "static int hyb_fault(int a) { int b = a; return a; }"
 
 
 def build_all(box, source, cases):
@@ -50,7 +50,7 @@ def optimized(box, compiler, flags):
 
 @gate("standards", faults=[
     ("a warning in the implementation", in_header(UNUSED)),
-    ("valid C that is not C++", in_header("static void *hybrid__fault(void) { int *p = malloc(4); return p; }")),
+    ("valid C that is not C++", in_header("static void *hyb_fault(void) { int *p = malloc(4); return p; }")),
     ("C11 in a C99 header", in_header("_Static_assert(1, \"\");")),
     ("a GPU part that clashes", lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "#ifndef HYBRID_CUDA_IMPLEMENTED\n", "#if 1\n")),
     ("a warning of intrinsics in g++", lambda root: replace(
@@ -97,12 +97,12 @@ def without_text_only(before, statement):
 
 
 @gate("cutouts", faults=[
-    ("a cut-out that does not compile", in_header("#ifdef HYBRID_NO_THREADS\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("a cut-out that does not compile", in_header("#ifdef HYBRID_NO_THREADS\nstatic hyb_nothing hyb_fault;\n#endif")),
     ("a cut-out that leaves a warning", in_header("#ifdef HYBRID_NO_SIMD\n%s\n#endif" % UNUSED)),
     ("a cut-out that the table does not explain", in_header("#ifdef HYBRID_NO_FAULT\n#endif")),
     ("a model that computes otherwise without text", without_text_only("    *model = m;\n", "m->hp.norm_eps *= 1000;")),
     ("a plan without threads that does not know the host's", lambda root: replace(os.path.join(root, "hybrid.h"), "desc.parallel_for = model->pool.host_for;", ";")),
-    ("memory without text that the plan does not know", without_text_only("    *model = m;\n", "(void)hybrid__alloc(m->rt, 100);")),
+    ("memory without text that the plan does not know", without_text_only("    *model = m;\n", "(void)hyb_alloc(m->rt, 100);")),
     ("text in a model without text", in_header("#ifdef HYBRID_NO_TEXT\nHYBRID_API int hybrid_tokenize(void);\nHYBRID_API int hybrid_tokenize(void) { return 0; }\n#endif")),
 ])
 def cutouts(box):
@@ -215,7 +215,7 @@ def units(box):
 
 
 @gate("windows", faults=[
-    ("an error in the Windows part", in_header("#if defined(_WIN32)\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("an error in the Windows part", in_header("#if defined(_WIN32)\nstatic hyb_nothing hyb_fault;\n#endif")),
     ("a macro that stays on Windows", lambda root: replace(os.path.join(root, "hybrid.h"), "    #undef NOMINMAX\n", "")),
 ])
 def windows(box):
@@ -233,7 +233,7 @@ def windows(box):
 
 
 @gate("arm", faults=[
-    ("an error in the NEON part", in_header("#if defined(__aarch64__)\nstatic hybrid__nothing hybrid__fault;\n#endif")),
+    ("an error in the NEON part", in_header("#if defined(__aarch64__)\nstatic hyb_nothing hyb_fault;\n#endif")),
     ("a warning in the NEON part", in_header("#if defined(__aarch64__)\n%s\n#endif" % UNUSED)),
 ])
 def arm(box):

@@ -31,11 +31,11 @@ def toolkits():
 
 @gate("cuda_abi", faults=[
     ("an old name", damage('"cuMemAlloc_v2"', '"cuMemAlloc"')),
-    ("a parameter too short", damage("(hybrid__cu_ptr *address, size_t bytes)", "(hybrid__cu_ptr *address, unsigned bytes)")),
+    ("a parameter too short", damage("(hyb_cu_ptr *address, size_t bytes)", "(hyb_cu_ptr *address, unsigned bytes)")),
     ("a parameter too few", damage(", int n_options, const char *const *options)", ", int n_options)")),
     ("a parameter too many", damage("(void *stream, int mode)", "(void *stream, int mode, int more)")),
     ("a number for a pointer", damage("(void *handle, void *stream)", "(void *handle, size_t stream)")),
-    ("a wrong constant", damage("HYBRID__CU_PTX_TOO_NEW = 222", "HYBRID__CU_PTX_TOO_NEW = 223")),
+    ("a wrong constant", damage("HYB_CU_PTX_TOO_NEW = 222", "HYB_CU_PTX_TOO_NEW = 223")),
 ])
 def cuda_abi(box):
     include = next(toolkits(), None)

@@ -44,19 +44,19 @@ def new_file(root):
 
 RULES = [
     ("a file that nothing includes", "nothing includes", new_file),
-    ("a private function that is not static", "is not static", source("int hybrid__loose(void) { return 1; }\n")),
+    ("a private function that is not static", "is not static", source("int hyb_loose(void) { return 1; }\n")),
     ("a public function without HYBRID_API", "lacks HYBRID_API", source("int hybrid_loose(void) { return 1; }\n")),
     ("a function of a foreign name", "needs the prefix", source("static int loose(void) { return 1; }\n")),
     ("a type of a foreign name", "needs the prefix", source("typedef struct loose { int a; } loose;\n")),
-    ("a global that can change", "not 'static const'", source("static int hybrid__counter;\n")),
-    ("a table of pointers that can change", "not 'static const'", source('static const char *hybrid__names[] = { "a" };\n')),
-    ("a static variable in a function", "not const", source("static int hybrid__next(void) { static int n; return ++n; }\n")),
-    ("a long string literal", "string literal", source('static const char hybrid__long[] = "%s"\n    "%s";\n' % ("x" * 2500, "y" * 2500))),
+    ("a global that can change", "not 'static const'", source("static int hyb_counter;\n")),
+    ("a table of pointers that can change", "not 'static const'", source('static const char *hyb_names[] = { "a" };\n')),
+    ("a static variable in a function", "not const", source("static int hyb_next(void) { static int n; return ++n; }\n")),
+    ("a long string literal", "string literal", source('static const char hyb_long[] = "%s"\n    "%s";\n' % ("x" * 2500, "y" * 2500))),
     ("a file that includes itself", "includes itself", source('#include "base.c"\n')),
     ("a file that is included twice", "included twice", source('#include "begin.h"\n')),
     ("a missing file", "cannot find", source('#include "nowhere.c"\n')),
-    ("a macro of a foreign name", "needs '#define HYBRID__", source("#define LOOSE 1\n")),
-    ("a private macro left in the declarations", "is not undefined", lambda root: append(os.path.join(root, "src", "api", "base.h"), "#define HYBRID__LOOSE 1\n")),
+    ("a macro of a foreign name", "needs '#define HYB_", source("#define LOOSE 1\n")),
+    ("a private macro left in the declarations", "is not undefined", lambda root: append(os.path.join(root, "src", "api", "base.h"), "#define HYB_LOOSE 1\n")),
 ]
 
 
@@ -72,7 +72,7 @@ NO_BORDER = """
 
 
 def borders(box):
-    """Every public function is defined by HYBRID__BORDER, which puts the floating-point environment in order, or is one of the few above."""
+    """Every public function is defined by HYB_BORDER, which puts the floating-point environment in order, or is one of the few above."""
     declared, defined = set(), {}
     for folder, _, names in sorted(os.walk(box.path("src"))):
         for name in sorted(names):
@@ -83,13 +83,13 @@ def borders(box):
                 continue
             for public in re.findall(r"^HYBRID_API [^;(]*?\b(hybrid_\w+)\([^;]*?\)\s*\{", text, re.M):
                 defined[public] = False
-            for public in re.findall(r"^HYBRID__BORDER(?:_VOID)?\((?:[^,()]*, )?(hybrid_\w+), \(", text, re.M):
+            for public in re.findall(r"^HYB_BORDER(?:_VOID)?\((?:[^,()]*, )?(hybrid_\w+), \(", text, re.M):
                 defined[public] = True
     box.expect("public functions were found", len(declared) > 100, str(len(declared)))
     lost = sorted(declared - set(defined))
     box.expect("every public function is defined in a way that is understood", not lost, ", ".join(lost))
     bare = sorted(n for n in declared & set(defined) if not defined[n] and n not in NO_BORDER)
-    box.expect("every public function has a border", not bare, "say HYBRID__BORDER (src/core/fpenv.c): " + ", ".join(bare))
+    box.expect("every public function has a border", not bare, "say HYB_BORDER (src/core/fpenv.c): " + ", ".join(bare))
     spare = sorted(n for n in NO_BORDER if defined.get(n, True))
     box.expect("the list of functions without a border is up to date", not spare, ", ".join(spare))
 
@@ -102,7 +102,7 @@ def amalgamate_says(box, root):
     ("a source edited without regenerating", source("/* one more line */\n")),
     ("a header edited by hand", lambda root: append(os.path.join(root, HEADER), "/* by hand */\n")),
     ("a public function without a border", lambda root: replace(os.path.join(root, "src", "core", "runtime.c"),
-        "HYBRID__BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime))", "HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime)")),
+        "HYB_BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime))", "HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime)")),
     ("amalgamate.py lost a rule", lambda root: replace(os.path.join(root, "amalgamate.py"), "def check_scope(path, text, static_macros, problems):", "def check_scope(path, text, static_macros, problems):\n    return")),
 ])
 def house(box):

@@ -8,7 +8,7 @@ from house import in_declarations, in_header, replace
 FORBIDDEN = {"abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "signal", "raise", "printf", "vprintf", "puts", "putchar", "putc",
              "fputs", "perror", "stdout", "stderr", "stdin", "__assert_fail", "__printf_chk", "__fprintf_chk", "rand", "srand", "system", "getenv", "setenv", "setlocale"}
 # Idempotent caches: the only data that may change. Name -> reason.
-MUTABLE = {"hybrid__gpu_provider": "core/device.c: the GPU back end that is compiled in. Set once, before main",
+MUTABLE = {"hyb_gpu_provider": "core/device.c: the GPU back end that is compiled in. Set once, before main",
            "known": "compute/cpu_int.c: does the system lend this process its AMX tiles? Asked once"}
 # The GPU part looks for libraries and caches where the environment says, and puts the locale back that old compilers change.
 GPU_MAY = {"getenv", "setlocale"}
@@ -28,9 +28,9 @@ def symbols(box, name, source, flags):
 
 @gate("symbols", faults=[
     ("an external of a foreign name", in_header("int loose(void);\nint loose(void) { return 1; }")),
-    ("a private external", in_header("int hybrid__loose(void);\nint hybrid__loose(void) { return 1; }")),
+    ("a private external", in_header("int hyb_loose(void);\nint hyb_loose(void) { return 1; }")),
     ("a public function that HYBRID_STATIC does not reach", in_header("extern int hybrid_loose(void);\nint hybrid_loose(void) { return 1; }")),
-    ("a global that can change", in_header("static int hybrid__n;\nHYBRID_API int hybrid_next(void);\nHYBRID_API int hybrid_next(void) { return ++hybrid__n; }")),
+    ("a global that can change", in_header("static int hyb_n;\nHYBRID_API int hybrid_next(void);\nHYBRID_API int hybrid_next(void) { return ++hyb_n; }")),
     ("printing", in_header('HYBRID_API void hybrid_say(void);\nHYBRID_API void hybrid_say(void) { printf("%d", 1); }')),
     ("aborting", in_header("HYBRID_API void hybrid_end(void);\nHYBRID_API void hybrid_end(void) { abort(); }")),
 ])
@@ -43,7 +43,7 @@ def check_symbols(box):
         if flags:
             box.expect("with HYBRID_STATIC nothing is external", not external, ", ".join(external))
         else:
-            foreign = [n for n in external if not re.match(r"hybrid_[^_]", n)]
+            foreign = [n for n in external if not re.match(r"hybrid_", n)]
             box.expect("externals are public hybrid_ names", external and not foreign, ", ".join(foreign))
         mutable = sorted(n for kind, n in found if kind in "bBdDcCsSgG" and re.sub(r"\.\d+$", "", n) not in MUTABLE)
         box.expect("no data that can change (%s)" % name, not mutable, ", ".join(mutable))
@@ -52,7 +52,7 @@ def check_symbols(box):
 
 
 def foreign_macros(macros):
-    return [m for m in macros if not re.match(r"HYBRID_[^_]", m)]
+    return [m for m in macros if not re.match(r"HYBRID_", m)]
 
 
 def left_behind(box, text, language, compiler="cc"):
@@ -78,7 +78,7 @@ def left_behind(box, text, language, compiler="cc"):
 
 
 @gate("macros", faults=[
-    ("a private macro that stays", lambda root: replace(os.path.join(root, "hybrid.h"), "#undef HYBRID__UNUSED\n", "")),
+    ("a private macro that stays", lambda root: replace(os.path.join(root, "hybrid.h"), "#undef HYB_UNUSED\n", "")),
     ("a foreign macro in the implementation", in_header("#define LOOSE 1")),
     ("a foreign macro in the declarations", in_declarations("#define LOOSE 1")),
     ("a system header in the declarations", in_declarations("#include <stdio.h>")),

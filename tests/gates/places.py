@@ -24,38 +24,38 @@ OP = [
     ("src/compute/ops.inc", "    OP(top_k)\n", "    OP(redouble) \\\n"),
     ("src/compute/ops.inc", "    X(kv_row, ", "    X(redouble,      (float *out, const float *x, int64_t n)) \\\n"),
     ("src/compute/op.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
-typedef struct hybrid__op_redouble {
+typedef struct hyb_op_redouble {
     const float *x;
     int64_t n;
     float  *out;                        /* may be x */
-} hybrid__op_redouble;
-HYBRID__INLINE double hybrid__bytes_redouble(const hybrid__op_redouble *op, const hybrid__batch *batch) { HYBRID__UNUSED(batch); return 8.0 * (double)op->n; }
+} hyb_op_redouble;
+HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch *batch) { HYB_UNUSED(batch); return 8.0 * (double)op->n; }
 
 """),
-    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hybrid__cpu_redouble_chunk(void *arg, int chunk, int lane)
+    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hyb_cpu_redouble_chunk(void *arg, int chunk, int lane)
 {
-    const hybrid__cpu_job *job = (const hybrid__cpu_job *)arg;
-    const hybrid__op_redouble *op = (const hybrid__op_redouble *)job->op;
-    const int64_t at = hybrid__cpu_row_begin(job, chunk);
-    HYBRID__UNUSED(lane);
-    job->cpu->kernels->redouble(op->out + at, op->x + at, hybrid__cpu_row_end(job, chunk) - at);
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_redouble *op = (const hyb_op_redouble *)job->op;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->redouble(op->out + at, op->x + at, hyb_cpu_row_end(job, chunk) - at);
 }
-static void hybrid__cpu_redouble(hybrid__backend *be, const hybrid__op_redouble *op) { hybrid__cpu_rows(be, op, op->n, 1, hybrid__cpu_redouble_chunk); }
+static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_redouble_chunk); }
 
 """),
-    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hybrid__redouble_generic(float *out, const float *x, int64_t n)
+    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hyb_redouble_generic(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = 2 * x[i];
 }
 
 """),
-    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYBRID__V_TARGET void HYBRID__V_FN(redouble)(float *out, const float *x, int64_t n)
+    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYB_V_TARGET void HYB_V_FN(redouble)(float *out, const float *x, int64_t n)
 {
     int64_t i;
-    for (i = 0; i < n; i += HYBRID__V_N) {
-        HYBRID__V v = HYBRID__V_FN(get)(x + i, n - i);
-        HYBRID__V_FN(put)(out + i, HYBRID__V_ADD(v, v), n - i);
+    for (i = 0; i < n; i += HYB_V_N) {
+        HYB_V v = HYB_V_FN(get)(x + i, n - i);
+        HYB_V_FN(put)(out + i, HYB_V_ADD(v, v), n - i);
     }
 }
 
@@ -67,24 +67,24 @@ static void hybrid__cpu_redouble(hybrid__backend *be, const hybrid__op_redouble 
 }
 
 """),
-    ("src/cuda/ops_rows.c", "\n#define HYBRID__CUDA_KERNELS_ROPE(X)", " X(redouble)"),
-    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hybrid__cuda_op_redouble(hybrid__cuda_at *at, const hybrid__op_redouble *op)
+    ("src/cuda/ops_rows.c", "\n#define HYB_CUDA_KERNELS_ROPE(X)", " X(redouble)"),
+    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hyb_cuda_op_redouble(hyb_cuda_at *at, const hyb_op_redouble *op)
 {
-    hybrid__op_redouble o = *op;
+    hyb_op_redouble o = *op;
     void *args[3];
     args[0] = &o.x; args[1] = &o.out; args[2] = &o.n;
-    hybrid__cuda_launch3(at->q, HYBRID__MODULE_ROWS, HYBRID__KERNEL_redouble, hybrid__div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, HYB_KERNEL_redouble, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
 """),
-    ("tests/ops.h", "static void draw_top_k(", """static void draw_redouble(side *s, hybrid__op_redouble *op)
+    ("tests/ops.h", "static void draw_top_k(", """static void draw_redouble(side *s, hyb_op_redouble *op)
 {
     op->n = draw_values(s);
     op->out = draw_floats(s, op->n, 1);
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
     s->near = 0; s->exact = 1e-7;
 }
-static void exact_redouble(side *s, const hybrid__op_redouble *op)
+static void exact_redouble(side *s, const hyb_op_redouble *op)
 {
     int64_t i;
     for (i = 0; i < op->n; i++) want(s, op->out + i, 2.0 * op->x[i]);
@@ -139,8 +139,8 @@ def builds(run, root, kind):
 
 def by_hand(root):
     """The table of the CPU back end as it was: a list of names."""
-    replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYBRID__OPS(HYBRID__OP, HYBRID__PARTS)\n", "".join(
-        "        %s,\n" % ("NULL" if name == "heads" else "hybrid__cpu_" + name) for name in
+    replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYB_OPS(HYB_OP, HYB_PARTS)\n", "".join(
+        "        %s,\n" % ("NULL" if name == "heads" else "hyb_cpu_" + name) for name in
         "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k".split()))
 
 

@@ -1,8 +1,8 @@
 """No call takes more than 64 KB of the host's stack: the compiler's own figures, added up along every chain of calls.
 
 gcc writes the frame of each function and who calls whom (-fcallgraph-info=su). A call through a pointer has no target there, but a source
-line: the member that it calls (be->norm) may hold every function whose address is taken and whose name has that word (hybrid__cpu_norm,
-hybrid__norm_avx2), or what HOLDS says. Every turn of a recursion asks for room (hybrid__stack_room, core/stack.c), or BOUNDED knows how
+line: the member that it calls (be->norm) may hold every function whose address is taken and whose name has that word (hyb_cpu_norm,
+hyb_norm_avx2), or what HOLDS says. Every turn of a recursion asks for room (hyb_stack_room, core/stack.c), or BOUNDED knows how
 deep it gets. What a call takes at most is then the way to where the stack is first measured, the budget of core/stack.c, and the longest
 way from one asking to the next, or to the last function that is called."""
 import os
@@ -13,50 +13,50 @@ from gates import gate
 from house import in_header, replace
 
 LIMIT = 64 * 1024
-ASKS, OPENS = r"hybrid__(stack_room|jarena_room|j\w+_enter)", "hybrid__stack_open"
+ASKS, OPENS = r"hyb_(stack_room|jarena_room|j\w+_enter)", "hyb_stack_open"
 # Frames of the C library in bytes, by what glibc and musl take, rounded up; what is not here: 1024.
 LIBC = {"snprintf": 8192, "vsnprintf": 8192, "strtod": 8192, "qsort": 2048}
 # Recursions that do not ask: how many of its calls may be open at a time, whatever the input.
 BOUNDED = {
-    "hybrid__experts_run": 2,           # a batch too large for the scratch in two parts
-    "hybrid__folder_expand": 8,         # a path with stars in it
-    "hybrid__gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
-    "hybrid__jbuiltin_call": 2,         # a filter that asks a test
-    "hybrid__jf_generator": 2,          # a generator that runs the filter that made it; one of another begins with hybrid__jinja_wake
-    "hybrid__jhash": 17,                # tuples in tuples (HYBRID__J_KEY_DEPTH)
-    "hybrid__jinja_format_text_of": 3,  # fields in fields of format(): two levels
-    "hybrid__jinja_strftime": 2,        # %c is made of others
-    "hybrid__jparse_operators": 12,     # levels of precedence
-    "hybrid__tokenize_piece": 9,        # the rules of one pre-tokenizer
+    "hyb_experts_run": 2,           # a batch too large for the scratch in two parts
+    "hyb_folder_expand": 8,         # a path with stars in it
+    "hyb_gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
+    "hyb_jbuiltin_call": 2,         # a filter that asks a test
+    "hyb_jf_generator": 2,          # a generator that runs the filter that made it; one of another begins with hyb_jinja_wake
+    "hyb_jhash": 17,                # tuples in tuples (HYB_J_KEY_DEPTH)
+    "hyb_jinja_format_text_of": 3,  # fields in fields of format(): two levels
+    "hyb_jinja_strftime": 2,        # %c is made of others
+    "hyb_jparse_operators": 12,     # levels of precedence
+    "hyb_tokenize_piece": 9,        # the rules of one pre-tokenizer
     "hybrid_mix_find": 2,               # one name for another
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
 HOLDS = [
-    (r".*\b(allocator|a)\.\w+", r"hybrid__(default|counter)_{}"),
-    (r".*\bbase\.\w+", r"hybrid__default_{}"),
-    (r".*\bbe->ops->\w+", r"hybrid__(cpu|cuda_be)_{}"),
-    (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hybrid__(host|gpu)_(backend_)?{}"),
-    (r".*\bhybrid__gpu_provider->\w+", r"hybrid__gpu_provider_{}"),
-    (r"f->fn", r"hybrid__j[fglmt]_\w+"),
-    (r"(pool|s)->fn", r"hybrid__\w+_(chunk|turn|prepare)"),
-    (r"fn", r"hybrid__library_in_folder"),
-    (r".*\bhost_for", r"hybrid__host_lane"),
-    (r".*->prepare", r"hybrid__(?!matmul|experts)\w+_prepare(_\w+)?"),
-    (r".*\bunpack", r"hybrid__(ints|byte_q|panel)\w*_\w+"),
-    (r".*bytes", r"hybrid__\w*(bytes|scratch)\w*"),
-    (r".*\btile", r"hybrid__\w*tile\d+_\w+"),
-    (r".*\binfo", r"hybrid__cuda_module"),
-    (r".*\b(quantize|dequantize)_row", r"hybrid__(de)?quantize_\w+"),
-    (r".*\b(begin|end)", r"hybrid__amx_{}"),
-    (r".*\w", r"(?!hybrid__(cpu|cuda|host|gpu|default|counter)_)hybrid__(\w+_)?{}(_\w+)?"),          # kernels, rules of a tokenizer
+    (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
+    (r".*\bbase\.\w+", r"hyb_default_{}"),
+    (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
+    (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
+    (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
+    (r"f->fn", r"hyb_j[fglmt]_\w+"),
+    (r"(pool|s)->fn", r"hyb_\w+_(chunk|turn|prepare)"),
+    (r"fn", r"hyb_library_in_folder"),
+    (r".*\bhost_for", r"hyb_host_lane"),
+    (r".*->prepare", r"hyb_(?!matmul|experts)\w+_prepare(_\w+)?"),
+    (r".*\bunpack", r"hyb_(ints|byte_q|panel)\w*_\w+"),
+    (r".*bytes", r"hyb_\w*(bytes|scratch)\w*"),
+    (r".*\btile", r"hyb_\w*tile\d+_\w+"),
+    (r".*\binfo", r"hyb_cuda_module"),
+    (r".*\b(quantize|dequantize)_row", r"hyb_(de)?quantize_\w+"),
+    (r".*\b(begin|end)", r"hyb_amx_{}"),
+    (r".*\w", r"(?!hyb_(cpu|cuda|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),          # kernels, rules of a tokenizer
 ]
 # Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
-NOT_CALLED = r"hybrid__(falling|bias_order|worker_entry|cuda_register|forked_\w+)"
+NOT_CALLED = r"hyb_(falling|bias_order|worker_entry|cuda_register|forked_\w+)"
 
 
 def plain(title):
-    """one.c:hybrid__f.constprop.0 is hybrid__f."""
+    """one.c:hyb_f.constprop.0 is hyb_f."""
     return re.sub(r"\.(isra|part|constprop|cold)\b.*", "", title.split(":")[-1])
 
 
@@ -89,16 +89,16 @@ class Calls:
             with open(os.path.join(root, name), encoding="utf-8") as f:
                 lines[name] = f.read().split("\n")
         ops = re.findall(r"^    (?:OP|PARTS)\((\w+)\)", "\n".join(lines["hybrid.h"]), re.M)
-        code = "\n".join(line for part in lines.values() for line in part if not re.match(r"static |HYBRID__\w+\(", line))
+        code = "\n".join(line for part in lines.values() for line in part if not re.match(r"static |HYB_\w+\(", line))
         code = re.sub(r"/\*.*?\*/", "", code, flags=re.S)
         called = {target for targets in self.calls.values() for target in targets}
-        taken = set(re.findall(r"\b(hybrid__\w+)\b(?!\s*\()", code)) | {f for f in self.calls if f not in called}
-        taken = {f for f in taken if f in self.calls and f.startswith("hybrid__") and not re.fullmatch(NOT_CALLED, f)}
+        taken = set(re.findall(r"\b(hyb_\w+)\b(?!\s*\()", code)) | {f for f in self.calls if f not in called}
+        taken = {f for f in taken if f in self.calls and f.startswith("hyb_") and not re.fullmatch(NOT_CALLED, f)}
         reached = set()
         for caller, place in pointers:
             name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
             line = lines[name][int(row) - 1]
-            if line.startswith("HYBRID__OPS("):                   # calls that are made from the list of ops: any of them
+            if line.startswith("HYB_OPS("):                   # calls that are made from the list of ops: any of them
                 line = " ".join("be->ops->%s(" % op for op in ops)
             members = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
             if not members:
@@ -166,12 +166,12 @@ class Depths:
 @gate("stack", faults=[
     ("a large frame", in_header("HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[66000]; a[i] = 1; return a[i + 1]; }")),
     ("a recursion that does not ask", lambda root: replace(
-        os.path.join(root, "hybrid.h"), "if (!hybrid__jarena_work(&j->arena, 1) || !hybrid__jarena_room(&j->arena, j->depth))", "if (!hybrid__jarena_work(&j->arena, 1))")),
-    ("a recursion that may take too much", lambda root: replace(os.path.join(root, "hybrid.h"), "44 * 1024 * HYBRID__STACK_FACTOR", "62 * 1024 * HYBRID__STACK_FACTOR")),
+        os.path.join(root, "hybrid.h"), "if (!hyb_jarena_work(&j->arena, 1) || !hyb_jarena_room(&j->arena, j->depth))", "if (!hyb_jarena_work(&j->arena, 1))")),
+    ("a recursion that may take too much", lambda root: replace(os.path.join(root, "hybrid.h"), "44 * 1024 * HYB_STACK_FACTOR", "62 * 1024 * HYB_STACK_FACTOR")),
     ("an array whose size is not known", in_header(
         "HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[i]; a[0] = 1; return a[i - 1]; }")),
     ("a pointer that leads nobody knows where", in_header(
-        "HYBRID_API int hybrid_fault(struct hybrid__f *f);\nstruct hybrid__f { int (*nowhere)(void); };\nHYBRID_API int hybrid_fault(struct hybrid__f *f) { return f->nowhere(); }")),
+        "HYBRID_API int hybrid_fault(struct hyb_f *f);\nstruct hyb_f { int (*nowhere)(void); };\nHYBRID_API int hybrid_fault(struct hyb_f *f) { return f->nowhere(); }")),
 ])
 def stack(box):
     if not box.has("gcc"):
@@ -179,10 +179,10 @@ def stack(box):
     path = optimized(box, *GRAPHED)
     if not path:
         return None
-    budget = int(re.search(r"HYBRID__STACK_BUDGET = (\d+) \* 1024", box.read("hybrid.h")).group(1)) * 1024
+    budget = int(re.search(r"HYB_STACK_BUDGET = (\d+) \* 1024", box.read("hybrid.h")).group(1)) * 1024
     calls = Calls(path[:-2] + ".ci", box.root)
     depths = Depths(calls)
-    roots = [f for f in calls.calls if re.match(r"hybrid_[^_]", f)] + ["hybrid__worker_entry"]
+    roots = [f for f in calls.calls if f.startswith("hybrid_")] + ["hyb_worker_entry"]
     deepest = sorted((depths.of_call(f, budget) for f in roots), reverse=True)
     box.expect("every call is understood", not calls.wrong, "\n".join(calls.wrong))
     box.expect("every recursion asks for room", not depths.wrong, "\n".join(sorted(set(depths.wrong))))

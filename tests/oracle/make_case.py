@@ -38,7 +38,7 @@ def rows(values, form="0x%X", per_line=None):
 
 
 def check(r):
-    """hybrid__jcase_run looks at the last run that begins at or before a character, and at seven before it."""
+    """hyb_jcase_run looks at the last run that begins at or before a character, and at seven before it."""
     for i, (first, n, step) in enumerate(r):
         last = first + (n - 1) * step
         assert i + 8 >= len(r) or r[i + 8][0] > last, hex(first)
@@ -48,7 +48,7 @@ def put_set(name, why, points):
     r = runs(sorted(map(ord, points)))
     check(r)
     flat = [v for first, n, step in r for v in (first, n * 2 + step - 1)]
-    print(f"/* {why} */\nstatic const uint32_t hybrid__jcase_{name}[] = {{\n{rows(flat)}\n}};\n")
+    print(f"/* {why} */\nstatic const uint32_t hyb_jcase_{name}[] = {{\n{rows(flat)}\n}};\n")
 
 
 def put_map(name, why, pairs):
@@ -58,13 +58,13 @@ def put_map(name, why, pairs):
         by.setdefault((to - c) & 0xFFFFFFFF, []).append(c)
     r = sorted((first, n * 2 + step - 1, d) for d, points in by.items() for first, n, step in runs(sorted(points)))
     check([(first, n // 2, n % 2 + 1) for first, n, d in r])
-    print(f"/* {why} */\nstatic const uint32_t hybrid__jcase_{name}[] = {{\n{rows([v for x in r for v in x])}\n}};\n")
+    print(f"/* {why} */\nstatic const uint32_t hyb_jcase_{name}[] = {{\n{rows([v for x in r for v in x])}\n}};\n")
 
 
 def put_special(name, why, f, base):
     many = [c for c in ALL if f(c) != base(c) and len(f(c)) > 1]
     flat = [v for c in many for v in ([ord(c)] + [ord(x) for x in f(c)] + [0, 0])[:4]]
-    print(f"/* {why} */\nstatic const uint16_t hybrid__jcase_{name}[] = {{\n{rows(flat)}\n}};\n")
+    print(f"/* {why} */\nstatic const uint16_t hyb_jcase_{name}[] = {{\n{rows(flat)}\n}};\n")
 
 
 def one(f):

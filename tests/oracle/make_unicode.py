@@ -112,50 +112,50 @@ assert matched(r"[\p{L}\p{M}\d]") <= matched(r"\w")
 
 with open("src/text/unicode_data.c", "w", encoding="ascii") as f:
     f.write(f"""/* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database {VERSION}; do not edit.
- * Every entry begins a run of code points of one class: first code point << 4 | class (hybrid__char_class in text/unicode.c). */
-static const uint32_t hybrid__unicode_runs[{len(runs)}] = {{
+ * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in text/unicode.c). */
+static const uint32_t hyb_unicode_runs[{len(runs)}] = {{
 {table(runs, 16, "0x%X")}
 }};
 
 /* First and last code points: the letters that DeepSeek-LLM's pre-tokenizer spells out. */
-static const uint32_t hybrid__deepseek_letters[{len(deepseek)}] = {{
+static const uint32_t hyb_deepseek_letters[{len(deepseek)}] = {{
 {table(deepseek, 18, "0x%X")}
 }};
 
 /* \\d: the first of each run and the first after it. */
-static const uint32_t hybrid__digit_edges[{len(digits)}] = {{
+static const uint32_t hyb_digit_edges[{len(digits)}] = {{
 {table(digits, 12, "0x%X")}
 }};
 
 /* \\w that is neither \\p{{L}} nor \\p{{M}} nor \\d. */
-static const uint32_t hybrid__word_edges[{len(words)}] = {{
+static const uint32_t hyb_word_edges[{len(words)}] = {{
 {table(words, 12, "0x%X")}
 }};
 
 /* \\p{{Han}}, the script. */
-static const uint32_t hybrid__han_edges[{len(han)}] = {{
+static const uint32_t hyb_han_edges[{len(han)}] = {{
 {table(han, 12, "0x%X")}
 }};
 
 /* NFC, as HF tokenizers know it (Unicode 9). Canonical decompositions, sorted: code point << 42 | first << 21 | second
  * (0: there is none). */
-static const uint64_t hybrid__nfc_splits[{len(order)}] = {{
+static const uint64_t hyb_nfc_splits[{len(order)}] = {{
 {table([cp << 42 | split[cp][0] << 21 | split[cp][1] for cp in order], 5, "0x%X")}
 }};
 
 /* Those that are composed again: their places in the table above, sorted by first and second. */
-static const uint16_t hybrid__nfc_composes[{len(compose)}] = {{
+static const uint16_t hyb_nfc_composes[{len(compose)}] = {{
 {table([i for _, i in compose], 22, "%d")}
 }};
 
 /* Canonical combining classes: first code point of a run << 8 | class. */
-static const uint32_t hybrid__nfc_classes[{len(marks)}] = {{
+static const uint32_t hyb_nfc_classes[{len(marks)}] = {{
 {table(marks, 10, "0x%X")}
 }};
 
 /* Where NFC has something to do: code points that may follow others differently (a class other than 0, the second of a
  * composition), or are never left as they are. The first of a run, then the first after it, and so on. */
-static const uint32_t hybrid__nfc_edges[{len(edges)}] = {{
+static const uint32_t hyb_nfc_edges[{len(edges)}] = {{
 {table(edges, 12, "0x%X")}
 }};
 """)

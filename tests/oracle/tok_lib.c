@@ -8,7 +8,7 @@ typedef struct split_out {
     size_t         n;
 } split_out;
 
-static void split(split_out *out, const hybrid__split_fn *fn, const uint8_t *p, const uint8_t *end)
+static void split(split_out *out, const hyb_split_fn *fn, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *q;
     for (; p < end; p = q) {
@@ -22,15 +22,15 @@ static void split(split_out *out, const hybrid__split_fn *fn, const uint8_t *p, 
 HYBRID_API size_t tok_split(const char *pre, const char *text, size_t size, uint32_t *ends)
 {
     static uint8_t classes[65536];
-    const hybrid__pretokenizer *p = hybrid__find_pretokenizer(pre, strlen(pre));
+    const hyb_pretokenizer *p = hyb_find_pretokenizer(pre, strlen(pre));
     split_out out = { classes, (const uint8_t *)text, ends, 0 };
     if (!p) return (size_t)-1;
-    hybrid__unicode_expand(classes);
+    hyb_unicode_expand(classes);
     split(&out, p->splits, out.begin, out.begin + size);
     return out.n;
 }
 
-HYBRID_API unsigned tok_class(uint32_t code_point) { return hybrid__unicode_class(code_point); }
+HYBRID_API unsigned tok_class(uint32_t code_point) { return hyb_unicode_class(code_point); }
 
 HYBRID_API hybrid_tokenizer *tok_open(const char *path, char message[256])
 {
