@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ae3a7fdb40f73502): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5ee7d4bf60f2e5c3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     2989  output.c           a file that is written
  *     3298  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3326  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    32001  end.h              closes what core/begin opened
+ *    32494  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3701  names.c            names that must differ, found by hash
@@ -130,54 +130,54 @@
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *    17653  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    18011  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18105  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    18209  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
- *    18286  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18303  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    18328  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18416  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18802  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18835  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    18943  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    19013  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19108  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19521  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19855  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20113  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20309  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    20949  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21148  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22221  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22802  cpu_int.c          the table of integer-block kernels
- *    22860  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22928  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25360  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26575  cpu_select.c       the kernels of an instruction set
- *    26611  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26796  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    27050  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    18055  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18156  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    18260  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
+ *    18354  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18371  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
+ *    18396  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
+ *    18484  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
+ *    18870  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
+ *    18903  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
+ *    19011  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    19081  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
+ *    19176  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19589  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    19923  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
+ *    20181  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
+ *    20377  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    21017  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
+ *    21216  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22289  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    22870  cpu_int.c          the table of integer-block kernels
+ *    22928  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
+ *    22996  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    25428  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    26643  cpu_select.c       the kernels of an instruction set
+ *    26679  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    26864  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
+ *    27118  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27500  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27818  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    28193  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28501  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28545  unused.c           tensors of the file that the model is not computed with
- *    28705  forward.c          one transformer for all families, over the op table
- *    29243  place.c            which layers run where
- *    29380  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_m...
- *    29462  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    27568  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    27897  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    28280  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    28629  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    28676  unused.c           tensors of the file that the model is not computed with
+ *    28841  forward.c          one transformer for all families, over the op table
+ *    29461  place.c            which layers run where
+ *    29626  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    29711  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29705  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    30041  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30330  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    30470  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    31174  next.c             the next token of a sequence
- *    31227  plan.c             the bytes of a model and a context before they are loaded
- *    31338  dialog.c           the messages of a conversation, and the prompt that they make
- *    31526  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    29981  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    30329  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    30637  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
+ *    30801  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    31597  next.c             the next token of a sequence
+ *    31664  plan.c             the bytes of a model and a context before they are loaded
+ *    31783  dialog.c           the messages of a conversation, and the prompt that they make
+ *    31980  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ae3a7fdb40f73502"
+#define HYBRID__SOURCE_ID "5ee7d4bf60f2e5c3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -17651,46 +17651,54 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
 /* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/compute/op.c ==== */
-/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that is.
+/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that
+ * is.
  *
- * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back end looks behind it.
- * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
+ * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
+ * end looks behind it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
+ * tensors in the type of their file.
  *
- * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very same rows: who lays out the
- * memory decides that (hyb_activations_layout), not the op. Everything else may not overlap.
+ * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very
+ * same rows: who lays out the memory decides that (hyb_activations_layout), not the op. Everything else may not
+ * overlap.
  *
  * hyb_bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
 
 typedef struct hyb_tensor {
     const char *name;
     hybrid_type type;
-    int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
-    size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
-    const void *data;                   /* NULL: no such tensor */
-    const void *repacked;               /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them (cpu_int_repack.c) */
-    bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
-    uint32_t    source;                 /* of a weight: which tensor of its file it is */
+    int64_t ne[4];        /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
+    size_t nb[4];         /* byte strides; nb[1] = bytes of a row */
+    const void *data;     /* NULL: no such tensor */
+    const void *repacked; /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them
+                             (cpu_int_repack.c) */
+    bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
+    uint32_t source;      /* of a weight: which tensor of its file it is */
 } hyb_tensor;
 
 /* ---- the batch ---- */
 
 /* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
 typedef struct hyb_run {
-    int      first_row, n_rows;
-    int32_t  pos;                       /* position of the first row */
-    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int first_row, n_rows;
+    int32_t pos;          /* position of the first row */
+    const int32_t *pages; /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
 } hyb_run;
-enum { HYB_PAGE = 32 };             /* positions a page of the KV cache */
+enum { HYB_PAGE = 32 }; /* positions a page of the KV cache */
 
 /* The rows that go through the model together. In the host's memory, and unchanged until sync(). */
 typedef struct hyb_batch {
-    const int32_t *ids, *pos; int n;    /* token and position of every row */
-    const hyb_run *runs; int n_runs;               /* in the order of their rows */
-    const int32_t *out; int n_out;      /* rows whose logits are wanted, ascending */
+    const int32_t *ids, *pos;
+    int n; /* token and position of every row */
+    const hyb_run *runs;
+    int n_runs; /* in the order of their rows */
+    const int32_t *out;
+    int n_out; /* rows whose logits are wanted, ascending */
 } hyb_batch;
 typedef enum hyb_index { HYB_INDEX_ID, HYB_INDEX_POS, HYB_INDEX_OUT } hyb_index;
 
-/* Which rows of the batch the rows of an op are: row r is row r, or, after the rows whose logits are wanted have been gathered, row out[r]. */
+/* Which rows of the batch the rows of an op are: row r is row r, or, after the rows whose logits are wanted have been
+ * gathered, row out[r]. */
 typedef enum hyb_rows { HYB_ROWS_BATCH, HYB_ROWS_OUT } hyb_rows;
 
 /* The run that row r of such an op belongs to: what is a sequence's own (an adapter) is found by it. */
@@ -17698,9 +17706,12 @@ HYB_INLINE int hyb_run_of_row(const hyb_batch *batch, hyb_rows rows, int r)
 {
     const int row = rows == HYB_ROWS_OUT ? (int)batch->out[r] : r;
     int low = 0, high = batch->n_runs - 1;
-    while (low < high) {                /* the last run that begins at row or before it */
+    while (low < high) { /* the last run that begins at row or before it */
         const int middle = (low + high + 1) / 2;
-        if (batch->runs[middle].first_row <= row) low = middle; else high = middle - 1;
+        if (batch->runs[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle - 1;
     }
     return low;
 }
@@ -17709,11 +17720,11 @@ HYB_INLINE int hyb_run_of_row(const hyb_batch *batch, hyb_rows rows, int r)
 
 /* out (n, n_embd) = table[index] * scale (+ add), for each id, position or wanted row of the batch. */
 typedef struct hyb_op_embed {
-    const hyb_tensor *table;        /* (n_embd, n_vocab), any type; every index below n_vocab */
+    const hyb_tensor *table; /* (n_embd, n_vocab), any type; every index below n_vocab */
     hyb_index index;
-    float  scale;                       /* 1 for none */
-    const float *add;                   /* (n, n_embd), or NULL */
-    float *out;                         /* may be add */
+    float scale;      /* 1 for none */
+    const float *add; /* (n, n_embd), or NULL */
+    float *out;       /* may be add */
 } hyb_op_embed;
 HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch)
 {
@@ -17721,16 +17732,19 @@ HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch
     return n * ((double)op->table->nb[1] + 4.0 * (double)op->table->ne[0] * (op->add ? 2 : 1));
 }
 
-/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
- * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). */
+/* RMS:    out = x / sqrt(mean(x^2) + eps) * w
+ * Layer:  out = (x - mean) / sqrt(var + eps) * w + b     (var is biased)
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and 0. */
 typedef enum hyb_norm_kind { HYB_NORM_RMS, HYB_NORM_LAYER } hyb_norm_kind;
 typedef struct hyb_op_norm {
     hyb_norm_kind kind;
-    const float *x; int64_t x_stride;
+    const float *x;
+    int64_t x_stride;
     const float *w, *b;
     int64_t n_rows, n_group, n;
-    float   eps;
-    float *out; int64_t out_stride;     /* may be x */
+    float eps;
+    float *out;
+    int64_t out_stride; /* may be x */
 } hyb_op_norm;
 HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 {
@@ -17740,8 +17754,8 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 
 /* ---- products ---- */
 
-/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights, are refused by name until
- * there are kernels for them. */
+/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights,
+ * are refused by name until there are kernels for them. */
 typedef enum hyb_form { HYB_FORM_X_WT, HYB_FORM_DY_W, HYB_FORM_DYT_X } hyb_form;
 
 /* NULL, or why no back end does this form. */
@@ -17754,15 +17768,18 @@ HYB_INLINE const char *hyb_form_refused(hyb_form form)
 
 /* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
 typedef struct hyb_matmul_out {
-    const hyb_tensor *w;            /* ne[0] = k, ne[1] = out */
-    const float *bias;                  /* out values, or NULL */
-    const float *add; int64_t add_stride;              /* (n, out), or NULL */
-    float *y; int64_t y_stride;         /* may be add, of the same stride */
+    const hyb_tensor *w; /* ne[0] = k, ne[1] = out */
+    const float *bias;   /* out values, or NULL */
+    const float *add;
+    int64_t add_stride; /* (n, out), or NULL */
+    float *y;
+    int64_t y_stride; /* may be add, of the same stride */
 } hyb_matmul_out;
 typedef struct hyb_op_matmul {
     hyb_form form;
-    hyb_rows rows;                  /* which rows of the batch x has */
-    const float *x; int64_t x_stride;
+    hyb_rows rows; /* which rows of the batch x has */
+    const float *x;
+    int64_t x_stride;
     int n;
     int n_out;
     hyb_matmul_out out[4];
@@ -17784,9 +17801,9 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
 
 /* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
 typedef struct hyb_op_rope_table {
-    const double *inv_freq;             /* n_rot/2 */
-    int    n_rot;
-    float  scale;
+    const double *inv_freq; /* n_rot/2 */
+    int n_rot;
+    float scale;
     float *table;
 } hyb_op_rope_table;
 HYB_INLINE double hyb_bytes_rope_table(const hyb_op_rope_table *op, const hyb_batch *batch)
@@ -17794,14 +17811,17 @@ HYB_INLINE double hyb_bytes_rope_table(const hyb_op_rope_table *op, const hyb_ba
     return 4.0 * op->n_rot * (batch->n + 1);
 }
 
-/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). The others are copied. */
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). The others are
+ * copied. */
 typedef enum hyb_rope_kind { HYB_ROPE_NORM, HYB_ROPE_NEOX } hyb_rope_kind;
 typedef struct hyb_op_rope {
     hyb_rope_kind kind;
-    const float *x; int64_t x_stride;
-    const float *table;                 /* of rope_table */
-    int    n, n_head, head_dim, n_rot;
-    float *out; int64_t out_stride;     /* may be x */
+    const float *x;
+    int64_t x_stride;
+    const float *table; /* of rope_table */
+    int n, n_head, head_dim, n_rot;
+    float *out;
+    int64_t out_stride; /* may be x */
 } hyb_op_rope;
 HYB_INLINE double hyb_bytes_rope(const hyb_op_rope *op, const hyb_batch *batch)
 {
@@ -17810,20 +17830,25 @@ HYB_INLINE double hyb_bytes_rope(const hyb_op_rope *op, const hyb_batch *batch)
     return 4.0 * op->n * (2 * values * op->n_head + op->n_rot);
 }
 
-/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYB_PAGE + s) * row_bytes_k; V alike. A row is
- * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
+/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYB_PAGE + s) * row_bytes_k; V alike.
+ * A row is head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
 typedef struct hyb_kv_view {
     hybrid_type type;
-    char   *k, *v;
-    size_t  page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
-    int     n_head_kv, head_dim_k, head_dim_v;
+    char *k, *v;
+    size_t page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
+    int n_head_kv, head_dim_k, head_dim_v;
 } hyb_kv_view;
-HYB_INLINE double hyb_kv_bytes(const hyb_kv_view *kv) { return (double)kv->n_head_kv * (double)(kv->row_bytes_k + kv->row_bytes_v); }      /* of a position */
+HYB_INLINE double hyb_kv_bytes(const hyb_kv_view *kv)
+{
+    return (double)kv->n_head_kv * (double)(kv->row_bytes_k + kv->row_bytes_v);
+} /* of a position */
 
 /* Writes the k and v rows of a batch into the cache. */
 typedef struct hyb_op_kv_store {
-    const float *k; int64_t k_stride;
-    const float *v; int64_t v_stride;
+    const float *k;
+    int64_t k_stride;
+    const float *v;
+    int64_t v_stride;
     const hyb_kv_view *kv;
 } hyb_op_kv_store;
 HYB_INLINE double hyb_bytes_kv_store(const hyb_op_kv_store *op, const hyb_batch *batch)
@@ -17831,41 +17856,49 @@ HYB_INLINE double hyb_bytes_kv_store(const hyb_op_kv_store *op, const hyb_batch 
     return batch->n * (hyb_kv_bytes(op->kv) + 4.0 * op->kv->n_head_kv * (op->kv->head_dim_k + op->kv->head_dim_v));
 }
 
-/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both, writing of k and v into the cache.
- * The same as norm, norm, rope, rope, kv_store with these fields (hyb_heads_in_parts), where a back end does it in one go to the last place or two. */
+/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both, writing of
+ * k and v into the cache. The same as norm, norm, rope, rope, kv_store with these fields (hyb_heads_in_parts), where a
+ * back end does it in one go to the last place or two. */
 typedef struct hyb_op_heads {
-    const float *q, *k, *v; int64_t stride;            /* of all three; n rows */
-    int    n, n_head;
-    const float *q_norm, *k_norm;                      /* head_dim_k weights, or NULL: no norm */
-    hyb_norm_kind norm; float eps;
+    const float *q, *k, *v;
+    int64_t stride; /* of all three; n rows */
+    int n, n_head;
+    const float *q_norm, *k_norm; /* head_dim_k weights, or NULL: no norm */
+    hyb_norm_kind norm;
+    float eps;
     hyb_rope_kind rope;
-    const float *table; int n_rot;                     /* of rope_table; 0: no rotation */
-    float *q_out, *k_out; int64_t out_stride;          /* may be q and k */
+    const float *table;
+    int n_rot; /* of rope_table; 0: no rotation */
+    float *q_out, *k_out;
+    int64_t out_stride; /* may be q and k */
     const hyb_kv_view *kv;
 } hyb_op_heads;
 HYB_INLINE double hyb_bytes_heads(const hyb_op_heads *op, const hyb_batch *batch)
 {
-    const double values = 2.0 * op->n_head * op->kv->head_dim_k + op->kv->n_head_kv * (2.0 * op->kv->head_dim_k + op->kv->head_dim_v);
+    const double values =
+        2.0 * op->n_head * op->kv->head_dim_k + op->kv->n_head_kv * (2.0 * op->kv->head_dim_k + op->kv->head_dim_v);
     return batch->n * (4 * (values + op->n_rot) + hyb_kv_bytes(op->kv));
 }
 
-/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
- * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
- * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
+/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included,
+ * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks
+ * (n_head): exp(sink - max) joins the denominator. Query head h reads kv head h / (n_head / n_head_kv). */
 typedef struct hyb_op_attention {
     const hyb_kv_view *kv;
-    const float *q; int64_t q_stride;
-    int    n_head;
-    float  scale, softcap;              /* softcap 0: none */
+    const float *q;
+    int64_t q_stride;
+    int n_head;
+    float scale, softcap; /* softcap 0: none */
     int32_t window;
     const float *sinks;
-    float *out; int64_t out_stride;
+    float *out;
+    int64_t out_stride;
 } hyb_op_attention;
 HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batch *batch)
 {
     double bytes = 4.0 * batch->n * op->n_head * (op->kv->head_dim_k + op->kv->head_dim_v);
     int i;
-    for (i = 0; i < batch->n_runs; i++) {               /* of the cache each position that a run sees, once */
+    for (i = 0; i < batch->n_runs; i++) { /* of the cache each position that a run sees, once */
         int64_t seen = (int64_t)batch->runs[i].pos + batch->runs[i].n_rows;
         if (op->window > 0) seen = HYB_MIN(seen, (int64_t)op->window + batch->runs[i].n_rows - 1);
         bytes += (double)seen * hyb_kv_bytes(op->kv);
@@ -17879,10 +17912,13 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
 typedef enum hyb_act_kind { HYB_ACT_SILU, HYB_ACT_GELU_TANH, HYB_ACT_GELU } hyb_act_kind;
 typedef struct hyb_op_glu {
     hyb_act_kind act;
-    const float *gate; int64_t gate_stride;
-    const float *up; int64_t up_stride;
+    const float *gate;
+    int64_t gate_stride;
+    const float *up;
+    int64_t up_stride;
     int64_t n_rows, n;
-    float *out; int64_t out_stride;     /* may be gate or up */
+    float *out;
+    int64_t out_stride; /* may be gate or up */
 } hyb_op_glu;
 HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
 {
@@ -17890,19 +17926,19 @@ HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
     return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 3 : 2);
 }
 
-/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the lower id; and weights
- * (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of each logit alone. All times scale. Both read logits that are
- * NaN as the smallest. */
+/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the
+ * lower id; and weights (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of
+ * each logit alone. All times scale. Both read logits that are NaN as the smallest. */
 typedef enum hyb_route_kind { HYB_ROUTE_SOFTMAX, HYB_ROUTE_SIGMOID } hyb_route_kind;
 enum { HYB_EXPERTS_MAX = 1024, HYB_EXPERTS_USED_MAX = 64 };
 typedef struct hyb_op_route {
     hyb_route_kind kind;
-    const float *logits;                /* (n, n_expert), no gaps */
-    int      n, n_expert, n_used;       /* 1 <= n_used <= n_expert */
-    bool     norm;
-    float    scale;
+    const float *logits;     /* (n, n_expert), no gaps */
+    int n, n_expert, n_used; /* 1 <= n_used <= n_expert */
+    bool norm;
+    float scale;
     int32_t *ids;
-    float   *weights;
+    float *weights;
 } hyb_op_route;
 HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch)
 {
@@ -17910,17 +17946,23 @@ HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch
     return 4.0 * op->n * (op->n_expert + 2 * op->n_used);
 }
 
-/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i = W_i[ids[r][s]] . x, where x is row r, or
- * row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data + e * nb[2]; ne[2] = n_expert. */
+/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i =
+ * W_i[ids[r][s]] . x, where x is row r, or row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data +
+ * e * nb[2]; ne[2] = n_expert. */
 typedef struct hyb_op_experts {
     hyb_form form;
-    hyb_rows rows;                  /* which rows of the batch r counts */
-    const float *x; int64_t x_stride;
-    const int32_t *ids;                 /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
-    int  n, n_used;
+    hyb_rows rows; /* which rows of the batch r counts */
+    const float *x;
+    int64_t x_stride;
+    const int32_t *ids; /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
+    int n, n_used;
     bool each_own;
-    int  n_out;
-    struct { const hyb_tensor *w; float *y; int64_t y_stride; } out[2];
+    int n_out;
+    struct {
+        const hyb_tensor *w;
+        float *y;
+        int64_t y_stride;
+    } out[2];
 } hyb_op_experts;
 HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *batch)
 {
@@ -17928,7 +17970,7 @@ HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *b
     double bytes = 0;
     int i;
     HYB_UNUSED(batch);
-    for (i = 0; i < op->n_out; i++) {                   /* as if the choices were as different as can be */
+    for (i = 0; i < op->n_out; i++) { /* as if the choices were as different as can be */
         const hyb_tensor *w = op->out[i].w;
         if (!i) bytes += 4.0 * (op->each_own ? choices : op->n) * (double)w->ne[0];
         bytes += HYB_MIN(choices, (double)w->ne[2]) * (double)w->nb[2] + 4 * choices * (double)w->ne[1];
@@ -17936,13 +17978,13 @@ HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *b
     return bytes;
 }
 
-/* out (n, n_embd) = add + the sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without
- * gaps. */
+/* out (n, n_embd) = add + the sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in
+ * the order of s. Rows without gaps. */
 typedef struct hyb_op_combine {
     const float *x, *weights, *add;
-    int      n, n_used;
-    int64_t  n_embd;
-    float   *out;                       /* may be add */
+    int n, n_used;
+    int64_t n_embd;
+    float *out; /* may be add */
 } hyb_op_combine;
 HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *batch)
 {
@@ -17956,7 +17998,7 @@ HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *b
 typedef struct hyb_op_add {
     const float *a, *b;
     int64_t n;
-    float  *out;                        /* may be a or b */
+    float *out; /* may be a or b */
 } hyb_op_add;
 HYB_INLINE double hyb_bytes_add(const hyb_op_add *op, const hyb_batch *batch)
 {
@@ -17967,9 +18009,9 @@ HYB_INLINE double hyb_bytes_add(const hyb_op_add *op, const hyb_batch *batch)
 /* out = x * factor */
 typedef struct hyb_op_scale {
     const float *x;
-    float   factor;
+    float factor;
     int64_t n;
-    float  *out;                        /* may be x */
+    float *out; /* may be x */
 } hyb_op_scale;
 HYB_INLINE double hyb_bytes_scale(const hyb_op_scale *op, const hyb_batch *batch)
 {
@@ -17980,9 +18022,9 @@ HYB_INLINE double hyb_bytes_scale(const hyb_op_scale *op, const hyb_batch *batch
 /* out = cap * tanh(x / cap) */
 typedef struct hyb_op_softcap {
     const float *x;
-    float   cap;
+    float cap;
     int64_t n;
-    float  *out;                        /* may be x */
+    float *out; /* may be x */
 } hyb_op_softcap;
 HYB_INLINE double hyb_bytes_softcap(const hyb_op_softcap *op, const hyb_batch *batch)
 {
@@ -17992,14 +18034,16 @@ HYB_INLINE double hyb_bytes_softcap(const hyb_op_softcap *op, const hyb_batch *b
 
 /* ---- the largest logits ---- */
 
-/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
- * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where
+ * there are fewer than k, id -1 and -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row:
+ * NaN when the row holds a NaN. */
 enum { HYB_TOP_K_MAX = 256 };
 typedef struct hyb_op_top_k {
-    const float *logits; int64_t stride;
-    int32_t  n_rows, n, k;              /* 1 <= k <= HYB_TOP_K_MAX; the first n logits of a row */
+    const float *logits;
+    int64_t stride;
+    int32_t n_rows, n, k; /* 1 <= k <= HYB_TOP_K_MAX; the first n logits of a row */
     int32_t *ids;
-    float   *values, *stats;
+    float *values, *stats;
 } hyb_op_top_k;
 HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch)
 {
@@ -18009,39 +18053,42 @@ HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch
 /* ==== end src/compute/op.c ==== */
 
 /* ==== begin src/compute/backend.c ==== */
-/* compute/backend: the seam between models and devices: one table of functions that every back end fills, made from the list of ops (ops.inc).
+/* compute/backend: the seam between models and devices: one table of functions that every back end fills, made from the
+ * list of ops (ops.inc).
  *
- * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and a call that fails
- * makes sync() fail. Ops are called by hyb_do_name(be, op), which call.c makes from the same list. */
+ * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and
+ * a call that fails makes sync() fail. Ops are called by hyb_do_name(be, op), which call.c makes from the same list. */
 
 typedef struct hyb_backend hyb_backend;
 
-/* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a record of an earlier pass over
- * a batch of the same shape is run at its end. Who records goes on to pass_end before anything of the host's can run: a device that is being recorded
- * refuses much of what others of the process may ask of it. */
+/* How a pass goes on: its ops are called and run; or called and recorded, to be run at its end; or left out, since a
+ * record of an earlier pass over a batch of the same shape is run at its end. Who records goes on to pass_end before
+ * anything of the host's can run: a device that is being recorded refuses much of what others of the process may ask of
+ * it. */
 typedef enum hyb_pass { HYB_PASS_RUN, HYB_PASS_RECORD, HYB_PASS_REPLAY } hyb_pass;
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
     HYB_OPS(HYB_OP, HYB_OP)
 #undef HYB_OP
-    HYB_OP_COUNT
+        HYB_OP_COUNT
 } hyb_op;
 
 /* What a profile (profile.c) knows of an op. */
 typedef struct hyb_profile {
     uint64_t calls, nanoseconds;
-    double   bytes;
+    double bytes;
 } hyb_profile;
 
 typedef struct hyb_backend_ops {
     const char *name;
-#define HYB_OP(name_) void (*name_)(hyb_backend *be, const hyb_op_##name_ *op);
-#define HYB_PARTS(name_) bool (*name_)(hyb_backend *be, const hyb_op_##name_ *op);      /* NULL, or false, with nothing done: in parts */
+#define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op);
+#define HYB_PARTS(name_) \
+    bool (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL, or false, with nothing done: in parts */
     HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
-#define HYB_CALL(result_, name_, parameters_) result_ (*name_) parameters_;
+#define HYB_CALL(result_, name_, parameters_) result_(*name_) parameters_;
     HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
 } hyb_backend_ops;
@@ -18049,8 +18096,8 @@ typedef struct hyb_backend_ops {
 struct hyb_backend {
     const hyb_backend_ops *ops;
     hybrid_runtime *rt;
-    const hyb_batch *batch;         /* of begin */
-    const char *refused;                /* NULL, or why an op could not be done since begin: sync says it */
+    const hyb_batch *batch; /* of begin */
+    const char *refused;    /* NULL, or why an op could not be done since begin: sync says it */
 #if defined(HYBRID_PROFILE)
     hyb_profile profile[HYB_OP_COUNT];
 #endif
@@ -18064,36 +18111,40 @@ static hybrid_result hyb_refused(const hyb_backend *be, hybrid_error *error)
 
 /* ---- devices ---- */
 
-enum { HYB_LIMIT_FORMATS = 8 };        /* distinct formats of activations that the matrices of one model may ask the CPU for */
+enum { HYB_LIMIT_FORMATS = 8 }; /* distinct formats of activations that the matrices of one model may ask the CPU for */
 
-/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then show it every matrix. */
+/* What a context will ask of its back end, so that all its memory is known beforehand. Zero it, set the sizes, then
+ * show it every matrix. */
 typedef struct hyb_limits {
-    int     n_rows, n_out;                 /* rows of the largest batch; rows of logits of one */
-    int     n_seq, pages_a_seq;            /* sequences, entries of a page table */
-    int     n_vocab, n_top;                /* top_k: logits of a row, and k; 0: it is not asked for */
-    int     n_head, n_head_kv, head_dim_k, head_dim_v;                             /* 0 without attention */
-    int     n_expert_used;                 /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
+    int n_rows, n_out;                             /* rows of the largest batch; rows of logits of one */
+    int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
+    int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
+    int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
+    int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
-    size_t  scratch;                       /* GPU: bytes of scratch of the largest op */
-    const void *format[HYB_LIMIT_FORMATS];         /* CPU: formats of prepared rows */
-    size_t  format_bytes[HYB_LIMIT_FORMATS];
-    size_t  lanes_bytes, experts_bytes;
-    int     n_formats;
+    size_t scratch;                        /* GPU: bytes of scratch of the largest op */
+    const void *format[HYB_LIMIT_FORMATS]; /* CPU: formats of prepared rows */
+    size_t format_bytes[HYB_LIMIT_FORMATS];
+    size_t lanes_bytes, experts_bytes;
+    int n_formats;
 } hyb_limits;
 
 /* A place with memory where back ends run: the host, or a GPU. Shared by all contexts; every call from any thread. */
 typedef struct hyb_device_ops {
-    bool is_host;                          /* its addresses are plain pointers */
+    bool is_host; /* its addresses are plain pointers */
     hybrid_result (*alloc)(hyb_device *device, size_t bytes, void **address, hybrid_error *error);
     void (*free)(hyb_device *device, void *address);
-    uint64_t (*cost)(hyb_device *device, size_t bytes);      /* what alloc takes for that */
-    bool (*fits)(hyb_device *device, uint64_t bytes);        /* there is room for that, with a margin for others */
-    hybrid_result (*write)(hyb_device *device, void *dst, const void *host, size_t bytes, hybrid_error *error);    /* host may change on return */
-    hybrid_result (*flush)(hyb_device *device, hybrid_error *error);               /* what was written has arrived */
-    bool (*attends)(hyb_device *device, const hyb_limits *limits);             /* there is a kernel for heads of these sizes */
-    bool (*show)(hyb_device *device, hyb_limits *limits, const hyb_tensor *w);     /* notes a matrix; false: no kernel for its type */
+    uint64_t (*cost)(hyb_device *device, size_t bytes); /* what alloc takes for that */
+    bool (*fits)(hyb_device *device, uint64_t bytes);   /* there is room for that, with a margin for others */
+    hybrid_result (*write)(hyb_device *device, void *dst, const void *host, size_t bytes,
+                           hybrid_error *error);                     /* host may change on return */
+    hybrid_result (*flush)(hyb_device *device, hybrid_error *error); /* what was written has arrived */
+    bool (*attends)(hyb_device *device, const hyb_limits *limits);   /* there is a kernel for heads of these sizes */
+    bool (*show)(hyb_device *device, hyb_limits *limits,
+                 const hyb_tensor *w); /* notes a matrix; false: no kernel for its type */
     uint64_t (*backend_cost)(hyb_device *device, const hyb_limits *limits);
-    hybrid_result (*backend_create)(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error);
+    hybrid_result (*backend_create)(hyb_device *device, const hyb_limits *limits, hyb_backend **be,
+                                    hybrid_error *error);
 } hyb_device_ops;
 
 struct hyb_device {
@@ -18216,26 +18267,28 @@ HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_PARTS
 
 #if defined(HYBRID_PROFILE)
-    #define HYB_OP(name_) \
-        static void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
-        { \
-            const uint64_t since = hyb_profile_begin(be); \
-            be->ops->name_(be, op); \
+    #define HYB_OP(name_)                                                                 \
+        static void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op)             \
+        {                                                                                 \
+            const uint64_t since = hyb_profile_begin(be);                                 \
+            be->ops->name_(be, op);                                                       \
             hyb_profile_end(be, HYB_OP_##name_, since, hyb_bytes_##name_(op, be->batch)); \
         }
-    #define HYB_PARTS(name_) \
-        static void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
-        { \
-            const uint64_t since = hyb_profile_begin(be); \
-            if (!be->ops->name_ || !be->ops->name_(be, op)) hyb_##name_##_in_parts(be, op); \
-            else hyb_profile_end(be, HYB_OP_##name_, since, hyb_bytes_##name_(op, be->batch)); \
+    #define HYB_PARTS(name_)                                                                  \
+        static void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op)                 \
+        {                                                                                     \
+            const uint64_t since = hyb_profile_begin(be);                                     \
+            if (!be->ops->name_ || !be->ops->name_(be, op))                                   \
+                hyb_##name_##_in_parts(be, op);                                               \
+            else                                                                              \
+                hyb_profile_end(be, HYB_OP_##name_, since, hyb_bytes_##name_(op, be->batch)); \
         }
 #else
     #define HYB_OP(name_) \
         HYB_INLINE void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op) { be->ops->name_(be, op); }
-    #define HYB_PARTS(name_) \
-        HYB_INLINE void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
-        { \
+    #define HYB_PARTS(name_)                                                                \
+        HYB_INLINE void hyb_do_##name_(hyb_backend *be, const hyb_op_##name_ *op)           \
+        {                                                                                   \
             if (!be->ops->name_ || !be->ops->name_(be, op)) hyb_##name_##_in_parts(be, op); \
         }
 #endif
@@ -18245,14 +18298,21 @@ HYB_OPS(HYB_OP, HYB_PARTS)
 
 /* ---- ops by the ops that they stand for ---- */
 
-static void hyb_heads_norm(hyb_backend *be, const hyb_op_heads *op, const float *x, float *out, int n_head, const float *w)
+static void hyb_heads_norm(hyb_backend *be, const hyb_op_heads *op, const float *x, float *out, int n_head,
+                           const float *w)
 {
     hyb_op_norm norm;
-    norm.kind = op->norm; norm.eps = op->eps;
-    norm.w = w; norm.b = NULL;
-    norm.x = x; norm.x_stride = x == out ? op->out_stride : op->stride;
-    norm.out = out; norm.out_stride = op->out_stride;
-    norm.n_rows = op->n; norm.n_group = n_head; norm.n = op->kv->head_dim_k;
+    norm.kind = op->norm;
+    norm.eps = op->eps;
+    norm.w = w;
+    norm.b = NULL;
+    norm.x = x;
+    norm.x_stride = x == out ? op->out_stride : op->stride;
+    norm.out = out;
+    norm.out_stride = op->out_stride;
+    norm.n_rows = op->n;
+    norm.n_group = n_head;
+    norm.n = op->kv->head_dim_k;
     hyb_do_norm(be, &norm);
 }
 
@@ -18261,10 +18321,16 @@ static void hyb_heads_rope(hyb_backend *be, const hyb_op_heads *op, const float 
 {
     hyb_op_rope rope;
     if (!op->n_rot && x == out) return;
-    rope.kind = op->rope; rope.table = op->table; rope.n_rot = op->n_rot;
-    rope.x = x; rope.x_stride = x == out ? op->out_stride : op->stride;
-    rope.out = out; rope.out_stride = op->out_stride;
-    rope.n = op->n; rope.n_head = n_head; rope.head_dim = op->kv->head_dim_k;
+    rope.kind = op->rope;
+    rope.table = op->table;
+    rope.n_rot = op->n_rot;
+    rope.x = x;
+    rope.x_stride = x == out ? op->out_stride : op->stride;
+    rope.out = out;
+    rope.out_stride = op->out_stride;
+    rope.n = op->n;
+    rope.n_head = n_head;
+    rope.head_dim = op->kv->head_dim_k;
     hyb_do_rope(be, &rope);
 }
 
@@ -18277,8 +18343,10 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
     hyb_heads_rope(be, op, op->q_norm ? op->q_out : op->q, op->q_out, op->n_head);
     hyb_heads_rope(be, op, op->k_norm ? op->k_out : op->k, op->k_out, n_head_kv);
     store.kv = op->kv;
-    store.k = op->k_out; store.k_stride = op->out_stride;
-    store.v = op->v; store.v_stride = op->stride;
+    store.k = op->k_out;
+    store.k_stride = op->out_stride;
+    store.v = op->v;
+    store.v_stride = op->stride;
     hyb_do_kv_store(be, &store);
 }
 /* ==== end src/compute/call.c ==== */
@@ -27507,19 +27575,18 @@ static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 
 typedef struct hyb_keys {
     const hybrid_gguf *gguf;
-    const char        *arch;
-    unsigned char     *seen;               /* of every key of the file: somebody asked for it */
-    hybrid_error      *error;
-    hybrid_result      result;
+    const char *arch;
+    unsigned char *seen; /* of every key of the file: somebody asked for it */
+    hybrid_error *error;
+    hybrid_result result;
 } hyb_keys;
 
-enum { HYB_KEY_ROOM = 128 };           /* for the name of a key that we ask for */
+enum { HYB_KEY_ROOM = 128 }; /* for the name of a key that we ask for */
 
 static void hyb_key_fail(hyb_keys *keys, const char *suffix, const char *what)
 {
     if (keys->result) return;
-    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix,
-                                what);
+    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
 }
 
 static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_value *value)
@@ -27558,20 +27625,18 @@ static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64
         return (int32_t)HYB_MAX(fallback, lo);
     }
     if (!hyb_key_item(&value, 0, &v)) {
-        hyb_key_fail(keys, suffix,
-                         value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
+        hyb_key_fail(keys, suffix, value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
         return (int32_t)lo;
     }
     for (i = 1; i < value.count && !keys->result; i++)
         if (!hyb_key_item(&value, i, &other) || other != v)
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s.%s' differs from layer to layer, which is not supported",
-                                        keys->arch, suffix);
+                                    "the model's key '%s.%s' differs from layer to layer, which is not supported",
+                                    keys->arch, suffix);
     if (v >= lo && v <= hi) return (int32_t)v;
     if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
-                                    "the model's key '%s.%s' is %lld, must be %lld..%lld",
-                                    keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
+        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
+                                keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
 }
 
@@ -27641,9 +27706,9 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
         const double v = hybrid_gguf_item_f64(&value, i);
         if (v != a && v != b)
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s.%s' is %g, which hybrid does not compute for this "
-                                        "architecture: %s",
-                                        keys->arch, suffix, v, what);
+                                    "the model's key '%s.%s' is %g, which hybrid does not compute for this "
+                                    "architecture: %s",
+                                    keys->arch, suffix, v, what);
     }
 }
 
@@ -27654,103 +27719,115 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
 typedef enum hyb_key_class { HYB_KEY_ANY, HYB_KEY_NUMBER, HYB_KEY_STRING } hyb_key_class;
 
 typedef struct hyb_key_harmless {
-    const char       *suffix;
+    const char *suffix;
     hyb_key_class type;
-    const char       *reason;
+    const char *reason;
 } hyb_key_harmless;
 static const hyb_key_harmless hyb_keys_harmless[] = {
-    { "vocab_size",                        HYB_KEY_NUMBER, "the rows of token_embd.weight are counted" },
-    { "tensor_data_layout",                HYB_KEY_STRING, "a converter's note" },
-    { "rope.scaling.finetuned",            HYB_KEY_NUMBER, "says how the model was trained" },
-    { "attention.layer_norm_epsilon",      HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "attention.layer_norm_rms_epsilon",  HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "pooling_type",                      HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
-    { "classifier.output_labels",          HYB_KEY_ANY,    "names of classes; classifiers are refused" },
+    { "vocab_size", HYB_KEY_NUMBER, "the rows of token_embd.weight are counted" },
+    { "tensor_data_layout", HYB_KEY_STRING, "a converter's note" },
+    { "rope.scaling.finetuned", HYB_KEY_NUMBER, "says how the model was trained" },
+    { "attention.layer_norm_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "attention.layer_norm_rms_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "pooling_type", HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
+    { "classifier.output_labels", HYB_KEY_ANY, "names of classes; classifiers are refused" },
 };
 
 /* Parts of models that see or hear: text is computed without them. */
 static const char *const hyb_keys_harmless_groups[] = { "vision.", "mm.", "audio.", "clip.", "projector." };
 
-typedef struct hyb_key_neutral { const char *suffix; double a, b; const char *what; } hyb_key_neutral;
+typedef struct hyb_key_neutral {
+    const char *suffix;
+    double a, b;
+    const char *what;
+} hyb_key_neutral;
 static const hyb_key_neutral hyb_keys_neutral[] = {
-    { "use_sliding_window",                0, 0, "windows" },
-    { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
-    { "logit_scale",                       0, 1, "a factor of the logits" },
-    { "residual_scale",                    0, 1, "a factor of what each block adds" },
-    { "embedding_scale",                   0, 1, "a factor of the embeddings" },
-    { "router_logit_softcapping",          0, 0, "a cap on the scores of experts" },
-    { "leading_dense_block_count",         0, 0, "layers without experts before those with them" },
-    { "moe_every_n_layers",                0, 1, "experts in some layers only" },
-    { "interleave_moe_layer_step",         0, 1, "experts in some layers only" },
-    { "moe_latent_size",                   0, 0, "experts in a space of their own" },
-    { "experts_per_group",                 0, 0, "experts in groups" },
-    { "expert_group_count",                0, 1, "experts in groups" },
-    { "expert_group_used_count",           0, 1, "experts in groups" },
-    { "expert_group_scale",                0, 1, "experts in groups" },
-    { "expert_chunk_feed_forward_length",  0, 0, "experts in chunks" },
-    { "nextn_predict_layers",              0, 0, "layers that predict several tokens" },
-    { "n_deepstack_layers",                0, 0, "layers that take images" },
-    { "features_length",                   0, 0, "an input that is no text" },
-    { "full_attention_interval",           0, 1, "layers without attention" },
-    { "activation_sparsity_scale",         0, 0, "sparse activations" },
-    { "altup.active_idx",                  0, 0, "alternating updates" },
-    { "altup.num_inputs",                  0, 1, "alternating updates" },
-    { "embedding_length_per_layer_input",  0, 0, "embeddings for each layer" },
-    { "swiglu_clamp_exp",                  0, 0, "clamped activations" },
-    { "swiglu_clamp_shexp",                0, 0, "clamped activations" },
-    { "swin_norm",                         0, 0, "norms behind the blocks" },
-    { "rescale_every_n_layers",            0, 0, "rescaled layers" },
-    { "time_mix_extra_dim",                0, 0, "a recurrent model" },
-    { "time_decay_extra_dim",              0, 0, "a recurrent model" },
-    { "token_shift_count",                 0, 0, "a recurrent model" },
-    { "wkv.head_size",                     0, 0, "a recurrent model" },
-    { "ssm.conv_kernel",                   0, 0, "a state space model" },
-    { "ssm.inner_size",                    0, 0, "a state space model" },
-    { "ssm.state_size",                    0, 0, "a state space model" },
-    { "ssm.time_step_rank",                0, 0, "a state space model" },
-    { "ssm.group_count",                   0, 0, "a state space model" },
-    { "ssm.dt_b_c_rms",                    0, 0, "a state space model" },
-    { "kda.head_dim",                      0, 0, "a recurrent model" },
-    { "shortconv.l_cache",                 0, 0, "short convolutions" },
-    { "decoder_block_count",               0, 0, "an encoder and a decoder" },
-    { "attention.causal",                  1, 1, "attention to later tokens" },
-    { "attention.max_alibi_bias",          0, 0, "ALiBi" },
-    { "attention.clamp_kqv",               0, 0, "clamped queries, keys and values" },
-    { "attention.output_scale",            0, 1, "a factor of attention's output" },
-    { "attention.value_scale",             0, 1, "a factor of values" },
-    { "attention.temperature_length",      0, 0, "attention that cools with the position" },
-    { "attention.temperature_scale",       0, 0, "attention that cools with the position" },
-    { "attention.q_lora_rank",             0, 0, "compressed queries" },
-    { "attention.kv_lora_rank",            0, 0, "compressed keys and values" },
-    { "attention.decay_lora_rank",         0, 0, "a recurrent model" },
-    { "attention.iclr_lora_rank",          0, 0, "a recurrent model" },
+    { "use_sliding_window", 0, 0, "windows" },
+    { "use_parallel_residual", 0, 0, "attention and feed-forward side by side" },
+    { "logit_scale", 0, 1, "a factor of the logits" },
+    { "residual_scale", 0, 1, "a factor of what each block adds" },
+    { "embedding_scale", 0, 1, "a factor of the embeddings" },
+    { "router_logit_softcapping", 0, 0, "a cap on the scores of experts" },
+    { "leading_dense_block_count", 0, 0, "layers without experts before those with them" },
+    { "moe_every_n_layers", 0, 1, "experts in some layers only" },
+    { "interleave_moe_layer_step", 0, 1, "experts in some layers only" },
+    { "moe_latent_size", 0, 0, "experts in a space of their own" },
+    { "experts_per_group", 0, 0, "experts in groups" },
+    { "expert_group_count", 0, 1, "experts in groups" },
+    { "expert_group_used_count", 0, 1, "experts in groups" },
+    { "expert_group_scale", 0, 1, "experts in groups" },
+    { "expert_chunk_feed_forward_length", 0, 0, "experts in chunks" },
+    { "nextn_predict_layers", 0, 0, "layers that predict several tokens" },
+    { "n_deepstack_layers", 0, 0, "layers that take images" },
+    { "features_length", 0, 0, "an input that is no text" },
+    { "full_attention_interval", 0, 1, "layers without attention" },
+    { "activation_sparsity_scale", 0, 0, "sparse activations" },
+    { "altup.active_idx", 0, 0, "alternating updates" },
+    { "altup.num_inputs", 0, 1, "alternating updates" },
+    { "embedding_length_per_layer_input", 0, 0, "embeddings for each layer" },
+    { "swiglu_clamp_exp", 0, 0, "clamped activations" },
+    { "swiglu_clamp_shexp", 0, 0, "clamped activations" },
+    { "swin_norm", 0, 0, "norms behind the blocks" },
+    { "rescale_every_n_layers", 0, 0, "rescaled layers" },
+    { "time_mix_extra_dim", 0, 0, "a recurrent model" },
+    { "time_decay_extra_dim", 0, 0, "a recurrent model" },
+    { "token_shift_count", 0, 0, "a recurrent model" },
+    { "wkv.head_size", 0, 0, "a recurrent model" },
+    { "ssm.conv_kernel", 0, 0, "a state space model" },
+    { "ssm.inner_size", 0, 0, "a state space model" },
+    { "ssm.state_size", 0, 0, "a state space model" },
+    { "ssm.time_step_rank", 0, 0, "a state space model" },
+    { "ssm.group_count", 0, 0, "a state space model" },
+    { "ssm.dt_b_c_rms", 0, 0, "a state space model" },
+    { "kda.head_dim", 0, 0, "a recurrent model" },
+    { "shortconv.l_cache", 0, 0, "short convolutions" },
+    { "decoder_block_count", 0, 0, "an encoder and a decoder" },
+    { "attention.causal", 1, 1, "attention to later tokens" },
+    { "attention.max_alibi_bias", 0, 0, "ALiBi" },
+    { "attention.clamp_kqv", 0, 0, "clamped queries, keys and values" },
+    { "attention.output_scale", 0, 1, "a factor of attention's output" },
+    { "attention.value_scale", 0, 1, "a factor of values" },
+    { "attention.temperature_length", 0, 0, "attention that cools with the position" },
+    { "attention.temperature_scale", 0, 0, "attention that cools with the position" },
+    { "attention.q_lora_rank", 0, 0, "compressed queries" },
+    { "attention.kv_lora_rank", 0, 0, "compressed keys and values" },
+    { "attention.decay_lora_rank", 0, 0, "a recurrent model" },
+    { "attention.iclr_lora_rank", 0, 0, "a recurrent model" },
     { "attention.value_residual_mix_lora_rank", 0, 0, "a recurrent model" },
-    { "attention.gate_lora_rank",          0, 0, "a recurrent model" },
-    { "attention.output_lora_rank",        0, 0, "a compressed output" },
-    { "attention.output_group_count",      0, 1, "an output in groups" },
-    { "attention.relative_buckets_count",  0, 0, "relative positions" },
-    { "attention.key_length_mla",          0, 0, "compressed keys and values" },
-    { "attention.value_length_mla",        0, 0, "compressed keys and values" },
-    { "attention.shared_kv_layers",        0, 0, "layers that share a cache" },
-    { "attention.indexer.head_count",      0, 0, "a choice of the positions that are looked at" },
-    { "attention.indexer.key_length",      0, 0, "a choice of the positions that are looked at" },
-    { "attention.indexer.top_k",           0, 0, "a choice of the positions that are looked at" },
-    { "attention.group_norm_groups",       0, 0, "norms of groups" },
-    { "rope.dimension_sections",           0, 0, "positions of several dimensions" },
-    { "rope.scaling.alpha",                0, 1, "another stretching of positions" },
-    { "rope.scaling.yarn_log_multiplier",  0, 0, "another scale of YaRN" },
-    { "rope.scaling.yarn_attn_factor",     1, 1, "another scale of YaRN" },
+    { "attention.gate_lora_rank", 0, 0, "a recurrent model" },
+    { "attention.output_lora_rank", 0, 0, "a compressed output" },
+    { "attention.output_group_count", 0, 1, "an output in groups" },
+    { "attention.relative_buckets_count", 0, 0, "relative positions" },
+    { "attention.key_length_mla", 0, 0, "compressed keys and values" },
+    { "attention.value_length_mla", 0, 0, "compressed keys and values" },
+    { "attention.shared_kv_layers", 0, 0, "layers that share a cache" },
+    { "attention.indexer.head_count", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.key_length", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.top_k", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.group_norm_groups", 0, 0, "norms of groups" },
+    { "rope.dimension_sections", 0, 0, "positions of several dimensions" },
+    { "rope.scaling.alpha", 0, 1, "another stretching of positions" },
+    { "rope.scaling.yarn_log_multiplier", 0, 0, "another scale of YaRN" },
+    { "rope.scaling.yarn_attn_factor", 1, 1, "another scale of YaRN" },
 };
 
 /* Words at whose sight a key counts as one that shapes the computation. */
-static const char *const hyb_keys_shaping_groups[] = {
-    "attention", "attn", "rope", "expert", "moe", "router", "ssm.", "wkv.", "time_", "altup", "shortconv", "laurel",
-    "indexer",
-    "embedding_", "logit", "final_", "residual", "activation", "hidden_act", "swi", "norm", "kda.", "mamba",
-    "token_shift", "feed_forward",
-    "hyper_connection", "posnet.", "convnext." };
-static const char *const hyb_keys_shaping_words[] = { "scale", "scaling", "softcap", "clamp", "window",
-                                                         "lora_rank", "_norm", "norm_", "multiplier", "epsilon" };
+static const char *const hyb_keys_shaping_groups[] = { "attention",    "attn",
+                                                       "rope",         "expert",
+                                                       "moe",          "router",
+                                                       "ssm.",         "wkv.",
+                                                       "time_",        "altup",
+                                                       "shortconv",    "laurel",
+                                                       "indexer",      "embedding_",
+                                                       "logit",        "final_",
+                                                       "residual",     "activation",
+                                                       "hidden_act",   "swi",
+                                                       "norm",         "kda.",
+                                                       "mamba",        "token_shift",
+                                                       "feed_forward", "hyper_connection",
+                                                       "posnet.",      "convnext." };
+static const char *const hyb_keys_shaping_words[] = { "scale",     "scaling", "softcap", "clamp",      "window",
+                                                      "lora_rank", "_norm",   "norm_",   "multiplier", "epsilon" };
 
 static bool hyb_string_begins(hybrid_string s, const char *text)
 {
@@ -27760,7 +27837,8 @@ static bool hyb_string_begins(hybrid_string s, const char *text)
 
 static bool hyb_string_holds(hybrid_string s, const char *text)
 {
-    for (; s.size; s.data++, s.size--) if (hyb_string_begins(s, text)) return true;
+    for (; s.size; s.data++, s.size--)
+        if (hyb_string_begins(s, text)) return true;
     return false;
 }
 
@@ -27792,9 +27870,8 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
     size_t i, k;
     for (i = 0; i < HYB_COUNT(hyb_keys_neutral); i++)
         hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
-                         hyb_keys_neutral[i].what);
-    for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++)
-        hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
+                     hyb_keys_neutral[i].what);
+    for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
     for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
         hybrid_string suffix;
@@ -27807,10 +27884,12 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s' is none that hybrid knows for this architecture, and "
-                                        "keys of its kind change what a model computes", text);
-        else hyb_log(rt, HYBRID_LOG_WARN,
-                         "the model's key '%s' is none that hybrid knows; it is taken for a note", text);
+                                    "the model's key '%s' is none that hybrid knows for this architecture, and "
+                                    "keys of its kind change what a model computes",
+                                    text);
+        else
+            hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
+                    text);
     }
 }
 /* ==== end src/model/keys.c ==== */
@@ -27824,64 +27903,58 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
 
 typedef enum hyb_window_kind {
     HYB_WINDOW_NONE,
-    HYB_WINDOW_ALL,                 /* every layer, when the file gives a window */
-    HYB_WINDOW_PATTERN              /* every layer but each `period`-th */
+    HYB_WINDOW_ALL,    /* every layer, when the file gives a window */
+    HYB_WINDOW_PATTERN /* every layer but each `period`-th */
 } hyb_window_kind;
 
 /* Mixtures of experts: what the weights of the chosen ones are. */
 typedef enum hyb_mixture {
-    HYB_MIXTURE_NONE,               /* the family has no experts */
-    HYB_MIXTURE_SHARES,             /* their shares of a softmax; and one expert that sees every token */
-    HYB_MIXTURE_NORMED              /* made to sum to 1 */
+    HYB_MIXTURE_NONE,   /* the family has no experts */
+    HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */
+    HYB_MIXTURE_NORMED  /* made to sum to 1 */
 } hyb_mixture;
 
 /* Tensors that a family has in every layer; a file of another family that holds them is refused. */
 enum { HYB_PART_QK_NORM = 1, HYB_PART_POST_NORM = 2, HYB_PART_PLAIN_FFN = 4 /* no gate */ };
 
 typedef struct hyb_arch {
-    const char         *name;           /* general.architecture */
-    hyb_norm_kind   norm;
-    hyb_rope_kind   rope;
-    hyb_act_kind    act;
-    unsigned            parts;          /* HYB_PART_... */
-    bool                learned_pos;    /* a table of positions instead of rope */
-    bool                scale_embd;     /* embeddings times sqrt(n_embd) */
+    const char *name; /* general.architecture */
+    hyb_norm_kind norm;
+    hyb_rope_kind rope;
+    hyb_act_kind act;
+    unsigned parts;   /* HYB_PART_... */
+    bool learned_pos; /* a table of positions instead of rope */
+    bool scale_embd;  /* embeddings times sqrt(n_embd) */
     hyb_window_kind window;
-    int                 window_period;
-    int32_t             window_default; /* of files without the key */
-    float               local_rope_base;/* base of windowed layers; 0: the same as elsewhere */
-    float               attn_softcap, logit_softcap;    /* of files without the keys; 0: none */
-    hyb_mixture     mixture;
+    int window_period;
+    int32_t window_default;            /* of files without the key */
+    float local_rope_base;             /* base of windowed layers; 0: the same as elsewhere */
+    float attn_softcap, logit_softcap; /* of files without the keys; 0: none */
+    hyb_mixture mixture;
 } hyb_arch;
 
-#define HYB_RMS  HYB_NORM_RMS
+#define HYB_RMS HYB_NORM_RMS
 #define HYB_NEOX HYB_ROPE_NEOX
 #define HYB_GELU HYB_ACT_GELU_TANH
 #define HYB_SILU HYB_ACT_SILU
-#define HYB_QK   HYB_PART_QK_NORM
+#define HYB_QK HYB_PART_QK_NORM
 #define HYB_POST HYB_PART_POST_NORM
 static const hyb_arch hyb_archs[] = {
     /* name,     norm, rope, act, parts, pos, scale, window, period, default, base, caps, mixture */
-    { "llama",    HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false,
-                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
-    { "mistral",  HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false,
-                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2",    HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false,
-                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2moe", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false,
-                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_SHARES },
-    { "qwen3",    HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false,
-                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen3moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false,
-                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
-    { "phi3",     HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false,
-                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "gemma2",   HYB_RMS, HYB_NEOX, HYB_GELU, HYB_POST, false, true,
-                  HYB_WINDOW_PATTERN, 2, 4096, 0, 50, 30, HYB_MIXTURE_NONE },
-    { "gemma3",   HYB_RMS, HYB_NEOX, HYB_GELU, HYB_QK | HYB_POST, false, true,
-                  HYB_WINDOW_PATTERN, 6, 0, 10000, 0, 0, HYB_MIXTURE_NONE },
-    { "gpt2",     HYB_NORM_LAYER, HYB_ROPE_NORM, HYB_GELU, HYB_PART_PLAIN_FFN, true, false,
-                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "llama", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
+    { "mistral", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen2", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen2moe", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_SHARES },
+    { "qwen3", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen3moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
+      HYB_MIXTURE_NORMED },
+    { "phi3", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "gemma2", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_POST, false, true, HYB_WINDOW_PATTERN, 2, 4096, 0, 50, 30,
+      HYB_MIXTURE_NONE },
+    { "gemma3", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_QK | HYB_POST, false, true, HYB_WINDOW_PATTERN, 6, 0, 10000, 0, 0,
+      HYB_MIXTURE_NONE },
+    { "gpt2", HYB_NORM_LAYER, HYB_ROPE_NORM, HYB_GELU, HYB_PART_PLAIN_FFN, true, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
+      HYB_MIXTURE_NONE },
 };
 #undef HYB_RMS
 #undef HYB_NEOX
@@ -27891,26 +27964,31 @@ static const hyb_arch hyb_archs[] = {
 #undef HYB_POST
 
 /* How positions are stretched beyond the context of training: see model/rope. */
-typedef enum hyb_rope_scaling { HYB_SCALING_NONE, HYB_SCALING_LINEAR, HYB_SCALING_YARN, HYB_SCALING_LONGROPE } hyb_rope_scaling;
+typedef enum hyb_rope_scaling {
+    HYB_SCALING_NONE,
+    HYB_SCALING_LINEAR,
+    HYB_SCALING_YARN,
+    HYB_SCALING_LONGROPE
+} hyb_rope_scaling;
 
 typedef struct hyb_hparams {
     const hyb_arch *arch;
     int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim_k, head_dim_v, n_ff;
-    float   norm_eps;
+    float norm_eps;
     int32_t n_rot;
-    float   rope_base, rope_base_local;
-    bool    rope_local;                 /* windowed layers have angles of their own */
+    float rope_base, rope_base_local;
+    bool rope_local; /* windowed layers have angles of their own */
     hyb_rope_scaling rope_scaling;
-    float   rope_factor;                /* linear, yarn: positions stretched by it */
-    float   rope_attn_factor;           /* longrope, yarn: cos and sin times it */
-    float   yarn_beta_fast, yarn_beta_slow;
-    int32_t n_ctx_orig;                 /* context before stretching */
-    int32_t window, window_period;      /* window 0: none */
-    float   attn_scale, attn_softcap, logit_softcap, embd_scale;
-    int32_t n_expert, n_expert_used;    /* 0: no experts */
-    int32_t n_ff_expert, n_ff_shared;   /* width of each, and of the one that sees every token; 0: there is none such */
-    bool    expert_norm;                /* weights of the chosen ones sum to 1 */
-    float   expert_scale;               /* and are multiplied by it */
+    float rope_factor;      /* linear, yarn: positions stretched by it */
+    float rope_attn_factor; /* longrope, yarn: cos and sin times it */
+    float yarn_beta_fast, yarn_beta_slow;
+    int32_t n_ctx_orig;            /* context before stretching */
+    int32_t window, window_period; /* window 0: none */
+    float attn_scale, attn_softcap, logit_softcap, embd_scale;
+    int32_t n_expert, n_expert_used;  /* 0: no experts */
+    int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none such */
+    bool expert_norm;                 /* weights of the chosen ones sum to 1 */
+    float expert_scale;               /* and are multiplied by it */
 } hyb_hparams;
 
 static bool hyb_layer_is_local(const hyb_hparams *hp, int layer)
@@ -27930,24 +28008,23 @@ static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *h
         if (hybrid_gguf_find_tensor(keys->gguf, "rope_factors_long.weight")) return HYB_SCALING_LONGROPE;
         return hp->rope_factor != 1 ? HYB_SCALING_LINEAR : HYB_SCALING_NONE;
     }
-    for (i = 0; i < 4; i++) if (hyb_string_is(name, names[i])) return (hyb_rope_scaling)i;
+    for (i = 0; i < 4; i++)
+        if (hyb_string_is(name, names[i])) return (hyb_rope_scaling)i;
     if (!keys->result)
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "rope scaling '%s' (key '%s.rope.scaling.type') is not supported",
-                                    hyb_printable(name, text), keys->arch);
+                                "rope scaling '%s' (key '%s.rope.scaling.type') is not supported",
+                                hyb_printable(name, text), keys->arch);
     return HYB_SCALING_NONE;
 }
 
 static void hyb_read_rope_scaling(hyb_keys *keys, hyb_hparams *hp)
 {
     bool yarn;
-    hp->rope_factor = hyb_key_positive(keys, "rope.scaling.factor",
-                                           hyb_key_positive(keys, "rope.scale_linear", 1));
-    if (hp->rope_factor == 0) hp->rope_factor = 1;     /* some files say "none" so */
+    hp->rope_factor = hyb_key_positive(keys, "rope.scaling.factor", hyb_key_positive(keys, "rope.scale_linear", 1));
+    if (hp->rope_factor == 0) hp->rope_factor = 1; /* some files say "none" so */
     hp->rope_attn_factor = hyb_key_float(keys, "rope.scaling.attn_factor", 1);
     if (!(hp->rope_attn_factor > 0))
-        hyb_key_fail(keys, "rope.scaling.attn_factor",
-                         "is not positive: nothing would be left of queries and keys");
+        hyb_key_fail(keys, "rope.scaling.attn_factor", "is not positive: nothing would be left of queries and keys");
     hp->yarn_beta_fast = hyb_key_float(keys, "rope.scaling.yarn_beta_fast", 32);
     hp->yarn_beta_slow = hyb_key_float(keys, "rope.scaling.yarn_beta_slow", 1);
     if (!(hp->yarn_beta_fast > 0)) hyb_key_fail(keys, "rope.scaling.yarn_beta_fast", "is not positive");
@@ -27967,13 +28044,12 @@ static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
 {
     hp->n_rot = hyb_key_int(keys, "rope.dimension_count", 1, hp->head_dim_k, hp->head_dim_k);
     if (hp->n_rot % 2) hyb_key_fail(keys, "rope.dimension_count", "is odd");
-    hyb_key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot,
-                     "another rotation in layers with a window");
+    hyb_key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot, "another rotation in layers with a window");
     /* the names of the second place are those of ollama's converter */
     hp->rope_base = hyb_key_float(keys, "rope.freq_base", hyb_key_float(keys, "rope.global.freq_base", 10000));
     hp->rope_base_local = hp->arch->local_rope_base != 0 ? hp->arch->local_rope_base : hp->rope_base;
-    hp->rope_base_local = hyb_key_float(keys, "rope.freq_base_swa",
-                                            hyb_key_float(keys, "rope.local.freq_base", hp->rope_base_local));
+    hp->rope_base_local =
+        hyb_key_float(keys, "rope.freq_base_swa", hyb_key_float(keys, "rope.local.freq_base", hp->rope_base_local));
     if (!(hp->rope_base > 0)) hyb_key_fail(keys, "rope.freq_base", "is not positive");
     if (!(hp->rope_base_local > 0)) hyb_key_fail(keys, "rope.freq_base_swa", "is not positive");
     hp->rope_local = hp->window && (hp->arch->local_rope_base != 0 || hp->rope_base_local != hp->rope_base);
@@ -27990,8 +28066,10 @@ static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
     hp->window_period = hp->arch->window_period;
     if (!hyb_key_find(keys, "attention.sliding_window_pattern", &value) || !hp->window) return;
     if (value.type != HYBRID_GGUF_ARRAY) {
-        if (all) hyb_key_must(keys, "attention.sliding_window_pattern", 0, 0, "a window in some layers only");
-        else hp->window_period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
+        if (all)
+            hyb_key_must(keys, "attention.sliding_window_pattern", 0, 0, "a window in some layers only");
+        else
+            hp->window_period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
         return;
     }
     if (!hyb_gguf_number_size(value.item_type) || value.count < n) {
@@ -28001,8 +28079,9 @@ static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
     for (i = 0; i < n && !keys->result; i++)
         if ((hybrid_gguf_item_f64(&value, i) != 0) != (all || (i + 1) % (uint64_t)hp->window_period != 0))
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "this pattern of windows (key '%s.attention.sliding_window_pattern', layer %d) "
-                                        "is not supported", keys->arch, (int)i);
+                                    "this pattern of windows (key '%s.attention.sliding_window_pattern', layer %d) "
+                                    "is not supported",
+                                    keys->arch, (int)i);
 }
 
 static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
@@ -28012,9 +28091,10 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
         /* a longer one hides nothing that the model was trained on */
         if (hp->window && hp->window < hp->n_ctx_train && !keys->result)
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s.attention.sliding_window' is %d: windows are not "
-                                        "supported "
-                                        "for this architecture", keys->arch, hp->window);
+                                    "the model's key '%s.attention.sliding_window' is %d: windows are not "
+                                    "supported "
+                                    "for this architecture",
+                                    keys->arch, hp->window);
         hp->window = 0;
     }
     hyb_read_window_pattern(keys, hp);
@@ -28033,9 +28113,9 @@ static void hyb_read_no_experts(hyb_keys *keys)
     const int32_t used = hyb_key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
     if (used && !keys->result)
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
-                                    "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
-                                    "or 0",
-                                    keys->arch, used, keys->arch);
+                                "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
+                                "or 0",
+                                keys->arch, used, keys->arch);
     hyb_key_int(keys, "expert_shared_count", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_feed_forward_length", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_shared_feed_forward_length", 0, INT32_MAX, 0);
@@ -28053,20 +28133,25 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
     if (!hp->n_expert || keys->result) return;
     if (hp->arch->mixture == HYB_MIXTURE_NONE) {
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "a mixture of %d experts of the architecture '%s' is not supported "
-                                    "(supported: llama, as Mixtral, qwen2moe, qwen3moe)", hp->n_expert, keys->arch);
+                                "a mixture of %d experts of the architecture '%s' is not supported "
+                                "(supported: llama, as Mixtral, qwen2moe, qwen3moe)",
+                                hp->n_expert, keys->arch);
         return;
     }
     if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
-    hp->n_expert_used = hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
-    hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most, hyb_first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
+    hp->n_expert_used =
+        hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
+    hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most,
+                                  hyb_first_width(keys, "blk.0.ffn_up_exps.weight", hp->n_ff));
     hyb_key_must(keys, "expert_shared_count", 0, shared, "an expert that sees every token");
-    if (!shared) hyb_key_must(keys, "expert_shared_feed_forward_length", 0, 0, "an expert that sees every token");
-    else hp->n_ff_shared = hyb_key_int(keys, "expert_shared_feed_forward_length", 1, most,
-                                           hyb_first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
+    if (!shared)
+        hyb_key_must(keys, "expert_shared_feed_forward_length", 0, 0, "an expert that sees every token");
+    else
+        hp->n_ff_shared = hyb_key_int(keys, "expert_shared_feed_forward_length", 1, most,
+                                      hyb_first_width(keys, "blk.0.ffn_up_shexp.weight", 0));
     hp->expert_norm = hyb_key_bool(keys, "expert_weights_norm", hp->arch->mixture == HYB_MIXTURE_NORMED);
     hp->expert_scale = hyb_key_float(keys, "expert_weights_scale", 1);
-    if (hp->expert_scale == 0) hp->expert_scale = 1;   /* some files say "none" so */
+    if (hp->expert_scale == 0) hp->expert_scale = 1; /* some files say "none" so */
     hyb_key_must(keys, "expert_gating_func", 0, 1, "another choice of experts than by softmax");
 }
 
@@ -28075,15 +28160,16 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
     hp->head_dim_k = hyb_key_int(keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
     hp->head_dim_v = hyb_key_int(keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
     hyb_key_must(keys, "attention.key_length_swa", hp->head_dim_k, hp->head_dim_k,
-                     "heads of another size in layers with a window");
+                 "heads of another size in layers with a window");
     hyb_key_must(keys, "attention.value_length_swa", hp->head_dim_v, hp->head_dim_v,
-                     "heads of another size in layers with a window");
+                 "heads of another size in layers with a window");
     hp->attn_scale = hyb_key_float(keys, "attention.scale", 0);
     hp->attn_softcap = hyb_key_positive(keys, "attn_logit_softcapping", hp->arch->attn_softcap);
     if (hp->attn_scale != 0) return;
     hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
     /* the 27B models of two families scale by the width of a head that they do not have; their files do not say so */
-    if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) || (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
+    if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) ||
+        (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
 }
 
@@ -28113,8 +28199,8 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp)
 /* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
 static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architecture)
 {
-    static const char *const pictures[] = { "flux", "sd1", "sd3", "sdxl", "wan", "ltxv", "hyvid", "lumina2",
-                                           "qwen_image", "aura", "hidream", "cosmos" };
+    static const char *const pictures[] = { "flux",  "sd1",     "sd3",        "sdxl", "wan",     "ltxv",
+                                            "hyvid", "lumina2", "qwen_image", "aura", "hidream", "cosmos" };
     hybrid_string type = { NULL, 0 };
     size_t i;
     hybrid_gguf_get_string(gguf, "general.type", &type);
@@ -28146,34 +28232,33 @@ static hybrid_result hyb_arch_find(const hybrid_gguf *gguf, const hyb_arch **arc
     if ((other = hyb_file_is(gguf, name)) != NULL) {
         if (hybrid_gguf_get_string(gguf, "general.base_model.0.name", &base) && base.size)
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s ('%s')", other,
-                                hyb_printable(base, text));
+                            hyb_printable(base, text));
         if (name.size)
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s (architecture '%s')", other,
-                                hyb_printable(name, text));
+                            hyb_printable(name, text));
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this file is %s", other);
     }
     if (!found)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                            "the file has no key 'general.architecture': it is not a model");
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the file has no key 'general.architecture': it is not a model");
     if (!is_string)
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                            "the key 'general.architecture' has a value of type %s, must be a string: the file is "
-                            "damaged",
-                            hybrid_gguf_type_name(value.type));
+                        "the key 'general.architecture' has a value of type %s, must be a string: the file is "
+                        "damaged",
+                        hybrid_gguf_type_name(value.type));
     for (i = 0; i < HYB_COUNT(hyb_archs); i++) {
         *arch = &hyb_archs[i];
         if (hyb_string_is(name, hyb_archs[i].name)) return HYBRID_OK;
     }
     return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                        "architecture '%s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, "
-                        "qwen3moe, phi3, "
-                        "gemma2, gemma3, gpt2)", hyb_printable(name, text));
+                    "architecture '%s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, "
+                    "qwen3moe, phi3, "
+                    "gemma2, gemma3, gpt2)",
+                    hyb_printable(name, text));
 }
 
 /* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit
  * 63 bits. */
-static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp,
-                                          hybrid_error *error)
+static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hybrid_error *error)
 {
     const size_t n = hybrid_gguf_key_count(gguf);
     hyb_keys keys;
@@ -28181,7 +28266,9 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     memset(hp, 0, sizeof *hp);
     if ((r = hyb_arch_find(gguf, &hp->arch, error)) != HYBRID_OK) return r;
     memset(&keys, 0, sizeof keys);
-    keys.gguf = gguf; keys.arch = hp->arch->name; keys.error = error;
+    keys.gguf = gguf;
+    keys.arch = hp->arch->name;
+    keys.error = error;
     if (!(keys.seen = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
     hyb_read_all(&keys, hp);
     if (!keys.result) hyb_keys_finish(&keys, rt);
@@ -28200,62 +28287,75 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
 
 typedef struct hyb_layer {
     hyb_tensor attn_norm, attn_norm_b;
-    hyb_tensor wqkv, bqkv;                         /* fused, or */
+    hyb_tensor wqkv, bqkv; /* fused, or */
     hyb_tensor wq, wk, wv, bq, bk, bv;
-    hyb_tensor q_norm, k_norm;                     /* over each head */
+    hyb_tensor q_norm, k_norm; /* over each head */
     hyb_tensor wo, bo;
     hyb_tensor attn_post_norm;
     hyb_tensor ffn_norm, ffn_norm_b;
-    hyb_tensor gate, gate_b, up, up_b, down, down_b;       /* gate absent and up twice as high: fused, gate first */
+    hyb_tensor gate, gate_b, up, up_b, down, down_b; /* gate absent and up twice as high: fused, gate first */
     hyb_tensor ffn_post_norm;
-    hyb_tensor router;                             /* there: gate, up and down are those of all experts, one behind the other */
+    hyb_tensor router; /* there: gate, up and down are those of all experts, one behind the other */
     hyb_tensor shared_router, shared_gate, shared_up, shared_down;
 } hyb_layer;
 
 typedef struct hyb_weights {
     hyb_tensor embd, pos_embd, out_norm, out_norm_b, head;
-    hyb_tensor rope_freqs, rope_long, rope_short;  /* divisors of the rope frequencies */
+    hyb_tensor rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
     hyb_layer *layers;
-    unsigned char *used;                               /* of each tensor of the file; NULL once that is settled */
-    unsigned char *owned;                              /* the bytes of all tensors, when they are not used in place */
+    unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
+    unsigned char *owned; /* the bytes of all tensors, when they are not used in place */
 } hyb_weights;
 
 typedef struct hyb_weight_loader {
-    const hybrid_gguf     *gguf;
+    const hybrid_gguf *gguf;
     const hyb_hparams *hp;
-    unsigned char         *used;
-    hybrid_error          *error;
-    hybrid_result          result;
+    unsigned char *used;
+    hybrid_error *error;
+    hybrid_result result;
 } hyb_weight_loader;
 
 /* Types that vectors may have in a file. They are computed with as F32. */
-static bool hyb_is_vector_type(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 ||
-                                                      type == HYBRID_TYPE_BF16; }
+static bool hyb_is_vector_type(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16;
+}
 
-/* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when `required`. */
-static void hyb_weight_3d(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
+/* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when
+ * `required`. */
+static void hyb_weight_3d(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2,
+                          const char *name)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
     memset(t, 0, sizeof *t);
     if (wl->result) return;
     if (!src) {
-        if (required) wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
+        if (required)
+            wl->result =
+                hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
+                         "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
         return;
     }
-    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 || src->ne[3] != 1) {
-        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset, "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
-                                     (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2], (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
+    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 ||
+        src->ne[3] != 1) {
+        wl->result =
+            hyb_fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset,
+                        "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
+                        (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2],
+                        (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
         return;
     }
     if (!hybrid_type_block_bytes(src->type)) {
-        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset, "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another quantization, Q4_K_M or Q8_0",
-                                     name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
+        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                                 "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another "
+                                 "quantization, Q4_K_M or Q8_0",
+                                 name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
         return;
     }
     if (!ne1 && !hyb_is_vector_type(src->type)) {
-        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
-                                     "tensor '%s' has type %s; vectors must be F32, F16 or BF16",
-                                     name, hybrid_type_name(src->type));
+        wl->result =
+            hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                        "tensor '%s' has type %s; vectors must be F32, F16 or BF16", name, hybrid_type_name(src->type));
         return;
     }
     t->source = (uint32_t)hyb_gguf_tensor_index(wl->gguf, src);
@@ -28263,7 +28363,10 @@ static void hyb_weight_3d(hyb_weight_loader *wl, hyb_tensor *t, bool required, i
     t->name = src->name.data;
     t->type = ne1 ? src->type : HYBRID_TYPE_F32;
     t->is_vector = !ne1;
-    t->ne[0] = ne0; t->ne[1] = ne1 ? ne1 : 1; t->ne[2] = ne2; t->ne[3] = 1;
+    t->ne[0] = ne0;
+    t->ne[1] = ne1 ? ne1 : 1;
+    t->ne[2] = ne2;
+    t->ne[3] = 1;
     t->nb[0] = hybrid_type_block_bytes(t->type);
     t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)ne0);
     t->nb[2] = t->nb[1] * (size_t)t->ne[1];
@@ -28281,7 +28384,7 @@ static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 /* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
  * way. */
 static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
-                                         hybrid_error *error)
+                                     hybrid_error *error)
 {
     const size_t n = (size_t)src->ne[0];
     unsigned char *halves = dst + 2 * n;
@@ -28307,8 +28410,9 @@ static bool hyb_layer_has(const hyb_weight_loader *wl, int layer, const char *su
 
 #define HYB_FIND(field, required, ne0, ne1, suffix) \
     (snprintf(name, sizeof name, "blk.%d." suffix, layer), hyb_weight(wl, &l->field, required, ne0, ne1, name))
-#define HYB_FIND_EXPERTS(field, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hyb_weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
+#define HYB_FIND_EXPERTS(field, ne0, ne1, suffix)          \
+    (snprintf(name, sizeof name, "blk.%d." suffix, layer), \
+     hyb_weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
 
 static void hyb_layer_find_ffn(hyb_weight_loader *wl, hyb_layer *l, int layer)
 {
@@ -28333,11 +28437,18 @@ static void hyb_layer_find_experts(hyb_weight_loader *wl, hyb_layer *l, int laye
     const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared;
     char name[64];
     if (!hp->n_expert) {
-        if (!wl->result) wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key '%s.expert_count' is missing or 0", layer, hp->arch->name);
+        if (!wl->result)
+            wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
+                                  "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's "
+                                  "key '%s.expert_count' is missing or 0",
+                                  layer, hp->arch->name);
         return;
     }
     if (hyb_layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
-        wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED, "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April 2024; convert the model again, or get a newer file of it", layer);
+        wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED,
+                              "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
+                              "2024; convert the model again, or get a newer file of it",
+                              layer);
         return;
     }
     HYB_FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
@@ -28377,18 +28488,20 @@ static void hyb_layer_find(hyb_weight_loader *wl, hyb_layer *l, int layer)
     }
     HYB_FIND(wo, true, o, e, "attn_output.weight");
     HYB_FIND(bo, false, e, 0, "attn_output.bias");
-    if (hp->arch->parts & HYB_PART_POST_NORM)
-        HYB_FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
+    if (hp->arch->parts & HYB_PART_POST_NORM) HYB_FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
     HYB_FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
     if (biased_norm) HYB_FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
-    if (hyb_layer_has(wl, layer, "ffn_gate_inp.weight")) hyb_layer_find_experts(wl, l, layer);
-    else hyb_layer_find_ffn(wl, l, layer);
+    if (hyb_layer_has(wl, layer, "ffn_gate_inp.weight"))
+        hyb_layer_find_experts(wl, l, layer);
+    else
+        hyb_layer_find_ffn(wl, l, layer);
 }
 #undef HYB_FIND_EXPERTS
 #undef HYB_FIND
 
 /* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
-static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hyb_weights *w, hybrid_error *error)
+static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hyb_weights *w,
+                                      hybrid_error *error)
 {
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
     const bool biased_norm = hp->arch->norm == HYB_NORM_LAYER, longrope = hp->rope_scaling == HYB_SCALING_LONGROPE;
@@ -28397,17 +28510,24 @@ static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *ggu
     int i, n_mixtures = 0;
     if (!embd && !n)
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                            "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
-                            "model itself");
+                        "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
+                        "model itself");
     if (!embd)
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                            "the file has no tensor 'token_embd.weight': it is not a whole model (one part of a "
-                            "split file?)");
-    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28)) return hyb_fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows", (unsigned long long)embd->ne[1]);
+                        "the file has no tensor 'token_embd.weight': it is not a whole model (one part of a "
+                        "split file?)");
+    if (embd->ne[1] < 1 || embd->ne[1] > (1 << 28))
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows",
+                           (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
-    if (!(w->layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    if (!(w->layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers)))
+        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
     if (!(w->used = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
-    wl.gguf = gguf; wl.hp = hp; wl.used = w->used; wl.error = error; wl.result = HYBRID_OK;
+    wl.gguf = gguf;
+    wl.hp = hp;
+    wl.used = w->used;
+    wl.error = error;
+    wl.result = HYBRID_OK;
     hyb_weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
     if (hp->arch->learned_pos) hyb_weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
     hyb_weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
@@ -28423,21 +28543,28 @@ static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *ggu
         n_mixtures += w->layers[i].router.name != NULL;
     }
     if (hp->n_expert && !n_mixtures && !wl.result)
-        wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT, "the model's key '%s.expert_count' is %d, but no layer has a tensor 'ffn_gate_inp.weight', which chooses experts", hp->arch->name, hp->n_expert);
-    if (!w->head.name) w->head = w->embd;              /* tied */
+        wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                             "the model's key '%s.expert_count' is %d, but no layer has a tensor "
+                             "'ffn_gate_inp.weight', which chooses experts",
+                             hp->arch->name, hp->n_expert);
+    if (!w->head.name) w->head = w->embd; /* tied */
     return wl.result;
 }
 
 /* The i-th tensor of the model, NULL behind the last. */
 static hyb_tensor *hyb_weights_item(hyb_weights *w, const hyb_hparams *hp, size_t i)
 {
-    const size_t n_top = offsetof(hyb_weights, layers) / sizeof(hyb_tensor), n_layer = sizeof(hyb_layer) / sizeof(hyb_tensor);
+    const size_t n_top = offsetof(hyb_weights, layers) / sizeof(hyb_tensor),
+                 n_layer = sizeof(hyb_layer) / sizeof(hyb_tensor);
     if (i < n_top) return (hyb_tensor *)(void *)w + i;
     i -= n_top;
     return i < n_layer * (size_t)hp->n_layer ? (hyb_tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
 }
 
-static bool hyb_weights_is_tied(const hyb_weights *w, const hyb_tensor *t) { return t == &w->head && w->head.name == w->embd.name; }
+static bool hyb_weights_is_tied(const hyb_weights *w, const hyb_tensor *t)
+{
+    return t == &w->head && w->head.name == w->embd.name;
+}
 
 /* Bytes of own memory that hyb_weights_read takes: 0 when the file is used in place. */
 static size_t hyb_weights_bytes(hyb_weights *w, const hyb_hparams *hp)
@@ -28467,7 +28594,7 @@ static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, con
 
 /* Reads what is not in place. progress may be NULL. */
 static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
-                                          bool (*progress)(void *, float), void *user, hybrid_error *error)
+                                      bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
     const size_t bytes = hyb_weights_bytes(w, hp);
     size_t i, at = 0;
@@ -28480,11 +28607,12 @@ static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, con
         if (!t->name || t->data || hyb_weights_is_tied(w, t)) continue;
         src = hyb_weights_source(gguf, t);
         r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
-            : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+                         : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
         if (r) return r;
         t->data = w->owned + at;
         at += hyb_align(hyb_weight_bytes(t), 64);
-        if (!hyb_report(progress, user, (float)((double)at / (double)bytes))) return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hyb_report(progress, user, (float)((double)at / (double)bytes)))
+            return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (hyb_weights_is_tied(w, &w->head)) w->head = w->embd;
     return HYBRID_OK;
@@ -28514,14 +28642,16 @@ static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
 }
 
 /* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
-static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, bool local, int32_t n_ctx, double *inv_freq)
+static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, bool local, int32_t n_ctx,
+                                  double *inv_freq)
 {
     const double base = local ? hp->rope_base_local : hp->rope_base;
-    const bool stretched = !(local && hp->arch->local_rope_base != 0);    /* a base of its own: not stretched */
+    const bool stretched = !(local && hp->arch->local_rope_base != 0); /* a base of its own: not stretched */
     const float *divisors = (const float *)w->rope_freqs.data;
     double lo = 0, hi = 0;
     int i, half = hp->n_rot / 2;
-    if (hp->rope_scaling == HYB_SCALING_LONGROPE) divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
+    if (hp->rope_scaling == HYB_SCALING_LONGROPE)
+        divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
     if (hp->rope_scaling == HYB_SCALING_YARN) {
         lo = HYB_MAX(floor(hyb_yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
         hi = HYB_MIN(ceil(hyb_yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
@@ -28532,12 +28662,13 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, b
         if (stretched && divisors) f /= hyb_load_f32(divisors + i);
         if (stretched && hp->rope_scaling == HYB_SCALING_LINEAR) f /= hp->rope_factor;
         if (stretched && hp->rope_scaling == HYB_SCALING_YARN) {
-            double ramp = HYB_MIN(HYB_MAX((i - lo) / (hi - lo), 0), 1);           /* 0: keep, 1: stretch */
+            double ramp = HYB_MIN(HYB_MAX((i - lo) / (hi - lo), 0), 1); /* 0: keep, 1: stretch */
             f = f * (1 - ramp) + f / hp->rope_factor * ramp;
         }
         inv_freq[i] = f;
     }
-    if (stretched && hp->rope_scaling == HYB_SCALING_YARN) return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    if (stretched && hp->rope_scaling == HYB_SCALING_YARN)
+        return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
     return hp->rope_attn_factor;
 }
 /* ==== end src/model/rope.c ==== */
@@ -28549,11 +28680,11 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, b
  * would be those of another model, and nobody would notice. */
 
 typedef struct hyb_unused {
-    hybrid_runtime        *rt;
-    hybrid_gguf           *gguf;
+    hybrid_runtime *rt;
+    hybrid_gguf *gguf;
     const hyb_hparams *hp;
-    hybrid_error          *error;
-    hybrid_result          result;         /* of reading values, not of judging them */
+    hybrid_error *error;
+    hybrid_result result; /* of reading values, not of judging them */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -28632,11 +28763,9 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
-    if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) &&
-        single)
+    if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
         return "a mask's value that was kept from training";
-    if (hyb_unused_vision(u, name))
-        return "it belongs to the half of the model that sees; text is computed without it";
+    if (hyb_unused_vision(u, name)) return "it belongs to the half of the model that sees; text is computed without it";
     return NULL;
 }
 
@@ -28660,31 +28789,39 @@ static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_te
     hyb_printable(name, text);
     if (layer >= u->hp->n_layer)
         return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
-                               "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
-                               "there are %d layers: hybrid would leave it out, and the answers would be wrong", text,
-                               layer, u->hp->arch->name, u->hp->n_layer);
-    if (hyb_string_ends(name, "scale")) what = "factors beside a matrix are not supported";
+                           "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
+                           "there are %d layers: hybrid would leave it out, and the answers would be wrong",
+                           text, layer, u->hp->arch->name, u->hp->n_layer);
+    if (hyb_string_ends(name, "scale"))
+        what = "factors beside a matrix are not supported";
     else if (hyb_string_ends(name, "sinks.weight") || hyb_string_ends(name, "sinks"))
         what = "attention sinks are not supported";
-    else if (hyb_string_ends(name, ".bias")) what = "a bias at this place is not supported";
+    else if (hyb_string_ends(name, ".bias"))
+        what = "a bias at this place is not supported";
     else if (hyb_string_begins(name, "rope_f"))
         what = "it contradicts the keys that say how positions are stretched";
-    else if (hyb_string_begins(name, "cls")) what = "classifiers are not supported";
+    else if (hyb_string_begins(name, "cls"))
+        what = "classifiers are not supported";
     else if (hyb_string_ends(name, ".lora_a") || hyb_string_ends(name, ".lora_b"))
         what = "adapters (LoRA) are not supported yet";
     return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
-                           "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
-                           "would be wrong without it", text, what);
+                       "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
+                       "would be wrong without it",
+                       text, what);
 }
 
 /* Judges the tensors that weights_find did not mark. */
-static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp,
-                                            hyb_weights *w, hybrid_error *error)
+static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
+                                        hybrid_error *error)
 {
     const size_t n = hybrid_gguf_tensor_count(gguf);
     hyb_unused u;
     size_t i;
-    u.rt = rt; u.gguf = gguf; u.hp = hp; u.error = error; u.result = HYBRID_OK;
+    u.rt = rt;
+    u.gguf = gguf;
+    u.hp = hp;
+    u.error = error;
+    u.result = HYBRID_OK;
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
@@ -28693,8 +28830,7 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
         reason = hyb_unused_harmless(&u, t);
         if (u.result) return u.result;
         if (!reason) return hyb_unused_refuse(&u, t);
-        hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text),
-                    reason);
+        hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text), reason);
     }
     hyb_free(rt, w->used);
     w->used = NULL;
@@ -28705,72 +28841,74 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
 /* ==== begin src/model/forward.c ==== */
 /* model/forward: one transformer for all families, over the op table.
  *
- * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
- * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three
+ * kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer
+ * for each layer, forward_end. */
 
 /* The rows that go through the layers, and what a block makes on its way from x to x. */
 typedef struct hyb_stream {
-    hyb_rows rows;                     /* which rows of the batch */
-    float *x;                              /* (n, E) the residual stream */
-    float *h;                              /* (n, E) a normed copy of it */
-    float *block;                          /* (n, E) what a block adds to x, before the norm of its own that some families have */
-    float *block_normed;                   /* (n, E) and behind it */
+    hyb_rows rows;       /* which rows of the batch */
+    float *x;            /* (n, E) the residual stream */
+    float *h;            /* (n, E) a normed copy of it */
+    float *block;        /* (n, E) what a block adds to x, before the norm of its own that some families have */
+    float *block_normed; /* (n, E) and behind it */
 } hyb_stream;
 
-/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
+/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R =
+ * n_batch. */
 typedef struct hyb_activations {
-    hyb_stream all;                    /* R rows, up to the last attention */
-    hyb_stream last;                   /* n_out rows, those with wanted logits, behind it */
-    float *qkv;                            /* (R, q + k + v) */
-    float *qkv_rotated;                    /* of the same stride: q and k as attention wants them */
-    float *attn;                           /* (R, n_head * head_dim_v) */
-    float *attn_last;                      /* (n_out, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
-    float *act;                            /* (R, n_ff) of the same stride: act(gate) * up */
-    float *router;                         /* (R, n_expert) */
-    int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
+    hyb_stream all;      /* R rows, up to the last attention */
+    hyb_stream last;     /* n_out rows, those with wanted logits, behind it */
+    float *qkv;          /* (R, q + k + v) */
+    float *qkv_rotated;  /* of the same stride: q and k as attention wants them */
+    float *attn;         /* (R, n_head * head_dim_v) */
+    float *attn_last;    /* (n_out, n_head * head_dim_v) */
+    float *ffn;          /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *act;          /* (R, n_ff) of the same stride: act(gate) * up */
+    float *router;       /* (R, n_expert) */
+    int32_t *expert_ids; /* (R, n_expert_used), and their weights */
     float *expert_weights;
-    float *expert_out;                     /* (R * n_expert_used, E) */
-    float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
-    double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
-    float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
-    int32_t *top_ids;                      /* (n_out, n_top) */
-    float *top_values, *top_stats;         /* (n_out, n_top), (n_out, 2) */
-    float  rope_scale, rope_scale_local;
+    float *expert_out;                 /* (R * n_expert_used, E) */
+    float *rope, *rope_local;          /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local; /* n_rot / 2 */
+    float *logits;    /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids; /* (n_out, n_top) */
+    float *top_values, *top_stats; /* (n_out, n_top), (n_out, 2) */
+    float rope_scale, rope_scale_local;
     size_t bytes;
 } hyb_activations;
 
 /* Layers that run one after the other on one device. */
 typedef struct hyb_stage {
-    hyb_device      *device;
-    hyb_backend     *be;
-    hyb_activations  a;
-    void                *memory;           /* of a */
-    int32_t              layer_end;        /* the layer that the next stage begins with; n_layer for the last stage */
+    hyb_device *device;
+    hyb_backend *be;
+    hyb_activations a;
+    void *memory;      /* of a */
+    int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
-enum { HYB_STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
+enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
 
 /* Where the results of a batch go in the host's memory, row by row of those wanted. */
 typedef struct hyb_results {
-    float   *logits;                       /* (n_out, V) */
-    bool     later;                        /* only the top is wanted now; the logits stay where they are until the next pass */
-    int32_t *top_ids;                      /* as in hyb_activations */
-    float   *top_values, *top_stats;
+    float *logits;    /* (n_out, V) */
+    bool later;       /* only the top is wanted now; the logits stay where they are until the next pass */
+    int32_t *top_ids; /* as in hyb_activations */
+    float *top_values, *top_stats;
 } hyb_results;
 
 typedef struct hyb_forward {
     const hyb_hparams *hp;
-    const hyb_weights *w;              /* addresses of the device of each tensor's stage */
+    const hyb_weights *w; /* addresses of the device of each tensor's stage */
     hyb_stage stages[HYB_STAGES];
     int n_stages;
-    hyb_stage *at;                     /* where the pass is, */
-    const hyb_stream *s;               /* with which rows, */
-    hyb_pass pass;                     /* and how it goes on there */
-    const hyb_kv_view *kv;             /* one a layer */
-    int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
+    hyb_stage *at;           /* where the pass is, */
+    const hyb_stream *s;     /* with which rows, */
+    hyb_pass pass;           /* and how it goes on there */
+    const hyb_kv_view *kv;   /* one a layer */
+    int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
-    float *trace_host;                     /* hyb_trace_values floats, when a stage is not on the host */
+    float *trace_host; /* hyb_trace_values floats, when a stage is not on the host */
 } hyb_forward;
 
 static int64_t hyb_width_q(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
@@ -28783,15 +28921,15 @@ static int64_t hyb_width_ffn(const hyb_hparams *hp)
     return 2 * HYB_MAX((int64_t)HYB_MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
 }
 
-/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room for the output. For a backward
- * pass every one of these would have a place of its own. */
+/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room
+ * for the output. For a backward pass every one of these would have a place of its own. */
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
     a->all.x = x;
     a->all.h = a->all.block = a->all.block_normed = h;
     a->last.rows = HYB_ROWS_OUT;
-    a->last.x = h;                                             /* gathered from all.x when all.h has been read */
+    a->last.x = h; /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
     a->qkv_rotated = a->qkv;
     a->attn_last = a->qkv;
@@ -28799,7 +28937,8 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top, char *base)
+static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top,
+                                   char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     float *h;
@@ -28831,7 +28970,8 @@ static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, in
 }
 
 /* Fills the frequencies. w: the host's table. */
-static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx, hybrid_error *error)
+static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx,
+                                    hybrid_error *error)
 {
     hyb_device *device = stage->device;
     const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
@@ -28866,7 +29006,8 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
     return HYB_MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
 }
 
-static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+                       int64_t stride)
 {
     hyb_backend *be = f->at->be;
     if (!f->trace) return;
@@ -28881,14 +29022,19 @@ static void hyb_traced(hyb_forward *f, const char *name, int layer, const float 
 static const float *hyb_vector(const hyb_tensor *t) { return (const float *)t->data; }
 
 /* out (n_rows, E) = norm(x (n_rows, E)) */
-static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w, const hyb_tensor *b)
+static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w,
+                       const hyb_tensor *b)
 {
     hyb_op_norm op;
-    op.kind = f->hp->arch->norm; op.eps = f->hp->norm_eps;
-    op.w = hyb_vector(w); op.b = b ? hyb_vector(b) : NULL;
-    op.x = x; op.out = out;
+    op.kind = f->hp->arch->norm;
+    op.eps = f->hp->norm_eps;
+    op.w = hyb_vector(w);
+    op.b = b ? hyb_vector(b) : NULL;
+    op.x = x;
+    op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
-    op.n_rows = n_rows; op.n_group = 1;
+    op.n_rows = n_rows;
+    op.n_group = 1;
     hyb_do_norm(f->at->be, &op);
 }
 
@@ -28898,19 +29044,25 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
     memset(op, 0, sizeof *op);
     op->form = HYB_FORM_X_WT;
     op->rows = f->s->rows;
-    op->x = x; op->x_stride = x_stride; op->n = n;
+    op->x = x;
+    op->x_stride = x_stride;
+    op->n = n;
 }
-static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add, float *y, int64_t y_stride)
+static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add,
+                               float *y, int64_t y_stride)
 {
     hyb_matmul_out *o = &op->out[op->n_out++];
     o->w = w;
     o->bias = bias && bias->data ? hyb_vector(bias) : NULL;
-    o->add = add; o->add_stride = y_stride;
-    o->y = y; o->y_stride = y_stride;
+    o->add = add;
+    o->add_stride = y_stride;
+    o->y = y;
+    o->y_stride = y_stride;
 }
 
 /* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
-static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
+static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride,
+                          const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
 {
     const hyb_stream *s = f->s;
     const int64_t e = f->hp->n_embd;
@@ -28926,7 +29078,9 @@ static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, co
     hyb_do_matmul(f->at->be, &op);
     hyb_traced(f, name, layer, s->block, n, e, e);
     hyb_normed(f, s->block_normed, s->block, n, post_norm, NULL);
-    add.a = s->x; add.b = s->block_normed; add.out = s->x;
+    add.a = s->x;
+    add.b = s->block_normed;
+    add.out = s->x;
     add.n = n * e;
     hyb_do_add(f->at->be, &add);
 }
@@ -28942,14 +29096,25 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     hyb_op_rope_table rope;
     hyb_op_embed op;
     rope.n_rot = hp->n_rot;
-    rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
+    rope.inv_freq = stage->a.inv_freq;
+    rope.scale = stage->a.rope_scale;
+    rope.table = stage->a.rope;
     if (hp->n_rot) hyb_do_rope_table(be, &rope);
-    rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
+    rope.inv_freq = stage->a.inv_freq_local;
+    rope.scale = stage->a.rope_scale_local;
+    rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd; op.index = HYB_INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
+    op.table = &f->w->embd;
+    op.index = HYB_INDEX_ID;
+    op.scale = hp->embd_scale;
+    op.add = NULL;
+    op.out = f->s->x;
     hyb_do_embed(be, &op);
-    op.table = &f->w->pos_embd; op.index = HYB_INDEX_POS; op.scale = 1; op.add = f->s->x;
+    op.table = &f->w->pos_embd;
+    op.index = HYB_INDEX_POS;
+    op.scale = 1;
+    op.add = f->s->x;
     if (hp->arch->learned_pos) hyb_do_embed(be, &op);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
@@ -28978,7 +29143,8 @@ static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_op_matmul mm;
     hyb_op_heads heads;
     hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
-    if (l->wqkv.data) hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
+    if (l->wqkv.data)
+        hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
     else {
         hyb_matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
         hyb_matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
@@ -28989,12 +29155,21 @@ static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_traced(f, "k", layer, k, c->n, hyb_width_k(hp), stride);
     hyb_traced(f, "v", layer, v, c->n, hyb_width_v(hp), stride);
     heads.kv = &f->kv[layer];
-    heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
-    heads.q_out = q_rotated; heads.k_out = k_rotated; heads.out_stride = stride;
-    heads.n = c->n; heads.n_head = hp->n_head;
-    heads.q_norm = hyb_vector(&l->q_norm); heads.k_norm = hyb_vector(&l->k_norm);
-    heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
-    heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
+    heads.q = q;
+    heads.k = k;
+    heads.v = v;
+    heads.stride = stride;
+    heads.q_out = q_rotated;
+    heads.k_out = k_rotated;
+    heads.out_stride = stride;
+    heads.n = c->n;
+    heads.n_head = hp->n_head;
+    heads.q_norm = hyb_vector(&l->q_norm);
+    heads.k_norm = hyb_vector(&l->k_norm);
+    heads.norm = hp->arch->norm;
+    heads.eps = hp->norm_eps;
+    heads.rope = hp->arch->rope;
+    heads.n_rot = hp->n_rot;
     heads.table = hp->rope_local && hyb_layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
     hyb_do_heads(f->at->be, &heads);
     hyb_traced(f, "q_rope", layer, q_rotated, c->n, hyb_width_q(hp), stride);
@@ -29007,8 +29182,10 @@ static void hyb_forward_attention(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv_rotated; op.q_stride = hyb_width_qkv(hp);
-    op.out = f->at->a.attn; op.out_stride = hyb_width_attn(hp);
+    op.q = f->at->a.qkv_rotated;
+    op.q_stride = hyb_width_qkv(hp);
+    op.out = f->at->a.attn;
+    op.out_stride = hyb_width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
@@ -29026,14 +29203,14 @@ static void hyb_activate(hyb_forward *f, int64_t n, int64_t n_ff, bool plain)
     glu.up = plain ? NULL : f->at->a.ffn + n_ff;
     glu.out = f->at->a.act;
     glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
-    glu.n_rows = n; glu.n = n_ff;
+    glu.n_rows = n;
+    glu.n = n_ff;
     hyb_do_glu(f->at->be, &glu);
 }
 
 /* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate,
-                                const hyb_tensor *gate_b,
-                                const hyb_tensor *up, const hyb_tensor *up_b)
+static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate, const hyb_tensor *gate_b,
+                            const hyb_tensor *up, const hyb_tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hyb_op_matmul mm;
@@ -29054,7 +29231,8 @@ static void hyb_forward_route(hyb_forward *f, int n, const hyb_tensor *w, hyb_op
     hyb_do_matmul(f->at->be, &mm);
     op->logits = a->router;
     op->n = n;
-    op->ids = a->expert_ids; op->weights = a->expert_weights;
+    op->ids = a->expert_ids;
+    op->weights = a->expert_weights;
     hyb_do_route(f->at->be, op);
 }
 
@@ -29063,9 +29241,13 @@ static void hyb_forward_combine(hyb_forward *f, int n, int n_used)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_combine op;
-    op.x = a->expert_out; op.weights = a->expert_weights;
-    op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
-    op.add = f->s->x; op.out = f->s->x;
+    op.x = a->expert_out;
+    op.weights = a->expert_weights;
+    op.n = n;
+    op.n_used = n_used;
+    op.n_embd = f->hp->n_embd;
+    op.add = f->s->x;
+    op.out = f->s->x;
     hyb_do_combine(f->at->be, &op);
 }
 
@@ -29078,24 +29260,39 @@ static void hyb_forward_experts(hyb_forward *f, int n, int layer)
     const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
     hyb_op_route route;
     hyb_op_experts op;
-    route.kind = HYB_ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
-    route.norm = hp->expert_norm; route.scale = hp->expert_scale;
+    route.kind = HYB_ROUTE_SOFTMAX;
+    route.n_expert = hp->n_expert;
+    route.n_used = hp->n_expert_used;
+    route.norm = hp->expert_norm;
+    route.scale = hp->expert_scale;
     hyb_forward_route(f, n, &l->router, &route);
     hyb_traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.form = HYB_FORM_X_WT; op.rows = f->s->rows;
-    op.x = f->s->h; op.x_stride = hp->n_embd;
-    op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
+    op.form = HYB_FORM_X_WT;
+    op.rows = f->s->rows;
+    op.x = f->s->h;
+    op.x_stride = hp->n_embd;
+    op.ids = a->expert_ids;
+    op.n = n;
+    op.n_used = hp->n_expert_used;
     op.n_out = 2;
-    op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
-    op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
+    op.out[0].w = &l->gate;
+    op.out[0].y = a->ffn;
+    op.out[0].y_stride = 2 * n_ff;
+    op.out[1].w = &l->up;
+    op.out[1].y = a->ffn + n_ff;
+    op.out[1].y_stride = 2 * n_ff;
     hyb_do_experts(f->at->be, &op);
     hyb_activate(f, rows, n_ff, false);
     hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
-    op.x = a->act; op.x_stride = 2 * n_ff; op.each_own = true;
+    op.x = a->act;
+    op.x_stride = 2 * n_ff;
+    op.each_own = true;
     op.n_out = 1;
-    op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
+    op.out[0].w = &l->down;
+    op.out[0].y = a->expert_out;
+    op.out[0].y_stride = hp->n_embd;
     hyb_do_experts(f->at->be, &op);
     hyb_forward_combine(f, n, hp->n_expert_used);
 }
@@ -29107,8 +29304,10 @@ static void hyb_forward_shared(hyb_forward *f, int n, int layer)
     const hyb_layer *l = &f->w->layers[layer];
     hyb_op_route route;
     hyb_op_matmul mm;
-    route.kind = HYB_ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
-    route.norm = false; route.scale = 1;
+    route.kind = HYB_ROUTE_SIGMOID;
+    route.n_expert = route.n_used = 1;
+    route.norm = false;
+    route.scale = 1;
     hyb_forward_route(f, n, &l->shared_router, &route);
     hyb_forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
     hyb_traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
@@ -29125,10 +29324,18 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_op_embed op;
     memset(&table, 0, sizeof table);
     table.type = HYBRID_TYPE_F32;
-    table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
-    table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.ne[0] = cols;
+    table.ne[1] = c->n;
+    table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float);
+    table.nb[1] = (size_t)cols * sizeof(float);
+    table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.index = HYB_INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
+    op.table = &table;
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.add = NULL;
+    op.out = dst;
     hyb_do_embed(f->at->be, &op);
 }
 
@@ -29166,7 +29373,8 @@ static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
     } else {
         hyb_forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
         hyb_traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b,
+                      &l->ffn_post_norm);
     }
     hyb_traced(f, "l_out", layer, f->s->x, n, e, e);
 }
@@ -29175,9 +29383,14 @@ static void hyb_forward_top(hyb_forward *f, int n_out)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_top_k op;
-    op.logits = a->logits; op.stride = f->hp->n_vocab;
-    op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
-    op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
+    op.logits = a->logits;
+    op.stride = f->hp->n_vocab;
+    op.n_rows = n_out;
+    op.n = f->n_tokens;
+    op.k = f->n_top;
+    op.ids = a->top_ids;
+    op.values = a->top_values;
+    op.stats = a->top_stats;
     hyb_do_top_k(f->at->be, &op);
 }
 
@@ -29186,13 +29399,13 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
 {
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
-    const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
+    const int n = f->trace ? c->n : c->n_out; /* the rows that the last layer left */
     hyb_op_matmul mm;
     hyb_op_softcap cap;
     if (!c->n_out && !f->trace) return;
     hyb_normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
     hyb_traced(f, "result_norm", -1, f->s->h, n, e, e);
-    if (f->trace && c->n_out < c->n) {                 /* watched, all rows have come as far as this */
+    if (f->trace && c->n_out < c->n) { /* watched, all rows have come as far as this */
         f->s = &f->at->a.last;
         hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
     }
@@ -29200,7 +29413,9 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     hyb_matmul_begin(f, &mm, f->s->h, e, c->n_out);
     hyb_matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
     hyb_do_matmul(f->at->be, &mm);
-    cap.x = logits; cap.cap = hp->logit_softcap; cap.out = logits;
+    cap.x = logits;
+    cap.cap = hp->logit_softcap;
+    cap.out = logits;
     cap.n = (int64_t)c->n_out * hp->n_vocab;
     if (hp->logit_softcap > 0) hyb_do_softcap(f->at->be, &cap);
     hyb_traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
@@ -29212,7 +29427,8 @@ static void hyb_forward_read(hyb_forward *f, int n_out, const hyb_results *out)
     const hyb_activations *a = &f->at->a;
     hyb_backend *be = f->at->be;
     const size_t top = (size_t)n_out * (size_t)f->n_top;
-    if (!out->later) be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
+    if (!out->later)
+        be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
     if (!top) return;
     be->ops->read(be, out->top_ids, a->top_ids, top * sizeof *a->top_ids);
     be->ops->read(be, out->top_values, a->top_values, top * sizeof *a->top_values);
@@ -29227,11 +29443,13 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     float *y = !is_host ? f->at->a.logits : out ? out->logits : NULL;
     int layer;
     if (f->pass != HYB_PASS_REPLAY) hyb_forward_head(f, c, y);
-    if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
+    if (!f->trace &&
+        !be->ops->pass_end(be)) { /* the last stage once more: its x is there still, or made by the embedding */
         f->s = &f->at->a.all;
         f->pass = HYB_PASS_RUN;
         hyb_stage_open(f, c);
-        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, c, layer);
+        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++)
+            hyb_forward_layer(f, c, layer);
         hyb_forward_head(f, c, y);
     }
     f->pass = HYB_PASS_RUN;
@@ -29241,27 +29459,35 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
 /* ==== end src/model/forward.c ==== */
 
 /* ==== begin src/model/place.c ==== */
-/* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all (it is the largest matrix);
- * the layers before stay on the host. The file remains the weights' home: on the host they are used from there. */
+/* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all
+ * (it is the largest matrix); the layers before stay on the host. The file remains the weights' home: on the host they
+ * are used from there. */
 
 typedef struct hyb_place {
-    hyb_device  *gpu;                  /* NULL: everything runs on the host */
-    int32_t          first;                /* layers first .. n_layer - 1, the last norm and the head are on the GPU */
-    bool             embd;                 /* and the embedding: then nothing runs on the host */
-    size_t           bytes;                /* of weights there, in one block */
-    void            *block;
-    hyb_weights  w;                    /* the tensors as ops see them: addresses on the GPU for what is there */
+    hyb_device *gpu; /* NULL: everything runs on the host */
+    int32_t first;   /* layers first .. n_layer - 1, the last norm and the head are on the GPU */
+    bool embd;       /* and the embedding: then nothing runs on the host */
+    size_t bytes;    /* of weights there, in one block */
+    void *block;
+    hyb_weights w; /* the tensors as ops see them: addresses on the GPU for what is there */
 } hyb_place;
 
 enum { HYB_PLACE_ALIGN = 256 };
 
 /* A descriptor with every zero replaced by what is used. */
-static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_context_desc *given, hybrid_context_desc *d, hybrid_error *error)
+static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_context_desc *given,
+                                          hybrid_context_desc *d, hybrid_error *error)
 {
-    if (given) *d = *given;
-    else memset(d, 0, sizeof *d);
-    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 || (unsigned)d->kv > HYBRID_KV_F32)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)", d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
+    if (given)
+        *d = *given;
+    else
+        memset(d, 0, sizeof *d);
+    if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 ||
+        (unsigned)d->kv > HYBRID_KV_F32)
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)",
+            d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
     if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
@@ -29269,14 +29495,18 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     if (!d->n_logits) d->n_logits = d->n_seq;
     d->n_candidates = HYB_MIN(d->n_candidates, (int32_t)HYB_TOP_K_MAX);
     if (d->n_seq > 65535 || d->n_batch > 65535 || d->n_ctx > INT32_MAX - 65536 - HYB_PAGE)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d", INT32_MAX - 65536 - HYB_PAGE);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d",
+                        INT32_MAX - 65536 - HYB_PAGE);
     if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx, hp->n_ctx_train);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
+                        hp->n_ctx_train);
     return HYBRID_OK;
 }
 
 /* What contexts of this size will ask of a back end for the layers from `first` on, with or without the embedding. */
-static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb_hparams *hp, const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
+static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb_hparams *hp,
+                                   const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
 {
     size_t i;
     const hyb_tensor *t;
@@ -29293,20 +29523,25 @@ static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
     if (!device->ops->attends(device, limits))
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k, hp->head_dim_v);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
+                        hp->head_dim_v);
     for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
         if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
-            return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s", t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
+            return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
+                            t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
     return HYBRID_OK;
 }
 
-/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host only. */
+/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are
+ * read on the host only. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_weights *w, const hyb_tensor *t)
 {
     if (!t->name) return false;
     if (t == &w->embd || t == &w->pos_embd) return place->embd;
     if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
-    if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head) return !(t == &w->head && place->embd && hyb_weights_is_tied(w, t));
+    if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head)
+        return !(t == &w->head && place->embd && hyb_weights_is_tied(w, t));
     return t >= (const hyb_tensor *)(const void *)&w->layers[place->first];
 }
 
@@ -29319,10 +29554,14 @@ static size_t hyb_place_bytes(const hyb_place *place, hyb_weights *w, const hyb_
     return bytes;
 }
 
-/* Decides. d: the context to leave room for, all numbers set. place->gpu stays NULL when not even one layer fits; why says so. */
-static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
+/* Decides. d: the context to leave room for, all numbers set. place->gpu stays NULL when not even one layer fits; why
+ * says so. */
+static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, const hyb_hparams *hp,
+                             const hybrid_context_desc *d, hybrid_error *why)
 {
-    const size_t kv_layer = (hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) + hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v)) * (size_t)hp->n_head_kv * (size_t)d->n_ctx;
+    const size_t kv_layer = (hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) +
+                             hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v)) *
+                            (size_t)hp->n_head_kv * (size_t)d->n_ctx;
     hyb_activations a;
     hyb_limits limits;
     uint64_t fixed, need = 0;
@@ -29331,21 +29570,25 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, 
     if (hyb_limits_of(gpu, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
-    for (step = 0; step <= hp->n_layer; step++) {              /* all with the embedding, all without it, all but one, ... */
+    for (step = 0; step <= hp->n_layer; step++) { /* all with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
         place->first = HYB_MAX(step - 1, 0);
         place->bytes = hyb_place_bytes(place, w, hp);
-        need = fixed + gpu->ops->cost(gpu, place->bytes) + gpu->ops->cost(gpu, kv_layer * (size_t)(hp->n_layer - place->first));
+        need = fixed + gpu->ops->cost(gpu, place->bytes) +
+               gpu->ops->cost(gpu, kv_layer * (size_t)(hp->n_layer - place->first));
         if (gpu->ops->fits(gpu, need)) {
             place->gpu = gpu;
             return;
         }
     }
-    hyb_fail(why, HYBRID_ERROR_MEMORY, "one layer, the head and a context of %d positions need %llu MB of GPU memory, which are not free", d->n_ctx, (unsigned long long)(need >> 20) + 1);
+    hyb_fail(why, HYBRID_ERROR_MEMORY,
+             "one layer, the head and a context of %d positions need %llu MB of GPU memory, which are not free",
+             d->n_ctx, (unsigned long long)(need >> 20) + 1);
 }
 
 /* Copies the chosen weights to the GPU. w: the host's table, with data. */
-static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_weights *w, const hyb_hparams *hp, bool (*progress)(void *, float), void *user, hybrid_error *error)
+static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_weights *w, const hyb_hparams *hp,
+                                      bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
     hyb_device *gpu = place->gpu;
     size_t i, at = 0;
@@ -29353,16 +29596,19 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_
     hybrid_result r;
     place->w = *w;
     place->w.owned = NULL;
-    if (!(place->w.layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers))) return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
+    if (!(place->w.layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers)))
+        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
     memcpy(place->w.layers, w->layers, (size_t)hp->n_layer * sizeof *w->layers);
     if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
     for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
         if (!hyb_place_holds(place, w, t)) continue;
         mine = hyb_weights_item(&place->w, hp, i);
         mine->data = (char *)place->block + at;
-        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK) return r;
+        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK)
+            return r;
         at += hyb_align(hyb_weight_bytes(t), HYB_PLACE_ALIGN);
-        if (!hyb_report(progress, user, (float)((double)at / (double)place->bytes))) return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+        if (!hyb_report(progress, user, (float)((double)at / (double)place->bytes)))
+            return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
     if (place->embd && hyb_weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
     return gpu->ops->flush(gpu, error);
@@ -29370,7 +29616,7 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_
 
 static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 {
-    if (place->block) place->gpu->ops->flush(place->gpu, NULL);         /* an upload that was given up may still be copying */
+    if (place->block) place->gpu->ops->flush(place->gpu, NULL); /* an upload that was given up may still be copying */
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
     hyb_free(rt, place->w.layers);
     memset(place, 0, sizeof *place);
@@ -29378,28 +29624,29 @@ static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 /* ==== end src/model/place.c ==== */
 
 /* ==== begin src/model/repack.c ==== */
-/* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_model_desc.repack asks for it: those that
- * run on the host, of a type that the kernels of its processor have a layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
+/* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where
+ * hybrid_model_desc.repack asks for it: those that run on the host, of a type that the kernels of its processor have a
+ * layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
 
 typedef struct hyb_repacked {
-    char  *data;                           /* NULL: none */
+    char *data; /* NULL: none */
     size_t bytes;
 } hyb_repacked;
 
 /* What is in the copy of t: a multiple of 8. */
-static int64_t hyb_repacked_rows(const hyb_tensor *t)
-{
-    return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS;
-}
+static int64_t hyb_repacked_rows(const hyb_tensor *t) { return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS; }
 
-/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not multiplied. */
-static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w, const hyb_tensor *t)
+/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not
+ * multiplied. */
+static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w,
+                                    const hyb_tensor *t)
 {
     if (!t->name || t->is_vector || t->ne[2] != 1 || t == &w->embd || t == &w->pos_embd) return 0;
     if (place->gpu && (t == &w->head || hyb_place_holds(place, w, t))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }
-static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w, const hyb_hparams *hp)
+static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w,
+                                 const hyb_hparams *hp)
 {
     const hyb_tensor *t;
     size_t i, bytes = 0;
@@ -29410,8 +29657,8 @@ static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *plac
 typedef struct hyb_repack_job {
     const hyb_repack *repack;
     const hyb_tensor *w;
-    char   *to;
-    int64_t rows;                          /* of a chunk */
+    char *to;
+    int64_t rows; /* of a chunk */
 } hyb_repack_job;
 static void hyb_repack_chunk(void *arg, int chunk, int lane)
 {
@@ -29427,20 +29674,22 @@ static void hyb_repack_tensor(hybrid_runtime *rt, const hyb_tensor *t, char *to)
     job.repack = hyb_repack_for(rt->isa, t->type);
     job.w = t;
     job.to = to;
-    job.rows = (rows / 8192 + 1) * HYB_REPACK_ROWS;                                /* some 1000 chunks at most */
+    job.rows = (rows / 8192 + 1) * HYB_REPACK_ROWS; /* some 1000 chunks at most */
     hyb_parallel(rt, (int)((rows + job.rows - 1) / job.rows), hyb_repack_chunk, &job);
 }
 
 /* Makes the copy, with all threads. The weights have been read, and placed. */
-static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w, const hyb_hparams *hp,
-                                            bool (*progress)(void *, float), void *user, hybrid_error *error)
+static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w,
+                                        const hyb_hparams *hp, bool (*progress)(void *, float), void *user,
+                                        hybrid_error *error)
 {
     const size_t bytes = hyb_repacked_bytes(rt, place, w, hp);
     hyb_tensor *t;
     size_t i, n, at = 0;
     if (!bytes) {
-        hyb_log(rt, HYBRID_LOG_INFO, "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
-                    hyb_isa_name(rt->isa));
+        hyb_log(rt, HYBRID_LOG_INFO,
+                "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
+                hyb_isa_name(rt->isa));
         return HYBRID_OK;
     }
     if (!(copy->data = (char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
@@ -29463,22 +29712,23 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
 /* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
 
 struct hybrid_model {
-    hybrid_runtime   *rt;
-    hybrid_gguf      *gguf;
-    hyb_hparams   hp;
-    hyb_weights   weights;             /* in the file, or read into the host's memory */
-    hyb_device    host;
-    hyb_place     place;               /* of those that are on a GPU as well */
-    hyb_repacked  repacked;            /* of those that are there once more for decode */
+    hybrid_runtime *rt;
+    hybrid_gguf *gguf;
+    hyb_hparams hp;
+    hyb_weights weights; /* in the file, or read into the host's memory */
+    hyb_device host;
+    hyb_place place;       /* of those that are on a GPU as well */
+    hyb_repacked repacked; /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
-    hybrid_template  *chat;                /* NULL: none fits */
+    hybrid_template *chat; /* NULL: none fits */
 #endif
 };
 
 #ifndef HYBRID_NO_TEXT
 
-/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
+/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so.
+ */
 static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *error)
 {
     hybrid_template_desc desc;
@@ -29489,8 +29739,9 @@ static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *erro
     if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
         desc.text = text.data;
         desc.size = text.size;
-    } else {                                           /* some converters lose the template, but the vocabulary still shows ChatML */
-        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12), end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
+    } else { /* some converters lose the template, but the vocabulary still shows ChatML */
+        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12),
+                      end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
         if (start < 0 || end < 0 || !hybrid_token_is_end(m->tokenizer, end)) return HYBRID_OK;
         desc.text = HYBRID_TEMPLATE_CHATML;
     }
@@ -29508,7 +29759,9 @@ static hybrid_result hyb_model_open_text(hybrid_model *m, hybrid_error *error)
     hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
     if (r) return r;
     if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the tokenizer has %llu tokens, but the model only %d: they do not belong together",
+                        (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
     return hyb_model_open_template(m, error);
 }
 
@@ -29518,8 +29771,14 @@ static void hyb_model_close_text(hybrid_model *m)
     hybrid_tokenizer_destroy(m->tokenizer);
 }
 
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model ? model->tokenizer : NULL; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model)
+{
+    return model ? model->tokenizer : NULL;
+}
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
+{
+    return model ? model->chat : NULL;
+}
 #endif
 
 static hybrid_source hyb_model_source(const hybrid_model_desc *desc)
@@ -29543,7 +29802,7 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
-    if (desc->no_map) {                                /* read what could be used in place */
+    if (desc->no_map) { /* read what could be used in place */
         size_t i;
         hyb_tensor *t;
         for (i = 0; (t = hyb_weights_item(&m->weights, &m->hp, i)) != NULL; i++)
@@ -29555,7 +29814,8 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     return r;
 }
 
-static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
+static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent,
+                                      hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_result r = hyb_runtime_retain(runtime, &rt, error);
@@ -29599,8 +29859,10 @@ static int32_t hyb_model_n_tokens(const hybrid_model *m)
 #endif
 }
 
-/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
-static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
+/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room
+ * beside it. */
+static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hybrid_model_desc *desc,
+                                     hybrid_error *error)
 {
     hybrid_context_desc d;
     hybrid_error why;
@@ -29611,8 +29873,11 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
     hyb_place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
-    if (!m->place.gpu) hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
-    else if (m->place.first) hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
+    if (!m->place.gpu)
+        hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    else if (m->place.first)
+        hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory",
+                m->place.first - 1, m->hp.n_layer);
     return HYBRID_OK;
 }
 
@@ -29622,16 +29887,21 @@ static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *
     hyb_device *gpu;
     hybrid_error why;
     hybrid_result r;
-    if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
-    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
+    if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK ||
+        (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu)
+        return r;
+    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) ==
+        HYBRID_OK)
+        return r;
     hyb_place_free(&m->place, m->rt);
     if (r == HYBRID_ERROR_CANCELLED) return hyb_fail(error, r, "%s", why.message);
     hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
-              hybrid_model **model, hybrid_error *error), (runtime, desc, model, error))
+HYB_BORDER(hybrid_result, hybrid_model_load,
+           (hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error),
+           (runtime, desc, model, error))
 {
     hybrid_model *m = NULL;
     hybrid_result r;
@@ -29640,19 +29910,24 @@ HYB_BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hyb
         const hybrid_source source = hyb_model_source(desc);
         hyb_source_close(&source, 0);
     }
-    if (!model || !desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
+    if (!model || !desc)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
     r = hyb_model_create(runtime, desc, false, &m, error);
-    if (!r && !hyb_report(desc->progress, desc->progress_user, 0)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 0))
+        r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hyb_model_upload(m, desc, error);
-    if (!r && desc->repack) r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
-    if (!r && !hyb_report(desc->progress, desc->progress_user, 1)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && desc->repack)
+        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user,
+                               error);
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 1))
+        r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
         return r;
     }
-    hyb_log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
-                m->hp.n_vocab, hyb_isa_name(m->rt->isa));
+    hyb_log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s",
+            m->hp.arch->name, m->hp.n_layer, m->hp.n_embd, m->hp.n_vocab, hyb_isa_name(m->rt->isa));
     *model = m;
     return HYBRID_OK;
 }
@@ -29667,8 +29942,9 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
     if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) {
         size_t n = HYB_MIN(name.size, sizeof info->name - 1);
-        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--;          /* not inside of a character */
-        for (i = 0; i < n; i++) info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
+        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--; /* not inside of a character */
+        for (i = 0; i < n; i++)
+            info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
     }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
@@ -29703,60 +29979,63 @@ HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { ret
 /* infer */
 
 /* ==== begin src/infer/select.c ==== */
-/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its size.
+/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its
+ * size.
  *
- * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key of the last one kept
- * and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 + 10, from the top. As soon as all that can
- * be kept fits into a small list of candidates, the rest happens there; so a usual draw reads a large vocabulary three or four times.
- * Everything is summed in order of id, in double: the result depends on nothing else. */
+ * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key
+ * of the last one kept and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 +
+ * 10, from the top. As soon as all that can be kept fits into a small list of candidates, the rest happens there; so a
+ * usual draw reads a large vocabulary three or four times. Everything is summed in order of id, in double: the result
+ * depends on nothing else. */
 
-#define HYB_SELECT_CHUNK      512
-#define HYB_SELECT_BINS       2048
+#define HYB_SELECT_CHUNK 512
+#define HYB_SELECT_BINS 2048
 #define HYB_SELECT_CANDIDATES 2048
-#define HYB_SELECT_NOTHING    50.0      /* e^-50 of the best is no probability: the draw resolves 2^-53 */
+#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is no probability: the draw resolves 2^-53 */
 
 /* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
 typedef struct hyb_cut {
     uint32_t key;
-    int64_t  equal;
+    int64_t equal;
 } hyb_cut;
 
 enum { HYB_BY_LOGIT, HYB_BY_TYPICAL, HYB_CUTS };
 
 typedef struct hyb_select {
     /* Writes the logits of ids first..first+n-1 to x (n). */
-    void      (*load)(const void *user, int32_t first, int32_t n, float *x);
+    void (*load)(const void *user, int32_t first, int32_t n, float *x);
     const void *user;
-    int32_t     n_vocab, best;            /* best: the likeliest id */
-    float       max, low;                 /* the logit of best; logits below low are out */
-    double      scale;                    /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
-    double      min_weight;               /* what weighs less is out; 0: nothing */
-    double      center;                   /* the mean of z */
-    int         n_peaks;
-    float       peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
+    int32_t n_vocab, best; /* best: the likeliest id */
+    float max, low;        /* the logit of best; logits below low are out */
+    double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
+    double min_weight;     /* what weighs less is out; 0: nothing */
+    double center;         /* the mean of z */
+    int n_peaks;
+    float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
     hyb_cut cut[HYB_CUTS];
-    bool        gathered;                 /* everything that is left is in the candidates, in order of id */
-    int32_t     n_candidates;
-    int32_t     candidate_id[HYB_SELECT_CANDIDATES];
-    float       candidate[HYB_SELECT_CANDIDATES];
-    double      sum[HYB_SELECT_BINS];
-    int64_t     count[HYB_SELECT_BINS];
-    int32_t     id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
-    float       x[HYB_SELECT_CHUNK];
-    double      weight[HYB_SELECT_CHUNK];
+    bool gathered; /* everything that is left is in the candidates, in order of id */
+    int32_t n_candidates;
+    int32_t candidate_id[HYB_SELECT_CANDIDATES];
+    float candidate[HYB_SELECT_CANDIDATES];
+    double sum[HYB_SELECT_BINS];
+    int64_t count[HYB_SELECT_BINS];
+    int32_t id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
+    float x[HYB_SELECT_CHUNK];
+    double weight[HYB_SELECT_CHUNK];
 } hyb_select;
 
 /* A walk over what is left, in order of id. */
 typedef struct hyb_walk {
-    int32_t     at;
+    int32_t at;
     hyb_cut cut[HYB_CUTS];
 } hyb_walk;
 
 /* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
 HYB_INLINE double hyb_exp_negative(double z)
 {
-    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
-    double t = z * 1.4426950408889634 + magic, n = t - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
+    double t = z * 1.4426950408889634 + magic, n = t - magic,
+           r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
     uint64_t bits, power;
     p = 1.0 / 39916800.0;
     p = p * r + 1.0 / 3628800.0;
@@ -29772,13 +30051,16 @@ HYB_INLINE double hyb_exp_negative(double z)
     p = p * r + 1.0;
     memcpy(&power, &t, sizeof power);
     memcpy(&bits, &p, sizeof bits);
-    bits += power << 52;                             /* times 2^n */
+    bits += power << 52; /* times 2^n */
     memcpy(&p, &bits, sizeof p);
     return p;
 }
 
 HYB_INLINE double hyb_select_exponent(const hyb_select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
-HYB_INLINE double hyb_select_weight(const hyb_select *s, float x) { return hyb_exp_negative(hyb_select_exponent(s, x)); }
+HYB_INLINE double hyb_select_weight(const hyb_select *s, float x)
+{
+    return hyb_exp_negative(hyb_select_exponent(s, x));
+}
 
 /* The weights of x[0..m-1], in rounds of a constant length, which compilers turn into vector code. */
 static void hyb_select_weights(hyb_select *s, int m)
@@ -29819,12 +30101,14 @@ static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
 {
     const bool typical = s->cut[HYB_BY_TYPICAL].key != 0;
     int32_t end = s->gathered ? s->n_candidates : s->n_vocab, first = walk->at, i, size;
-    const float *from = s->x;                        /* written from the front as it is read: m <= i */
+    const float *from = s->x; /* written from the front as it is read: m <= i */
     int m = 0;
     if (first >= end) return false;
     size = HYB_MIN(end - first, HYB_SELECT_CHUNK);
-    if (s->gathered) from = s->candidate + first;
-    else s->load(s->user, first, size, s->x);
+    if (s->gathered)
+        from = s->candidate + first;
+    else
+        s->load(s->user, first, size, s->x);
     for (i = 0; i < size; i++) {
         float x = from[i];
         if (x < s->low || !hyb_cut_keeps(&walk->cut[HYB_BY_LOGIT], hyb_float_order(x))) continue;
@@ -29838,8 +30122,8 @@ static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
     return true;
 }
 
-/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or +inf, or none
- * is above -inf. */
+/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or
+ * +inf, or none is above -inf. */
 static bool hyb_select_begin(hyb_select *s, int32_t n_vocab)
 {
     int32_t first, i, size;
@@ -29904,7 +30188,8 @@ static void hyb_select_gather_from(hyb_select *s, int by, uint32_t lowest)
     s->cut[by] = cut;
 }
 
-/* One histogram: count and sum (of weights, or of ones) per value of the `width` bits at `shift`, of the keys that continue `prefix`. */
+/* One histogram: count and sum (of weights, or of ones) per value of the `width` bits at `shift`, of the keys that
+ * continue `prefix`. */
 static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t prefix, int shift, int width)
 {
     const uint32_t mask = (1u << width) - 1;
@@ -29913,7 +30198,7 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
     int i, m;
     memset(s->sum, 0, sizeof s->sum);
     memset(s->count, 0, sizeof s->count);
-    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);) {
         if (by_weight && all) hyb_select_weights(s, m);
         for (i = 0; i < m; i++) {
             uint32_t key = hyb_select_key(s, by, s->x[i]);
@@ -29922,15 +30207,17 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
             if (by_weight) s->sum[key >> shift & mask] += all ? s->weight[i] : hyb_select_weight(s, s->x[i]);
         }
     }
-    if (!by_weight) for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
+    if (!by_weight)
+        for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
 }
 
-/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the whole weight. */
+/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the
+ * whole weight. */
 static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
 {
     static const int shifts[3] = { 21, 10, 0 }, widths[3] = { 11, 11, 10 };
-    uint32_t prefix = 0;                             /* of the key of the last one kept */
-    double above = 0, before = 0;                    /* sum of those with a key above that prefix */
+    uint32_t prefix = 0;          /* of the key of the last one kept */
+    double above = 0, before = 0; /* sum of those with a key above that prefix */
     int64_t n_above = 0, n_before = 0, equal = 0;
     hyb_walk walk;
     int level, b, i, m;
@@ -29941,7 +30228,8 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
             for (b = 0; b < HYB_SELECT_BINS; b++) whole += s->sum[b];
             want *= whole;
         }
-        for (b = 1 << widths[level], i = 0; b-- > 0; ) {             /* i: the bin that reaches want, or (rounding) the last that is not empty */
+        for (b = 1 << widths[level], i = 0;
+             b-- > 0;) { /* i: the bin that reaches want, or (rounding) the last that is not empty */
             if (!s->count[b]) continue;
             i = b;
             before = above;
@@ -29955,7 +30243,7 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
         above = before;
         n_above = n_before;
     }
-    for (hyb_walk_begin(s, &walk); above < want && hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); above < want && hyb_select_next(s, &walk, &m);) {
         for (i = 0; i < m && above < want; i++) {
             if (hyb_select_key(s, by, s->x[i]) != prefix) continue;
             above += by_weight ? hyb_select_weight(s, s->x[i]) : 1;
@@ -29972,8 +30260,8 @@ static int hyb_falling(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares the histograms
- * nearly all of a large vocabulary. */
+/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares
+ * the histograms nearly all of a large vocabulary. */
 static void hyb_select_top(hyb_select *s, int k)
 {
     if (k <= s->n_peaks) {
@@ -29988,20 +30276,20 @@ static void hyb_select_min(hyb_select *s, double part)
 {
     int exponent;
     double low;
-    frexp(part, &exponent);                          /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
+    frexp(part, &exponent); /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
     low = (double)s->max + ((exponent - 1) * 0.6931471805599453 - 1e-3) / s->scale;
     if (low > (double)s->low) s->low = (float)low;
     s->min_weight = part;
 }
 
-/* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w = e^z of sum Z,
- * information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
+/* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w =
+ * e^z of sum Z, information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
 static void hyb_select_typical(hyb_select *s, double part)
 {
     hyb_walk walk;
     double whole = 0, mean = 0;
     int i, m;
-    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);) {
         hyb_select_weights(s, m);
         for (i = 0; i < m; i++) {
             whole += s->weight[i];
@@ -30012,8 +30300,8 @@ static void hyb_select_typical(hyb_select *s, double part)
     hyb_select_keep(s, HYB_BY_TYPICAL, true, part);
 }
 
-/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum per few chunks, so
- * that the second needs few exponentials. */
+/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum
+ * per few chunks, so that the second needs few exponentials. */
 static int32_t hyb_select_draw(hyb_select *s, double u)
 {
     int32_t n = s->gathered ? s->n_candidates : s->n_vocab, last = s->best;
@@ -30034,32 +30322,36 @@ static int32_t hyb_select_draw(hyb_select *s, double u)
         for (i = 0; i < m; i++)
             if ((passed += hyb_select_weight(s, s->x[i])) > target) return s->id[i];
     }
-    return last;                                     /* rounding: u was nearly 1 */
+    return last; /* rounding: u was nearly 1 */
 }
 /* ==== end src/infer/select.c ==== */
 
 /* ==== begin src/infer/sampler.c ==== */
-/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was accepted. */
+/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was
+ * accepted. */
 
 #define HYB_SAMPLER_MAX_LAST_N (1 << 20)
 
-typedef struct hyb_seen { int32_t id, count; } hyb_seen;
+typedef struct hyb_seen {
+    int32_t id, count;
+} hyb_seen;
 
 struct hybrid_sampler {
-    hybrid_runtime      *rt;
-    hybrid_sampler_desc  desc;
-    hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
-    const float         *logits;          /* of the call under way, */
-    const int32_t       *ids;             /* and their tokens, in rising order; NULL: all tokens from 0 */
-    int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
-    hyb_seen        *seen;            /* the same, each id once, in order of id */
-    size_t               n_history, n_seen;
-    uint64_t             position, tries; /* tokens accepted; draws since the last of them */
-    double               down;            /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
-    hyb_select       select;
+    hybrid_runtime *rt;
+    hybrid_sampler_desc desc;
+    hybrid_logit_bias *bias; /* (desc.n_bias), in order of id */
+    const float *logits;     /* of the call under way, */
+    const int32_t *ids;      /* and their tokens, in rising order; NULL: all tokens from 0 */
+    int32_t *history;        /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
+    hyb_seen *seen;          /* the same, each id once, in order of id */
+    size_t n_history, n_seen;
+    uint64_t position, tries; /* tokens accepted; draws since the last of them */
+    double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
+    hyb_select select;
 };
 
-/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id. */
+/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
+ */
 static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
 {
     size_t low = 0, high = n;
@@ -30067,8 +30359,10 @@ static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
         size_t mid = low + (high - low) / 2;
         int32_t at;
         memcpy(&at, (const char *)list + mid * stride, sizeof at);
-        if (at < id) low = mid + 1;
-        else high = mid;
+        if (at < id)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -30091,7 +30385,8 @@ static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *
     for (i = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
         hyb_sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
-    for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
+    for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first);
+         i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
 }
 
@@ -30108,7 +30403,8 @@ static void hyb_sampler_load_few(const void *user, int32_t first, int32_t n, flo
     }
 }
 
-/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ---- */
+/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ----
+ */
 
 /* Logit i of the call under way, with penalties and bias. Logits and settings are floats: nothing overflows here. */
 static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
@@ -30130,11 +30426,12 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     int32_t i;
     for (i = 0; i < n; i++) {
         const double l = hyb_sampler_wide(s, first + i) * s->down;
-        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l;           /* so far below the best that it weighs nothing */
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that it weighs nothing */
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
+/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no
+ * number, or all are out. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
     double best = -INFINITY;
@@ -30154,23 +30451,25 @@ static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 
 static hybrid_result hyb_sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
 {
-    const struct { const char *name; double value, low, high; } range[] = {
-        { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
-        { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
-        { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
-        { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
-        { "temperature", (double)d->temperature, 0, 1e6 },
-        { "top_k", (double)d->top_k, 0, 2147483647.0 },
-        { "top_p", (double)d->top_p, 0, 1 },
-        { "min_p", (double)d->min_p, 0, 1 },
-        { "typical_p", (double)d->typical_p, 0, 1 }
-    };
+    const struct {
+        const char *name;
+        double value, low, high;
+    } range[] = { { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
+                  { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
+                  { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
+                  { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
+                  { "temperature", (double)d->temperature, 0, 1e6 },
+                  { "top_k", (double)d->top_k, 0, 2147483647.0 },
+                  { "top_p", (double)d->top_p, 0, 1 },
+                  { "min_p", (double)d->min_p, 0, 1 },
+                  { "typical_p", (double)d->typical_p, 0, 1 } };
     size_t i;
     for (i = 0; i < HYB_COUNT(range); i++)
         if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
-                                range[i].name, range[i].value, range[i].low, range[i].high);
-    if (d->n_bias && !d->bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+                            range[i].name, range[i].value, range[i].low, range[i].high);
+    if (d->n_bias && !d->bias)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
     return HYBRID_OK;
 }
 
@@ -30183,16 +30482,19 @@ static int hyb_bias_order(const void *a, const void *b)
 static hybrid_result hyb_sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
 {
     size_t i, bytes;
-    if (!hyb_mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
+    if (!hyb_mul_size(d->n_bias, sizeof *s->bias, &bytes))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
     if (!(s->bias = (hybrid_logit_bias *)hyb_alloc(s->rt, bytes))) return hyb_fail_memory(error, bytes);
     memcpy(s->bias, d->bias, bytes);
     qsort(s->bias, d->n_bias, sizeof *s->bias, hyb_bias_order);
     for (i = 0; i < d->n_bias; i++) {
         int id = (int)s->bias[i].id;
         if (id < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
-        if (s->bias[i].bias != s->bias[i].bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
+        if (s->bias[i].bias != s->bias[i].bias)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
         if (i && s->bias[i - 1].id == s->bias[i].id)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum",
+                            id);
     }
     s->desc.n_bias = d->n_bias;
     return HYBRID_OK;
@@ -30207,8 +30509,9 @@ static hybrid_result hyb_sampler_make_history(hybrid_sampler *s, hybrid_error *e
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
-              hybrid_sampler **sampler, hybrid_error *error), (runtime, desc, sampler, error))
+HYB_BORDER(hybrid_result, hybrid_sampler_create,
+           (hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error),
+           (runtime, desc, sampler, error))
 {
     hybrid_sampler_desc d;
     hybrid_sampler *s;
@@ -30234,7 +30537,8 @@ HYB_BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const
     s->select.load = hyb_sampler_load;
     s->select.user = s;
     if (d.n_bias) r = hyb_sampler_copy_bias(s, &d, error);
-    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hyb_sampler_make_history(s, error);
+    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0))
+        r = hyb_sampler_make_history(s, error);
     if (r) {
         hybrid_sampler_destroy(s);
         return r;
@@ -30266,7 +30570,8 @@ static void hyb_sampler_filter(hybrid_sampler *s, int32_t n_vocab)
     if (d->typical_p > 0 && d->typical_p < 1) hyb_select_typical(&s->select, (double)d->typical_p);
 }
 
-/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index. */
+/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index.
+ */
 static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
 {
     s->logits = logits;
@@ -30310,8 +30615,10 @@ HYB_BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
     if (!s || id < 0) return;
     if (s->history) {
         size_t size = (size_t)s->desc.penalty_last_n, at = (size_t)(s->position % size);
-        if (s->n_history == size) hyb_sampler_count(s, s->history[at], -1);
-        else s->n_history++;
+        if (s->n_history == size)
+            hyb_sampler_count(s, s->history[at], -1);
+        else
+            s->n_history++;
         s->history[at] = id;
         hyb_sampler_count(s, id, 1);
     }
@@ -30333,41 +30640,53 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
  * A sequence is a table of pages. A fork shares all pages; who writes into a shared page first gets a copy of it. */
 
 typedef struct hyb_seq {
-    int32_t  length;                       /* tokens decoded */
-    int32_t  n_pages;
+    int32_t length; /* tokens decoded */
+    int32_t n_pages;
     int32_t *pages;
 } hyb_seq;
 
 typedef struct hyb_kv {
-    hyb_kv_view *layers;               /* n_layer */
-    int32_t          n_layer, n_pages, n_seq, pages_a_seq;
-    int32_t         *refs;                 /* of each page */
-    int32_t         *free_pages, n_free;   /* a stack */
-    hyb_seq     *seqs;
-    int32_t         *ids;                  /* the token of each position of each page, so that a lost cache can be made again */
-    size_t           layer_bytes, table_bytes;
+    hyb_kv_view *layers; /* n_layer */
+    int32_t n_layer, n_pages, n_seq, pages_a_seq;
+    int32_t *refs;               /* of each page */
+    int32_t *free_pages, n_free; /* a stack */
+    hyb_seq *seqs;
+    int32_t *ids; /* the token of each position of each page, so that a lost cache can be made again */
+    size_t layer_bytes, table_bytes;
 } hyb_kv;
 
-static hybrid_type hyb_kv_type(hybrid_kv kv) { return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16; }
+static hybrid_type hyb_kv_type(hybrid_kv kv)
+{
+    return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16;
+}
 
-/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page each on top. */
-static hybrid_result hyb_kv_plan(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_desc *desc, hybrid_error *error)
+/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page
+ * each on top. */
+static hybrid_result hyb_kv_plan(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_desc *desc,
+                                 hybrid_error *error)
 {
     const hybrid_type type = hyb_kv_type(desc->kv);
-    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
+    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k),
+                 row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
     size_t page, all;
     memset(kv, 0, sizeof *kv);
     if (!row_k || !row_v)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "a %s cache needs head sizes that are multiples of 32; this model has %d and %d: use HYBRID_KV_F16", hybrid_type_name(type), hp->head_dim_k, hp->head_dim_v);
+        return hyb_fail(
+            error, HYBRID_ERROR_UNSUPPORTED,
+            "a %s cache needs head sizes that are multiples of 32; this model has %d and %d: use HYBRID_KV_F16",
+            hybrid_type_name(type), hp->head_dim_k, hp->head_dim_v);
     kv->n_layer = hp->n_layer;
     kv->n_seq = desc->n_seq;
     kv->pages_a_seq = (desc->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     kv->n_pages = kv->pages_a_seq + desc->n_seq - 1;
     page = (row_k + row_v) * (size_t)hp->n_head_kv * HYB_PAGE;
-    if (!hyb_mul_size(page, (size_t)kv->n_pages, &kv->layer_bytes) || !hyb_mul_size(kv->layer_bytes, (size_t)kv->n_layer, &all))
+    if (!hyb_mul_size(page, (size_t)kv->n_pages, &kv->layer_bytes) ||
+        !hyb_mul_size(kv->layer_bytes, (size_t)kv->n_layer, &all))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space", desc->n_ctx);
-    kv->table_bytes = hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64) + hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64)
-                    + (size_t)kv->n_pages * (2 + HYB_PAGE) * sizeof(int32_t) + (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
+    kv->table_bytes = hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64) +
+                      hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64) +
+                      (size_t)kv->n_pages * (2 + HYB_PAGE) * sizeof(int32_t) +
+                      (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
     return HYBRID_OK;
 }
 
@@ -30386,10 +30705,13 @@ static void hyb_kv_set(hyb_kv *kv, int32_t first, int32_t end, char *data)
 static void hyb_kv_init(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_desc *desc, char *tables)
 {
     const hybrid_type type = hyb_kv_type(desc->kv);
-    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k), row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
+    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k),
+                 row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
     int32_t i;
-    kv->layers = (hyb_kv_view *)(void *)tables; tables += hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64);
-    kv->seqs = (hyb_seq *)(void *)tables;       tables += hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
+    kv->layers = (hyb_kv_view *)(void *)tables;
+    tables += hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64);
+    kv->seqs = (hyb_seq *)(void *)tables;
+    tables += hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
     kv->refs = (int32_t *)(void *)tables;
     kv->free_pages = kv->refs + kv->n_pages;
     kv->ids = kv->free_pages + kv->n_pages;
@@ -30397,8 +30719,11 @@ static void hyb_kv_init(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_
     for (i = 0; i < kv->n_layer; i++) {
         hyb_kv_view *v = &kv->layers[i];
         v->type = type;
-        v->row_bytes_k = row_k; v->row_bytes_v = row_v;
-        v->n_head_kv = hp->n_head_kv; v->head_dim_k = hp->head_dim_k; v->head_dim_v = hp->head_dim_v;
+        v->row_bytes_k = row_k;
+        v->row_bytes_v = row_v;
+        v->n_head_kv = hp->n_head_kv;
+        v->head_dim_k = hp->head_dim_k;
+        v->head_dim_v = hp->head_dim_v;
         v->page_bytes_k = row_k * (size_t)hp->n_head_kv * HYB_PAGE;
         v->page_bytes_v = row_v * (size_t)hp->n_head_kv * HYB_PAGE;
         v->k = v->v = NULL;
@@ -30407,7 +30732,8 @@ static void hyb_kv_init(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_
         kv->seqs[i].length = kv->seqs[i].n_pages = 0;
         kv->seqs[i].pages = kv->ids + (size_t)kv->n_pages * HYB_PAGE + (size_t)i * (size_t)kv->pages_a_seq;
     }
-    for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++) kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
+    for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++)
+        kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
 }
 
 static void hyb_page_drop(hyb_kv *kv, int32_t page)
@@ -30418,7 +30744,10 @@ static void hyb_page_drop(hyb_kv *kv, int32_t page)
 /* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
 static int32_t hyb_kv_open_page(const hyb_seq *s) { return s->length % HYB_PAGE ? s->pages[s->length / HYB_PAGE] : -1; }
 
-static int32_t *hyb_kv_id(const hyb_kv *kv, const hyb_seq *s, int32_t pos) { return &kv->ids[s->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE]; }
+static int32_t *hyb_kv_id(const hyb_kv *kv, const hyb_seq *s, int32_t pos)
+{
+    return &kv->ids[s->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE];
+}
 
 static void hyb_page_copy(hyb_kv *kv, hyb_forward *f, int32_t to, int32_t from)
 {
@@ -30428,8 +30757,10 @@ static void hyb_page_copy(hyb_kv *kv, hyb_forward *f, int32_t to, int32_t from)
     for (i = 0; i < kv->n_layer; i++) {
         const hyb_kv_view *v = &kv->layers[i];
         while (i >= stage->layer_end) stage++;
-        stage->be->ops->copy(stage->be, v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k, v->page_bytes_k);
-        stage->be->ops->copy(stage->be, v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v, v->page_bytes_v);
+        stage->be->ops->copy(stage->be, v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k,
+                             v->page_bytes_k);
+        stage->be->ops->copy(stage->be, v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v,
+                             v->page_bytes_v);
     }
 }
 
@@ -30470,48 +30801,55 @@ static void hyb_kv_share(hyb_kv *kv, const hyb_seq *from, hyb_seq *to)
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
-typedef struct hyb_entry {             /* what is queued for one sequence */
+typedef struct hyb_entry { /* what is queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
 
 /* Where a decode stands: a chunk begins, goes through the layers, ends; then the next. */
 typedef struct hyb_progress {
-    bool    running;
-    int32_t entry, offset;                 /* first token of the chunk: entry, and token in it */
+    bool running;
+    int32_t entry, offset; /* first token of the chunk: entry, and token in it */
     int32_t next_entry, next_offset;
-    int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
-    int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
+    int32_t layer;       /* next layer of the chunk; -1: the chunk has not begun */
+    int32_t n_rows_done; /* rows of logits made by earlier chunks */
     hyb_batch chunk;
 } hyb_progress;
 
 struct hybrid_context {
-    hybrid_model        *model;
-    hybrid_runtime      *rt;
-    hybrid_context_desc  desc;
-    hyb_kv           kv;
-    hyb_forward      forward;
-    hyb_progress     progress;
-    hyb_entry       *entries; int32_t n_entries;      /* n_seq at most */
-    int32_t             *ids; int32_t n_ids;              /* queued, n_ctx at most */
-    int32_t             *chunk_pos, *chunk_out;           /* n_batch each */
-    hyb_run         *runs;                            /* n_seq */
-    int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
-    float               *logits;                          /* (n_logits, n_vocab) */
-    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the logits of the last chunk's rows, from
-     * row n_logits_here on, are fetched when somebody asks. n_top rows are valid: none after a decode on the host. */
-    int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
-    float               *top_values, *top_stats;
-    int32_t              n_rows_queued;
-    uint64_t             in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    void                *memory_kv[HYB_STAGES];       /* of the layers of each stage, on its device */
-    char                *memory;                          /* everything else */
+    hybrid_model *model;
+    hybrid_runtime *rt;
+    hybrid_context_desc desc;
+    hyb_kv kv;
+    hyb_forward forward;
+    hyb_progress progress;
+    hyb_entry *entries;
+    int32_t n_entries; /* n_seq at most */
+    int32_t *ids;
+    int32_t n_ids;                  /* queued, n_ctx at most */
+    int32_t *chunk_pos, *chunk_out; /* n_batch each */
+    hyb_run *runs;                  /* n_seq */
+    int32_t *logits_row, *logits_n; /* per sequence, of the last decode: first row, rows */
+    float *logits;                  /* (n_logits, n_vocab) */
+    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the
+     * logits of the last chunk's rows, from row n_logits_here on, are fetched when somebody asks. n_top rows are valid:
+     * none after a decode on the host. */
+    int32_t *top_ids, n_top, n_logits_here, n_logits_made;
+    float *top_values, *top_stats;
+    int32_t n_rows_queued;
+    uint64_t
+        in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    void *memory_kv[HYB_STAGES]; /* of the layers of each stage, on its device */
+    char *memory;                /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hyb_context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hyb_context_layout;
+typedef struct hyb_context_layout {
+    size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
+} hyb_context_layout;
 
-static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d, bool on_gpu, hyb_context_layout *l, hybrid_error *error)
+static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d,
+                                             bool on_gpu, hyb_context_layout *l, hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
@@ -30526,8 +30864,11 @@ static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv
     if (!hyb_mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYB_PLACE(logits, logits);
-    HYB_PLACE(trace, on_gpu && d->trace ? hyb_trace_values(hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
-    HYB_PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
+    HYB_PLACE(trace, on_gpu && d->trace
+                         ? hyb_trace_values(hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits)) * sizeof(float)
+                         : 0);
+    HYB_PLACE(top,
+              on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
 #undef HYB_PLACE
     return HYBRID_OK;
 }
@@ -30550,7 +30891,10 @@ static int hyb_stages_plan(hybrid_model *m, bool on_host, hyb_stage *stages)
     return n;
 }
 
-static int hyb_stage_n_out(const hyb_stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYB_MIN(d->n_batch, d->n_logits); }
+static int hyb_stage_n_out(const hyb_stage *stage, const hybrid_context_desc *d)
+{
+    return stage->device->ops->is_host ? 0 : HYB_MIN(d->n_batch, d->n_logits);
+}
 
 static void hyb_context_stages_free(hybrid_context *c)
 {
@@ -30569,17 +30913,20 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
 {
     if (!context) return;
     if (hyb_busy(context->in_use)) {
-        hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
+        hyb_log(context->rt, HYBRID_LOG_ERROR,
+                "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not "
+                "destroyed");
         return;
     }
     context->in_use = hyb_process();
-    context->desc.n_seq = 0;               /* whoever asks from within free finds no sequence: their tables go */
+    context->desc.n_seq = 0; /* whoever asks from within free finds no sequence: their tables go */
     hyb_context_stages_free(context);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
 }
 
-static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
+static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv,
+                                       hybrid_error *error)
 {
     hybrid_model *m = c->model;
     hyb_device *device = stage->device;
@@ -30606,7 +30953,8 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     int i;
     f->n_stages = hyb_stages_plan(c->model, on_host, f->stages);
     f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
-    for (i = 0; i < f->n_stages && !r; i++) r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+    for (i = 0; i < f->n_stages && !r; i++)
+        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
     if (r) hyb_context_stages_free(c);
     return r;
 }
@@ -30630,9 +30978,9 @@ static void hyb_context_warn(const hybrid_context *c)
     const double stretched = hp->rope_scaling == HYB_SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
     if (each <= hp->n_ctx_train || each <= stretched) return;
     hyb_log(c->rt, HYBRID_LOG_WARN,
-                "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
-                "may make no sense",
-                c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
+            "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
+            "may make no sense",
+            c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
 }
 
 static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
@@ -30668,13 +31016,15 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
-              hybrid_context **context, hybrid_error *error), (model, desc, context, error))
+HYB_BORDER(hybrid_result, hybrid_context_create,
+           (hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
+           (model, desc, context, error))
 {
     hybrid_context *c;
     hybrid_result r;
     if (context) *context = NULL;
-    if (!model || !context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
+    if (!model || !context)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
     if (!(c = (hybrid_context *)hyb_calloc(model->rt, 1, sizeof *c))) return hyb_fail_memory(error, sizeof *c);
     c->model = model;
     c->rt = model->rt;
@@ -30686,12 +31036,13 @@ HYB_BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hyb
     return HYBRID_OK;
 }
 
-HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
-              (context, desc))
+HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc), (context, desc))
 {
     if (!desc) return;
-    if (context) *desc = context->desc;
-    else memset(desc, 0, sizeof *desc);
+    if (context)
+        *desc = context->desc;
+    else
+        memset(desc, 0, sizeof *desc);
 }
 
 /* ---- the batch ---- */
@@ -30699,21 +31050,25 @@ HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_
 static hyb_entry *hyb_entry_of(hybrid_context *c, int32_t seq)
 {
     int32_t i;
-    for (i = 0; i < c->n_entries; i++) if (c->entries[i].seq == seq) return &c->entries[i];
+    for (i = 0; i < c->n_entries; i++)
+        if (c->entries[i].seq == seq) return &c->entries[i];
     return NULL;
 }
 
 static hybrid_result hyb_check_seq(const hybrid_context *c, int32_t seq, hybrid_error *error)
 {
     if (seq >= 0 && seq < c->desc.n_seq) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq",
+                    seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
 /* Between calls: none is under way on this context. */
 static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error)
 {
     if (!hyb_busy(c->in_use)) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
+    return hyb_fail(
+        error, HYBRID_ERROR_INVALID,
+        "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
 /* Between decodes, too. */
@@ -30722,33 +31077,49 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
     const hybrid_result r = hyb_check_free(c, error);
     if (r) return r;
     if (!c->progress.running) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
 
-HYB_BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
-              size_t n_logits, hybrid_error *error), (c, seq, ids, n, n_logits, error))
+HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
+           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error),
+           (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
     hyb_entry *e;
     size_t i;
-    if (!c || (!ids && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
+    if (!c || (!ids && n))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
     if ((r = hyb_check_free(c, error)) != HYBRID_OK || (r = hyb_check_seq(c, seq, error)) != HYBRID_OK) return r;
     if ((r = hyb_check_idle(c, error)) != HYBRID_OK) return r;
-    if (!n) return hyb_fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
+    if (!n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)",
+                        seq);
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i, ids[i], c->model->hp.n_vocab - 1);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i,
+                            ids[i], c->model->hp.n_vocab - 1);
     if (n > (size_t)(c->desc.n_ctx - c->n_ids))
-        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n, c->n_ids, c->desc.n_ctx);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n,
+                        c->n_ids, c->desc.n_ctx);
     n_logits = HYB_MIN(n_logits, n);
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d already has tokens in this batch, with others behind them", seq);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d already has tokens in this batch, with others behind them", seq);
     if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this decode would keep more rows of logits than the descriptor's n_logits = %d", c->desc.n_logits);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "this decode would keep more rows of logits than the descriptor's n_logits = %d",
+                        c->desc.n_logits);
     if (!e) {
         e = &c->entries[c->n_entries++];
-        e->seq = seq; e->first_id = c->n_ids; e->n = 0; e->n_logits = 0;
+        e->seq = seq;
+        e->first_id = c->n_ids;
+        e->n = 0;
+        e->n_logits = 0;
     }
     c->n_rows_queued += (int32_t)n_logits - e->n_logits;
     e->n_logits = (int32_t)n_logits;
@@ -30758,13 +31129,15 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t s
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
-              hybrid_error *error), (context, seq, ids, n, error))
+HYB_BORDER(hybrid_result, hybrid_batch_add,
+           (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
+           (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays queued. */
+/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays
+ * queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
@@ -30791,14 +31164,17 @@ static void hyb_batch_give_up(hybrid_context *c)
 HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (!hyb_busy(context->in_use)) hyb_batch_give_up(context);
-    else hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
+    if (!hyb_busy(context->in_use))
+        hyb_batch_give_up(context);
+    else
+        hyb_log(context->rt, HYBRID_LOG_ERROR,
+                "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
 
 /* ---- decode ---- */
 
-/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page and write into
- * it, the last keeps it when nobody else has it. */
+/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page
+ * and write into it, the last keeps it when nobody else has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
     const hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
@@ -30826,13 +31202,20 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
         const hyb_entry *e = &c->entries[i];
         const hyb_seq *s = &c->kv.seqs[e->seq];
         if (e->n > c->desc.n_ctx - s->length)
-            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length,
+                            e->n, c->desc.n_ctx);
         if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
-            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "sequence %d would pass position %d, the last one of the model", e->seq,
+                            c->model->hp.n_ctx_train - 1);
         need += hyb_entry_need(c, i);
     }
     if (need > c->kv.n_free)
-        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYB_PAGE, c->kv.n_free);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a "
+                        "context with a larger n_ctx",
+                        need, HYB_PAGE, c->kv.n_free);
     for (i = 0; i < c->n_entries; i++) {
         hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
         hyb_kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
@@ -30869,7 +31252,10 @@ static void hyb_chunk_next(hybrid_context *c)
         }
         k->n += run->n_rows;
         offset += run->n_rows;
-        if (offset == e->n) { entry++; offset = 0; }
+        if (offset == e->n) {
+            entry++;
+            offset = 0;
+        }
     }
     p->next_entry = entry;
     p->next_offset = offset;
@@ -30919,7 +31305,8 @@ static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
-/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the same into them. */
+/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the
+ * same into them. */
 static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *error)
 {
     hyb_batch batch;
@@ -30929,11 +31316,18 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     for (at = 0; at < s->length; at += n) {
         n = HYB_MIN(c->desc.n_batch, s->length - at);
         memset(&batch, 0, sizeof batch);
-        run.first_row = 0; run.n_rows = n; run.pos = at; run.pages = s->pages;
+        run.first_row = 0;
+        run.n_rows = n;
+        run.pos = at;
+        run.pages = s->pages;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
-        for (i = 0; i < n; i++) c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
-        batch.ids = c->chunk_out; batch.pos = c->chunk_pos; batch.n = n;
-        batch.runs = &run; batch.n_runs = 1;
+        for (i = 0; i < n; i++)
+            c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i); /* no rows are wanted: its place is free */
+        batch.ids = c->chunk_out;
+        batch.pos = c->chunk_pos;
+        batch.n = n;
+        batch.runs = &run;
+        batch.n_runs = 1;
         hyb_forward_begin(&c->forward, &batch);
         for (i = 0; i < c->model->hp.n_layer; i++) hyb_forward_layer(&c->forward, &batch, i);
         if ((r = hyb_forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
@@ -30941,8 +31335,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     return HYBRID_OK;
 }
 
-/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the sequences still know their
- * tokens: the next decode tries once more. */
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the
+ * sequences still know their tokens: the next decode tries once more. */
 static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
@@ -30965,7 +31359,8 @@ static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error
     return hyb_context_again(c, error);
 }
 
-/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which
+ * needs no rehearsal. */
 static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hyb_forward *f = &c->forward;
@@ -30976,10 +31371,17 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     hyb_stage *stage = &f->stages[f->n_stages - 1];
     memset(&batch, 0, sizeof batch);
     for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
-    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = c->chunk_out;                 /* page 0, as often as it takes */
-    batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
-    batch.runs = &run; batch.n_runs = 1;
-    batch.out = c->chunk_out; batch.n_out = n_out;
+    run.first_row = 0;
+    run.n_rows = n;
+    run.pos = 0;
+    run.pages = c->chunk_out; /* page 0, as often as it takes */
+    batch.ids = c->chunk_pos;
+    batch.pos = c->chunk_pos;
+    batch.n = n;
+    batch.runs = &run;
+    batch.n_runs = 1;
+    batch.out = c->chunk_out;
+    batch.n_out = n_out;
     hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -30988,18 +31390,20 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
 
 static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
-    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX }; /* back ends change kernels somewhere between */
     const hybrid_trace_fn trace = c->forward.trace;
     hyb_stage *stage = &c->forward.stages[c->forward.n_stages - 1];
     hybrid_error why;
     hybrid_result r = HYBRID_OK;
     size_t i;
-    c->forward.trace = NULL;                               /* there is nothing to see */
+    c->forward.trace = NULL; /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYB_COUNT(rows) && !r; i++) {
         const int32_t n = HYB_MIN(rows[i / 2], c->desc.n_batch);
-        if (!hyb_report(progress, user, (float)i / (float)(2 * HYB_COUNT(rows)))) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
-        else if ((r = hyb_warmup_pass(c, n, i % 2 ? HYB_MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
+        if (!hyb_report(progress, user, (float)i / (float)(2 * HYB_COUNT(rows))))
+            r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hyb_warmup_pass(c, n, i % 2 ? HYB_MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error)
+            *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
@@ -31008,8 +31412,9 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
-              hybrid_error *error), (c, progress, user, error))
+HYB_BORDER(hybrid_result, hybrid_warmup,
+           (hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error),
+           (c, progress, user, error))
 {
     hybrid_result r;
     if (!c) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
@@ -31044,16 +31449,19 @@ static hybrid_result hyb_decode_slice(hybrid_context *c, uint64_t budget_us, hyb
             hyb_batch_stop(c);
             return r;
         }
-    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
+    } while (c->progress.running &&
+             (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
-              hybrid_error *error), (context, budget_us, done, error))
+HYB_BORDER(hybrid_result, hybrid_decode_step,
+           (hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error),
+           (context, budget_us, done, error))
 {
     hybrid_result r;
     if (done) *done = false;
-    if (!context || !done) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if (!context || !done)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
     context->in_use = hyb_process();
     r = hyb_decode_slice(context, budget_us, error);
@@ -31071,7 +31479,9 @@ HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error 
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running ||
+        i >= (size_t)context->logits_n[seq])
+        return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
@@ -31080,17 +31490,18 @@ static bool hyb_logits_fetch(hybrid_context *c)
 {
     hyb_stage *stage = c->forward.at;
     const size_t v = (size_t)c->model->hp.n_vocab, here = (size_t)c->n_logits_here;
-    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits, ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
+    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits,
+                         ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
     if (stage->be->ops->sync(stage->be, NULL)) return false;
     c->n_logits_here = c->n_logits_made;
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
-              (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
-    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
+    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context)))
+        return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
@@ -31107,45 +31518,57 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hyb_check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
-              hybrid_error *error), (context, seq, from, error))
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
+           (context, seq, from, error))
 {
     hyb_seq *s;
     hybrid_result r;
     if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
     s = &context->kv.seqs[seq];
-    if (from < 0 || from > s->length) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
+    if (from < 0 || from > s->length)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
+                        from);
     s->length = from;
     hyb_kv_trim(&context->kv, s, (from + HYB_PAGE - 1) / HYB_PAGE);
     return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
-              (context, from, to, error))
+           (context, from, to, error))
 {
     hybrid_result r;
     if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
     if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
-    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK || (r = hyb_check_seq(context, to, error)) != HYBRID_OK ||
-        (r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK ||
+        (r = hyb_check_seq(context, to, error)) != HYBRID_OK || (r = hyb_check_idle(context, error)) != HYBRID_OK)
+        return r;
     if (from == to) return HYBRID_OK;
-    if (hyb_entry_of(context, to)) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
+    if (hyb_entry_of(context, to))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
     hyb_kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
     return HYBRID_OK;
 }
 
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYB_PAGE : 0; }
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
+{
+    return context ? context->kv.n_free * HYB_PAGE : 0;
+}
 
 /* ---- where the time went ---- */
 
-HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
+HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size),
+           (context, text, size))
 {
 #if defined(HYBRID_PROFILE)
     hyb_profile_text t;
     int i;
-    t.text = text; t.size = text ? size : 0; t.length = 0;
+    t.text = text;
+    t.size = text ? size : 0;
+    t.length = 0;
     for (i = 0; context && i < context->forward.n_stages; i++) hyb_profile_print(&t, context->forward.stages[i].be);
     if (t.size) t.text[HYB_MIN(t.length, t.size - 1)] = 0;
     return t.length;
@@ -31172,10 +31595,11 @@ HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (contex
 /* ==== end src/infer/context.c ==== */
 
 /* ==== begin src/infer/next.c ==== */
-/* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler can do with those. */
+/* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
+ * can do with those. */
 
-/* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many tokens out of the front as were
- * seen, and none into it. */
+/* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many
+ * tokens out of the front as were seen, and none into it. */
 static bool hyb_sampler_needs(const hybrid_sampler_desc *d, size_t n_bias, size_t n_seen, int32_t k)
 {
     const bool lowers = d->repetition_penalty >= 1 && d->frequency_penalty >= 0 && d->presence_penalty >= 0;
@@ -31190,34 +31614,47 @@ HYB_BORDER(int32_t, hybrid_sampler_candidates, (const hybrid_sampler_desc *desc)
     memset(&d, 0, sizeof d);
     if (desc) d = *desc;
     if (d.repetition_penalty <= 0) d.repetition_penalty = 1;
-    seen = d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0 ? (size_t)(d.penalty_last_n > 0 ? d.penalty_last_n : 64) : 0;
+    seen = d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0
+               ? (size_t)(d.penalty_last_n > 0 ? d.penalty_last_n : 64)
+               : 0;
     return hyb_sampler_needs(&d, d.n_bias, seen, HYB_TOP_K_MAX) ? (int32_t)HYB_TOP_K_MAX : 0;
 }
 
-typedef struct hyb_few { int32_t n, id[HYB_TOP_K_MAX]; float logit[HYB_TOP_K_MAX]; } hyb_few;
+typedef struct hyb_few {
+    int32_t n, id[HYB_TOP_K_MAX];
+    float logit[HYB_TOP_K_MAX];
+} hyb_few;
 
 /* The candidates of a row in order of id, so that sums have the order they have over all logits. */
 static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, int32_t n)
 {
     int32_t i, at;
     for (few->n = i = 0; i < n && ids[i] >= 0; i++, few->n++) {
-        for (at = few->n; at > 0 && few->id[at - 1] > ids[i]; at--) { few->id[at] = few->id[at - 1]; few->logit[at] = few->logit[at - 1]; }
+        for (at = few->n; at > 0 && few->id[at - 1] > ids[i]; at--) {
+            few->id[at] = few->id[at - 1];
+            few->logit[at] = few->logit[at - 1];
+        }
         few->id[at] = ids[i];
         few->logit[at] = values[i];
     }
 }
 
 HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab),
-              (s, context, seq, n_vocab))
+           (s, context, seq, n_vocab))
 {
-    const int32_t row = context && s && !hyb_check_seq(context, seq, NULL) && context->logits_n[seq] ? hyb_logits_row(context, seq, (size_t)context->logits_n[seq] - 1) : -1;
+    const int32_t row = context && s && !hyb_check_seq(context, seq, NULL) && context->logits_n[seq]
+                            ? hyb_logits_row(context, seq, (size_t)context->logits_n[seq] - 1)
+                            : -1;
     const int32_t k = row >= 0 ? context->forward.n_top : 0;
     hyb_few few;
     int32_t at;
-    if (context && n_vocab > context->model->hp.n_vocab) return (int32_t)HYBRID_ERROR_INVALID;      /* rows are not as long as that */
-    if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens || !hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n_vocab)))
+    if (context && n_vocab > context->model->hp.n_vocab)
+        return (int32_t)HYBRID_ERROR_INVALID; /* rows are not as long as that */
+    if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens ||
+        !hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n_vocab)))
         return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
-    if (!(context->top_stats[2 * row + 1] < INFINITY)) return (int32_t)HYBRID_ERROR_NUMERIC;       /* NaN somewhere in the row, or infinite */
+    if (!(context->top_stats[2 * row + 1] < INFINITY))
+        return (int32_t)HYBRID_ERROR_NUMERIC; /* NaN somewhere in the row, or infinite */
     hyb_few_sort(&few, context->top_ids + (size_t)row * (size_t)k, context->top_values + (size_t)row * (size_t)k, k);
     at = hyb_sampler_choose(s, few.id, few.logit, few.n);
     return at < 0 ? at : few.id[at];
@@ -31225,10 +31662,13 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
 /* ==== end src/infer/next.c ==== */
 
 /* ==== begin src/infer/plan.c ==== */
-/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an allocator that
- * counts, and lays the context out with the functions that create it. */
+/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an
+ * allocator that counts, and lays the context out with the functions that create it. */
 
-typedef struct hyb_counter { hybrid_allocator base; uint64_t live; } hyb_counter;
+typedef struct hyb_counter {
+    hybrid_allocator base;
+    uint64_t live;
+} hyb_counter;
 
 static void *hyb_counter_alloc(void *user, size_t size)
 {
@@ -31250,7 +31690,8 @@ static void hyb_counter_free(void *user, void *block)
     c->base.free(c->base.user, p);
 }
 
-static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
+static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan,
+                                      hybrid_error *error)
 {
     hybrid_context_desc d;
     hyb_kv kv;
@@ -31266,7 +31707,8 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
     for (i = 0; i < n; i++) {
         hyb_device *device = stages[i].device;
         const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
-        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
+        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv,
+                 *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hyb_limits limits;
         if ((r = hyb_limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
@@ -31277,13 +31719,14 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
 }
 
 /* The plan itself, made with a runtime that counts. gpu: that of the runtime in use, or NULL. */
-static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *counter, hyb_device *gpu, const hybrid_model_desc *model,
-                                        const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *counter, hyb_device *gpu,
+                                    const hybrid_model_desc *model, const hybrid_context_desc *context,
+                                    hybrid_memory_plan *plan, hybrid_error *error)
 {
     const uint64_t before = counter->live;
     hybrid_model *m = NULL;
     hybrid_result r;
-    if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
+    if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) { /* the readers are used again for loading */
         size_t bytes = hyb_weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
@@ -31304,9 +31747,10 @@ static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *count
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_model_desc *model,
-              const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error), (runtime, model,
-              context, plan, error))
+HYB_BORDER(hybrid_result, hybrid_plan,
+           (hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context,
+            hybrid_memory_plan *plan, hybrid_error *error),
+           (runtime, model, context, plan, error))
 {
     hybrid_runtime *rt = NULL;
     hyb_counter counter;
@@ -31315,7 +31759,8 @@ HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_mo
     hyb_device *gpu = NULL;
     hybrid_result r;
     if (plan) memset(plan, 0, sizeof *plan);
-    if (!model || !plan) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    if (!model || !plan)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
     memset(&made, 0, sizeof made);
     memset(&counter, 0, sizeof counter);
     counter.base.alloc = runtime ? runtime->allocator.alloc : hyb_default_alloc;
@@ -31324,7 +31769,7 @@ HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_mo
     allocator.alloc = hyb_counter_alloc;
     allocator.free = hyb_counter_free;
     allocator.user = &counter;
-    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;           /* its own is lent */
+    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r; /* its own is lent */
     if ((r = hyb_runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
     if (!runtime) r = hyb_runtime_gpu(rt, &gpu, error);
     if (!r) r = hyb_plan_model(rt, &counter, gpu, model, context, &made, error);
@@ -31341,14 +31786,14 @@ HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_mo
 enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT };
 
 typedef struct hyb_message {
-    int   role;
-    char *text;                            /* zero-terminated, own */
+    int role;
+    char *text; /* zero-terminated, own */
 } hyb_message;
 
 typedef struct hyb_dialog {
-    hybrid_runtime  *rt;
+    hybrid_runtime *rt;
     hyb_message *messages;
-    size_t           n, capacity;
+    size_t n, capacity;
 } hyb_dialog;
 
 static void hyb_dialog_drop(hyb_dialog *d, size_t i)
@@ -31369,7 +31814,8 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
     hyb_message m;
     if (d->n == d->capacity) {
         size_t capacity = d->capacity ? 2 * d->capacity : 8;
-        hyb_message *grown = (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
+        hyb_message *grown =
+            (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
         if (!grown) return hyb_fail_memory(error, capacity * sizeof *grown);
         d->messages = grown;
         d->capacity = capacity;
@@ -31382,13 +31828,13 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
     return HYBRID_OK;
 }
 
-/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is touched before the turn is
- * taken. Texts belong to the dialog, but for the two new ones. */
+/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is
+ * touched before the turn is taken. Texts belong to the dialog, but for the two new ones. */
 typedef struct hyb_turn {
-    hyb_dialog   view;
-    hyb_message *list;                 /* the view's block: view.messages == list + n_dropped */
-    char            *answer, *said;        /* own copies; NULL: there is none */
-    size_t           n_dropped;            /* messages left out behind the system prompt */
+    hyb_dialog view;
+    hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
+    char *answer, *said; /* own copies; NULL: there is none */
+    size_t n_dropped;    /* messages left out behind the system prompt */
 } hyb_turn;
 
 static void hyb_turn_drop(hyb_turn *t)
@@ -31401,7 +31847,8 @@ static void hyb_turn_drop(hyb_turn *t)
 }
 
 /* A copy of a text becomes the last message of the view. */
-static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_t size, char **copy, hybrid_error *error)
+static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_t size, char **copy,
+                                  hybrid_error *error)
 {
     hyb_message *m = &t->view.messages[t->view.n];
     if (!(*copy = (char *)hyb_alloc(t->view.rt, size + 1))) return hyb_fail_memory(error, size + 1);
@@ -31413,9 +31860,10 @@ static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_
     return HYBRID_OK;
 }
 
-/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with hyb_turn_take or
- * hyb_turn_drop; on failure there is nothing to end. */
-static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char *answer, size_t answer_size, const char *said, hybrid_error *error)
+/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with
+ * hyb_turn_take or hyb_turn_drop; on failure there is nothing to end. */
+static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char *answer, size_t answer_size,
+                                    const char *said, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     memset(t, 0, sizeof *t);
@@ -31432,7 +31880,8 @@ static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char
     return r;
 }
 
-/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message is left. */
+/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message
+ * is left. */
 static bool hyb_turn_forget(hyb_turn *t)
 {
     hyb_dialog *v = &t->view;
@@ -31472,12 +31921,15 @@ static hybrid_result hyb_dialog_plain(const hyb_dialog *d, hybrid_text *out, hyb
     if (!(text = p = (char *)hyb_alloc(d->rt, n))) return hyb_fail_memory(error, n);
     for (i = 0; i < d->n; i++) {
         const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
-        memcpy(p, head, strlen(head)); p += strlen(head);
-        memcpy(p, body, strlen(body)); p += strlen(body);
+        memcpy(p, head, strlen(head));
+        p += strlen(head);
+        memcpy(p, body, strlen(body));
+        p += strlen(body);
         *p++ = '\n';
         if (d->messages[i].role == HYB_ROLE_SYSTEM) *p++ = '\n';
     }
-    memcpy(p, end, sizeof end - 1); p += sizeof end - 1;
+    memcpy(p, end, sizeof end - 1);
+    p += sizeof end - 1;
     r = hyb_text_set(d->rt, out, text, (size_t)(p - text), error);
     hyb_free(d->rt, text);
     return r;
@@ -31494,7 +31946,8 @@ static const char *hyb_special_name(const hybrid_tokenizer *tok, hybrid_token_ro
 }
 
 /* The prompt of the whole dialog; out is empty before, and freed by the caller. */
-static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *model, hybrid_text *out, hybrid_error *error)
+static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *model, hybrid_text *out,
+                                       hybrid_error *error)
 {
     static const char *const roles[] = { "system", "user", "assistant" };
     const hybrid_template *tmpl = hybrid_model_template(model);
@@ -31504,7 +31957,8 @@ static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *
     char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
     size_t i;
     if (!tmpl) return hyb_dialog_plain(d, out, error);
-    if (!(list = (hybrid_chat_message *)hyb_calloc(d->rt, d->n, sizeof *list))) return hyb_fail_memory(error, d->n * sizeof *list);
+    if (!(list = (hybrid_chat_message *)hyb_calloc(d->rt, d->n, sizeof *list)))
+        return hyb_fail_memory(error, d->n * sizeof *list);
     for (i = 0; i < d->n; i++) {
         list[i].role = roles[d->messages[i].role];
         list[i].content = d->messages[i].text;
@@ -31527,24 +31981,27 @@ static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *
 /* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
 
 struct hybrid_session {
-    hybrid_model        *model;
-    hybrid_runtime      *rt;
-    hybrid_context      *ctx;
-    hybrid_sampler      *sampler;
+    hybrid_model *model;
+    hybrid_runtime *rt;
+    hybrid_context *ctx;
+    hybrid_sampler *sampler;
     hybrid_stop_matcher *stops;
-    hybrid_utf8_stream   utf8;
-    hyb_dialog       dialog;
-    bool                 is_chat;          /* the running answer belongs to the dialog */
-    int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
-    char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
-    char                *piece; size_t piece_size;              /* room for all that one token can bring to light */
-    int32_t              max_tokens, n_vocab;
-    bool                 prompt_pending;   /* the batch holds a prompt */
-    bool                 running;
-    uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
-    hybrid_session_info  info;
-    hybrid_error         error;            /* of the last call that failed, as long as result says so */
-    hybrid_result        result;
+    hybrid_utf8_stream utf8;
+    hyb_dialog dialog;
+    bool is_chat; /* the running answer belongs to the dialog */
+    int32_t *ids;
+    int32_t n_ids; /* tokens in the cache and in the batch, n_ctx at most */
+    char *answer;
+    size_t answer_size, answer_capacity; /* of the running answer, as shown */
+    char *piece;
+    size_t piece_size; /* room for all that one token can bring to light */
+    int32_t max_tokens, n_vocab;
+    bool prompt_pending; /* the batch holds a prompt */
+    bool running;
+    uint64_t in_use; /* a call is under way: callbacks may not begin another */
+    hybrid_session_info info;
+    hybrid_error error; /* of the last call that failed, as long as result says so */
+    hybrid_result result;
 };
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
@@ -31553,7 +32010,8 @@ struct hybrid_session {
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
+    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+                         "%s: the session is in use: one of its callbacks called it again", function);
     return false;
 }
 
@@ -31580,7 +32038,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
         return;
     }
     ctx = session->ctx;
-    session->ctx = NULL;                   /* hybrid_session_describe may be asked from within free */
+    session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
@@ -31592,7 +32050,8 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 }
 
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
+static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest,
+                                       hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -31614,7 +32073,8 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a token has been chosen. */
+/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a
+ * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -31625,9 +32085,11 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
     int32_t id;
     for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size = 2 * HYBRID_UTF8_ROOM(size) + 16;       /* its own bytes, those held back, an unfinished character, and a zero */
+    s->piece_size =
+        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK) return r;        /* the matcher's memory grows, and stays */
+    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
+        return r; /* the matcher's memory grows, and stays */
     hybrid_stop_reset(s->stops);
     return HYBRID_OK;
 }
@@ -31637,8 +32099,11 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     hybrid_context_desc cd = desc->context;
     size_t longest_stop = 0;
     hybrid_result r;
-    if (desc->max_tokens < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
-    if (desc->n_stops && !desc->stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
+    if (desc->max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
+    if (desc->n_stops && !desc->stops)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
+                        (unsigned long long)desc->n_stops);
     cd.n_seq = 1;
     cd.n_logits = 1;
     cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
@@ -31648,20 +32113,25 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
     s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
-    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
+    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
+        return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
     s->info.n_ctx = cd.n_ctx;
-    return desc->system && desc->system[0] ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
+    return desc->system && desc->system[0]
+               ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
+               : HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
-              hybrid_session **session, hybrid_error *error), (model, desc, session, error))
+HYB_BORDER(hybrid_result, hybrid_session_create,
+           (hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
+           (model, desc, session, error))
 {
     hybrid_session_desc zero;
     hybrid_session *s;
     hybrid_result r;
     if (session) *session = NULL;
-    if (!model || !session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
+    if (!model || !session)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
     memset(&zero, 0, sizeof zero);
     if (!(s = (hybrid_session *)hyb_calloc(model->rt, 1, sizeof *s))) return hyb_fail_memory(error, sizeof *s);
     s->model = model;
@@ -31676,13 +32146,15 @@ HYB_BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hyb
 
 /* ---- prompts ---- */
 
-static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags,
+                                          int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
     *ids = NULL;
     if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids))) return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
+    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids)))
+        return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
     if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
         hyb_free(s->rt, *ids);
         *ids = NULL;
@@ -31690,14 +32162,16 @@ static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, s
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the
+ * batch. */
 static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
     int32_t same = 0, i;
     hybrid_result r;
     hybrid_batch_clear(s->ctx);
-    while (same < length && same < n - 1 && s->ids[same] == ids[same]) same++;       /* one token at least must run, for its logits */
+    while (same < length && same < n - 1 && s->ids[same] == ids[same])
+        same++; /* one token at least must run, for its logits */
     if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
     s->n_ids = same;
     if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
@@ -31717,7 +32191,8 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
 }
 
 /* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n,
+                                            hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
@@ -31725,27 +32200,32 @@ static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog 
     hybrid_result r;
     memset(&text, 0, sizeof text);
     r = hyb_dialog_render(dialog, s->model, &text, error);
-    if (!r) r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    if (!r)
+        r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n,
+                                 error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
-        memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hyb_session_tokenize leaves room for one more */
+        memmove(*ids + 1, *ids, *n * sizeof **ids); /* hyb_session_tokenize leaves room for one more */
         (*ids)[0] = bos;
         ++*n;
     }
     return r;
 }
 
-/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says (unless it is NULL). */
+/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says
+ * (unless it is NULL). */
 static hybrid_result hyb_session_turn(hybrid_session *s, const char *said, hyb_turn *turn, hybrid_error *error)
 {
     const hyb_dialog *d = &s->dialog;
     const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYB_ROLE_USER;
-    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
+    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said,
+                          error);
 }
 
-/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth of the context, or what
- * max_tokens asks. */
-static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
+/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth
+ * of the context, or what max_tokens asks. */
+static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n,
+                                          hybrid_error *error)
 {
     const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYB_MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
     hybrid_result r;
@@ -31756,8 +32236,10 @@ static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int
         hyb_free(s->rt, *ids);
     }
     if (*n < (size_t)n_ctx) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
-                        (unsigned long long)*n, n_ctx);
+    return hyb_fail(
+        error, HYBRID_ERROR_CONTEXT_FULL,
+        "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+        (unsigned long long)*n, n_ctx);
 }
 
 static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid_error *error)
@@ -31774,7 +32256,8 @@ static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid
         s->info.n_forgotten += (int32_t)turn.n_dropped;
         hyb_turn_take(&turn, &s->dialog);
         s->is_chat = true;
-    } else hyb_turn_drop(&turn);
+    } else
+        hyb_turn_drop(&turn);
     hyb_free(s->rt, ids);
     return r;
 }
@@ -31787,7 +32270,8 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
 }
 
 /* The tokens in the cache and in the batch, and behind them those of a text. */
-static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
+static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
+                                          hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
@@ -31796,14 +32280,18 @@ static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, i
     size_t n = 0;
     hybrid_result r = hyb_session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
     *all = NULL;
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
+    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--; /* text that goes on has no end */
     if (!r && !n && !length && bos >= 0) ids[n++] = bos;
-    if (!r && !n && !length) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && !n && !length)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID,
+                     "the prompt is empty, and this model has no token to begin with: give it some text");
     if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
-        r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
-                         (unsigned long long)n, length, s->info.n_ctx);
+        r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                     "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                     (unsigned long long)n, length, s->info.n_ctx);
     *n_all = n + (size_t)length;
-    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all))) r = hyb_fail_memory(error, *n_all * sizeof **all);
+    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
+        r = hyb_fail_memory(error, *n_all * sizeof **all);
     if (!r) {
         if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
         if (n) memcpy(*all + length, ids, n * sizeof **all);
@@ -31825,7 +32313,8 @@ static hybrid_result hyb_session_complete(hybrid_session *s, const char *text, h
     if (!r) {
         hyb_turn_take(&turn, &s->dialog);
         s->is_chat = false;
-    } else hyb_turn_drop(&turn);
+    } else
+        hyb_turn_drop(&turn);
     hyb_free(s->rt, ids);
     return r;
 }
@@ -31874,16 +32363,18 @@ static hybrid_result hyb_session_no_token(const hybrid_session *s, hybrid_result
     if (!logits) return hyb_fail(error, r, "no next token: the logits are not there");
     for (i = 0; i < s->n_vocab; i++) {
         if (!(logits[i] < INFINITY))
-            return hyb_fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
-                                logits[i] > 0 ? "infinite" : "not a number");
+            return hyb_fail(
+                error, r,
+                "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
+                logits[i] > 0 ? "infinite" : "not a number");
         any = any || logits[i] > -INFINITY;
     }
     if (!any) return hyb_fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
     return hyb_fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
-/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what they left in the cache is
- * no better than their logits. */
+/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
+ * they left in the cache is no better than their logits. */
 static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hyb_now_us();
@@ -31898,8 +32389,10 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
         return r;
     }
-    if (s->prompt_pending) s->info.prompt_us += decoded - since;
-    else s->info.generate_us += hyb_now_us() - since;
+    if (s->prompt_pending)
+        s->info.prompt_us += decoded - since;
+    else
+        s->info.generate_us += hyb_now_us() - since;
     s->prompt_pending = false;
     return HYBRID_OK;
 }
@@ -31909,8 +32402,9 @@ static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
     s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens) return HYBRID_STOP_LIMIT;       /* it is decoded with the next prompt */
-    hybrid_batch_add(s->ctx, 0, &id, 1, NULL);             /* there is room */
+    if (s->max_tokens && s->info.n_generated >= s->max_tokens)
+        return HYBRID_STOP_LIMIT;              /* it is decoded with the next prompt */
+    hybrid_batch_add(s->ctx, 0, &id, 1, NULL); /* there is room */
     return HYBRID_STOP_NONE;
 }
 
@@ -31932,9 +32426,10 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
+        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are no text */
         bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hyb_session_room */
+        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
@@ -31957,16 +32452,14 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (sessio
     return s->piece;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
-              (session, error))
+HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
 {
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
     if (session->result && error) *error = session->error;
     return session->result;
 }
 
-HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
-              (session, info))
+HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
 {
     if (!info) return;
     memset(info, 0, sizeof *info);

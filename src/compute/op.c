@@ -1,43 +1,51 @@
-/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that is.
+/* compute/op: tensors, batches, and the structure of every op: what it reads, what it writes, and how many bytes that
+ * is.
  *
- * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back end looks behind it.
- * Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are tensors in the type of their file.
+ * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
+ * end looks behind it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
+ * tensors in the type of their file.
  *
- * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very same rows: who lays out the
- * memory decides that (hyb_activations_layout), not the op. Everything else may not overlap.
+ * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very
+ * same rows: who lays out the memory decides that (hyb_activations_layout), not the op. Everything else may not
+ * overlap.
  *
  * hyb_bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
 
 typedef struct hyb_tensor {
     const char *name;
     hybrid_type type;
-    int64_t     ne[4];                  /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
-    size_t      nb[4];                  /* byte strides; nb[1] = bytes of a row */
-    const void *data;                   /* NULL: no such tensor */
-    const void *repacked;               /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them (cpu_int_repack.c) */
-    bool        is_vector;              /* added or multiplied value by value: no matrix of one row, which products read */
-    uint32_t    source;                 /* of a weight: which tensor of its file it is */
+    int64_t ne[4];        /* sizes; ne[0] is contiguous. A matrix W[out][in] has ne = { in, out, 1, 1 } */
+    size_t nb[4];         /* byte strides; nb[1] = bytes of a row */
+    const void *data;     /* NULL: no such tensor */
+    const void *repacked; /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them
+                             (cpu_int_repack.c) */
+    bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
+    uint32_t source;      /* of a weight: which tensor of its file it is */
 } hyb_tensor;
 
 /* ---- the batch ---- */
 
 /* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
 typedef struct hyb_run {
-    int      first_row, n_rows;
-    int32_t  pos;                       /* position of the first row */
-    const int32_t *pages;               /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int first_row, n_rows;
+    int32_t pos;          /* position of the first row */
+    const int32_t *pages; /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
 } hyb_run;
-enum { HYB_PAGE = 32 };             /* positions a page of the KV cache */
+enum { HYB_PAGE = 32 }; /* positions a page of the KV cache */
 
 /* The rows that go through the model together. In the host's memory, and unchanged until sync(). */
 typedef struct hyb_batch {
-    const int32_t *ids, *pos; int n;    /* token and position of every row */
-    const hyb_run *runs; int n_runs;               /* in the order of their rows */
-    const int32_t *out; int n_out;      /* rows whose logits are wanted, ascending */
+    const int32_t *ids, *pos;
+    int n; /* token and position of every row */
+    const hyb_run *runs;
+    int n_runs; /* in the order of their rows */
+    const int32_t *out;
+    int n_out; /* rows whose logits are wanted, ascending */
 } hyb_batch;
 typedef enum hyb_index { HYB_INDEX_ID, HYB_INDEX_POS, HYB_INDEX_OUT } hyb_index;
 
-/* Which rows of the batch the rows of an op are: row r is row r, or, after the rows whose logits are wanted have been gathered, row out[r]. */
+/* Which rows of the batch the rows of an op are: row r is row r, or, after the rows whose logits are wanted have been
+ * gathered, row out[r]. */
 typedef enum hyb_rows { HYB_ROWS_BATCH, HYB_ROWS_OUT } hyb_rows;
 
 /* The run that row r of such an op belongs to: what is a sequence's own (an adapter) is found by it. */
@@ -45,9 +53,12 @@ HYB_INLINE int hyb_run_of_row(const hyb_batch *batch, hyb_rows rows, int r)
 {
     const int row = rows == HYB_ROWS_OUT ? (int)batch->out[r] : r;
     int low = 0, high = batch->n_runs - 1;
-    while (low < high) {                /* the last run that begins at row or before it */
+    while (low < high) { /* the last run that begins at row or before it */
         const int middle = (low + high + 1) / 2;
-        if (batch->runs[middle].first_row <= row) low = middle; else high = middle - 1;
+        if (batch->runs[middle].first_row <= row)
+            low = middle;
+        else
+            high = middle - 1;
     }
     return low;
 }
@@ -56,11 +67,11 @@ HYB_INLINE int hyb_run_of_row(const hyb_batch *batch, hyb_rows rows, int r)
 
 /* out (n, n_embd) = table[index] * scale (+ add), for each id, position or wanted row of the batch. */
 typedef struct hyb_op_embed {
-    const hyb_tensor *table;        /* (n_embd, n_vocab), any type; every index below n_vocab */
+    const hyb_tensor *table; /* (n_embd, n_vocab), any type; every index below n_vocab */
     hyb_index index;
-    float  scale;                       /* 1 for none */
-    const float *add;                   /* (n, n_embd), or NULL */
-    float *out;                         /* may be add */
+    float scale;      /* 1 for none */
+    const float *add; /* (n, n_embd), or NULL */
+    float *out;       /* may be add */
 } hyb_op_embed;
 HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch)
 {
@@ -68,16 +79,19 @@ HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch
     return n * ((double)op->table->nb[1] + 4.0 * (double)op->table->ne[0] * (op->add ? 2 : 1));
 }
 
-/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b   (var is biased)
- * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL (1 and 0). */
+/* RMS:    out = x / sqrt(mean(x^2) + eps) * w
+ * Layer:  out = (x - mean) / sqrt(var + eps) * w + b     (var is biased)
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and 0. */
 typedef enum hyb_norm_kind { HYB_NORM_RMS, HYB_NORM_LAYER } hyb_norm_kind;
 typedef struct hyb_op_norm {
     hyb_norm_kind kind;
-    const float *x; int64_t x_stride;
+    const float *x;
+    int64_t x_stride;
     const float *w, *b;
     int64_t n_rows, n_group, n;
-    float   eps;
-    float *out; int64_t out_stride;     /* may be x */
+    float eps;
+    float *out;
+    int64_t out_stride; /* may be x */
 } hyb_op_norm;
 HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 {
@@ -87,8 +101,8 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
 
 /* ---- products ---- */
 
-/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights, are refused by name until
- * there are kernels for them. */
+/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights,
+ * are refused by name until there are kernels for them. */
 typedef enum hyb_form { HYB_FORM_X_WT, HYB_FORM_DY_W, HYB_FORM_DYT_X } hyb_form;
 
 /* NULL, or why no back end does this form. */
@@ -101,15 +115,18 @@ HYB_INLINE const char *hyb_form_refused(hyb_form form)
 
 /* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
 typedef struct hyb_matmul_out {
-    const hyb_tensor *w;            /* ne[0] = k, ne[1] = out */
-    const float *bias;                  /* out values, or NULL */
-    const float *add; int64_t add_stride;              /* (n, out), or NULL */
-    float *y; int64_t y_stride;         /* may be add, of the same stride */
+    const hyb_tensor *w; /* ne[0] = k, ne[1] = out */
+    const float *bias;   /* out values, or NULL */
+    const float *add;
+    int64_t add_stride; /* (n, out), or NULL */
+    float *y;
+    int64_t y_stride; /* may be add, of the same stride */
 } hyb_matmul_out;
 typedef struct hyb_op_matmul {
     hyb_form form;
-    hyb_rows rows;                  /* which rows of the batch x has */
-    const float *x; int64_t x_stride;
+    hyb_rows rows; /* which rows of the batch x has */
+    const float *x;
+    int64_t x_stride;
     int n;
     int n_out;
     hyb_matmul_out out[4];
@@ -131,9 +148,9 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
 
 /* table (n, n_rot/2, 2) = cos and sin of pos * inv_freq for every row of the batch, times scale. Angles are double. */
 typedef struct hyb_op_rope_table {
-    const double *inv_freq;             /* n_rot/2 */
-    int    n_rot;
-    float  scale;
+    const double *inv_freq; /* n_rot/2 */
+    int n_rot;
+    float scale;
     float *table;
 } hyb_op_rope_table;
 HYB_INLINE double hyb_bytes_rope_table(const hyb_op_rope_table *op, const hyb_batch *batch)
@@ -141,14 +158,17 @@ HYB_INLINE double hyb_bytes_rope_table(const hyb_op_rope_table *op, const hyb_ba
     return 4.0 * op->n_rot * (batch->n + 1);
 }
 
-/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). The others are copied. */
+/* Rotates the first n_rot values of each head: NORM pairs (2i, 2i+1), NEOX pairs (i, i + n_rot/2). The others are
+ * copied. */
 typedef enum hyb_rope_kind { HYB_ROPE_NORM, HYB_ROPE_NEOX } hyb_rope_kind;
 typedef struct hyb_op_rope {
     hyb_rope_kind kind;
-    const float *x; int64_t x_stride;
-    const float *table;                 /* of rope_table */
-    int    n, n_head, head_dim, n_rot;
-    float *out; int64_t out_stride;     /* may be x */
+    const float *x;
+    int64_t x_stride;
+    const float *table; /* of rope_table */
+    int n, n_head, head_dim, n_rot;
+    float *out;
+    int64_t out_stride; /* may be x */
 } hyb_op_rope;
 HYB_INLINE double hyb_bytes_rope(const hyb_op_rope *op, const hyb_batch *batch)
 {
@@ -157,20 +177,25 @@ HYB_INLINE double hyb_bytes_rope(const hyb_op_rope *op, const hyb_batch *batch)
     return 4.0 * op->n * (2 * values * op->n_head + op->n_rot);
 }
 
-/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYB_PAGE + s) * row_bytes_k; V alike. A row is
- * head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
+/* One layer's cache. K: page p, kv head h, slot s, at k + p * page_bytes_k + (h * HYB_PAGE + s) * row_bytes_k; V alike.
+ * A row is head_dim values of `type` (F16, Q8_0, F32; Q8_0 needs head_dim % 32 == 0). */
 typedef struct hyb_kv_view {
     hybrid_type type;
-    char   *k, *v;
-    size_t  page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
-    int     n_head_kv, head_dim_k, head_dim_v;
+    char *k, *v;
+    size_t page_bytes_k, page_bytes_v, row_bytes_k, row_bytes_v;
+    int n_head_kv, head_dim_k, head_dim_v;
 } hyb_kv_view;
-HYB_INLINE double hyb_kv_bytes(const hyb_kv_view *kv) { return (double)kv->n_head_kv * (double)(kv->row_bytes_k + kv->row_bytes_v); }      /* of a position */
+HYB_INLINE double hyb_kv_bytes(const hyb_kv_view *kv)
+{
+    return (double)kv->n_head_kv * (double)(kv->row_bytes_k + kv->row_bytes_v);
+} /* of a position */
 
 /* Writes the k and v rows of a batch into the cache. */
 typedef struct hyb_op_kv_store {
-    const float *k; int64_t k_stride;
-    const float *v; int64_t v_stride;
+    const float *k;
+    int64_t k_stride;
+    const float *v;
+    int64_t v_stride;
     const hyb_kv_view *kv;
 } hyb_op_kv_store;
 HYB_INLINE double hyb_bytes_kv_store(const hyb_op_kv_store *op, const hyb_batch *batch)
@@ -178,41 +203,49 @@ HYB_INLINE double hyb_bytes_kv_store(const hyb_op_kv_store *op, const hyb_batch 
     return batch->n * (hyb_kv_bytes(op->kv) + 4.0 * op->kv->n_head_kv * (op->kv->head_dim_k + op->kv->head_dim_v));
 }
 
-/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both, writing of k and v into the cache.
- * The same as norm, norm, rope, rope, kv_store with these fields (hyb_heads_in_parts), where a back end does it in one go to the last place or two. */
+/* What happens to heads between the products and attention: norm of each head of q and k, rotation of both, writing of
+ * k and v into the cache. The same as norm, norm, rope, rope, kv_store with these fields (hyb_heads_in_parts), where a
+ * back end does it in one go to the last place or two. */
 typedef struct hyb_op_heads {
-    const float *q, *k, *v; int64_t stride;            /* of all three; n rows */
-    int    n, n_head;
-    const float *q_norm, *k_norm;                      /* head_dim_k weights, or NULL: no norm */
-    hyb_norm_kind norm; float eps;
+    const float *q, *k, *v;
+    int64_t stride; /* of all three; n rows */
+    int n, n_head;
+    const float *q_norm, *k_norm; /* head_dim_k weights, or NULL: no norm */
+    hyb_norm_kind norm;
+    float eps;
     hyb_rope_kind rope;
-    const float *table; int n_rot;                     /* of rope_table; 0: no rotation */
-    float *q_out, *k_out; int64_t out_stride;          /* may be q and k */
+    const float *table;
+    int n_rot; /* of rope_table; 0: no rotation */
+    float *q_out, *k_out;
+    int64_t out_stride; /* may be q and k */
     const hyb_kv_view *kv;
 } hyb_op_heads;
 HYB_INLINE double hyb_bytes_heads(const hyb_op_heads *op, const hyb_batch *batch)
 {
-    const double values = 2.0 * op->n_head * op->kv->head_dim_k + op->kv->n_head_kv * (2.0 * op->kv->head_dim_k + op->kv->head_dim_v);
+    const double values =
+        2.0 * op->n_head * op->kv->head_dim_k + op->kv->n_head_kv * (2.0 * op->kv->head_dim_k + op->kv->head_dim_v);
     return batch->n * (4 * (values + op->n_rot) + hyb_kv_bytes(op->kv));
 }
 
-/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included, already stored).
- * s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks (n_head): exp(sink - max) joins the
- * denominator. Query head h reads kv head h / (n_head / n_head_kv). */
+/* out (n, n_head * head_dim_v): causal attention of each row over its sequence's cache (its own position included,
+ * already stored). s = q.k * scale; soft-cap: s = cap * tanh(s / cap); window > 0: only positions > pos - window; sinks
+ * (n_head): exp(sink - max) joins the denominator. Query head h reads kv head h / (n_head / n_head_kv). */
 typedef struct hyb_op_attention {
     const hyb_kv_view *kv;
-    const float *q; int64_t q_stride;
-    int    n_head;
-    float  scale, softcap;              /* softcap 0: none */
+    const float *q;
+    int64_t q_stride;
+    int n_head;
+    float scale, softcap; /* softcap 0: none */
     int32_t window;
     const float *sinks;
-    float *out; int64_t out_stride;
+    float *out;
+    int64_t out_stride;
 } hyb_op_attention;
 HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batch *batch)
 {
     double bytes = 4.0 * batch->n * op->n_head * (op->kv->head_dim_k + op->kv->head_dim_v);
     int i;
-    for (i = 0; i < batch->n_runs; i++) {               /* of the cache each position that a run sees, once */
+    for (i = 0; i < batch->n_runs; i++) { /* of the cache each position that a run sees, once */
         int64_t seen = (int64_t)batch->runs[i].pos + batch->runs[i].n_rows;
         if (op->window > 0) seen = HYB_MIN(seen, (int64_t)op->window + batch->runs[i].n_rows - 1);
         bytes += (double)seen * hyb_kv_bytes(op->kv);
@@ -226,10 +259,13 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
 typedef enum hyb_act_kind { HYB_ACT_SILU, HYB_ACT_GELU_TANH, HYB_ACT_GELU } hyb_act_kind;
 typedef struct hyb_op_glu {
     hyb_act_kind act;
-    const float *gate; int64_t gate_stride;
-    const float *up; int64_t up_stride;
+    const float *gate;
+    int64_t gate_stride;
+    const float *up;
+    int64_t up_stride;
     int64_t n_rows, n;
-    float *out; int64_t out_stride;     /* may be gate or up */
+    float *out;
+    int64_t out_stride; /* may be gate or up */
 } hyb_op_glu;
 HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
 {
@@ -237,19 +273,19 @@ HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
     return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 3 : 2);
 }
 
-/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the lower id; and weights
- * (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of each logit alone. All times scale. Both read logits that are
- * NaN as the smallest. */
+/* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the
+ * lower id; and weights (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of
+ * each logit alone. All times scale. Both read logits that are NaN as the smallest. */
 typedef enum hyb_route_kind { HYB_ROUTE_SOFTMAX, HYB_ROUTE_SIGMOID } hyb_route_kind;
 enum { HYB_EXPERTS_MAX = 1024, HYB_EXPERTS_USED_MAX = 64 };
 typedef struct hyb_op_route {
     hyb_route_kind kind;
-    const float *logits;                /* (n, n_expert), no gaps */
-    int      n, n_expert, n_used;       /* 1 <= n_used <= n_expert */
-    bool     norm;
-    float    scale;
+    const float *logits;     /* (n, n_expert), no gaps */
+    int n, n_expert, n_used; /* 1 <= n_used <= n_expert */
+    bool norm;
+    float scale;
     int32_t *ids;
-    float   *weights;
+    float *weights;
 } hyb_op_route;
 HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch)
 {
@@ -257,17 +293,23 @@ HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch
     return 4.0 * op->n * (op->n_expert + 2 * op->n_used);
 }
 
-/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i = W_i[ids[r][s]] . x, where x is row r, or
- * row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data + e * nb[2]; ne[2] = n_expert. */
+/* Products with the matrices of chosen experts, up to 2 that read the same rows: row r * n_used + s of y_i =
+ * W_i[ids[r][s]] . x, where x is row r, or row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data +
+ * e * nb[2]; ne[2] = n_expert. */
 typedef struct hyb_op_experts {
     hyb_form form;
-    hyb_rows rows;                  /* which rows of the batch r counts */
-    const float *x; int64_t x_stride;
-    const int32_t *ids;                 /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
-    int  n, n_used;
+    hyb_rows rows; /* which rows of the batch r counts */
+    const float *x;
+    int64_t x_stride;
+    const int32_t *ids; /* (n, n_used), in 0 .. n_expert - 1, of one row all different */
+    int n, n_used;
     bool each_own;
-    int  n_out;
-    struct { const hyb_tensor *w; float *y; int64_t y_stride; } out[2];
+    int n_out;
+    struct {
+        const hyb_tensor *w;
+        float *y;
+        int64_t y_stride;
+    } out[2];
 } hyb_op_experts;
 HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *batch)
 {
@@ -275,7 +317,7 @@ HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *b
     double bytes = 0;
     int i;
     HYB_UNUSED(batch);
-    for (i = 0; i < op->n_out; i++) {                   /* as if the choices were as different as can be */
+    for (i = 0; i < op->n_out; i++) { /* as if the choices were as different as can be */
         const hyb_tensor *w = op->out[i].w;
         if (!i) bytes += 4.0 * (op->each_own ? choices : op->n) * (double)w->ne[0];
         bytes += HYB_MIN(choices, (double)w->ne[2]) * (double)w->nb[2] + 4 * choices * (double)w->ne[1];
@@ -283,13 +325,13 @@ HYB_INLINE double hyb_bytes_experts(const hyb_op_experts *op, const hyb_batch *b
     return bytes;
 }
 
-/* out (n, n_embd) = add + the sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in the order of s. Rows without
- * gaps. */
+/* out (n, n_embd) = add + the sum over s of weights (n, n_used) [r][s] * x (n * n_used, n_embd) [r * n_used + s], in
+ * the order of s. Rows without gaps. */
 typedef struct hyb_op_combine {
     const float *x, *weights, *add;
-    int      n, n_used;
-    int64_t  n_embd;
-    float   *out;                       /* may be add */
+    int n, n_used;
+    int64_t n_embd;
+    float *out; /* may be add */
 } hyb_op_combine;
 HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *batch)
 {
@@ -303,7 +345,7 @@ HYB_INLINE double hyb_bytes_combine(const hyb_op_combine *op, const hyb_batch *b
 typedef struct hyb_op_add {
     const float *a, *b;
     int64_t n;
-    float  *out;                        /* may be a or b */
+    float *out; /* may be a or b */
 } hyb_op_add;
 HYB_INLINE double hyb_bytes_add(const hyb_op_add *op, const hyb_batch *batch)
 {
@@ -314,9 +356,9 @@ HYB_INLINE double hyb_bytes_add(const hyb_op_add *op, const hyb_batch *batch)
 /* out = x * factor */
 typedef struct hyb_op_scale {
     const float *x;
-    float   factor;
+    float factor;
     int64_t n;
-    float  *out;                        /* may be x */
+    float *out; /* may be x */
 } hyb_op_scale;
 HYB_INLINE double hyb_bytes_scale(const hyb_op_scale *op, const hyb_batch *batch)
 {
@@ -327,9 +369,9 @@ HYB_INLINE double hyb_bytes_scale(const hyb_op_scale *op, const hyb_batch *batch
 /* out = cap * tanh(x / cap) */
 typedef struct hyb_op_softcap {
     const float *x;
-    float   cap;
+    float cap;
     int64_t n;
-    float  *out;                        /* may be x */
+    float *out; /* may be x */
 } hyb_op_softcap;
 HYB_INLINE double hyb_bytes_softcap(const hyb_op_softcap *op, const hyb_batch *batch)
 {
@@ -339,14 +381,16 @@ HYB_INLINE double hyb_bytes_softcap(const hyb_op_softcap *op, const hyb_batch *b
 
 /* ---- the largest logits ---- */
 
-/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where there are fewer than k, id -1 and
- * -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row: NaN when the row holds a NaN. */
+/* ids, values (n_rows, k): the k largest of each row of logits, the largest first, of equal ones the lower id; where
+ * there are fewer than k, id -1 and -inf. stats (n_rows, 2): the maximum, and the sum of e^(x - maximum) over the row:
+ * NaN when the row holds a NaN. */
 enum { HYB_TOP_K_MAX = 256 };
 typedef struct hyb_op_top_k {
-    const float *logits; int64_t stride;
-    int32_t  n_rows, n, k;              /* 1 <= k <= HYB_TOP_K_MAX; the first n logits of a row */
+    const float *logits;
+    int64_t stride;
+    int32_t n_rows, n, k; /* 1 <= k <= HYB_TOP_K_MAX; the first n logits of a row */
     int32_t *ids;
-    float   *values, *stats;
+    float *values, *stats;
 } hyb_op_top_k;
 HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch)
 {

@@ -1,47 +1,54 @@
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
-typedef struct hyb_entry {             /* what is queued for one sequence */
+typedef struct hyb_entry { /* what is queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
 
 /* Where a decode stands: a chunk begins, goes through the layers, ends; then the next. */
 typedef struct hyb_progress {
-    bool    running;
-    int32_t entry, offset;                 /* first token of the chunk: entry, and token in it */
+    bool running;
+    int32_t entry, offset; /* first token of the chunk: entry, and token in it */
     int32_t next_entry, next_offset;
-    int32_t layer;                         /* next layer of the chunk; -1: the chunk has not begun */
-    int32_t n_rows_done;                   /* rows of logits made by earlier chunks */
+    int32_t layer;       /* next layer of the chunk; -1: the chunk has not begun */
+    int32_t n_rows_done; /* rows of logits made by earlier chunks */
     hyb_batch chunk;
 } hyb_progress;
 
 struct hybrid_context {
-    hybrid_model        *model;
-    hybrid_runtime      *rt;
-    hybrid_context_desc  desc;
-    hyb_kv           kv;
-    hyb_forward      forward;
-    hyb_progress     progress;
-    hyb_entry       *entries; int32_t n_entries;      /* n_seq at most */
-    int32_t             *ids; int32_t n_ids;              /* queued, n_ctx at most */
-    int32_t             *chunk_pos, *chunk_out;           /* n_batch each */
-    hyb_run         *runs;                            /* n_seq */
-    int32_t             *logits_row, *logits_n;           /* per sequence, of the last decode: first row, rows */
-    float               *logits;                          /* (n_logits, n_vocab) */
-    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the logits of the last chunk's rows, from
-     * row n_logits_here on, are fetched when somebody asks. n_top rows are valid: none after a decode on the host. */
-    int32_t             *top_ids, n_top, n_logits_here, n_logits_made;
-    float               *top_values, *top_stats;
-    int32_t              n_rows_queued;
-    uint64_t             in_use;                          /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    void                *memory_kv[HYB_STAGES];       /* of the layers of each stage, on its device */
-    char                *memory;                          /* everything else */
+    hybrid_model *model;
+    hybrid_runtime *rt;
+    hybrid_context_desc desc;
+    hyb_kv kv;
+    hyb_forward forward;
+    hyb_progress progress;
+    hyb_entry *entries;
+    int32_t n_entries; /* n_seq at most */
+    int32_t *ids;
+    int32_t n_ids;                  /* queued, n_ctx at most */
+    int32_t *chunk_pos, *chunk_out; /* n_batch each */
+    hyb_run *runs;                  /* n_seq */
+    int32_t *logits_row, *logits_n; /* per sequence, of the last decode: first row, rows */
+    float *logits;                  /* (n_logits, n_vocab) */
+    /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the
+     * logits of the last chunk's rows, from row n_logits_here on, are fetched when somebody asks. n_top rows are valid:
+     * none after a decode on the host. */
+    int32_t *top_ids, n_top, n_logits_here, n_logits_made;
+    float *top_values, *top_stats;
+    int32_t n_rows_queued;
+    uint64_t
+        in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
+    void *memory_kv[HYB_STAGES]; /* of the layers of each stage, on its device */
+    char *memory;                /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
-typedef struct hyb_context_layout { size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes; } hyb_context_layout;
+typedef struct hyb_context_layout {
+    size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
+} hyb_context_layout;
 
-static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d, bool on_gpu, hyb_context_layout *l, hybrid_error *error)
+static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d,
+                                             bool on_gpu, hyb_context_layout *l, hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
@@ -56,8 +63,11 @@ static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv
     if (!hyb_mul_size((size_t)d->n_logits * sizeof(float), (size_t)hp->n_vocab, &logits))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "%d rows of logits are beyond the address space", d->n_logits);
     HYB_PLACE(logits, logits);
-    HYB_PLACE(trace, on_gpu && d->trace ? hyb_trace_values(hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits)) * sizeof(float) : 0);
-    HYB_PLACE(top, on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
+    HYB_PLACE(trace, on_gpu && d->trace
+                         ? hyb_trace_values(hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits)) * sizeof(float)
+                         : 0);
+    HYB_PLACE(top,
+              on_gpu && d->n_candidates ? (size_t)d->n_logits * (2 * (size_t)d->n_candidates + 2) * sizeof(float) : 0);
 #undef HYB_PLACE
     return HYBRID_OK;
 }
@@ -80,7 +90,10 @@ static int hyb_stages_plan(hybrid_model *m, bool on_host, hyb_stage *stages)
     return n;
 }
 
-static int hyb_stage_n_out(const hyb_stage *stage, const hybrid_context_desc *d) { return stage->device->ops->is_host ? 0 : HYB_MIN(d->n_batch, d->n_logits); }
+static int hyb_stage_n_out(const hyb_stage *stage, const hybrid_context_desc *d)
+{
+    return stage->device->ops->is_host ? 0 : HYB_MIN(d->n_batch, d->n_logits);
+}
 
 static void hyb_context_stages_free(hybrid_context *c)
 {
@@ -99,17 +112,20 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
 {
     if (!context) return;
     if (hyb_busy(context->in_use)) {
-        hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not destroyed");
+        hyb_log(context->rt, HYBRID_LOG_ERROR,
+                "hybrid_context_destroy: the context is in use: one of its callbacks called it again; it was not "
+                "destroyed");
         return;
     }
     context->in_use = hyb_process();
-    context->desc.n_seq = 0;               /* whoever asks from within free finds no sequence: their tables go */
+    context->desc.n_seq = 0; /* whoever asks from within free finds no sequence: their tables go */
     hyb_context_stages_free(context);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
 }
 
-static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv, hybrid_error *error)
+static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv,
+                                       hybrid_error *error)
 {
     hybrid_model *m = c->model;
     hyb_device *device = stage->device;
@@ -136,7 +152,8 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     int i;
     f->n_stages = hyb_stages_plan(c->model, on_host, f->stages);
     f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
-    for (i = 0; i < f->n_stages && !r; i++) r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+    for (i = 0; i < f->n_stages && !r; i++)
+        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
     if (r) hyb_context_stages_free(c);
     return r;
 }
@@ -160,9 +177,9 @@ static void hyb_context_warn(const hybrid_context *c)
     const double stretched = hp->rope_scaling == HYB_SCALING_NONE ? 0 : (double)hp->n_ctx_orig * hp->rope_factor;
     if (each <= hp->n_ctx_train || each <= stretched) return;
     hyb_log(c->rt, HYBRID_LOG_WARN,
-                "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
-                "may make no sense",
-                c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
+            "n_ctx is %d for %d sequences, but the model was trained on texts of %d tokens: beyond that, answers "
+            "may make no sense",
+            c->desc.n_ctx, c->desc.n_seq, hp->n_ctx_train);
 }
 
 static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_desc *desc, hybrid_error *error)
@@ -198,13 +215,15 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hybrid_context_desc *desc,
-              hybrid_context **context, hybrid_error *error), (model, desc, context, error))
+HYB_BORDER(hybrid_result, hybrid_context_create,
+           (hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error),
+           (model, desc, context, error))
 {
     hybrid_context *c;
     hybrid_result r;
     if (context) *context = NULL;
-    if (!model || !context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
+    if (!model || !context)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_context_create: %s is NULL", model ? "context" : "model");
     if (!(c = (hybrid_context *)hyb_calloc(model->rt, 1, sizeof *c))) return hyb_fail_memory(error, sizeof *c);
     c->model = model;
     c->rt = model->rt;
@@ -216,12 +235,13 @@ HYB_BORDER(hybrid_result, hybrid_context_create, (hybrid_model *model, const hyb
     return HYBRID_OK;
 }
 
-HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc),
-              (context, desc))
+HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_context_desc *desc), (context, desc))
 {
     if (!desc) return;
-    if (context) *desc = context->desc;
-    else memset(desc, 0, sizeof *desc);
+    if (context)
+        *desc = context->desc;
+    else
+        memset(desc, 0, sizeof *desc);
 }
 
 /* ---- the batch ---- */
@@ -229,21 +249,25 @@ HYB_BORDER_VOID(hybrid_context_describe, (const hybrid_context *context, hybrid_
 static hyb_entry *hyb_entry_of(hybrid_context *c, int32_t seq)
 {
     int32_t i;
-    for (i = 0; i < c->n_entries; i++) if (c->entries[i].seq == seq) return &c->entries[i];
+    for (i = 0; i < c->n_entries; i++)
+        if (c->entries[i].seq == seq) return &c->entries[i];
     return NULL;
 }
 
 static hybrid_result hyb_check_seq(const hybrid_context *c, int32_t seq, hybrid_error *error)
 {
     if (seq >= 0 && seq < c->desc.n_seq) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq", seq, c->desc.n_seq, c->desc.n_seq - 1);
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d does not exist: the context has %d (0..%d); see n_seq",
+                    seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
 /* Between calls: none is under way on this context. */
 static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error)
 {
     if (!hyb_busy(c->in_use)) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
+    return hyb_fail(
+        error, HYBRID_ERROR_INVALID,
+        "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
 /* Between decodes, too. */
@@ -252,33 +276,49 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
     const hybrid_result r = hyb_check_free(c, error);
     if (r) return r;
     if (!c->progress.running) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID, "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "a decode is under way: finish it with hybrid_decode_step, or give it up with hybrid_batch_clear");
 }
 
-HYB_BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n,
-              size_t n_logits, hybrid_error *error), (c, seq, ids, n, n_logits, error))
+HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
+           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error),
+           (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
     hyb_entry *e;
     size_t i;
-    if (!c || (!ids && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
+    if (!c || (!ids && n))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add: %s is NULL", c ? "ids" : "context");
     if ((r = hyb_check_free(c, error)) != HYBRID_OK || (r = hyb_check_seq(c, seq, error)) != HYBRID_OK) return r;
     if ((r = hyb_check_idle(c, error)) != HYBRID_OK) return r;
-    if (!n) return hyb_fail(error, HYBRID_ERROR_INVALID, "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)", seq);
+    if (!n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "there are no tokens to add to sequence %d (an empty prompt? give it at least the BOS token)",
+                        seq);
     for (i = 0; i < n; i++)
         if (ids[i] < 0 || ids[i] >= c->model->hp.n_vocab)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i, ids[i], c->model->hp.n_vocab - 1);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i,
+                            ids[i], c->model->hp.n_vocab - 1);
     if (n > (size_t)(c->desc.n_ctx - c->n_ids))
-        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n, c->n_ids, c->desc.n_ctx);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n,
+                        c->n_ids, c->desc.n_ctx);
     n_logits = HYB_MIN(n_logits, n);
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d already has tokens in this batch, with others behind them", seq);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d already has tokens in this batch, with others behind them", seq);
     if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this decode would keep more rows of logits than the descriptor's n_logits = %d", c->desc.n_logits);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "this decode would keep more rows of logits than the descriptor's n_logits = %d",
+                        c->desc.n_logits);
     if (!e) {
         e = &c->entries[c->n_entries++];
-        e->seq = seq; e->first_id = c->n_ids; e->n = 0; e->n_logits = 0;
+        e->seq = seq;
+        e->first_id = c->n_ids;
+        e->n = 0;
+        e->n_logits = 0;
     }
     c->n_rows_queued += (int32_t)n_logits - e->n_logits;
     e->n_logits = (int32_t)n_logits;
@@ -288,13 +328,15 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits, (hybrid_context *c, int32_t s
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_batch_add, (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
-              hybrid_error *error), (context, seq, ids, n, error))
+HYB_BORDER(hybrid_result, hybrid_batch_add,
+           (hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error),
+           (context, seq, ids, n, error))
 {
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays queued. */
+/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays
+ * queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
@@ -321,14 +363,17 @@ static void hyb_batch_give_up(hybrid_context *c)
 HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 {
     if (!context) return;
-    if (!hyb_busy(context->in_use)) hyb_batch_give_up(context);
-    else hyb_log(context->rt, HYBRID_LOG_ERROR, "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
+    if (!hyb_busy(context->in_use))
+        hyb_batch_give_up(context);
+    else
+        hyb_log(context->rt, HYBRID_LOG_ERROR,
+                "hybrid_batch_clear: the context is in use: one of its callbacks called it again; nothing was cleared");
 }
 
 /* ---- decode ---- */
 
-/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page and write into
- * it, the last keeps it when nobody else has it. */
+/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page
+ * and write into it, the last keeps it when nobody else has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
     const hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
@@ -356,13 +401,20 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
         const hyb_entry *e = &c->entries[i];
         const hyb_seq *s = &c->kv.seqs[e->seq];
         if (e->n > c->desc.n_ctx - s->length)
-            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length, e->n, c->desc.n_ctx);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length,
+                            e->n, c->desc.n_ctx);
         if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
-            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "sequence %d would pass position %d, the last one of the model", e->seq, c->model->hp.n_ctx_train - 1);
+            return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                            "sequence %d would pass position %d, the last one of the model", e->seq,
+                            c->model->hp.n_ctx_train - 1);
         need += hyb_entry_need(c, i);
     }
     if (need > c->kv.n_free)
-        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a context with a larger n_ctx", need, HYB_PAGE, c->kv.n_free);
+        return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                        "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a "
+                        "context with a larger n_ctx",
+                        need, HYB_PAGE, c->kv.n_free);
     for (i = 0; i < c->n_entries; i++) {
         hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
         hyb_kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
@@ -399,7 +451,10 @@ static void hyb_chunk_next(hybrid_context *c)
         }
         k->n += run->n_rows;
         offset += run->n_rows;
-        if (offset == e->n) { entry++; offset = 0; }
+        if (offset == e->n) {
+            entry++;
+            offset = 0;
+        }
     }
     p->next_entry = entry;
     p->next_offset = offset;
@@ -449,7 +504,8 @@ static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
-/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the same into them. */
+/* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the
+ * same into them. */
 static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *error)
 {
     hyb_batch batch;
@@ -459,11 +515,18 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     for (at = 0; at < s->length; at += n) {
         n = HYB_MIN(c->desc.n_batch, s->length - at);
         memset(&batch, 0, sizeof batch);
-        run.first_row = 0; run.n_rows = n; run.pos = at; run.pages = s->pages;
+        run.first_row = 0;
+        run.n_rows = n;
+        run.pos = at;
+        run.pages = s->pages;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
-        for (i = 0; i < n; i++) c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i);      /* no rows are wanted: its place is free */
-        batch.ids = c->chunk_out; batch.pos = c->chunk_pos; batch.n = n;
-        batch.runs = &run; batch.n_runs = 1;
+        for (i = 0; i < n; i++)
+            c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i); /* no rows are wanted: its place is free */
+        batch.ids = c->chunk_out;
+        batch.pos = c->chunk_pos;
+        batch.n = n;
+        batch.runs = &run;
+        batch.n_runs = 1;
         hyb_forward_begin(&c->forward, &batch);
         for (i = 0; i < c->model->hp.n_layer; i++) hyb_forward_layer(&c->forward, &batch, i);
         if ((r = hyb_forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
@@ -471,8 +534,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     return HYBRID_OK;
 }
 
-/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the sequences still know their
- * tokens: the next decode tries once more. */
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the
+ * sequences still know their tokens: the next decode tries once more. */
 static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
@@ -495,7 +558,8 @@ static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error
     return hyb_context_again(c, error);
 }
 
-/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which needs no rehearsal. */
+/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which
+ * needs no rehearsal. */
 static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hyb_forward *f = &c->forward;
@@ -506,10 +570,17 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     hyb_stage *stage = &f->stages[f->n_stages - 1];
     memset(&batch, 0, sizeof batch);
     for (i = 0; i < n; i++) c->chunk_pos[i] = c->chunk_out[i] = 0;
-    run.first_row = 0; run.n_rows = n; run.pos = 0; run.pages = c->chunk_out;                 /* page 0, as often as it takes */
-    batch.ids = c->chunk_pos; batch.pos = c->chunk_pos; batch.n = n;
-    batch.runs = &run; batch.n_runs = 1;
-    batch.out = c->chunk_out; batch.n_out = n_out;
+    run.first_row = 0;
+    run.n_rows = n;
+    run.pos = 0;
+    run.pages = c->chunk_out; /* page 0, as often as it takes */
+    batch.ids = c->chunk_pos;
+    batch.pos = c->chunk_pos;
+    batch.n = n;
+    batch.runs = &run;
+    batch.n_runs = 1;
+    batch.out = c->chunk_out;
+    batch.n_out = n_out;
     hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -518,18 +589,20 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
 
 static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error)
 {
-    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX };       /* back ends change kernels somewhere between */
+    static const int32_t rows[] = { 1, 2, 16, 32, 64, INT32_MAX }; /* back ends change kernels somewhere between */
     const hybrid_trace_fn trace = c->forward.trace;
     hyb_stage *stage = &c->forward.stages[c->forward.n_stages - 1];
     hybrid_error why;
     hybrid_result r = HYBRID_OK;
     size_t i;
-    c->forward.trace = NULL;                               /* there is nothing to see */
+    c->forward.trace = NULL; /* there is nothing to see */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYB_COUNT(rows) && !r; i++) {
         const int32_t n = HYB_MIN(rows[i / 2], c->desc.n_batch);
-        if (!hyb_report(progress, user, (float)i / (float)(2 * HYB_COUNT(rows)))) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
-        else if ((r = hyb_warmup_pass(c, n, i % 2 ? HYB_MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error) *error = why;
+        if (!hyb_report(progress, user, (float)i / (float)(2 * HYB_COUNT(rows))))
+            r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "the warm-up was cancelled");
+        else if ((r = hyb_warmup_pass(c, n, i % 2 ? HYB_MIN(n, c->desc.n_logits) : 1, &why)) != HYBRID_OK && error)
+            *error = why;
     }
     stage->be->ops->rehearse(stage->be, false);
     c->forward.trace = trace;
@@ -538,8 +611,9 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_warmup, (hybrid_context *c, hybrid_progress_fn progress, void *user,
-              hybrid_error *error), (c, progress, user, error))
+HYB_BORDER(hybrid_result, hybrid_warmup,
+           (hybrid_context *c, hybrid_progress_fn progress, void *user, hybrid_error *error),
+           (c, progress, user, error))
 {
     hybrid_result r;
     if (!c) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_warmup: context is NULL");
@@ -574,16 +648,19 @@ static hybrid_result hyb_decode_slice(hybrid_context *c, uint64_t budget_us, hyb
             hyb_batch_stop(c);
             return r;
         }
-    } while (c->progress.running && (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
+    } while (c->progress.running &&
+             (budget_us == UINT64_MAX || c->forward.pass == HYB_PASS_RECORD || hyb_now_us() - since < budget_us));
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_decode_step, (hybrid_context *context, uint64_t budget_us, bool *done,
-              hybrid_error *error), (context, budget_us, done, error))
+HYB_BORDER(hybrid_result, hybrid_decode_step,
+           (hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error),
+           (context, budget_us, done, error))
 {
     hybrid_result r;
     if (done) *done = false;
-    if (!context || !done) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
+    if (!context || !done)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_decode_step: %s is NULL", context ? "done" : "context");
     if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
     context->in_use = hyb_process();
     r = hyb_decode_slice(context, budget_us, error);
@@ -601,7 +678,9 @@ HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error 
 /* Row of sequence seq's i-th logits, or -1. */
 static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, size_t i)
 {
-    if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running || i >= (size_t)context->logits_n[seq]) return -1;
+    if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running ||
+        i >= (size_t)context->logits_n[seq])
+        return -1;
     return context->logits_row[seq] + (int32_t)i;
 }
 
@@ -610,17 +689,18 @@ static bool hyb_logits_fetch(hybrid_context *c)
 {
     hyb_stage *stage = c->forward.at;
     const size_t v = (size_t)c->model->hp.n_vocab, here = (size_t)c->n_logits_here;
-    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits, ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
+    stage->be->ops->read(stage->be, c->logits + here * v, stage->a.logits,
+                         ((size_t)c->n_logits_made - here) * v * sizeof *c->logits);
     if (stage->be->ops->sync(stage->be, NULL)) return false;
     c->n_logits_here = c->n_logits_made;
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i),
-              (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
-    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context))) return NULL;
+    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context)))
+        return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
@@ -637,45 +717,57 @@ HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
     return context && !hyb_check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
 }
 
-HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from,
-              hybrid_error *error), (context, seq, from, error))
+HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
+           (context, seq, from, error))
 {
     hyb_seq *s;
     hybrid_result r;
     if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_remove: context is NULL");
-    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
     s = &context->kv.seqs[seq];
-    if (from < 0 || from > s->length) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length, from);
+    if (from < 0 || from > s->length)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
+                        from);
     s->length = from;
     hyb_kv_trim(&context->kv, s, (from + HYB_PAGE - 1) / HYB_PAGE);
     return HYBRID_OK;
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
-              (context, from, to, error))
+           (context, from, to, error))
 {
     hybrid_result r;
     if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_fork: context is NULL");
     if ((r = hyb_check_free(context, error)) != HYBRID_OK) return r;
-    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK || (r = hyb_check_seq(context, to, error)) != HYBRID_OK ||
-        (r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
+    if ((r = hyb_check_seq(context, from, error)) != HYBRID_OK ||
+        (r = hyb_check_seq(context, to, error)) != HYBRID_OK || (r = hyb_check_idle(context, error)) != HYBRID_OK)
+        return r;
     if (from == to) return HYBRID_OK;
-    if (hyb_entry_of(context, to)) return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
+    if (hyb_entry_of(context, to))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
     hyb_kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
     return HYBRID_OK;
 }
 
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context) { return context ? context->kv.n_free * HYB_PAGE : 0; }
+HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
+{
+    return context ? context->kv.n_free * HYB_PAGE : 0;
+}
 
 /* ---- where the time went ---- */
 
-HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size), (context, text, size))
+HYB_BORDER(size_t, hybrid_context_profile, (const hybrid_context *context, char *text, size_t size),
+           (context, text, size))
 {
 #if defined(HYBRID_PROFILE)
     hyb_profile_text t;
     int i;
-    t.text = text; t.size = text ? size : 0; t.length = 0;
+    t.text = text;
+    t.size = text ? size : 0;
+    t.length = 0;
     for (i = 0; context && i < context->forward.n_stages; i++) hyb_profile_print(&t, context->forward.stages[i].be);
     if (t.size) t.text[HYB_MIN(t.length, t.size - 1)] = 0;
     return t.length;

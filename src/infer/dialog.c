@@ -3,14 +3,14 @@
 enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT };
 
 typedef struct hyb_message {
-    int   role;
-    char *text;                            /* zero-terminated, own */
+    int role;
+    char *text; /* zero-terminated, own */
 } hyb_message;
 
 typedef struct hyb_dialog {
-    hybrid_runtime  *rt;
+    hybrid_runtime *rt;
     hyb_message *messages;
-    size_t           n, capacity;
+    size_t n, capacity;
 } hyb_dialog;
 
 static void hyb_dialog_drop(hyb_dialog *d, size_t i)
@@ -31,7 +31,8 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
     hyb_message m;
     if (d->n == d->capacity) {
         size_t capacity = d->capacity ? 2 * d->capacity : 8;
-        hyb_message *grown = (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
+        hyb_message *grown =
+            (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
         if (!grown) return hyb_fail_memory(error, capacity * sizeof *grown);
         d->messages = grown;
         d->capacity = capacity;
@@ -44,13 +45,13 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
     return HYBRID_OK;
 }
 
-/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is touched before the turn is
- * taken. Texts belong to the dialog, but for the two new ones. */
+/* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is
+ * touched before the turn is taken. Texts belong to the dialog, but for the two new ones. */
 typedef struct hyb_turn {
-    hyb_dialog   view;
-    hyb_message *list;                 /* the view's block: view.messages == list + n_dropped */
-    char            *answer, *said;        /* own copies; NULL: there is none */
-    size_t           n_dropped;            /* messages left out behind the system prompt */
+    hyb_dialog view;
+    hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
+    char *answer, *said; /* own copies; NULL: there is none */
+    size_t n_dropped;    /* messages left out behind the system prompt */
 } hyb_turn;
 
 static void hyb_turn_drop(hyb_turn *t)
@@ -63,7 +64,8 @@ static void hyb_turn_drop(hyb_turn *t)
 }
 
 /* A copy of a text becomes the last message of the view. */
-static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_t size, char **copy, hybrid_error *error)
+static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_t size, char **copy,
+                                  hybrid_error *error)
 {
     hyb_message *m = &t->view.messages[t->view.n];
     if (!(*copy = (char *)hyb_alloc(t->view.rt, size + 1))) return hyb_fail_memory(error, size + 1);
@@ -75,9 +77,10 @@ static hybrid_result hyb_turn_add(hyb_turn *t, int role, const char *text, size_
     return HYBRID_OK;
 }
 
-/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with hyb_turn_take or
- * hyb_turn_drop; on failure there is nothing to end. */
-static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char *answer, size_t answer_size, const char *said, hybrid_error *error)
+/* The dialog, then the answer (answer_size bytes) and what the user says, each unless it is NULL. Ends with
+ * hyb_turn_take or hyb_turn_drop; on failure there is nothing to end. */
+static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char *answer, size_t answer_size,
+                                    const char *said, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
     memset(t, 0, sizeof *t);
@@ -94,7 +97,8 @@ static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char
     return r;
 }
 
-/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message is left. */
+/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message
+ * is left. */
 static bool hyb_turn_forget(hyb_turn *t)
 {
     hyb_dialog *v = &t->view;
@@ -134,12 +138,15 @@ static hybrid_result hyb_dialog_plain(const hyb_dialog *d, hybrid_text *out, hyb
     if (!(text = p = (char *)hyb_alloc(d->rt, n))) return hyb_fail_memory(error, n);
     for (i = 0; i < d->n; i++) {
         const char *head = heads[d->messages[i].role], *body = d->messages[i].text;
-        memcpy(p, head, strlen(head)); p += strlen(head);
-        memcpy(p, body, strlen(body)); p += strlen(body);
+        memcpy(p, head, strlen(head));
+        p += strlen(head);
+        memcpy(p, body, strlen(body));
+        p += strlen(body);
         *p++ = '\n';
         if (d->messages[i].role == HYB_ROLE_SYSTEM) *p++ = '\n';
     }
-    memcpy(p, end, sizeof end - 1); p += sizeof end - 1;
+    memcpy(p, end, sizeof end - 1);
+    p += sizeof end - 1;
     r = hyb_text_set(d->rt, out, text, (size_t)(p - text), error);
     hyb_free(d->rt, text);
     return r;
@@ -156,7 +163,8 @@ static const char *hyb_special_name(const hybrid_tokenizer *tok, hybrid_token_ro
 }
 
 /* The prompt of the whole dialog; out is empty before, and freed by the caller. */
-static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *model, hybrid_text *out, hybrid_error *error)
+static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *model, hybrid_text *out,
+                                       hybrid_error *error)
 {
     static const char *const roles[] = { "system", "user", "assistant" };
     const hybrid_template *tmpl = hybrid_model_template(model);
@@ -166,7 +174,8 @@ static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *
     char bos[64], eos[64], unk[64], sep[64], pad[64], mask[64];
     size_t i;
     if (!tmpl) return hyb_dialog_plain(d, out, error);
-    if (!(list = (hybrid_chat_message *)hyb_calloc(d->rt, d->n, sizeof *list))) return hyb_fail_memory(error, d->n * sizeof *list);
+    if (!(list = (hybrid_chat_message *)hyb_calloc(d->rt, d->n, sizeof *list)))
+        return hyb_fail_memory(error, d->n * sizeof *list);
     for (i = 0; i < d->n; i++) {
         list[i].role = roles[d->messages[i].role];
         list[i].content = d->messages[i].text;

@@ -1,7 +1,10 @@
-/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an allocator that
- * counts, and lays the context out with the functions that create it. */
+/* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an
+ * allocator that counts, and lays the context out with the functions that create it. */
 
-typedef struct hyb_counter { hybrid_allocator base; uint64_t live; } hyb_counter;
+typedef struct hyb_counter {
+    hybrid_allocator base;
+    uint64_t live;
+} hyb_counter;
 
 static void *hyb_counter_alloc(void *user, size_t size)
 {
@@ -23,7 +26,8 @@ static void hyb_counter_free(void *user, void *block)
     c->base.free(c->base.user, p);
 }
 
-static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan, hybrid_error *error)
+static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc *desc, hybrid_memory_plan *plan,
+                                      hybrid_error *error)
 {
     hybrid_context_desc d;
     hyb_kv kv;
@@ -39,7 +43,8 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
     for (i = 0; i < n; i++) {
         hyb_device *device = stages[i].device;
         const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
-        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv, *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
+        uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv,
+                 *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hyb_limits limits;
         if ((r = hyb_limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
@@ -50,13 +55,14 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
 }
 
 /* The plan itself, made with a runtime that counts. gpu: that of the runtime in use, or NULL. */
-static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *counter, hyb_device *gpu, const hybrid_model_desc *model,
-                                        const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error)
+static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *counter, hyb_device *gpu,
+                                    const hybrid_model_desc *model, const hybrid_context_desc *context,
+                                    hybrid_memory_plan *plan, hybrid_error *error)
 {
     const uint64_t before = counter->live;
     hybrid_model *m = NULL;
     hybrid_result r;
-    if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) {         /* the readers are used again for loading */
+    if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) { /* the readers are used again for loading */
         size_t bytes = hyb_weights_bytes(&m->weights, &m->hp);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
@@ -77,9 +83,10 @@ static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *count
     return r;
 }
 
-HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_model_desc *model,
-              const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error), (runtime, model,
-              context, plan, error))
+HYB_BORDER(hybrid_result, hybrid_plan,
+           (hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context,
+            hybrid_memory_plan *plan, hybrid_error *error),
+           (runtime, model, context, plan, error))
 {
     hybrid_runtime *rt = NULL;
     hyb_counter counter;
@@ -88,7 +95,8 @@ HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_mo
     hyb_device *gpu = NULL;
     hybrid_result r;
     if (plan) memset(plan, 0, sizeof *plan);
-    if (!model || !plan) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
+    if (!model || !plan)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_plan: %s is NULL", model ? "plan" : "model");
     memset(&made, 0, sizeof made);
     memset(&counter, 0, sizeof counter);
     counter.base.alloc = runtime ? runtime->allocator.alloc : hyb_default_alloc;
@@ -97,7 +105,7 @@ HYB_BORDER(hybrid_result, hybrid_plan, (hybrid_runtime *runtime, const hybrid_mo
     allocator.alloc = hyb_counter_alloc;
     allocator.free = hyb_counter_free;
     allocator.user = &counter;
-    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;           /* its own is lent */
+    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r; /* its own is lent */
     if ((r = hyb_runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
     if (!runtime) r = hyb_runtime_gpu(rt, &gpu, error);
     if (!r) r = hyb_plan_model(rt, &counter, gpu, model, context, &made, error);

@@ -1,24 +1,28 @@
-/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was accepted. */
+/* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was
+ * accepted. */
 
 #define HYB_SAMPLER_MAX_LAST_N (1 << 20)
 
-typedef struct hyb_seen { int32_t id, count; } hyb_seen;
+typedef struct hyb_seen {
+    int32_t id, count;
+} hyb_seen;
 
 struct hybrid_sampler {
-    hybrid_runtime      *rt;
-    hybrid_sampler_desc  desc;
-    hybrid_logit_bias   *bias;            /* (desc.n_bias), in order of id */
-    const float         *logits;          /* of the call under way, */
-    const int32_t       *ids;             /* and their tokens, in rising order; NULL: all tokens from 0 */
-    int32_t             *history;         /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
-    hyb_seen        *seen;            /* the same, each id once, in order of id */
-    size_t               n_history, n_seen;
-    uint64_t             position, tries; /* tokens accepted; draws since the last of them */
-    double               down;            /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
-    hyb_select       select;
+    hybrid_runtime *rt;
+    hybrid_sampler_desc desc;
+    hybrid_logit_bias *bias; /* (desc.n_bias), in order of id */
+    const float *logits;     /* of the call under way, */
+    const int32_t *ids;      /* and their tokens, in rising order; NULL: all tokens from 0 */
+    int32_t *history;        /* ring of the last accepted ids (desc.penalty_last_n); NULL without penalties */
+    hyb_seen *seen;          /* the same, each id once, in order of id */
+    size_t n_history, n_seen;
+    uint64_t position, tries; /* tokens accepted; draws since the last of them */
+    double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
+    hyb_select select;
 };
 
-/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id. */
+/* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
+ */
 static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
 {
     size_t low = 0, high = n;
@@ -26,8 +30,10 @@ static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
         size_t mid = low + (high - low) / 2;
         int32_t at;
         memcpy(&at, (const char *)list + mid * stride, sizeof at);
-        if (at < id) low = mid + 1;
-        else high = mid;
+        if (at < id)
+            low = mid + 1;
+        else
+            high = mid;
     }
     return low;
 }
@@ -50,7 +56,8 @@ static void hyb_sampler_load(const void *user, int32_t first, int32_t n, float *
     for (i = hyb_find_id(s->seen, s->n_seen, sizeof *s->seen, first); i < s->n_seen && s->seen[i].id - first < n; i++) {
         hyb_sampler_penalize(s, x + (s->seen[i].id - first), s->seen[i].count);
     }
-    for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first); i < s->desc.n_bias && s->bias[i].id - first < n; i++)
+    for (i = hyb_find_id(s->bias, s->desc.n_bias, sizeof *s->bias, first);
+         i < s->desc.n_bias && s->bias[i].id - first < n; i++)
         x[s->bias[i].id - first] += s->bias[i].bias;
 }
 
@@ -67,7 +74,8 @@ static void hyb_sampler_load_few(const void *user, int32_t first, int32_t n, flo
     }
 }
 
-/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ---- */
+/* ---- settings so extreme that floats overflow: the same chain in double, scaled down to floats by a power of two ----
+ */
 
 /* Logit i of the call under way, with penalties and bias. Logits and settings are floats: nothing overflows here. */
 static double hyb_sampler_wide(const hybrid_sampler *s, int32_t i)
@@ -89,11 +97,12 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     int32_t i;
     for (i = 0; i < n; i++) {
         const double l = hyb_sampler_wide(s, first + i) * s->down;
-        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l;           /* so far below the best that it weighs nothing */
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that it weighs nothing */
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no number, or all are out. */
+/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no
+ * number, or all are out. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
     double best = -INFINITY;
@@ -113,23 +122,25 @@ static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 
 static hybrid_result hyb_sampler_check(const hybrid_sampler_desc *d, hybrid_error *error)
 {
-    const struct { const char *name; double value, low, high; } range[] = {
-        { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
-        { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
-        { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
-        { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
-        { "temperature", (double)d->temperature, 0, 1e6 },
-        { "top_k", (double)d->top_k, 0, 2147483647.0 },
-        { "top_p", (double)d->top_p, 0, 1 },
-        { "min_p", (double)d->min_p, 0, 1 },
-        { "typical_p", (double)d->typical_p, 0, 1 }
-    };
+    const struct {
+        const char *name;
+        double value, low, high;
+    } range[] = { { "repetition_penalty", (double)d->repetition_penalty, 0, 1e6 },
+                  { "frequency_penalty", (double)d->frequency_penalty, -1e6, 1e6 },
+                  { "presence_penalty", (double)d->presence_penalty, -1e6, 1e6 },
+                  { "penalty_last_n", (double)d->penalty_last_n, 0, HYB_SAMPLER_MAX_LAST_N },
+                  { "temperature", (double)d->temperature, 0, 1e6 },
+                  { "top_k", (double)d->top_k, 0, 2147483647.0 },
+                  { "top_p", (double)d->top_p, 0, 1 },
+                  { "min_p", (double)d->min_p, 0, 1 },
+                  { "typical_p", (double)d->typical_p, 0, 1 } };
     size_t i;
     for (i = 0; i < HYB_COUNT(range); i++)
         if (!(range[i].value >= range[i].low && range[i].value <= range[i].high))
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: %s is %g, must be %g to %g",
-                                range[i].name, range[i].value, range[i].low, range[i].high);
-    if (d->n_bias && !d->bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
+                            range[i].name, range[i].value, range[i].low, range[i].high);
+    if (d->n_bias && !d->bias)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: n_bias is not 0, but bias is NULL");
     return HYBRID_OK;
 }
 
@@ -142,16 +153,19 @@ static int hyb_bias_order(const void *a, const void *b)
 static hybrid_result hyb_sampler_copy_bias(hybrid_sampler *s, const hybrid_sampler_desc *d, hybrid_error *error)
 {
     size_t i, bytes;
-    if (!hyb_mul_size(d->n_bias, sizeof *s->bias, &bytes)) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
+    if (!hyb_mul_size(d->n_bias, sizeof *s->bias, &bytes))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_sampler_create: n_bias is too large");
     if (!(s->bias = (hybrid_logit_bias *)hyb_alloc(s->rt, bytes))) return hyb_fail_memory(error, bytes);
     memcpy(s->bias, d->bias, bytes);
     qsort(s->bias, d->n_bias, sizeof *s->bias, hyb_bias_order);
     for (i = 0; i < d->n_bias; i++) {
         int id = (int)s->bias[i].id;
         if (id < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: a bias has the id %d", id);
-        if (s->bias[i].bias != s->bias[i].bias) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
+        if (s->bias[i].bias != s->bias[i].bias)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: the bias of id %d is NaN", id);
         if (i && s->bias[i - 1].id == s->bias[i].id)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum", id);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_create: two biases for id %d: give their sum",
+                            id);
     }
     s->desc.n_bias = d->n_bias;
     return HYBRID_OK;
@@ -166,8 +180,9 @@ static hybrid_result hyb_sampler_make_history(hybrid_sampler *s, hybrid_error *e
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
-              hybrid_sampler **sampler, hybrid_error *error), (runtime, desc, sampler, error))
+HYB_BORDER(hybrid_result, hybrid_sampler_create,
+           (hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error),
+           (runtime, desc, sampler, error))
 {
     hybrid_sampler_desc d;
     hybrid_sampler *s;
@@ -193,7 +208,8 @@ HYB_BORDER(hybrid_result, hybrid_sampler_create, (hybrid_runtime *runtime, const
     s->select.load = hyb_sampler_load;
     s->select.user = s;
     if (d.n_bias) r = hyb_sampler_copy_bias(s, &d, error);
-    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0)) r = hyb_sampler_make_history(s, error);
+    if (!r && (d.repetition_penalty != 1 || d.frequency_penalty != 0 || d.presence_penalty != 0))
+        r = hyb_sampler_make_history(s, error);
     if (r) {
         hybrid_sampler_destroy(s);
         return r;
@@ -225,7 +241,8 @@ static void hyb_sampler_filter(hybrid_sampler *s, int32_t n_vocab)
     if (d->typical_p > 0 && d->typical_p < 1) hyb_select_typical(&s->select, (double)d->typical_p);
 }
 
-/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index. */
+/* Chooses among n logits: those of the tokens `ids` (rising), or of tokens 0..n-1 when ids is NULL. Returns the index.
+ */
 static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const float *logits, int32_t n)
 {
     s->logits = logits;
@@ -269,8 +286,10 @@ HYB_BORDER_VOID(hybrid_sampler_accept, (hybrid_sampler *s, int32_t id), (s, id))
     if (!s || id < 0) return;
     if (s->history) {
         size_t size = (size_t)s->desc.penalty_last_n, at = (size_t)(s->position % size);
-        if (s->n_history == size) hyb_sampler_count(s, s->history[at], -1);
-        else s->n_history++;
+        if (s->n_history == size)
+            hyb_sampler_count(s, s->history[at], -1);
+        else
+            s->n_history++;
         s->history[at] = id;
         hyb_sampler_count(s, id, 1);
     }

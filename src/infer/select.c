@@ -1,57 +1,60 @@
-/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its size.
+/* infer/select: filters and a draw over the logits of a whole vocabulary, without sorting it and without memory of its
+ * size.
  *
- * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key of the last one kept
- * and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 + 10, from the top. As soon as all that can
- * be kept fits into a small list of candidates, the rest happens there; so a usual draw reads a large vocabulary three or four times.
- * Everything is summed in order of id, in double: the result depends on nothing else. */
+ * A filter that keeps the first of an order (top-k by count, top-p by probability) needs no sorted list, only the key
+ * of the last one kept and how many of that key: a cut. It is found by histograms over the bits of the keys, 11 + 11 +
+ * 10, from the top. As soon as all that can be kept fits into a small list of candidates, the rest happens there; so a
+ * usual draw reads a large vocabulary three or four times. Everything is summed in order of id, in double: the result
+ * depends on nothing else. */
 
-#define HYB_SELECT_CHUNK      512
-#define HYB_SELECT_BINS       2048
+#define HYB_SELECT_CHUNK 512
+#define HYB_SELECT_BINS 2048
 #define HYB_SELECT_CANDIDATES 2048
-#define HYB_SELECT_NOTHING    50.0      /* e^-50 of the best is no probability: the draw resolves 2^-53 */
+#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is no probability: the draw resolves 2^-53 */
 
 /* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
 typedef struct hyb_cut {
     uint32_t key;
-    int64_t  equal;
+    int64_t equal;
 } hyb_cut;
 
 enum { HYB_BY_LOGIT, HYB_BY_TYPICAL, HYB_CUTS };
 
 typedef struct hyb_select {
     /* Writes the logits of ids first..first+n-1 to x (n). */
-    void      (*load)(const void *user, int32_t first, int32_t n, float *x);
+    void (*load)(const void *user, int32_t first, int32_t n, float *x);
     const void *user;
-    int32_t     n_vocab, best;            /* best: the likeliest id */
-    float       max, low;                 /* the logit of best; logits below low are out */
-    double      scale;                    /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
-    double      min_weight;               /* what weighs less is out; 0: nothing */
-    double      center;                   /* the mean of z */
-    int         n_peaks;
-    float       peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
+    int32_t n_vocab, best; /* best: the likeliest id */
+    float max, low;        /* the logit of best; logits below low are out */
+    double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
+    double min_weight;     /* what weighs less is out; 0: nothing */
+    double center;         /* the mean of z */
+    int n_peaks;
+    float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
     hyb_cut cut[HYB_CUTS];
-    bool        gathered;                 /* everything that is left is in the candidates, in order of id */
-    int32_t     n_candidates;
-    int32_t     candidate_id[HYB_SELECT_CANDIDATES];
-    float       candidate[HYB_SELECT_CANDIDATES];
-    double      sum[HYB_SELECT_BINS];
-    int64_t     count[HYB_SELECT_BINS];
-    int32_t     id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
-    float       x[HYB_SELECT_CHUNK];
-    double      weight[HYB_SELECT_CHUNK];
+    bool gathered; /* everything that is left is in the candidates, in order of id */
+    int32_t n_candidates;
+    int32_t candidate_id[HYB_SELECT_CANDIDATES];
+    float candidate[HYB_SELECT_CANDIDATES];
+    double sum[HYB_SELECT_BINS];
+    int64_t count[HYB_SELECT_BINS];
+    int32_t id[HYB_SELECT_CHUNK]; /* what hyb_select_next found */
+    float x[HYB_SELECT_CHUNK];
+    double weight[HYB_SELECT_CHUNK];
 } hyb_select;
 
 /* A walk over what is left, in order of id. */
 typedef struct hyb_walk {
-    int32_t     at;
+    int32_t at;
     hyb_cut cut[HYB_CUTS];
 } hyb_walk;
 
 /* e^z for z in -700..0, relative error below 1e-13: z = n ln 2 + r, a polynomial in r, |r| <= ln 2 / 2. */
 HYB_INLINE double hyb_exp_negative(double z)
 {
-    const double magic = 6755399441055744.0;         /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
-    double t = z * 1.4426950408889634 + magic, n = t - magic, r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
+    const double magic = 6755399441055744.0; /* 1.5 * 2^52: adding it rounds to an integer, in the low bits */
+    double t = z * 1.4426950408889634 + magic, n = t - magic,
+           r = z - n * 6.93147180369123816e-01 - n * 1.90821492927058770e-10, p;
     uint64_t bits, power;
     p = 1.0 / 39916800.0;
     p = p * r + 1.0 / 3628800.0;
@@ -67,13 +70,16 @@ HYB_INLINE double hyb_exp_negative(double z)
     p = p * r + 1.0;
     memcpy(&power, &t, sizeof power);
     memcpy(&bits, &p, sizeof bits);
-    bits += power << 52;                             /* times 2^n */
+    bits += power << 52; /* times 2^n */
     memcpy(&p, &bits, sizeof p);
     return p;
 }
 
 HYB_INLINE double hyb_select_exponent(const hyb_select *s, float x) { return ((double)x - (double)s->max) * s->scale; }
-HYB_INLINE double hyb_select_weight(const hyb_select *s, float x) { return hyb_exp_negative(hyb_select_exponent(s, x)); }
+HYB_INLINE double hyb_select_weight(const hyb_select *s, float x)
+{
+    return hyb_exp_negative(hyb_select_exponent(s, x));
+}
 
 /* The weights of x[0..m-1], in rounds of a constant length, which compilers turn into vector code. */
 static void hyb_select_weights(hyb_select *s, int m)
@@ -114,12 +120,14 @@ static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
 {
     const bool typical = s->cut[HYB_BY_TYPICAL].key != 0;
     int32_t end = s->gathered ? s->n_candidates : s->n_vocab, first = walk->at, i, size;
-    const float *from = s->x;                        /* written from the front as it is read: m <= i */
+    const float *from = s->x; /* written from the front as it is read: m <= i */
     int m = 0;
     if (first >= end) return false;
     size = HYB_MIN(end - first, HYB_SELECT_CHUNK);
-    if (s->gathered) from = s->candidate + first;
-    else s->load(s->user, first, size, s->x);
+    if (s->gathered)
+        from = s->candidate + first;
+    else
+        s->load(s->user, first, size, s->x);
     for (i = 0; i < size; i++) {
         float x = from[i];
         if (x < s->low || !hyb_cut_keeps(&walk->cut[HYB_BY_LOGIT], hyb_float_order(x))) continue;
@@ -133,8 +141,8 @@ static bool hyb_select_next(hyb_select *s, hyb_walk *walk, int *n)
     return true;
 }
 
-/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or +inf, or none
- * is above -inf. */
+/* Starts over with n_vocab logits and finds the best, and in passing the best of every chunk. False when one is NaN or
+ * +inf, or none is above -inf. */
 static bool hyb_select_begin(hyb_select *s, int32_t n_vocab)
 {
     int32_t first, i, size;
@@ -199,7 +207,8 @@ static void hyb_select_gather_from(hyb_select *s, int by, uint32_t lowest)
     s->cut[by] = cut;
 }
 
-/* One histogram: count and sum (of weights, or of ones) per value of the `width` bits at `shift`, of the keys that continue `prefix`. */
+/* One histogram: count and sum (of weights, or of ones) per value of the `width` bits at `shift`, of the keys that
+ * continue `prefix`. */
 static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t prefix, int shift, int width)
 {
     const uint32_t mask = (1u << width) - 1;
@@ -208,7 +217,7 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
     int i, m;
     memset(s->sum, 0, sizeof s->sum);
     memset(s->count, 0, sizeof s->count);
-    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);) {
         if (by_weight && all) hyb_select_weights(s, m);
         for (i = 0; i < m; i++) {
             uint32_t key = hyb_select_key(s, by, s->x[i]);
@@ -217,15 +226,17 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
             if (by_weight) s->sum[key >> shift & mask] += all ? s->weight[i] : hyb_select_weight(s, s->x[i]);
         }
     }
-    if (!by_weight) for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
+    if (!by_weight)
+        for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
 }
 
-/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the whole weight. */
+/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the
+ * whole weight. */
 static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
 {
     static const int shifts[3] = { 21, 10, 0 }, widths[3] = { 11, 11, 10 };
-    uint32_t prefix = 0;                             /* of the key of the last one kept */
-    double above = 0, before = 0;                    /* sum of those with a key above that prefix */
+    uint32_t prefix = 0;          /* of the key of the last one kept */
+    double above = 0, before = 0; /* sum of those with a key above that prefix */
     int64_t n_above = 0, n_before = 0, equal = 0;
     hyb_walk walk;
     int level, b, i, m;
@@ -236,7 +247,8 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
             for (b = 0; b < HYB_SELECT_BINS; b++) whole += s->sum[b];
             want *= whole;
         }
-        for (b = 1 << widths[level], i = 0; b-- > 0; ) {             /* i: the bin that reaches want, or (rounding) the last that is not empty */
+        for (b = 1 << widths[level], i = 0;
+             b-- > 0;) { /* i: the bin that reaches want, or (rounding) the last that is not empty */
             if (!s->count[b]) continue;
             i = b;
             before = above;
@@ -250,7 +262,7 @@ static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
         above = before;
         n_above = n_before;
     }
-    for (hyb_walk_begin(s, &walk); above < want && hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); above < want && hyb_select_next(s, &walk, &m);) {
         for (i = 0; i < m && above < want; i++) {
             if (hyb_select_key(s, by, s->x[i]) != prefix) continue;
             above += by_weight ? hyb_select_weight(s, s->x[i]) : 1;
@@ -267,8 +279,8 @@ static int hyb_falling(const void *a, const void *b)
     return (x < y) - (x > y);
 }
 
-/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares the histograms
- * nearly all of a large vocabulary. */
+/* Keeps the k likeliest. The first filter: nothing below the k-th of the chunks' peaks can be among them, which spares
+ * the histograms nearly all of a large vocabulary. */
 static void hyb_select_top(hyb_select *s, int k)
 {
     if (k <= s->n_peaks) {
@@ -283,20 +295,20 @@ static void hyb_select_min(hyb_select *s, double part)
 {
     int exponent;
     double low;
-    frexp(part, &exponent);                          /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
+    frexp(part, &exponent); /* part >= 2^(exponent - 1): drops most of the vocabulary without an exponential */
     low = (double)s->max + ((exponent - 1) * 0.6931471805599453 - 1e-3) / s->scale;
     if (low > (double)s->low) s->low = (float)low;
     s->min_weight = part;
 }
 
-/* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w = e^z of sum Z,
- * information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
+/* Keeps the fewest whose information is nearest to the entropy H and that reach `part` of the whole. With weights w =
+ * e^z of sum Z, information - H = (ln Z - z) - (ln Z - sum(w z) / Z) = mean - z: no logarithm is needed. */
 static void hyb_select_typical(hyb_select *s, double part)
 {
     hyb_walk walk;
     double whole = 0, mean = 0;
     int i, m;
-    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m); ) {
+    for (hyb_walk_begin(s, &walk); hyb_select_next(s, &walk, &m);) {
         hyb_select_weights(s, m);
         for (i = 0; i < m; i++) {
             whole += s->weight[i];
@@ -307,8 +319,8 @@ static void hyb_select_typical(hyb_select *s, double part)
     hyb_select_keep(s, HYB_BY_TYPICAL, true, part);
 }
 
-/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum per few chunks, so
- * that the second needs few exponentials. */
+/* The id at which the running sum of weights, in order of id, passes u (0..1) of the whole. The first walk leaves a sum
+ * per few chunks, so that the second needs few exponentials. */
 static int32_t hyb_select_draw(hyb_select *s, double u)
 {
     int32_t n = s->gathered ? s->n_candidates : s->n_vocab, last = s->best;
@@ -329,5 +341,5 @@ static int32_t hyb_select_draw(hyb_select *s, double u)
         for (i = 0; i < m; i++)
             if ((passed += hyb_select_weight(s, s->x[i])) > target) return s->id[i];
     }
-    return last;                                     /* rounding: u was nearly 1 */
+    return last; /* rounding: u was nearly 1 */
 }

@@ -1,24 +1,27 @@
 /* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
 
 struct hybrid_session {
-    hybrid_model        *model;
-    hybrid_runtime      *rt;
-    hybrid_context      *ctx;
-    hybrid_sampler      *sampler;
+    hybrid_model *model;
+    hybrid_runtime *rt;
+    hybrid_context *ctx;
+    hybrid_sampler *sampler;
     hybrid_stop_matcher *stops;
-    hybrid_utf8_stream   utf8;
-    hyb_dialog       dialog;
-    bool                 is_chat;          /* the running answer belongs to the dialog */
-    int32_t             *ids; int32_t n_ids;                   /* tokens in the cache and in the batch, n_ctx at most */
-    char                *answer; size_t answer_size, answer_capacity;   /* of the running answer, as shown */
-    char                *piece; size_t piece_size;              /* room for all that one token can bring to light */
-    int32_t              max_tokens, n_vocab;
-    bool                 prompt_pending;   /* the batch holds a prompt */
-    bool                 running;
-    uint64_t             in_use;           /* a call is under way: callbacks may not begin another */
-    hybrid_session_info  info;
-    hybrid_error         error;            /* of the last call that failed, as long as result says so */
-    hybrid_result        result;
+    hybrid_utf8_stream utf8;
+    hyb_dialog dialog;
+    bool is_chat; /* the running answer belongs to the dialog */
+    int32_t *ids;
+    int32_t n_ids; /* tokens in the cache and in the batch, n_ctx at most */
+    char *answer;
+    size_t answer_size, answer_capacity; /* of the running answer, as shown */
+    char *piece;
+    size_t piece_size; /* room for all that one token can bring to light */
+    int32_t max_tokens, n_vocab;
+    bool prompt_pending; /* the batch holds a prompt */
+    bool running;
+    uint64_t in_use; /* a call is under way: callbacks may not begin another */
+    hybrid_session_info info;
+    hybrid_error error; /* of the last call that failed, as long as result says so */
+    hybrid_result result;
 };
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
@@ -27,7 +30,8 @@ struct hybrid_session {
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again", function);
+    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+                         "%s: the session is in use: one of its callbacks called it again", function);
     return false;
 }
 
@@ -54,7 +58,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
         return;
     }
     ctx = session->ctx;
-    session->ctx = NULL;                   /* hybrid_session_describe may be asked from within free */
+    session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_destroy(session->stops);
@@ -66,7 +70,8 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
 }
 
 /* The caller's stop texts, and for models without a template the head of the next turn. */
-static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest, hybrid_error *error)
+static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_desc *desc, size_t *longest,
+                                       hybrid_error *error)
 {
     static const char turn[] = "\nUser:";
     const size_t extra = hybrid_model_template(s->model) == NULL;
@@ -88,7 +93,8 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a token has been chosen. */
+/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a
+ * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -99,9 +105,11 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
     int32_t id;
     for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
-    s->piece_size = 2 * HYBRID_UTF8_ROOM(size) + 16;       /* its own bytes, those held back, an unfinished character, and a zero */
+    s->piece_size =
+        2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK) return r;        /* the matcher's memory grows, and stays */
+    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
+        return r; /* the matcher's memory grows, and stays */
     hybrid_stop_reset(s->stops);
     return HYBRID_OK;
 }
@@ -111,8 +119,11 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     hybrid_context_desc cd = desc->context;
     size_t longest_stop = 0;
     hybrid_result r;
-    if (desc->max_tokens < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
-    if (desc->n_stops && !desc->stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL", (unsigned long long)desc->n_stops);
+    if (desc->max_tokens < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "max_tokens is %d, must not be negative", desc->max_tokens);
+    if (desc->n_stops && !desc->stops)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "n_stops is %llu, but stops is NULL",
+                        (unsigned long long)desc->n_stops);
     cd.n_seq = 1;
     cd.n_logits = 1;
     cd.n_candidates = hybrid_sampler_candidates(&desc->sampler);
@@ -122,20 +133,25 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
     s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
-    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids))) return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
+    if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
+        return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
     s->max_tokens = desc->max_tokens;
     s->info.n_ctx = cd.n_ctx;
-    return desc->system && desc->system[0] ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error) : HYBRID_OK;
+    return desc->system && desc->system[0]
+               ? hyb_dialog_add(&s->dialog, HYB_ROLE_SYSTEM, desc->system, strlen(desc->system), error)
+               : HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hybrid_session_desc *desc,
-              hybrid_session **session, hybrid_error *error), (model, desc, session, error))
+HYB_BORDER(hybrid_result, hybrid_session_create,
+           (hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error),
+           (model, desc, session, error))
 {
     hybrid_session_desc zero;
     hybrid_session *s;
     hybrid_result r;
     if (session) *session = NULL;
-    if (!model || !session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
+    if (!model || !session)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_create: %s is NULL", model ? "session" : "model");
     memset(&zero, 0, sizeof zero);
     if (!(s = (hybrid_session *)hyb_calloc(model->rt, 1, sizeof *s))) return hyb_fail_memory(error, sizeof *s);
     s->model = model;
@@ -150,13 +166,15 @@ HYB_BORDER(hybrid_result, hybrid_session_create, (hybrid_model *model, const hyb
 
 /* ---- prompts ---- */
 
-static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, size_t size, unsigned flags,
+                                          int32_t **ids, size_t *n, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     hybrid_result r = hybrid_tokenize(tok, text, size, flags, NULL, 0, n, error);
     *ids = NULL;
     if (r && r != HYBRID_ERROR_LIMIT) return r;
-    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids))) return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
+    if (!(*ids = (int32_t *)hyb_calloc(s->rt, *n + 1, sizeof **ids)))
+        return hyb_fail_memory(error, (*n + 1) * sizeof **ids);
     if ((r = hybrid_tokenize(tok, text, size, flags, *ids, *n, n, error)) != HYBRID_OK) {
         hyb_free(s->rt, *ids);
         *ids = NULL;
@@ -164,14 +182,16 @@ static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, s
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the
+ * batch. */
 static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
     int32_t same = 0, i;
     hybrid_result r;
     hybrid_batch_clear(s->ctx);
-    while (same < length && same < n - 1 && s->ids[same] == ids[same]) same++;       /* one token at least must run, for its logits */
+    while (same < length && same < n - 1 && s->ids[same] == ids[same])
+        same++; /* one token at least must run, for its logits */
     if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
     s->n_ids = same;
     if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
@@ -191,7 +211,8 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
 }
 
 /* The tokens of a whole dialog, BOS included where the model wants one and the template has none. */
-static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n, hybrid_error *error)
+static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog *dialog, int32_t **ids, size_t *n,
+                                            hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
@@ -199,27 +220,32 @@ static hybrid_result hyb_session_dialog_ids(hybrid_session *s, const hyb_dialog 
     hybrid_result r;
     memset(&text, 0, sizeof text);
     r = hyb_dialog_render(dialog, s->model, &text, error);
-    if (!r) r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n, error);
+    if (!r)
+        r = hyb_session_tokenize(s, text.data ? text.data : "", text.size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, n,
+                                 error);
     hybrid_text_free(&text);
     if (!r && hybrid_tokenizer_adds_bos(tok) && bos >= 0 && (!*n || (*ids)[0] != bos)) {
-        memmove(*ids + 1, *ids, *n * sizeof **ids);    /* hyb_session_tokenize leaves room for one more */
+        memmove(*ids + 1, *ids, *n * sizeof **ids); /* hyb_session_tokenize leaves room for one more */
         (*ids)[0] = bos;
         ++*n;
     }
     return r;
 }
 
-/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says (unless it is NULL). */
+/* The dialog as it will be: what has been shown of a running answer becomes a message, and so does what the user says
+ * (unless it is NULL). */
 static hybrid_result hyb_session_turn(hybrid_session *s, const char *said, hyb_turn *turn, hybrid_error *error)
 {
     const hyb_dialog *d = &s->dialog;
     const bool answered = s->is_chat && d->n && d->messages[d->n - 1].role == HYB_ROLE_USER;
-    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said, error);
+    return hyb_turn_begin(turn, d, answered ? s->answer ? s->answer : "" : NULL, answered ? s->answer_size : 0, said,
+                          error);
 }
 
-/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth of the context, or what
- * max_tokens asks. */
-static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n, hybrid_error *error)
+/* The prompt of a turn. As many of the oldest messages are left out as it takes to fit it beside an answer: an eighth
+ * of the context, or what max_tokens asks. */
+static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int32_t **ids, size_t *n,
+                                          hybrid_error *error)
 {
     const int32_t n_ctx = s->info.n_ctx, room = s->max_tokens ? HYB_MIN(s->max_tokens, n_ctx / 2) : n_ctx / 8;
     hybrid_result r;
@@ -230,8 +256,10 @@ static hybrid_result hyb_session_turn_ids(hybrid_session *s, hyb_turn *turn, int
         hyb_free(s->rt, *ids);
     }
     if (*n < (size_t)n_ctx) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
-                        (unsigned long long)*n, n_ctx);
+    return hyb_fail(
+        error, HYBRID_ERROR_CONTEXT_FULL,
+        "the message makes a prompt of %llu tokens, but the context has only %d: shorten it, or raise n_ctx",
+        (unsigned long long)*n, n_ctx);
 }
 
 static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid_error *error)
@@ -248,7 +276,8 @@ static hybrid_result hyb_session_say(hybrid_session *s, const char *text, hybrid
         s->info.n_forgotten += (int32_t)turn.n_dropped;
         hyb_turn_take(&turn, &s->dialog);
         s->is_chat = true;
-    } else hyb_turn_drop(&turn);
+    } else
+        hyb_turn_drop(&turn);
     hyb_free(s->rt, ids);
     return r;
 }
@@ -261,7 +290,8 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
 }
 
 /* The tokens in the cache and in the batch, and behind them those of a text. */
-static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all, hybrid_error *error)
+static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
+                                          hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const int32_t length = s->n_ids, bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
@@ -270,14 +300,18 @@ static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, i
     size_t n = 0;
     hybrid_result r = hyb_session_tokenize(s, text, strlen(text), flags, &ids, &n, error);
     *all = NULL;
-    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--;                          /* text that goes on has no end */
+    if (!r && n > 1 && !length && hybrid_tokenizer_adds_eos(tok)) n--; /* text that goes on has no end */
     if (!r && !n && !length && bos >= 0) ids[n++] = bos;
-    if (!r && !n && !length) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the prompt is empty, and this model has no token to begin with: give it some text");
+    if (!r && !n && !length)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID,
+                     "the prompt is empty, and this model has no token to begin with: give it some text");
     if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
-        r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL, "%llu tokens of text behind the %d that are there do not fit the context of %d",
-                         (unsigned long long)n, length, s->info.n_ctx);
+        r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
+                     "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                     (unsigned long long)n, length, s->info.n_ctx);
     *n_all = n + (size_t)length;
-    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all))) r = hyb_fail_memory(error, *n_all * sizeof **all);
+    if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
+        r = hyb_fail_memory(error, *n_all * sizeof **all);
     if (!r) {
         if (length) memcpy(*all, s->ids, (size_t)length * sizeof **all);
         if (n) memcpy(*all + length, ids, n * sizeof **all);
@@ -299,7 +333,8 @@ static hybrid_result hyb_session_complete(hybrid_session *s, const char *text, h
     if (!r) {
         hyb_turn_take(&turn, &s->dialog);
         s->is_chat = false;
-    } else hyb_turn_drop(&turn);
+    } else
+        hyb_turn_drop(&turn);
     hyb_free(s->rt, ids);
     return r;
 }
@@ -348,16 +383,18 @@ static hybrid_result hyb_session_no_token(const hybrid_session *s, hybrid_result
     if (!logits) return hyb_fail(error, r, "no next token: the logits are not there");
     for (i = 0; i < s->n_vocab; i++) {
         if (!(logits[i] < INFINITY))
-            return hyb_fail(error, r, "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
-                                logits[i] > 0 ? "infinite" : "not a number");
+            return hyb_fail(
+                error, r,
+                "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
+                logits[i] > 0 ? "infinite" : "not a number");
         any = any || logits[i] > -INFINITY;
     }
     if (!any) return hyb_fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
     return hyb_fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
-/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what they left in the cache is
- * no better than their logits. */
+/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
+ * they left in the cache is no better than their logits. */
 static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hyb_now_us();
@@ -372,8 +409,10 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
         return r;
     }
-    if (s->prompt_pending) s->info.prompt_us += decoded - since;
-    else s->info.generate_us += hyb_now_us() - since;
+    if (s->prompt_pending)
+        s->info.prompt_us += decoded - since;
+    else
+        s->info.generate_us += hyb_now_us() - since;
     s->prompt_pending = false;
     return HYBRID_OK;
 }
@@ -383,8 +422,9 @@ static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
     s->ids[s->n_ids++] = id;
-    if (s->max_tokens && s->info.n_generated >= s->max_tokens) return HYBRID_STOP_LIMIT;       /* it is decoded with the next prompt */
-    hybrid_batch_add(s->ctx, 0, &id, 1, NULL);             /* there is room */
+    if (s->max_tokens && s->info.n_generated >= s->max_tokens)
+        return HYBRID_STOP_LIMIT;              /* it is decoded with the next prompt */
+    hybrid_batch_add(s->ctx, 0, &id, 1, NULL); /* there is room */
     return HYBRID_STOP_NONE;
 }
 
@@ -406,9 +446,10 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     }
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
-    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL && hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) {      /* those are no text */
+    if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
+        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are no text */
         bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL);          /* has its memory: hyb_session_room */
+        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);
@@ -431,16 +472,14 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (sessio
     return s->piece;
 }
 
-HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error),
-              (session, error))
+HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
 {
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
     if (session->result && error) *error = session->error;
     return session->result;
 }
 
-HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info),
-              (session, info))
+HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
 {
     if (!info) return;
     memset(info, 0, sizeof *info);

@@ -1,71 +1,73 @@
 /* model/forward: one transformer for all families, over the op table.
  *
- * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three kinds of calls that
- * the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer for each layer, forward_end. */
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three
+ * kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer
+ * for each layer, forward_end. */
 
 /* The rows that go through the layers, and what a block makes on its way from x to x. */
 typedef struct hyb_stream {
-    hyb_rows rows;                     /* which rows of the batch */
-    float *x;                              /* (n, E) the residual stream */
-    float *h;                              /* (n, E) a normed copy of it */
-    float *block;                          /* (n, E) what a block adds to x, before the norm of its own that some families have */
-    float *block_normed;                   /* (n, E) and behind it */
+    hyb_rows rows;       /* which rows of the batch */
+    float *x;            /* (n, E) the residual stream */
+    float *h;            /* (n, E) a normed copy of it */
+    float *block;        /* (n, E) what a block adds to x, before the norm of its own that some families have */
+    float *block_normed; /* (n, E) and behind it */
 } hyb_stream;
 
-/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R = n_batch. */
+/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R =
+ * n_batch. */
 typedef struct hyb_activations {
-    hyb_stream all;                    /* R rows, up to the last attention */
-    hyb_stream last;                   /* n_out rows, those with wanted logits, behind it */
-    float *qkv;                            /* (R, q + k + v) */
-    float *qkv_rotated;                    /* of the same stride: q and k as attention wants them */
-    float *attn;                           /* (R, n_head * head_dim_v) */
-    float *attn_last;                      /* (n_out, n_head * head_dim_v) */
-    float *ffn;                            /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
-    float *act;                            /* (R, n_ff) of the same stride: act(gate) * up */
-    float *router;                         /* (R, n_expert) */
-    int32_t *expert_ids;                   /* (R, n_expert_used), and their weights */
+    hyb_stream all;      /* R rows, up to the last attention */
+    hyb_stream last;     /* n_out rows, those with wanted logits, behind it */
+    float *qkv;          /* (R, q + k + v) */
+    float *qkv_rotated;  /* of the same stride: q and k as attention wants them */
+    float *attn;         /* (R, n_head * head_dim_v) */
+    float *attn_last;    /* (n_out, n_head * head_dim_v) */
+    float *ffn;          /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
+    float *act;          /* (R, n_ff) of the same stride: act(gate) * up */
+    float *router;       /* (R, n_expert) */
+    int32_t *expert_ids; /* (R, n_expert_used), and their weights */
     float *expert_weights;
-    float *expert_out;                     /* (R * n_expert_used, E) */
-    float *rope, *rope_local;              /* (R, n_rot / 2, 2) */
-    double *inv_freq, *inv_freq_local;     /* n_rot / 2 */
-    float *logits;                         /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
-    int32_t *top_ids;                      /* (n_out, n_top) */
-    float *top_values, *top_stats;         /* (n_out, n_top), (n_out, 2) */
-    float  rope_scale, rope_scale_local;
+    float *expert_out;                 /* (R * n_expert_used, E) */
+    float *rope, *rope_local;          /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local; /* n_rot / 2 */
+    float *logits;    /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids; /* (n_out, n_top) */
+    float *top_values, *top_stats; /* (n_out, n_top), (n_out, 2) */
+    float rope_scale, rope_scale_local;
     size_t bytes;
 } hyb_activations;
 
 /* Layers that run one after the other on one device. */
 typedef struct hyb_stage {
-    hyb_device      *device;
-    hyb_backend     *be;
-    hyb_activations  a;
-    void                *memory;           /* of a */
-    int32_t              layer_end;        /* the layer that the next stage begins with; n_layer for the last stage */
+    hyb_device *device;
+    hyb_backend *be;
+    hyb_activations a;
+    void *memory;      /* of a */
+    int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
-enum { HYB_STAGES = 2 };               /* the first layers on the host, or none; the others on a GPU, or none */
+enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
 
 /* Where the results of a batch go in the host's memory, row by row of those wanted. */
 typedef struct hyb_results {
-    float   *logits;                       /* (n_out, V) */
-    bool     later;                        /* only the top is wanted now; the logits stay where they are until the next pass */
-    int32_t *top_ids;                      /* as in hyb_activations */
-    float   *top_values, *top_stats;
+    float *logits;    /* (n_out, V) */
+    bool later;       /* only the top is wanted now; the logits stay where they are until the next pass */
+    int32_t *top_ids; /* as in hyb_activations */
+    float *top_values, *top_stats;
 } hyb_results;
 
 typedef struct hyb_forward {
     const hyb_hparams *hp;
-    const hyb_weights *w;              /* addresses of the device of each tensor's stage */
+    const hyb_weights *w; /* addresses of the device of each tensor's stage */
     hyb_stage stages[HYB_STAGES];
     int n_stages;
-    hyb_stage *at;                     /* where the pass is, */
-    const hyb_stream *s;               /* with which rows, */
-    hyb_pass pass;                     /* and how it goes on there */
-    const hyb_kv_view *kv;             /* one a layer */
-    int32_t n_top, n_tokens;               /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
+    hyb_stage *at;           /* where the pass is, */
+    const hyb_stream *s;     /* with which rows, */
+    hyb_pass pass;           /* and how it goes on there */
+    const hyb_kv_view *kv;   /* one a layer */
+    int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
-    float *trace_host;                     /* hyb_trace_values floats, when a stage is not on the host */
+    float *trace_host; /* hyb_trace_values floats, when a stage is not on the host */
 } hyb_forward;
 
 static int64_t hyb_width_q(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
@@ -78,15 +80,15 @@ static int64_t hyb_width_ffn(const hyb_hparams *hp)
     return 2 * HYB_MAX((int64_t)HYB_MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
 }
 
-/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room for the output. For a backward
- * pass every one of these would have a place of its own. */
+/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room
+ * for the output. For a backward pass every one of these would have a place of its own. */
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
     a->all.x = x;
     a->all.h = a->all.block = a->all.block_normed = h;
     a->last.rows = HYB_ROWS_OUT;
-    a->last.x = h;                                             /* gathered from all.x when all.h has been read */
+    a->last.x = h; /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
     a->qkv_rotated = a->qkv;
     a->attn_last = a->qkv;
@@ -94,7 +96,8 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 }
 
 /* Places the buffers from base on (NULL: only counts). Every one is a multiple of 64 bytes. */
-static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top, char *base)
+static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top,
+                                   char *base)
 {
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     float *h;
@@ -126,7 +129,8 @@ static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, in
 }
 
 /* Fills the frequencies. w: the host's table. */
-static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx, hybrid_error *error)
+static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx,
+                                    hybrid_error *error)
 {
     hyb_device *device = stage->device;
     const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
@@ -161,7 +165,8 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
     return HYB_MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
 }
 
-static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+                       int64_t stride)
 {
     hyb_backend *be = f->at->be;
     if (!f->trace) return;
@@ -176,14 +181,19 @@ static void hyb_traced(hyb_forward *f, const char *name, int layer, const float 
 static const float *hyb_vector(const hyb_tensor *t) { return (const float *)t->data; }
 
 /* out (n_rows, E) = norm(x (n_rows, E)) */
-static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w, const hyb_tensor *b)
+static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w,
+                       const hyb_tensor *b)
 {
     hyb_op_norm op;
-    op.kind = f->hp->arch->norm; op.eps = f->hp->norm_eps;
-    op.w = hyb_vector(w); op.b = b ? hyb_vector(b) : NULL;
-    op.x = x; op.out = out;
+    op.kind = f->hp->arch->norm;
+    op.eps = f->hp->norm_eps;
+    op.w = hyb_vector(w);
+    op.b = b ? hyb_vector(b) : NULL;
+    op.x = x;
+    op.out = out;
     op.x_stride = op.out_stride = op.n = f->hp->n_embd;
-    op.n_rows = n_rows; op.n_group = 1;
+    op.n_rows = n_rows;
+    op.n_group = 1;
     hyb_do_norm(f->at->be, &op);
 }
 
@@ -193,19 +203,25 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
     memset(op, 0, sizeof *op);
     op->form = HYB_FORM_X_WT;
     op->rows = f->s->rows;
-    op->x = x; op->x_stride = x_stride; op->n = n;
+    op->x = x;
+    op->x_stride = x_stride;
+    op->n = n;
 }
-static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add, float *y, int64_t y_stride)
+static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add,
+                               float *y, int64_t y_stride)
 {
     hyb_matmul_out *o = &op->out[op->n_out++];
     o->w = w;
     o->bias = bias && bias->data ? hyb_vector(bias) : NULL;
-    o->add = add; o->add_stride = y_stride;
-    o->y = y; o->y_stride = y_stride;
+    o->add = add;
+    o->add_stride = y_stride;
+    o->y = y;
+    o->y_stride = y_stride;
 }
 
 /* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
-static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride, const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
+static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride,
+                          const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
 {
     const hyb_stream *s = f->s;
     const int64_t e = f->hp->n_embd;
@@ -221,7 +237,9 @@ static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, co
     hyb_do_matmul(f->at->be, &op);
     hyb_traced(f, name, layer, s->block, n, e, e);
     hyb_normed(f, s->block_normed, s->block, n, post_norm, NULL);
-    add.a = s->x; add.b = s->block_normed; add.out = s->x;
+    add.a = s->x;
+    add.b = s->block_normed;
+    add.out = s->x;
     add.n = n * e;
     hyb_do_add(f->at->be, &add);
 }
@@ -237,14 +255,25 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     hyb_op_rope_table rope;
     hyb_op_embed op;
     rope.n_rot = hp->n_rot;
-    rope.inv_freq = stage->a.inv_freq; rope.scale = stage->a.rope_scale; rope.table = stage->a.rope;
+    rope.inv_freq = stage->a.inv_freq;
+    rope.scale = stage->a.rope_scale;
+    rope.table = stage->a.rope;
     if (hp->n_rot) hyb_do_rope_table(be, &rope);
-    rope.inv_freq = stage->a.inv_freq_local; rope.scale = stage->a.rope_scale_local; rope.table = stage->a.rope_local;
+    rope.inv_freq = stage->a.inv_freq_local;
+    rope.scale = stage->a.rope_scale_local;
+    rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd; op.index = HYB_INDEX_ID; op.scale = hp->embd_scale; op.add = NULL; op.out = f->s->x;
+    op.table = &f->w->embd;
+    op.index = HYB_INDEX_ID;
+    op.scale = hp->embd_scale;
+    op.add = NULL;
+    op.out = f->s->x;
     hyb_do_embed(be, &op);
-    op.table = &f->w->pos_embd; op.index = HYB_INDEX_POS; op.scale = 1; op.add = f->s->x;
+    op.table = &f->w->pos_embd;
+    op.index = HYB_INDEX_POS;
+    op.scale = 1;
+    op.add = f->s->x;
     if (hp->arch->learned_pos) hyb_do_embed(be, &op);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
@@ -273,7 +302,8 @@ static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_op_matmul mm;
     hyb_op_heads heads;
     hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
-    if (l->wqkv.data) hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
+    if (l->wqkv.data)
+        hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
     else {
         hyb_matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
         hyb_matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
@@ -284,12 +314,21 @@ static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_traced(f, "k", layer, k, c->n, hyb_width_k(hp), stride);
     hyb_traced(f, "v", layer, v, c->n, hyb_width_v(hp), stride);
     heads.kv = &f->kv[layer];
-    heads.q = q; heads.k = k; heads.v = v; heads.stride = stride;
-    heads.q_out = q_rotated; heads.k_out = k_rotated; heads.out_stride = stride;
-    heads.n = c->n; heads.n_head = hp->n_head;
-    heads.q_norm = hyb_vector(&l->q_norm); heads.k_norm = hyb_vector(&l->k_norm);
-    heads.norm = hp->arch->norm; heads.eps = hp->norm_eps;
-    heads.rope = hp->arch->rope; heads.n_rot = hp->n_rot;
+    heads.q = q;
+    heads.k = k;
+    heads.v = v;
+    heads.stride = stride;
+    heads.q_out = q_rotated;
+    heads.k_out = k_rotated;
+    heads.out_stride = stride;
+    heads.n = c->n;
+    heads.n_head = hp->n_head;
+    heads.q_norm = hyb_vector(&l->q_norm);
+    heads.k_norm = hyb_vector(&l->k_norm);
+    heads.norm = hp->arch->norm;
+    heads.eps = hp->norm_eps;
+    heads.rope = hp->arch->rope;
+    heads.n_rot = hp->n_rot;
     heads.table = hp->rope_local && hyb_layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
     hyb_do_heads(f->at->be, &heads);
     hyb_traced(f, "q_rope", layer, q_rotated, c->n, hyb_width_q(hp), stride);
@@ -302,8 +341,10 @@ static void hyb_forward_attention(hyb_forward *f, const hyb_batch *c, int layer)
     hyb_op_attention op;
     memset(&op, 0, sizeof op);
     op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv_rotated; op.q_stride = hyb_width_qkv(hp);
-    op.out = f->at->a.attn; op.out_stride = hyb_width_attn(hp);
+    op.q = f->at->a.qkv_rotated;
+    op.q_stride = hyb_width_qkv(hp);
+    op.out = f->at->a.attn;
+    op.out_stride = hyb_width_attn(hp);
     op.n_head = hp->n_head;
     op.scale = hp->attn_scale;
     op.softcap = hp->attn_softcap;
@@ -321,14 +362,14 @@ static void hyb_activate(hyb_forward *f, int64_t n, int64_t n_ff, bool plain)
     glu.up = plain ? NULL : f->at->a.ffn + n_ff;
     glu.out = f->at->a.act;
     glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
-    glu.n_rows = n; glu.n = n_ff;
+    glu.n_rows = n;
+    glu.n = n_ff;
     hyb_do_glu(f->at->be, &glu);
 }
 
 /* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate,
-                                const hyb_tensor *gate_b,
-                                const hyb_tensor *up, const hyb_tensor *up_b)
+static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate, const hyb_tensor *gate_b,
+                            const hyb_tensor *up, const hyb_tensor *up_b)
 {
     float *ffn = f->at->a.ffn;
     hyb_op_matmul mm;
@@ -349,7 +390,8 @@ static void hyb_forward_route(hyb_forward *f, int n, const hyb_tensor *w, hyb_op
     hyb_do_matmul(f->at->be, &mm);
     op->logits = a->router;
     op->n = n;
-    op->ids = a->expert_ids; op->weights = a->expert_weights;
+    op->ids = a->expert_ids;
+    op->weights = a->expert_weights;
     hyb_do_route(f->at->be, op);
 }
 
@@ -358,9 +400,13 @@ static void hyb_forward_combine(hyb_forward *f, int n, int n_used)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_combine op;
-    op.x = a->expert_out; op.weights = a->expert_weights;
-    op.n = n; op.n_used = n_used; op.n_embd = f->hp->n_embd;
-    op.add = f->s->x; op.out = f->s->x;
+    op.x = a->expert_out;
+    op.weights = a->expert_weights;
+    op.n = n;
+    op.n_used = n_used;
+    op.n_embd = f->hp->n_embd;
+    op.add = f->s->x;
+    op.out = f->s->x;
     hyb_do_combine(f->at->be, &op);
 }
 
@@ -373,24 +419,39 @@ static void hyb_forward_experts(hyb_forward *f, int n, int layer)
     const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
     hyb_op_route route;
     hyb_op_experts op;
-    route.kind = HYB_ROUTE_SOFTMAX; route.n_expert = hp->n_expert; route.n_used = hp->n_expert_used;
-    route.norm = hp->expert_norm; route.scale = hp->expert_scale;
+    route.kind = HYB_ROUTE_SOFTMAX;
+    route.n_expert = hp->n_expert;
+    route.n_used = hp->n_expert_used;
+    route.norm = hp->expert_norm;
+    route.scale = hp->expert_scale;
     hyb_forward_route(f, n, &l->router, &route);
     hyb_traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.form = HYB_FORM_X_WT; op.rows = f->s->rows;
-    op.x = f->s->h; op.x_stride = hp->n_embd;
-    op.ids = a->expert_ids; op.n = n; op.n_used = hp->n_expert_used;
+    op.form = HYB_FORM_X_WT;
+    op.rows = f->s->rows;
+    op.x = f->s->h;
+    op.x_stride = hp->n_embd;
+    op.ids = a->expert_ids;
+    op.n = n;
+    op.n_used = hp->n_expert_used;
     op.n_out = 2;
-    op.out[0].w = &l->gate; op.out[0].y = a->ffn; op.out[0].y_stride = 2 * n_ff;
-    op.out[1].w = &l->up; op.out[1].y = a->ffn + n_ff; op.out[1].y_stride = 2 * n_ff;
+    op.out[0].w = &l->gate;
+    op.out[0].y = a->ffn;
+    op.out[0].y_stride = 2 * n_ff;
+    op.out[1].w = &l->up;
+    op.out[1].y = a->ffn + n_ff;
+    op.out[1].y_stride = 2 * n_ff;
     hyb_do_experts(f->at->be, &op);
     hyb_activate(f, rows, n_ff, false);
     hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
-    op.x = a->act; op.x_stride = 2 * n_ff; op.each_own = true;
+    op.x = a->act;
+    op.x_stride = 2 * n_ff;
+    op.each_own = true;
     op.n_out = 1;
-    op.out[0].w = &l->down; op.out[0].y = a->expert_out; op.out[0].y_stride = hp->n_embd;
+    op.out[0].w = &l->down;
+    op.out[0].y = a->expert_out;
+    op.out[0].y_stride = hp->n_embd;
     hyb_do_experts(f->at->be, &op);
     hyb_forward_combine(f, n, hp->n_expert_used);
 }
@@ -402,8 +463,10 @@ static void hyb_forward_shared(hyb_forward *f, int n, int layer)
     const hyb_layer *l = &f->w->layers[layer];
     hyb_op_route route;
     hyb_op_matmul mm;
-    route.kind = HYB_ROUTE_SIGMOID; route.n_expert = route.n_used = 1;
-    route.norm = false; route.scale = 1;
+    route.kind = HYB_ROUTE_SIGMOID;
+    route.n_expert = route.n_used = 1;
+    route.norm = false;
+    route.scale = 1;
     hyb_forward_route(f, n, &l->shared_router, &route);
     hyb_forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
     hyb_traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
@@ -420,10 +483,18 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_op_embed op;
     memset(&table, 0, sizeof table);
     table.type = HYBRID_TYPE_F32;
-    table.ne[0] = cols; table.ne[1] = c->n; table.ne[2] = table.ne[3] = 1;
-    table.nb[0] = sizeof(float); table.nb[1] = (size_t)cols * sizeof(float); table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.ne[0] = cols;
+    table.ne[1] = c->n;
+    table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float);
+    table.nb[1] = (size_t)cols * sizeof(float);
+    table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
     table.data = src;
-    op.table = &table; op.index = HYB_INDEX_OUT; op.scale = 1; op.add = NULL; op.out = dst;
+    op.table = &table;
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.add = NULL;
+    op.out = dst;
     hyb_do_embed(f->at->be, &op);
 }
 
@@ -461,7 +532,8 @@ static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
     } else {
         hyb_forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
         hyb_traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b, &l->ffn_post_norm);
+        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b,
+                      &l->ffn_post_norm);
     }
     hyb_traced(f, "l_out", layer, f->s->x, n, e, e);
 }
@@ -470,9 +542,14 @@ static void hyb_forward_top(hyb_forward *f, int n_out)
 {
     const hyb_activations *a = &f->at->a;
     hyb_op_top_k op;
-    op.logits = a->logits; op.stride = f->hp->n_vocab;
-    op.n_rows = n_out; op.n = f->n_tokens; op.k = f->n_top;
-    op.ids = a->top_ids; op.values = a->top_values; op.stats = a->top_stats;
+    op.logits = a->logits;
+    op.stride = f->hp->n_vocab;
+    op.n_rows = n_out;
+    op.n = f->n_tokens;
+    op.k = f->n_top;
+    op.ids = a->top_ids;
+    op.values = a->top_values;
+    op.stats = a->top_stats;
     hyb_do_top_k(f->at->be, &op);
 }
 
@@ -481,13 +558,13 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
 {
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
-    const int n = f->trace ? c->n : c->n_out;          /* the rows that the last layer left */
+    const int n = f->trace ? c->n : c->n_out; /* the rows that the last layer left */
     hyb_op_matmul mm;
     hyb_op_softcap cap;
     if (!c->n_out && !f->trace) return;
     hyb_normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
     hyb_traced(f, "result_norm", -1, f->s->h, n, e, e);
-    if (f->trace && c->n_out < c->n) {                 /* watched, all rows have come as far as this */
+    if (f->trace && c->n_out < c->n) { /* watched, all rows have come as far as this */
         f->s = &f->at->a.last;
         hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
     }
@@ -495,7 +572,9 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     hyb_matmul_begin(f, &mm, f->s->h, e, c->n_out);
     hyb_matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
     hyb_do_matmul(f->at->be, &mm);
-    cap.x = logits; cap.cap = hp->logit_softcap; cap.out = logits;
+    cap.x = logits;
+    cap.cap = hp->logit_softcap;
+    cap.out = logits;
     cap.n = (int64_t)c->n_out * hp->n_vocab;
     if (hp->logit_softcap > 0) hyb_do_softcap(f->at->be, &cap);
     hyb_traced(f, "logits", -1, logits, c->n_out, hp->n_vocab, hp->n_vocab);
@@ -507,7 +586,8 @@ static void hyb_forward_read(hyb_forward *f, int n_out, const hyb_results *out)
     const hyb_activations *a = &f->at->a;
     hyb_backend *be = f->at->be;
     const size_t top = (size_t)n_out * (size_t)f->n_top;
-    if (!out->later) be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
+    if (!out->later)
+        be->ops->read(be, out->logits, a->logits, (size_t)n_out * (size_t)f->hp->n_vocab * sizeof *a->logits);
     if (!top) return;
     be->ops->read(be, out->top_ids, a->top_ids, top * sizeof *a->top_ids);
     be->ops->read(be, out->top_values, a->top_values, top * sizeof *a->top_values);
@@ -522,11 +602,13 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     float *y = !is_host ? f->at->a.logits : out ? out->logits : NULL;
     int layer;
     if (f->pass != HYB_PASS_REPLAY) hyb_forward_head(f, c, y);
-    if (!f->trace && !be->ops->pass_end(be)) {         /* the last stage once more: its x is there still, or made by the embedding */
+    if (!f->trace &&
+        !be->ops->pass_end(be)) { /* the last stage once more: its x is there still, or made by the embedding */
         f->s = &f->at->a.all;
         f->pass = HYB_PASS_RUN;
         hyb_stage_open(f, c);
-        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, c, layer);
+        for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++)
+            hyb_forward_layer(f, c, layer);
         hyb_forward_head(f, c, y);
     }
     f->pass = HYB_PASS_RUN;

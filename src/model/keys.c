@@ -7,19 +7,18 @@
 
 typedef struct hyb_keys {
     const hybrid_gguf *gguf;
-    const char        *arch;
-    unsigned char     *seen;               /* of every key of the file: somebody asked for it */
-    hybrid_error      *error;
-    hybrid_result      result;
+    const char *arch;
+    unsigned char *seen; /* of every key of the file: somebody asked for it */
+    hybrid_error *error;
+    hybrid_result result;
 } hyb_keys;
 
-enum { HYB_KEY_ROOM = 128 };           /* for the name of a key that we ask for */
+enum { HYB_KEY_ROOM = 128 }; /* for the name of a key that we ask for */
 
 static void hyb_key_fail(hyb_keys *keys, const char *suffix, const char *what)
 {
     if (keys->result) return;
-    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix,
-                                what);
+    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
 }
 
 static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_value *value)
@@ -58,20 +57,18 @@ static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64
         return (int32_t)HYB_MAX(fallback, lo);
     }
     if (!hyb_key_item(&value, 0, &v)) {
-        hyb_key_fail(keys, suffix,
-                         value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
+        hyb_key_fail(keys, suffix, value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
         return (int32_t)lo;
     }
     for (i = 1; i < value.count && !keys->result; i++)
         if (!hyb_key_item(&value, i, &other) || other != v)
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s.%s' differs from layer to layer, which is not supported",
-                                        keys->arch, suffix);
+                                    "the model's key '%s.%s' differs from layer to layer, which is not supported",
+                                    keys->arch, suffix);
     if (v >= lo && v <= hi) return (int32_t)v;
     if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
-                                    "the model's key '%s.%s' is %lld, must be %lld..%lld",
-                                    keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
+        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
+                                keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
 }
 
@@ -141,9 +138,9 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
         const double v = hybrid_gguf_item_f64(&value, i);
         if (v != a && v != b)
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s.%s' is %g, which hybrid does not compute for this "
-                                        "architecture: %s",
-                                        keys->arch, suffix, v, what);
+                                    "the model's key '%s.%s' is %g, which hybrid does not compute for this "
+                                    "architecture: %s",
+                                    keys->arch, suffix, v, what);
     }
 }
 
@@ -154,103 +151,115 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
 typedef enum hyb_key_class { HYB_KEY_ANY, HYB_KEY_NUMBER, HYB_KEY_STRING } hyb_key_class;
 
 typedef struct hyb_key_harmless {
-    const char       *suffix;
+    const char *suffix;
     hyb_key_class type;
-    const char       *reason;
+    const char *reason;
 } hyb_key_harmless;
 static const hyb_key_harmless hyb_keys_harmless[] = {
-    { "vocab_size",                        HYB_KEY_NUMBER, "the rows of token_embd.weight are counted" },
-    { "tensor_data_layout",                HYB_KEY_STRING, "a converter's note" },
-    { "rope.scaling.finetuned",            HYB_KEY_NUMBER, "says how the model was trained" },
-    { "attention.layer_norm_epsilon",      HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "attention.layer_norm_rms_epsilon",  HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
-    { "pooling_type",                      HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
-    { "classifier.output_labels",          HYB_KEY_ANY,    "names of classes; classifiers are refused" },
+    { "vocab_size", HYB_KEY_NUMBER, "the rows of token_embd.weight are counted" },
+    { "tensor_data_layout", HYB_KEY_STRING, "a converter's note" },
+    { "rope.scaling.finetuned", HYB_KEY_NUMBER, "says how the model was trained" },
+    { "attention.layer_norm_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "attention.layer_norm_rms_epsilon", HYB_KEY_NUMBER, "of a kind of norm that the family does not have" },
+    { "pooling_type", HYB_KEY_NUMBER, "how a text becomes one vector; no logits" },
+    { "classifier.output_labels", HYB_KEY_ANY, "names of classes; classifiers are refused" },
 };
 
 /* Parts of models that see or hear: text is computed without them. */
 static const char *const hyb_keys_harmless_groups[] = { "vision.", "mm.", "audio.", "clip.", "projector." };
 
-typedef struct hyb_key_neutral { const char *suffix; double a, b; const char *what; } hyb_key_neutral;
+typedef struct hyb_key_neutral {
+    const char *suffix;
+    double a, b;
+    const char *what;
+} hyb_key_neutral;
 static const hyb_key_neutral hyb_keys_neutral[] = {
-    { "use_sliding_window",                0, 0, "windows" },
-    { "use_parallel_residual",             0, 0, "attention and feed-forward side by side" },
-    { "logit_scale",                       0, 1, "a factor of the logits" },
-    { "residual_scale",                    0, 1, "a factor of what each block adds" },
-    { "embedding_scale",                   0, 1, "a factor of the embeddings" },
-    { "router_logit_softcapping",          0, 0, "a cap on the scores of experts" },
-    { "leading_dense_block_count",         0, 0, "layers without experts before those with them" },
-    { "moe_every_n_layers",                0, 1, "experts in some layers only" },
-    { "interleave_moe_layer_step",         0, 1, "experts in some layers only" },
-    { "moe_latent_size",                   0, 0, "experts in a space of their own" },
-    { "experts_per_group",                 0, 0, "experts in groups" },
-    { "expert_group_count",                0, 1, "experts in groups" },
-    { "expert_group_used_count",           0, 1, "experts in groups" },
-    { "expert_group_scale",                0, 1, "experts in groups" },
-    { "expert_chunk_feed_forward_length",  0, 0, "experts in chunks" },
-    { "nextn_predict_layers",              0, 0, "layers that predict several tokens" },
-    { "n_deepstack_layers",                0, 0, "layers that take images" },
-    { "features_length",                   0, 0, "an input that is no text" },
-    { "full_attention_interval",           0, 1, "layers without attention" },
-    { "activation_sparsity_scale",         0, 0, "sparse activations" },
-    { "altup.active_idx",                  0, 0, "alternating updates" },
-    { "altup.num_inputs",                  0, 1, "alternating updates" },
-    { "embedding_length_per_layer_input",  0, 0, "embeddings for each layer" },
-    { "swiglu_clamp_exp",                  0, 0, "clamped activations" },
-    { "swiglu_clamp_shexp",                0, 0, "clamped activations" },
-    { "swin_norm",                         0, 0, "norms behind the blocks" },
-    { "rescale_every_n_layers",            0, 0, "rescaled layers" },
-    { "time_mix_extra_dim",                0, 0, "a recurrent model" },
-    { "time_decay_extra_dim",              0, 0, "a recurrent model" },
-    { "token_shift_count",                 0, 0, "a recurrent model" },
-    { "wkv.head_size",                     0, 0, "a recurrent model" },
-    { "ssm.conv_kernel",                   0, 0, "a state space model" },
-    { "ssm.inner_size",                    0, 0, "a state space model" },
-    { "ssm.state_size",                    0, 0, "a state space model" },
-    { "ssm.time_step_rank",                0, 0, "a state space model" },
-    { "ssm.group_count",                   0, 0, "a state space model" },
-    { "ssm.dt_b_c_rms",                    0, 0, "a state space model" },
-    { "kda.head_dim",                      0, 0, "a recurrent model" },
-    { "shortconv.l_cache",                 0, 0, "short convolutions" },
-    { "decoder_block_count",               0, 0, "an encoder and a decoder" },
-    { "attention.causal",                  1, 1, "attention to later tokens" },
-    { "attention.max_alibi_bias",          0, 0, "ALiBi" },
-    { "attention.clamp_kqv",               0, 0, "clamped queries, keys and values" },
-    { "attention.output_scale",            0, 1, "a factor of attention's output" },
-    { "attention.value_scale",             0, 1, "a factor of values" },
-    { "attention.temperature_length",      0, 0, "attention that cools with the position" },
-    { "attention.temperature_scale",       0, 0, "attention that cools with the position" },
-    { "attention.q_lora_rank",             0, 0, "compressed queries" },
-    { "attention.kv_lora_rank",            0, 0, "compressed keys and values" },
-    { "attention.decay_lora_rank",         0, 0, "a recurrent model" },
-    { "attention.iclr_lora_rank",          0, 0, "a recurrent model" },
+    { "use_sliding_window", 0, 0, "windows" },
+    { "use_parallel_residual", 0, 0, "attention and feed-forward side by side" },
+    { "logit_scale", 0, 1, "a factor of the logits" },
+    { "residual_scale", 0, 1, "a factor of what each block adds" },
+    { "embedding_scale", 0, 1, "a factor of the embeddings" },
+    { "router_logit_softcapping", 0, 0, "a cap on the scores of experts" },
+    { "leading_dense_block_count", 0, 0, "layers without experts before those with them" },
+    { "moe_every_n_layers", 0, 1, "experts in some layers only" },
+    { "interleave_moe_layer_step", 0, 1, "experts in some layers only" },
+    { "moe_latent_size", 0, 0, "experts in a space of their own" },
+    { "experts_per_group", 0, 0, "experts in groups" },
+    { "expert_group_count", 0, 1, "experts in groups" },
+    { "expert_group_used_count", 0, 1, "experts in groups" },
+    { "expert_group_scale", 0, 1, "experts in groups" },
+    { "expert_chunk_feed_forward_length", 0, 0, "experts in chunks" },
+    { "nextn_predict_layers", 0, 0, "layers that predict several tokens" },
+    { "n_deepstack_layers", 0, 0, "layers that take images" },
+    { "features_length", 0, 0, "an input that is no text" },
+    { "full_attention_interval", 0, 1, "layers without attention" },
+    { "activation_sparsity_scale", 0, 0, "sparse activations" },
+    { "altup.active_idx", 0, 0, "alternating updates" },
+    { "altup.num_inputs", 0, 1, "alternating updates" },
+    { "embedding_length_per_layer_input", 0, 0, "embeddings for each layer" },
+    { "swiglu_clamp_exp", 0, 0, "clamped activations" },
+    { "swiglu_clamp_shexp", 0, 0, "clamped activations" },
+    { "swin_norm", 0, 0, "norms behind the blocks" },
+    { "rescale_every_n_layers", 0, 0, "rescaled layers" },
+    { "time_mix_extra_dim", 0, 0, "a recurrent model" },
+    { "time_decay_extra_dim", 0, 0, "a recurrent model" },
+    { "token_shift_count", 0, 0, "a recurrent model" },
+    { "wkv.head_size", 0, 0, "a recurrent model" },
+    { "ssm.conv_kernel", 0, 0, "a state space model" },
+    { "ssm.inner_size", 0, 0, "a state space model" },
+    { "ssm.state_size", 0, 0, "a state space model" },
+    { "ssm.time_step_rank", 0, 0, "a state space model" },
+    { "ssm.group_count", 0, 0, "a state space model" },
+    { "ssm.dt_b_c_rms", 0, 0, "a state space model" },
+    { "kda.head_dim", 0, 0, "a recurrent model" },
+    { "shortconv.l_cache", 0, 0, "short convolutions" },
+    { "decoder_block_count", 0, 0, "an encoder and a decoder" },
+    { "attention.causal", 1, 1, "attention to later tokens" },
+    { "attention.max_alibi_bias", 0, 0, "ALiBi" },
+    { "attention.clamp_kqv", 0, 0, "clamped queries, keys and values" },
+    { "attention.output_scale", 0, 1, "a factor of attention's output" },
+    { "attention.value_scale", 0, 1, "a factor of values" },
+    { "attention.temperature_length", 0, 0, "attention that cools with the position" },
+    { "attention.temperature_scale", 0, 0, "attention that cools with the position" },
+    { "attention.q_lora_rank", 0, 0, "compressed queries" },
+    { "attention.kv_lora_rank", 0, 0, "compressed keys and values" },
+    { "attention.decay_lora_rank", 0, 0, "a recurrent model" },
+    { "attention.iclr_lora_rank", 0, 0, "a recurrent model" },
     { "attention.value_residual_mix_lora_rank", 0, 0, "a recurrent model" },
-    { "attention.gate_lora_rank",          0, 0, "a recurrent model" },
-    { "attention.output_lora_rank",        0, 0, "a compressed output" },
-    { "attention.output_group_count",      0, 1, "an output in groups" },
-    { "attention.relative_buckets_count",  0, 0, "relative positions" },
-    { "attention.key_length_mla",          0, 0, "compressed keys and values" },
-    { "attention.value_length_mla",        0, 0, "compressed keys and values" },
-    { "attention.shared_kv_layers",        0, 0, "layers that share a cache" },
-    { "attention.indexer.head_count",      0, 0, "a choice of the positions that are looked at" },
-    { "attention.indexer.key_length",      0, 0, "a choice of the positions that are looked at" },
-    { "attention.indexer.top_k",           0, 0, "a choice of the positions that are looked at" },
-    { "attention.group_norm_groups",       0, 0, "norms of groups" },
-    { "rope.dimension_sections",           0, 0, "positions of several dimensions" },
-    { "rope.scaling.alpha",                0, 1, "another stretching of positions" },
-    { "rope.scaling.yarn_log_multiplier",  0, 0, "another scale of YaRN" },
-    { "rope.scaling.yarn_attn_factor",     1, 1, "another scale of YaRN" },
+    { "attention.gate_lora_rank", 0, 0, "a recurrent model" },
+    { "attention.output_lora_rank", 0, 0, "a compressed output" },
+    { "attention.output_group_count", 0, 1, "an output in groups" },
+    { "attention.relative_buckets_count", 0, 0, "relative positions" },
+    { "attention.key_length_mla", 0, 0, "compressed keys and values" },
+    { "attention.value_length_mla", 0, 0, "compressed keys and values" },
+    { "attention.shared_kv_layers", 0, 0, "layers that share a cache" },
+    { "attention.indexer.head_count", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.key_length", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.indexer.top_k", 0, 0, "a choice of the positions that are looked at" },
+    { "attention.group_norm_groups", 0, 0, "norms of groups" },
+    { "rope.dimension_sections", 0, 0, "positions of several dimensions" },
+    { "rope.scaling.alpha", 0, 1, "another stretching of positions" },
+    { "rope.scaling.yarn_log_multiplier", 0, 0, "another scale of YaRN" },
+    { "rope.scaling.yarn_attn_factor", 1, 1, "another scale of YaRN" },
 };
 
 /* Words at whose sight a key counts as one that shapes the computation. */
-static const char *const hyb_keys_shaping_groups[] = {
-    "attention", "attn", "rope", "expert", "moe", "router", "ssm.", "wkv.", "time_", "altup", "shortconv", "laurel",
-    "indexer",
-    "embedding_", "logit", "final_", "residual", "activation", "hidden_act", "swi", "norm", "kda.", "mamba",
-    "token_shift", "feed_forward",
-    "hyper_connection", "posnet.", "convnext." };
-static const char *const hyb_keys_shaping_words[] = { "scale", "scaling", "softcap", "clamp", "window",
-                                                         "lora_rank", "_norm", "norm_", "multiplier", "epsilon" };
+static const char *const hyb_keys_shaping_groups[] = { "attention",    "attn",
+                                                       "rope",         "expert",
+                                                       "moe",          "router",
+                                                       "ssm.",         "wkv.",
+                                                       "time_",        "altup",
+                                                       "shortconv",    "laurel",
+                                                       "indexer",      "embedding_",
+                                                       "logit",        "final_",
+                                                       "residual",     "activation",
+                                                       "hidden_act",   "swi",
+                                                       "norm",         "kda.",
+                                                       "mamba",        "token_shift",
+                                                       "feed_forward", "hyper_connection",
+                                                       "posnet.",      "convnext." };
+static const char *const hyb_keys_shaping_words[] = { "scale",     "scaling", "softcap", "clamp",      "window",
+                                                      "lora_rank", "_norm",   "norm_",   "multiplier", "epsilon" };
 
 static bool hyb_string_begins(hybrid_string s, const char *text)
 {
@@ -260,7 +269,8 @@ static bool hyb_string_begins(hybrid_string s, const char *text)
 
 static bool hyb_string_holds(hybrid_string s, const char *text)
 {
-    for (; s.size; s.data++, s.size--) if (hyb_string_begins(s, text)) return true;
+    for (; s.size; s.data++, s.size--)
+        if (hyb_string_begins(s, text)) return true;
     return false;
 }
 
@@ -292,9 +302,8 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
     size_t i, k;
     for (i = 0; i < HYB_COUNT(hyb_keys_neutral); i++)
         hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
-                         hyb_keys_neutral[i].what);
-    for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++)
-        hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
+                     hyb_keys_neutral[i].what);
+    for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
     for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
         hybrid_string suffix;
@@ -307,9 +316,11 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
             keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                        "the model's key '%s' is none that hybrid knows for this architecture, and "
-                                        "keys of its kind change what a model computes", text);
-        else hyb_log(rt, HYBRID_LOG_WARN,
-                         "the model's key '%s' is none that hybrid knows; it is taken for a note", text);
+                                    "the model's key '%s' is none that hybrid knows for this architecture, and "
+                                    "keys of its kind change what a model computes",
+                                    text);
+        else
+            hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
+                    text);
     }
 }

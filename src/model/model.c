@@ -1,22 +1,23 @@
 /* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
 
 struct hybrid_model {
-    hybrid_runtime   *rt;
-    hybrid_gguf      *gguf;
-    hyb_hparams   hp;
-    hyb_weights   weights;             /* in the file, or read into the host's memory */
-    hyb_device    host;
-    hyb_place     place;               /* of those that are on a GPU as well */
-    hyb_repacked  repacked;            /* of those that are there once more for decode */
+    hybrid_runtime *rt;
+    hybrid_gguf *gguf;
+    hyb_hparams hp;
+    hyb_weights weights; /* in the file, or read into the host's memory */
+    hyb_device host;
+    hyb_place place;       /* of those that are on a GPU as well */
+    hyb_repacked repacked; /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
-    hybrid_template  *chat;                /* NULL: none fits */
+    hybrid_template *chat; /* NULL: none fits */
 #endif
 };
 
 #ifndef HYBRID_NO_TEXT
 
-/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so. */
+/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so.
+ */
 static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *error)
 {
     hybrid_template_desc desc;
@@ -27,8 +28,9 @@ static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *erro
     if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
         desc.text = text.data;
         desc.size = text.size;
-    } else {                                           /* some converters lose the template, but the vocabulary still shows ChatML */
-        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12), end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
+    } else { /* some converters lose the template, but the vocabulary still shows ChatML */
+        const int32_t start = hybrid_token_find(m->tokenizer, "<|im_start|>", 12),
+                      end = hybrid_token_find(m->tokenizer, "<|im_end|>", 10);
         if (start < 0 || end < 0 || !hybrid_token_is_end(m->tokenizer, end)) return HYBRID_OK;
         desc.text = HYBRID_TEMPLATE_CHATML;
     }
@@ -46,7 +48,9 @@ static hybrid_result hyb_model_open_text(hybrid_model *m, hybrid_error *error)
     hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
     if (r) return r;
     if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the tokenizer has %llu tokens, but the model only %d: they do not belong together", (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the tokenizer has %llu tokens, but the model only %d: they do not belong together",
+                        (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
     return hyb_model_open_template(m, error);
 }
 
@@ -56,8 +60,14 @@ static void hyb_model_close_text(hybrid_model *m)
     hybrid_tokenizer_destroy(m->tokenizer);
 }
 
-HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model) { return model ? model->tokenizer : NULL; }
-HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model) { return model ? model->chat : NULL; }
+HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model)
+{
+    return model ? model->tokenizer : NULL;
+}
+HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model)
+{
+    return model ? model->chat : NULL;
+}
 #endif
 
 static hybrid_source hyb_model_source(const hybrid_model_desc *desc)
@@ -81,7 +91,7 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
-    if (desc->no_map) {                                /* read what could be used in place */
+    if (desc->no_map) { /* read what could be used in place */
         size_t i;
         hyb_tensor *t;
         for (i = 0; (t = hyb_weights_item(&m->weights, &m->hp, i)) != NULL; i++)
@@ -93,7 +103,8 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     return r;
 }
 
-static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent, hybrid_model **model, hybrid_error *error)
+static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_model_desc *desc, bool lent,
+                                      hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_result r = hyb_runtime_retain(runtime, &rt, error);
@@ -137,8 +148,10 @@ static int32_t hyb_model_n_tokens(const hybrid_model *m)
 #endif
 }
 
-/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room beside it. */
-static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hybrid_model_desc *desc, hybrid_error *error)
+/* Decides what goes to the GPU, if there is one. A context of default size, or as the descriptor says, finds room
+ * beside it. */
+static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hybrid_model_desc *desc,
+                                     hybrid_error *error)
 {
     hybrid_context_desc d;
     hybrid_error why;
@@ -149,8 +162,11 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
     hyb_place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
-    if (!m->place.gpu) hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
-    else if (m->place.first) hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory", m->place.first - 1, m->hp.n_layer);
+    if (!m->place.gpu)
+        hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
+    else if (m->place.first)
+        hyb_log(m->rt, HYBRID_LOG_WARN, "layers 0 to %d of %d run on the CPU: they do not fit into the GPU's memory",
+                m->place.first - 1, m->hp.n_layer);
     return HYBRID_OK;
 }
 
@@ -160,16 +176,21 @@ static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *
     hyb_device *gpu;
     hybrid_error why;
     hybrid_result r;
-    if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK || (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu) return r;
-    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) == HYBRID_OK) return r;
+    if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK ||
+        (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu)
+        return r;
+    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) ==
+        HYBRID_OK)
+        return r;
     hyb_place_free(&m->place, m->rt);
     if (r == HYBRID_ERROR_CANCELLED) return hyb_fail(error, r, "%s", why.message);
     hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hybrid_model_desc *desc,
-              hybrid_model **model, hybrid_error *error), (runtime, desc, model, error))
+HYB_BORDER(hybrid_result, hybrid_model_load,
+           (hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error),
+           (runtime, desc, model, error))
 {
     hybrid_model *m = NULL;
     hybrid_result r;
@@ -178,19 +199,24 @@ HYB_BORDER(hybrid_result, hybrid_model_load, (hybrid_runtime *runtime, const hyb
         const hybrid_source source = hyb_model_source(desc);
         hyb_source_close(&source, 0);
     }
-    if (!model || !desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
+    if (!model || !desc)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: %s is NULL", model ? "desc" : "model");
     r = hyb_model_create(runtime, desc, false, &m, error);
-    if (!r && !hyb_report(desc->progress, desc->progress_user, 0)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 0))
+        r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hyb_model_upload(m, desc, error);
-    if (!r && desc->repack) r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user, error);
-    if (!r && !hyb_report(desc->progress, desc->progress_user, 1)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    if (!r && desc->repack)
+        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user,
+                               error);
+    if (!r && !hyb_report(desc->progress, desc->progress_user, 1))
+        r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
         hybrid_model_destroy(m);
         return r;
     }
-    hyb_log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s", m->hp.arch->name, m->hp.n_layer, m->hp.n_embd,
-                m->hp.n_vocab, hyb_isa_name(m->rt->isa));
+    hyb_log(m->rt, HYBRID_LOG_INFO, "loaded a %s model: %d layers, %d wide, %d tokens, kernels for %s",
+            m->hp.arch->name, m->hp.n_layer, m->hp.n_embd, m->hp.n_vocab, hyb_isa_name(m->rt->isa));
     *model = m;
     return HYBRID_OK;
 }
@@ -205,8 +231,9 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     snprintf(info->architecture, sizeof info->architecture, "%s", model->hp.arch->name);
     if (hybrid_gguf_get_string(model->gguf, "general.name", &name)) {
         size_t n = HYB_MIN(name.size, sizeof info->name - 1);
-        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--;          /* not inside of a character */
-        for (i = 0; i < n; i++) info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
+        while (n && n < name.size && ((unsigned char)name.data[n] & 0xC0) == 0x80) n--; /* not inside of a character */
+        for (i = 0; i < n; i++)
+            info->name[i] = (unsigned char)name.data[i] < 32 || name.data[i] == 127 ? '?' : name.data[i];
     }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);

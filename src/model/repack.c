@@ -1,25 +1,26 @@
-/* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where hybrid_model_desc.repack asks for it: those that
- * run on the host, of a type that the kernels of its processor have a layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
+/* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where
+ * hybrid_model_desc.repack asks for it: those that run on the host, of a type that the kernels of its processor have a
+ * layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
 
 typedef struct hyb_repacked {
-    char  *data;                           /* NULL: none */
+    char *data; /* NULL: none */
     size_t bytes;
 } hyb_repacked;
 
 /* What is in the copy of t: a multiple of 8. */
-static int64_t hyb_repacked_rows(const hyb_tensor *t)
-{
-    return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS;
-}
+static int64_t hyb_repacked_rows(const hyb_tensor *t) { return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS; }
 
-/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not multiplied. */
-static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w, const hyb_tensor *t)
+/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not
+ * multiplied. */
+static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w,
+                                    const hyb_tensor *t)
 {
     if (!t->name || t->is_vector || t->ne[2] != 1 || t == &w->embd || t == &w->pos_embd) return 0;
     if (place->gpu && (t == &w->head || hyb_place_holds(place, w, t))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }
-static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w, const hyb_hparams *hp)
+static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w,
+                                 const hyb_hparams *hp)
 {
     const hyb_tensor *t;
     size_t i, bytes = 0;
@@ -30,8 +31,8 @@ static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *plac
 typedef struct hyb_repack_job {
     const hyb_repack *repack;
     const hyb_tensor *w;
-    char   *to;
-    int64_t rows;                          /* of a chunk */
+    char *to;
+    int64_t rows; /* of a chunk */
 } hyb_repack_job;
 static void hyb_repack_chunk(void *arg, int chunk, int lane)
 {
@@ -47,20 +48,22 @@ static void hyb_repack_tensor(hybrid_runtime *rt, const hyb_tensor *t, char *to)
     job.repack = hyb_repack_for(rt->isa, t->type);
     job.w = t;
     job.to = to;
-    job.rows = (rows / 8192 + 1) * HYB_REPACK_ROWS;                                /* some 1000 chunks at most */
+    job.rows = (rows / 8192 + 1) * HYB_REPACK_ROWS; /* some 1000 chunks at most */
     hyb_parallel(rt, (int)((rows + job.rows - 1) / job.rows), hyb_repack_chunk, &job);
 }
 
 /* Makes the copy, with all threads. The weights have been read, and placed. */
-static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w, const hyb_hparams *hp,
-                                            bool (*progress)(void *, float), void *user, hybrid_error *error)
+static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w,
+                                        const hyb_hparams *hp, bool (*progress)(void *, float), void *user,
+                                        hybrid_error *error)
 {
     const size_t bytes = hyb_repacked_bytes(rt, place, w, hp);
     hyb_tensor *t;
     size_t i, n, at = 0;
     if (!bytes) {
-        hyb_log(rt, HYBRID_LOG_INFO, "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
-                    hyb_isa_name(rt->isa));
+        hyb_log(rt, HYBRID_LOG_INFO,
+                "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
+                hyb_isa_name(rt->isa));
         return HYBRID_OK;
     }
     if (!(copy->data = (char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);

@@ -4,11 +4,11 @@
  * would be those of another model, and nobody would notice. */
 
 typedef struct hyb_unused {
-    hybrid_runtime        *rt;
-    hybrid_gguf           *gguf;
+    hybrid_runtime *rt;
+    hybrid_gguf *gguf;
     const hyb_hparams *hp;
-    hybrid_error          *error;
-    hybrid_result          result;         /* of reading values, not of judging them */
+    hybrid_error *error;
+    hybrid_result result; /* of reading values, not of judging them */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -87,11 +87,9 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
-    if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) &&
-        single)
+    if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
         return "a mask's value that was kept from training";
-    if (hyb_unused_vision(u, name))
-        return "it belongs to the half of the model that sees; text is computed without it";
+    if (hyb_unused_vision(u, name)) return "it belongs to the half of the model that sees; text is computed without it";
     return NULL;
 }
 
@@ -115,31 +113,39 @@ static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_te
     hyb_printable(name, text);
     if (layer >= u->hp->n_layer)
         return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
-                               "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
-                               "there are %d layers: hybrid would leave it out, and the answers would be wrong", text,
-                               layer, u->hp->arch->name, u->hp->n_layer);
-    if (hyb_string_ends(name, "scale")) what = "factors beside a matrix are not supported";
+                           "the model has a tensor '%s' of layer %ld, but its key '%s.block_count' says that "
+                           "there are %d layers: hybrid would leave it out, and the answers would be wrong",
+                           text, layer, u->hp->arch->name, u->hp->n_layer);
+    if (hyb_string_ends(name, "scale"))
+        what = "factors beside a matrix are not supported";
     else if (hyb_string_ends(name, "sinks.weight") || hyb_string_ends(name, "sinks"))
         what = "attention sinks are not supported";
-    else if (hyb_string_ends(name, ".bias")) what = "a bias at this place is not supported";
+    else if (hyb_string_ends(name, ".bias"))
+        what = "a bias at this place is not supported";
     else if (hyb_string_begins(name, "rope_f"))
         what = "it contradicts the keys that say how positions are stretched";
-    else if (hyb_string_begins(name, "cls")) what = "classifiers are not supported";
+    else if (hyb_string_begins(name, "cls"))
+        what = "classifiers are not supported";
     else if (hyb_string_ends(name, ".lora_a") || hyb_string_ends(name, ".lora_b"))
         what = "adapters (LoRA) are not supported yet";
     return hyb_fail_at(u->error, HYBRID_ERROR_UNSUPPORTED, t->offset,
-                           "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
-                           "would be wrong without it", text, what);
+                       "the model has a tensor '%s', which hybrid does not compute with (%s): the answers "
+                       "would be wrong without it",
+                       text, what);
 }
 
 /* Judges the tensors that weights_find did not mark. */
-static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp,
-                                            hyb_weights *w, hybrid_error *error)
+static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
+                                        hybrid_error *error)
 {
     const size_t n = hybrid_gguf_tensor_count(gguf);
     hyb_unused u;
     size_t i;
-    u.rt = rt; u.gguf = gguf; u.hp = hp; u.error = error; u.result = HYBRID_OK;
+    u.rt = rt;
+    u.gguf = gguf;
+    u.hp = hp;
+    u.error = error;
+    u.result = HYBRID_OK;
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
@@ -148,8 +154,7 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
         reason = hyb_unused_harmless(&u, t);
         if (u.result) return u.result;
         if (!reason) return hyb_unused_refuse(&u, t);
-        hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text),
-                    reason);
+        hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text), reason);
     }
     hyb_free(rt, w->used);
     w->used = NULL;

@@ -83,7 +83,7 @@ def borders(box):
                 continue
             for public in re.findall(r"^HYBRID_API [^;(]*?\b(hybrid_\w+)\([^;]*?\)\s*\{", text, re.M):
                 defined[public] = False
-            for public in re.findall(r"^HYB_BORDER(?:_VOID)?\((?:[^,()]*, )?(hybrid_\w+), \(", text, re.M):
+            for public in re.findall(r"^HYB_BORDER(?:_VOID)?\((?:[^,()]*, )?(hybrid_\w+),\s+\(", text, re.M):
                 defined[public] = True
     box.expect("public functions were found", len(declared) > 100, str(len(declared)))
     lost = sorted(declared - set(defined))
