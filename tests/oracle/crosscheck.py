@@ -16,7 +16,24 @@ KNOWN = {
 }
 
 
-def llama_logits(path, ids):
+# Not compared: what llama.cpp computes wrongly or refuses.
+LEFT_OUT = {
+    "rwkv7": "llama.cpp's kernels with vectors take the heads of RWKV-7 as a multiple of 32 wide; these are of 16. `make_rwkv.py --check` compares "
+             "larger siblings.",
+    "arwkv7": "the same, with heads of 8.",
+    "llama-layers": "llama.cpp takes the first entry of the arrays for every layer and refuses the file.",
+    "qwen3-layers": "the same.",
+}
+
+
+def be_silent():
+    import llama_cpp as L
+    be_silent.kept = L.llama_log_callback(lambda level, text, user: None)
+    L.llama_log_set(be_silent.kept, ctypes.c_void_p(0))
+    L.llama_backend_init()
+
+
+def llama_logits(path, ids, n_batch=256):
     import llama_cpp as L
     model = L.llama_model_load_from_file(path.encode(), L.llama_model_default_params())
     if not model:
@@ -28,18 +45,21 @@ def llama_logits(path, ids):
     p.flash_attn_type = 0                                # disabled
     ctx = L.llama_init_from_model(model, p)
     n_vocab = L.llama_vocab_n_tokens(L.llama_model_get_vocab(model))
-    b = L.llama_batch_init(len(ids), 0, 1)
-    b.n_tokens = len(ids)
-    for i, t in enumerate(ids):
-        b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = int(t), i, 1, 1
-        b.seq_id[i][0] = 0
-    if L.llama_decode(ctx, b):
-        raise SystemExit("llama.cpp cannot decode " + path)
-    out = np.stack([np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, i), shape=(n_vocab,)).copy() for i in range(len(ids))])
+    b = L.llama_batch_init(n_batch, 0, 1)
+    out = []
+    for at in range(0, len(ids), n_batch):
+        part = ids[at:at + n_batch]
+        b.n_tokens = len(part)
+        for i, t in enumerate(part):
+            b.token[i], b.pos[i], b.n_seq_id[i], b.logits[i] = int(t), at + i, 1, 1
+            b.seq_id[i][0] = 0
+        if L.llama_decode(ctx, b):
+            raise SystemExit("llama.cpp cannot decode " + path)
+        out += [np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, i), shape=(n_vocab,)).copy() for i in range(len(part))]
     L.llama_batch_free(b)
     L.llama_free(ctx)
     L.llama_model_free(model)
-    return out
+    return np.stack(out)
 
 
 def compare(path, ref_path, name, gelu_logits):
@@ -57,13 +77,11 @@ def compare(path, ref_path, name, gelu_logits):
 
 def main(folder, names, gelu_logits):
     import llama_cpp as L
-    silent = L.llama_log_callback(lambda level, text, user: None)
-    L.llama_log_set(silent, ctypes.c_void_p(0))
-    L.llama_backend_init()
+    be_silent()
     bad, rows = 0, []
     for ref_path in sorted(glob.glob(os.path.join(folder, "*.ref.gguf"))):
         name = os.path.basename(ref_path)[:-len(".ref.gguf")]
-        if names and name.split("@")[0] not in names:
+        if (names and name.split("@")[0] not in names) or name in LEFT_OUT:
             continue
         by_position, exact, same, n = compare(os.path.join(folder, name.split("@")[0] + ".gguf"), ref_path, name, gelu_logits)
         until, why = KNOWN.get(name, (len(by_position), ""))
@@ -84,5 +102,5 @@ def main(folder, names, gelu_logits):
                     "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold. gpt-nano-sort has\n"
                     "GELU too, and is compared with the exact one.\n\n"
                     "| model | difference | known difference | greedy | |\n| --- | --- | --- | --- | --- |\n%s\n\n%s\n" % (
-                        L.__version__, "\n".join(rows), "\n\n".join("%s: %s" % (k, v[1]) for k, v in KNOWN.items())))
+                        L.__version__, "\n".join(rows), "\n\n".join(["%s: %s" % (k, v[1]) for k, v in KNOWN.items()] + ["%s is not compared: %s" % item for item in LEFT_OUT.items()])))
     return bad != 0

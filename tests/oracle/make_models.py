@@ -38,6 +38,7 @@ N_TOKENS, N_GREEDY, N_CTX = 40, 24, 128
 BIG = dict(hidden_size=64, intermediate_size=64, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2)
 SMALL = dict(hidden_size=32, intermediate_size=48, num_attention_heads=2, num_key_value_heads=1, num_hidden_layers=3)
 LONG, SHORT = [1.0, 1.3, 2.0, 3.1, 5.0, 7.5, 11.0, 16.0], [1.0, 1.0, 1.05, 1.1, 1.2, 1.3, 1.5, 1.7]
+LFM2_LAYERS = ["conv", "conv", "full_attention", "conv", "full_attention", "conv"]
 PHI3 = dict(SMALL, num_key_value_heads=2, num_hidden_layers=2, tie_word_embeddings=False,
             pad_token_id=0, rms_norm_eps=1e-5)
 
@@ -88,6 +89,12 @@ MODELS = {
         SMALL, head_dim=16, intermediate_size=32, num_hidden_layers=6, query_pre_attn_scalar=16, sliding_window=12, rms_norm_eps=1e-6,
         tie_word_embeddings=True, rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=1e4),
                                                        full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0)))),
+    "lfm2": ("Lfm2", "lfm2", "lfm2", dict(
+        SMALL, num_hidden_layers=6, layer_types=LFM2_LAYERS, conv_L_cache=3, block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=True, rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+    "lfm2-conv": ("Lfm2", "lfm2", "lfm2", dict(
+        SMALL, num_hidden_layers=3, layer_types=["full_attention", "conv", "conv"], conv_L_cache=5, block_auto_adjust_ff_dim=False,
+        tie_word_embeddings=False, norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e4))),
     "phi3": ("Phi3", "phi3", "phi3", dict(PHI3, sliding_window=None)),
     "phi3-window": ("Phi3", "phi3", "phi3", dict(PHI3, sliding_window=12)),
     "phi3-longrope": ("Phi3", "phi3", "phi3", dict(PHI3, **longrope(32, 4))),
@@ -97,7 +104,7 @@ MODELS = {
 SEEDS = {
     "gpt2": 344, "llama": 1, "llama-biases": 5, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6, "mistral": 13, "qwen2": 7,
     "qwen2-untied": 5, "qwen3": 6, "gemma3": 1, "gemma3-rope-linear": 9, "phi3": 3, "phi3-window": 5, "phi3-longrope": 7,
-    "phi3-shortrope": 1, "gemma2": 8, "mixtral": 4, "qwen2moe": 1, "qwen3moe": 2,
+    "phi3-shortrope": 1, "lfm2": 2, "lfm2-conv": 6, "gemma2": 8, "mixtral": 4, "qwen2moe": 1, "qwen3moe": 2,
 }
 
 
@@ -110,8 +117,10 @@ def make_model(name):
     if family != "GPT2":
         common.update(max_position_embeddings=N_CTX, hidden_act="silu", rms_norm_eps=1e-5,
                       rope_parameters=dict(rope_type="default", rope_theta=1e4))
-    if family.startswith("Gemma"):
+    if family in ("Gemma2", "Gemma3", "Lfm2"):
         del common["hidden_act"]
+    if family == "Lfm2":
+        common["norm_eps"] = common.pop("rms_norm_eps")
     config = getattr(transformers, family + ("TextConfig" if family == "Gemma3" else "Config"))(**dict(common, **extra))
     cls = getattr(transformers, dict(GPT2="GPT2LMHeadModel").get(family, family + "ForCausalLM"))
     config._attn_implementation = "eager"
@@ -133,8 +142,8 @@ def fill(model, family, config, seed):
         x = rng.standard_normal(tuple(p.shape)).astype(np.float32)
         if p.ndim == 1:
             if "norm" in name or ".ln_" in name:
-                final = tied and (name.endswith("model.norm.weight") or ".ln_f." in name)
-                gain = 1.3 if "q_norm" in name or "k_norm" in name else 4.0 if final else 1.0
+                final = tied and (name.endswith(("model.norm.weight", "embedding_norm.weight")) or ".ln_f." in name)
+                gain = 1.3 if any(q in name for q in ("q_norm", "k_norm", "q_layernorm", "k_layernorm")) else 4.0 if final else 1.0
                 x = x * 0.2 + (gain if name.endswith("weight") else 0.0) - (1.0 if family.startswith("Gemma") else 0.0)
             else:
                 x = x * 0.3
@@ -156,7 +165,7 @@ def run(model, ids):
     import torch
     inner = model.get_decoder() if not hasattr(model, "transformer") else model.transformer
     layers = inner.h if hasattr(inner, "h") else inner.layers
-    norm = inner.ln_f if hasattr(inner, "ln_f") else inner.norm
+    norm = next(getattr(inner, n) for n in ("ln_f", "embedding_norm", "norm") if hasattr(inner, n))
     kept, hooks = {}, []
 
     def first(x):
@@ -235,8 +244,13 @@ def write_keys(w, name, config):
     w.add_embedding_length(config.hidden_size)
     w.add_feed_forward_length(config.intermediate_size)
     w.add_head_count(config.num_attention_heads)
-    w.add_head_count_kv(config.num_key_value_heads)
-    w.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if family == "Lfm2":
+        w.add_head_count_kv([config.num_key_value_heads if t == "full_attention" else 0 for t in config.layer_types])
+        w.add_shortconv_l_cache(config.conv_L_cache)
+        w.add_layer_norm_rms_eps(config.norm_eps)
+    else:
+        w.add_head_count_kv(config.num_key_value_heads)
+        w.add_layer_norm_rms_eps(config.rms_norm_eps)
     if family != "Gemma2":
         w.add_rope_freq_base(rope["rope_theta"])
     if family in ("Qwen3", "Qwen3Moe", "Gemma2", "Gemma3"):
@@ -249,9 +263,9 @@ def write_keys(w, name, config):
         w.add_expert_feed_forward_length(config.moe_intermediate_size)
     if family == "Qwen2Moe":
         w.add_expert_shared_feed_forward_length(config.shared_expert_intermediate_size)
-    if family in ("Llama", "Mistral", "Mixtral", "Phi3"):
+    if family in ("Llama", "Mistral", "Mixtral", "Phi3", "Lfm2"):
         w.add_vocab_size(config.vocab_size) if family != "Phi3" else None
-        w.add_rope_dimension_count(head_dim)
+        w.add_rope_dimension_count(head_dim) if family != "Lfm2" else None
     if rope["rope_type"] == "linear":
         w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         w.add_rope_scaling_factor(rope["factor"])
@@ -292,6 +306,8 @@ def write_model(name, model):
             continue
         if hf.endswith("shared_expert_gate.weight"):
             x = x[0]                                     # a vector there
+        if hf.endswith("conv.conv.weight"):
+            x = x[:, 0]                                  # (channel, 1, column)
         to = names.get_name(hf, try_suffixes=(".weight", ".bias"))
         if not to:
             raise SystemExit("no GGUF name for " + hf)

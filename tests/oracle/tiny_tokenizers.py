@@ -3,7 +3,7 @@
 They have the form that llama.cpp's converter gives to the real ones; only the vocabulary is small.
 """
 N_VOCAB = 128
-NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED = 1, 2, 3, 4, 5
 PRINTABLE = [chr(c) for c in range(33, 127)]
 PAIRS = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng se ha as ou io le me de ro ri".split()
 
@@ -49,6 +49,17 @@ def spm(writer, head, tail=(), bos="<s>", eos="</s>", add_bos=True, space_prefix
     _special(writer, tokens, bos, eos, add_bos)
 
 
+def rwkv(writer, tokens, bos=None, eos=None):
+    """RWKV's vocabulary: strings of bytes, as llama.cpp's converter spells them (what repr() has between its quotes), after "<s>"."""
+    special = ["<s>"] if bos is not None else []
+    tokens = special + [repr(t)[2:-1] for t in tokens]
+    pads = ["[PAD%d]" % i for i in range(len(tokens), N_VOCAB)]
+    writer.add_tokenizer_model("rwkv")
+    writer.add_token_list(tokens + pads)
+    writer.add_token_types([CONTROL] * len(special) + [NORMAL] * (len(tokens) - len(special)) + [UNUSED] * len(pads))
+    _special(writer, tokens, bos, eos, None)
+
+
 def _special(writer, tokens, bos, eos, add_bos):
     if bos is not None:
         writer.add_bos_token_id(tokens.index(bos))
@@ -59,6 +70,10 @@ def _special(writer, tokens, bos, eos, add_bos):
 
 
 LLAMA = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
+# Not all bytes, as with the others; tokens that begin with one another, halves of characters, and two that need quotes of either kind.
+RWKV = [b"\0", b"\t", b"\n", b"\r", b" "] + [t.encode() for t in PRINTABLE] + [
+    b"th", b"the", b" the", b" th", b"in", b"ing", b"an", b"and", b"\n\n", b"  ", b"    ", b"\xc3", b"\xa9", b"\xc3\xa9", b"\xe4\xb8", b"'\"", b"\\n",
+    b"\xff", b"\x7f\x80"]
 GEMMA = [("<pad>", CONTROL), ("<eos>", CONTROL), ("<bos>", CONTROL), ("<unk>", UNKNOWN)]
 
 TOKENIZERS = {
@@ -67,7 +82,10 @@ TOKENIZERS = {
     "llama3": lambda w: bpe(w, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"], "<|begin_of_text|>", "<|eot_id|>", True),
     "smollm": lambda w: bpe(w, "smollm", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|im_start|>", "<|im_end|>", False),
     "qwen2": lambda w: bpe(w, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|endoftext|>", "<|im_end|>", False),
+    "lfm2": lambda w: bpe(w, "lfm2", ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|startoftext|>", "<|im_end|>", True),
     "gemma": lambda w: spm(w, GEMMA, [("<start_of_turn>", CONTROL), ("<end_of_turn>", CONTROL)], "<bos>", "<eos>", True, False),
+    "rwkv": lambda w: rwkv(w, RWKV, "<s>", "<s>"),
+    "rwkv-bytes": lambda w: rwkv(w, [bytes([b]) for b in range(256)]),
     "phi3": lambda w: spm(w, LLAMA, [("<|endoftext|>", CONTROL), ("<|assistant|>", CONTROL), ("<|end|>", CONTROL), ("<|user|>", CONTROL)],
                           "<s>", "<|endoftext|>", False),
 }
