@@ -18,8 +18,8 @@ KNOWN = {
 
 # Not compared: what llama.cpp computes wrongly or refuses.
 LEFT_OUT = {
-    "rwkv7": "llama.cpp's kernels with vectors take the heads of RWKV-7 as a multiple of 32 wide; these are of 16. `make_rwkv.py --check` compares "
-             "larger siblings.",
+    "rwkv7": "llama.cpp's kernels with vectors take the heads of RWKV-7 as a multiple of 32 wide; these are of 16. "
+             "`make_rwkv.py --check` compares larger siblings.",
     "arwkv7": "the same, with heads of 8.",
     "llama-layers": "llama.cpp takes the first entry of the arrays for every layer and refuses the file.",
     "qwen3-layers": "the same.",
@@ -94,6 +94,8 @@ def main(folder, names, gelu_logits):
             name, inside, "%.1e from position %d" % (by_position[until:].max(), until) if why else
             "%.1e with the exact GELU" % exact if exact != inside else "", same, n, "" if ok else "DIFFERS"))
         print(rows[-1], by_position if not ok else "", flush=True)
+    notes = ["%s: %s" % (k, v[1]) for k, v in KNOWN.items()]
+    notes = "\n\n".join(notes + ["%s is not compared: %s" % item for item in LEFT_OUT.items()])
     if not names:
         with open(os.path.join(folder, "CROSSCHECK.md"), "w") as f:
             f.write("# The reference models in llama.cpp\n\nMade by `make_models.py --check` with llama-cpp-python %s, f32 KV cache, one thread. Largest difference of a logit,\n"
@@ -102,5 +104,5 @@ def main(folder, names, gelu_logits):
                     "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold. gpt-nano-sort has\n"
                     "GELU too, and is compared with the exact one.\n\n"
                     "| model | difference | known difference | greedy | |\n| --- | --- | --- | --- | --- |\n%s\n\n%s\n" % (
-                        L.__version__, "\n".join(rows), "\n\n".join(["%s: %s" % (k, v[1]) for k, v in KNOWN.items()] + ["%s is not compared: %s" % item for item in LEFT_OUT.items()])))
+                        L.__version__, "\n".join(rows), notes))
     return bad != 0

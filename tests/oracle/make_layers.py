@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Models whose layers differ in heads and width of the feed-forward part: random ones as GGUF, with what this script computes for them.
+"""Models whose layers differ in heads and width of the feed-forward part: random ones as GGUF, and what this script
+computes for them.
 
     python tests/oracle/make_layers.py [NAME...]      needs numpy and gguf
     python tests/oracle/make_layers.py --check        compares with llama.cpp, where it has such models
 
-attention.head_count, attention.head_count_kv and feed_forward_length are arrays in these files, an entry per layer; the size of a head is one
-for all. OpenELM is the public family that has them, with norms of queries and keys, fused QKV and tied embeddings. Other architectures of
-llama.cpp read the arrays and then take the first entry for every layer: their files are refused there, and --check says so.
+attention.head_count, attention.head_count_kv and feed_forward_length are arrays in these files, an entry per layer; the
+size of a head is one for all. OpenELM is the public family that has them, with norms of queries and keys, fused QKV and
+tied embeddings. Other architectures of llama.cpp read the arrays and then take the first entry for every layer: their
+files are refused there, and --check says so.
 
 Writes data/models/NAME.gguf and NAME.ref.gguf in the form of make_models.py, computed in double precision.
 """
@@ -24,9 +26,12 @@ from tiny_tokenizers import N_VOCAB, TOKENIZERS
 N_EMBD, HEAD, THETA, EPS = 32, 16, 1e4, 1e-6
 # heads, kv, ff: an entry per layer
 MODELS = {
-    "openelm": dict(arch="openelm", tokenizer="llama2", qk_norm=True, fused=True, tied=True, heads=[2, 3, 4], kv=[1, 3, 2], ff=[32, 48, 80]),
-    "llama-layers": dict(arch="llama", tokenizer="llama2", qk_norm=False, fused=False, tied=False, heads=[4, 2, 3], kv=[2, 2, 1], ff=[64, 32, 96]),
-    "qwen3-layers": dict(arch="qwen3", tokenizer="qwen2", qk_norm=True, fused=False, tied=True, heads=[1, 4], kv=[1, 2], ff=[64, 32]),
+    "openelm": dict(arch="openelm", tokenizer="llama2", qk_norm=True, fused=True, tied=True,
+                    heads=[2, 3, 4], kv=[1, 3, 2], ff=[32, 48, 80]),
+    "llama-layers": dict(arch="llama", tokenizer="llama2", qk_norm=False, fused=False, tied=False,
+                         heads=[4, 2, 3], kv=[2, 2, 1], ff=[64, 32, 96]),
+    "qwen3-layers": dict(arch="qwen3", tokenizer="qwen2", qk_norm=True, fused=False, tied=True,
+                         heads=[1, 4], kv=[1, 2], ff=[64, 32]),
 }
 SEEDS = {"openelm": 9, "llama-layers": 1, "qwen3-layers": 3}
 REFUSED = ("llama-layers", "qwen3-layers")               # by llama.cpp
@@ -49,8 +54,10 @@ def make_model(name):
         model["output"] = matrix("output", N_VOCAB, N_EMBD, 2.0)
     for i, (h, kv, ff) in enumerate(zip(m["heads"], m["kv"], m["ff"])):
         at = "blk.%d." % i
-        for key, shape in (("attn_q", (h * HEAD, N_EMBD)), ("attn_k", (kv * HEAD, N_EMBD)), ("attn_v", (kv * HEAD, N_EMBD)),
-                           ("attn_output", (N_EMBD, h * HEAD)), ("ffn_gate", (ff, N_EMBD)), ("ffn_up", (ff, N_EMBD)), ("ffn_down", (N_EMBD, ff))):
+        shapes = {"attn_q": (h * HEAD, N_EMBD), "attn_k": (kv * HEAD, N_EMBD), "attn_v": (kv * HEAD, N_EMBD),
+                  "attn_output": (N_EMBD, h * HEAD), "ffn_gate": (ff, N_EMBD), "ffn_up": (ff, N_EMBD),
+                  "ffn_down": (N_EMBD, ff)}
+        for key, shape in shapes.items():
             model[at + key] = matrix(at + key, *shape, gain=1.4 if key in ("attn_q", "attn_k") else 1.0)
         model[at + "attn_norm"], model[at + "ffn_norm"] = gain(at + "attn_norm", N_EMBD), gain(at + "ffn_norm", N_EMBD)
         if m["qk_norm"]:
@@ -148,9 +155,9 @@ def make(name):
     out = reference(name, model)
     write_model(name, model)
     write_reference(name, out, "tests/oracle/make_layers.py, float64")
+    sizes = [os.path.getsize(os.path.join(OUT, name + end)) for end in (".gguf", ".ref.gguf")]
     print("%-20s logit std %.2f, greedy: %2d distinct, least gap %.4f, %d + %d bytes" % (
-        name, out["logits"].std(), len(set(out["greedy"])), out["greedy_gap"].min(),
-        os.path.getsize(os.path.join(OUT, name + ".gguf")), os.path.getsize(os.path.join(OUT, name + ".ref.gguf"))), flush=True)
+        name, out["logits"].std(), len(set(out["greedy"])), out["greedy_gap"].min(), *sizes), flush=True)
 
 
 def check(names):

@@ -2,12 +2,13 @@
 """RWKV-7 as GGUF: tiny random models with what rwkv7.py computes for them, and a trained one of rwkv.cpp converted.
 
     python tests/oracle/make_rwkv.py [NAME...]             needs numpy and gguf
-    python tests/oracle/make_rwkv.py --check [FILE]        compares with llama.cpp: models with larger heads (and one of rwkv.cpp)
+    python tests/oracle/make_rwkv.py --check [FILE]        compares larger models (and one of rwkv.cpp) with llama.cpp
     python tests/oracle/make_rwkv.py --convert FILE OUT    a byte-level model of rwkv.cpp (version 101, RWKV-7) as GGUF
 
-Writes data/models/NAME.gguf and NAME.ref.gguf in the form of make_models.py. Their heads are small, to keep the files small. llama.cpp's
-kernels with vectors take heads of a multiple of 32 and compute something else for these, so --check compares models that differ in nothing
-but the size. The references are computed in double precision. In a reference file ref.embd is what goes into layer 0, after the norm of the embeddings.
+Writes data/models/NAME.gguf and NAME.ref.gguf in the form of make_models.py. Their heads are small, to keep the files
+small. llama.cpp's kernels with vectors take heads of a multiple of 32 and compute something else for these, so --check
+compares models that differ in nothing but the size. The references are computed in double precision. In a reference
+file ref.embd is what goes into layer 0, after the norm of the embeddings.
 """
 import argparse
 import os
@@ -29,22 +30,25 @@ MODELS = {
 }
 SEEDS = {"rwkv7": 4, "arwkv7": 1}      # as in make_models.py
 
-CHECKED = [(64, 32), (128, 64), (64, 64)]      # n_embd and size of a head of the models that are compared with llama.cpp
+CHECKED = [(64, 32), (128, 64), (64, 64)]      # n_embd and size of a head of the models that llama.cpp computes
 
 # names of the checkpoint to those of GGUF
 HEAD = {"emb.weight": "token_embd.weight", "ln0.weight": "token_embd_norm.weight", "ln0.bias": "token_embd_norm.bias",
         "ln_out.weight": "output_norm.weight", "ln_out.bias": "output_norm.bias", "head.weight": "output.weight"}
-LAYER = {"ln1.weight": "attn_norm.weight", "ln1.bias": "attn_norm.bias", "ln2.weight": "attn_norm_2.weight", "ln2.bias": "attn_norm_2.bias",
-         "att.x_rwkvag": "time_mix_lerp_fused.weight", "att.receptance.weight": "time_mix_receptance.weight", "att.key.weight": "time_mix_key.weight",
-         "att.value.weight": "time_mix_value.weight", "att.output.weight": "time_mix_output.weight", "att.ln_x.weight": "time_mix_ln.weight",
-         "att.ln_x.bias": "time_mix_ln.bias", "ffn.x_k": "channel_mix_lerp_k.weight", "ffn.key.weight": "channel_mix_key.weight",
-         "ffn.value.weight": "channel_mix_value.weight", "ffn.norm.weight": "ffn_norm.weight", "ffn.gate.weight": "ffn_gate.weight",
-         "ffn.up.weight": "ffn_up.weight", "ffn.down.weight": "ffn_down.weight"}
+LAYER = {"ln1.weight": "attn_norm.weight", "ln1.bias": "attn_norm.bias",
+         "ln2.weight": "attn_norm_2.weight", "ln2.bias": "attn_norm_2.bias",
+         "att.x_rwkvag": "time_mix_lerp_fused.weight",
+         "att.receptance.weight": "time_mix_receptance.weight", "att.key.weight": "time_mix_key.weight",
+         "att.value.weight": "time_mix_value.weight", "att.output.weight": "time_mix_output.weight",
+         "att.ln_x.weight": "time_mix_ln.weight", "att.ln_x.bias": "time_mix_ln.bias",
+         "ffn.x_k": "channel_mix_lerp_k.weight", "ffn.key.weight": "channel_mix_key.weight",
+         "ffn.value.weight": "channel_mix_value.weight", "ffn.norm.weight": "ffn_norm.weight",
+         "ffn.gate.weight": "ffn_gate.weight", "ffn.up.weight": "ffn_up.weight", "ffn.down.weight": "ffn_down.weight"}
 LAYER.update({"att." + k: "time_mix_%s.weight" % k for k in "w0 w1 w2 a0 a1 a2 v0 v1 v2 g1 g2 k_k k_a r_k".split()})
 
 
 def make_model(name):
-    """Weights under which the state matters: decays from fast to slow, keys that overlap, and a residual stream that no layer drowns."""
+    """Weights with which the state matters: decays from fast to slow, keys that overlap, no layer that drowns others."""
     m = MODELS[name]
     n, n_ff = m["n"], m["n_ff"]
 
@@ -58,9 +62,11 @@ def make_model(name):
     def vector(key, mean, spread, size=n):
         return (mean + spread * normal(key, size)).astype(np.float32)
     goose = m["arch"] == "rwkv7"
-    head = {"emb.weight": normal("emb", N_VOCAB, n), "ln_out.weight": vector("ln_out", 1, 0.2), "head.weight": matrix("head", N_VOCAB, n, 2.0)}
+    head = {"emb.weight": normal("emb", N_VOCAB, n), "ln_out.weight": vector("ln_out", 1, 0.2),
+            "head.weight": matrix("head", N_VOCAB, n, 2.0)}
     if goose:
-        head.update({"ln0.weight": vector("ln0", 1, 0.2), "ln0.bias": vector("ln0b", 0, 0.2), "ln_out.bias": vector("ln_outb", 0, 0.2)})
+        head.update({"ln0.weight": vector("ln0", 1, 0.2), "ln0.bias": vector("ln0b", 0, 0.2),
+                     "ln_out.bias": vector("ln_outb", 0, 0.2)})
     layers = []
     for i in range(m["n_layer"]):
         at = "%d." % i
@@ -78,7 +84,8 @@ def make_model(name):
         for c in ("receptance", "key", "value", "output"):
             p["att.%s.weight" % c] = matrix(at + c, n, n)
         if goose:
-            p.update({"ln1.bias": vector(at + "ln1b", 0, 0.2), "ln2.weight": vector(at + "ln2", 1, 0.2), "ln2.bias": vector(at + "ln2b", 0, 0.2),
+            p.update({"ln1.bias": vector(at + "ln1b", 0, 0.2), "ln2.weight": vector(at + "ln2", 1, 0.2),
+                      "ln2.bias": vector(at + "ln2b", 0, 0.2),
                       "att.ln_x.weight": vector(at + "ln_x", 1, 0.3), "att.ln_x.bias": vector(at + "ln_xb", 0, 0.2),
                       "ffn.x_k": vector(at + "x_k", 0.5, 0.4),
                       "ffn.key.weight": matrix(at + "up", n_ff, n), "ffn.value.weight": matrix(at + "down", n, n_ff)})
@@ -90,7 +97,8 @@ def make_model(name):
 
 
 def write_model(path, name, arch, model, tokenizer):
-    """The keys and tensors that llama.cpp's converter writes. Layer 0 gets the v0, v1, v2 that it wants there and does not use: copies of a's."""
+    """The keys and tensors that llama.cpp's converter writes. llama.cpp wants v0, v1, v2 in layer 0, too, where it does
+    not use them: they are copies of a's."""
     layers = model["layers"]
     n_vocab, n = model["head"]["emb.weight"].shape
     later = layers[1] if len(layers) > 1 else layers[0]
@@ -144,11 +152,12 @@ def reference(name, model):
 def make(name):
     model = make_model(name)
     out = reference(name, model)
-    write_model(os.path.join(OUT, name + ".gguf"), "tiny " + name, MODELS[name]["arch"], model, MODELS[name]["tokenizer"])
+    m = MODELS[name]
+    write_model(os.path.join(OUT, name + ".gguf"), "tiny " + name, m["arch"], model, m["tokenizer"])
     write_reference(name, out, "tests/oracle/rwkv7.py, float64")
+    sizes = [os.path.getsize(os.path.join(OUT, name + end)) for end in (".gguf", ".ref.gguf")]
     print("%-20s logit std %.2f, greedy: %2d distinct, least gap %.4f, %d + %d bytes" % (
-        name, out["logits"].std(), len(set(out["greedy"])), out["greedy_gap"].min(),
-        os.path.getsize(os.path.join(OUT, name + ".gguf")), os.path.getsize(os.path.join(OUT, name + ".ref.gguf"))), flush=True)
+        name, out["logits"].std(), len(set(out["greedy"])), out["greedy_gap"].min(), *sizes), flush=True)
 
 
 def compare(path, model, ids):

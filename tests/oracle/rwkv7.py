@@ -1,10 +1,12 @@
-"""RWKV-7 by its published formulas, token by token in numpy, and a reader of the files of rwkv.cpp. Also ARWKV-7: RWKV-7's time mixing
-in the place of attention of a transformer with RMS norms and SwiGLU.
+"""RWKV-7 by its published formulas, token by token in numpy, and a reader of the files of rwkv.cpp. Also ARWKV-7:
+RWKV-7's time mixing in the place of attention of a transformer with RMS norms and SwiGLU.
 
-    python tests/oracle/rwkv7.py FILE LOGITS      computes the prompt `"in` with a model of rwkv.cpp and compares with the stored logits
+    python tests/oracle/rwkv7.py FILE LOGITS      computes the prompt `"in` with a model of rwkv.cpp and compares with
+                                                  the stored logits
 
-A model is a dictionary of float32 arrays (numpy's shapes: output rows first) under the names of the original checkpoints, without the
-`blocks.N.att.` in front of a layer's own: `layers[N]["att.w1"]`. Matrices are (out, in) throughout, so the low-rank factors are, too.
+A model is a dictionary of float32 arrays (numpy's shapes: output rows first) under the names of the original
+checkpoints, without the `blocks.N.` in front of a layer's own: `layers[N]["att.w1"]`. Matrices are (out, in)
+throughout, so the low-rank factors are, too.
 """
 import struct
 import sys
@@ -16,7 +18,8 @@ LERPS = "rwkvag"                                         # the order of the rows
 
 
 def read_rwkv_cpp(path):
-    """Version 101 of rwkv.cpp's format: six int32, then per tensor its rank, length of name, type, sizes (fastest first), name, data."""
+    """Version 101 of rwkv.cpp's format: six int32, then per tensor its rank, length of name, type, sizes (fastest
+    first), name, data."""
     with open(path, "rb") as f:
         data = f.read()
     magic, version, n_vocab, n_embd, n_layer, _ = struct.unpack_from("<6i", data)
@@ -64,7 +67,8 @@ def norm(table, name, x):
 
 
 class State:
-    """What a sequence carries from token to token: per layer two rows of the last token, and a matrix (value, key) per head; all 0 first."""
+    """What a sequence carries from token to token: per layer two rows of the last token, and a matrix (value, key) per
+    head; all 0 first."""
 
     def __init__(self, model, dtype):
         n_layer, n_embd, n_head = len(model["layers"]), model["head"]["emb.weight"].shape[1], model["n_head"]
@@ -75,7 +79,8 @@ class State:
 
 
 def time_mix(p, x, last, s, v_first, n_head):
-    """x: the normed row; last: that of the token before; s: (head, value, key), changed in place. Returns the row and v_first."""
+    """x: the normed row; last: that of the token before; s: (head, value, key), changed in place. Returns the row and
+    v_first."""
     n = x.size // n_head
     heads = lambda y: y.reshape(n_head, n)  # noqa: E731
     x_r, x_w, x_k, x_v, x_a, x_g = list(x + (last - x) * p["att.x_rwkvag"]) + [None] * (6 - len(p["att.x_rwkvag"]))
@@ -155,7 +160,8 @@ def main():
     model, want = read_rwkv_cpp(path), np.fromfile(logits, "<f4")
     for dtype in (np.float64, np.float32):
         got = run(model, list(b'"in'), dtype)["logits"][-1]
-        print("%s: largest difference %.3g of logits up to %.3g" % (dtype.__name__, np.abs(got - want).max(), np.abs(want).max()))
+        off, most = np.abs(got - want).max(), np.abs(want).max()
+        print("%s: largest difference %.3g of logits up to %.3g" % (dtype.__name__, off, most))
 
 
 if __name__ == "__main__":
