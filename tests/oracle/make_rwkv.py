@@ -48,7 +48,7 @@ LAYER.update({"att." + k: "time_mix_%s.weight" % k for k in "w0 w1 w2 a0 a1 a2 v
 
 
 def make_model(name):
-    """Weights with which the state matters: decays from fast to slow, keys that overlap, no layer that drowns others."""
+    """Weights with which the state matters: decays from fast to slow, keys that overlap, no layer drowns others."""
     m = MODELS[name]
     n, n_ff = m["n"], m["n_ff"]
 
