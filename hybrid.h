@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5ee7d4bf60f2e5c3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f30e16801ff04190): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     2989  output.c           a file that is written
  *     3298  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3326  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    32494  end.h              closes what core/begin opened
+ *    33434  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     3701  names.c            names that must differ, found by hash
@@ -129,55 +129,55 @@
  *    17404  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17653  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    18055  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18156  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    18260  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
- *    18354  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18371  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever...
- *    18396  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the r...
- *    18484  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared...
- *    18870  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations, a...
- *    18903  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the...
- *    19011  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    19081  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); e...
- *    19176  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19589  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    19923  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cp...
- *    20181  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of...
- *    20377  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    21017  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows...
- *    21216  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22289  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    22870  cpu_int.c          the table of integer-block kernels
- *    22928  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved...
- *    22996  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    25428  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    26643  cpu_select.c       the kernels of an instruction set
- *    26679  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    26864  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of...
- *    27118  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    17660  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    18062  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    18163  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    18278  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
+ *    18372  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    18390  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
+ *    18428  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
+ *    18529  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+ *    18936  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
+ *    18974  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
+ *    19093  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    19164  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+ *    19268  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    19752  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    20138  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ *    20436  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
+ *    20660  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    21381  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+ *    21581  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    22644  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    23292  cpu_int.c          the table of integer-block kernels
+ *    23350  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
+ *    23433  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    26124  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    27452  cpu_select.c       the kernels of an instruction set
+ *    27494  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    27689  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+ *    27964  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    27568  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    27897  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    28280  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    28629  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    28676  unused.c           tensors of the file that the model is not computed with
- *    28841  forward.c          one transformer for all families, over the op table
- *    29461  place.c            which layers run where
- *    29626  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    29711  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    28508  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    28837  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    29220  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    29569  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    29616  unused.c           tensors of the file that the model is not computed with
+ *    29781  forward.c          one transformer for all families, over the op table
+ *    30401  place.c            which layers run where
+ *    30566  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    30651  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    29981  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    30329  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    30637  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    30801  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    31597  next.c             the next token of a sequence
- *    31664  plan.c             the bytes of a model and a context before they are loaded
- *    31783  dialog.c           the messages of a conversation, and the prompt that they make
- *    31980  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    30921  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    31269  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    31577  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
+ *    31741  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    32537  next.c             the next token of a sequence
+ *    32604  plan.c             the bytes of a model and a context before they are loaded
+ *    32723  dialog.c           the messages of a conversation, and the prompt that they make
+ *    32920  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5ee7d4bf60f2e5c3"
+#define HYBRID__SOURCE_ID "f30e16801ff04190"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -17580,12 +17580,14 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
 /* compute */
 
 /* ==== begin src/compute/ops.inc ==== */
-/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's table and its filling, the
- * calls, the enumeration and the names, the counters of a profile, and the tests (tests/ops.h), which run every op on two back ends.
+/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's
+ * table and its filling, the calls, the enumeration and the names, the counters of a profile, and the tests
+ * (tests/ops.h), which run every op on two back ends.
  *
- * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the other
- * (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hyb_op_name, in op.c. A new op:
- * .github/CONTRIBUTING.md says what to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+ * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
+ * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
+ * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
+ * hybrid_cuda.h includes it once more. */
 
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
@@ -17614,9 +17616,10 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
  *   sync         waits; what failed since the last one is its result */
+/* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
-    X(hyb_pass,  pass_begin, (hyb_backend *be)) \
+    X(hyb_pass,      pass_begin, (hyb_backend *be)) \
     X(bool,          pass_end,   (hyb_backend *be)) \
     X(void,          copy,       (hyb_backend *be, void *dst, const void *src, size_t bytes)) \
     X(void,          write,      (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
@@ -17624,10 +17627,11 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
     X(void,          destroy,    (hyb_backend *be))
+/* clang-format on */
 
-/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the order of NUMERICS.md.
- * cpu_generic.c has them in scalar C, which is the reference; the others give the same bits. Where an output may lie on an input, it is that input,
- * value by value.
+/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the
+ * order of NUMERICS.md. cpu_generic.c has them in scalar C, which is the reference; the others give the same bits.
+ * Where an output may lie on an input, it is that input, value by value.
  *   norm         one group
  *   rope         one row
  *   glu          n values; up may be NULL, out may be either
@@ -17636,8 +17640,9 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
  *   scale        out = x * factor; out may be x
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
- *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads is at most
- *                HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+ *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
+ *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+/* clang-format off */
 #define HYB_CPU_KERNELS(X) \
     X(norm,       (const hyb_op_norm *op, const float *x, float *out)) \
     X(rope,       (const hyb_op_rope *op, int row)) \
@@ -17647,7 +17652,9 @@ HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, cons
     X(scale,      (float *out, const float *x, float factor, int64_t n)) \
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
-    X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
+    X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
+                   void *scratch))
+/* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/compute/op.c ==== */
@@ -18154,13 +18161,14 @@ struct hyb_device {
 /* ==== end src/compute/backend.c ==== */
 
 /* ==== begin src/compute/profile.c ==== */
-/* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read. Compiled with HYBRID_PROFILE
- * every op is waited for and timed; without, nothing of it is left but a sentence that says so. */
+/* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read.
+ * Compiled with HYBRID_PROFILE every op is waited for and timed; without, nothing of it is left but a sentence that
+ * says so. */
 
 #if defined(HYBRID_PROFILE)
-    HYB_INLINE bool hyb_profiled(void) { return true; }
+HYB_INLINE bool hyb_profiled(void) { return true; }
 #else
-    HYB_INLINE bool hyb_profiled(void) { return false; }
+HYB_INLINE bool hyb_profiled(void) { return false; }
 #endif
 
 #if defined(HYBRID_PROFILE)
@@ -18168,14 +18176,15 @@ struct hyb_device {
 static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
-#define HYB_OP(name_) #name_,
+    #define HYB_OP(name_) #name_,
         HYB_OPS(HYB_OP, HYB_OP)
-#undef HYB_OP
+    #undef HYB_OP
     };
     return names[op];
 }
 
-/* A device that works on while the host goes on is waited for: before the op, so that nothing else is counted, and after it. */
+/* A device that works on while the host goes on is waited for: before the op, so that nothing else is counted, and
+ * after it. */
 static uint64_t hyb_profile_begin(hyb_backend *be)
 {
     be->ops->sync(be, NULL);
@@ -18191,17 +18200,22 @@ static void hyb_profile_end(hyb_backend *be, hyb_op op, uint64_t since, double b
     p->calls++;
     p->nanoseconds += now - since;
     p->bytes += bytes;
-#if HYBRID_PROFILE + 0 > 1
-    hyb_log(be->rt, HYBRID_LOG_DEBUG, "%s %s: %llu ns, %llu bytes", be->ops->name, hyb_op_name(op), (unsigned long long)(now - since), (unsigned long long)bytes);
-#endif
+    #if HYBRID_PROFILE + 0 > 1
+    hyb_log(be->rt, HYBRID_LOG_DEBUG, "%s %s: %llu ns, %llu bytes", be->ops->name, hyb_op_name(op),
+            (unsigned long long)(now - since), (unsigned long long)bytes);
+    #endif
 }
 
 /* A text of which the first bytes are kept and all are counted. */
-typedef struct hyb_profile_text { char *text; size_t size, length; } hyb_profile_text;
+typedef struct hyb_profile_text {
+    char *text;
+    size_t size, length;
+} hyb_profile_text;
 
 static void hyb_profile_add(hyb_profile_text *t, const char *piece)
 {
-    for (; *piece; piece++, t->length++) if (t->length + 1 < t->size) t->text[t->length] = *piece;
+    for (; *piece; piece++, t->length++)
+        if (t->length + 1 < t->size) t->text[t->length] = *piece;
 }
 
 /* value / 10^decimals, right-aligned in `width` columns: 1234, 2 is 12.34, in every locale. */
@@ -18209,8 +18223,10 @@ static void hyb_profile_number(hyb_profile_text *t, int width, double value, int
 {
     char digits[32], line[64];
     const int n = snprintf(digits, sizeof digits, "%0*llu", decimals + 1, (unsigned long long)(value + 0.5));
-    if (decimals) snprintf(line, sizeof line, "%.*s.%s", n - decimals, digits, digits + n - decimals);
-    else snprintf(line, sizeof line, "%s", digits);
+    if (decimals)
+        snprintf(line, sizeof line, "%.*s.%s", n - decimals, digits, digits + n - decimals);
+    else
+        snprintf(line, sizeof line, "%s", digits);
     snprintf(digits, sizeof digits, " %*.24s", width, line);
     hyb_profile_add(t, digits);
 }
@@ -18246,7 +18262,9 @@ static void hyb_profile_print(hyb_profile_text *t, const hyb_backend *be)
     hyb_profile_add(t, line);
     for (;;) {
         for (most = -1, op = 0; op < HYB_OP_COUNT; op++)
-            if (!shown[op] && be->profile[op].calls && (most < 0 || be->profile[op].nanoseconds > be->profile[most].nanoseconds)) most = op;
+            if (!shown[op] && be->profile[op].calls &&
+                (most < 0 || be->profile[op].nanoseconds > be->profile[most].nanoseconds))
+                most = op;
         if (most < 0) break;
         shown[most] = true;
         hyb_profile_row(t, hyb_op_name((hyb_op)most), &be->profile[most], (double)all.nanoseconds);
@@ -18352,14 +18370,15 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
 /* ==== end src/compute/call.c ==== */
 
 /* ==== begin src/compute/target.c ==== */
-/* compute/target: the marks of functions that use instructions beyond the compiler's flags. A function with intrinsics carries one, and so
- * does every helper that is inlined into it. */
+/* compute/target: the marks of functions that use instructions beyond the compiler's flags. A function with intrinsics
+ * carries one, and so does every helper that is inlined into it. */
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYB_TARGET_AVX2   __attribute__((target("avx2,fma,f16c")))
+    #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
     #define HYB_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
-    #define HYB_TARGET_AVX512 __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
-    #define HYB_TARGET_AMX    __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
+    #define HYB_TARGET_AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    #define HYB_TARGET_AMX \
+        __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #else
     #define HYB_TARGET_AVX2
     #define HYB_TARGET_AVXVNNI
@@ -18369,24 +18388,37 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
 /* ==== end src/compute/target.c ==== */
 
 /* ==== begin src/compute/trig.c ==== */
-/* compute/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its libm. */
+/* compute/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
+ * libm. */
 
-/* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and inf give NaN. */
+/* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and
+ * inf give NaN. */
 static void hyb_sincos(double x, double *sine, double *cosine)
 {
     /* pi / 2 in three parts; n times the first two is exact for n < 2^23 */
-    static const double part1 = 1.57079632580280303955078125, part2 = 9.920935791635221e-10, part3 = 5.170182981794105e-19;
-    static const double s[8] = { -1.0 / 6, 1.0 / 120, -1.0 / 5040, 1.0 / 362880, -1.0 / 39916800, 1.0 / 6227020800.0, -1.0 / 1307674368000.0, 1.0 / 355687428096000.0 };
-    static const double c[8] = { 1.0 / 24, -1.0 / 720, 1.0 / 40320, -1.0 / 3628800, 1.0 / 479001600, -1.0 / 87178291200.0, 1.0 / 20922789888000.0, -1.0 / 6402373705728000.0 };
-    double t = x * 0.63661977236758134308 + 6755399441055744.0;      /* 1.5 * 2^52: rounds to the nearest quarter turn, kept in the low bits */
+    static const double part1 = 1.57079632580280303955078125, part2 = 9.920935791635221e-10,
+                        part3 = 5.170182981794105e-19;
+    /* clang-format off */
+    static const double s[8] = {
+        -1.0 / 6,        1.0 / 120,           -1.0 / 5040,            1.0 / 362880,
+        -1.0 / 39916800, 1.0 / 6227020800.0,  -1.0 / 1307674368000.0, 1.0 / 355687428096000.0 };
+    static const double c[8] = {
+        1.0 / 24,        -1.0 / 720,          1.0 / 40320,            -1.0 / 3628800,
+        1.0 / 479001600, -1.0 / 87178291200.0, 1.0 / 20922789888000.0, -1.0 / 6402373705728000.0 };
+    /* clang-format on */
+    /* 1.5 * 2^52: rounds to the nearest quarter turn, kept in the low bits */
+    double t = x * 0.63661977236758134308 + 6755399441055744.0;
     double n = t - 6755399441055744.0, r = ((x - n * part1) - n * part2) - n * part3, z = r * r, ps = s[7], pc = c[7];
     uint64_t quadrant;
     int i;
     memcpy(&quadrant, &t, 8);
-    for (i = 6; i >= 0; i--) { ps = ps * z + s[i]; pc = pc * z + c[i]; }
+    for (i = 6; i >= 0; i--) {
+        ps = ps * z + s[i];
+        pc = pc * z + c[i];
+    }
     ps = r + r * z * ps;
     pc = (1 - z / 2) + z * z * pc;
-    *sine   = quadrant & 1 ? pc : ps;
+    *sine = quadrant & 1 ? pc : ps;
     *cosine = quadrant & 1 ? ps : pc;
     if (quadrant & 2) *sine = -*sine;
     if ((quadrant + 1) & 2) *cosine = -*cosine;
@@ -18394,8 +18426,9 @@ static void hyb_sincos(double x, double *sine, double *cosine)
 /* ==== end src/compute/trig.c ==== */
 
 /* ==== begin src/compute/cpu_kernels.c ==== */
-/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row functions that
- * ops.inc lists. cpu_generic.c fills it in scalar C and is the reference; every other table gives the same bits. */
+/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row
+ * functions that ops.inc lists. cpu_generic.c fills it in scalar C and is the reference; every other table gives the
+ * same bits. */
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYB_PREFETCH(p) __builtin_prefetch(p)
@@ -18403,7 +18436,8 @@ static void hyb_sincos(double x, double *sine, double *cosine)
     #define HYB_PREFETCH(p) HYB_UNUSED(p)
 #endif
 
-/* The compiler leaves what stands before it before, and what stands after it after: the reads and writes of memory, and what waits for them. */
+/* The compiler leaves what stands before it before, and what stands after it after: the reads and writes of memory,
+ * and what waits for them. */
 #if defined(__GNUC__) || defined(__clang__)
     #define HYB_IN_ORDER() __asm__ volatile("" ::: "memory")
 #else
@@ -18412,10 +18446,10 @@ static void hyb_sincos(double x, double *sine, double *cosine)
 
 /* Before a loop of known, small length over an array of vectors: without it gcc -O2 leaves the array in memory. */
 #if defined(__clang__)
-    #define HYB_UNROLL _Pragma("clang loop unroll(full)")
+    #define HYB_UNROLL   _Pragma("clang loop unroll(full)")
     #define HYB_UNROLL_4 _Pragma("clang loop unroll_count(4)")
 #elif defined(__GNUC__)
-    #define HYB_UNROLL _Pragma("GCC unroll 16")
+    #define HYB_UNROLL   _Pragma("GCC unroll 16")
     #define HYB_UNROLL_4 _Pragma("GCC unroll 4")
 #else
     #define HYB_UNROLL
@@ -18429,33 +18463,44 @@ typedef struct hyb_cpu_kernels {
 } hyb_cpu_kernels;
 
 enum {
-    HYB_ATTENTION_QUERIES = 128,       /* of a block at most */
-    HYB_ATTENTION_FEW = 16             /* up to this many do not pay for turning a page into floats */
+    HYB_ATTENTION_QUERIES = 128, /* of a block at most */
+    HYB_ATTENTION_FEW = 16       /* up to this many do not pay for turning a page into floats */
 };
 
 /* Where attention keeps what it works on, for one lane. Rows are padded with zeros to a multiple of 32 values. */
 typedef struct hyb_attention_scratch {
-    float *page_k, *page_k_t, *page_v;     /* a page as floats: K (32, dim_k), K transposed (dim_k, 32), V (32, dim_v) */
-    float *q, *e, *acc;                    /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
-    float *m, *l, *c;                      /* each query's running maximum and sum, and the factor that the new page puts on what came before */
-    int    dim_k, dim_v;                   /* padded */
-    bool   transposed;                     /* many queries: whether page_k_t is made and used */
-    /* Where the rows of the page in work are read: page_k and page_v, or (few queries) the cache itself; and where those of the next page lie. */
+    float *page_k, *page_k_t, *page_v; /* a page as floats: K (32, dim_k), K transposed (dim_k, 32), V (32, dim_v) */
+    float *q, *e, *acc; /* each query's row (dim_k), its scores of a page (32), its running sum of V (dim_v) */
+    /* each query's running maximum and sum, and the factor that the new page puts on what came before */
+    float *m, *l, *c;
+    int dim_k, dim_v; /* padded */
+    bool transposed;  /* many queries: whether page_k_t is made and used */
+    /* Where the rows of the page in work are read: page_k and page_v, or (few queries) the cache itself; and where
+     * those of the next page lie. */
     hybrid_type type;
     const char *k, *v, *next_k, *next_v;
-    size_t k_bytes, v_bytes;               /* from row to row */
+    size_t k_bytes, v_bytes; /* from row to row */
 } hyb_attention_scratch;
 
 /* Lays it out in memory (NULL: only counts) and returns its bytes. */
 static size_t hyb_attention_layout(hyb_attention_scratch *s, float *memory, int head_dim_k, int head_dim_v)
 {
-    size_t k = hyb_align((size_t)head_dim_k, 32), v = hyb_align((size_t)head_dim_v, 32), n = HYB_ATTENTION_QUERIES, page = HYB_PAGE, at = 0;
+    size_t k = hyb_align((size_t)head_dim_k, 32), v = hyb_align((size_t)head_dim_v, 32), n = HYB_ATTENTION_QUERIES,
+           page = HYB_PAGE, at = 0;
     s->dim_k = (int)k;
     s->dim_v = (int)v;
-#define HYB_PLACE(name, count) s->name = memory ? memory + at : NULL; at += (count)
-    HYB_PLACE(page_k, page * k); HYB_PLACE(page_k_t, page * k); HYB_PLACE(page_v, page * v);
-    HYB_PLACE(q, n * k); HYB_PLACE(e, n * page); HYB_PLACE(acc, n * v);
-    HYB_PLACE(m, n); HYB_PLACE(l, n); HYB_PLACE(c, n);
+#define HYB_PLACE(name, count) \
+    s->name = memory ? memory + at : NULL; \
+    at += (count)
+    HYB_PLACE(page_k, page * k);
+    HYB_PLACE(page_k_t, page * k);
+    HYB_PLACE(page_v, page * v);
+    HYB_PLACE(q, n * k);
+    HYB_PLACE(e, n * page);
+    HYB_PLACE(acc, n * v);
+    HYB_PLACE(m, n);
+    HYB_PLACE(l, n);
+    HYB_PLACE(c, n);
 #undef HYB_PLACE
     return at * sizeof(float);
 }
@@ -18482,30 +18527,32 @@ HYB_INLINE const char *hyb_v_row(const hyb_kv_view *kv, int32_t page, int head, 
 /* ==== end src/compute/cpu_kernels.c ==== */
 
 /* ==== begin src/compute/cpu_generic.c ==== */
-/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared with, bit by bit. */
+/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+ * with, bit by bit. */
 
 /* ==== begin src/compute/cpu_vec_scalar.inc ==== */
-/* compute/cpu_vec_scalar: the vector macros (cpu_vec_avx2.inc says what each means) on one float: the reference of the others. */
-#define HYB_V                  float
-#define HYB_V_MASK             bool
-#define HYB_V_N                1
-#define HYB_V_FN(name)         hyb_##name##_scalar
+/* compute/cpu_vec_scalar: the vector macros (cpu_vec_avx2.inc says what each means) on one float: the reference of
+ * the others. */
+#define HYB_V          float
+#define HYB_V_MASK     bool
+#define HYB_V_N        1
+#define HYB_V_FN(name) hyb_##name##_scalar
 #define HYB_V_TARGET
 
-#define HYB_V_SET1(x)          (x)
-#define HYB_V_ADD(a, b)        ((a) + (b))
-#define HYB_V_SUB(a, b)        ((a) - (b))
-#define HYB_V_MUL(a, b)        ((a) * (b))
-#define HYB_V_DIV(a, b)        ((a) / (b))
-#define HYB_V_FMA(a, b, c)     hyb_fmaf(a, b, c)
-#define HYB_V_MAX(a, b)        hyb_max_scalar(a, b)
-#define HYB_V_MIN(a, b)        hyb_min_scalar(a, b)
-#define HYB_V_LESS(a, b)       ((a) < (b))
-#define HYB_V_SELECT(m, a, b)  ((m) ? (a) : (b))
-#define HYB_V_ABS(a)           hyb_bits_f32(hyb_f32_bits(a) & 0x7FFFFFFFu)
-#define HYB_V_NEG(a)           hyb_bits_f32(hyb_f32_bits(a) ^ 0x80000000u)
-#define HYB_V_COPYSIGN(a, s)   hyb_bits_f32(hyb_f32_bits(a) | (hyb_f32_bits(s) & 0x80000000u))
-#define HYB_V_LDEXP(p, t)      hyb_v_ldexp_scalar(p, t)
+#define HYB_V_SET1(x)         (x)
+#define HYB_V_ADD(a, b)       ((a) + (b))
+#define HYB_V_SUB(a, b)       ((a) - (b))
+#define HYB_V_MUL(a, b)       ((a) * (b))
+#define HYB_V_DIV(a, b)       ((a) / (b))
+#define HYB_V_FMA(a, b, c)    hyb_fmaf(a, b, c)
+#define HYB_V_MAX(a, b)       hyb_max_scalar(a, b)
+#define HYB_V_MIN(a, b)       hyb_min_scalar(a, b)
+#define HYB_V_LESS(a, b)      ((a) < (b))
+#define HYB_V_SELECT(m, a, b) ((m) ? (a) : (b))
+#define HYB_V_ABS(a)          hyb_bits_f32(hyb_f32_bits(a) & 0x7FFFFFFFu)
+#define HYB_V_NEG(a)          hyb_bits_f32(hyb_f32_bits(a) ^ 0x80000000u)
+#define HYB_V_COPYSIGN(a, s)  hyb_bits_f32(hyb_f32_bits(a) | (hyb_f32_bits(s) & 0x80000000u))
+#define HYB_V_LDEXP(p, t)     hyb_v_ldexp_scalar(p, t)
 
 HYB_INLINE float hyb_max_scalar(float a, float b) { return a > b ? a : b; }
 HYB_INLINE float hyb_min_scalar(float a, float b) { return a < b ? a : b; }
@@ -18519,25 +18566,26 @@ HYB_INLINE float hyb_v_ldexp_scalar(float p, float t)
 /* ==== end src/compute/cpu_vec_scalar.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_ macros; the same
- * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
- * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
- * The polynomials are minimax fits (relative error), coefficients rounded to float. */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
+ * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
+ * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
+ * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+ * (relative error), coefficients rounded to float. */
 
-/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
- * series lose is put back: a few operations more, an error of 0.6 instead of 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
+ * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool careful)
 {
-    const HYB_V magic = HYB_V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    const HYB_V magic = HYB_V_SET1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
     const HYB_V one = HYB_V_SET1(1.0f), ln2_low = HYB_V_SET1(2.12194440e-4f);
     HYB_V t, n, r, s, q;
-    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x));        /* these pass a NaN on */
+    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x)); /* these pass a NaN on */
     t = HYB_V_FMA(x, HYB_V_SET1(1.44269504f), magic);
     n = HYB_V_SUB(t, magic);
-    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x); /* 9 bits: n times it is exact */
     r = HYB_V_FMA(n, ln2_low, s);
-    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+    if (careful) { /* r + low is the exact argument, |low| < half a last place of r */
         low = HYB_V_ADD(low, HYB_V_FMA(n, ln2_low, HYB_V_SUB(s, r)));
         s = HYB_V_ADD(r, low);
         low = HYB_V_SUB(low, HYB_V_SUB(s, r));
@@ -18580,16 +18628,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid)(HYB_V x, HYB_V w, HYB_V lo
 
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(silu)(HYB_V x) { return HYB_V_FN(times_sigmoid)(x, x, HYB_V_SET1(0.0f)); }
 
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715
+ * a. For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
 {
-    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f), b_low = HYB_V_SET1(2.39883e-9f);
-    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f),
+                b_low = HYB_V_SET1(2.39883e-9f);
+    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)); /* sigmoid is 0 or 1 beyond */
     HYB_V s = HYB_V_MUL(y, y), s_low = HYB_V_FMA(y, y, HYB_V_NEG(s));
     HYB_V p = HYB_V_MUL(b, s), p_low = HYB_V_FMA(b, s, HYB_V_NEG(p));
     HYB_V u = HYB_V_ADD(a, p), part = HYB_V_SUB(u, a), low, w;
-    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part));         /* what a + p lost */
+    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part)); /* what a + p lost */
     p_low = HYB_V_FMA(b, s_low, HYB_V_FMA(b_low, s, p_low));
     low = HYB_V_ADD(low, HYB_V_ADD(p_low, a_low));
     w = HYB_V_MUL(y, u);
@@ -18597,8 +18646,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
- * What t^2 and t + 3 lose in rounding is put back. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
+ * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
@@ -18623,7 +18672,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
-    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e), HYB_V_FMA(HYB_V_NEG(e), t, x));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
+                        HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -18688,7 +18738,7 @@ HYB_INLINE float hyb_halve(float *p, int n)
     return p[0];
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 static float hyb_sum_generic(const float *x, int64_t n)
 {
@@ -18720,12 +18770,13 @@ static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
     }
 }
 
-/* ---- element by element --------------------------------------------------------------------------------------------- */
+/* ---- element by element ------------------------------------------------------------------------------------------ */
 
 static void hyb_rope_generic(const hyb_op_rope *op, int row)
 {
     const float *table = op->table + (int64_t)row * op->n_rot;
-    int h, i, half = op->n_rot / 2, step = op->kind == HYB_ROPE_NORM ? 2 : 1, pair = op->kind == HYB_ROPE_NORM ? 1 : half;
+    int h, i, half = op->n_rot / 2, step = op->kind == HYB_ROPE_NORM ? 2 : 1,
+              pair = op->kind == HYB_ROPE_NORM ? 1 : half;
     for (h = 0; h < op->n_head; h++) {
         const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
         float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
@@ -18743,9 +18794,12 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
     int64_t i;
     for (i = 0; i < n; i++) {
         float g = gate[i], v;
-        if (act == HYB_ACT_SILU) v = hyb_silu_scalar(g);
-        else if (act == HYB_ACT_GELU) v = hyb_gelu_scalar(g);
-        else v = hyb_gelu_tanh_scalar(g);
+        if (act == HYB_ACT_SILU)
+            v = hyb_silu_scalar(g);
+        else if (act == HYB_ACT_GELU)
+            v = hyb_gelu_scalar(g);
+        else
+            v = hyb_gelu_tanh_scalar(g);
         out[i] = up ? v * up[i] : v;
     }
 }
@@ -18771,12 +18825,13 @@ static void hyb_softcap_generic(float *out, const float *x, float cap, int64_t n
     for (i = 0; i < n; i++) out[i] = cap * hyb_tanh_scalar(x[i] / cap);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
-/* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as NaN. */
+/* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as
+ * NaN. */
 static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
 {
-    uint32_t most = 0;                                          /* as bits, where NaN is above inf, and no order of the maxima matters */
+    uint32_t most = 0; /* as bits, where NaN is above inf, and no order of the maxima matters */
     float d, inverse;
     int i;
     for (i = 0; i < 32; i++) most = HYB_MAX(most, hyb_f32_bits(x[i]) & 0x7FFFFFFFu);
@@ -18784,7 +18839,8 @@ static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
     inverse = d != 0.0f ? 1.0f / d : 0.0f;
     block->d = hyb_f32_to_f16(d);
     for (i = 0; i < 32; i++) {
-        float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;    /* 1.5 * 2^23: the sum rounds to an integer */
+        /* 1.5 * 2^23: the sum rounds to an integer */
+        float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;
         block->qs[i] = (int8_t)(t - 12582912.0f);
     }
 }
@@ -18792,9 +18848,12 @@ static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
 static void hyb_kv_row_generic(hybrid_type type, const float *x, void *row, int n)
 {
     int i;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
-    else if (type == HYBRID_TYPE_F16) for (i = 0; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
-    else for (i = 0; i < n / 32; i++) hyb_kv_q8_0_generic(x + 32 * i, (hyb_block_q8_0 *)row + i);
+    if (type == HYBRID_TYPE_F32)
+        memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16)
+        for (i = 0; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
+    else
+        for (i = 0; i < n / 32; i++) hyb_kv_q8_0_generic(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 
 HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
@@ -18806,18 +18865,20 @@ HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
     return hyb_f16_to_f32(block->d) * (float)block->qs[i % 32];
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static float hyb_score_generic(const hyb_op_attention *op, const float *q, const char *k)
 {
     float p[32] = { 0 }, s;
     int i;
-    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hyb_fmaf(hyb_kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    for (i = 0; i < op->kv->head_dim_k; i++)
+        p[i % 32] = hyb_fmaf(hyb_kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
     s = hyb_halve(p, 32) * op->scale;
     return op->softcap > 0 ? op->softcap * hyb_tanh_scalar(s / op->softcap) : s;
 }
 
-static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head, const float *q, float *out)
+static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head,
+                                      const float *q, float *out)
 {
     const hyb_kv_view *kv = op->kv;
     int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
@@ -18837,7 +18898,9 @@ static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t 
         l = l + hyb_halve(p, HYB_PAGE);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
         for (s = low; s < high; s++)
-            for (i = 0; i < dim; i++) out[i] = hyb_fmaf(e[s], hyb_kv_value_generic(kv->type, hyb_v_row(kv, pages[page], head_kv, s), i), out[i]);
+            for (i = 0; i < dim; i++)
+                out[i] =
+                    hyb_fmaf(e[s], hyb_kv_value_generic(kv->type, hyb_v_row(kv, pages[page], head_kv, s), i), out[i]);
         m = m_new;
     }
     if (op->sinks) {
@@ -18850,14 +18913,17 @@ static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t 
     for (i = 0; i < dim; i++) out[i] = out[i] * l;
 }
 
-static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch)
+static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0,
+                                  int n_heads, void *scratch)
 {
     int r, h;
     HYB_UNUSED(scratch);
     for (r = row0; r < row0 + n_rows; r++)
         for (h = head0; h < head0 + n_heads; h++)
-            hyb_attention_row_generic(op, run->pages, run->pos + r, h, op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
-                op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
+            hyb_attention_row_generic(op, run->pages, run->pos + r, h,
+                                      op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
+                                      op->out + (run->first_row + r) * op->out_stride +
+                                          (int64_t)h * op->kv->head_dim_v);
 }
 
 static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
@@ -18868,46 +18934,60 @@ static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
 /* ==== end src/compute/cpu_generic.c ==== */
 
 /* ==== begin src/compute/matmul_kernel.c ==== */
-/* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations, and two kernels.
+/* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
+ * and two kernels.
  *
- * y (n, rows) = x (n, k) . w (rows, k)^T. Weights stay in their file format; an activation row is prepared once (for integer types:
- * quantized, see NUMERICS.md) and read by all matrices whose kernels name the same format. gemv and gemm give the same bits, for any n and
- * any split of the rows, and so do all ISAs. A kernel reads no byte outside rows r0..r1 of w and writes no y outside them. */
+ * y (n, rows) = x (n, k) . w (rows, k)^T. Weights stay in their file format; an activation row is prepared once (for
+ * integer types: quantized, see NUMERICS.md) and read by all matrices whose kernels name the same format. gemv and gemm
+ * give the same bits, for any n and any split of the rows, and so do all ISAs. A kernel reads no byte outside rows
+ * r0..r1 of w and writes no y outside them. */
 
 /* How an activation row lies in memory. Two kernels share prepared rows when they point at the same format. */
 typedef struct hyb_act_format {
-    size_t (*bytes)(int64_t k);                             /* of one row: a multiple of 64; rows are aligned to 64 */
-    void   (*prepare)(const float *x, int64_t k, void *act);
+    size_t (*bytes)(int64_t k); /* of one row: a multiple of 64; rows are aligned to 64 */
+    void (*prepare)(const float *x, int64_t k, void *act);
 } hyb_act_format;
 
 typedef struct hyb_matmul_kernel {
-    const hyb_act_format *one;                          /* what gemv reads */
-    const hyb_act_format *many;                         /* what gemm reads: n rows, many->bytes(k) apart */
-    int    gemv_up_to;                                      /* up to this n, gemv for each row of x beats gemm */
-    int    row_step;                                        /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
+    const hyb_act_format *one;  /* what gemv reads */
+    const hyb_act_format *many; /* what gemm reads: n rows, many->bytes(k) apart */
+    int gemv_up_to;             /* up to this n, gemv for each row of x beats gemm */
+    int row_step;               /* gemm likes r0, and r1 where rows go on, to be multiples of this (never required) */
 
     /* y[r - r0] for r0 <= r < r1 and one row of x. k is a multiple of the type's block. */
-    void   (*gemv)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1);
+    void (*gemv)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1);
 
-    /* y[i * y_stride + r - r0] for i < n, r0 <= r < r1. scratch: scratch_bytes(k, n), aligned to 64, one for each lane. */
+    /* y[i * y_stride + r - r0] for i < n, r0 <= r < r1. scratch: scratch_bytes(k, n), aligned to 64, one for each
+     * lane. */
     size_t (*scratch_bytes)(int64_t k, int n);
-    void   (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-                   int64_t r0, int64_t r1, void *scratch);
+    void (*gemm)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
+                 int64_t r0, int64_t r1, void *scratch);
 
-    /* gemv for HYB_MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once. NULL: gemv for each. */
-    void   (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1);
+    /* gemv for HYB_MATMUL_FEW rows of x, one->bytes(k) apart, to y[i * y_stride + r - r0]: weights are read once.
+     * NULL: gemv for each. */
+    void (*few)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0,
+                int64_t r1);
 } hyb_matmul_kernel;
 enum { HYB_MATMUL_FEW = 3 };
 /* ==== end src/compute/matmul_kernel.c ==== */
 
 /* ==== begin src/compute/cpu_int_unpack.c ==== */
-/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the oracle of the rest.
+/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the
+ * oracle of the rest.
  *
  * Blocks of 32: value i is d * q[i] + m (m: Q4_1 and Q5_1 only).
- * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number: exact in 16 bits. */
+ * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number:
+ * exact in 16 bits. */
 
-typedef struct hyb_ints32 { float d, m; int8_t q[32]; } hyb_ints32;
-typedef struct hyb_ints256 { float d, dmin; uint8_t m[16]; int16_t q[256]; } hyb_ints256;
+typedef struct hyb_ints32 {
+    float d, m;
+    int8_t q[32];
+} hyb_ints32;
+typedef struct hyb_ints256 {
+    float d, dmin;
+    uint8_t m[16];
+    int16_t q[256];
+} hyb_ints256;
 
 static void hyb_unpack_nibbles(const uint8_t *qs, uint32_t high, int offset, int8_t *q)
 {
@@ -18957,7 +19037,8 @@ static void hyb_ints_q2_K(const void *block, hyb_ints256 *o)
     o->d = hyb_f16_to_f32(b->d);
     o->dmin = hyb_f16_to_f32(b->dmin);
     for (i = 0; i < 16; i++) o->m[i] = (uint8_t)(b->scales[i] >> 4);
-    for (i = 0; i < 256; i++) o->q[i] = (int16_t)((b->scales[i / 16] & 15) * (b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3));
+    for (i = 0; i < 256; i++)
+        o->q[i] = (int16_t)((b->scales[i / 16] & 15) * (b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3));
 }
 static void hyb_ints_q3_K(const void *block, hyb_ints256 *o)
 {
@@ -19002,7 +19083,8 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
     int i;
     o->d = hyb_f16_to_f32(b->d);
     for (i = 0; i < 256; i++) {
-        int low = b->ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15, high = b->qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+        int low = b->ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15,
+            high = b->qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }
@@ -19013,8 +19095,8 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
  *
  * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, the sum of the block's q.
  * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
- * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many rows spread over the
- * sets of a cache. */
+ * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many
+ * rows spread over the sets of a cache. */
 
 HYB_INLINE size_t hyb_act32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_act32_s(int64_t k) { return hyb_act32_d(k) + hyb_align((size_t)k / 8, 64); }
@@ -19023,7 +19105,8 @@ HYB_INLINE size_t hyb_act256_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_act256_s(int64_t k) { return (size_t)k + hyb_align((size_t)k / 64, 64); }
 static size_t hyb_act256_bytes(int64_t k) { return (hyb_act256_s(k) + hyb_align((size_t)k / 8, 64)) | 64; }
 
-/* 1/d where the block can be scaled, 0 where it is all zeros (or below 127 * the smallest normal float), infinite or NaN. */
+/* 1/d where the block can be scaled, 0 where it is all zeros (or below 127 * the smallest normal float), infinite or
+ * NaN. */
 HYB_INLINE float hyb_act_inverse(float d) { return d >= 1.17549435e-38f && d <= 3.402823466e+38f ? 1.0f / d : 0.0f; }
 
 /* n values to int8; returns d. */
@@ -19033,13 +19116,13 @@ static float hyb_act_quantize(const float *x, int n, int8_t *q)
     float d, id;
     int i;
     for (i = 0; i < n; i++) {
-        uint32_t u = hyb_f32_bits(x[i]) & 0x7FFFFFFFu;                /* as integers: NaN > infinity > numbers */
+        uint32_t u = hyb_f32_bits(x[i]) & 0x7FFFFFFFu; /* as integers: NaN > infinity > numbers */
         a = HYB_MAX(a, u);
     }
     d = hyb_bits_f32(a) / 127.0f;
     id = hyb_act_inverse(d);
     for (i = 0; i < n; i++) {
-        float v = x[i] * id + 12582912.0f;                                /* 1.5 * 2^23: the adder rounds to nearest even */
+        float v = x[i] * id + 12582912.0f; /* 1.5 * 2^23: the adder rounds to nearest even */
         int r = (int)(hyb_f32_bits(v) - 0x4B400000u);
         q[i] = (int8_t)(id > 0 ? HYB_MIN(r, 127) : 0);
         if (id > 0 && r < -127) q[i] = -127;
@@ -19079,17 +19162,20 @@ static const hyb_act_format hyb_act256_generic = { hyb_act256_bytes, hyb_act256_
 /* ==== end src/compute/cpu_int_act.c ==== */
 
 /* ==== begin src/compute/cpu_int_generic.c ==== */
-/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); every other kernel
- * must give the same bits. */
+/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+ * every other kernel must give the same bits. */
 
 typedef void (*hyb_ints32_fn)(const void *block, hyb_ints32 *o);
 typedef void (*hyb_ints256_fn)(const void *block, hyb_ints256 *o);
 
-HYB_INLINE float hyb_halve8(const float *p) { return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])); }
+HYB_INLINE float hyb_halve8(const float *p)
+{
+    return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+}
 
 /* One row of w by n rows of x: each block is unpacked once. sums: n * 8 floats. affine: the type has mins. */
-static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
-                                  float *y, int64_t y_stride, float *sums)
+static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k,
+                              const void *acts, int n, float *y, int64_t y_stride, float *sums)
 {
     size_t act_bytes = hyb_act32_bytes(k);
     hyb_ints32 block;
@@ -19112,8 +19198,8 @@ static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool aff
     for (i = 0; i < n; i++) y[i * y_stride] = hyb_halve8(sums + i * 8);
 }
 
-static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
-                                   float *y, int64_t y_stride, float *sums)
+static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k,
+                               const void *acts, int n, float *y, int64_t y_stride, float *sums)
 {
     size_t act_bytes = hyb_act256_bytes(k);
     hyb_ints256 block;
@@ -19139,26 +19225,32 @@ static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool a
     for (i = 0; i < n; i++) y[i * y_stride] = hyb_halve8(sums + i * 8);
 }
 
-static size_t hyb_generic_scratch(int64_t k, int n) { HYB_UNUSED(k); return (size_t)n * 8 * sizeof(float); }
+static size_t hyb_generic_scratch(int64_t k, int n)
+{
+    HYB_UNUSED(k);
+    return (size_t)n * 8 * sizeof(float);
+}
 
 /* A type's two kernels and its entry. family: 32 or 256. */
-#define HYB_GENERIC_TYPE(type, family, affine)                                                                                             \
-    static void hyb_gemm_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,   \
-                                            int64_t r0, int64_t r1, void *scratch)                                                             \
-    {                                                                                                                                          \
-        int64_t r;                                                                                                                             \
-        for (r = r0; r < r1; r++)                                                                                                              \
-            hyb_generic_row##family(hyb_ints_##type, sizeof(hyb_block_##type), affine, (const char *)w + (size_t)r * row_bytes,    \
-                                        k, acts, n, y + (r - r0), y_stride, (float *)scratch);                                                 \
-    }                                                                                                                                          \
-    static void hyb_gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1)     \
-    {                                                                                                                                          \
-        float sums[8];                                                                                                                        \
-        hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums);                                                              \
-    }                                                                                                                                          \
-    static const hyb_matmul_kernel hyb_kernel_generic_##type = {                                                                       \
-        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch,            \
-        hyb_gemm_generic_##type, NULL                                                                                                      \
+#define HYB_GENERIC_TYPE(type, family, affine) \
+    static void hyb_gemm_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+                                        int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            hyb_generic_row##family(hyb_ints_##type, sizeof(hyb_block_##type), affine, \
+                                    (const char *)w + (size_t)r * row_bytes, k, acts, n, y + (r - r0), y_stride, \
+                                    (float *)scratch); \
+    } \
+    static void hyb_gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, \
+                                        int64_t r0, int64_t r1) \
+    { \
+        float sums[8]; \
+        hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums); \
+    } \
+    static const hyb_matmul_kernel hyb_kernel_generic_##type = { \
+        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
+        hyb_gemm_generic_##type, NULL \
     };
 HYB_GENERIC_TYPE(q4_0, 32, false)
 HYB_GENERIC_TYPE(q4_1, 32, true)
@@ -19176,17 +19268,22 @@ HYB_GENERIC_TYPE(q6_K, 256, false)
 /* ==== begin src/compute/cpu_int_avx512.c ==== */
 /* compute/cpu_int_avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
  *
- * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is unsigned or made so;
- * the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8 super-blocks) are summed together by one tree
- * of shuffles, so that scales are applied to 16 (8) blocks at once; lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
+ * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is
+ * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
+ * super-blocks) are summed together by one tree of shuffles, so that scales are applied to 16 (8) blocks at once;
+ * lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
 #if defined(HYB_X86)
 
-/* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then their second halves;
- * then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros. Where the last group is half empty it
- * follows once more with its first 8 blocks in both halves: the ends of two rows are then done as one group. */
+/* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then
+ * their second halves; then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros.
+ * Where the last group is half empty it follows once more with its first 8 blocks in both halves: the ends of two
+ * rows are then done as one group. */
 enum { HYB_GROUP16 = 640, HYB_GROUP16_D = 512, HYB_GROUP16_S = 576 };
 static bool hyb_one32_paired(int64_t k) { return k / 32 % 16 > 0 && k / 32 % 16 <= 8; }
-static size_t hyb_one32_bytes_avx512(int64_t k) { return (size_t)((k + 511) / 512 + hyb_one32_paired(k)) * HYB_GROUP16; }
+static size_t hyb_one32_bytes_avx512(int64_t k)
+{
+    return (size_t)((k + 511) / 512 + hyb_one32_paired(k)) * HYB_GROUP16;
+}
 
 /* 16 floats to int8, all of one block, whose 1 / d is id (0: all zeros). */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_quant16_avx512(__m512 x, float id)
@@ -19194,13 +19291,18 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_quant16_avx512(__m512 x, float id)
     __m512i q = _mm512_maskz_cvtps_epi32((__mmask16)(id > 0 ? 0xFFFF : 0), _mm512_mul_ps(x, _mm512_set1_ps(id)));
     return _mm512_max_epi32(_mm512_min_epi32(q, _mm512_set1_epi32(127)), _mm512_set1_epi32(-127));
 }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_abs_bits_avx512(__m512 x) { return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF)); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_abs_bits_avx512(__m512 x)
+{
+    return _mm512_and_si512(_mm512_castps_si512(x), _mm512_set1_epi32(0x7FFFFFFF));
+}
 
 /* 32 floats to two vectors of 16 int32; returns d. */
 HYB_INLINE HYB_TARGET_AVX512 float hyb_quant32_avx512(const float *x, __m512i *q0, __m512i *q1)
 {
     __m512 x0 = _mm512_loadu_ps(x), x1 = _mm512_loadu_ps(x + 16);
-    float d = hyb_bits_f32(_mm512_reduce_max_epu32(_mm512_max_epu32(hyb_abs_bits_avx512(x0), hyb_abs_bits_avx512(x1)))) / 127.0f;
+    float d =
+        hyb_bits_f32(_mm512_reduce_max_epu32(_mm512_max_epu32(hyb_abs_bits_avx512(x0), hyb_abs_bits_avx512(x1)))) /
+        127.0f;
     float id = hyb_act_inverse(d);
     *q0 = hyb_quant16_avx512(x0, id);
     *q1 = hyb_quant16_avx512(x1, id);
@@ -19222,7 +19324,7 @@ HYB_TARGET_AVX512 static void hyb_one32_prepare_avx512(const float *x, int64_t k
         ((float *)(void *)(group + HYB_GROUP16_D))[b % 16] = d;
         ((int32_t *)(void *)(group + HYB_GROUP16_S))[b % 16] = _mm512_reduce_add_epi32(_mm512_add_epi32(q0, q1));
     }
-    for (i = 0; hyb_one32_paired(k) && i < HYB_GROUP16 / 64; i++) {              /* the low 256 bits of every vector, twice */
+    for (i = 0; hyb_one32_paired(k) && i < HYB_GROUP16 / 64; i++) { /* the low 256 bits of every vector, twice */
         __m256i half = _mm256_load_si256((const __m256i *)(const void *)(last + i * 64));
         _mm512_store_si512(last + HYB_GROUP16 + i * 64, _mm512_broadcast_i64x4(half));
     }
@@ -19240,19 +19342,21 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_four_avx512(const char *p, size_t strid
 /* The same of two bytes each, as a mask of 64 bits. */
 HYB_INLINE uint64_t hyb_four_bits(const char *p, size_t stride, size_t jump)
 {
-    return (uint64_t)hyb_load_u16(p) | (uint64_t)hyb_load_u16(p + 4 * stride) << 16 | (uint64_t)hyb_load_u16(p + jump) << 32 |
-           (uint64_t)hyb_load_u16(p + jump + 4 * stride) << 48;
+    return (uint64_t)hyb_load_u16(p) | (uint64_t)hyb_load_u16(p + 4 * stride) << 16 |
+           (uint64_t)hyb_load_u16(p + jump) << 32 | (uint64_t)hyb_load_u16(p + jump + 4 * stride) << 48;
 }
 /* The first 4 bytes of 16 blocks. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_heads_avx512(const char *p, size_t s, size_t jump)
 {
-#define HYB_HEAD4(i) _mm_set_epi32((int)hyb_load_u32(p + (i + 3) * s), (int)hyb_load_u32(p + (i + 2) * s), (int)hyb_load_u32(p + (i + 1) * s), (int)hyb_load_u32(p + i * s))
+    #define HYB_HEAD4(i) \
+        _mm_set_epi32((int)hyb_load_u32(p + (i + 3) * s), (int)hyb_load_u32(p + (i + 2) * s), \
+                      (int)hyb_load_u32(p + (i + 1) * s), (int)hyb_load_u32(p + i * s))
     __m512i v = _mm512_castsi128_si512(HYB_HEAD4(0));
     v = _mm512_inserti32x4(v, HYB_HEAD4(4), 1);
     p += jump;
     v = _mm512_inserti32x4(v, HYB_HEAD4(0), 2);
     return _mm512_inserti32x4(v, HYB_HEAD4(4), 3);
-#undef HYB_HEAD4
+    #undef HYB_HEAD4
 }
 
 /* The sums of 4 dwords in every 128-bit lane of 4 vectors: lane L, dword e: lane L of v_e. */
@@ -19263,13 +19367,15 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_sum_lanes_avx512(__m512i v0, __m512i v1
     return _mm512_add_epi32(_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b));
 }
 
-/* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start, qh: the fifth bits (0: none). */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot_four_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh, bool bytes, const char *x)
+/* Blocks e, e+4, e+8, e+12 of a group times their activations: 4 partial sums a block. qs: where the numbers start,
+ * qh: the fifth bits (0: none). */
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot_four_avx512(const char *w, size_t stride, size_t jump, size_t qs,
+                                                         size_t qh, bool bytes, const char *x)
 {
     const __m512i low4 = _mm512_set1_epi8(15), bit4 = _mm512_set1_epi8(16), top = _mm512_set1_epi8(-128);
     __m512i lo, hi;
     if (bytes) {
-        lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top);                 /* signed q -> q + 128 */
+        lo = _mm512_xor_si512(hyb_four_avx512(w + qs, stride, jump), top); /* signed q -> q + 128 */
         hi = _mm512_xor_si512(hyb_four_avx512(w + qs + 16, stride, jump), top);
     } else {
         hi = hyb_four_avx512(w + qs, stride, jump);
@@ -19280,26 +19386,33 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot_four_avx512(const char *w, size_t s
             hi = _mm512_mask_add_epi8(hi, hyb_four_bits(w + qh + 2, stride, jump), hi, bit4);
         }
     }
-    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi, _mm512_load_si512(x + 64));
+    return _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), lo, _mm512_load_si512(x)), hi,
+                               _mm512_load_si512(x + 64));
 }
 
 /* t of 16 blocks. offset: log2 of what was added to the signed q; affine: q is unsigned and the block has a min. */
-HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh, bool bytes, bool affine, int offset, const char *x)
+HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_dot16_avx512(const char *w, size_t stride, size_t jump, size_t qs, size_t qh,
+                                                     bool bytes, bool affine, int offset, const char *x)
 {
     __m512i heads = hyb_heads_avx512(w, stride, jump), s = _mm512_load_si512(x + HYB_GROUP16_S), isum;
     __m512 t;
-    isum = hyb_sum_lanes_avx512(hyb_dot_four_avx512(w, stride, jump, qs, qh, bytes, x), hyb_dot_four_avx512(w + stride, stride, jump, qs, qh, bytes, x + 128),
-                                    hyb_dot_four_avx512(w + 2 * stride, stride, jump, qs, qh, bytes, x + 256),
-                                    hyb_dot_four_avx512(w + 3 * stride, stride, jump, qs, qh, bytes, x + 384));
+    isum = hyb_sum_lanes_avx512(hyb_dot_four_avx512(w, stride, jump, qs, qh, bytes, x),
+                                hyb_dot_four_avx512(w + stride, stride, jump, qs, qh, bytes, x + 128),
+                                hyb_dot_four_avx512(w + 2 * stride, stride, jump, qs, qh, bytes, x + 256),
+                                hyb_dot_four_avx512(w + 3 * stride, stride, jump, qs, qh, bytes, x + 384));
     if (!affine) isum = _mm512_sub_epi32(isum, _mm512_slli_epi32(s, (unsigned)offset));
     t = _mm512_mul_ps(_mm512_cvtepi32_ps(isum), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
-    if (affine) t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s), t);
+    if (affine)
+        t = _mm512_fmadd_ps(_mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))), _mm512_cvtepi32_ps(s),
+                            t);
     return t;
 }
 
-/* What this processor's own prefetching leaves out: without it, the time of the arithmetic is added to that of the reads instead of hidden behind
- * it. `bytes` of weights are worked on next; rows follow each other, so that far ahead is the next rows. (Sapphire Rapids, one thread, GB/s of the
- * 12.5 that a plain read reaches: Q4_0 8.5 -> 11, Q8_0 10.5 -> 12, Q4_K 8 -> 12, Q6_K 9 -> 12. 1 KB ahead gives less, and so do 4 KB.) */
+/* What this processor's own prefetching leaves out: without it, the time of the arithmetic is added to that of the
+ * reads instead of hidden behind it. `bytes` of weights are worked on next; rows follow each other, so that far ahead
+ * is the next rows. (Sapphire Rapids, one thread, GB/s of the
+ * 12.5 that a plain read reaches: Q4_0 8.5 -> 11, Q8_0 10.5 -> 12, Q4_K 8 -> 12, Q6_K 9 -> 12. 1 KB ahead gives
+ * less, and so do 4 KB.) */
 enum { HYB_AHEAD_AVX512 = 2048 };
 HYB_INLINE void hyb_ahead_avx512(const char *p, size_t bytes)
 {
@@ -19315,58 +19428,62 @@ HYB_INLINE HYB_TARGET_AVX512 float hyb_halve_avx512(__m256 p)
     return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
 }
 
-/* Two halves of the terms of 16 blocks, times d, to the sums they belong to. */
-#define HYB_ADD16_AVX512(t, d, lo, lo_valid, hi, hi_valid)                                                                                         \
-    (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)),                                              \
-     hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
+    /* Two halves of the terms of 16 blocks, times d, to the sums they belong to. */
+    #define HYB_ADD16_AVX512(t, d, lo, lo_valid, hi, hi_valid) \
+        (lo = _mm256_mask3_fmadd_ps(_mm512_castps512_ps256(t), _mm256_load_ps(d), lo, (__mmask8)(lo_valid)), \
+         hi = _mm256_mask3_fmadd_ps(_mm512_extractf32x8_ps(t, 1), _mm256_load_ps((d) + 8), hi, (__mmask8)(hi_valid)))
 
-/* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes from a copy. Half-empty
- * last groups are done for two rows at a time, while there are more rows to read on into. */
-#define HYB_GEMV32_AVX512(type, qs, qh, bytes, affine, offset)                                                                                     \
-    HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
-                                                                 int64_t r0, int64_t r1)                                                               \
-    {                                                                                                                                                  \
-        const size_t stride = sizeof(hyb_block_##type);                                                                                            \
-        const char *row_end = (const char *)w + (size_t)r1 * row_bytes;                                                                                \
-        const int64_t blocks = k / 32, whole = hyb_one32_paired(k) ? blocks / 16 * 16 : blocks;                                                    \
-        const unsigned tail = (1u << (blocks - whole)) - 1;                                                                                            \
-        const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYB_GROUP16;                                                           \
-        char copy[16 * sizeof(hyb_block_##type)];                                                                                                  \
-        int64_t b, r;                                                                                                                                  \
-        memset(copy, 0, sizeof copy);                                                                                                                  \
-        for (r = r0; r < r1; r++) {                                                                                                                    \
-            __m256 p[2];                                                                                                                               \
-            const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride;                                                                 \
-            int i;                                                                                                                                     \
-            for (i = 0; i <= pair; i++) {                                                                                                              \
-                const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act;                                               \
-                p[i] = _mm256_setzero_ps();                                                                                                            \
-                for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYB_GROUP16) {                                          \
-                    const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF;                                                        \
-                    const char *from = row;                                                                                                            \
-                    __m512 t;                                                                                                                          \
-                    hyb_ahead_avx512(row, 16 * stride);                                                                                            \
-                    if ((size_t)(row_end - row) < 16 * stride) from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride);                  \
-                    t = hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x);                                              \
-                    HYB_ADD16_AVX512(t, (const float *)(const void *)(x + HYB_GROUP16_D), p[i], valid, p[i], valid >> 8);                      \
-                }                                                                                                                                      \
-            }                                                                                                                                          \
-            if (pair) {                                                                                                                                \
-                __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, stride, row_bytes, qs, qh, bytes,    \
-                                                affine, offset, x_tail);                                                                               \
-                HYB_ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYB_GROUP16_D), p[0], tail, p[1], tail);                            \
-                y[r - r0] = hyb_halve_avx512(p[0]);                                                                                                \
-                r++;                                                                                                                                   \
-            }                                                                                                                                          \
-            y[r - r0] = hyb_halve_avx512(p[pair]);                                                                                                 \
-        }                                                                                                                                              \
-    }
+    /* A row's last group reads on into the next rows, whose blocks count for nothing; at the end of the rows it comes
+     * from a copy. Half-empty last groups are done for two rows at a time, while there are more rows to read on into.
+     */
+    #define HYB_GEMV32_AVX512(type, qs, qh, bytes, affine, offset) \
+        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+        { \
+            const size_t stride = sizeof(hyb_block_##type); \
+            const char *row_end = (const char *)w + (size_t)r1 * row_bytes; \
+            const int64_t blocks = k / 32, whole = hyb_one32_paired(k) ? blocks / 16 * 16 : blocks; \
+            const unsigned tail = (1u << (blocks - whole)) - 1; \
+            const char *x_tail = (const char *)act + (size_t)(whole / 16 + 1) * HYB_GROUP16; \
+            char copy[16 * sizeof(hyb_block_##type)]; \
+            int64_t b, r; \
+            memset(copy, 0, sizeof copy); \
+            for (r = r0; r < r1; r++) { \
+                __m256 p[2]; \
+                const bool pair = whole < blocks && r + 2 < r1 && row_bytes >= 8 * stride; \
+                int i; \
+                for (i = 0; i <= pair; i++) { \
+                    const char *row = (const char *)w + (size_t)(r + i) * row_bytes, *x = (const char *)act; \
+                    p[i] = _mm256_setzero_ps(); \
+                    for (b = 0; b < (pair ? whole : blocks); b += 16, row += 16 * stride, x += HYB_GROUP16) { \
+                        const unsigned valid = blocks - b < 16 ? (1u << (blocks - b)) - 1 : 0xFFFF; \
+                        const char *from = row; \
+                        __m512 t; \
+                        hyb_ahead_avx512(row, 16 * stride); \
+                        if ((size_t)(row_end - row) < 16 * stride) \
+                            from = (const char *)memcpy(copy, row, (size_t)(blocks - b) * stride); \
+                        t = hyb_dot16_avx512(from, stride, 8 * stride, qs, qh, bytes, affine, offset, x); \
+                        HYB_ADD16_AVX512(t, (const float *)(const void *)(x + HYB_GROUP16_D), p[i], valid, p[i], \
+                                         valid >> 8); \
+                    } \
+                } \
+                if (pair) { \
+                    __m512 t = hyb_dot16_avx512((const char *)w + (size_t)r * row_bytes + (size_t)whole * stride, \
+                                                stride, row_bytes, qs, qh, bytes, affine, offset, x_tail); \
+                    HYB_ADD16_AVX512(t, (const float *)(const void *)(x_tail + HYB_GROUP16_D), p[0], tail, p[1], \
+                                     tail); \
+                    y[r - r0] = hyb_halve_avx512(p[0]); \
+                    r++; \
+                } \
+                y[r - r0] = hyb_halve_avx512(p[pair]); \
+            } \
+        }
 HYB_GEMV32_AVX512(q4_0, 2, 0, false, false, 3)
 HYB_GEMV32_AVX512(q4_1, 4, 0, false, true, 0)
 HYB_GEMV32_AVX512(q5_0, 6, 2, false, false, 4)
 HYB_GEMV32_AVX512(q5_1, 8, 4, false, true, 0)
 HYB_GEMV32_AVX512(q8_0, 2, 0, true, false, 7)
-#undef HYB_GEMV32_AVX512
+    #undef HYB_GEMV32_AVX512
 
 /* One row for super-blocks: as cpu_int_act.c has it, then sums of 32 (k/32 int16). */
 HYB_INLINE size_t hyb_one256_s32(int64_t k) { return hyb_act256_s(k) + hyb_align((size_t)k / 8, 64); }
@@ -19376,7 +19493,8 @@ HYB_TARGET_AVX512 static void hyb_one256_prepare_avx512(const float *x, int64_t 
 {
     int8_t *q = (int8_t *)act;
     float *d = (float *)(void *)((char *)act + hyb_act256_d(k));
-    int16_t *s16 = (int16_t *)(void *)((char *)act + hyb_act256_s(k)), *s32 = (int16_t *)(void *)((char *)act + hyb_one256_s32(k));
+    int16_t *s16 = (int16_t *)(void *)((char *)act + hyb_act256_s(k)),
+            *s32 = (int16_t *)(void *)((char *)act + hyb_one256_s32(k));
     int64_t b;
     int i;
     for (b = 0; b < k / 256; b++, x += 256, q += 256, s16 += 16, s32 += 8) {
@@ -19396,20 +19514,30 @@ HYB_TARGET_AVX512 static void hyb_one256_prepare_avx512(const float *x, int64_t 
 static const hyb_act_format hyb_one256_avx512 = { hyb_one256_bytes_avx512, hyb_one256_prepare_avx512 };
 
 /* 32 bytes, twice. */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_twice_avx512(const void *p) { return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p)); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_twice_avx512(const void *p)
+{
+    return _mm512_broadcast_i64x4(_mm256_loadu_si256((const __m256i *)p));
+}
 /* a in the low, b in the high 256 bits, as dwords */
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_halves_avx512(int a, int b) { return _mm512_inserti64x4(_mm512_set1_epi32(a), _mm256_set1_epi32(b), 1); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_halves_avx512(int a, int b)
+{
+    return _mm512_inserti64x4(_mm512_set1_epi32(a), _mm256_set1_epi32(b), 1);
+}
 
 /* Weights 64c..64c+63 of a super-block as unsigned bytes in order (c is a constant). */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_q2_avx512(const uint8_t *qs, int c)
 {
-    return _mm512_and_si512(_mm512_srlv_epi32(hyb_twice_avx512(qs + c / 2 * 32), hyb_halves_avx512(c % 2 * 4, c % 2 * 4 + 2)), _mm512_set1_epi8(3));
+    return _mm512_and_si512(_mm512_srlv_epi32(hyb_twice_avx512(qs + c / 2 * 32),
+                                              hyb_halves_avx512(c % 2 * 4, c % 2 * 4 + 2)),
+                            _mm512_set1_epi8(3));
 }
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_q4_avx512(const uint8_t *qs, int c)
 {
-    return _mm512_and_si512(_mm512_srlv_epi32(hyb_twice_avx512(qs + c * 32), hyb_halves_avx512(0, 4)), _mm512_set1_epi8(15));
+    return _mm512_and_si512(_mm512_srlv_epi32(hyb_twice_avx512(qs + c * 32), hyb_halves_avx512(0, 4)),
+                            _mm512_set1_epi8(15));
 }
-/* q | bit 2c (low half), 2c+1 (high half) of the 32 bytes at p, moved to bit `to`. A rotation of dwords moves bits inside their bytes, too. */
+/* q | bit 2c (low half), 2c+1 (high half) of the 32 bytes at p, moved to bit `to`. A rotation of dwords moves bits
+ * inside their bytes, too. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_high_bit_avx512(__m512i q, const uint8_t *p, int c, int to)
 {
     __m512i h = _mm512_rolv_epi32(hyb_twice_avx512(p), hyb_halves_avx512(to - 2 * c, to - 2 * c - 1));
@@ -19418,50 +19546,66 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_high_bit_avx512(__m512i q, const uint8_
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_q6_avx512(const hyb_block_q6_K *b, int c)
 {
     __m512i q = _mm512_loadu_si512(b->ql + c / 2 * 64);
-    __m512i h = _mm512_rolv_epi32(hyb_twice_avx512(b->qh + c / 2 * 32), hyb_halves_avx512(4 - c % 2 * 4, 2 - c % 2 * 4));
+    __m512i h =
+        _mm512_rolv_epi32(hyb_twice_avx512(b->qh + c / 2 * 32), hyb_halves_avx512(4 - c % 2 * 4, 2 - c % 2 * 4));
     q = _mm512_and_si512(c % 2 ? _mm512_srli_epi16(q, 4) : q, _mm512_set1_epi8(15));
     return _mm512_ternarylogic_epi32(q, h, _mm512_set1_epi8(0x30), 0xF8);
 }
 
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot64_avx512(__m512i w, const int8_t *x) { return _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_load_si512(x)); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_dot64_avx512(__m512i w, const int8_t *x)
+{
+    return _mm512_dpbusd_epi32(_mm512_setzero_si512(), w, _mm512_load_si512(x));
+}
 
-/* Four vectors of sums of 4 products (they fit 16 bits) times the scales of their sub-blocks: 16 partial sums of the super-block. sc32: 8
- * unsigned scales of sub-blocks of 32; sc16: 16 signed ones of sub-blocks of 16. */
+/* Four vectors of sums of 4 products (they fit 16 bits) times the scales of their sub-blocks: 16 partial sums of the
+ * super-block. sc32: 8 unsigned scales of sub-blocks of 32; sc16: 16 signed ones of sub-blocks of 16. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale32_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, uint64_t sc32)
 {
-    const __m512i even = _mm512_set_epi64((int64_t)0x8007800780078007, (int64_t)0x8005800580058005, (int64_t)0x8007800780078007, (int64_t)0x8005800580058005,
-                                          (int64_t)0x8006800680068006, (int64_t)0x8004800480048004, (int64_t)0x8006800680068006, (int64_t)0x8004800480048004);
+    const __m512i even =
+        _mm512_set_epi64((int64_t)0x8007800780078007, (int64_t)0x8005800580058005, (int64_t)0x8007800780078007,
+                         (int64_t)0x8005800580058005, (int64_t)0x8006800680068006, (int64_t)0x8004800480048004,
+                         (int64_t)0x8006800680068006, (int64_t)0x8004800480048004);
     const __m512i four = _mm512_set1_epi16(4);
     __m512i sc = _mm512_set1_epi64((int64_t)sc32);
-    __m512i a = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), _mm512_shuffle_epi8(sc, _mm512_sub_epi8(even, four)));
+    __m512i a = _mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1),
+                                    _mm512_shuffle_epi8(sc, _mm512_sub_epi8(even, four)));
     return _mm512_dpwssd_epi32(a, _mm512_packs_epi32(v2, v3), _mm512_shuffle_epi8(sc, even));
 }
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale16_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m128i sc16)
 {
     /* lane L: scales L and 4 + L (8 more for v2, v3), in the high bytes of words */
-    const __m512i at = _mm512_set_epi64(0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280, 0x0580058005800580, 0x0180018001800180,
-                                        0x0480048004800480, 0x0080008000800080);
+    const __m512i at = _mm512_set_epi64(0x0780078007800780, 0x0380038003800380, 0x0680068006800680, 0x0280028002800280,
+                                        0x0580058005800580, 0x0180018001800180, 0x0480048004800480, 0x0080008000800080);
     const __m512i eight = _mm512_set1_epi16(0x0800);
     __m512i sc = _mm512_broadcast_i32x4(sc16);
-    __m512i s01 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, at), 8), s23 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, _mm512_add_epi8(at, eight)), 8);
-    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), s01), _mm512_packs_epi32(v2, v3), s23);
+    __m512i s01 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, at), 8),
+            s23 = _mm512_srai_epi16(_mm512_shuffle_epi8(sc, _mm512_add_epi8(at, eight)), 8);
+    return _mm512_dpwssd_epi32(_mm512_dpwssd_epi32(_mm512_setzero_si512(), _mm512_packs_epi32(v0, v1), s01),
+                               _mm512_packs_epi32(v2, v3), s23);
 }
 /* sum of m[s] * s16[s], 8 partial sums */
-HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins16_avx512(__m128i m, const int16_t *s16) { return _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), _mm256_load_si256((const __m256i *)(const void *)s16)); }
+HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins16_avx512(__m128i m, const int16_t *s16)
+{
+    return _mm256_madd_epi16(_mm256_cvtepi8_epi16(m), _mm256_load_si256((const __m256i *)(const void *)s16));
+}
 HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_mins32_avx512(uint64_t m, const int16_t *s32)
 {
-    return _mm256_zextsi128_si256(_mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m)), _mm_load_si128((const __m128i *)(const void *)s32)));
+    return _mm256_zextsi128_si256(_mm_madd_epi16(_mm_cvtepu8_epi16(_mm_cvtsi64_si128((int64_t)m)),
+                                                 _mm_load_si128((const __m128i *)(const void *)s32)));
 }
 
-/* One super-block by its activations: partial sums of isum, and of msum (or of what is to be subtracted from isum). Returns d | dmin << 16. */
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+/* One super-block by its activations: partial sums of isum, and of msum (or of what is to be subtracted from isum).
+ * Returns d | dmin << 16. */
+HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, const int8_t *x, const int16_t *s16,
+                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
 {
     const hyb_block_q2_K *b = (const hyb_block_q2_K *)block;
     __m128i scales = _mm_loadu_si128((const __m128i *)(const void *)b->scales), low4 = _mm_set1_epi8(15);
     HYB_UNUSED(s32);
-    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q2_avx512(b->qs, 0), x), hyb_dot64_avx512(hyb_q2_avx512(b->qs, 1), x + 64),
-                                   hyb_dot64_avx512(hyb_q2_avx512(b->qs, 2), x + 128), hyb_dot64_avx512(hyb_q2_avx512(b->qs, 3), x + 192),
-                                   _mm_and_si128(scales, low4));
+    *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q2_avx512(b->qs, 0), x),
+                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 1), x + 64),
+                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 2), x + 128),
+                               hyb_dot64_avx512(hyb_q2_avx512(b->qs, 3), x + 192), _mm_and_si128(scales, low4));
     *msum = hyb_mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
     return hyb_load_u32(&b->d);
 }
@@ -19478,14 +19622,15 @@ HYB_INLINE HYB_TARGET_AVX512 __m128i hyb_scales_q3_avx512(const uint8_t *p)
     hyb_scales_q3_words(p, &s0, &s1);
     return _mm_sub_epi8(_mm_set_epi64x((int64_t)s1, (int64_t)s0), _mm_set1_epi8(32));
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, const int8_t *x, const int16_t *s16,
+                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
 {
     const hyb_block_q3_K *b = (const hyb_block_q3_K *)block;
     __m128i sc = hyb_scales_q3_avx512(b->scales);
     HYB_UNUSED(s32);
-#define HYB_Q3(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2), x + c * 64)
+    #define HYB_Q3(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q2_avx512(b->qs, c), b->hmask, c, 2), x + c * 64)
     *isum = hyb_scale16_avx512(HYB_Q3(0), HYB_Q3(1), HYB_Q3(2), HYB_Q3(3), sc);
-#undef HYB_Q3
+    #undef HYB_Q3
     *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 2);
     return hyb_load_u16(&b->d);
 }
@@ -19496,36 +19641,42 @@ HYB_INLINE void hyb_scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
     *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
     *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16,
+                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
 {
     const hyb_block_q4_K *b = (const hyb_block_q4_K *)block;
     uint64_t sc, m;
     HYB_UNUSED(s16);
     hyb_scales_k4_words(b->scales, &sc, &m);
-    *isum = hyb_scale32_avx512(hyb_dot64_avx512(hyb_q4_avx512(b->qs, 0), x), hyb_dot64_avx512(hyb_q4_avx512(b->qs, 1), x + 64),
-                                   hyb_dot64_avx512(hyb_q4_avx512(b->qs, 2), x + 128), hyb_dot64_avx512(hyb_q4_avx512(b->qs, 3), x + 192), sc);
+    *isum = hyb_scale32_avx512(hyb_dot64_avx512(hyb_q4_avx512(b->qs, 0), x),
+                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 1), x + 64),
+                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 2), x + 128),
+                               hyb_dot64_avx512(hyb_q4_avx512(b->qs, 3), x + 192), sc);
     *msum = hyb_mins32_avx512(m, s32);
     return hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q5_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q5_K(const void *block, const int8_t *x, const int16_t *s16,
+                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
 {
     const hyb_block_q5_K *b = (const hyb_block_q5_K *)block;
     uint64_t sc, m;
     HYB_UNUSED(s16);
     hyb_scales_k4_words(b->scales, &sc, &m);
-#define HYB_Q5(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4), x + c * 64)
+    #define HYB_Q5(c) hyb_dot64_avx512(hyb_high_bit_avx512(hyb_q4_avx512(b->qs, c), b->qh, c, 4), x + c * 64)
     *isum = hyb_scale32_avx512(HYB_Q5(0), HYB_Q5(1), HYB_Q5(2), HYB_Q5(3), sc);
-#undef HYB_Q5
+    #undef HYB_Q5
     *msum = hyb_mins32_avx512(m, s32);
     return hyb_load_u32(&b->d);
 }
-HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q6_K(const void *block, const int8_t *x, const int16_t *s16, const int16_t *s32, __m512i *isum, __m256i *msum)
+HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q6_K(const void *block, const int8_t *x, const int16_t *s16,
+                                                            const int16_t *s32, __m512i *isum, __m256i *msum)
 {
     const hyb_block_q6_K *b = (const hyb_block_q6_K *)block;
     __m128i sc = _mm_loadu_si128((const __m128i *)(const void *)b->scales);
     HYB_UNUSED(s32);
     *isum = hyb_scale16_avx512(hyb_dot64_avx512(hyb_q6_avx512(b, 0), x), hyb_dot64_avx512(hyb_q6_avx512(b, 1), x + 64),
-                                   hyb_dot64_avx512(hyb_q6_avx512(b, 2), x + 128), hyb_dot64_avx512(hyb_q6_avx512(b, 3), x + 192), sc);
+                               hyb_dot64_avx512(hyb_q6_avx512(b, 2), x + 128),
+                               hyb_dot64_avx512(hyb_q6_avx512(b, 3), x + 192), sc);
     *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 5);
     return hyb_load_u16(&b->d);
 }
@@ -19536,52 +19687,64 @@ HYB_INLINE HYB_TARGET_AVX512 __m256i hyb_sum_sets_avx512(__m512i v0, __m512i v1,
     __m512i v = hyb_sum_lanes_avx512(v0, v1, v2, v3);
     return _mm512_castsi512_si256(_mm512_add_epi32(_mm512_shuffle_i32x4(v, v, 0x08), _mm512_shuffle_i32x4(v, v, 0x0D)));
 }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_fold_avx512(__m512i a, __m512i b) { return _mm512_add_epi32(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xEE)); }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m) { return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_fold_avx512(__m512i a, __m512i b)
+{
+    return _mm512_add_epi32(_mm512_shuffle_i64x2(a, b, 0x44), _mm512_shuffle_i64x2(a, b, 0xEE));
+}
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_join_avx512(const __m256i *m)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(m[0]), m[4], 1);
+}
 
-#define HYB_GEMV256_AVX512(type, affine)                                                                                                           \
-    HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y,                \
-                                                                 int64_t r0, int64_t r1)                                                               \
-    {                                                                                                                                                  \
-        const int16_t *s16 = (const int16_t *)(const void *)((const char *)act + hyb_act256_s(k));                                                 \
-        const int16_t *s32 = (const int16_t *)(const void *)((const char *)act + hyb_one256_s32(k));                                               \
-        const float *d = (const float *)(const void *)((const char *)act + hyb_act256_d(k));                                                       \
-        __m512i isum[8];                                                                                                                               \
-        __m256i msum[8];                                                                                                                               \
-        uint32_t heads[8];                                                                                                                             \
-        int64_t blocks = k / 256, b, r;                                                                                                                \
-        int j;                                                                                                                                         \
-        for (j = 0; j < 8; j++) { isum[j] = _mm512_setzero_si512(); msum[j] = _mm256_setzero_si256(); heads[j] = 0; }                                  \
-        for (r = r0; r < r1; r++) {                                                                                                                    \
-            const char *row = (const char *)w + (size_t)r * row_bytes;                                                                                 \
-            __m256 p = _mm256_setzero_ps(), t;                                                                                                         \
-            for (b = 0; b < blocks; b += 8) {                                                                                                          \
-                int count = (int)HYB_MIN(blocks - b, 8);                                                                                           \
-                __m256i i8, m8, h8;                                                                                                                    \
-                for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) {                                                                     \
-                    hyb_ahead_avx512(row, sizeof(hyb_block_##type));                                                                           \
-                    heads[j] = hyb_super_avx512_##type(row, (const int8_t *)act + (b + j) * 256, s16 + (b + j) * 16, s32 + (b + j) * 8,            \
-                                                           &isum[j], &msum[j]);                                                                        \
-                }                                                                                                                                      \
-                i8 = hyb_sum_sets_avx512(hyb_fold_avx512(isum[0], isum[4]), hyb_fold_avx512(isum[1], isum[5]),                             \
-                                             hyb_fold_avx512(isum[2], isum[6]), hyb_fold_avx512(isum[3], isum[7]));                            \
-                m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum), hyb_join_avx512(msum + 1), hyb_join_avx512(msum + 2),                  \
-                                             hyb_join_avx512(msum + 3));                                                                           \
-                h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads);                                                                         \
-                if (!affine) i8 = _mm256_sub_epi32(i8, m8);                                                                                            \
-                t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8)));                                                 \
-                if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), t);        \
-                p = _mm256_mask3_fmadd_ps(t, _mm256_loadu_ps(d + b), p, (__mmask8)((1u << count) - 1));                                                \
-            }                                                                                                                                          \
-            y[r - r0] = hyb_halve_avx512(p);                                                                                                       \
-        }                                                                                                                                              \
-    }
+    #define HYB_GEMV256_AVX512(type, affine) \
+        HYB_TARGET_AVX512 static void hyb_gemv_avx512_##type(const void *w, size_t row_bytes, int64_t k, \
+                                                             const void *act, float *y, int64_t r0, int64_t r1) \
+        { \
+            const int16_t *s16 = (const int16_t *)(const void *)((const char *)act + hyb_act256_s(k)); \
+            const int16_t *s32 = (const int16_t *)(const void *)((const char *)act + hyb_one256_s32(k)); \
+            const float *d = (const float *)(const void *)((const char *)act + hyb_act256_d(k)); \
+            __m512i isum[8]; \
+            __m256i msum[8]; \
+            uint32_t heads[8]; \
+            int64_t blocks = k / 256, b, r; \
+            int j; \
+            for (j = 0; j < 8; j++) { \
+                isum[j] = _mm512_setzero_si512(); \
+                msum[j] = _mm256_setzero_si256(); \
+                heads[j] = 0; \
+            } \
+            for (r = r0; r < r1; r++) { \
+                const char *row = (const char *)w + (size_t)r * row_bytes; \
+                __m256 p = _mm256_setzero_ps(), t; \
+                for (b = 0; b < blocks; b += 8) { \
+                    int count = (int)HYB_MIN(blocks - b, 8); \
+                    __m256i i8, m8, h8; \
+                    for (j = 0; j < count; j++, row += sizeof(hyb_block_##type)) { \
+                        hyb_ahead_avx512(row, sizeof(hyb_block_##type)); \
+                        heads[j] = hyb_super_avx512_##type(row, (const int8_t *)act + (b + j) * 256, \
+                                                           s16 + (b + j) * 16, s32 + (b + j) * 8, &isum[j], &msum[j]); \
+                    } \
+                    i8 = hyb_sum_sets_avx512(hyb_fold_avx512(isum[0], isum[4]), hyb_fold_avx512(isum[1], isum[5]), \
+                                             hyb_fold_avx512(isum[2], isum[6]), hyb_fold_avx512(isum[3], isum[7])); \
+                    m8 = hyb_sum_sets_avx512(hyb_join_avx512(msum), hyb_join_avx512(msum + 1), \
+                                             hyb_join_avx512(msum + 2), hyb_join_avx512(msum + 3)); \
+                    h8 = _mm256_loadu_si256((const __m256i *)(const void *)heads); \
+                    if (!affine) i8 = _mm256_sub_epi32(i8, m8); \
+                    t = _mm256_mul_ps(_mm256_cvtepi32_ps(i8), _mm256_cvtph_ps(_mm256_cvtepi32_epi16(h8))); \
+                    if (affine) \
+                        t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(m8), \
+                                             _mm256_cvtph_ps(_mm256_cvtepi32_epi16(_mm256_srli_epi32(h8, 16))), t); \
+                    p = _mm256_mask3_fmadd_ps(t, _mm256_loadu_ps(d + b), p, (__mmask8)((1u << count) - 1)); \
+                } \
+                y[r - r0] = hyb_halve_avx512(p); \
+            } \
+        }
 HYB_GEMV256_AVX512(q2_K, true)
 HYB_GEMV256_AVX512(q3_K, false)
 HYB_GEMV256_AVX512(q4_K, true)
 HYB_GEMV256_AVX512(q5_K, true)
 HYB_GEMV256_AVX512(q6_K, false)
-#undef HYB_GEMV256_AVX512
+    #undef HYB_GEMV256_AVX512
 
 #endif
 /* ==== end src/compute/cpu_int_avx512.c ==== */
@@ -19589,9 +19752,10 @@ HYB_GEMV256_AVX512(q6_K, false)
 /* ==== begin src/compute/cpu_int_panel.c ==== */
 /* compute/cpu_int_panel: prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them.
  *
- * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k a vector of 16 rows x 4 bytes.
- * Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2], p[6], p[1], p[5], p[3], p[7]: a run of blocks
- * adds into one set of registers, and halve(p, 8) is met by adding finished runs pairwise, like carries of a binary counter. */
+ * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k a vector of
+ * 16 rows x 4 bytes. Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2],
+ * p[6], p[1], p[5], p[3], p[7]: a run of blocks adds into one set of registers, and halve(p, 8) is met by adding
+ * finished runs pairwise, like carries of a binary counter. */
 #if defined(HYB_X86)
 
 /* Position of the first block of every run; run[8] is their number. Run j is p[hyb_run_sum[j]]. */
@@ -19604,14 +19768,14 @@ static void hyb_runs(int64_t blocks, int64_t run[9])
 }
 HYB_INLINE int64_t hyb_run_position(const int64_t run[9], int64_t b)
 {
-    static const uint8_t order[8] = { 0, 4, 2, 6, 1, 5, 3, 7 };          /* its own inverse */
+    static const uint8_t order[8] = { 0, 4, 2, 6, 1, 5, 3, 7 }; /* its own inverse */
     return run[order[b % 8]] + b / 8;
 }
 
 /* ---- activations ----
  * 32-weight blocks: q: 32 int8 a block; d: floats; s: floats, sum of q; c: int32, bits of 1.5 * 2^23 minus 128 * sum.
- * Super-blocks: q: 256 int8; d: floats; c3, c6: int32, -124 and -32768 times the sum of q; s16: 16 int16, sums of 16; b16: the same sums as 16
- * pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact. */
+ * Super-blocks: q: 256 int8; d: floats; c3, c6: int32, -124 and -32768 times the sum of q; s16: 16 int16, sums of 16;
+ * b16: the same sums as 16 pairs of bfloat16, the first a multiple of 16, the second 0..15: both exact. */
 HYB_INLINE size_t hyb_many32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_many32_part(int64_t k) { return hyb_align((size_t)k / 8, 64); }
 static size_t hyb_many32_bytes(int64_t k) { return (hyb_many32_d(k) + 3 * hyb_many32_part(k)) | 64; }
@@ -19645,7 +19809,8 @@ HYB_TARGET_AVX512 static void hyb_many256_prepare(const float *x, int64_t k, voi
 {
     char *base = (char *)act + hyb_many256_d(k);
     float *d = (float *)(void *)base;
-    int32_t *c3 = (int32_t *)(void *)(base + hyb_many256_part(k)), *c6 = (int32_t *)(void *)(base + 2 * hyb_many256_part(k));
+    int32_t *c3 = (int32_t *)(void *)(base + hyb_many256_part(k)),
+            *c6 = (int32_t *)(void *)(base + 2 * hyb_many256_part(k));
     int64_t run[9], b;
     int i;
     hyb_runs(k / 256, run);
@@ -19678,12 +19843,18 @@ static const hyb_act_format hyb_many256_avx512 = { hyb_many256_bytes, hyb_many25
 
 /* ---- panels ----
  * Of a 32-weight block, HYB_PANEL32 bytes: 8 vectors of signed weights, d[16], m[16] (floats).
- * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K: plus 124); then 64
- * vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16 weights as a pair of equal bfloat16;
- * 8 vectors, the mins of pairs of 16 weights as int16. */
+ * Of a super-block, HYB_PANEL256 bytes: 64 vectors: scale * q as unsigned bytes, the low byte where it takes two (Q3_K:
+ * plus 124); then 64 vectors of high bytes (Q6_K: plus 128); d[16], dmin[16]; mins: 16 vectors, the min of each 16
+ * weights as a pair of equal bfloat16; 8 vectors, the mins of pairs of 16 weights as int16. */
 enum {
-    HYB_PANEL32 = 640, HYB_PANEL32_D = 512, HYB_PANEL32_M = 576,
-    HYB_PANEL256_HIGH = 4096, HYB_PANEL256_D = 8192, HYB_PANEL256_MB = 8320, HYB_PANEL256_MS = 9344, HYB_PANEL256 = 9856
+    HYB_PANEL32 = 640,
+    HYB_PANEL32_D = 512,
+    HYB_PANEL32_M = 576,
+    HYB_PANEL256_HIGH = 4096,
+    HYB_PANEL256_D = 8192,
+    HYB_PANEL256_MB = 8320,
+    HYB_PANEL256_MS = 9344,
+    HYB_PANEL256 = 9856
 };
 
 /* Byte at of rows e, e+4, e+8, e+12, 16 bytes each. */
@@ -19697,14 +19868,18 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_rows4_avx512(const char *const *rows, i
 /* o[j]: dword j of all 16 rows, where v[e] holds rows e, e+4, e+8, e+12. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_transpose_avx512(__m512i v0, __m512i v1, __m512i v2, __m512i v3, __m512i o[4])
 {
-    __m512i t0 = _mm512_unpacklo_epi32(v0, v1), t1 = _mm512_unpackhi_epi32(v0, v1), t2 = _mm512_unpacklo_epi32(v2, v3), t3 = _mm512_unpackhi_epi32(v2, v3);
-    o[0] = _mm512_unpacklo_epi64(t0, t2); o[1] = _mm512_unpackhi_epi64(t0, t2);
-    o[2] = _mm512_unpacklo_epi64(t1, t3); o[3] = _mm512_unpackhi_epi64(t1, t3);
+    __m512i t0 = _mm512_unpacklo_epi32(v0, v1), t1 = _mm512_unpackhi_epi32(v0, v1), t2 = _mm512_unpacklo_epi32(v2, v3),
+            t3 = _mm512_unpackhi_epi32(v2, v3);
+    o[0] = _mm512_unpacklo_epi64(t0, t2);
+    o[1] = _mm512_unpackhi_epi64(t0, t2);
+    o[2] = _mm512_unpacklo_epi64(t1, t3);
+    o[3] = _mm512_unpackhi_epi64(t1, t3);
 }
 /* 16 bytes at `at` of 16 rows, as 4 vectors of 16 rows x 4 bytes. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_piece_avx512(const char *const *rows, size_t at, __m512i o[4])
 {
-    hyb_transpose_avx512(hyb_rows4_avx512(rows, 0, at), hyb_rows4_avx512(rows, 1, at), hyb_rows4_avx512(rows, 2, at), hyb_rows4_avx512(rows, 3, at), o);
+    hyb_transpose_avx512(hyb_rows4_avx512(rows, 0, at), hyb_rows4_avx512(rows, 1, at), hyb_rows4_avx512(rows, 2, at),
+                         hyb_rows4_avx512(rows, 3, at), o);
 }
 /* 4 bytes at `at` of 16 rows; 2 bytes. */
 HYB_TARGET_AVX512 static __m512i hyb_dwords_avx512(const char *const *rows, size_t at)
@@ -19723,7 +19898,8 @@ HYB_TARGET_AVX512 static __m512 hyb_floats_avx512(const char *const *rows, size_
 }
 
 /* One block of 16 rows (rows[i] points at the block). */
-HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t qs, size_t qh, bool bytes, bool affine, int offset, char *panel)
+HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, size_t qs, size_t qh, bool bytes,
+                                                     bool affine, int offset, char *panel)
 {
     const __m512i low4 = _mm512_set1_epi8(15), off = _mm512_set1_epi8((char)offset);
     __m512i o[4], h, spread, bit;
@@ -19739,8 +19915,10 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, si
         for (half = 0; half < 2; half++)
             for (j = 0; j < 4; j++) {
                 __m512i q = _mm512_and_si512(half ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
-                if (qh) {                                             /* 4 bits of h to bit 4 of 4 bytes */
-                    spread = _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0), _mm512_set1_epi8((char)(half * 2 + j / 2))));
+                if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
+                    spread =
+                        _mm512_shuffle_epi8(h, _mm512_add_epi8(_mm512_set4_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0),
+                                                               _mm512_set1_epi8((char)(half * 2 + j / 2))));
                     bit = _mm512_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
                     q = _mm512_mask_add_epi8(q, _mm512_test_epi8_mask(spread, bit), q, _mm512_set1_epi8(16));
                 }
@@ -19755,7 +19933,8 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel32_avx512(const char *const *rows, si
 /* Byte s % 4 of every dword of v (4 sub-blocks a dword), zero- or sign-extended to both words. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale_words_avx512(__m512i v, int s, bool is_signed)
 {
-    const __m512i at = _mm512_set4_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);     /* to the high bytes */
+    /* to the high bytes */
+    const __m512i at = _mm512_set4_epi32((int)0x0C800C80, (int)0x08800880, (int)0x04800480, (int)0x00800080);
     __m512i w = _mm512_shuffle_epi8(v, _mm512_add_epi8(at, _mm512_set1_epi16((short)(s % 4 << 8))));
     return is_signed ? _mm512_srai_epi16(w, 8) : _mm512_srli_epi16(w, 8);
 }
@@ -19763,31 +19942,39 @@ HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_scale_words_avx512(__m512i v, int s, bo
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_planes_avx512(__m512i even, __m512i odd, int flip, char *at)
 {
     const __m512i low = _mm512_set1_epi16(0xFF);
-    __m512i hi = _mm512_ternarylogic_epi32(low, odd, _mm512_srli_epi16(even, 8), 0xAE);                          /* (odd & ~low) | even >> 8 */
-    _mm512_store_si512(at, _mm512_ternarylogic_epi32(even, low, _mm512_slli_epi16(odd, 8), 0xEA));                /* (even & low) | odd << 8 */
+    __m512i hi = _mm512_ternarylogic_epi32(low, odd, _mm512_srli_epi16(even, 8), 0xAE); /* (odd & ~low) | even >> 8 */
+    /* (even & low) | odd << 8 */
+    _mm512_store_si512(at, _mm512_ternarylogic_epi32(even, low, _mm512_slli_epi16(odd, 8), 0xEA));
     _mm512_store_si512(at + HYB_PANEL256_HIGH, flip ? _mm512_xor_si512(hi, _mm512_set1_epi8((char)flip)) : hi);
 }
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_product_avx512(__m512i q, __m512i sc, char *at)
 {
-    hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_and_si512(q, _mm512_set1_epi16(0xFF)), sc), _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), sc), 0, at);
+    hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_and_si512(q, _mm512_set1_epi16(0xFF)), sc),
+                            _mm512_mullo_epi16(_mm512_srli_epi16(q, 8), sc), 0, at);
 }
-/* Mins of 4 sub-blocks of 16 (a byte each of every dword) to the two forms of the panel; first: the number of the first one. */
+/* Mins of 4 sub-blocks of 16 (a byte each of every dword) to the two forms of the panel; first: the number of the
+ * first one. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_mins_avx512(__m512i m, int first, char *panel)
 {
     int j;
     for (j = 0; j < 4; j++) {
-        __m512i f = _mm512_castps_si512(_mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(m, (unsigned)(8 * j)), _mm512_set1_epi32(255))));
+        __m512i f = _mm512_castps_si512(
+            _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srli_epi32(m, (unsigned)(8 * j)), _mm512_set1_epi32(255))));
         _mm512_store_si512(panel + HYB_PANEL256_MB + (first + j) * 64, _mm512_or_si512(f, _mm512_srli_epi32(f, 16)));
     }
     for (j = 0; j < 2; j++) {
-        __m512i at = _mm512_add_epi8(_mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000), _mm512_set1_epi16((short)(2 * j)));
+        __m512i at =
+            _mm512_add_epi8(_mm512_set4_epi32((int)0x800D800C, (int)0x80098008, (int)0x80058004, (int)0x80018000),
+                            _mm512_set1_epi16((short)(2 * j)));
         _mm512_store_si512(panel + HYB_PANEL256_MS + (first / 2 + j) * 64, _mm512_shuffle_epi8(m, at));
     }
 }
 HYB_INLINE HYB_TARGET_AVX512 void hyb_store_scales_avx512(__m512i heads, bool affine, char *panel)
 {
     _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(heads)));
-    if (affine) _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D + 64), _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))));
+    if (affine)
+        _mm512_store_ps((float *)(void *)(panel + HYB_PANEL256_D + 64),
+                        _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(heads, 16))));
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *panel)
@@ -19806,23 +19993,31 @@ HYB_TARGET_AVX512 static void hyb_panel_q2_K(const char *const *rows, char *pane
             for (t = 0; t < 4; t++) {
                 int s = 8 * h + 2 * t + p;
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
-                for (j = 0; j < 4; j++)                                /* two products of at most 45 in one word */
-                    _mm512_store_si512(panel + (s * 4 + j) * 64, _mm512_mullo_epi16(_mm512_and_si512(_mm512_srl_epi16(o[j], _mm_cvtsi32_si128(2 * t)), _mm512_set1_epi8(3)), scale));
+                for (j = 0; j < 4; j++) /* two products of at most 45 in one word */
+                    _mm512_store_si512(panel + (s * 4 + j) * 64,
+                                       _mm512_mullo_epi16(_mm512_and_si512(_mm512_srl_epi16(o[j],
+                                                                                            _mm_cvtsi32_si128(2 * t)),
+                                                                           _mm512_set1_epi8(3)),
+                                                          scale));
             }
         }
 }
 
 HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *panel)
 {
-    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF), four = _mm512_set1_epi16(4);
+    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
+                  four = _mm512_set1_epi16(4);
     __m512i o[4], sc[4], hm[2][4];
     int h, p, t, j;
-    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, 94), 2), _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, 94), 2),
-                             _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, 94), 2), _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, 94), 2), o);
+    hyb_transpose_avx512(_mm512_bsrli_epi128(hyb_rows4_avx512(rows, 0, 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 1, 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 2, 94), 2),
+                         _mm512_bsrli_epi128(hyb_rows4_avx512(rows, 3, 94), 2), o);
     sc[0] = _mm512_or_si512(_mm512_and_si512(o[0], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 4), high2));
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[1], low4), _mm512_and_si512(_mm512_slli_epi16(o[2], 2), high2));
     sc[2] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[0], 4), low4), _mm512_and_si512(o[2], high2));
-    sc[3] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[1], 4), low4), _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
+    sc[3] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[1], 4), low4),
+                            _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
     for (j = 0; j < 4; j++) sc[j] = _mm512_sub_epi8(sc[j], _mm512_set1_epi8(32));
     hyb_store_scales_avx512(o[3], false, panel);
     hyb_piece_avx512(rows, 0, hm[0]);
@@ -19836,11 +20031,14 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
                 __m128i low_by = _mm_cvtsi32_si128(2 * t), high_by = _mm_cvtsi32_si128(4 * h + t);
                 for (j = 0; j < 4; j++) {
                     __m512i q = _mm512_and_si512(_mm512_srl_epi16(o[j], low_by), _mm512_set1_epi8(3)), even, odd;
-                    q = _mm512_or_si512(q, _mm512_slli_epi16(_mm512_and_si512(_mm512_srl_epi16(hm[p][j], high_by), _mm512_set1_epi8(1)), 2));
+                    q = _mm512_or_si512(q, _mm512_slli_epi16(_mm512_and_si512(_mm512_srl_epi16(hm[p][j], high_by),
+                                                                              _mm512_set1_epi8(1)),
+                                                             2));
                     even = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), four), scale);
                     odd = _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), four), scale);
                     q = _mm512_ternarylogic_epi32(even, byte, _mm512_slli_epi16(odd, 8), 0xEA);
-                    _mm512_store_si512(panel + (s * 4 + j) * 64, _mm512_add_epi8(q, _mm512_set1_epi8(124)));          /* -124..128 */
+                    /* -124..128 */
+                    _mm512_store_si512(panel + (s * 4 + j) * 64, _mm512_add_epi8(q, _mm512_set1_epi8(124)));
                 }
             }
         }
@@ -19849,17 +20047,20 @@ HYB_TARGET_AVX512 static void hyb_panel_q3_K(const char *const *rows, char *pane
 /* Q4_K, and Q5_K with its fifth bits. */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, bool five, char *panel)
 {
-    const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30), bit4 = _mm512_set1_epi8(16);
+    const __m512i low4 = _mm512_set1_epi8(15), low6 = _mm512_set1_epi8(0x3F), high2 = _mm512_set1_epi8(0x30),
+                  bit4 = _mm512_set1_epi8(16);
     __m512i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
-    hyb_piece_avx512(rows, 0, o);                                  /* d, dmin; the 12 bytes of scales and mins */
+    hyb_piece_avx512(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
     hyb_store_scales_avx512(o[0], true, panel);
     sc[0] = _mm512_and_si512(o[1], low6);
     sc[1] = _mm512_or_si512(_mm512_and_si512(o[3], low4), _mm512_and_si512(_mm512_srli_epi16(o[1], 2), high2));
     m[0] = _mm512_and_si512(o[2], low6);
-    m[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[3], 4), low4), _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
-    for (j = 0; j < 4; j++) {                                          /* each min counts for two groups of 16 */
-        __m512i at = _mm512_add_epi8(_mm512_set4_epi32(0x0D0D0C0C, 0x09090808, 0x05050404, 0x01010000), _mm512_set1_epi8((char)(j % 2 * 2)));
+    m[1] = _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi16(o[3], 4), low4),
+                           _mm512_and_si512(_mm512_srli_epi16(o[2], 2), high2));
+    for (j = 0; j < 4; j++) { /* each min counts for two groups of 16 */
+        __m512i at = _mm512_add_epi8(_mm512_set4_epi32(0x0D0D0C0C, 0x09090808, 0x05050404, 0x01010000),
+                                     _mm512_set1_epi8((char)(j % 2 * 2)));
         hyb_store_mins_avx512(_mm512_shuffle_epi8(m[j / 2], at), j * 4, panel);
     }
     if (five) {
@@ -19873,18 +20074,27 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_panel_k45_avx512(const char *const *rows, 
                 __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, false);
                 for (j = 0; j < 4; j++) {
                     __m512i q = _mm512_and_si512(s % 2 ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
-                    if (five) q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p][j], _mm512_set1_epi32(4 - s)), bit4, 0xF8);
+                    if (five)
+                        q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p][j], _mm512_set1_epi32(4 - s)), bit4,
+                                                      0xF8);
                     hyb_store_product_avx512(q, scale, panel + (s * 8 + p * 4 + j) * 64);
                 }
             }
         }
 }
-HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel) { hyb_panel_k45_avx512(rows, false, panel); }
-HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel) { hyb_panel_k45_avx512(rows, true, panel); }
+HYB_TARGET_AVX512 static void hyb_panel_q4_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, false, panel);
+}
+HYB_TARGET_AVX512 static void hyb_panel_q5_K(const char *const *rows, char *panel)
+{
+    hyb_panel_k45_avx512(rows, true, panel);
+}
 
 HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *panel)
 {
-    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF), off = _mm512_set1_epi16(32);
+    const __m512i low4 = _mm512_set1_epi8(15), high2 = _mm512_set1_epi8(0x30), byte = _mm512_set1_epi16(0xFF),
+                  off = _mm512_set1_epi16(32);
     __m512i o[4], sc[4], qh[2][4];
     int h, p, n, j;
     hyb_piece_avx512(rows, 192, sc);
@@ -19894,66 +20104,75 @@ HYB_TARGET_AVX512 static void hyb_panel_q6_K(const char *const *rows, char *pane
         hyb_piece_avx512(rows, 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
             hyb_piece_avx512(rows, (size_t)(64 * h + 16 * p), o);
-            for (n = 0; n < 2; n++) {                                  /* low, high nibbles */
+            for (n = 0; n < 2; n++) { /* low, high nibbles */
                 int s = 8 * h + 4 * n + p;
-                __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true), by = _mm512_set1_epi32(4 - (4 * n + p / 2 * 2));
+                __m512i scale = hyb_scale_words_avx512(sc[s / 4], s, true),
+                        by = _mm512_set1_epi32(4 - (4 * n + p / 2 * 2));
                 for (j = 0; j < 4; j++) {
                     __m512i q = _mm512_and_si512(n ? _mm512_srli_epi16(o[j], 4) : o[j], low4);
                     q = _mm512_ternarylogic_epi32(q, _mm512_rolv_epi32(qh[p % 2][j], by), high2, 0xF8);
                     hyb_store_planes_avx512(_mm512_mullo_epi16(_mm512_sub_epi16(_mm512_and_si512(q, byte), off), scale),
-                                                _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale), 0x80, panel + (s * 4 + j) * 64);
+                                            _mm512_mullo_epi16(_mm512_sub_epi16(_mm512_srli_epi16(q, 8), off), scale),
+                                            0x80, panel + (s * 4 + j) * 64);
                 }
             }
         }
     }
 }
 
-#define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
-    HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, char *panel) { hyb_panel32_avx512(rows, qs, qh, bytes, affine, offset, panel); }
+    #define HYB_PANEL32_TYPE(type, qs, qh, bytes, affine, offset) \
+        HYB_TARGET_AVX512 static void hyb_panel_##type(const char *const *rows, char *panel) \
+        { \
+            hyb_panel32_avx512(rows, qs, qh, bytes, affine, offset, panel); \
+        }
 HYB_PANEL32_TYPE(q4_0, 2, 0, false, false, 8)
 HYB_PANEL32_TYPE(q4_1, 4, 0, false, true, 0)
 HYB_PANEL32_TYPE(q5_0, 6, 2, false, false, 16)
 HYB_PANEL32_TYPE(q5_1, 8, 4, false, true, 0)
 HYB_PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
-#undef HYB_PANEL32_TYPE
+    #undef HYB_PANEL32_TYPE
 
 #endif
 /* ==== end src/compute/cpu_int_panel.c ==== */
 
 /* ==== begin src/compute/cpu_int_gemm.c ==== */
-/* compute/cpu_int_gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See cpu_int_panel.c. */
+/* compute/cpu_int_gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ * cpu_int_panel.c. */
 #if defined(HYB_X86)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
 typedef struct hyb_tile {
-    const char *acts;                   /* prepared rows, act_bytes apart */
-    size_t      act_bytes;
-    int64_t     k;
+    const char *acts; /* prepared rows, act_bytes apart */
+    size_t act_bytes;
+    int64_t k;
     const char *panel;
-    float      *out;                    /* vectors of 16 */
+    float *out; /* vectors of 16 */
 } hyb_tile;
-#if defined(__GNUC__) || defined(__clang__)
-    #define HYB_ALIGN64 __attribute__((aligned(64)))
-#else
-    #define HYB_ALIGN64 __declspec(align(64))
-#endif
+    #if defined(__GNUC__) || defined(__clang__)
+        #define HYB_ALIGN64 __attribute__((aligned(64)))
+    #else
+        #define HYB_ALIGN64 __declspec(align(64))
+    #endif
 
 typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
 typedef void (*hyb_tile_fn)(const hyb_tile *tile);
 
 typedef struct hyb_int_gemm {
     hyb_panel_fn unpack;
-    hyb_tile_fn  tile;
+    hyb_tile_fn tile;
     void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
-    int     tile_rows;                  /* activation rows that `tile` takes: 8 or 16 */
-    int     block, panel_bytes;         /* weights and panel bytes of a block */
-    size_t  block_bytes;
+    int tile_rows;                     /* activation rows that `tile` takes: 8 or 16 */
+    int block, panel_bytes;            /* weights and panel bytes of a block */
+    size_t block_bytes;
     size_t (*act_bytes)(int64_t k);
 } hyb_int_gemm;
 
 enum { HYB_PANEL_BUDGET = 640 << 10, HYB_PANELS_MAX = 4, HYB_TILE_ROWS_MAX = 16 };
 
-HYB_INLINE size_t hyb_int_gemm_panel(const hyb_int_gemm *g, int64_t k) { return (size_t)(k / g->block) * (size_t)g->panel_bytes; }
+HYB_INLINE size_t hyb_int_gemm_panel(const hyb_int_gemm *g, int64_t k)
+{
+    return (size_t)(k / g->block) * (size_t)g->panel_bytes;
+}
 /* Panels unpacked at a time: what the second-level cache holds beside the activations. */
 HYB_INLINE int hyb_int_gemm_panels(const hyb_int_gemm *g, int64_t k)
 {
@@ -19962,24 +20181,27 @@ HYB_INLINE int hyb_int_gemm_panels(const hyb_int_gemm *g, int64_t k)
 }
 static size_t hyb_int_gemm_scratch(const hyb_int_gemm *g, int64_t k)
 {
-    return hyb_int_gemm_panel(g, k) * (size_t)hyb_int_gemm_panels(g, k) + g->act_bytes(k) * HYB_TILE_ROWS_MAX + HYB_TILE_ROWS_MAX * 64;
+    return hyb_int_gemm_panel(g, k) * (size_t)hyb_int_gemm_panels(g, k) + g->act_bytes(k) * HYB_TILE_ROWS_MAX +
+           HYB_TILE_ROWS_MAX * 64;
 }
 
 /* Rows r..r+15 (those from r1 on are r1 - 1 again) of w to a panel, in the order of runs. */
-static void hyb_int_gemm_unpack(const hyb_int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1, char *panel)
+static void hyb_int_gemm_unpack(const hyb_int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
+                                int64_t r1, char *panel)
 {
     int64_t blocks = k / g->block, b;
     int i, j;
     for (j = 0; j < 8; j++)
         for (b = hyb_run_sum[j]; b < blocks; b += 8, panel += g->panel_bytes) {
             const char *rows[16];
-            for (i = 0; i < 16; i++) rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
+            for (i = 0; i < 16; i++)
+                rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
             g->unpack(rows, panel);
         }
 }
 
-static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-                                 int64_t r0, int64_t r1, void *scratch)
+static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n,
+                             float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     size_t panel_bytes = hyb_int_gemm_panel(g, k), act_bytes = g->act_bytes(k);
     int panels = hyb_int_gemm_panels(g, k), p, i, j;
@@ -19992,11 +20214,12 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
     if (g->begin) g->begin();
     for (r = r0; r < r1; r += 16 * panels) {
         int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
-        for (p = 0; p < count; p++) hyb_int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
+        for (p = 0; p < count; p++)
+            hyb_int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
         for (i = 0; i < n; i += g->tile_rows) {
             int rows = HYB_MIN(n - i, g->tile_rows);
             tile.acts = (const char *)acts + (size_t)i * act_bytes;
-            if (rows < g->tile_rows) {                                /* the rest of the tile: zeros */
+            if (rows < g->tile_rows) { /* the rest of the tile: zeros */
                 memcpy(pad, tile.acts, act_bytes * (size_t)rows);
                 memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(g->tile_rows - rows));
                 tile.acts = pad;
@@ -20005,43 +20228,53 @@ static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_by
                 at = r + 16 * p;
                 tile.panel = packed + (size_t)p * panel_bytes;
                 g->tile(&tile);
-                for (j = 0; j < rows; j++) memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j, (size_t)HYB_MIN(r1 - at, 16) * sizeof *y);
+                for (j = 0; j < rows; j++)
+                    memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j,
+                           (size_t)HYB_MIN(r1 - at, 16) * sizeof *y);
             }
         }
     }
     if (g->end) g->end();
 }
 
-/* The two functions of a kernel that run a plan. */
-#define HYB_INT_GEMM_TYPE(isa, type)                                                                                                        \
-    static size_t hyb_gemm_scratch_##isa##_##type(int64_t k, int n)                                                                         \
-    {                                                                                                                                           \
-        HYB_UNUSED(n);                                                                                                                      \
-        return hyb_int_gemm_scratch(&hyb_gemm_plan_##isa##_##type, k);                                                                  \
-    }                                                                                                                                           \
-    static void hyb_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,    \
-                                            int64_t r0, int64_t r1, void *scratch)                                                              \
-    { hyb_int_gemm_run(&hyb_gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); }
+    /* The two functions of a kernel that run a plan. */
+    #define HYB_INT_GEMM_TYPE(isa, type) \
+        static size_t hyb_gemm_scratch_##isa##_##type(int64_t k, int n) \
+        { \
+            HYB_UNUSED(n); \
+            return hyb_int_gemm_scratch(&hyb_gemm_plan_##isa##_##type, k); \
+        } \
+        static void hyb_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, \
+                                            float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+        { \
+            hyb_int_gemm_run(&hyb_gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+        }
 
-/* ---- VNNI: 8 rows of activations ---- */
+/* ---- VNNI: 8 rows of activations --------------------------------------------------------------------------------- */
 
-#define HYB_EACH8(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-#define HYB_EACH16(X) HYB_EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+    #define HYB_EACH8(X)  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+    #define HYB_EACH16(X) HYB_EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
 
-/* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
-#define HYB_ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
+    /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
+    #define HYB_ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
 
-/* A finished run (sum v of one activation row) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2, then both join 0 and 1; ... */
+/* A finished run (sum v of one activation row) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2,
+ * then both join 0 and 1; ... */
 HYB_INLINE HYB_TARGET_AVX512 void hyb_merge_avx512(__m512 v, int i, int run, float (*waiting)[256], float *out)
 {
     if (run & 1) v = _mm512_add_ps(_mm512_load_ps(waiting[0] + 16 * i), v);
     if ((run & 3) == 3) v = _mm512_add_ps(_mm512_load_ps(waiting[1] + 16 * i), v);
-    if (run == 7) _mm512_store_ps(out + 16 * i, _mm512_add_ps(_mm512_load_ps(waiting[2] + 16 * i), v));
-    else _mm512_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + 16 * i, v);
+    if (run == 7)
+        _mm512_store_ps(out + 16 * i, _mm512_add_ps(_mm512_load_ps(waiting[2] + 16 * i), v));
+    else
+        _mm512_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + 16 * i, v);
 }
 
 HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_splat_avx512(const char *p) { return _mm512_set1_ps(hyb_load_f32(p)); }
-HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_splat_int_avx512(const char *p) { return _mm512_set1_epi32((int)hyb_load_u32(p)); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_splat_int_avx512(const char *p)
+{
+    return _mm512_set1_epi32((int)hyb_load_u32(p));
+}
 
 HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool affine)
 {
@@ -20052,40 +20285,47 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool aff
     HYB_ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
-    x[0] = tile->acts; x[1] = x[0] + 4 * stride;
-    d[0] = x[0] + hyb_many32_d(tile->k); d[1] = d[0] + 4 * stride;
+    x[0] = tile->acts;
+    x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hyb_many32_d(tile->k);
+    d[1] = d[0] + 4 * stride;
     hyb_runs(tile->k / 32, run);
     for (j = 0; j < 8; j++) {
         __m512 v[8];
-#define HYB_X(i) v[i] = _mm512_setzero_ps();
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
         HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             __m512i s[8];
-            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_D)), dm = _mm512_mul_ps(dw, magic), m = dw;
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_D)),
+                   dm = _mm512_mul_ps(dw, magic), m = dw;
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_M));
-#define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
+    #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
             HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
             for (q = 0; q < 8; q++) {
                 __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
-#define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
                 HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
             }
-#define HYB_X(i) {                                                                                    \
-                __m512 t = _mm512_fmadd_ps(_mm512_castsi512_ps(s[i]), dw, dm);                            \
-                if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t);    \
-                v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); }
-            HYB_EACH8(HYB_X)
-#undef HYB_X
-            panel += HYB_PANEL32;
-            x[0] += 32; x[1] += 32;
-            d[0] += 4; d[1] += 4;
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_fmadd_ps(_mm512_castsi512_ps(s[i]), dw, dm); \
+            if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-#define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL32;
+            x[0] += 32;
+            x[1] += 32;
+            d[0] += 4;
+            d[1] += 4;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
         HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
     }
 }
 HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
@@ -20099,53 +20339,68 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool tw
     HYB_ALIGN64 float waiting[3][256];
     int64_t run[9], at;
     int j, q;
-    x[0] = tile->acts; x[1] = x[0] + 4 * stride;
-    d[0] = x[0] + hyb_many256_d(tile->k); d[1] = d[0] + 4 * stride;
-    s16[0] = x[0] + hyb_many256_s16(tile->k); s16[1] = s16[0] + 4 * stride;
+    x[0] = tile->acts;
+    x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hyb_many256_d(tile->k);
+    d[1] = d[0] + 4 * stride;
+    s16[0] = x[0] + hyb_many256_s16(tile->k);
+    s16[1] = s16[0] + 4 * stride;
     hyb_runs(tile->k / 256, run);
     for (j = 0; j < 8; j++) {
         __m512 v[8];
-#define HYB_X(i) v[i] = _mm512_setzero_ps();
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
         HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             __m512i s[8], h[8];
             __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D)), dm = dw;
             if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D + 64));
-#define HYB_X(i) s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); h[i] = _mm512_setzero_si512();
+    #define HYB_X(i) \
+        s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
+        h[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
             for (q = 0; q < 64; q++) {
                 __m512i w = _mm512_load_si512(panel + q * 64), wh = w, xi;
                 if (two) wh = _mm512_load_si512(panel + HYB_PANEL256_HIGH + q * 64);
-#define HYB_X(i) xi = hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4); s[i] = _mm512_dpbusd_epi32(s[i], w, xi); if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
+    #define HYB_X(i) \
+        xi = hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4); \
+        s[i] = _mm512_dpbusd_epi32(s[i], w, xi); \
+        if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
                 HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
             }
-#define HYB_X(i) if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); h[i] = _mm512_setzero_si512();
+    #define HYB_X(i) \
+        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); \
+        h[i] = _mm512_setzero_si512();
             HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
             if (affine)
                 for (q = 0; q < 8; q++) {
                     __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
-#define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hyb_splat_int_avx512(HYB_ROW(s16, i) + q * 4));
+    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hyb_splat_int_avx512(HYB_ROW(s16, i) + q * 4));
                     HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
                 }
-#define HYB_X(i) {                                                                                    \
-                __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw);                                   \
-                if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t);                        \
-                v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); }
-            HYB_EACH8(HYB_X)
-#undef HYB_X
-            panel += HYB_PANEL256;
-            x[0] += 256; x[1] += 256;
-            d[0] += 4; d[1] += 4;
-            s16[0] += 32; s16[1] += 32;
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw); \
+            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-#define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL256;
+            x[0] += 256;
+            x[1] += 256;
+            d[0] += 4;
+            d[1] += 4;
+            s16[0] += 32;
+            s16[1] += 32;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
         HYB_EACH8(HYB_X)
-#undef HYB_X
+    #undef HYB_X
     }
 }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
@@ -20153,17 +20408,17 @@ HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_ti
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q45(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, true, 0); }
 HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
 
-/* ---- the kernels of every type ---- */
-#define HYB_KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end)                                                                   \
-    static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = {                                                                          \
-        hyb_panel_##type, tile, begin, end, tile_rows, family, HYB_PANEL##family, sizeof(hyb_block_##type),                         \
-        hyb_many##family##_bytes                                                                                                            \
-    };                                                                                                                                          \
-    HYB_INT_GEMM_TYPE(isa, type)                                                                                                            \
-    static const hyb_matmul_kernel hyb_kernel_##isa##_##type = {                                                                        \
-        &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, hyb_gemm_scratch_##isa##_##type,  \
-        hyb_gemm_##isa##_##type, NULL                                                                                                       \
-    };
+    /* ---- the kernels of every type ------------------------------------------------------------------------------- */
+    #define HYB_KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end) \
+        static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
+            hyb_panel_##type, tile, begin, end, tile_rows, family, HYB_PANEL##family, sizeof(hyb_block_##type), \
+            hyb_many##family##_bytes \
+        }; \
+        HYB_INT_GEMM_TYPE(isa, type) \
+        static const hyb_matmul_kernel hyb_kernel_##isa##_##type = { \
+            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
+            hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
+        };
 HYB_KERNEL_PANELS(avx512, q4_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
 HYB_KERNEL_PANELS(avx512, q4_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
 HYB_KERNEL_PANELS(avx512, q5_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
@@ -20179,33 +20434,46 @@ HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
 /* ==== end src/compute/cpu_int_gemm.c ==== */
 
 /* ==== begin src/compute/cpu_int_amx.c ==== */
-/* compute/cpu_int_amx: prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of cpu_int_panel.c.
+/* compute/cpu_int_amx: prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
+ * cpu_int_panel.c.
  *
- * The tile unit sums a block's products as int32; the tile goes through memory, and vectors scale and add it while the unit works on the
- * next one. While the unit is busy only one port is left for vectors, so their number is what counts: two for a 32-weight block (sums
- * start at the bits of 1.5 * 2^23, see NUMERICS.md), and for a super-block scales are already in the weights: two planes of bytes. The mins of
- * a super-block are products of small integers: exact in bfloat16, and they come out as floats. */
+ * The tile unit sums a block's products as int32; the tile goes through memory, and vectors scale and add it while the
+ * unit works on the next one. While the unit is busy only one port is left for vectors, so their number is what counts:
+ * two for a 32-weight block (sums start at the bits of 1.5 * 2^23, see NUMERICS.md), and for a super-block scales are
+ * already in the weights: two planes of bytes. The mins of a super-block are products of small integers: exact in
+ * bfloat16, and they come out as floats. */
 #if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
-#define HYB_AMX 1
+    #define HYB_AMX 1
 
-enum { HYB_AMX_AHEAD = 3 };          /* 32-weight blocks whose products are under way while one is scaled */
+enum { HYB_AMX_AHEAD = 3 }; /* 32-weight blocks whose products are under way while one is scaled */
 
-#define HYB_TILE_LOAD(t, p, stride) __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"((const void *)(p)), "r"((size_t)(stride)) : "memory")
-#define HYB_TILE_STORE(t, p, stride) __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"((void *)(p)), "r"((size_t)(stride)) : "memory")
-#define HYB_TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t : : : "memory")
-#define HYB_TILE_DOT(c, a, b) __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")     /* signed, signed */
-#define HYB_TILE_DOT_U(c, a, b) __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")   /* signed a, unsigned b */
-#define HYB_TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")
+    #define HYB_TILE_LOAD(t, p, stride) \
+        __asm__ volatile("tileloadd (%0,%1,1), %%tmm" #t : : "r"((const void *)(p)), "r"((size_t)(stride)) : "memory")
+    #define HYB_TILE_STORE(t, p, stride) \
+        __asm__ volatile("tilestored %%tmm" #t ", (%0,%1,1)" : : "r"((void *)(p)), "r"((size_t)(stride)) : "memory")
+    #define HYB_TILE_ZERO(t) __asm__ volatile("tilezero %%tmm" #t : : : "memory")
+    #define HYB_TILE_DOT(c, a, b) \
+        __asm__ volatile("tdpbssd %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory") /* signed, signed */
+    #define HYB_TILE_DOT_U(c, a, b) \
+        __asm__ volatile("tdpbsud %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory") /* signed a, unsigned b */
+    #define HYB_TILE_DOT_BF16(c, a, b) __asm__ volatile("tdpbf16ps %%tmm" #b ", %%tmm" #a ", %%tmm" #c : : : "memory")
 
 /* Tiles 0-2: sums; 3, 4: weights and activations of 64 k; 5, 6: of 32 k. */
-typedef struct hyb_tile_config { uint8_t palette, start, zero[14]; uint16_t row_bytes[16]; uint8_t rows[16]; } hyb_tile_config;
+typedef struct hyb_tile_config {
+    uint8_t palette, start, zero[14];
+    uint16_t row_bytes[16];
+    uint8_t rows[16];
+} hyb_tile_config;
 HYB_TARGET_AMX static void hyb_amx_begin(void)
 {
     hyb_tile_config c;
     int i;
     memset(&c, 0, sizeof c);
     c.palette = 1;
-    for (i = 0; i < 7; i++) { c.rows[i] = 16; c.row_bytes[i] = 64; }
+    for (i = 0; i < 7; i++) {
+        c.rows[i] = 16;
+        c.row_bytes[i] = 64;
+    }
     c.rows[5] = 8;
     c.row_bytes[6] = 32;
     __asm__ volatile("ldtilecfg %0" : : "m"(c));
@@ -20220,7 +20488,8 @@ static int64_t hyb_arch_prctl(uint64_t what, uint64_t argument)
     return result;
 }
 
-/* Whether this process may use the tiles (int8 and bfloat16). Linux wants to be asked, once a process; asking again is harmless. */
+/* Whether this process may use the tiles (int8 and bfloat16). Linux wants to be asked, once a process; asking again
+ * is harmless. */
 static bool hyb_amx_usable(void)
 {
     uint32_t r[4];
@@ -20244,44 +20513,52 @@ HYB_INLINE HYB_TARGET_AMX void hyb_tile32_amx(const hyb_tile *tile, bool affine)
     d[0] = tile->acts + hyb_many32_d(tile->k);
     for (j = 1; j < 4; j++) d[j] = d[j - 1] + 4 * stride;
     hyb_runs(tile->k / 32, run);
-#define HYB_ISSUE                                                                                        \
-    if (issued < run[8]) {                                                                                   \
-        HYB_TILE_LOAD(0, start, 0);                                                                      \
-        HYB_TILE_LOAD(6, x, stride);                                                                     \
-        HYB_TILE_LOAD(5, ahead, 64);                                                                     \
-        HYB_TILE_DOT(0, 6, 5);                                                                           \
-        HYB_TILE_STORE(0, sums[issued & 3], 64);                                                         \
-        issued++;                                                                                            \
-        x += 32;                                                                                             \
-        ahead += HYB_PANEL32;                                                                            \
+    #define HYB_ISSUE \
+        if (issued < run[8]) { \
+            HYB_TILE_LOAD(0, start, 0); \
+            HYB_TILE_LOAD(6, x, stride); \
+            HYB_TILE_LOAD(5, ahead, 64); \
+            HYB_TILE_DOT(0, 6, 5); \
+            HYB_TILE_STORE(0, sums[issued & 3], 64); \
+            issued++; \
+            x += 32; \
+            ahead += HYB_PANEL32; \
+        }
+    for (j = 0; j < HYB_AMX_AHEAD; j++) {
+        HYB_ISSUE
     }
-    for (j = 0; j < HYB_AMX_AHEAD; j++) { HYB_ISSUE }
     for (j = 0; j < 8; j++) {
         __m512 v[16];
-#define HYB_X(i) v[i] = _mm512_setzero_ps();
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
         HYB_EACH16(HYB_X)
-#undef HYB_X
+    #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             const char *sum = sums[at & 3];
-            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_D)), dm = _mm512_mul_ps(dw, magic), m = dw;
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_D)),
+                   dm = _mm512_mul_ps(dw, magic), m = dw;
             if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_M));
             HYB_ISSUE
-#define HYB_X(i) {                                                                                       \
-                __m512 t = _mm512_load_ps((const float *)(const void *)(sum + 64 * i));                      \
-                __asm__("" : "+v"(t));                                                                       \
-                t = _mm512_fmadd_ps(t, dw, dm);                                                              \
-                if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t);       \
-                v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); }
-            HYB_EACH16(HYB_X)
-#undef HYB_X
-            panel += HYB_PANEL32;
-            d[0] += 4; d[1] += 4; d[2] += 4; d[3] += 4;
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_load_ps((const float *)(const void *)(sum + 64 * i)); \
+            __asm__("" : "+v"(t)); \
+            t = _mm512_fmadd_ps(t, dw, dm); \
+            if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-#define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+            HYB_EACH16(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL32;
+            d[0] += 4;
+            d[1] += 4;
+            d[2] += 4;
+            d[3] += 4;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
         HYB_EACH16(HYB_X)
-#undef HYB_X
+    #undef HYB_X
     }
-#undef HYB_ISSUE
+    #undef HYB_ISSUE
 }
 HYB_TARGET_AMX static void hyb_tile32_amx_plain(const hyb_tile *tile) { hyb_tile32_amx(tile, false); }
 HYB_TARGET_AMX static void hyb_tile32_amx_affine(const hyb_tile *tile) { hyb_tile32_amx(tile, true); }
@@ -20289,7 +20566,8 @@ HYB_TARGET_AMX static void hyb_tile32_amx_affine(const hyb_tile *tile) { hyb_til
 HYB_INLINE HYB_TARGET_AMX void hyb_tile256_amx(const hyb_tile *tile, bool two, bool affine, int correction)
 {
     const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
-    const char *panel = tile->panel, *x = tile->acts, *b16 = tile->acts + hyb_many256_b16(tile->k), *ahead = tile->panel, *d[4];
+    const char *panel = tile->panel, *x = tile->acts, *b16 = tile->acts + hyb_many256_b16(tile->k),
+               *ahead = tile->panel, *d[4];
     HYB_ALIGN64 float waiting[3][256];
     HYB_ALIGN64 char sums[2][3][1024];
     int64_t run[9], at, issued = 0;
@@ -20297,63 +20575,68 @@ HYB_INLINE HYB_TARGET_AMX void hyb_tile256_amx(const hyb_tile *tile, bool two, b
     d[0] = tile->acts + hyb_many256_d(tile->k);
     for (j = 1; j < 4; j++) d[j] = d[j - 1] + 4 * stride;
     hyb_runs(tile->k / 256, run);
-#define HYB_ISSUE                                                                                        \
-    if (issued < run[8]) {                                                                                   \
-        char (*to)[1024] = sums[issued & 1];                                                                 \
-        HYB_TILE_ZERO(0);                                                                                \
-        if (two) HYB_TILE_ZERO(1);                                                                       \
-        for (c = 0; c < 4; c++) {                                                                            \
-            HYB_TILE_LOAD(4, x + c * 64, stride);                                                        \
-            HYB_TILE_LOAD(3, ahead + c * 1024, 64);                                                      \
-            HYB_TILE_DOT_U(0, 4, 3);                                                                     \
-            if (two) {                                                                                       \
-                HYB_TILE_LOAD(3, ahead + HYB_PANEL256_HIGH + c * 1024, 64);                          \
-                HYB_TILE_DOT_U(1, 4, 3);                                                                 \
-            }                                                                                                \
-        }                                                                                                    \
-        HYB_TILE_STORE(0, to[0], 64);                                                                    \
-        if (two) HYB_TILE_STORE(1, to[1], 64);                                                           \
-        if (affine) {                                                                                        \
-            HYB_TILE_ZERO(2);                                                                            \
-            HYB_TILE_LOAD(4, b16, stride);                                                               \
-            HYB_TILE_LOAD(3, ahead + HYB_PANEL256_MB, 64);                                           \
-            HYB_TILE_DOT_BF16(2, 4, 3);                                                                  \
-            HYB_TILE_STORE(2, to[2], 64);                                                                \
-        }                                                                                                    \
-        issued++;                                                                                            \
-        x += 256;                                                                                            \
-        b16 += 64;                                                                                           \
-        ahead += HYB_PANEL256;                                                                           \
-    }
+    #define HYB_ISSUE \
+        if (issued < run[8]) { \
+            char (*to)[1024] = sums[issued & 1]; \
+            HYB_TILE_ZERO(0); \
+            if (two) HYB_TILE_ZERO(1); \
+            for (c = 0; c < 4; c++) { \
+                HYB_TILE_LOAD(4, x + c * 64, stride); \
+                HYB_TILE_LOAD(3, ahead + c * 1024, 64); \
+                HYB_TILE_DOT_U(0, 4, 3); \
+                if (two) { \
+                    HYB_TILE_LOAD(3, ahead + HYB_PANEL256_HIGH + c * 1024, 64); \
+                    HYB_TILE_DOT_U(1, 4, 3); \
+                } \
+            } \
+            HYB_TILE_STORE(0, to[0], 64); \
+            if (two) HYB_TILE_STORE(1, to[1], 64); \
+            if (affine) { \
+                HYB_TILE_ZERO(2); \
+                HYB_TILE_LOAD(4, b16, stride); \
+                HYB_TILE_LOAD(3, ahead + HYB_PANEL256_MB, 64); \
+                HYB_TILE_DOT_BF16(2, 4, 3); \
+                HYB_TILE_STORE(2, to[2], 64); \
+            } \
+            issued++; \
+            x += 256; \
+            b16 += 64; \
+            ahead += HYB_PANEL256; \
+        }
     HYB_ISSUE
     for (j = 0; j < 8; j++) {
         __m512 v[16];
-#define HYB_X(i) v[i] = _mm512_setzero_ps();
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
         HYB_EACH16(HYB_X)
-#undef HYB_X
+    #undef HYB_X
         for (at = run[j]; at < run[j + 1]; at++) {
             char (*sum)[1024] = sums[at & 1];
             __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D)), dm = dw;
             if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D + 64));
             HYB_ISSUE
-#define HYB_X(i) {                                                                                                          \
-                __m512i s = _mm512_load_si512(sum[0] + 64 * i);                                                                 \
-                __m512 t;                                                                                                       \
-                if (two) s = _mm512_add_epi32(s, _mm512_slli_epi32(_mm512_load_si512(sum[1] + 64 * i), 8));                     \
-                if (correction) s = _mm512_add_epi32(s, hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part)); \
-                t = _mm512_mul_ps(_mm512_cvtepi32_ps(s), dw);                                                                   \
-                if (affine) t = _mm512_fnmadd_ps(_mm512_load_ps((const float *)(const void *)(sum[2] + 64 * i)), dm, t);        \
-                v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); }
-            HYB_EACH16(HYB_X)
-#undef HYB_X
-            panel += HYB_PANEL256;
-            d[0] += 4; d[1] += 4; d[2] += 4; d[3] += 4;
+    #define HYB_X(i) \
+        { \
+            __m512i s = _mm512_load_si512(sum[0] + 64 * i); \
+            __m512 t; \
+            if (two) s = _mm512_add_epi32(s, _mm512_slli_epi32(_mm512_load_si512(sum[1] + 64 * i), 8)); \
+            if (correction) s = _mm512_add_epi32(s, hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part)); \
+            t = _mm512_mul_ps(_mm512_cvtepi32_ps(s), dw); \
+            if (affine) t = _mm512_fnmadd_ps(_mm512_load_ps((const float *)(const void *)(sum[2] + 64 * i)), dm, t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
         }
-#define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+            HYB_EACH16(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL256;
+            d[0] += 4;
+            d[1] += 4;
+            d[2] += 4;
+            d[3] += 4;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
         HYB_EACH16(HYB_X)
-#undef HYB_X
+    #undef HYB_X
     }
-#undef HYB_ISSUE
+    #undef HYB_ISSUE
 }
 HYB_TARGET_AMX static void hyb_tile256_amx_q2(const hyb_tile *tile) { hyb_tile256_amx(tile, false, true, 0); }
 HYB_TARGET_AMX static void hyb_tile256_amx_q3(const hyb_tile *tile) { hyb_tile256_amx(tile, false, false, 1); }
@@ -20377,10 +20660,11 @@ HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx
 /* ==== begin src/compute/cpu_int_avx2.c ==== */
 /* compute/cpu_int_avx2: integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file.
  *
- * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill: cpu_int_avx2_gemm.c. */
+ * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill:
+ * cpu_int_avx2_gemm.c. */
 #if defined(HYB_X86)
 
-/* ---- activations ---- */
+/* ---- activations ------------------------------------------------------------------------------------------------- */
 
 /* 8 floats to int32, clamped; zeros when id is 0. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_quant8_avx2(const float *x, float id)
@@ -20395,7 +20679,9 @@ HYB_INLINE HYB_TARGET_AVX2 float hyb_act_scale_avx2(const float *x, int n)
     __m256i a = _mm256_setzero_si256();
     __m128i h;
     int i;
-    for (i = 0; i < n; i++) a = _mm256_max_epu32(a, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)), _mm256_set1_epi32(0x7FFFFFFF)));
+    for (i = 0; i < n; i++)
+        a = _mm256_max_epu32(a, _mm256_and_si256(_mm256_castps_si256(_mm256_loadu_ps(x + 8 * i)),
+                                                 _mm256_set1_epi32(0x7FFFFFFF)));
     h = _mm_max_epu32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
     h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0x4E));
     h = _mm_max_epu32(h, _mm_shuffle_epi32(h, 0xB1));
@@ -20410,10 +20696,13 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_quant16_avx2(const float *x, float id, in
     *sum += _mm_cvtsi128_si32(_mm_add_epi32(h, _mm_shuffle_epi32(h, 0xB1)));
     return _mm256_permute4x64_epi64(_mm256_packs_epi32(a, b), 0xD8);
 }
-HYB_INLINE HYB_TARGET_AVX2 __m128i hyb_bytes_avx2(__m256i words) { return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)); }
+HYB_INLINE HYB_TARGET_AVX2 __m128i hyb_bytes_avx2(__m256i words)
+{
+    return _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
+}
 
-/* Decode, 32-weight blocks, in groups of 8: for e = 0..3: first halves of blocks e, e+4, second halves; then d[8] (float), sums of q [8] (int32),
- * times 8: the offset of 4-bit weights. */
+/* Decode, 32-weight blocks, in groups of 8: for e = 0..3: first halves of blocks e, e+4, second halves; then d[8]
+ * (float), sums of q [8] (int32), times 8: the offset of 4-bit weights. */
 enum { HYB_GROUP8 = 320, HYB_GROUP8_D = 256, HYB_GROUP8_S = 288 };
 static size_t hyb_one32_bytes_avx2(int64_t k) { return (size_t)((k + 255) / 256) * HYB_GROUP8; }
 HYB_TARGET_AVX2 static void hyb_one32_prepare_avx2(const float *x, int64_t k, void *act)
@@ -20432,7 +20721,8 @@ HYB_TARGET_AVX2 static void hyb_one32_prepare_avx2(const float *x, int64_t k, vo
 }
 static const hyb_act_format hyb_one32_avx2 = { hyb_one32_bytes_avx2, hyb_one32_prepare_avx2 };
 
-/* Decode, super-blocks: q (int8), d (floats), sums of 16 q (int16): of a super-block the 8 even ones, then the 8 odd ones; sums of 32 q (int16). */
+/* Decode, super-blocks: q (int8), d (floats), sums of 16 q (int16): of a super-block the 8 even ones, then the 8 odd
+ * ones; sums of 32 q (int16). */
 HYB_INLINE size_t hyb_super_d(int64_t k) { return (size_t)k; }
 HYB_INLINE size_t hyb_super_s16(int64_t k) { return hyb_super_d(k) + hyb_align((size_t)k / 64, 64); }
 HYB_INLINE size_t hyb_super_s32(int64_t k) { return hyb_super_s16(k) + hyb_align((size_t)k / 8, 64); }
@@ -20458,27 +20748,31 @@ HYB_TARGET_AVX2 static void hyb_one256_prepare_avx2(const float *x, int64_t k, v
 static const hyb_act_format hyb_one256_avx2 = { hyb_super_bytes, hyb_one256_prepare_avx2 };
 
 /* ---- decode, 32-weight blocks ----
- * A step takes 8 consecutive blocks of one row, block e in the low and block e + 4 in the high lane of vector e: sums and scales of 8 blocks come out
- * as one vector. One thread reads one linear stream: several rows at a time would be slower (hardware prefetching). */
+ * A step takes 8 consecutive blocks of one row, block e in the low and block e + 4 in the high lane of vector e: sums
+ * and scales of 8 blocks come out as one vector. One thread reads one linear stream: several rows at a time would be
+ * slower (hardware prefetching). */
 
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_load_avx2(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-/* clang may not know what is in a vector, or where an address comes from: it would make other, slower instructions of what follows. */
-#if defined(__clang__)
-    #define HYB_OPAQUE(v) __asm__("" : "+x"(v))
-    #define HYB_OPAQUE_ADDRESS(p) __asm__("" : "+r"(p))
-#else
-    #define HYB_OPAQUE(v) HYB_UNUSED(v)
-    #define HYB_OPAQUE_ADDRESS(p) HYB_UNUSED(p)
-#endif
+    /* clang may not know what is in a vector, or where an address comes from: it would make other, slower instructions
+     * of what follows. */
+    #if defined(__clang__)
+        #define HYB_OPAQUE(v)         __asm__("" : "+x"(v))
+        #define HYB_OPAQUE_ADDRESS(p) __asm__("" : "+r"(p))
+    #else
+        #define HYB_OPAQUE(v)         HYB_UNUSED(v)
+        #define HYB_OPAQUE_ADDRESS(p) HYB_UNUSED(p)
+    #endif
 
-/* 16 bytes of a, then 16 of b. Zen takes one vinserti128 a cycle, but two loads and four blends, which clang would merge into a vinserti128. */
+/* 16 bytes of a, then 16 of b. Zen takes one vinserti128 a cycle, but two loads and four blends, which clang would
+ * merge into a vinserti128. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_two_avx2(const char *a, const char *b)
 {
     __m256i high = _mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)b));
     HYB_OPAQUE(high);
     return _mm256_blend_epi32(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)a)), high, 0xF0);
 }
-/* In each lane: the four dwords of a in two sums (first half), those of b in two sums. _words: the same of eight words, in four sums. */
+/* In each lane: the four dwords of a in two sums (first half), those of b in two sums. _words: the same of eight
+ * words, in four sums. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_other_halves_avx2(__m256i a, __m256i b)
 {
     return _mm256_castpd_si256(_mm256_shuffle_pd(_mm256_castsi256_pd(a), _mm256_castsi256_pd(b), 5));
@@ -20510,7 +20804,9 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_sum_lanes_avx2(__m256i v0, __m256i v1, __
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_fifth_avx2(__m256i h, int at)
 {
     const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-    const __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(_mm256_set1_epi8((char)at), _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0)));
+    const __m256i v =
+        _mm256_shuffle_epi8(h, _mm256_add_epi8(_mm256_set1_epi8((char)at),
+                                               _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0)));
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
 }
 
@@ -20520,8 +20816,10 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_heads_two_avx2(const char *w, size_t stri
     return hyb_two_avx2(w + (size_t)e * (stride - (size_t)unit), w + (size_t)(e + 4) * stride - (size_t)(e * unit));
 }
 
-/* Nibbles (and fifth bits) of blocks e, e + 4 times x: 8 sums of 4 products a block, of 16 bits. h: heads_two; at: where in them the fifth bits are. */
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dot_nibbles_avx2(const char *qs, size_t stride, bool fifth, __m256i h, int at, const char *x)
+/* Nibbles (and fifth bits) of blocks e, e + 4 times x: 8 sums of 4 products a block, of 16 bits. h: heads_two; at:
+ * where in them the fifth bits are. */
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dot_nibbles_avx2(const char *qs, size_t stride, bool fifth, __m256i h, int at,
+                                                        const char *x)
 {
     const __m256i low4 = _mm256_set1_epi8(15), v = hyb_two_avx2(qs, qs + 4 * stride);
     __m256i lo = _mm256_and_si256(v, low4), hi = _mm256_and_si256(_mm256_srli_epi16(v, 4), low4);
@@ -20529,60 +20827,76 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dot_nibbles_avx2(const char *qs, size_t s
         lo = _mm256_or_si256(lo, hyb_fifth_avx2(h, at));
         hi = _mm256_or_si256(hi, hyb_fifth_avx2(h, at + 2));
     }
-    return _mm256_add_epi16(_mm256_maddubs_epi16(lo, hyb_load_avx2(x)), _mm256_maddubs_epi16(hi, hyb_load_avx2(x + 32)));
+    return _mm256_add_epi16(_mm256_maddubs_epi16(lo, hyb_load_avx2(x)),
+                            _mm256_maddubs_epi16(hi, hyb_load_avx2(x + 32)));
 }
 /* Bytes of blocks e, e + 4 times x: 4 sums of 8 products. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dot_bytes_avx2(const char *qs, size_t stride, const char *x)
 {
-    const __m256i one = _mm256_set1_epi16(1), a = hyb_two_avx2(qs, qs + 4 * stride), b = hyb_two_avx2(qs + 16, qs + 4 * stride + 16);
-    return _mm256_add_epi32(_mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(hyb_load_avx2(x), a)), one),
-                            _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(hyb_load_avx2(x + 32), b)), one));
+    const __m256i one = _mm256_set1_epi16(1), a = hyb_two_avx2(qs, qs + 4 * stride),
+                  b = hyb_two_avx2(qs + 16, qs + 4 * stride + 16);
+    return _mm256_add_epi32(
+        _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(a), _mm256_sign_epi8(hyb_load_avx2(x), a)), one),
+        _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(b), _mm256_sign_epi8(hyb_load_avx2(x + 32), b)), one));
 }
 
 /* t of 8 blocks. qs, qh: where nibbles or bytes, and fifth bits (0: none), are in a block; affine: it has a min. */
-HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes, bool affine, const char *x)
+HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, size_t qs, size_t qh, bool bytes,
+                                                bool affine, const char *x)
 {
     const __m256i one = _mm256_set1_epi16(1), s = _mm256_load_si256((const __m256i *)(const void *)(x + HYB_GROUP8_S));
     const char *head = w;
-    const int unit = !affine ? 2 : qh ? 0 : 4;         /* a head and what is behind it must not leave the 16 bytes */
+    const int unit = !affine ? 2 : qh ? 0 : 4; /* a head and what is behind it must not leave the 16 bytes */
     __m256i h0, h1, h2, h3, m0, m1, m2, m3, isum;
     __m256 t;
     HYB_OPAQUE_ADDRESS(head);
-    if (stride == 18) {                                /* half i of the block's first 16 bytes begins at 16 i + 2 i: word i of 16 bytes at 16 i */
-        h0 = hyb_load_avx2(head); h1 = hyb_load_avx2(head + 32);
-        h2 = hyb_load_avx2(head + 64); h3 = hyb_load_avx2(head + 96);
+    if (stride == 18) { /* half i of the block's first 16 bytes begins at 16 i + 2 i: word i of 16 bytes at 16 i */
+        h0 = hyb_load_avx2(head);
+        h1 = hyb_load_avx2(head + 32);
+        h2 = hyb_load_avx2(head + 64);
+        h3 = hyb_load_avx2(head + 96);
     } else if (affine && qh) {
-        h0 = hyb_two_avx2(head, head + 4 * stride); h1 = hyb_two_avx2(head + stride, head + 5 * stride);
-        h2 = hyb_two_avx2(head + 2 * stride, head + 6 * stride); h3 = hyb_two_avx2(head + 3 * stride, head + 7 * stride);
+        h0 = hyb_two_avx2(head, head + 4 * stride);
+        h1 = hyb_two_avx2(head + stride, head + 5 * stride);
+        h2 = hyb_two_avx2(head + 2 * stride, head + 6 * stride);
+        h3 = hyb_two_avx2(head + 3 * stride, head + 7 * stride);
     } else {
-        h0 = hyb_heads_two_avx2(head, stride, 0, unit); h1 = hyb_heads_two_avx2(head, stride, 1, unit);
-        h2 = hyb_heads_two_avx2(head, stride, 2, unit); h3 = hyb_heads_two_avx2(head, stride, 3, unit);
+        h0 = hyb_heads_two_avx2(head, stride, 0, unit);
+        h1 = hyb_heads_two_avx2(head, stride, 1, unit);
+        h2 = hyb_heads_two_avx2(head, stride, 2, unit);
+        h3 = hyb_heads_two_avx2(head, stride, 3, unit);
     }
     w += qs;
     if (bytes) {
         isum = hyb_sum_lanes_avx2(hyb_dot_bytes_avx2(w, stride, x), hyb_dot_bytes_avx2(w + stride, stride, x + 64),
-                                      hyb_dot_bytes_avx2(w + 2 * stride, stride, x + 128), hyb_dot_bytes_avx2(w + 3 * stride, stride, x + 192));
+                                  hyb_dot_bytes_avx2(w + 2 * stride, stride, x + 128),
+                                  hyb_dot_bytes_avx2(w + 3 * stride, stride, x + 192));
     } else {
         m0 = hyb_dot_nibbles_avx2(w, stride, qh > 0, h0, (int)qh, x);
         m1 = hyb_dot_nibbles_avx2(w + stride, stride, qh > 0, h1, (int)qh + unit, x + 64);
         m2 = hyb_dot_nibbles_avx2(w + 2 * stride, stride, qh > 0, h2, (int)qh + 2 * unit, x + 128);
         m3 = hyb_dot_nibbles_avx2(w + 3 * stride, stride, qh > 0, h3, (int)qh + 3 * unit, x + 192);
-        m0 = hyb_half_words_avx2(m0, m1);          /* sums of 8 products: up to 8 * 31 * 127 */
+        m0 = hyb_half_words_avx2(m0, m1); /* sums of 8 products: up to 8 * 31 * 127 */
         m2 = hyb_half_words_avx2(m2, m3);
         if (qh) {
             m0 = _mm256_madd_epi16(m0, one);
             m2 = _mm256_madd_epi16(m2, one);
             isum = _mm256_add_epi32(hyb_even_dwords_avx2(m0, m2), hyb_odd_dwords_avx2(m0, m2));
-        } else isum = _mm256_madd_epi16(_mm256_add_epi16(hyb_even_dwords_avx2(m0, m2), hyb_odd_dwords_avx2(m0, m2)), one);
+        } else
+            isum = _mm256_madd_epi16(_mm256_add_epi16(hyb_even_dwords_avx2(m0, m2), hyb_odd_dwords_avx2(m0, m2)), one);
     }
     if (!bytes && !affine) isum = _mm256_sub_epi32(isum, qh ? _mm256_add_epi32(s, s) : s);
     t = _mm256_cvtepi32_ps(isum);
     if (affine) {
-        const __m256i h = qh ? _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h0, h1), _mm256_unpacklo_epi32(h2, h3))
-                             : _mm256_blend_epi32(_mm256_blend_epi32(h0, h1, 0x22), _mm256_blend_epi32(h2, h3, 0x88), 0xCC);
-        const __m256i dm = _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(h, _mm256_set1_epi32(0xFFFF)), _mm256_srli_epi32(h, 16)), 0xD8);
+        const __m256i h =
+            qh ? _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h0, h1), _mm256_unpacklo_epi32(h2, h3))
+               : _mm256_blend_epi32(_mm256_blend_epi32(h0, h1, 0x22), _mm256_blend_epi32(h2, h3, 0x88), 0xCC);
+        const __m256i dm = _mm256_permute4x64_epi64(_mm256_packus_epi32(_mm256_and_si256(h, _mm256_set1_epi32(0xFFFF)),
+                                                                        _mm256_srli_epi32(h, 16)),
+                                                    0xD8);
         t = _mm256_mul_ps(t, _mm256_cvtph_ps(_mm256_castsi256_si128(dm)));
-        return _mm256_fmadd_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(dm, 1)), _mm256_mul_ps(_mm256_cvtepi32_ps(s), _mm256_set1_ps(0.125f)), t);
+        return _mm256_fmadd_ps(_mm256_cvtph_ps(_mm256_extracti128_si256(dm, 1)),
+                               _mm256_mul_ps(_mm256_cvtepi32_ps(s), _mm256_set1_ps(0.125f)), t);
     } else {
         __m256i h;
         __m128i d;
@@ -20597,8 +20911,9 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
     }
 }
 
-/* As in cpu_int_avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched. (Zen 3, one thread of a busy core
- * that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 -> 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
+/* As in cpu_int_avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched.
+ * (Zen 3, one thread of a busy core that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 ->
+ * 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
 enum { HYB_AHEAD_AVX2 = 3072 };
 HYB_INLINE HYB_TARGET_AVX2 void hyb_ahead_avx2(const char *p, size_t bytes)
 {
@@ -20619,43 +20934,45 @@ HYB_INLINE HYB_TARGET_AVX2 float hyb_halve_avx2(__m256 p)
     return _mm_cvtss_f32(_mm_add_ss(h, _mm_shuffle_ps(h, h, 1)));
 }
 
-/* A row's last group, where it has fewer than 8 blocks, reads on into the next rows; at the end of the rows it comes from a copy. */
-#define HYB_GEMV32_AVX2(type, qs, qh, bytes, affine) \
-    HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
-                                                             float *y, int64_t r0, int64_t r1) \
-    { \
-        const size_t stride = sizeof(hyb_block_##type); \
-        const char *at = (const char *)w + (size_t)r0 * row_bytes, *end = (const char *)w + (size_t)r1 * row_bytes; \
-        const int64_t left = k / 32 % 8; \
-        const char *x_end = (const char *)act + k / 256 * HYB_GROUP8, *x; \
-        char copy[8 * sizeof(hyb_block_##type)]; \
-        memset(copy, 0, sizeof copy); \
-        for (; r0 < r1; r0++) { \
-            __m256 p = _mm256_setzero_ps(), t; \
-            for (x = (const char *)act; x < x_end; x += HYB_GROUP8, at += 8 * stride) { \
-                hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                t = hyb_dot8_avx2(at, stride, qs, qh, bytes, affine, x); \
-                p = _mm256_fmadd_ps(t, _mm256_load_ps((const float *)(const void *)(x + HYB_GROUP8_D)), p); \
+    /* A row's last group, where it has fewer than 8 blocks, reads on into the next rows; at the end of the rows it
+     * comes from a copy. */
+    #define HYB_GEMV32_AVX2(type, qs, qh, bytes, affine) \
+        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                         float *y, int64_t r0, int64_t r1) \
+        { \
+            const size_t stride = sizeof(hyb_block_##type); \
+            const char *at = (const char *)w + (size_t)r0 * row_bytes, \
+                       *end = (const char *)w + (size_t)r1 * row_bytes; \
+            const int64_t left = k / 32 % 8; \
+            const char *x_end = (const char *)act + k / 256 * HYB_GROUP8, *x; \
+            char copy[8 * sizeof(hyb_block_##type)]; \
+            memset(copy, 0, sizeof copy); \
+            for (; r0 < r1; r0++) { \
+                __m256 p = _mm256_setzero_ps(), t; \
+                for (x = (const char *)act; x < x_end; x += HYB_GROUP8, at += 8 * stride) { \
+                    hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
+                    t = hyb_dot8_avx2(at, stride, qs, qh, bytes, affine, x); \
+                    p = _mm256_fmadd_ps(t, _mm256_load_ps((const float *)(const void *)(x + HYB_GROUP8_D)), p); \
+                } \
+                if (left) { \
+                    const char *from = at; \
+                    hyb_ahead_avx2(at, (size_t)left * stride); \
+                    if ((size_t)(end - at) < 8 * stride) from = (const char *)memcpy(copy, at, (size_t)left * stride); \
+                    t = hyb_dot8_avx2(from, stride, qs, qh, bytes, affine, x); \
+                    p = hyb_add_lanes_avx2(t, (const float *)(const void *)(x + HYB_GROUP8_D), p, left); \
+                    at += (size_t)left * stride; \
+                } \
+                *y++ = hyb_halve_avx2(p); \
             } \
-            if (left) { \
-                const char *from = at; \
-                hyb_ahead_avx2(at, (size_t)left * stride); \
-                if ((size_t)(end - at) < 8 * stride) from = (const char *)memcpy(copy, at, (size_t)left * stride); \
-                t = hyb_dot8_avx2(from, stride, qs, qh, bytes, affine, x); \
-                p = hyb_add_lanes_avx2(t, (const float *)(const void *)(x + HYB_GROUP8_D), p, left); \
-                at += (size_t)left * stride; \
-            } \
-            *y++ = hyb_halve_avx2(p); \
-        } \
-    }
+        }
 HYB_GEMV32_AVX2(q4_0, 2, 0, false, false)
 HYB_GEMV32_AVX2(q4_1, 4, 0, false, true)
 HYB_GEMV32_AVX2(q5_0, 6, 2, false, false)
 HYB_GEMV32_AVX2(q5_1, 8, 4, false, true)
 HYB_GEMV32_AVX2(q8_0, 2, 0, true, false)
-#undef HYB_GEMV32_AVX2
+    #undef HYB_GEMV32_AVX2
 
-/* ---- super-blocks: weights 32g..32g+31 as unsigned bytes, 16 scales, 16 mins ---- */
+/* ---- super-blocks: weights 32g..32g+31 as unsigned bytes, 16 scales, 16 mins ------------------------------------- */
 
 /* v >> by (left when negative), the bits of mask in every byte */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_field_avx2(__m256i v, int by, int mask)
@@ -20671,7 +20988,8 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q2_K(const void *block, int g)
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q3_K(const void *block, int g)
 {
     const hyb_block_q3_K *b = (const hyb_block_q3_K *)block;
-    return _mm256_or_si256(hyb_field_avx2(hyb_load_avx2(b->qs + g / 4 * 32), g % 4 * 2, 3), hyb_field_avx2(hyb_load_avx2(b->hmask), g - 2, 4));
+    return _mm256_or_si256(hyb_field_avx2(hyb_load_avx2(b->qs + g / 4 * 32), g % 4 * 2, 3),
+                           hyb_field_avx2(hyb_load_avx2(b->hmask), g - 2, 4));
 }
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q4_K(const void *block, int g)
 {
@@ -20680,7 +20998,8 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q4_K(const void *block, int g)
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q5_K(const void *block, int g)
 {
     const hyb_block_q5_K *b = (const hyb_block_q5_K *)block;
-    return _mm256_or_si256(hyb_field_avx2(hyb_load_avx2(b->qs + g / 2 * 32), g % 2 * 4, 15), hyb_field_avx2(hyb_load_avx2(b->qh), g - 4, 16));
+    return _mm256_or_si256(hyb_field_avx2(hyb_load_avx2(b->qs + g / 2 * 32), g % 2 * 4, 15),
+                           hyb_field_avx2(hyb_load_avx2(b->qh), g - 4, 16));
 }
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q6_K(const void *block, int g)
 {
@@ -20693,8 +21012,9 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_group_avx2_q6_K(const void *block, int g)
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_bits_avx2(const char *a, const char *b)
 {
     const __m256i each = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-    __m256i v = _mm256_shuffle_epi8(_mm256_set_m128i(_mm_cvtsi32_si128(hyb_load_u16(b)), _mm_cvtsi32_si128(hyb_load_u16(a))),
-                                    _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0));
+    __m256i v =
+        _mm256_shuffle_epi8(_mm256_set_m128i(_mm_cvtsi32_si128(hyb_load_u16(b)), _mm_cvtsi32_si128(hyb_load_u16(a))),
+                            _mm256_set_epi64x(0x0101010101010101, 0, 0x0101010101010101, 0));
     return _mm256_and_si256(_mm256_cmpeq_epi8(_mm256_and_si256(v, each), each), _mm256_set1_epi8(16));
 }
 /* Scales (signed) and mins of 16 sub-blocks of 16; returns d | dmin << 16. */
@@ -20724,8 +21044,14 @@ HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_k45(const uint8_t *head, __m
     *m = _mm_unpacklo_epi8(*m, *m);
     return hyb_load_u32(head);
 }
-HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q4_K(const void *block, __m128i *sc, __m128i *m) { return hyb_scales_avx2_k45((const uint8_t *)block, sc, m); }
-HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q5_K(const void *block, __m128i *sc, __m128i *m) { return hyb_scales_avx2_k45((const uint8_t *)block, sc, m); }
+HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q4_K(const void *block, __m128i *sc, __m128i *m)
+{
+    return hyb_scales_avx2_k45((const uint8_t *)block, sc, m);
+}
+HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q5_K(const void *block, __m128i *sc, __m128i *m)
+{
+    return hyb_scales_avx2_k45((const uint8_t *)block, sc, m);
+}
 HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q6_K(const void *block, __m128i *sc, __m128i *m)
 {
     const hyb_block_q6_K *b = (const hyb_block_q6_K *)block;
@@ -20735,7 +21061,8 @@ HYB_INLINE HYB_TARGET_AVX2 uint32_t hyb_scales_avx2_q6_K(const void *block, __m1
 /* Scale of weights 32g..32g+15 in the words of the low, 32g+16.. of the high lane. sc: the 16 scales, in both lanes. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scale_words_avx2(__m256i sc, int g)
 {
-    const __m256i first = _mm256_set_epi64x(0x0180018001800180, 0x0180018001800180, 0x0080008000800080, 0x0080008000800080);
+    const __m256i first =
+        _mm256_set_epi64x(0x0180018001800180, 0x0180018001800180, 0x0080008000800080, 0x0080008000800080);
     return _mm256_srai_epi16(_mm256_shuffle_epi8(sc, _mm256_add_epi8(first, _mm256_set1_epi16((short)(g * 0x200)))), 8);
 }
 
@@ -20745,7 +21072,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_halfs_avx2(__m256i v)
     v = _mm256_and_si256(v, _mm256_set1_epi32(0xFFFF));
     return _mm256_cvtph_ps(_mm256_castsi256_si128(_mm256_permute4x64_epi64(_mm256_packus_epi32(v, v), 0x08)));
 }
-/* ---- decode, super-blocks ---- */
+/* ---- decode, super-blocks ---------------------------------------------------------------------------------------- */
 
 /* Vectors 0..7 of 8 partial sums each: the 8 sums. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_sum_sets_avx2(const __m256i *v)
@@ -20775,10 +21102,10 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scale_k45_avx2(__m256i e, int s)
     return _mm256_shuffle_epi8(e, _mm256_set1_epi16((short)(0x8000 | (s + s / 4 * 4))));
 }
 
-/* Scales of 8 super-blocks at w: of j and j + 4 at scales + 16 j: sub-blocks 0-3 of both, then 4-7 of both, each twice in 16 bits. Returns the sums of
- * min times activations; heads: d | dmin << 16 of each. */
+/* Scales of 8 super-blocks at w: of j and j + 4 at scales + 16 j: sub-blocks 0-3 of both, then 4-7 of both, each twice
+ * in 16 bits. Returns the sums of min times activations; heads: d | dmin << 16 of each. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scales8_avx2(const char *w, size_t stride, const char *s32, int32_t *scales,
-                                                                __m256i *heads)
+                                                    __m256i *heads)
 {
     const __m128i twice0 = _mm_setr_epi8(0, -1, 0, -1, 1, -1, 1, -1, 2, -1, 2, -1, 3, -1, 3, -1);
     const __m128i twice4 = _mm_setr_epi8(8, -1, 8, -1, 9, -1, 9, -1, 10, -1, 10, -1, 11, -1, 11, -1);
@@ -20788,32 +21115,49 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scales8_avx2(const char *w, size_t stride
     for (j = 0; j < 4; j++, w += stride, s32 += 16, scales += 16) {
         __m256i e = hyb_scales_k45_avx2(h[j] = hyb_two_avx2(w, w + 4 * stride));
         _mm256_store_si256((__m256i *)(void *)scales, _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice0)));
-        _mm256_store_si256((__m256i *)(void *)(scales + 8), _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice4)));
+        _mm256_store_si256((__m256i *)(void *)(scales + 8),
+                           _mm256_shuffle_epi8(e, _mm256_broadcastsi128_si256(twice4)));
         m[j] = _mm256_madd_epi16(hyb_mins_k45_avx2(e), hyb_two_avx2(s32, s32 + 64));
     }
     *heads = _mm256_unpacklo_epi64(_mm256_unpacklo_epi32(h[0], h[1]), _mm256_unpacklo_epi32(h[2], h[3]));
     return hyb_sum_lanes_avx2(m[0], m[1], m[2], m[3]);
 }
 /* Scale s of super-block j of those, in all words. */
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scale8_avx2(const int32_t *scales, int j, int s) { return _mm256_set1_epi32(scales[j % 4 * 16 + j / 4 * 4 + s / 4 * 8 + s % 4]); }
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_scale8_avx2(const int32_t *scales, int j, int s)
+{
+    return _mm256_set1_epi32(scales[j % 4 * 16 + j / 4 * 4 + s / 4 * 8 + s % 4]);
+}
 
-/* The 16 bytes at p, zero-extended: the even ones in the low lane, the odd ones in the high lane. high: in the high bytes of the words. */
+/* The 16 bytes at p, zero-extended: the even ones in the low lane, the odd ones in the high lane. high: in the high
+ * bytes of the words. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_even_odd_avx2(__m128i v, bool high)
 {
-    const __m256i at = _mm256_setr_epi8(0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3, -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15, -1);
-    const __m256i at_high = _mm256_setr_epi8(-1, 0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3, -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15);
+    const __m256i at = _mm256_setr_epi8(0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3, -1, 5, -1,
+                                        7, -1, 9, -1, 11, -1, 13, -1, 15, -1);
+    const __m256i at_high = _mm256_setr_epi8(-1, 0, -1, 2, -1, 4, -1, 6, -1, 8, -1, 10, -1, 12, -1, 14, -1, 1, -1, 3,
+                                             -1, 5, -1, 7, -1, 9, -1, 11, -1, 13, -1, 15);
     return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(v), high ? at_high : at);
 }
 /* Word g of each lane in all words of the lane. */
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_word_avx2(__m256i v, int g) { return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)(g * 0x202 + 0x100))); }
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_word_avx2(__m256i v, int g)
+{
+    return _mm256_shuffle_epi8(v, _mm256_set1_epi16((short)(g * 0x202 + 0x100)));
+}
 
-/* One super-block: 8 partial sums of scale * q * x, of unsigned q, and of what the mins (Q2_K) or the offset of q (Q3_K, Q6_K) take away. */
-#define HYB_DOT32_AVX2(type, g, scale) \
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(hyb_group_avx2_##type(w, g), hyb_load_avx2(x + 32 * (g))), scale));
+    /* One super-block: 8 partial sums of scale * q * x, of unsigned q, and of what the mins (Q2_K) or the offset of q
+     * (Q3_K, Q6_K) take away. */
+    #define HYB_DOT32_AVX2(type, g, scale) \
+        sum = _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(hyb_group_avx2_##type(w, g), \
+                                                                           hyb_load_avx2(x + 32 * (g))), \
+                                                      scale));
+    /* clang-format off */
 #define HYB_SUPER_AVX2(type, scale) \
-    HYB_DOT32_AVX2(type, 0, scale(0)) HYB_DOT32_AVX2(type, 1, scale(1)) HYB_DOT32_AVX2(type, 2, scale(2)) HYB_DOT32_AVX2(type, 3, scale(3)) \
-    HYB_DOT32_AVX2(type, 4, scale(4)) HYB_DOT32_AVX2(type, 5, scale(5)) HYB_DOT32_AVX2(type, 6, scale(6)) HYB_DOT32_AVX2(type, 7, scale(7))
-#define HYB_WORD_SCALE(g) hyb_word_avx2(sc, g)
+    HYB_DOT32_AVX2(type, 0, scale(0)) HYB_DOT32_AVX2(type, 1, scale(1)) \
+    HYB_DOT32_AVX2(type, 2, scale(2)) HYB_DOT32_AVX2(type, 3, scale(3)) \
+    HYB_DOT32_AVX2(type, 4, scale(4)) HYB_DOT32_AVX2(type, 5, scale(5)) \
+    HYB_DOT32_AVX2(type, 6, scale(6)) HYB_DOT32_AVX2(type, 7, scale(7))
+    /* clang-format on */
+    #define HYB_WORD_SCALE(g) hyb_word_avx2(sc, g)
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super_avx2_q2_K(const char *w, const char *x, __m256i s16, __m256i *less)
 {
     const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)w), low4 = _mm_set1_epi8(15);
@@ -20828,10 +21172,13 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super_avx2_q3_K(const char *w, const char
     /* the 12 bytes of scales end at 108: they are bytes 2 .. 13 of v */
     const __m128i v = _mm_loadu_si128((const __m128i *)(const void *)(w + 94));
     const __m128i nibbles = _mm_shuffle_epi8(v, _mm_setr_epi8(2, 3, 4, 5, 6, 7, 8, 9, 2, 3, 4, 5, 6, 7, 8, 9));
-    const __m128i bits = _mm_shuffle_epi8(v, _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13));
+    const __m128i bits =
+        _mm_shuffle_epi8(v, _mm_setr_epi8(10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13, 10, 11, 12, 13));
     const __m128i low = _mm_and_si128(_mm_srlv_epi64(nibbles, _mm_setr_epi32(0, 0, 4, 0)), _mm_set1_epi8(15));
-    const __m128i high = _mm_and_si128(_mm_slli_epi16(_mm_srlv_epi32(bits, _mm_setr_epi32(0, 2, 4, 6)), 4), _mm_set1_epi8(0x30));
-    const __m256i sc = _mm256_srai_epi16(hyb_even_odd_avx2(_mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32)), true), 8);
+    const __m128i high =
+        _mm_and_si128(_mm_slli_epi16(_mm_srlv_epi32(bits, _mm_setr_epi32(0, 2, 4, 6)), 4), _mm_set1_epi8(0x30));
+    const __m256i sc =
+        _mm256_srai_epi16(hyb_even_odd_avx2(_mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32)), true), 8);
     __m256i sum = _mm256_setzero_si256();
     *less = _mm256_slli_epi32(_mm256_madd_epi16(sc, s16), 2);
     HYB_SUPER_AVX2(q3_K, HYB_WORD_SCALE)
@@ -20846,98 +21193,108 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super_avx2_q6_K(const char *w, const char
     HYB_SUPER_AVX2(q6_K, HYB_WORD_SCALE)
     return sum;
 }
-#undef HYB_WORD_SCALE
-#define HYB_BUFFER_SCALE(s) hyb_scale8_avx2(scales, j, s)
-#define HYB_SUPER_TYPE(type) \
-    HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super_avx2_##type(const char *w, const char *x, const int32_t *scales, int j) \
-    { \
-        __m256i sum = _mm256_setzero_si256(); \
-        HYB_SUPER_AVX2(type, HYB_BUFFER_SCALE) \
-        return sum; \
-    }
+    #undef HYB_WORD_SCALE
+    #define HYB_BUFFER_SCALE(s) hyb_scale8_avx2(scales, j, s)
+    #define HYB_SUPER_TYPE(type) \
+        HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super_avx2_##type(const char *w, const char *x, const int32_t *scales, \
+                                                                 int j) \
+        { \
+            __m256i sum = _mm256_setzero_si256(); \
+            HYB_SUPER_AVX2(type, HYB_BUFFER_SCALE) \
+            return sum; \
+        }
 HYB_SUPER_TYPE(q4_K)
 HYB_SUPER_TYPE(q5_K)
-#undef HYB_SUPER_TYPE
-#undef HYB_BUFFER_SCALE
-/* The same of one super-block alone: where there are fewer than 8, storing and loading scales would be waited for. */
-#define HYB_OWN_SCALE(s) hyb_scale_k45_avx2(e, s)
-#define HYB_SUPER_TYPE(type) \
-    HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super1_avx2_##type(const char *w, const char *x, const char *s32, __m256i *less) \
-    { \
-        const __m256i e = hyb_scales_k45_avx2(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w))); \
-        const __m256i s = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)s32)); \
-        __m256i sum = _mm256_setzero_si256(); \
-        *less = _mm256_madd_epi16(hyb_mins_k45_avx2(e), _mm256_blend_epi32(sum, s, 0x0F)); \
-        HYB_SUPER_AVX2(type, HYB_OWN_SCALE) \
-        return sum; \
-    }
+    #undef HYB_SUPER_TYPE
+    #undef HYB_BUFFER_SCALE
+    /* The same of one super-block alone: where there are fewer than 8, storing and loading scales would be waited for.
+     */
+    #define HYB_OWN_SCALE(s) hyb_scale_k45_avx2(e, s)
+    #define HYB_SUPER_TYPE(type) \
+        HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_super1_avx2_##type(const char *w, const char *x, const char *s32, \
+                                                                  __m256i *less) \
+        { \
+            const __m256i e = \
+                hyb_scales_k45_avx2(_mm256_broadcastsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)w))); \
+            const __m256i s = _mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)s32)); \
+            __m256i sum = _mm256_setzero_si256(); \
+            *less = _mm256_madd_epi16(hyb_mins_k45_avx2(e), _mm256_blend_epi32(sum, s, 0x0F)); \
+            HYB_SUPER_AVX2(type, HYB_OWN_SCALE) \
+            return sum; \
+        }
 HYB_SUPER_TYPE(q4_K)
 HYB_SUPER_TYPE(q5_K)
-#undef HYB_SUPER_TYPE
-#undef HYB_OWN_SCALE
-#undef HYB_SUPER_AVX2
-#undef HYB_DOT32_AVX2
+    #undef HYB_SUPER_TYPE
+    #undef HYB_OWN_SCALE
+    #undef HYB_SUPER_AVX2
+    #undef HYB_DOT32_AVX2
 
-/* t of count super-blocks; lanes above are anything. */
-#define HYB_DOT256_AVX2(type, head, affine) \
-    HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
-    { \
-        __m256i sum[8], less[8], heads; \
-        HYB_ALIGN64 uint32_t h[8] = { 0 }; \
-        __m256 t; \
-        int j; \
-        HYB_UNUSED(s32); \
-        for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
-        for (j = 0; j < count; j++, w += sizeof(hyb_block_##type)) { \
-            sum[j] = hyb_super_avx2_##type(w, x + 256 * j, hyb_load_avx2(s16 + 32 * j), &less[j]); \
-            if (!affine) sum[j] = _mm256_sub_epi32(sum[j], less[j]); \
-            h[j] = affine ? hyb_load_u32(w + head) : hyb_load_u16(w + head); \
-        } \
-        heads = _mm256_load_si256((const __m256i *)(const void *)h); \
-        t = _mm256_mul_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(sum)), hyb_halfs_avx2(heads)); \
-        if (affine) t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(less)), hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
-        return t; \
-    }
+    /* t of count super-blocks; lanes above are anything. */
+    #define HYB_DOT256_AVX2(type, head, affine) \
+        HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot256_avx2_##type(const char *w, int count, const char *x, \
+                                                                 const char *s16, const char *s32) \
+        { \
+            __m256i sum[8], less[8], heads; \
+            HYB_ALIGN64 uint32_t h[8] = { 0 }; \
+            __m256 t; \
+            int j; \
+            HYB_UNUSED(s32); \
+            for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
+            for (j = 0; j < count; j++, w += sizeof(hyb_block_##type)) { \
+                sum[j] = hyb_super_avx2_##type(w, x + 256 * j, hyb_load_avx2(s16 + 32 * j), &less[j]); \
+                if (!affine) sum[j] = _mm256_sub_epi32(sum[j], less[j]); \
+                h[j] = affine ? hyb_load_u32(w + head) : hyb_load_u16(w + head); \
+            } \
+            heads = _mm256_load_si256((const __m256i *)(const void *)h); \
+            t = _mm256_mul_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(sum)), hyb_halfs_avx2(heads)); \
+            if (affine) \
+                t = _mm256_fnmadd_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(less)), \
+                                     hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+            return t; \
+        }
 HYB_DOT256_AVX2(q2_K, 80, true)
 HYB_DOT256_AVX2(q3_K, 108, false)
 HYB_DOT256_AVX2(q6_K, 208, false)
-#undef HYB_DOT256_AVX2
-#define HYB_DOT256_AVX2(type) \
-    HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot256_avx2_##type(const char *w, int count, const char *x, const char *s16, const char *s32) \
-    { \
-        HYB_ALIGN64 int32_t scales[64]; \
-        HYB_ALIGN64 uint32_t h[8] = { 0 }; \
-        __m256i sum[8], less[8], heads, less8; \
-        __m256 t; \
-        int j; \
-        HYB_UNUSED(s16); \
-        if (count == 8) { \
-            less8 = hyb_scales8_avx2(w, sizeof(hyb_block_##type), s32, scales, &heads); \
-            for (j = 0; j < 8; j++, w += sizeof(hyb_block_##type)) sum[j] = hyb_super_avx2_##type(w, x + 256 * j, scales, j); \
-        } else { \
-            for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
-            for (j = 0; j < count; j++, w += sizeof(hyb_block_##type)) { \
-                sum[j] = hyb_super1_avx2_##type(w, x + 256 * j, s32 + 16 * j, &less[j]); \
-                h[j] = hyb_load_u32(w); \
+    #undef HYB_DOT256_AVX2
+    #define HYB_DOT256_AVX2(type) \
+        HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot256_avx2_##type(const char *w, int count, const char *x, \
+                                                                 const char *s16, const char *s32) \
+        { \
+            HYB_ALIGN64 int32_t scales[64]; \
+            HYB_ALIGN64 uint32_t h[8] = { 0 }; \
+            __m256i sum[8], less[8], heads, less8; \
+            __m256 t; \
+            int j; \
+            HYB_UNUSED(s16); \
+            if (count == 8) { \
+                less8 = hyb_scales8_avx2(w, sizeof(hyb_block_##type), s32, scales, &heads); \
+                for (j = 0; j < 8; j++, w += sizeof(hyb_block_##type)) \
+                    sum[j] = hyb_super_avx2_##type(w, x + 256 * j, scales, j); \
+            } else { \
+                for (j = count; j < 8; j++) sum[j] = less[j] = _mm256_setzero_si256(); \
+                for (j = 0; j < count; j++, w += sizeof(hyb_block_##type)) { \
+                    sum[j] = hyb_super1_avx2_##type(w, x + 256 * j, s32 + 16 * j, &less[j]); \
+                    h[j] = hyb_load_u32(w); \
+                } \
+                heads = _mm256_load_si256((const __m256i *)(const void *)h); \
+                less8 = hyb_sum_sets_avx2(less); \
             } \
-            heads = _mm256_load_si256((const __m256i *)(const void *)h); \
-            less8 = hyb_sum_sets_avx2(less); \
-        } \
-        t = _mm256_mul_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(sum)), hyb_halfs_avx2(heads)); \
-        return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less8), hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
-    }
+            t = _mm256_mul_ps(_mm256_cvtepi32_ps(hyb_sum_sets_avx2(sum)), hyb_halfs_avx2(heads)); \
+            return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less8), hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t); \
+        }
 HYB_DOT256_AVX2(q4_K)
 HYB_DOT256_AVX2(q5_K)
-#undef HYB_DOT256_AVX2
+    #undef HYB_DOT256_AVX2
 
-/* Rows of fewer than 8 super-blocks (experts of 768 columns): 8 rows are `blocks` full steps of 8 super-blocks, with x once for each row. */
+/* Rows of fewer than 8 super-blocks (experts of 768 columns): 8 rows are `blocks` full steps of 8 super-blocks, with
+ * x once for each row. */
 typedef struct hyb_few256 {
     HYB_ALIGN64 char q[7 * 8 * 256];
     HYB_ALIGN64 char s16[7 * 8 * 32];
     HYB_ALIGN64 char s32[7 * 8 * 16];
     HYB_ALIGN64 float d[7 * 8];
 } hyb_few256;
-enum { HYB_FEW256_ROWS = 16 };         /* for fewer, the copies of x do not pay */
+enum { HYB_FEW256_ROWS = 16 }; /* for fewer, the copies of x do not pay */
 
 static void hyb_few256_repeat(hyb_few256 *few, const char *act, int64_t k)
 {
@@ -20950,75 +21307,84 @@ static void hyb_few256_repeat(hyb_few256 *few, const char *act, int64_t k)
         memcpy(few->d + i * blocks, act + hyb_super_d(k), blocks * sizeof(float));
     }
 }
-#define HYB_GEMV256_FEW_AVX2(type) \
-    HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_gemv_few_avx2_##type(const char *at, int64_t k, const char *act, float *y, int64_t rows) \
-    { \
-        const int64_t blocks = k / 256; \
-        const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
-        HYB_ALIGN64 float p[8 * 8] = { 0 };        /* row r's at r * blocks */ \
-        hyb_few256 few; \
-        int64_t b, r; \
-        hyb_few256_repeat(&few, act, k); \
-        for (; rows > 0; rows -= 8, y += 8) { \
-            for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
-                hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                _mm256_store_ps(p + b, _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, few.q + b * 256, few.s16 + b * 32, few.s32 + b * 16), \
-                    _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
+    #define HYB_GEMV256_FEW_AVX2(type) \
+        HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_gemv_few_avx2_##type(const char *at, int64_t k, const char *act, \
+                                                                          float *y, int64_t rows) \
+        { \
+            const int64_t blocks = k / 256; \
+            const __m256i lanes = \
+                _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
+            HYB_ALIGN64 float p[8 * 8] = { 0 }; /* row r's at r * blocks */ \
+            hyb_few256 few; \
+            int64_t b, r; \
+            hyb_few256_repeat(&few, act, k); \
+            for (; rows > 0; rows -= 8, y += 8) { \
+                for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
+                    hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
+                    _mm256_store_ps(p + b, _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, few.q + b * 256, \
+                                                                                  few.s16 + b * 32, few.s32 + b * 16), \
+                                                           _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
+                } \
+                for (r = 0; r < 8; r++) \
+                    y[r] = hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
             } \
-            for (r = 0; r < 8; r++) y[r] = hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
-        } \
-    }
+        }
 HYB_GEMV256_FEW_AVX2(q2_K)
 HYB_GEMV256_FEW_AVX2(q3_K)
 HYB_GEMV256_FEW_AVX2(q4_K)
 HYB_GEMV256_FEW_AVX2(q5_K)
 HYB_GEMV256_FEW_AVX2(q6_K)
-#undef HYB_GEMV256_FEW_AVX2
+    #undef HYB_GEMV256_FEW_AVX2
 
-#define HYB_GEMV256_AVX2(type) \
-    HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
-                                                             float *y, int64_t r0, int64_t r1) \
-    { \
-        const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act; \
-        const char *s16 = x + hyb_super_s16(k), *s32 = x + hyb_super_s32(k); \
-        const float *d = (const float *)(const void *)(x + hyb_super_d(k)); \
-        const int64_t blocks = k / 256, full = blocks / 8 * 8; \
-        int64_t b, rows = (r1 - r0) / 8 * 8; \
-        if (!full && rows >= HYB_FEW256_ROWS) { \
-            hyb_gemv_few_avx2_##type(at, k, x, y, rows); \
-            at += (size_t)rows * row_bytes; \
-            y += rows; \
-            r0 += rows; \
-        } \
-        for (; r0 < r1; r0++) { \
-            __m256 p = _mm256_setzero_ps(); \
-            for (b = 0; b < full; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
-                hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), _mm256_loadu_ps(d + b), p); }\
-            if (b < blocks) { \
-                const int left = (int)(blocks - b); \
-                hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
-                p = hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), d + b, p, left); \
-                at += (size_t)left * sizeof(hyb_block_##type); \
+    #define HYB_GEMV256_AVX2(type) \
+        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                         float *y, int64_t r0, int64_t r1) \
+        { \
+            const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act; \
+            const char *s16 = x + hyb_super_s16(k), *s32 = x + hyb_super_s32(k); \
+            const float *d = (const float *)(const void *)(x + hyb_super_d(k)); \
+            const int64_t blocks = k / 256, full = blocks / 8 * 8; \
+            int64_t b, rows = (r1 - r0) / 8 * 8; \
+            if (!full && rows >= HYB_FEW256_ROWS) { \
+                hyb_gemv_few_avx2_##type(at, k, x, y, rows); \
+                at += (size_t)rows * row_bytes; \
+                y += rows; \
+                r0 += rows; \
             } \
-            *y++ = hyb_halve_avx2(p); \
-        } \
-    }
+            for (; r0 < r1; r0++) { \
+                __m256 p = _mm256_setzero_ps(); \
+                for (b = 0; b < full; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
+                    hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
+                    p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), \
+                                        _mm256_loadu_ps(d + b), p); \
+                } \
+                if (b < blocks) { \
+                    const int left = (int)(blocks - b); \
+                    hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
+                    p = hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), \
+                                           d + b, p, left); \
+                    at += (size_t)left * sizeof(hyb_block_##type); \
+                } \
+                *y++ = hyb_halve_avx2(p); \
+            } \
+        }
 HYB_GEMV256_AVX2(q2_K)
 HYB_GEMV256_AVX2(q3_K)
 HYB_GEMV256_AVX2(q4_K)
 HYB_GEMV256_AVX2(q5_K)
 HYB_GEMV256_AVX2(q6_K)
-#undef HYB_GEMV256_AVX2
+    #undef HYB_GEMV256_AVX2
 
 #endif
 /* ==== end src/compute/cpu_int_avx2.c ==== */
 
 /* ==== begin src/compute/cpu_int_repack.c ==== */
-/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows side by side, so that each lane
- * of a vector is a row. No sums across lanes are left, rows of any length have no tail, and the order is that of NUMERICS.md: the same bits.
+/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+ * side by side, so that each lane of a vector is a row. No sums across lanes are left, rows of any length have no tail,
+ * and the order is that of NUMERICS.md: the same bits.
  *
- * Groups of 8 rows take the bytes that they take in the file; what rows % 8 leaves is not in the copy. "Dword i of 8 rows" is 32 bytes.
+ * Groups of 8 rows take the bytes that they take in the file; what rows % 8 leaves is not in the copy. "Dword i of 8
+ * rows" is 32 bytes.
  *   Q4_0   d of block 0 of 8 rows, d of block 1, ..; then for each block dwords 0-3 of qs of 8 rows
  *   Q4_K   for each super-block: dwords 0-35 of 8 rows: d | dmin, 3 of scales, 32 of qs */
 
@@ -21075,17 +21441,14 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_halve_rows_avx2(const __m256 *p, float *y)
     const __m256 even = _mm256_add_ps(_mm256_add_ps(p[0], p[4]), _mm256_add_ps(p[2], p[6]));
     _mm256_storeu_ps(y, _mm256_add_ps(even, _mm256_add_ps(_mm256_add_ps(p[1], p[5]), _mm256_add_ps(p[3], p[7]))));
 }
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_all_avx2(const char *p)
-{
-    return _mm256_set1_epi32((int)hyb_load_u32(p));
-}
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_all_avx2(const char *p) { return _mm256_set1_epi32((int)hyb_load_u32(p)); }
 HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_halfs8_avx2(const char *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-/* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its first half, 32 bytes behind
- * them those of its second. */
+/* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its
+ * first half, 32 bytes behind them those of its second. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_rows8_q4_0(const char *q, const char *x)
 {
     const __m256i low4 = _mm256_set1_epi8(15);
@@ -21110,13 +21473,14 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_add8_q4_0(const char *q, const char *d, co
                            _mm256_castsi256_ps(hyb_all_avx2(group + HYB_GROUP8_D + 4 * e)), p);
 }
 HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_0(const void *w, size_t row_bytes, int64_t k, const void *act,
-                                                           float *y, int64_t r0, int64_t r1)
+                                                   float *y, int64_t r0, int64_t r1)
 {
     const int64_t blocks = k / 32, full = blocks / 8 * 8;
     int64_t b;
     int e;
     for (; r0 < r1; r0 += 8, y += 8) {
-        const char *d = (const char *)w + (size_t)r0 * row_bytes, *q = d + blocks * 16, *group = (const char *)act, *ahead = d;
+        const char *d = (const char *)w + (size_t)r0 * row_bytes, *q = d + blocks * 16, *group = (const char *)act,
+                   *ahead = d;
         __m256 p[8];
         for (e = 0; e < 8; e++) p[e] = _mm256_setzero_ps();
         for (b = 0; b < full; b += 8, group += HYB_GROUP8, d += 128, q += 1024, ahead += 1152) {
@@ -21132,8 +21496,9 @@ HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_0(const void *w, size_t row_byt
 /* Byte i of each dword, in both of its words; bytes i and i + 1, each in a word. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_of_dwords_avx2(__m256i v, int first, int second)
 {
-    const __m128i at = _mm_setr_epi8((char)first, -1, (char)second, -1, (char)(first + 4), -1, (char)(second + 4), -1,
-                                     (char)(first + 8), -1, (char)(second + 8), -1, (char)(first + 12), -1, (char)(second + 12), -1);
+    const __m128i at =
+        _mm_setr_epi8((char)first, -1, (char)second, -1, (char)(first + 4), -1, (char)(second + 4), -1,
+                      (char)(first + 8), -1, (char)(second + 8), -1, (char)(first + 12), -1, (char)(second + 12), -1);
     return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(at));
 }
 /* 64 values of a super-block of 8 rows times x, and the scales of both halves. */
@@ -21167,19 +21532,19 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_t8_q4_K(const char *w, const char *x, cons
                             _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m0, 2, 3), hyb_all_avx2(s32 + 4)));
     less = _mm256_add_epi32(less, _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m1, 0, 1), hyb_all_avx2(s32 + 8)));
     less = _mm256_add_epi32(less, _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m1, 2, 3), hyb_all_avx2(s32 + 12)));
-#define HYB_QUARTER(i, sc, byte) \
-    hyb_rows8_q4_K(w + 128 + 256 * (i), x + 64 * (i), hyb_byte_of_dwords_avx2(sc, byte, byte), \
+    #define HYB_QUARTER(i, sc, byte) \
+        hyb_rows8_q4_K(w + 128 + 256 * (i), x + 64 * (i), hyb_byte_of_dwords_avx2(sc, byte, byte), \
                        hyb_byte_of_dwords_avx2(sc, byte + 1, byte + 1))
     sum = HYB_QUARTER(0, sc0, 0);
     sum = _mm256_add_epi32(sum, HYB_QUARTER(1, sc0, 2));
     sum = _mm256_add_epi32(sum, HYB_QUARTER(2, sc1, 0));
     sum = _mm256_add_epi32(sum, HYB_QUARTER(3, sc1, 2));
-#undef HYB_QUARTER
+    #undef HYB_QUARTER
     t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), hyb_halfs_avx2(heads));
     return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less), hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t);
 }
 HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_K(const void *w, size_t row_bytes, int64_t k, const void *act,
-                                                           float *y, int64_t r0, int64_t r1)
+                                                   float *y, int64_t r0, int64_t r1)
 {
     const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act;
     const char *s32 = x + hyb_super_s32(k), *d = x + hyb_super_d(k);
@@ -21203,7 +21568,7 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
 #if defined(HYB_X86)
     static const hyb_repack q4_0 = { hyb_lay_q4_0, hyb_gemv_repacked_q4_0 };
     static const hyb_repack q4_K = { hyb_lay_q4_K, hyb_gemv_repacked_q4_K };
-    const bool avx2 = isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI;           /* they decode by the same kernels */
+    const bool avx2 = isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI; /* they decode by the same kernels */
     if (avx2 && type == HYBRID_TYPE_Q4_0) return &q4_0;
     if (avx2 && type == HYBRID_TYPE_Q4_K) return &q4_K;
 #endif
@@ -21225,11 +21590,11 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
 #if defined(HYB_X86)
 
-#if defined(__GNUC__) && !defined(__clang__)
-    #define HYB_KEEP(v) __asm__("" : "+x"(v))
-#else
-    #define HYB_KEEP(v) HYB_UNUSED(0)
-#endif
+    #if defined(__GNUC__) && !defined(__clang__)
+        #define HYB_KEEP(v) __asm__("" : "+x"(v))
+    #else
+        #define HYB_KEEP(v) HYB_UNUSED(0)
+    #endif
 
 /* ---- activations: q as int8, d (floats), and
  * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16: of those at 4i and 4i + 1, and
@@ -21245,10 +21610,7 @@ HYB_INLINE size_t hyb_byte256_s32(int64_t k) { return hyb_byte256_s16(k) + (size
 HYB_INLINE size_t hyb_byte256_d(int64_t k) { return hyb_byte256_s32(k) + (size_t)k / 16; }
 static size_t hyb_byte256_bytes(int64_t k) { return hyb_align(hyb_byte256_d(k) + (size_t)k / 64, 64) | 64; }
 
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_put_avx2(char *at, __m256i v)
-{
-    _mm256_store_si256((__m256i *)(void *)at, v);
-}
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
 /* 32 floats to int8, stored at q; returns sums of pairs: dword i: q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3].
  * id: 1/d, 0 where all become zeros. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_quant_avx2(const float *x, __m256 id, char *q)
@@ -21267,16 +21629,16 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_quant_avx2(const float *x, __m256 id
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_most_avx2(const float *x)
 {
     const __m256i abs = _mm256_set1_epi32(0x7FFFFFFF);
-#define HYB_A(i) _mm256_and_si256(hyb_load_avx2(x + 8 * (i)), abs)
+    #define HYB_A(i) _mm256_and_si256(hyb_load_avx2(x + 8 * (i)), abs)
     return _mm256_max_epu32(_mm256_max_epu32(HYB_A(0), HYB_A(1)), _mm256_max_epu32(HYB_A(2), HYB_A(3)));
-#undef HYB_A
+    #undef HYB_A
 }
-/* Lane L, dword e of the four: lane L of v[e], reduced by op. */
-#define HYB_BYTE_REDUCE(op, v) \
-    op(_mm256_unpacklo_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
-                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))),     \
-       _mm256_unpackhi_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
-                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))))
+    /* Lane L, dword e of the four: lane L of v[e], reduced by op. */
+    #define HYB_BYTE_REDUCE(op, v) \
+        op(_mm256_unpacklo_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])), \
+                                 op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))), \
+           _mm256_unpackhi_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])), \
+                                 op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))))
 /* d and 1/d of 8 blocks from the largest |x|; see hyb_act_inverse. */
 HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_scale_avx2(__m256i most, __m256 *id)
 {
@@ -21301,8 +21663,9 @@ HYB_TARGET_AVX2 static void hyb_byte32_group(const float *x, int count, int64_t 
     for (i = 0; i < 8; i++) v[i] = hyb_byte_most_avx2(x + 32 * i);
     low = HYB_BYTE_REDUCE(_mm256_max_epu32, v);
     high = HYB_BYTE_REDUCE(_mm256_max_epu32, v + 4);
-    d = hyb_byte_scale_avx2(
-        _mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
+    d = hyb_byte_scale_avx2(_mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20),
+                                             _mm256_permute2x128_si256(low, high, 0x31)),
+                            &id);
     _mm256_store_ps(ids, id);
     for (i = 0; i < 8; i++) {
         char *to = i < count ? act + (b + i) * 32 : q;
@@ -21344,7 +21707,7 @@ HYB_TARGET_AVX2 static void hyb_byte256_prepare(const float *x, int64_t k, void 
         d = hyb_byte_scale_avx2(_mm256_broadcastd_epi32(m), &id);
         _mm_store_ss((float *)(void *)(at + hyb_byte256_d(k) + b * 4), _mm256_castps256_ps128(d));
         for (i = 0; i < 8; i++) v[i] = hyb_byte_quant_avx2(x + 32 * i, id, at + b * 256 + 32 * i);
-        for (i = 0; i < 2; i++) {                        /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
+        for (i = 0; i < 2; i++) { /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
             const __m256i sum = HYB_BYTE_REDUCE(_mm256_add_epi16, v + 4 * i);
             pairs[i] = _mm256_sub_epi16(zero, _mm256_permute4x64_epi64(sum, 0xD8));
         }
@@ -21399,10 +21762,10 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_piece_avx2(const char *const *rows, size_t a
 /* The 4 bytes at `at` of 8 rows. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dwords_avx2(const char *const *rows, size_t at)
 {
-#define HYB_DWORD(i) (int)hyb_load_u32(rows[i] + at)
-    return _mm256_set_epi32(HYB_DWORD(7), HYB_DWORD(6), HYB_DWORD(5), HYB_DWORD(4),
-                            HYB_DWORD(3), HYB_DWORD(2), HYB_DWORD(1), HYB_DWORD(0));
-#undef HYB_DWORD
+    #define HYB_DWORD(i) (int)hyb_load_u32(rows[i] + at)
+    return _mm256_set_epi32(HYB_DWORD(7), HYB_DWORD(6), HYB_DWORD(5), HYB_DWORD(4), HYB_DWORD(3), HYB_DWORD(2),
+                            HYB_DWORD(1), HYB_DWORD(0));
+    #undef HYB_DWORD
 }
 /* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
 HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_heads_avx2(char *at, __m256i heads)
@@ -21419,8 +21782,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_heads32_avx2(char *panel, __m256i heads
 }
 
 /* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh,
-                                                                  char *panel)
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh, char *panel)
 {
     const __m256i each = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
     __m256i o[4], h = qh ? hyb_dwords_avx2(rows, qh) : _mm256_setzero_si256();
@@ -21430,7 +21792,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
         HYB_UNROLL
         for (j = 0; j < 4; j++) {
             __m256i q = hyb_field_avx2(o[j], 4 * half, 15);
-            if (qh) {                                                  /* 4 bits of h to bit 4 of 4 bytes */
+            if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
                 __m256i bit = _mm256_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
                 __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(each, _mm256_set1_epi8((char)(half * 2 + j / 2))));
                 v = _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
@@ -21441,16 +21803,16 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
     }
     hyb_byte_heads32_avx2(panel, hyb_dwords_avx2(rows, 0));
 }
-#define HYB_BYTE_NIBBLES(type, qs, qh)                                              \
-    HYB_TARGET_AVX2 static void hyb_byte_##type(const char *const *rows, char *panel) \
-    {                                                                                   \
-        hyb_byte_nibbles_avx2(rows, qs, qh, panel);                                 \
-    }
+    #define HYB_BYTE_NIBBLES(type, qs, qh) \
+        HYB_TARGET_AVX2 static void hyb_byte_##type(const char *const *rows, char *panel) \
+        { \
+            hyb_byte_nibbles_avx2(rows, qs, qh, panel); \
+        }
 HYB_BYTE_NIBBLES(q4_0, 2, 0)
 HYB_BYTE_NIBBLES(q4_1, 4, 0)
 HYB_BYTE_NIBBLES(q5_0, 6, 2)
 HYB_BYTE_NIBBLES(q5_1, 8, 4)
-#undef HYB_BYTE_NIBBLES
+    #undef HYB_BYTE_NIBBLES
 
 HYB_TARGET_AVX2 static void hyb_byte_q8_0(const char *const *rows, char *panel)
 {
@@ -21535,7 +21897,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     const __m256i off = _mm256_set1_epi8(32);
     __m256i o[4], hm[2][4];
     int h, p, t, j;
-    for (j = 0; j < 4; j++) {                                          /* the last 12 bytes of scales, then d */
+    for (j = 0; j < 4; j++) { /* the last 12 bytes of scales, then d */
         __m256i low = hyb_dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hyb_dwords_avx2(rows, 104);
         low = _mm256_or_si256(hyb_field_avx2(low, j / 2 * 4, 15), hyb_field_avx2(high, 2 * j - 4, 0x30));
         hyb_byte_scales_avx2(_mm256_sub_epi8(low, off), j, true, panel);
@@ -21561,7 +21923,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     const __m256i low6 = _mm256_set1_epi8(0x3F);
     __m256i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
-    hyb_piece_avx2(rows, 0, o);                                    /* d, dmin; the 12 bytes of scales and mins */
+    hyb_piece_avx2(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
     hyb_byte_heads_avx2(panel + HYB_BYTE256_D, o[0]);
     sc[0] = _mm256_and_si256(o[1], low6);
     sc[1] = _mm256_or_si256(hyb_field_avx2(o[3], 0, 15), hyb_field_avx2(o[1], 2, 0x30));
@@ -21608,7 +21970,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
         hyb_piece_avx2(rows, 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
             hyb_piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
-            for (n = 0; n < 2; n++)                                    /* low, high nibbles */
+            for (n = 0; n < 2; n++) /* low, high nibbles */
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 4 * n, 15);
                     q = _mm256_or_si256(q, hyb_field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
@@ -21618,35 +21980,29 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
     }
 }
 
-/* ---- tiles ---- */
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 enum {
-    HYB_BYTE_COLUMNS = 8,              /* rows of activations: while they pass, a chunk of a panel stays in L1 */
-    HYB_BYTE_SUMS = 128,               /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
-    HYB_BYTE_CHUNK = 256               /* weights of a row in a chunk */
+    HYB_BYTE_COLUMNS = 8, /* rows of activations: while they pass, a chunk of a panel stays in L1 */
+    HYB_BYTE_SUMS = 128,  /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
+    HYB_BYTE_CHUNK = 256  /* weights of a row in a chunk */
 };
 
 typedef struct hyb_byte_tile {
-    const char *panel;                     /* a whole panel: the blocks of 16 rows */
-    int64_t     k;
-    int         offset;                    /* of the unsigned weights in the panel */
-    bool        affine;                    /* the type has mins */
+    const char *panel; /* a whole panel: the blocks of 16 rows */
+    int64_t k;
+    int offset;  /* of the unsigned weights in the panel */
+    bool affine; /* the type has mins */
 } hyb_byte_tile;
 HYB_ALIGN64 static const float hyb_byte_zeros[64] = { 0 };
 
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_splat_avx2(const char *p)
-{
-    return _mm256_set1_epi32((int)hyb_load_u32(p));
-}
-HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_splat_avx2(const char *p)
-{
-    return _mm256_set1_ps(hyb_load_f32(p));
-}
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_splat_avx2(const char *p) { return _mm256_set1_epi32((int)hyb_load_u32(p)); }
+HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_splat_avx2(const char *p) { return _mm256_set1_ps(hyb_load_f32(p)); }
 
 /* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in.
  * at: where d of the block lies in a row of x. */
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *panel,
-    const char *const x[4], size_t at, size_t part, bool affine, const float *in, float *out)
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *panel, const char *const x[4], size_t at,
+                                               size_t part, bool affine, const float *in, float *out)
 {
     const float *d = (const float *)(const void *)(panel + HYB_BYTE32_D);
     const __m256 d0 = _mm256_load_ps(d), d1 = _mm256_load_ps(d + 8);
@@ -21665,8 +22021,8 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *p
 }
 
 /* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
-HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_byte_tile *tile, const char *const x[4],
+                                                                     int64_t b, int count, float *sums)
 {
     const __m256i one = _mm256_set1_epi16(1);
     const size_t d_at = hyb_byte32_d(tile->k);
@@ -21697,15 +22053,15 @@ HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_b
     }
 }
 
-/* ---- the loops around it ---- */
+/* ---- the loops around it ----------------------------------------------------------------------------------------- */
 
 typedef struct hyb_byte_gemm {
-    void (*unpack)(const char *const *rows, char *panel);          /* a block of 8 rows */
+    void (*unpack)(const char *const *rows, char *panel); /* a block of 8 rows */
     void (*tile)(const hyb_byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums);
     size_t (*act_bytes)(int64_t k);
-    int    block, block_bytes, panel_bytes;
-    int    offset;
-    bool   affine;
+    int block, block_bytes, panel_bytes;
+    int offset;
+    bool affine;
 } hyb_byte_gemm;
 
 enum { HYB_BYTE_BUDGET = 256 << 10, HYB_BYTE_PANELS = 4 };
@@ -21727,8 +22083,8 @@ static size_t hyb_byte_scratch(const hyb_byte_gemm *g, int64_t k)
 
 /* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are
  * fetched now. */
-static void hyb_byte_unpack(const hyb_byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
-                                int64_t r1, char *panel)
+static void hyb_byte_unpack(const hyb_byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1,
+                            char *panel)
 {
     const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
     size_t ahead = 0;
@@ -21751,10 +22107,10 @@ HYB_TARGET_AVX2 static void hyb_byte_finish(const float *sums, int n, int rows, 
     int c, h;
     for (c = 0; c < n; c++, sums += 16, y += y_stride) {
         for (h = 0; h < 16; h += 8) {
-#define HYB_P(i) _mm256_load_ps(sums + h + (i) * HYB_BYTE_SUMS)
+    #define HYB_P(i) _mm256_load_ps(sums + h + (i) * HYB_BYTE_SUMS)
             __m256 p04 = _mm256_add_ps(HYB_P(0), HYB_P(4)), p26 = _mm256_add_ps(HYB_P(2), HYB_P(6));
             __m256 p15 = _mm256_add_ps(HYB_P(1), HYB_P(5)), p37 = _mm256_add_ps(HYB_P(3), HYB_P(7));
-#undef HYB_P
+    #undef HYB_P
             _mm256_store_ps(out + h, _mm256_add_ps(_mm256_add_ps(p04, p26), _mm256_add_ps(p15, p37)));
         }
         memcpy(y, out, (size_t)rows * sizeof *y);
@@ -21762,8 +22118,8 @@ HYB_TARGET_AVX2 static void hyb_byte_finish(const float *sums, int n, int rows, 
 }
 
 /* Up to 8 rows of activations times one panel. */
-static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, const char *acts,
-                                 size_t act_bytes, int columns, float *sums)
+static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, const char *acts, size_t act_bytes,
+                             int columns, float *sums)
 {
     const int step = HYB_BYTE_CHUNK / g->block;
     const int64_t blocks = tile->k / g->block;
@@ -21777,8 +22133,8 @@ static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, 
         }
 }
 
-static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_bytes, int64_t k,
-    const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
+static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts,
+                              int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const size_t panel_bytes = hyb_byte_panel(g, k), act_bytes = g->act_bytes(k);
     const int panels = hyb_byte_panels(g, k);
@@ -21790,7 +22146,7 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
     tile.k = k;
     tile.offset = g->offset;
     tile.affine = g->affine;
-    if (k / g->block < 8) memset(sums, 0, 8 * HYB_BYTE_SUMS * sizeof *sums);      /* those that no block has */
+    if (k / g->block < 8) memset(sums, 0, 8 * HYB_BYTE_SUMS * sizeof *sums); /* those that no block has */
     for (r = r0; r < r1; r += 16 * panels) {
         const int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++)
@@ -21808,18 +22164,18 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
     }
 }
 
-/* ---- the kernels: the tiles and the table of types, stamped ---- */
+/* ---- the kernels: the tiles and the table of types, stamped ------------------------------------------------------ */
 
-#define HYB_D_FN(name)          hyb_byte_##name##_avx2
-#define HYB_D_KERNEL(type)      hyb_kernel_avx2_##type
-#define HYB_D_TARGET            HYB_TARGET_AVX2
-#define HYB_D_START(e, offset)  _mm256_mullo_epi16(e, offset)
-#define HYB_D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
-#define HYB_D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
-#define HYB_D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
-#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0
-#define HYB_D_Q8_0_TILE         hyb_byte_tile32_signed_avx2
-#define HYB_D_Q8_0_OFFSET       0
+    #define HYB_D_FN(name)          hyb_byte_##name##_avx2
+    #define HYB_D_KERNEL(type)      hyb_kernel_avx2_##type
+    #define HYB_D_TARGET            HYB_TARGET_AVX2
+    #define HYB_D_START(e, offset)  _mm256_mullo_epi16(e, offset)
+    #define HYB_D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
+    #define HYB_D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
+    #define HYB_D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
+    #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0
+    #define HYB_D_Q8_0_TILE         hyb_byte_tile32_signed_avx2
+    #define HYB_D_Q8_0_OFFSET       0
 
 /* ==== begin src/compute/cpu_int_tile.inc ==== */
 /* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
@@ -21835,8 +22191,8 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
  * ahead, and spill: HYB_KEEP holds a sum where it is. */
 
 /* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *const x[4], size_t at,
-                                                             int steps, __m256i a[8])
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps,
+                                                 __m256i a[8])
 {
     const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
     __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
@@ -21844,12 +22200,12 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *cons
     HYB_UNROLL
     for (q = 0; q < steps; q++) {
         __m256i w0 = hyb_load_avx2(w + 64 * q), w1 = hyb_load_avx2(w + 64 * q + 32), v;
-#define HYB_X(c, even, odd)                                      \
-        v = hyb_splat_avx2(x##c + 4 * q);                        \
-        HYB_D_DOT(even, w0, v);                                  \
-        HYB_KEEP(even);                                          \
-        HYB_D_DOT(odd, w1, v);                                   \
-        HYB_KEEP(odd);
+#define HYB_X(c, even, odd) \
+    v = hyb_splat_avx2(x##c + 4 * q); \
+    HYB_D_DOT(even, w0, v); \
+    HYB_KEEP(even); \
+    HYB_D_DOT(odd, w1, v); \
+    HYB_KEEP(odd);
         HYB_X(0, a0, a1)
         HYB_X(1, a2, a3)
         HYB_X(2, a4, a5)
@@ -21866,16 +22222,16 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *cons
     a[7] = a7;
 }
 
-/* ---- 32-weight blocks ---- */
+/* ---- 32-weight blocks -------------------------------------------------------------------------------------------- */
 
 /* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, const char *const x[4],
-                                                                 int64_t b, int count, float *sums, bool affine)
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
+                                                     int count, float *sums, bool affine)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hyb_byte32_part(tile->k), d_at = hyb_byte32_d(tile->k);
     const __m256 magic = _mm256_set1_ps(12582912.0f);
-    const __m256 back = _mm256_set1_ps((float)tile->offset);       /* with mins, the offset is no part of the weights */
+    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is no part of the weights */
     const char *panel = tile->panel + (size_t)b * HYB_BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYB_BYTE32) {
@@ -21883,8 +22239,7 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
         float *out = sums + b % 8 * HYB_BYTE_SUMS;
         __m256i a[8];
         HYB_UNROLL
-        for (c = 0; c < 4; c++)
-            a[2 * c] = a[2 * c + 1] = HYB_D_START(hyb_splat_avx2(x[c] + at + 2 * part), offset);
+        for (c = 0; c < 4; c++) a[2 * c] = a[2 * c + 1] = HYB_D_START(hyb_splat_avx2(x[c] + at + 2 * part), offset);
         HYB_D_FN(tile_dots)(panel, x, (size_t)b * 32, 8, a);
         HYB_UNROLL
         for (c = 0; c < 4; c++) {
@@ -21897,11 +22252,11 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
     }
 }
 
-/* ---- super-blocks ---- */
+/* ---- super-blocks ------------------------------------------------------------------------------------------------ */
 
 /* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at,
-                                                              int pairs, __m256i a[8])
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs,
+                                                  __m256i a[8])
 {
     int q, c;
     for (q = 0; q < pairs; q++) {
@@ -21919,8 +22274,8 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *con
 
 /* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
  * the weights: it comes back. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4],
-                                                                  int64_t b, int count, float *sums, int sub)
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
+                                                      int count, float *sums, int sub)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const bool affine = tile->affine, restore = affine && tile->offset;
@@ -21977,49 +22332,49 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile,
     }
 }
 
-/* ---- what the table of types points at ---- */
+/* ---- what the table of types points at --------------------------------------------------------------------------- */
 
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_plain)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_plain)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks32)(tile, x, b, count, sums, false);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_affine)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_affine)(const hyb_byte_tile *tile, const char *const x[4],
+                                                              int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks32)(tile, x, b, count, sums, true);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of16)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of16)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
 }
 
-/* ---- the table of types ---- */
+/* ---- the table of types ------------------------------------------------------------------------------------------ */
 
-#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                               \
-    static const hyb_byte_gemm HYB_D_FN(plan_##type) = {                                                      \
-        unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family,  \
-        offset, affine                                                                                                \
-    };                                                                                                                \
-    static size_t HYB_D_FN(scratch_##type)(int64_t k, int n)                                                      \
-    {                                                                                                                 \
-        HYB_UNUSED(n);                                                                                            \
-        return hyb_byte_scratch(&HYB_D_FN(plan_##type), k);                                                   \
-    }                                                                                                                 \
-    static void HYB_D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,        \
-                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)          \
-    {                                                                                                                 \
-        hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);    \
-    }                                                                                                                 \
-    static const hyb_matmul_kernel HYB_D_KERNEL(type) = {                                                     \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type,                   \
-        HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL                                                 \
+#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine) \
+    static const hyb_byte_gemm HYB_D_FN(plan_##type) = { \
+        unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family, offset, \
+        affine \
+    }; \
+    static size_t HYB_D_FN(scratch_##type)(int64_t k, int n) \
+    { \
+        HYB_UNUSED(n); \
+        return hyb_byte_scratch(&HYB_D_FN(plan_##type), k); \
+    } \
+    static void HYB_D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+                                      int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+    { \
+        hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+    } \
+    static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type, HYB_D_FN(scratch_##type), \
+        HYB_D_FN(gemm_##type), NULL \
     };
 HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
 HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
@@ -22045,18 +22400,19 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_D_Q8_0_OFFSET
 /* ==== end src/compute/cpu_int_tile.inc ==== */
 
-#if defined(HYB_AVXVNNI)
-/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its place. */
-#define HYB_D_FN(name)          hyb_byte_##name##_avxvnni
-#define HYB_D_KERNEL(type)      hyb_kernel_avxvnni_##type
-#define HYB_D_TARGET            HYB_TARGET_AVXVNNI
-#define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
-#define HYB_D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
-#define HYB_D_WIDE(acc)         (acc)
-#define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
-#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
-#define HYB_D_Q8_0_TILE         hyb_byte_tile32_plain_avxvnni
-#define HYB_D_Q8_0_OFFSET       128
+    #if defined(HYB_AVXVNNI)
+        /* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its
+         * place. */
+        #define HYB_D_FN(name)          hyb_byte_##name##_avxvnni
+        #define HYB_D_KERNEL(type)      hyb_kernel_avxvnni_##type
+        #define HYB_D_TARGET            HYB_TARGET_AVXVNNI
+        #define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
+        #define HYB_D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
+        #define HYB_D_WIDE(acc)         (acc)
+        #define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+        #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
+        #define HYB_D_Q8_0_TILE         hyb_byte_tile32_plain_avxvnni
+        #define HYB_D_Q8_0_OFFSET       128
 
 /* ==== begin src/compute/cpu_int_tile.inc ==== */
 /* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
@@ -22072,8 +22428,8 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
  * ahead, and spill: HYB_KEEP holds a sum where it is. */
 
 /* a[2c + h]: += rows 8h .. 8h + 7 of the panel times x[c], over 4 * steps weights. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *const x[4], size_t at,
-                                                             int steps, __m256i a[8])
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *const x[4], size_t at, int steps,
+                                                 __m256i a[8])
 {
     const char *x0 = x[0] + at, *x1 = x[1] + at, *x2 = x[2] + at, *x3 = x[3] + at;
     __m256i a0 = a[0], a1 = a[1], a2 = a[2], a3 = a[3], a4 = a[4], a5 = a[5], a6 = a[6], a7 = a[7];
@@ -22081,12 +22437,12 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *cons
     HYB_UNROLL
     for (q = 0; q < steps; q++) {
         __m256i w0 = hyb_load_avx2(w + 64 * q), w1 = hyb_load_avx2(w + 64 * q + 32), v;
-#define HYB_X(c, even, odd)                                      \
-        v = hyb_splat_avx2(x##c + 4 * q);                        \
-        HYB_D_DOT(even, w0, v);                                  \
-        HYB_KEEP(even);                                          \
-        HYB_D_DOT(odd, w1, v);                                   \
-        HYB_KEEP(odd);
+#define HYB_X(c, even, odd) \
+    v = hyb_splat_avx2(x##c + 4 * q); \
+    HYB_D_DOT(even, w0, v); \
+    HYB_KEEP(even); \
+    HYB_D_DOT(odd, w1, v); \
+    HYB_KEEP(odd);
         HYB_X(0, a0, a1)
         HYB_X(1, a2, a3)
         HYB_X(2, a4, a5)
@@ -22103,16 +22459,16 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_dots)(const char *w, const char *cons
     a[7] = a7;
 }
 
-/* ---- 32-weight blocks ---- */
+/* ---- 32-weight blocks -------------------------------------------------------------------------------------------- */
 
 /* Blocks b .. b + count of one panel times 4 rows of activations. sums: p[0] of these columns. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, const char *const x[4],
-                                                                 int64_t b, int count, float *sums, bool affine)
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
+                                                     int count, float *sums, bool affine)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hyb_byte32_part(tile->k), d_at = hyb_byte32_d(tile->k);
     const __m256 magic = _mm256_set1_ps(12582912.0f);
-    const __m256 back = _mm256_set1_ps((float)tile->offset);       /* with mins, the offset is no part of the weights */
+    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is no part of the weights */
     const char *panel = tile->panel + (size_t)b * HYB_BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYB_BYTE32) {
@@ -22120,8 +22476,7 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
         float *out = sums + b % 8 * HYB_BYTE_SUMS;
         __m256i a[8];
         HYB_UNROLL
-        for (c = 0; c < 4; c++)
-            a[2 * c] = a[2 * c + 1] = HYB_D_START(hyb_splat_avx2(x[c] + at + 2 * part), offset);
+        for (c = 0; c < 4; c++) a[2 * c] = a[2 * c + 1] = HYB_D_START(hyb_splat_avx2(x[c] + at + 2 * part), offset);
         HYB_D_FN(tile_dots)(panel, x, (size_t)b * 32, 8, a);
         HYB_UNROLL
         for (c = 0; c < 4; c++) {
@@ -22134,11 +22489,11 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
     }
 }
 
-/* ---- super-blocks ---- */
+/* ---- super-blocks ------------------------------------------------------------------------------------------------ */
 
 /* a: whole dwords, 4 columns times pairs of int16: those of the panel and those of the activations. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at,
-                                                              int pairs, __m256i a[8])
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *const x[4], size_t at, int pairs,
+                                                  __m256i a[8])
 {
     int q, c;
     for (q = 0; q < pairs; q++) {
@@ -22156,8 +22511,8 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *con
 
 /* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
  * the weights: it comes back. */
-HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4],
-                                                                  int64_t b, int count, float *sums, int sub)
+HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
+                                                      int count, float *sums, int sub)
 {
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const bool affine = tile->affine, restore = affine && tile->offset;
@@ -22214,49 +22569,49 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile,
     }
 }
 
-/* ---- what the table of types points at ---- */
+/* ---- what the table of types points at --------------------------------------------------------------------------- */
 
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_plain)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_plain)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks32)(tile, x, b, count, sums, false);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_affine)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile32_affine)(const hyb_byte_tile *tile, const char *const x[4],
+                                                              int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks32)(tile, x, b, count, sums, true);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of16)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of16)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks256)(tile, x, b, count, sums, 16);
 }
-static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+static HYB_D_TARGET HYB_NOINLINE void HYB_D_FN(tile256_of32)(const hyb_byte_tile *tile, const char *const x[4],
+                                                             int64_t b, int count, float *sums)
 {
     HYB_D_FN(tile_blocks256)(tile, x, b, count, sums, 32);
 }
 
-/* ---- the table of types ---- */
+/* ---- the table of types ------------------------------------------------------------------------------------------ */
 
-#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine)                                               \
-    static const hyb_byte_gemm HYB_D_FN(plan_##type) = {                                                      \
-        unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family,  \
-        offset, affine                                                                                                \
-    };                                                                                                                \
-    static size_t HYB_D_FN(scratch_##type)(int64_t k, int n)                                                      \
-    {                                                                                                                 \
-        HYB_UNUSED(n);                                                                                            \
-        return hyb_byte_scratch(&HYB_D_FN(plan_##type), k);                                                   \
-    }                                                                                                                 \
-    static void HYB_D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n,        \
-                                          float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)          \
-    {                                                                                                                 \
-        hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);    \
-    }                                                                                                                 \
-    static const hyb_matmul_kernel HYB_D_KERNEL(type) = {                                                     \
-        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type,                   \
-        HYB_D_FN(scratch_##type), HYB_D_FN(gemm_##type), NULL                                                 \
+#define HYB_BYTE_KERNEL(type, family, unpack, tile, offset, affine) \
+    static const hyb_byte_gemm HYB_D_FN(plan_##type) = { \
+        unpack, tile, hyb_byte##family##_bytes, family, (int)sizeof(hyb_block_##type), HYB_BYTE##family, offset, \
+        affine \
+    }; \
+    static size_t HYB_D_FN(scratch_##type)(int64_t k, int n) \
+    { \
+        HYB_UNUSED(n); \
+        return hyb_byte_scratch(&HYB_D_FN(plan_##type), k); \
+    } \
+    static void HYB_D_FN(gemm_##type)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+                                      int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+    { \
+        hyb_byte_gemm_run(&HYB_D_FN(plan_##type), w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+    } \
+    static const hyb_matmul_kernel HYB_D_KERNEL(type) = { \
+        &hyb_one##family##_avx2, &hyb_byte##family##_avx2, 4, 16, hyb_gemv_avx2_##type, HYB_D_FN(scratch_##type), \
+        HYB_D_FN(gemm_##type), NULL \
     };
 HYB_BYTE_KERNEL(q4_0, 32, hyb_byte_q4_0, HYB_D_FN(tile32_plain), 8, false)
 HYB_BYTE_KERNEL(q4_1, 32, hyb_byte_q4_1, HYB_D_FN(tile32_affine), 0, true)
@@ -22281,38 +22636,41 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_D_Q8_0_TILE
 #undef HYB_D_Q8_0_OFFSET
 /* ==== end src/compute/cpu_int_tile.inc ==== */
-#endif
+    #endif
 
 #endif
 /* ==== end src/compute/cpu_int_avx2_gemm.c ==== */
 
 /* ==== begin src/compute/cpu_int_neon.c ==== */
-/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one multiplies bytes to int16 and adds
- * pairs, the other has the dot products of ARMv8.2 (sdot). */
+/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
+ * multiplies bytes to int16 and adds pairs, the other has the dot products of ARMv8.2 (sdot). */
 #if defined(HYB_ARM)
 
-/* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot without the flag. */
-#if defined(__ARM_FEATURE_DOTPROD)
-    #define HYB_NEON_DOT 1
-    #define HYB_TARGET_NEON_DOT
-    static bool hyb_neon_dot_usable(void) { return true; }
-#elif defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-    #define HYB_NEON_DOT 1
-    #define HYB_TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
-    static bool hyb_neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
-#endif
+    /* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot
+     * without the flag. */
+    #if defined(__ARM_FEATURE_DOTPROD)
+        #define HYB_NEON_DOT 1
+        #define HYB_TARGET_NEON_DOT
+static bool hyb_neon_dot_usable(void) { return true; }
+    #elif defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+        #define HYB_NEON_DOT        1
+        #define HYB_TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+static bool hyb_neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
+    #endif
 
-/* ---- activations: the layout of cpu_int_act.c ---- */
+/* ---- activations: the layout of cpu_int_act.c -------------------------------------------------------------------- */
 
 /* The largest |x| of 4 n floats, divided by 127. */
 HYB_INLINE float hyb_act_scale_neon(const float *x, int n)
 {
     uint32x4_t a = vdupq_n_u32(0);
     int i;
-    for (i = 0; i < n; i++) a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + 4 * i)), vdupq_n_u32(0x7FFFFFFFu)));
+    for (i = 0; i < n; i++)
+        a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + 4 * i)), vdupq_n_u32(0x7FFFFFFFu)));
     return hyb_bits_f32(vmaxvq_u32(a)) / 127.0f;
 }
-/* 16 floats to bytes. |x id| is below 127.01, or NaN or 0 when id is 0: the conversion makes both 0, and nothing needs a clamp. */
+/* 16 floats to bytes. |x id| is below 127.01, or NaN or 0 when id is 0: the conversion makes both 0, and nothing
+ * needs a clamp. */
 HYB_INLINE int8x16_t hyb_quant16_neon(const float *x, float id)
 {
     int16x4_t q[4];
@@ -22352,37 +22710,49 @@ static void hyb_act256_prepare_neon(const float *x, int64_t k, void *act)
 static const hyb_act_format hyb_act32_neon = { hyb_act32_bytes, hyb_act32_prepare_neon };
 static const hyb_act_format hyb_act256_neon = { hyb_act256_bytes, hyb_act256_prepare_neon };
 
-/* ---- blocks in registers: 16 weights a vector, in order ---- */
+/* ---- blocks in registers: 16 weights a vector, in order ---------------------------------------------------------- */
 
-typedef struct hyb_neon32 { int8x16_t q[2]; float d, m; } hyb_neon32;
+typedef struct hyb_neon32 {
+    int8x16_t q[2];
+    float d, m;
+} hyb_neon32;
 typedef struct hyb_neon256 {
-    int8x16_t q[16];                       /* without the scale of the sub-block */
-    int32x4_t scale[4];                    /* 16 sub-blocks, or (Q4_K, Q5_K) 8 */
-    int16x8_t m[2];                        /* of 16 weights each */
-    float     d, dmin;
+    int8x16_t q[16];    /* without the scale of the sub-block */
+    int32x4_t scale[4]; /* 16 sub-blocks, or (Q4_K, Q5_K) 8 */
+    int16x8_t m[2];     /* of 16 weights each */
+    float d, dmin;
 } hyb_neon256;
 
 HYB_INLINE size_t hyb_neon_block_bytes(const hybrid_type type)
 {
     switch (type) {
-        case HYBRID_TYPE_Q4_0: return sizeof(hyb_block_q4_0);
-        case HYBRID_TYPE_Q4_1: return sizeof(hyb_block_q4_1);
-        case HYBRID_TYPE_Q5_0: return sizeof(hyb_block_q5_0);
-        case HYBRID_TYPE_Q5_1: return sizeof(hyb_block_q5_1);
-        case HYBRID_TYPE_Q8_0: return sizeof(hyb_block_q8_0);
-        case HYBRID_TYPE_Q2_K: return sizeof(hyb_block_q2_K);
-        case HYBRID_TYPE_Q3_K: return sizeof(hyb_block_q3_K);
-        case HYBRID_TYPE_Q4_K: return sizeof(hyb_block_q4_K);
-        case HYBRID_TYPE_Q5_K: return sizeof(hyb_block_q5_K);
-        default: return sizeof(hyb_block_q6_K);
+    case HYBRID_TYPE_Q4_0: return sizeof(hyb_block_q4_0);
+    case HYBRID_TYPE_Q4_1: return sizeof(hyb_block_q4_1);
+    case HYBRID_TYPE_Q5_0: return sizeof(hyb_block_q5_0);
+    case HYBRID_TYPE_Q5_1: return sizeof(hyb_block_q5_1);
+    case HYBRID_TYPE_Q8_0: return sizeof(hyb_block_q8_0);
+    case HYBRID_TYPE_Q2_K: return sizeof(hyb_block_q2_K);
+    case HYBRID_TYPE_Q3_K: return sizeof(hyb_block_q3_K);
+    case HYBRID_TYPE_Q4_K: return sizeof(hyb_block_q4_K);
+    case HYBRID_TYPE_Q5_K: return sizeof(hyb_block_q5_K);
+    default: return sizeof(hyb_block_q6_K);
     }
 }
 
-HYB_INLINE float hyb_neon_half(const void *p) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(hyb_load_u16(p)))), 0); }
+HYB_INLINE float hyb_neon_half(const void *p)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(hyb_load_u16(p)))), 0);
+}
 HYB_INLINE uint8x16_t hyb_neon_shift_right(uint8x16_t v, int by) { return vshlq_u8(v, vdupq_n_s8((int8_t)-by)); }
-HYB_INLINE int8x16_t hyb_neon_minus(uint8x16_t v, int offset) { return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)offset)); }
+HYB_INLINE int8x16_t hyb_neon_minus(uint8x16_t v, int offset)
+{
+    return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)offset));
+}
 /* value where bit number `bit` of each byte is set, else 0. */
-HYB_INLINE uint8x16_t hyb_neon_bit(uint8x16_t v, int bit, int value) { return vandq_u8(vtstq_u8(v, vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8((uint8_t)value)); }
+HYB_INLINE uint8x16_t hyb_neon_bit(uint8x16_t v, int bit, int value)
+{
+    return vandq_u8(vtstq_u8(v, vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8((uint8_t)value));
+}
 
 /* 32 numbers: nibbles, and bit 4 of each from high. */
 HYB_INLINE void hyb_neon_nibbles(const uint8_t *qs, bool five, uint32_t high, int offset, int8x16_t q[2])
@@ -22391,8 +22761,10 @@ HYB_INLINE void hyb_neon_nibbles(const uint8_t *qs, bool five, uint32_t high, in
     uint8x16_t v = vld1q_u8(qs), low = vandq_u8(v, vdupq_n_u8(15)), top = vshrq_n_u8(v, 4);
     if (five) {
         const uint8x16_t bits = vcombine_u8(vld1_u8(each), vld1_u8(each)), sixteen = vdupq_n_u8(16);
-        low = vorrq_u8(low, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)high), vdup_n_u8((uint8_t)(high >> 8))))));
-        top = vorrq_u8(top, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)(high >> 16)), vdup_n_u8((uint8_t)(high >> 24))))));
+        low = vorrq_u8(low, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)high),
+                                                                         vdup_n_u8((uint8_t)(high >> 8))))));
+        top = vorrq_u8(top, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)(high >> 16)),
+                                                                         vdup_n_u8((uint8_t)(high >> 24))))));
     }
     q[0] = hyb_neon_minus(low, offset);
     q[1] = hyb_neon_minus(top, offset);
@@ -22436,7 +22808,8 @@ HYB_INLINE void hyb_neon_unpack_2bit(const uint8_t *qs, const uint8_t *hmask, hy
     int i;
     HYB_UNROLL
     for (i = 0; i < 16; i++) {
-        uint8x16_t q = vandq_u8(hyb_neon_shift_right(vld1q_u8(qs + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2), vdupq_n_u8(3));
+        uint8x16_t q =
+            vandq_u8(hyb_neon_shift_right(vld1q_u8(qs + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2), vdupq_n_u8(3));
         if (hmask) q = vorrq_u8(q, hyb_neon_bit(vld1q_u8(hmask + i % 2 * 16), i / 2, 4));
         o->q[i] = hyb_neon_minus(q, hmask ? 4 : 0);
     }
@@ -22488,7 +22861,8 @@ HYB_INLINE void hyb_neon_unpack_q6_K(const hyb_block_q6_K *b, hyb_neon256 *o)
     hyb_neon_scales(vld1q_s8(b->scales), o);
     HYB_UNROLL
     for (i = 0; i < 16; i++) {
-        uint8x16_t q = vld1q_u8(b->ql + i / 8 * 64 + i % 4 * 16), high = hyb_neon_shift_right(vld1q_u8(b->qh + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2);
+        uint8x16_t q = vld1q_u8(b->ql + i / 8 * 64 + i % 4 * 16),
+                   high = hyb_neon_shift_right(vld1q_u8(b->qh + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2);
         q = i % 8 / 4 ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15));
         o->q[i] = hyb_neon_minus(vorrq_u8(q, vshlq_n_u8(vandq_u8(high, vdupq_n_u8(3)), 4)), 32);
     }
@@ -22497,14 +22871,20 @@ HYB_INLINE void hyb_neon_unpack_q6_K(const hyb_block_q6_K *b, hyb_neon256 *o)
 HYB_INLINE void hyb_neon_unpack256(const hybrid_type type, const char *w, hyb_neon256 *o)
 {
     const void *b = w;
-    if (type == HYBRID_TYPE_Q2_K) hyb_neon_unpack_q2_K((const hyb_block_q2_K *)b, o);
-    else if (type == HYBRID_TYPE_Q3_K) hyb_neon_unpack_q3_K((const hyb_block_q3_K *)b, o);
-    else if (type == HYBRID_TYPE_Q4_K) hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q4_K *)b)->qs, NULL, o);
-    else if (type == HYBRID_TYPE_Q5_K) hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q5_K *)b)->qs, ((const hyb_block_q5_K *)b)->qh, o);
-    else hyb_neon_unpack_q6_K((const hyb_block_q6_K *)b, o);
+    if (type == HYBRID_TYPE_Q2_K)
+        hyb_neon_unpack_q2_K((const hyb_block_q2_K *)b, o);
+    else if (type == HYBRID_TYPE_Q3_K)
+        hyb_neon_unpack_q3_K((const hyb_block_q3_K *)b, o);
+    else if (type == HYBRID_TYPE_Q4_K)
+        hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q4_K *)b)->qs, NULL, o);
+    else if (type == HYBRID_TYPE_Q5_K)
+        hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q5_K *)b)->qs, ((const hyb_block_q5_K *)b)->qh,
+                           o);
+    else
+        hyb_neon_unpack_q6_K((const hyb_block_q6_K *)b, o);
 }
 
-/* ---- what follows the integer sums ---- */
+/* ---- what follows the integer sums ------------------------------------------------------------------------------- */
 
 /* Sums whose total is the sum of m times the sums of 16 activations. */
 HYB_INLINE int32x4_t hyb_neon_mins(const hyb_neon256 *block, const int16_t *s)
@@ -22525,13 +22905,16 @@ HYB_INLINE float32x4_t hyb_neon_floats(const char *p, int n)
     return vld1q_f32(v);
 }
 
-/* p[b % 8 ..] = fma(t, d, p[b % 8 ..]) for blocks b .. b + here. Other lanes are left as they are: adding 0 would turn a -0 into 0. */
+/* p[b % 8 ..] = fma(t, d, p[b % 8 ..]) for blocks b .. b + here. Other lanes are left as they are: adding 0 would
+ * turn a -0 into 0. */
 HYB_INLINE void hyb_neon_join(float32x4_t p[2], int64_t b, int here, float32x4_t t, float32x4_t d)
 {
     static const int32_t number[4] = { 0, 1, 2, 3 };
     uint32x4_t valid = vcltq_s32(vld1q_s32(number), vdupq_n_s32(here));
-    if (b & 4) p[1] = here == 4 ? vfmaq_f32(p[1], t, d) : vbslq_f32(valid, vfmaq_f32(p[1], t, d), p[1]);
-    else p[0] = here == 4 ? vfmaq_f32(p[0], t, d) : vbslq_f32(valid, vfmaq_f32(p[0], t, d), p[0]);
+    if (b & 4)
+        p[1] = here == 4 ? vfmaq_f32(p[1], t, d) : vbslq_f32(valid, vfmaq_f32(p[1], t, d), p[1]);
+    else
+        p[0] = here == 4 ? vfmaq_f32(p[0], t, d) : vbslq_f32(valid, vfmaq_f32(p[0], t, d), p[0]);
 }
 
 HYB_INLINE float hyb_neon_halve8(const float32x4_t p[2])
@@ -22541,25 +22924,31 @@ HYB_INLINE float hyb_neon_halve8(const float32x4_t p[2])
     return vget_lane_f32(x, 0) + vget_lane_f32(x, 1);
 }
 
-static size_t hyb_neon_no_scratch(int64_t k, int n) { HYB_UNUSED(k); HYB_UNUSED(n); return 0; }
+static size_t hyb_neon_no_scratch(int64_t k, int n)
+{
+    HYB_UNUSED(k);
+    HYB_UNUSED(n);
+    return 0;
+}
 
-/* ---- the two sets ---- */
+/* ---- the two sets ------------------------------------------------------------------------------------------------ */
 
 /* Two products of bytes fit 16 bits: 2 * 128 * 127. */
 HYB_INLINE int32x4_t hyb_neon_dot_plain(int32x4_t s, int8x16_t a, int8x16_t b)
 {
     return vpadalq_s16(s, vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vget_high_s8(a), vget_high_s8(b)));
 }
-#define HYB_N_FN(name)      hyb_##name##_neon
-#define HYB_N_KERNEL(type)  hyb_kernel_neon_##type
-#define HYB_N_TARGET
-#define HYB_N_DOT(s, a, b)  s = hyb_neon_dot_plain(s, a, b)
+    #define HYB_N_FN(name)     hyb_##name##_neon
+    #define HYB_N_KERNEL(type) hyb_kernel_neon_##type
+    #define HYB_N_TARGET
+    #define HYB_N_DOT(s, a, b) s = hyb_neon_dot_plain(s, a, b)
 
 /* ==== begin src/compute/cpu_int_neon.inc ==== */
-/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16 products of bytes to 4 int32.
+/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16
+ * products of bytes to 4 int32.
  *
- * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums of NUMERICS.md. A block is
- * unpacked once for n rows of activations (n: a constant, at most 4). */
+ * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums
+ * of NUMERICS.md. A block is unpacked once for n rows of activations (n: a constant, at most 4). */
 
 /* Sums of four vectors, one a lane. */
 HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(sum4)(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
@@ -22568,8 +22957,9 @@ HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(sum4)(int32x4_t a, int32x4_t b, int32
 }
 
 /* Blocks b .. b + here of a row; here <= 4. The other lanes of p stay. */
-HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
-    const char *acts, float32x4_t p[4][2])
+HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here,
+                                               const char *w, int64_t k, int64_t b, const char *acts,
+                                               float32x4_t p[4][2])
 {
     const size_t block_bytes = hyb_neon_block_bytes(type), act_bytes = hyb_act32_bytes(k);
     int32x4_t sum[4][4];
@@ -22593,7 +22983,8 @@ HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const boo
     HYB_UNROLL
     for (i = 0; i < n; i++) {
         const char *act = acts + (size_t)i * act_bytes;
-        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        float32x4_t t =
+            vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
         if (affine) t = vfmaq_f32(t, vld1q_f32(m), hyb_neon_floats(act + hyb_act32_s(k) + b * 4, here));
         hyb_neon_join(p[i], b, here, t, hyb_neon_floats(act + hyb_act32_d(k) + b * 4, here));
     }
@@ -22610,18 +23001,20 @@ HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(dot256)(const int per_scale, const hy
         for (j = 0; j < 4; j++) {
             s[j] = vdupq_n_s32(0);
             HYB_UNROLL
-            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++) HYB_N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
+            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++)
+                HYB_N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
         }
         total = vmlaq_s32(total, HYB_N_FN(sum4)(s[0], s[1], s[2], s[3]), block->scale[g]);
     }
     return total;
 }
 
-HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
-    const char *acts, float32x4_t p[4][2])
+HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here,
+                                                const char *w, int64_t k, int64_t b, const char *acts,
+                                                float32x4_t p[4][2])
 {
     const size_t block_bytes = hyb_neon_block_bytes(type), act_bytes = hyb_act256_bytes(k);
-    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1;         /* 16 weights each */
+    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1; /* 16 weights each */
     int32x4_t sum[4][4], min[4][4];
     float d[4] = { 0 }, dmin[4] = { 0 };
     int i, j;
@@ -22636,58 +23029,70 @@ HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bo
         for (i = 0; i < n; i++) {
             const char *act = acts + (size_t)i * act_bytes;
             sum[i][j] = HYB_N_FN(dot256)(per_scale, &block, (const int8_t *)act + (b + j) * 256);
-            if (affine) min[i][j] = hyb_neon_mins(&block, (const int16_t *)(const void *)(act + hyb_act256_s(k)) + (b + j) * 16);
+            if (affine)
+                min[i][j] =
+                    hyb_neon_mins(&block, (const int16_t *)(const void *)(act + hyb_act256_s(k)) + (b + j) * 16);
         }
     }
     HYB_UNROLL
     for (i = 0; i < n; i++) {
         const char *act = acts + (size_t)i * act_bytes;
-        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
-        if (affine) t = vfmsq_f32(t, vcvtq_f32_s32(HYB_N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])), vld1q_f32(dmin));
+        float32x4_t t =
+            vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine)
+            t = vfmsq_f32(t, vcvtq_f32_s32(HYB_N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])),
+                          vld1q_f32(dmin));
         hyb_neon_join(p[i], b, here, t, hyb_neon_floats(act + hyb_act256_d(k) + b * 4, here));
     }
 }
 
 /* One row of weights by n rows of activations. */
-#define HYB_N_ROW(family)                                                                                                               \
-    HYB_INLINE HYB_N_TARGET void HYB_N_FN(row##family)(const hybrid_type type, const bool affine, const int n, const char *w, int64_t k, \
-        const char *acts, float *y, int64_t y_stride)                                                                                       \
-    {                                                                                                                                       \
-        float32x4_t p[4][2];                                                                                                                \
-        int64_t b, blocks = k / family;                                                                                                     \
-        int i;                                                                                                                              \
-        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f);                                                                      \
-        for (b = 0; b + 4 <= blocks; b += 4) HYB_N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p);                             \
-        if (b < blocks) HYB_N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p);                                  \
-        for (i = 0; i < n; i++) y[i * y_stride] = hyb_neon_halve8(p[i]);                                                                \
+#define HYB_N_ROW(family) \
+    HYB_INLINE HYB_N_TARGET void HYB_N_FN(row##family)(const hybrid_type type, const bool affine, const int n, \
+                                                       const char *w, int64_t k, const char *acts, float *y, \
+                                                       int64_t y_stride) \
+    { \
+        float32x4_t p[4][2]; \
+        int64_t b, blocks = k / family; \
+        int i; \
+        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f); \
+        for (b = 0; b + 4 <= blocks; b += 4) HYB_N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p); \
+        if (b < blocks) HYB_N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p); \
+        for (i = 0; i < n; i++) y[i * y_stride] = hyb_neon_halve8(p[i]); \
     }
 HYB_N_ROW(32)
 HYB_N_ROW(256)
 #undef HYB_N_ROW
 
 /* A type's kernels. gemm: the rows of a chunk pass under 4 rows of activations, which stay in L1. */
-#define HYB_N_TYPE(suffix, type, family, affine)                                                                                        \
-    static HYB_N_TARGET void HYB_N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
-        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
-    {                                                                                                                                       \
-        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes;                                                                 \
-        int64_t r;                                                                                                                          \
-        int c = 0;                                                                                                                          \
-        HYB_UNUSED(scratch);                                                                                                            \
-        HYB_N_COLUMNS(family, type, affine, 4)                                                                                          \
-        HYB_N_COLUMNS(family, type, affine, 2)                                                                                          \
-        HYB_N_COLUMNS(family, type, affine, 1)                                                                                          \
-    }                                                                                                                                       \
-    static HYB_N_TARGET void HYB_N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1,    \
-        HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, HYB_N_FN(gemm_##suffix), NULL };
-#define HYB_N_COLUMNS(family, type, affine, m)                                                                                          \
-    for (; c + m <= n; c += m)                                                                                                              \
-        for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
-            HYB_N_FN(row##family)(type, affine, m, row, k, (const char *)acts + (size_t)c * hyb_act##family##_bytes(k), y + c * y_stride + (r - r0), y_stride);
+#define HYB_N_TYPE(suffix, type, family, affine) \
+    static HYB_N_TARGET void HYB_N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                     int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
+                                                     void *scratch) \
+    { \
+        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes; \
+        int64_t r; \
+        int c = 0; \
+        HYB_UNUSED(scratch); \
+        HYB_N_COLUMNS(family, type, affine, 4) \
+        HYB_N_COLUMNS(family, type, affine, 2) \
+        HYB_N_COLUMNS(family, type, affine, 1) \
+    } \
+    static HYB_N_TARGET void HYB_N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                     float *y, int64_t r0, int64_t r1) \
+    { \
+        HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL); \
+    } \
+    static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { \
+        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
+        HYB_N_FN(gemm_##suffix), NULL \
+    };
+#define HYB_N_COLUMNS(family, type, affine, m) \
+    for (; c + m <= n; c += m) \
+        for (r = r0, row = first; r < r1; r++, row += row_bytes) \
+            HYB_N_FN(row##family)(type, affine, m, row, k, \
+                                  (const char *)acts + (size_t)c * hyb_act##family##_bytes(k), \
+                                  y + c * y_stride + (r - r0), y_stride);
 HYB_N_TYPE(q4_0, HYBRID_TYPE_Q4_0, 32, false)
 HYB_N_TYPE(q4_1, HYBRID_TYPE_Q4_1, 32, true)
 HYB_N_TYPE(q5_0, HYBRID_TYPE_Q5_0, 32, false)
@@ -22706,17 +23111,18 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
 #undef HYB_N_DOT
 /* ==== end src/compute/cpu_int_neon.inc ==== */
 
-#if defined(HYB_NEON_DOT)
-#define HYB_N_FN(name)      hyb_##name##_neon_dot
-#define HYB_N_KERNEL(type)  hyb_kernel_neon_dot_##type
-#define HYB_N_TARGET        HYB_TARGET_NEON_DOT
-#define HYB_N_DOT(s, a, b)  s = vdotq_s32(s, a, b)
+    #if defined(HYB_NEON_DOT)
+        #define HYB_N_FN(name)     hyb_##name##_neon_dot
+        #define HYB_N_KERNEL(type) hyb_kernel_neon_dot_##type
+        #define HYB_N_TARGET       HYB_TARGET_NEON_DOT
+        #define HYB_N_DOT(s, a, b) s = vdotq_s32(s, a, b)
 
 /* ==== begin src/compute/cpu_int_neon.inc ==== */
-/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16 products of bytes to 4 int32.
+/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16
+ * products of bytes to 4 int32.
  *
- * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums of NUMERICS.md. A block is
- * unpacked once for n rows of activations (n: a constant, at most 4). */
+ * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums
+ * of NUMERICS.md. A block is unpacked once for n rows of activations (n: a constant, at most 4). */
 
 /* Sums of four vectors, one a lane. */
 HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(sum4)(int32x4_t a, int32x4_t b, int32x4_t c, int32x4_t d)
@@ -22725,8 +23131,9 @@ HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(sum4)(int32x4_t a, int32x4_t b, int32
 }
 
 /* Blocks b .. b + here of a row; here <= 4. The other lanes of p stay. */
-HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
-    const char *acts, float32x4_t p[4][2])
+HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const bool affine, const int n, const int here,
+                                               const char *w, int64_t k, int64_t b, const char *acts,
+                                               float32x4_t p[4][2])
 {
     const size_t block_bytes = hyb_neon_block_bytes(type), act_bytes = hyb_act32_bytes(k);
     int32x4_t sum[4][4];
@@ -22750,7 +23157,8 @@ HYB_INLINE HYB_N_TARGET void HYB_N_FN(group32)(const hybrid_type type, const boo
     HYB_UNROLL
     for (i = 0; i < n; i++) {
         const char *act = acts + (size_t)i * act_bytes;
-        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        float32x4_t t =
+            vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
         if (affine) t = vfmaq_f32(t, vld1q_f32(m), hyb_neon_floats(act + hyb_act32_s(k) + b * 4, here));
         hyb_neon_join(p[i], b, here, t, hyb_neon_floats(act + hyb_act32_d(k) + b * 4, here));
     }
@@ -22767,18 +23175,20 @@ HYB_INLINE HYB_N_TARGET int32x4_t HYB_N_FN(dot256)(const int per_scale, const hy
         for (j = 0; j < 4; j++) {
             s[j] = vdupq_n_s32(0);
             HYB_UNROLL
-            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++) HYB_N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
+            for (i = (4 * g + j) * per_scale; i < (4 * g + j + 1) * per_scale; i++)
+                HYB_N_DOT(s[j], block->q[i], vld1q_s8(x + 16 * i));
         }
         total = vmlaq_s32(total, HYB_N_FN(sum4)(s[0], s[1], s[2], s[3]), block->scale[g]);
     }
     return total;
 }
 
-HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here, const char *w, int64_t k, int64_t b,
-    const char *acts, float32x4_t p[4][2])
+HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bool affine, const int n, const int here,
+                                                const char *w, int64_t k, int64_t b, const char *acts,
+                                                float32x4_t p[4][2])
 {
     const size_t block_bytes = hyb_neon_block_bytes(type), act_bytes = hyb_act256_bytes(k);
-    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1;         /* 16 weights each */
+    const int per_scale = type == HYBRID_TYPE_Q4_K || type == HYBRID_TYPE_Q5_K ? 2 : 1; /* 16 weights each */
     int32x4_t sum[4][4], min[4][4];
     float d[4] = { 0 }, dmin[4] = { 0 };
     int i, j;
@@ -22793,58 +23203,70 @@ HYB_INLINE HYB_N_TARGET void HYB_N_FN(group256)(const hybrid_type type, const bo
         for (i = 0; i < n; i++) {
             const char *act = acts + (size_t)i * act_bytes;
             sum[i][j] = HYB_N_FN(dot256)(per_scale, &block, (const int8_t *)act + (b + j) * 256);
-            if (affine) min[i][j] = hyb_neon_mins(&block, (const int16_t *)(const void *)(act + hyb_act256_s(k)) + (b + j) * 16);
+            if (affine)
+                min[i][j] =
+                    hyb_neon_mins(&block, (const int16_t *)(const void *)(act + hyb_act256_s(k)) + (b + j) * 16);
         }
     }
     HYB_UNROLL
     for (i = 0; i < n; i++) {
         const char *act = acts + (size_t)i * act_bytes;
-        float32x4_t t = vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
-        if (affine) t = vfmsq_f32(t, vcvtq_f32_s32(HYB_N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])), vld1q_f32(dmin));
+        float32x4_t t =
+            vmulq_f32(vcvtq_f32_s32(HYB_N_FN(sum4)(sum[i][0], sum[i][1], sum[i][2], sum[i][3])), vld1q_f32(d));
+        if (affine)
+            t = vfmsq_f32(t, vcvtq_f32_s32(HYB_N_FN(sum4)(min[i][0], min[i][1], min[i][2], min[i][3])),
+                          vld1q_f32(dmin));
         hyb_neon_join(p[i], b, here, t, hyb_neon_floats(act + hyb_act256_d(k) + b * 4, here));
     }
 }
 
 /* One row of weights by n rows of activations. */
-#define HYB_N_ROW(family)                                                                                                               \
-    HYB_INLINE HYB_N_TARGET void HYB_N_FN(row##family)(const hybrid_type type, const bool affine, const int n, const char *w, int64_t k, \
-        const char *acts, float *y, int64_t y_stride)                                                                                       \
-    {                                                                                                                                       \
-        float32x4_t p[4][2];                                                                                                                \
-        int64_t b, blocks = k / family;                                                                                                     \
-        int i;                                                                                                                              \
-        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f);                                                                      \
-        for (b = 0; b + 4 <= blocks; b += 4) HYB_N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p);                             \
-        if (b < blocks) HYB_N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p);                                  \
-        for (i = 0; i < n; i++) y[i * y_stride] = hyb_neon_halve8(p[i]);                                                                \
+#define HYB_N_ROW(family) \
+    HYB_INLINE HYB_N_TARGET void HYB_N_FN(row##family)(const hybrid_type type, const bool affine, const int n, \
+                                                       const char *w, int64_t k, const char *acts, float *y, \
+                                                       int64_t y_stride) \
+    { \
+        float32x4_t p[4][2]; \
+        int64_t b, blocks = k / family; \
+        int i; \
+        for (i = 0; i < 4; i++) p[i][0] = p[i][1] = vdupq_n_f32(0.0f); \
+        for (b = 0; b + 4 <= blocks; b += 4) HYB_N_FN(group##family)(type, affine, n, 4, w, k, b, acts, p); \
+        if (b < blocks) HYB_N_FN(group##family)(type, affine, n, (int)(blocks - b), w, k, b, acts, p); \
+        for (i = 0; i < n; i++) y[i * y_stride] = hyb_neon_halve8(p[i]); \
     }
 HYB_N_ROW(32)
 HYB_N_ROW(256)
 #undef HYB_N_ROW
 
 /* A type's kernels. gemm: the rows of a chunk pass under 4 rows of activations, which stay in L1. */
-#define HYB_N_TYPE(suffix, type, family, affine)                                                                                        \
-    static HYB_N_TARGET void HYB_N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
-        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
-    {                                                                                                                                       \
-        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes;                                                                 \
-        int64_t r;                                                                                                                          \
-        int c = 0;                                                                                                                          \
-        HYB_UNUSED(scratch);                                                                                                            \
-        HYB_N_COLUMNS(family, type, affine, 4)                                                                                          \
-        HYB_N_COLUMNS(family, type, affine, 2)                                                                                          \
-        HYB_N_COLUMNS(family, type, affine, 1)                                                                                          \
-    }                                                                                                                                       \
-    static HYB_N_TARGET void HYB_N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL);                                                           \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1,    \
-        HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, HYB_N_FN(gemm_##suffix), NULL };
-#define HYB_N_COLUMNS(family, type, affine, m)                                                                                          \
-    for (; c + m <= n; c += m)                                                                                                              \
-        for (r = r0, row = first; r < r1; r++, row += row_bytes)                                                                            \
-            HYB_N_FN(row##family)(type, affine, m, row, k, (const char *)acts + (size_t)c * hyb_act##family##_bytes(k), y + c * y_stride + (r - r0), y_stride);
+#define HYB_N_TYPE(suffix, type, family, affine) \
+    static HYB_N_TARGET void HYB_N_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                     int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
+                                                     void *scratch) \
+    { \
+        const char *row, *first = (const char *)w + (size_t)r0 * row_bytes; \
+        int64_t r; \
+        int c = 0; \
+        HYB_UNUSED(scratch); \
+        HYB_N_COLUMNS(family, type, affine, 4) \
+        HYB_N_COLUMNS(family, type, affine, 2) \
+        HYB_N_COLUMNS(family, type, affine, 1) \
+    } \
+    static HYB_N_TARGET void HYB_N_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                     float *y, int64_t r0, int64_t r1) \
+    { \
+        HYB_N_FN(gemm_##suffix)(w, row_bytes, k, act, 1, y, 0, r0, r1, NULL); \
+    } \
+    static const hyb_matmul_kernel HYB_N_KERNEL(suffix) = { \
+        &hyb_act##family##_neon, &hyb_act##family##_neon, 1, 1, HYB_N_FN(gemv_##suffix), hyb_neon_no_scratch, \
+        HYB_N_FN(gemm_##suffix), NULL \
+    };
+#define HYB_N_COLUMNS(family, type, affine, m) \
+    for (; c + m <= n; c += m) \
+        for (r = r0, row = first; r < r1; r++, row += row_bytes) \
+            HYB_N_FN(row##family)(type, affine, m, row, k, \
+                                  (const char *)acts + (size_t)c * hyb_act##family##_bytes(k), \
+                                  y + c * y_stride + (r - r0), y_stride);
 HYB_N_TYPE(q4_0, HYBRID_TYPE_Q4_0, 32, false)
 HYB_N_TYPE(q4_1, HYBRID_TYPE_Q4_1, 32, true)
 HYB_N_TYPE(q5_0, HYBRID_TYPE_Q5_0, 32, false)
@@ -22862,7 +23284,7 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
 #undef HYB_N_TARGET
 #undef HYB_N_DOT
 /* ==== end src/compute/cpu_int_neon.inc ==== */
-#endif
+    #endif
 
 #endif
 /* ==== end src/compute/cpu_int_neon.c ==== */
@@ -22870,23 +23292,23 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
 /* ==== begin src/compute/cpu_int.c ==== */
 /* compute/cpu_int: the table of integer-block kernels. */
 
-#define HYB_INT_KERNELS(isa)                                          \
-    switch (type) {                                                       \
-        case HYBRID_TYPE_Q4_0: return &hyb_kernel_##isa##_q4_0;       \
-        case HYBRID_TYPE_Q4_1: return &hyb_kernel_##isa##_q4_1;       \
-        case HYBRID_TYPE_Q5_0: return &hyb_kernel_##isa##_q5_0;       \
-        case HYBRID_TYPE_Q5_1: return &hyb_kernel_##isa##_q5_1;       \
-        case HYBRID_TYPE_Q8_0: return &hyb_kernel_##isa##_q8_0;       \
-        case HYBRID_TYPE_Q2_K: return &hyb_kernel_##isa##_q2_K;       \
-        case HYBRID_TYPE_Q3_K: return &hyb_kernel_##isa##_q3_K;       \
-        case HYBRID_TYPE_Q4_K: return &hyb_kernel_##isa##_q4_K;       \
-        case HYBRID_TYPE_Q5_K: return &hyb_kernel_##isa##_q5_K;       \
-        case HYBRID_TYPE_Q6_K: return &hyb_kernel_##isa##_q6_K;       \
-        default: return NULL;                                             \
+#define HYB_INT_KERNELS(isa) \
+    switch (type) { \
+    case HYBRID_TYPE_Q4_0: return &hyb_kernel_##isa##_q4_0; \
+    case HYBRID_TYPE_Q4_1: return &hyb_kernel_##isa##_q4_1; \
+    case HYBRID_TYPE_Q5_0: return &hyb_kernel_##isa##_q5_0; \
+    case HYBRID_TYPE_Q5_1: return &hyb_kernel_##isa##_q5_1; \
+    case HYBRID_TYPE_Q8_0: return &hyb_kernel_##isa##_q8_0; \
+    case HYBRID_TYPE_Q2_K: return &hyb_kernel_##isa##_q2_K; \
+    case HYBRID_TYPE_Q3_K: return &hyb_kernel_##isa##_q3_K; \
+    case HYBRID_TYPE_Q4_K: return &hyb_kernel_##isa##_q4_K; \
+    case HYBRID_TYPE_Q5_K: return &hyb_kernel_##isa##_q5_K; \
+    case HYBRID_TYPE_Q6_K: return &hyb_kernel_##isa##_q6_K; \
+    default: return NULL; \
     }
 
-/* Kernels of one set: as hyb_isa, but what only some of these machines have apart: extra is AMX, and the dot products of NEON.
- * NULL: not an integer type. */
+/* Kernels of one set: as hyb_isa, but what only some of these machines have apart: extra is AMX, and the dot products
+ * of NEON. NULL: not an integer type. */
 static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybrid_type type)
 {
 #if defined(HYB_AMX)
@@ -22914,7 +23336,7 @@ static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybri
 static const hyb_matmul_kernel *hyb_int_kernel_for(hyb_isa isa, hybrid_type type)
 {
 #if defined(HYB_AMX)
-    static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
+    static volatile int known; /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
     if (isa == HYB_ISA_AVX512 && !known) known = hyb_amx_usable() ? 2 : 1;
     return hyb_int_kernel_of(isa, known == 2, type);
 #elif defined(HYB_NEON_DOT)
@@ -22926,7 +23348,8 @@ static const hyb_matmul_kernel *hyb_int_kernel_for(hyb_isa isa, hybrid_type type
 /* ==== end src/compute/cpu_int.c ==== */
 
 /* ==== begin src/compute/cpu_float.c ==== */
-/* compute/cpu_float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved (NUMERICS.md). */
+/* compute/cpu_float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
+ * (NUMERICS.md). */
 
 static size_t hyb_act_f32_bytes(int64_t k) { return hyb_align((size_t)k, 32) * sizeof(float); }
 static void hyb_act_f32_prepare(const float *x, int64_t k, void *act)
@@ -22934,15 +23357,17 @@ static void hyb_act_f32_prepare(const float *x, int64_t k, void *act)
     memcpy(act, x, (size_t)k * sizeof *x);
     memset((float *)act + k, 0, hyb_act_f32_bytes(k) - (size_t)k * sizeof *x);
 }
-static const hyb_act_format hyb_act_f32 = { hyb_act_f32_bytes, hyb_act_f32_prepare };    /* the row, zeros up to 32 */
+static const hyb_act_format hyb_act_f32 = { hyb_act_f32_bytes, hyb_act_f32_prepare }; /* the row, zeros up to 32 */
 
 HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i)
 {
     if (type == HYBRID_TYPE_F32) return hyb_load_f32(row + 4 * i);
-    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i)) : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
+    return type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(hyb_load_u16(row + 2 * i))
+                                   : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
 }
 
-/* A row that is no multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector kernels do. */
+/* A row that is no multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
+ * kernels do. */
 HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)
 {
     float p[32] = { 0 };
@@ -22952,44 +23377,56 @@ HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x
     return hyb_halve(p, 32);
 }
 
-static size_t hyb_no_scratch(int64_t k, int n) { HYB_UNUSED(k); HYB_UNUSED(n); return 0; }
+static size_t hyb_no_scratch(int64_t k, int n)
+{
+    HYB_UNUSED(k);
+    HYB_UNUSED(n);
+    return 0;
+}
 
-#define HYB_FLOAT_GENERIC(suffix, type)                                                                                                 \
-    static void hyb_gemv_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) y[r - r0] = hyb_dot_generic(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k);    \
-    }                                                                                                                                       \
-    static void hyb_gemm_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y,              \
-                                                int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                    \
-    {                                                                                                                                       \
-        int i;                                                                                                                              \
-        HYB_UNUSED(scratch);                                                                                                            \
-        for (i = 0; i < n; i++)                                                                                                             \
-            hyb_gemv_##suffix##_generic(w, row_bytes, k, (const char *)acts + (size_t)i * hyb_act_f32_bytes(k), y + i * y_stride, r0, r1); \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel hyb_matmul_##suffix##_generic = { &hyb_act_f32, &hyb_act_f32, 1, 1,                      \
-        hyb_gemv_##suffix##_generic, hyb_no_scratch, hyb_gemm_##suffix##_generic, NULL };
+#define HYB_FLOAT_GENERIC(suffix, type) \
+    static void hyb_gemv_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, \
+                                            int64_t r0, int64_t r1) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            y[r - r0] = hyb_dot_generic(type, (const char *)w + (size_t)r * row_bytes, (const float *)act, k); \
+    } \
+    static void hyb_gemm_##suffix##_generic(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, \
+                                            float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+    { \
+        int i; \
+        HYB_UNUSED(scratch); \
+        for (i = 0; i < n; i++) \
+            hyb_gemv_##suffix##_generic(w, row_bytes, k, (const char *)acts + (size_t)i * hyb_act_f32_bytes(k), \
+                                        y + i * y_stride, r0, r1); \
+    } \
+    static const hyb_matmul_kernel hyb_matmul_##suffix##_generic = { \
+        &hyb_act_f32, &hyb_act_f32, 1, 1, hyb_gemv_##suffix##_generic, hyb_no_scratch, hyb_gemm_##suffix##_generic, \
+        NULL \
+    };
 HYB_FLOAT_GENERIC(f32, HYBRID_TYPE_F32)
 HYB_FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYB_FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYB_FLOAT_GENERIC
 
-/* ---- what cpu_float.inc needs once ---------------------------------------------------------------------------------- */
+/* ---- what cpu_float.inc needs once ------------------------------------------------------------------------------- */
 
-/* x[32 i + l] goes to act[hyb_residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16 8 24 4 .. */
+/* x[32 i + l] goes to act[hyb_residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16
+ * 8 24 4 .. */
 HYB_INLINE int hyb_residue(int l) { return (l & 1) << 4 | (l & 2) << 2 | (l & 4) | (l & 8) >> 2 | (l & 16) >> 4; }
 
 /* The 64 bytes more keep rows from falling on the same lines of a cache. */
 static size_t hyb_act_split_bytes(int64_t k) { return hyb_align((size_t)k, 32) * sizeof(float) + 64; }
 
-/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the next. */
+/* A chunk of residues (their panel stays in a near cache while all columns pass), and where its sums wait for the
+ * next. */
 typedef struct hyb_gemm_chunk {
     int64_t run;
-    int     residues, index, last;         /* residues: a power of 2. Chunk index of 0 .. last */
-    float  *stack;                         /* [5 levels][column of a tile][R]: sums of residues of this chunk that wait for others */
-    float  *waiting;                       /* [level][column of all][R]: sums of chunks */
-    int64_t level_size;                    /* of waiting */
+    int residues, index, last; /* residues: a power of 2. Chunk index of 0 .. last */
+    float *stack;       /* [5 levels][column of a tile][R]: sums of residues of this chunk that wait for others */
+    float *waiting;     /* [level][column of all][R]: sums of chunks */
+    int64_t level_size; /* of waiting */
 } hyb_gemm_chunk;
 /* ==== end src/compute/cpu_float.c ==== */
 
@@ -22998,63 +23435,78 @@ typedef struct hyb_gemm_chunk {
 #if defined(HYB_X86)
 
 /* ==== begin src/compute/cpu_vec_avx2.inc ==== */
-/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each instruction set (math.inc,
- * cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new instruction set is a file like this one.
+/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each
+ * instruction set (math.inc, cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new
+ * instruction set is a file like this one.
  *
- * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use MAX(constant, x). */
-#define HYB_V                  __m256                       /* N floats */
-#define HYB_V_MASK             __m256                       /* a truth value for each */
-#define HYB_V_N                8
-#define HYB_V_FN(name)         hyb_##name##_avx2
-#define HYB_V_TARGET           HYB_TARGET_AVX2
-#define HYB_V_TILE             3                            /* attention: queries a tile: 4 * TILE vectors are in registers */
-#define HYB_V_COLUMNS          6                            /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
-#define HYB_V_FEW              8                            /* products: up to so many rows of x, packing weights does not pay */
-#define HYB_V_CHUNK            (1 << 20)                    /* gemm: bytes of a packed panel that all columns pass before the rest of it */
-#define HYB_V_PACKED           (640 << 10)                  /* gemm: of all panels that are packed at once */
+ * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use
+ * MAX(constant, x). */
+#define HYB_V          __m256 /* N floats */
+#define HYB_V_MASK     __m256 /* a truth value for each */
+#define HYB_V_N        8
+#define HYB_V_FN(name) hyb_##name##_avx2
+#define HYB_V_TARGET   HYB_TARGET_AVX2
+#define HYB_V_TILE     3           /* attention: queries a tile: 4 * TILE vectors are in registers */
+#define HYB_V_COLUMNS  6           /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
+#define HYB_V_FEW      8           /* products: up to so many rows of x, packing weights does not pay */
+#define HYB_V_CHUNK    (1 << 20)   /* gemm: bytes of a packed panel that all columns pass before the rest of it */
+#define HYB_V_PACKED   (640 << 10) /* gemm: of all panels that are packed at once */
 
-#define HYB_V_SET1(x)          _mm256_set1_ps(x)
-#define HYB_V_ADD(a, b)        _mm256_add_ps(a, b)
-#define HYB_V_SUB(a, b)        _mm256_sub_ps(a, b)
-#define HYB_V_MUL(a, b)        _mm256_mul_ps(a, b)
-#define HYB_V_DIV(a, b)        _mm256_div_ps(a, b)
-#define HYB_V_FMA(a, b, c)     _mm256_fmadd_ps(a, b, c)     /* a * b + c */
-#define HYB_V_MAX(a, b)        _mm256_max_ps(a, b)
-#define HYB_V_MIN(a, b)        _mm256_min_ps(a, b)
-#define HYB_V_LESS(a, b)       _mm256_cmp_ps(a, b, _CMP_LT_OQ)
-#define HYB_V_SELECT(m, a, b)  _mm256_blendv_ps(b, a, m)    /* m ? a : b */
-#define HYB_V_ABS(a)           _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
-#define HYB_V_NEG(a)           _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
-#define HYB_V_COPYSIGN(a, s)   _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f)))     /* a >= 0 */
-#define HYB_V_LDEXP(p, t)      hyb_v_ldexp_avx2(p, t)     /* p * 2^n, t = n + 1.5 * 2^23 */
-#define HYB_V_MAX_BITS(a, b)   _mm256_castsi256_ps(_mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b)))   /* of a, b >= 0: NaN is above inf */
+#define HYB_V_SET1(x)         _mm256_set1_ps(x)
+#define HYB_V_ADD(a, b)       _mm256_add_ps(a, b)
+#define HYB_V_SUB(a, b)       _mm256_sub_ps(a, b)
+#define HYB_V_MUL(a, b)       _mm256_mul_ps(a, b)
+#define HYB_V_DIV(a, b)       _mm256_div_ps(a, b)
+#define HYB_V_FMA(a, b, c)    _mm256_fmadd_ps(a, b, c) /* a * b + c */
+#define HYB_V_MAX(a, b)       _mm256_max_ps(a, b)
+#define HYB_V_MIN(a, b)       _mm256_min_ps(a, b)
+#define HYB_V_LESS(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)
+#define HYB_V_SELECT(m, a, b) _mm256_blendv_ps(b, a, m) /* m ? a : b */
+#define HYB_V_ABS(a)          _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
+#define HYB_V_NEG(a)          _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
+#define HYB_V_COPYSIGN(a, s)  _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f))) /* a >= 0 */
+#define HYB_V_LDEXP(p, t)     hyb_v_ldexp_avx2(p, t)                                   /* p * 2^n, t = n + 1.5 * 2^23 */
+#define HYB_V_MAX_BITS(a, b) \
+    _mm256_castsi256_ps( \
+        _mm256_max_epi32(_mm256_castps_si256(a), _mm256_castps_si256(b))) /* of a, b >= 0: NaN is above inf */
 
-#define HYB_V_LOAD(p)          _mm256_loadu_ps(p)
-#define HYB_V_STORE(p, v)      _mm256_storeu_ps(p, v)
-#define HYB_V_LOAD_N(p, n)     _mm256_maskload_ps(p, hyb_v_first_avx2(n))         /* the first n (any int), zeros above; touches no others */
+#define HYB_V_LOAD(p)     _mm256_loadu_ps(p)
+#define HYB_V_STORE(p, v) _mm256_storeu_ps(p, v)
+#define HYB_V_LOAD_N(p, n) \
+    _mm256_maskload_ps(p, hyb_v_first_avx2(n)) /* the first n (any int), zeros above; touches no others */
 #define HYB_V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hyb_v_first_avx2(n), v)
-#define HYB_V_FIRST(n)         _mm256_castsi256_ps(hyb_v_first_avx2(n))           /* lanes below n */
-/* Weights of so many bytes are read from p on: fetches what comes behind. (Zen 3, one thread, mapped file, GB/s without and with: F16 12.7 -> 14, BF16
+#define HYB_V_FIRST(n)         _mm256_castsi256_ps(hyb_v_first_avx2(n)) /* lanes below n */
+/* Weights of so many bytes are read from p on: fetches what comes behind. (Zen 3, one thread, mapped file, GB/s without
+ * and with: F16 12.7 -> 14, BF16
  * 12.5 -> 14.5 at 1 KB, less at 512 bytes and at 2 KB; F32, which is waiting for memory alone, 16 -> 14.5.) */
-#define HYB_V_AHEAD(p, size)   do { if ((size) == 2) _mm_prefetch((const char *)(p) + 1024, _MM_HINT_T0); } while (0)
-#define HYB_V_NEXT_ROWS(p, stride, n) hyb_v_next_rows_avx2(p, stride, n)       /* fetches the line at p of n rows */
-#define HYB_V_LOAD_F16(p)      _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
-#define HYB_V_LOAD_BF16(p)     _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
-#define HYB_V_LOAD_I8(p)       _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
-#define HYB_V_SET1_F16(p)      _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hyb_load_u16(p))))     /* of the half at p */
-#define HYB_V_STORE_F16(p, v)  _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
-#define HYB_V_STORE_I8(p, v)   hyb_v_store_i8_avx2(p, v)  /* v: whole numbers, -128..127 */
+#define HYB_V_AHEAD(p, size) \
+    do { \
+        if ((size) == 2) _mm_prefetch((const char *)(p) + 1024, _MM_HINT_T0); \
+    } while (0)
+#define HYB_V_NEXT_ROWS(p, stride, n) hyb_v_next_rows_avx2(p, stride, n) /* fetches the line at p of n rows */
+#define HYB_V_LOAD_F16(p)             _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)(p)))
+#define HYB_V_LOAD_BF16(p) \
+    _mm256_castsi256_ps( \
+        _mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))), 16))
+#define HYB_V_LOAD_I8(p)  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)(p))))
+#define HYB_V_SET1_F16(p) _mm256_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hyb_load_u16(p)))) /* of the half at p \
+                                                                                                   */
+#define HYB_V_STORE_F16(p, v) \
+    _mm_storeu_si128((__m128i *)(void *)(p), _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYB_V_STORE_I8(p, v) hyb_v_store_i8_avx2(p, v) /* v: whole numbers, -128..127 */
 
-#define HYB_V_HALVE(v)         hyb_v_halve_avx2(v)        /* the sum in the order of NUMERICS.md: lanes i and i + N/2, and so on */
-#define HYB_V_HALVE_EACH(v)    hyb_v_halve_each_avx2(v) /* HALVE of each of an array of N vectors, as one vector */
-#define HYB_V_MAX_ALL(v)       hyb_v_max_all_avx2(v)    /* the largest lane; anything if one is NaN */
-#define HYB_V_TRANSPOSE(v)     hyb_v_transpose_avx2(v)    /* an array of N vectors, in place */
-#define HYB_V_PAIR_EVEN(v)     _mm256_moveldup_ps(v)        /* lanes 0 0 2 2 .. */
-#define HYB_V_PAIR_ODD(v)      _mm256_movehdup_ps(v)        /* lanes 1 1 3 3 .. */
-#define HYB_V_PAIR_SWAP(v)     _mm256_permute_ps(v, 0xB1)   /* lanes 1 0 3 2 .. */
-#define HYB_V_NEG_EVEN(v)      _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
-#define HYB_V_EVENS(a, b)      _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), 0xD8))     /* lanes 0 2 4 .. of a, then b */
-#define HYB_V_ODDS(a, b)       _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
+#define HYB_V_HALVE(v)      hyb_v_halve_avx2(v)        /* the sum in NUMERICS.md's order: lanes i and i + N/2 .. */
+#define HYB_V_HALVE_EACH(v) hyb_v_halve_each_avx2(v)   /* HALVE of each of an array of N vectors, as one vector */
+#define HYB_V_MAX_ALL(v)    hyb_v_max_all_avx2(v)      /* the largest lane; anything if one is NaN */
+#define HYB_V_TRANSPOSE(v)  hyb_v_transpose_avx2(v)    /* an array of N vectors, in place */
+#define HYB_V_PAIR_EVEN(v)  _mm256_moveldup_ps(v)      /* lanes 0 0 2 2 .. */
+#define HYB_V_PAIR_ODD(v)   _mm256_movehdup_ps(v)      /* lanes 1 1 3 3 .. */
+#define HYB_V_PAIR_SWAP(v)  _mm256_permute_ps(v, 0xB1) /* lanes 1 0 3 2 .. */
+#define HYB_V_NEG_EVEN(v)   _mm256_xor_ps(v, _mm256_setr_ps(-0.0f, 0, -0.0f, 0, -0.0f, 0, -0.0f, 0))
+#define HYB_V_EVENS(a, b) \
+    _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0x88)), \
+                                           0xD8)) /* lanes 0 2 4 .. of a, then b */
+#define HYB_V_ODDS(a, b) _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(_mm256_shuffle_ps(a, b, 0xDD)), 0xD8))
 
 HYB_INLINE void hyb_v_next_rows_avx2(const char *p, size_t stride, int n)
 {
@@ -23069,9 +23521,11 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_v_first_avx2(int n)
 
 HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_v_ldexp_avx2(__m256 p, __m256 t)
 {
-    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4B400000)), half = _mm256_srai_epi32(n, 1), one = _mm256_set1_epi32(127);
+    __m256i n = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_set1_epi32(0x4B400000)), half = _mm256_srai_epi32(n, 1),
+            one = _mm256_set1_epi32(127);
     p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23)));
-    return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), one), 23)));
+    return _mm256_mul_ps(p,
+                         _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_sub_epi32(n, half), one), 23)));
 }
 
 HYB_INLINE HYB_TARGET_AVX2 void hyb_v_store_i8_avx2(void *p, __m256 v)
@@ -23093,9 +23547,13 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_v_halve_each_avx2(const __m256 v[8])
     __m256 a[4], b[2];
     int i;
     HYB_UNROLL
-    for (i = 0; i < 4; i++) a[i] = _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
+    for (i = 0; i < 4; i++)
+        a[i] =
+            _mm256_add_ps(_mm256_permute2f128_ps(v[i], v[i + 4], 0x20), _mm256_permute2f128_ps(v[i], v[i + 4], 0x31));
     HYB_UNROLL
-    for (i = 0; i < 2; i++) b[i] = _mm256_add_ps(_mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0x44), _mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0xEE));
+    for (i = 0; i < 2; i++)
+        b[i] = _mm256_add_ps(_mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0x44),
+                             _mm256_shuffle_ps(a[2 * i], a[2 * i + 1], 0xEE));
     return _mm256_add_ps(_mm256_shuffle_ps(b[0], b[1], 0x88), _mm256_shuffle_ps(b[0], b[1], 0xDD));
 }
 
@@ -23111,39 +23569,46 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_v_transpose_avx2(__m256 v[8])
     __m256 a[8], b[8];
     int i;
     HYB_UNROLL
-    for (i = 0; i < 4; i++) { a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    for (i = 0; i < 4; i++) {
+        a[2 * i] = _mm256_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+        a[2 * i + 1] = _mm256_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    }
     HYB_UNROLL
-    for (i = 0; i < 2; i++) {                                   /* b[4i + j]: column j (and j + 4 in the upper half) of rows 4i .. 4i + 3 */
+    for (i = 0; i < 2; i++) { /* b[4i + j]: column j (and j + 4 in the upper half) of rows 4i .. 4i + 3 */
         b[4 * i] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
         b[4 * i + 1] = _mm256_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
         b[4 * i + 2] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
         b[4 * i + 3] = _mm256_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
     }
     HYB_UNROLL
-    for (i = 0; i < 4; i++) { v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20); v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31); }
+    for (i = 0; i < 4; i++) {
+        v[i] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+        v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+    }
 }
 /* ==== end src/compute/cpu_vec_avx2.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_ macros; the same
- * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
- * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
- * The polynomials are minimax fits (relative error), coefficients rounded to float. */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
+ * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
+ * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
+ * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+ * (relative error), coefficients rounded to float. */
 
-/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
- * series lose is put back: a few operations more, an error of 0.6 instead of 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
+ * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool careful)
 {
-    const HYB_V magic = HYB_V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    const HYB_V magic = HYB_V_SET1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
     const HYB_V one = HYB_V_SET1(1.0f), ln2_low = HYB_V_SET1(2.12194440e-4f);
     HYB_V t, n, r, s, q;
-    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x));        /* these pass a NaN on */
+    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x)); /* these pass a NaN on */
     t = HYB_V_FMA(x, HYB_V_SET1(1.44269504f), magic);
     n = HYB_V_SUB(t, magic);
-    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x); /* 9 bits: n times it is exact */
     r = HYB_V_FMA(n, ln2_low, s);
-    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+    if (careful) { /* r + low is the exact argument, |low| < half a last place of r */
         low = HYB_V_ADD(low, HYB_V_FMA(n, ln2_low, HYB_V_SUB(s, r)));
         s = HYB_V_ADD(r, low);
         low = HYB_V_SUB(low, HYB_V_SUB(s, r));
@@ -23186,16 +23651,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid)(HYB_V x, HYB_V w, HYB_V lo
 
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(silu)(HYB_V x) { return HYB_V_FN(times_sigmoid)(x, x, HYB_V_SET1(0.0f)); }
 
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715
+ * a. For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
 {
-    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f), b_low = HYB_V_SET1(2.39883e-9f);
-    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f),
+                b_low = HYB_V_SET1(2.39883e-9f);
+    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)); /* sigmoid is 0 or 1 beyond */
     HYB_V s = HYB_V_MUL(y, y), s_low = HYB_V_FMA(y, y, HYB_V_NEG(s));
     HYB_V p = HYB_V_MUL(b, s), p_low = HYB_V_FMA(b, s, HYB_V_NEG(p));
     HYB_V u = HYB_V_ADD(a, p), part = HYB_V_SUB(u, a), low, w;
-    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part));         /* what a + p lost */
+    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part)); /* what a + p lost */
     p_low = HYB_V_FMA(b, s_low, HYB_V_FMA(b_low, s, p_low));
     low = HYB_V_ADD(low, HYB_V_ADD(p_low, a_low));
     w = HYB_V_MUL(y, u);
@@ -23203,8 +23669,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
- * What t^2 and t + 3 lose in rounding is put back. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
+ * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
@@ -23229,15 +23695,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
-    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e), HYB_V_FMA(HYB_V_NEG(e), t, x));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
+                        HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
 /* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu_generic.c says what each does. */
 
-/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
+ * some processors). */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 {
     if (left >= HYB_V_N) return HYB_V_LOAD(p);
@@ -23245,13 +23713,15 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 }
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(put)(float *p, HYB_V v, int64_t left)
 {
-    if (left >= HYB_V_N) HYB_V_STORE(p, v);
-    else HYB_V_STORE_N(p, v, (int)left);
+    if (left >= HYB_V_N)
+        HYB_V_STORE(p, v);
+    else
+        HYB_V_STORE_N(p, v, (int)left);
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
-enum { HYB_V_FN(vectors) = 32 / HYB_V_N };         /* vectors that hold 32 partial sums */
+enum { HYB_V_FN(vectors) = 32 / HYB_V_N }; /* vectors that hold 32 partial sums */
 
 /* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(halve_vectors)(HYB_V *p)
@@ -23276,7 +23746,8 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum)(const float *x, int64_t n)
         for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD(x + i + j * HYB_V_N));
     if (i < n)
         HYB_UNROLL
-        for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
+        for (j = 0; j < HYB_V_FN(vectors); j++)
+            p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
     return HYB_V_FN(halve32)(p);
 }
 
@@ -23319,10 +23790,11 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     }
 }
 
-/* ---- element by element --------------------------------------------------------------------------------------------- */
+/* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot, const float *table)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot,
+                                                 const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYB_ROPE_NORM ? 2 : 1, pair = kind == HYB_ROPE_NORM ? 1 : half;
     if (kind == HYB_ROPE_NORM) {
@@ -23363,9 +23835,12 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU) v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU) v = HYB_V_FN(gelu)(v);
-        else v = HYB_V_FN(gelu_tanh)(v);
+        if (act == HYB_ACT_SILU)
+            v = HYB_V_FN(silu)(v);
+        else if (act == HYB_ACT_GELU)
+            v = HYB_V_FN(gelu)(v);
+        else
+            v = HYB_V_FN(gelu_tanh)(v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -23390,8 +23865,7 @@ static HYB_V_TARGET void HYB_V_FN(scale)(float *out, const float *x, float facto
 {
     const HYB_V f = HYB_V_SET1(factor);
     int64_t i;
-    for (i = 0; i < n; i += HYB_V_N)
-        HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
+    for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
 }
 static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
@@ -23401,7 +23875,7 @@ static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap
         HYB_V_FN(put)(out + i, HYB_V_MUL(c, HYB_V_FN(tanh)(HYB_V_DIV(HYB_V_FN(get)(x + i, n - i), c))), n - i);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *block)
 {
@@ -23415,7 +23889,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
     for (i = 0; i < HYB_V_N; i++) bits = HYB_MAX(bits, hyb_f32_bits(lanes[i]));
     d = hyb_bits_f32(bits) / 127.0f;
     block->d = hyb_f32_to_f16(d);
-    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    if (bits >= 0x7F800000u) {
+        memset(block->qs, 0, sizeof block->qs);
+        return;
+    }
     factor = HYB_V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
     for (i = 0; i < 32; i += HYB_V_N) {
         HYB_V t = HYB_V_ADD(HYB_V_MUL(HYB_V_LOAD(x + i), factor), magic);
@@ -23426,25 +23903,29 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
 static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    if (type == HYBRID_TYPE_F32)
+        memcpy(row, x, (size_t)n * sizeof *x);
     else if (type == HYBRID_TYPE_F16) {
         for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE_F16((char *)row + 2 * i, HYB_V_LOAD(x + i));
         for (; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
-    } else for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
+    } else
+        for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+ * instruction set.
  *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
- * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
+ * of them. For many queries K is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are
+ * built without sums across lanes. For every page:
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N };      /* vectors over the slots of a page */
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
-/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+/* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
 /* Values i .. i + N of a cache row. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const char *row, int i)
@@ -23459,14 +23940,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
-    else if (type == HYBRID_TYPE_F16) for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
-    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    if (type == HYBRID_TYPE_Q8_0)
+        for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16)
+        for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    }
     for (; i < n; i++) x[i] = hyb_kv_value_generic(type, row, i);
     for (; i < padded; i++) x[i] = 0;
 }
 
-/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what
+ * comes. */
 HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
 {
     size_t i;
@@ -23475,13 +23962,17 @@ HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_byte
 }
 
 /* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low, int high, hyb_attention_scratch *s)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low,
+                                                          int high, hyb_attention_scratch *s)
 {
     int slot;
     for (slot = 0; slot < HYB_PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
         HYB_V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
-        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        if (slot < low || slot >= high) {
+            memset(k, 0, (size_t)s->dim_k * sizeof *k);
+            continue;
+        }
         HYB_V_FN(kv_load)(kv->type, hyb_k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYB_V_FN(kv_load)(kv->type, hyb_v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
     }
@@ -23516,11 +24007,12 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
         }
 }
 
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
- * order in which halving joins them; what waits for its partner lies on a stack. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q, const float *k, float *e)
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
+ * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
+                                                  const float *k, float *e)
 {
     static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
     HYB_V stack[4][HYB_V_TILE][2];
@@ -23540,7 +24032,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
                 a[j][0] = HYB_V_FMA(k0, x, a[j][0]);
                 a[j][1] = HYB_V_FMA(k1, x, a[j][1]);
             }
-            k0 = HYB_V_LOAD(kb); k1 = HYB_V_LOAD(kb + HYB_V_N);
+            k0 = HYB_V_LOAD(kb);
+            k1 = HYB_V_LOAD(kb + HYB_V_N);
             HYB_UNROLL
             for (j = 0; j < n; j++) {
                 x = HYB_V_SET1(q[j * dim + i + 16]);
@@ -23549,23 +24042,37 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
             }
         }
         HYB_UNROLL
-        for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(a[j][0], b[j][0]); a[j][1] = HYB_V_ADD(a[j][1], b[j][1]); }
+        for (j = 0; j < n; j++) {
+            a[j][0] = HYB_V_ADD(a[j][0], b[j][0]);
+            a[j][1] = HYB_V_ADD(a[j][1], b[j][1]);
+        }
         for (; t >> level & 1; level++) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]); }
+            for (j = 0; j < n; j++) {
+                a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]);
+                a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]);
+            }
         }
         if (level < 4) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+            for (j = 0; j < n; j++) {
+                stack[level][j][0] = a[j][0];
+                stack[level][j][1] = a[j][1];
+            }
         } else {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { HYB_V_STORE(e + j * HYB_PAGE, a[j][0]); HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]); }
+            for (j = 0; j < n; j++) {
+                HYB_V_STORE(e + j * HYB_PAGE, a[j][0]);
+                HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]);
+            }
         }
     }
 }
 
-/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s, const float *q, int low, int high, float *e)
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others
+ * get 0), sums in lanes. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                   const float *q, int low, int high, float *e)
 {
     HYB_V sums[HYB_V_TILE][HYB_V_N], p[HYB_V_TILE][HYB_V_FN(page_vectors)];
     const int dim = s->dim_k;
@@ -23584,7 +24091,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
                     for (l = 0; l < HYB_V_FN(page_vectors); l++) {
                         HYB_V x = HYB_V_FN(kv_values)(type, k, i + l * HYB_V_N);
                         HYB_UNROLL
-                        for (j = 0; j < n; j++) p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
+                        for (j = 0; j < n; j++)
+                            p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
                     }
             HYB_UNROLL
             for (j = 0; j < n; j++) sums[j][slot - first] = HYB_V_FN(halve_vectors)(p[j]);
@@ -23594,10 +24102,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     }
 }
 
-/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+/* ---- acc = acc + e V --------------------------------------------------------------------------------------------- */
 
-/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hyb_attention_scratch *s, int q, int at, const float *c, int low, int high)
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before,
+ * or NULL. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type,
+                                                  const hyb_attention_scratch *s, int q, int at, const float *c,
+                                                  int low, int high)
 {
     HYB_V a[HYB_V_TILE][4], x[4];
     const float *e = s->e + q * HYB_PAGE;
@@ -23615,7 +24126,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
             for (i = 0; i < width; i++) a[j][i] = HYB_V_MUL(a[j][i], HYB_V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYB_UNROLL
-        for (i = 0; i < width; i++) x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
+        for (i = 0; i < width; i++)
+            x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
         HYB_UNROLL
         for (j = 0; j < n; j++) {
             HYB_V y = HYB_V_SET1(e[j * HYB_PAGE + slot]);
@@ -23630,7 +24142,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
 }
 
 /* The whole head of n queries. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s, int q, int low, int high, bool scale)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                  int q, int low, int high, bool scale)
 {
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
@@ -23639,23 +24152,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYB_V_TILES(n)                                                                                                                          \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, int high)             \
-    {                                                                                                                                               \
-        const float *x = s->q + q * s->dim_k;                                                                                                       \
-        float *e = s->e + q * HYB_PAGE;                                                                                                         \
-        int slot;                                                                                                                                   \
-        if (s->transposed)                                                                                                                          \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
-        else if (s->type == HYBRID_TYPE_F32) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
-        else HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
-    }                                                                                                                                               \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, int high, bool scale) \
-    {                                                                                                                                               \
-        if (s->type == HYBRID_TYPE_F32) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
-        else HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
+#define HYB_V_TILES(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high) \
+    { \
+        const float *x = s->q + q * s->dim_k; \
+        float *e = s->e + q * HYB_PAGE; \
+        int slot; \
+        if (s->transposed) \
+            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
+                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
+        else if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
+        else \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
+    } \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high, bool scale) \
+    { \
+        if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
+        else \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
     }
 HYB_V_TILES(1)
 HYB_V_TILES(2)
@@ -23675,12 +24197,12 @@ HYB_INLINE int HYB_V_FN(tile)(int left)
 static HYB_V_TARGET void HYB_V_FN(scores)(const hyb_attention_scratch *s, int q, int n, int low, int high)
 {
     switch (n) {
-        case 1: HYB_V_FN(score_1)(s, q, low, high); break;
-        case 2: HYB_V_FN(score_2)(s, q, low, high); break;
-        case 3: HYB_V_FN(score_3)(s, q, low, high); break;
+    case 1: HYB_V_FN(score_1)(s, q, low, high); break;
+    case 2: HYB_V_FN(score_2)(s, q, low, high); break;
+    case 3: HYB_V_FN(score_3)(s, q, low, high); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(score_4)(s, q, low, high); break;
-        case 6: HYB_V_FN(score_6)(s, q, low, high); break;
+    case 4: HYB_V_FN(score_4)(s, q, low, high); break;
+    case 6: HYB_V_FN(score_6)(s, q, low, high); break;
 #endif
     }
 }
@@ -23688,20 +24210,22 @@ static HYB_V_TARGET void HYB_V_FN(values)(const hyb_attention_scratch *s, int q,
 {
     if (low >= high && !scale) return;
     switch (n) {
-        case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
-        case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
-        case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
+    case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
+    case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
+    case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
-        case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
+    case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
+    case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
 #endif
     }
 }
 
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
-/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m, float *c)
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the
+ * old one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m,
+                                                   float *c)
 {
     const HYB_V scale = HYB_V_SET1(op->scale), cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
     const bool whole = low == 0 && high == HYB_PAGE;
@@ -23729,7 +24253,9 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(softmax_exp)(float *e, int low, int high,
     HYB_UNROLL
     for (i = 0; i < HYB_V_FN(page_vectors); i++) {
         p[i] = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_LOAD(e + i * HYB_V_N), shift));
-        if (!whole) p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero, HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
+        if (!whole)
+            p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero,
+                                HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
         HYB_V_STORE(e + i * HYB_V_N, p[i]);
     }
     return HYB_V_FN(halve32)(p);
@@ -23742,7 +24268,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
     for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_MUL(HYB_V_LOAD(x + i), f));
 }
 
-/* ---- one block ------------------------------------------------------------------------------------------------------ */
+/* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
 HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
@@ -23753,7 +24279,8 @@ HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
  * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
-static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q, int n)
+static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q,
+                                               int n)
 {
     int all_low = low[q], all_high = high[q], i;
     bool same = true;
@@ -23762,26 +24289,34 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
         all_low = HYB_MAX(all_low, low[i]);
         all_high = HYB_MIN(all_high, high[i]);
     }
-    if (same) { HYB_V_FN(values)(s, q, n, all_low, all_high, true); return; }
-    if (all_low >= all_high) all_low = all_high = HYB_PAGE;                     /* no slot that all see: the first loop does everything */
+    if (same) {
+        HYB_V_FN(values)(s, q, n, all_low, all_high, true);
+        return;
+    }
+    if (all_low >= all_high) all_low = all_high = HYB_PAGE; /* no slot that all see: the first loop does everything */
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, low[i], HYB_MIN(all_low, high[i]), true);
     HYB_V_FN(values)(s, q, n, all_low, all_high, false);
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
+                                                               int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
         HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
-        if (low[q] < high[q]) { from = HYB_MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+        if (low[q] < high[q]) {
+            from = HYB_MIN(from, q);
+            to = q + 1;
+        } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
         step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
-    for (q = from; q < to; q += HYB_V_N) HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q += HYB_V_N)
+        HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
     for (q = from; q < to; q++) {
         float sum = HYB_V_FN(softmax_exp)(s->e + q * HYB_PAGE, low[q], high[q], s->m[q]);
         s->l[q] = s->l[q] * s->c[q] + sum;
@@ -23789,7 +24324,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
     for (q = from; q < to; q += step) HYB_V_FN(page_values)(s, low, high, q, step = HYB_V_FN(tile)(to - q));
 }
 
-static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows,
+                                             int head0, int n_heads, void *memory)
 {
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
@@ -23800,7 +24336,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     s.transposed = !in_place;
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
-        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
+                         (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
         memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
         for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
         s.m[q] = -HUGE_VALF;
@@ -23810,17 +24347,22 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place) HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        if (in_place)
+            HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
-            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0), HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
+            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
+                                HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
-        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
+                     (int64_t)(head0 + q % n_heads) * kv->head_dim_v,
+              *acc = s.acc + q * s.dim_v;
         if (op->sinks) {
-            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink), c = hyb_exp_scalar(s.m[q] - m);
+            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink),
+                  c = hyb_exp_scalar(s.m[q] - m);
             s.l[q] = s.l[q] * c + hyb_exp_scalar(sink - m);
             HYB_V_FN(times)(acc, c, s.dim_v);
         }
@@ -23845,10 +24387,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
  * for their partner on a stack. */
 
 enum {
-    HYB_V_FN(panel) = 2 * HYB_V_N,         /* rows of weights a tile: two vectors */
-    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N,     /* sums of a tile */
+    HYB_V_FN(panel) = 2 * HYB_V_N,                 /* rows of weights a tile: two vectors */
+    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N, /* sums of a tile */
     HYB_V_FN(stack) = 5 * HYB_V_COLUMNS * 2 * HYB_V_N,
-    HYB_V_FN(panels) = 64 / (2 * HYB_V_N)  /* panels that are packed at once, at most */
+    HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
 
 /* N weights as floats. */
@@ -23859,11 +24401,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const ch
     return HYB_V_LOAD_BF16(p);
 }
 
-/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
+                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -23876,8 +24418,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type ty
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x,
+                                            int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
@@ -23901,7 +24443,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -23921,15 +24463,17 @@ static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *
         }
 }
 
-/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hyb_act_split_bytes. */
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in
+ * hyb_act_split_bytes. */
 HYB_INLINE int64_t HYB_V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYB_V_FN(panel) + 16; }
 
-enum { HYB_V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+/* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
-    int64_t k, int n, float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
+                                            float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -23964,13 +24508,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
     }
 }
 
-/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+/* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
-    HYB_V a[HYB_V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+                                                 const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
     int c, level;
@@ -23994,23 +24538,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
     }
 }
 
-/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
-    float *waiting, float *y, int64_t y_stride, int rows)
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when
+ * the last chunk is done. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel,
+                                                 const float *x, int64_t x_stride, float *waiting, float *y,
+                                                 int64_t y_stride, int rows)
 {
     HYB_V a[HYB_V_COLUMNS][2];
     float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
     HYB_UNROLL
-    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
+    /* costs nothing, and gcc can see that all are set */
+    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);
     for (t = 0; t < chunk->residues; t++) {
-        if (t & 1) HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2) HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4) HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8) HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t) HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
-        else HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        if (t & 1)
+            HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2)
+            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4)
+            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8)
+            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t)
+            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else
+            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -24046,7 +24599,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     if (chunk->index < chunk->last) {
         float *p = waiting + level * chunk->level_size;
         HYB_UNROLL
-        for (c = 0; c < n; c++) { HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]); HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]); }
+        for (c = 0; c < n; c++) {
+            HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]);
+            HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]);
+        }
     } else {
         HYB_UNROLL
         for (c = 0; c < n; c++) {
@@ -24056,11 +24612,12 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     }
 }
 
-#define HYB_V_TILE_OF(n)                                                                                                                \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
-        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+#define HYB_V_TILE_OF(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, \
+                                                                  const float *x, int64_t x_stride, float *waiting, \
+                                                                  float *y, int64_t y_stride, int rows) \
+    { \
+        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows); \
     }
 HYB_V_TILE_OF(1)
 HYB_V_TILE_OF(2)
@@ -24071,7 +24628,7 @@ HYB_V_TILE_OF(12)
 #endif
 #undef HYB_V_TILE_OF
 
-/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+/* ---- the loops around it ----------------------------------------------------------------------------------------- */
 
 /* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYB_V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
@@ -24085,19 +24642,23 @@ static size_t HYB_V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYB_V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels
-        * (32 * (size_t)HYB_V_FN(panel_stride)(k) + (size_t)n * HYB_V_FN(panel) * (size_t)levels));
+    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels * (32 * (size_t)HYB_V_FN(panel_stride)(k) +
+                                                                (size_t)n * HYB_V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
-static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts,
+                                                size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride,
+                                                int rows)
 {
     int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
     int c = 0;
-#define HYB_V_TILE_OF(m)                                                                                                                \
-    for (; c + m <= n; c += m)                                                                                                              \
-        HYB_V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
-            waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
+#define HYB_V_TILE_OF(m) \
+    for (; c + m <= n; c += m) \
+        HYB_V_FN(gemm_tile_##m)(chunk, panel, \
+                                (const float *)(const void *)(acts + (size_t)c * act_bytes) + \
+                                    chunk->index * chunk->residues * chunk->run, \
+                                x_stride, waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
 #if HYB_V_COLUMNS == 12
     HYB_V_TILE_OF(12)
 #endif
@@ -24108,8 +24669,9 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-    int64_t r0, int64_t r1, void *scratch)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
+                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
+                                            void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -24125,39 +24687,50 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *
     for (r = r0; r < r1; r += panels * R) {
         int here = (int)HYB_MIN((r1 - r + R - 1) / R, (int64_t)panels);
         for (p = 0; p < here; p++)
-            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
+            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k,
+                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
         for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
             for (c = 0; c < n; c += step)
                 for (step = HYB_MIN(n - c, HYB_V_COLUMNS), p = 0; p < here; p++)
-                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
-                        hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
+                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride,
+                                           (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
+                                           hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R,
+                                           y + c * y_stride + (r - r0) + p * R, y_stride,
+                                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
     }
 }
 
-/* ---- the three types ------------------------------------------------------------------------------------------------ */
+/* ---- the three types --------------------------------------------------------------------------------------------- */
 
 static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_FN(act_prepare) };
 
-#define HYB_V_FLOAT(suffix, type)                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float));                                                        \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++)                                                                                                           \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
-        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), \
-        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) };
+#define HYB_V_FLOAT(suffix, type) \
+    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                     float *y, int64_t r0, int64_t r1) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    { \
+        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
+                           k, y + r - r0, y_stride); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                     int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
+                                                     void *scratch) \
+    { \
+        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+    } \
+    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
+        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+    };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -24218,57 +24791,62 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 
 /* ==== begin src/compute/cpu_vec_avx512.inc ==== */
 /* compute/cpu_vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu_vec_avx2.inc says what each means. */
-#define HYB_V                  __m512
-#define HYB_V_MASK             __mmask16
-#define HYB_V_N                16
-#define HYB_V_FN(name)         hyb_##name##_avx512
-#define HYB_V_TARGET           HYB_TARGET_AVX512
-#define HYB_V_TILE             6
-#define HYB_V_COLUMNS          12
-#define HYB_V_FEW              3
-#define HYB_V_CHUNK            (512 << 10)
-#define HYB_V_PACKED           (1 << 20)
+#define HYB_V          __m512
+#define HYB_V_MASK     __mmask16
+#define HYB_V_N        16
+#define HYB_V_FN(name) hyb_##name##_avx512
+#define HYB_V_TARGET   HYB_TARGET_AVX512
+#define HYB_V_TILE     6
+#define HYB_V_COLUMNS  12
+#define HYB_V_FEW      3
+#define HYB_V_CHUNK    (512 << 10)
+#define HYB_V_PACKED   (1 << 20)
 
-#define HYB_V_SET1(x)          _mm512_set1_ps(x)
-#define HYB_V_ADD(a, b)        _mm512_add_ps(a, b)
-#define HYB_V_SUB(a, b)        _mm512_sub_ps(a, b)
-#define HYB_V_MUL(a, b)        _mm512_mul_ps(a, b)
-#define HYB_V_DIV(a, b)        _mm512_div_ps(a, b)
-#define HYB_V_FMA(a, b, c)     _mm512_fmadd_ps(a, b, c)
-#define HYB_V_MAX(a, b)        _mm512_max_ps(a, b)
-#define HYB_V_MIN(a, b)        _mm512_min_ps(a, b)
-#define HYB_V_LESS(a, b)       _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
-#define HYB_V_SELECT(m, a, b)  _mm512_mask_mov_ps(b, m, a)
-#define HYB_V_ABS(a)           _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
-#define HYB_V_NEG(a)           _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
-#define HYB_V_COPYSIGN(a, s)   _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
-#define HYB_V_LDEXP(p, t)      _mm512_scalef_ps(p, _mm512_sub_ps(t, _mm512_set1_ps(12582912.0f)))
-#define HYB_V_MAX_BITS(a, b)   _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
+#define HYB_V_SET1(x)         _mm512_set1_ps(x)
+#define HYB_V_ADD(a, b)       _mm512_add_ps(a, b)
+#define HYB_V_SUB(a, b)       _mm512_sub_ps(a, b)
+#define HYB_V_MUL(a, b)       _mm512_mul_ps(a, b)
+#define HYB_V_DIV(a, b)       _mm512_div_ps(a, b)
+#define HYB_V_FMA(a, b, c)    _mm512_fmadd_ps(a, b, c)
+#define HYB_V_MAX(a, b)       _mm512_max_ps(a, b)
+#define HYB_V_MIN(a, b)       _mm512_min_ps(a, b)
+#define HYB_V_LESS(a, b)      _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
+#define HYB_V_SELECT(m, a, b) _mm512_mask_mov_ps(b, m, a)
+#define HYB_V_ABS(a)          _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
+#define HYB_V_NEG(a)          _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
+#define HYB_V_COPYSIGN(a, s)  _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
+#define HYB_V_LDEXP(p, t)     _mm512_scalef_ps(p, _mm512_sub_ps(t, _mm512_set1_ps(12582912.0f)))
+#define HYB_V_MAX_BITS(a, b)  _mm512_castsi512_ps(_mm512_max_epi32(_mm512_castps_si512(a), _mm512_castps_si512(b)))
 
-#define HYB_V_LOAD(p)          _mm512_loadu_ps(p)
-#define HYB_V_STORE(p, v)      _mm512_storeu_ps(p, v)
-#define HYB_V_LOAD_N(p, n)     _mm512_maskz_loadu_ps(hyb_v_first_avx512(n), p)
-#define HYB_V_STORE_N(p, v, n) _mm512_mask_storeu_ps(p, hyb_v_first_avx512(n), v)
-#define HYB_V_FIRST(n)         hyb_v_first_avx512(n)
-#define HYB_V_AHEAD(p, size)   _mm_prefetch((const char *)(p) + HYB_AHEAD_AVX512, _MM_HINT_T0)
+#define HYB_V_LOAD(p)                 _mm512_loadu_ps(p)
+#define HYB_V_STORE(p, v)             _mm512_storeu_ps(p, v)
+#define HYB_V_LOAD_N(p, n)            _mm512_maskz_loadu_ps(hyb_v_first_avx512(n), p)
+#define HYB_V_STORE_N(p, v, n)        _mm512_mask_storeu_ps(p, hyb_v_first_avx512(n), v)
+#define HYB_V_FIRST(n)                hyb_v_first_avx512(n)
+#define HYB_V_AHEAD(p, size)          _mm_prefetch((const char *)(p) + HYB_AHEAD_AVX512, _MM_HINT_T0)
 #define HYB_V_NEXT_ROWS(p, stride, n) ((void)0)
-#define HYB_V_LOAD_F16(p)      _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
-#define HYB_V_LOAD_BF16(p)     _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
-#define HYB_V_LOAD_I8(p)       _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
-#define HYB_V_SET1_F16(p)      _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hyb_load_u16(p))))
-#define HYB_V_STORE_F16(p, v)  _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
-#define HYB_V_STORE_I8(p, v)   _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
+#define HYB_V_LOAD_F16(p)             _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)(p)))
+#define HYB_V_LOAD_BF16(p) \
+    _mm512_castsi512_ps( \
+        _mm512_slli_epi32(_mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)(const void *)(p))), 16))
+#define HYB_V_LOAD_I8(p)  _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)(p))))
+#define HYB_V_SET1_F16(p) _mm512_broadcastss_ps(_mm_cvtph_ps(_mm_cvtsi32_si128(hyb_load_u16(p))))
+#define HYB_V_STORE_F16(p, v) \
+    _mm256_storeu_si256((__m256i *)(void *)(p), _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC))
+#define HYB_V_STORE_I8(p, v) _mm_storeu_si128((__m128i *)(void *)(p), _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(v)))
 
-#define HYB_V_HALVE(v)         hyb_v_halve_avx512(v)
-#define HYB_V_HALVE_EACH(v)    hyb_v_halve_each_avx512(v)
-#define HYB_V_MAX_ALL(v)       hyb_v_max_all_avx512(v)
-#define HYB_V_TRANSPOSE(v)     hyb_v_transpose_avx512(v)
-#define HYB_V_PAIR_EVEN(v)     _mm512_moveldup_ps(v)
-#define HYB_V_PAIR_ODD(v)      _mm512_movehdup_ps(v)
-#define HYB_V_PAIR_SWAP(v)     _mm512_permute_ps(v, 0xB1)
-#define HYB_V_NEG_EVEN(v)      _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000)))
-#define HYB_V_EVENS(a, b)      _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
-#define HYB_V_ODDS(a, b)       _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
+#define HYB_V_HALVE(v)      hyb_v_halve_avx512(v)
+#define HYB_V_HALVE_EACH(v) hyb_v_halve_each_avx512(v)
+#define HYB_V_MAX_ALL(v)    hyb_v_max_all_avx512(v)
+#define HYB_V_TRANSPOSE(v)  hyb_v_transpose_avx512(v)
+#define HYB_V_PAIR_EVEN(v)  _mm512_moveldup_ps(v)
+#define HYB_V_PAIR_ODD(v)   _mm512_movehdup_ps(v)
+#define HYB_V_PAIR_SWAP(v)  _mm512_permute_ps(v, 0xB1)
+#define HYB_V_NEG_EVEN(v)   _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(v), _mm512_set1_epi64(0x80000000)))
+#define HYB_V_EVENS(a, b) \
+    _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30), b)
+#define HYB_V_ODDS(a, b) \
+    _mm512_permutex2var_ps(a, _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31), b)
 
 HYB_INLINE HYB_TARGET_AVX512 __mmask16 hyb_v_first_avx512(int n)
 {
@@ -24288,12 +24866,17 @@ HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_v_halve_each_avx512(const __m512 v[16])
     __m512 a[8], b[4], c[2];
     int i;
     HYB_UNROLL
-    for (i = 0; i < 8; i++) a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
+    for (i = 0; i < 8; i++)
+        a[i] = _mm512_add_ps(_mm512_shuffle_f32x4(v[i], v[i + 8], 0x44), _mm512_shuffle_f32x4(v[i], v[i + 8], 0xEE));
     HYB_UNROLL
-    for (i = 0; i < 4; i++) b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD));
+    for (i = 0; i < 4; i++)
+        b[i] = _mm512_add_ps(_mm512_shuffle_f32x4(a[i], a[i + 4], 0x88), _mm512_shuffle_f32x4(a[i], a[i + 4], 0xDD));
     HYB_UNROLL
-    for (i = 0; i < 2; i++) c[i] = _mm512_add_ps(_mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0x44), _mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0xEE));
-    a[0] = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xDD));     /* quarters: v 0-3, 8-11, 4-7, 12-15 */
+    for (i = 0; i < 2; i++)
+        c[i] = _mm512_add_ps(_mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0x44),
+                             _mm512_shuffle_ps(b[2 * i], b[2 * i + 1], 0xEE));
+    /* quarters: v 0-3, 8-11, 4-7, 12-15 */
+    a[0] = _mm512_add_ps(_mm512_shuffle_ps(c[0], c[1], 0x88), _mm512_shuffle_ps(c[0], c[1], 0xDD));
     return _mm512_shuffle_f32x4(a[0], a[0], 0xD8);
 }
 
@@ -24310,18 +24893,22 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_v_transpose_avx512(__m512 v[16])
     __m512 a[16], b[16];
     int i;
     HYB_UNROLL
-    for (i = 0; i < 8; i++) { a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]); a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]); }
+    for (i = 0; i < 8; i++) {
+        a[2 * i] = _mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]);
+        a[2 * i + 1] = _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]);
+    }
     HYB_UNROLL
-    for (i = 0; i < 4; i++) {                                   /* b[4i + j]: columns j, j + 4, j + 8, j + 12 of rows 4i .. 4i + 3, a quarter each */
+    for (i = 0; i < 4; i++) { /* b[4i + j]: columns j, j + 4, j + 8, j + 12 of rows 4i .. 4i + 3, a quarter each */
         b[4 * i] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0x44);
         b[4 * i + 1] = _mm512_shuffle_ps(a[4 * i], a[4 * i + 2], 0xEE);
         b[4 * i + 2] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0x44);
         b[4 * i + 3] = _mm512_shuffle_ps(a[4 * i + 1], a[4 * i + 3], 0xEE);
     }
     HYB_UNROLL
-    for (i = 0; i < 4; i++) {                                   /* a transposition of quarters, for each j */
+    for (i = 0; i < 4; i++) { /* a transposition of quarters, for each j */
         __m512 lo = _mm512_shuffle_f32x4(b[i], b[i + 4], 0x88), lo2 = _mm512_shuffle_f32x4(b[i], b[i + 4], 0xDD);
-        __m512 hi = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88), hi2 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
+        __m512 hi = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0x88),
+               hi2 = _mm512_shuffle_f32x4(b[i + 8], b[i + 12], 0xDD);
         v[i] = _mm512_shuffle_f32x4(lo, hi, 0x88);
         v[i + 4] = _mm512_shuffle_f32x4(lo2, hi2, 0x88);
         v[i + 8] = _mm512_shuffle_f32x4(lo, hi, 0xDD);
@@ -24331,25 +24918,26 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_v_transpose_avx512(__m512 v[16])
 /* ==== end src/compute/cpu_vec_avx512.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_ macros; the same
- * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
- * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
- * The polynomials are minimax fits (relative error), coefficients rounded to float. */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
+ * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
+ * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
+ * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+ * (relative error), coefficients rounded to float. */
 
-/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
- * series lose is put back: a few operations more, an error of 0.6 instead of 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
+ * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool careful)
 {
-    const HYB_V magic = HYB_V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    const HYB_V magic = HYB_V_SET1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
     const HYB_V one = HYB_V_SET1(1.0f), ln2_low = HYB_V_SET1(2.12194440e-4f);
     HYB_V t, n, r, s, q;
-    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x));        /* these pass a NaN on */
+    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x)); /* these pass a NaN on */
     t = HYB_V_FMA(x, HYB_V_SET1(1.44269504f), magic);
     n = HYB_V_SUB(t, magic);
-    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x); /* 9 bits: n times it is exact */
     r = HYB_V_FMA(n, ln2_low, s);
-    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+    if (careful) { /* r + low is the exact argument, |low| < half a last place of r */
         low = HYB_V_ADD(low, HYB_V_FMA(n, ln2_low, HYB_V_SUB(s, r)));
         s = HYB_V_ADD(r, low);
         low = HYB_V_SUB(low, HYB_V_SUB(s, r));
@@ -24392,16 +24980,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid)(HYB_V x, HYB_V w, HYB_V lo
 
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(silu)(HYB_V x) { return HYB_V_FN(times_sigmoid)(x, x, HYB_V_SET1(0.0f)); }
 
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715
+ * a. For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
 {
-    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f), b_low = HYB_V_SET1(2.39883e-9f);
-    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f),
+                b_low = HYB_V_SET1(2.39883e-9f);
+    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)); /* sigmoid is 0 or 1 beyond */
     HYB_V s = HYB_V_MUL(y, y), s_low = HYB_V_FMA(y, y, HYB_V_NEG(s));
     HYB_V p = HYB_V_MUL(b, s), p_low = HYB_V_FMA(b, s, HYB_V_NEG(p));
     HYB_V u = HYB_V_ADD(a, p), part = HYB_V_SUB(u, a), low, w;
-    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part));         /* what a + p lost */
+    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part)); /* what a + p lost */
     p_low = HYB_V_FMA(b, s_low, HYB_V_FMA(b_low, s, p_low));
     low = HYB_V_ADD(low, HYB_V_ADD(p_low, a_low));
     w = HYB_V_MUL(y, u);
@@ -24409,8 +24998,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
- * What t^2 and t + 3 lose in rounding is put back. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
+ * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
@@ -24435,15 +25024,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
-    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e), HYB_V_FMA(HYB_V_NEG(e), t, x));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
+                        HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
 /* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu_generic.c says what each does. */
 
-/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
+ * some processors). */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 {
     if (left >= HYB_V_N) return HYB_V_LOAD(p);
@@ -24451,13 +25042,15 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 }
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(put)(float *p, HYB_V v, int64_t left)
 {
-    if (left >= HYB_V_N) HYB_V_STORE(p, v);
-    else HYB_V_STORE_N(p, v, (int)left);
+    if (left >= HYB_V_N)
+        HYB_V_STORE(p, v);
+    else
+        HYB_V_STORE_N(p, v, (int)left);
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
-enum { HYB_V_FN(vectors) = 32 / HYB_V_N };         /* vectors that hold 32 partial sums */
+enum { HYB_V_FN(vectors) = 32 / HYB_V_N }; /* vectors that hold 32 partial sums */
 
 /* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(halve_vectors)(HYB_V *p)
@@ -24482,7 +25075,8 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum)(const float *x, int64_t n)
         for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD(x + i + j * HYB_V_N));
     if (i < n)
         HYB_UNROLL
-        for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
+        for (j = 0; j < HYB_V_FN(vectors); j++)
+            p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
     return HYB_V_FN(halve32)(p);
 }
 
@@ -24525,10 +25119,11 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     }
 }
 
-/* ---- element by element --------------------------------------------------------------------------------------------- */
+/* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot, const float *table)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot,
+                                                 const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYB_ROPE_NORM ? 2 : 1, pair = kind == HYB_ROPE_NORM ? 1 : half;
     if (kind == HYB_ROPE_NORM) {
@@ -24569,9 +25164,12 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU) v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU) v = HYB_V_FN(gelu)(v);
-        else v = HYB_V_FN(gelu_tanh)(v);
+        if (act == HYB_ACT_SILU)
+            v = HYB_V_FN(silu)(v);
+        else if (act == HYB_ACT_GELU)
+            v = HYB_V_FN(gelu)(v);
+        else
+            v = HYB_V_FN(gelu_tanh)(v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -24596,8 +25194,7 @@ static HYB_V_TARGET void HYB_V_FN(scale)(float *out, const float *x, float facto
 {
     const HYB_V f = HYB_V_SET1(factor);
     int64_t i;
-    for (i = 0; i < n; i += HYB_V_N)
-        HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
+    for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
 }
 static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
@@ -24607,7 +25204,7 @@ static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap
         HYB_V_FN(put)(out + i, HYB_V_MUL(c, HYB_V_FN(tanh)(HYB_V_DIV(HYB_V_FN(get)(x + i, n - i), c))), n - i);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *block)
 {
@@ -24621,7 +25218,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
     for (i = 0; i < HYB_V_N; i++) bits = HYB_MAX(bits, hyb_f32_bits(lanes[i]));
     d = hyb_bits_f32(bits) / 127.0f;
     block->d = hyb_f32_to_f16(d);
-    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    if (bits >= 0x7F800000u) {
+        memset(block->qs, 0, sizeof block->qs);
+        return;
+    }
     factor = HYB_V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
     for (i = 0; i < 32; i += HYB_V_N) {
         HYB_V t = HYB_V_ADD(HYB_V_MUL(HYB_V_LOAD(x + i), factor), magic);
@@ -24632,25 +25232,29 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
 static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    if (type == HYBRID_TYPE_F32)
+        memcpy(row, x, (size_t)n * sizeof *x);
     else if (type == HYBRID_TYPE_F16) {
         for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE_F16((char *)row + 2 * i, HYB_V_LOAD(x + i));
         for (; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
-    } else for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
+    } else
+        for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+ * instruction set.
  *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
- * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
+ * of them. For many queries K is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are
+ * built without sums across lanes. For every page:
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N };      /* vectors over the slots of a page */
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
-/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+/* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
 /* Values i .. i + N of a cache row. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const char *row, int i)
@@ -24665,14 +25269,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
-    else if (type == HYBRID_TYPE_F16) for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
-    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    if (type == HYBRID_TYPE_Q8_0)
+        for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16)
+        for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    }
     for (; i < n; i++) x[i] = hyb_kv_value_generic(type, row, i);
     for (; i < padded; i++) x[i] = 0;
 }
 
-/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what
+ * comes. */
 HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
 {
     size_t i;
@@ -24681,13 +25291,17 @@ HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_byte
 }
 
 /* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low, int high, hyb_attention_scratch *s)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low,
+                                                          int high, hyb_attention_scratch *s)
 {
     int slot;
     for (slot = 0; slot < HYB_PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
         HYB_V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
-        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        if (slot < low || slot >= high) {
+            memset(k, 0, (size_t)s->dim_k * sizeof *k);
+            continue;
+        }
         HYB_V_FN(kv_load)(kv->type, hyb_k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYB_V_FN(kv_load)(kv->type, hyb_v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
     }
@@ -24722,11 +25336,12 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
         }
 }
 
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
- * order in which halving joins them; what waits for its partner lies on a stack. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q, const float *k, float *e)
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
+ * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
+                                                  const float *k, float *e)
 {
     static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
     HYB_V stack[4][HYB_V_TILE][2];
@@ -24746,7 +25361,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
                 a[j][0] = HYB_V_FMA(k0, x, a[j][0]);
                 a[j][1] = HYB_V_FMA(k1, x, a[j][1]);
             }
-            k0 = HYB_V_LOAD(kb); k1 = HYB_V_LOAD(kb + HYB_V_N);
+            k0 = HYB_V_LOAD(kb);
+            k1 = HYB_V_LOAD(kb + HYB_V_N);
             HYB_UNROLL
             for (j = 0; j < n; j++) {
                 x = HYB_V_SET1(q[j * dim + i + 16]);
@@ -24755,23 +25371,37 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
             }
         }
         HYB_UNROLL
-        for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(a[j][0], b[j][0]); a[j][1] = HYB_V_ADD(a[j][1], b[j][1]); }
+        for (j = 0; j < n; j++) {
+            a[j][0] = HYB_V_ADD(a[j][0], b[j][0]);
+            a[j][1] = HYB_V_ADD(a[j][1], b[j][1]);
+        }
         for (; t >> level & 1; level++) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]); }
+            for (j = 0; j < n; j++) {
+                a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]);
+                a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]);
+            }
         }
         if (level < 4) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+            for (j = 0; j < n; j++) {
+                stack[level][j][0] = a[j][0];
+                stack[level][j][1] = a[j][1];
+            }
         } else {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { HYB_V_STORE(e + j * HYB_PAGE, a[j][0]); HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]); }
+            for (j = 0; j < n; j++) {
+                HYB_V_STORE(e + j * HYB_PAGE, a[j][0]);
+                HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]);
+            }
         }
     }
 }
 
-/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s, const float *q, int low, int high, float *e)
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others
+ * get 0), sums in lanes. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                   const float *q, int low, int high, float *e)
 {
     HYB_V sums[HYB_V_TILE][HYB_V_N], p[HYB_V_TILE][HYB_V_FN(page_vectors)];
     const int dim = s->dim_k;
@@ -24790,7 +25420,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
                     for (l = 0; l < HYB_V_FN(page_vectors); l++) {
                         HYB_V x = HYB_V_FN(kv_values)(type, k, i + l * HYB_V_N);
                         HYB_UNROLL
-                        for (j = 0; j < n; j++) p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
+                        for (j = 0; j < n; j++)
+                            p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
                     }
             HYB_UNROLL
             for (j = 0; j < n; j++) sums[j][slot - first] = HYB_V_FN(halve_vectors)(p[j]);
@@ -24800,10 +25431,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     }
 }
 
-/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+/* ---- acc = acc + e V --------------------------------------------------------------------------------------------- */
 
-/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hyb_attention_scratch *s, int q, int at, const float *c, int low, int high)
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before,
+ * or NULL. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type,
+                                                  const hyb_attention_scratch *s, int q, int at, const float *c,
+                                                  int low, int high)
 {
     HYB_V a[HYB_V_TILE][4], x[4];
     const float *e = s->e + q * HYB_PAGE;
@@ -24821,7 +25455,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
             for (i = 0; i < width; i++) a[j][i] = HYB_V_MUL(a[j][i], HYB_V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYB_UNROLL
-        for (i = 0; i < width; i++) x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
+        for (i = 0; i < width; i++)
+            x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
         HYB_UNROLL
         for (j = 0; j < n; j++) {
             HYB_V y = HYB_V_SET1(e[j * HYB_PAGE + slot]);
@@ -24836,7 +25471,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
 }
 
 /* The whole head of n queries. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s, int q, int low, int high, bool scale)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                  int q, int low, int high, bool scale)
 {
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
@@ -24845,23 +25481,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYB_V_TILES(n)                                                                                                                          \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, int high)             \
-    {                                                                                                                                               \
-        const float *x = s->q + q * s->dim_k;                                                                                                       \
-        float *e = s->e + q * HYB_PAGE;                                                                                                         \
-        int slot;                                                                                                                                   \
-        if (s->transposed)                                                                                                                          \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
-        else if (s->type == HYBRID_TYPE_F32) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
-        else HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
-    }                                                                                                                                               \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, int high, bool scale) \
-    {                                                                                                                                               \
-        if (s->type == HYBRID_TYPE_F32) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
-        else HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
+#define HYB_V_TILES(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high) \
+    { \
+        const float *x = s->q + q * s->dim_k; \
+        float *e = s->e + q * HYB_PAGE; \
+        int slot; \
+        if (s->transposed) \
+            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
+                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
+        else if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
+        else \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
+    } \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high, bool scale) \
+    { \
+        if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
+        else \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
     }
 HYB_V_TILES(1)
 HYB_V_TILES(2)
@@ -24881,12 +25526,12 @@ HYB_INLINE int HYB_V_FN(tile)(int left)
 static HYB_V_TARGET void HYB_V_FN(scores)(const hyb_attention_scratch *s, int q, int n, int low, int high)
 {
     switch (n) {
-        case 1: HYB_V_FN(score_1)(s, q, low, high); break;
-        case 2: HYB_V_FN(score_2)(s, q, low, high); break;
-        case 3: HYB_V_FN(score_3)(s, q, low, high); break;
+    case 1: HYB_V_FN(score_1)(s, q, low, high); break;
+    case 2: HYB_V_FN(score_2)(s, q, low, high); break;
+    case 3: HYB_V_FN(score_3)(s, q, low, high); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(score_4)(s, q, low, high); break;
-        case 6: HYB_V_FN(score_6)(s, q, low, high); break;
+    case 4: HYB_V_FN(score_4)(s, q, low, high); break;
+    case 6: HYB_V_FN(score_6)(s, q, low, high); break;
 #endif
     }
 }
@@ -24894,20 +25539,22 @@ static HYB_V_TARGET void HYB_V_FN(values)(const hyb_attention_scratch *s, int q,
 {
     if (low >= high && !scale) return;
     switch (n) {
-        case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
-        case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
-        case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
+    case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
+    case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
+    case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
-        case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
+    case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
+    case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
 #endif
     }
 }
 
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
-/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m, float *c)
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the
+ * old one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m,
+                                                   float *c)
 {
     const HYB_V scale = HYB_V_SET1(op->scale), cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
     const bool whole = low == 0 && high == HYB_PAGE;
@@ -24935,7 +25582,9 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(softmax_exp)(float *e, int low, int high,
     HYB_UNROLL
     for (i = 0; i < HYB_V_FN(page_vectors); i++) {
         p[i] = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_LOAD(e + i * HYB_V_N), shift));
-        if (!whole) p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero, HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
+        if (!whole)
+            p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero,
+                                HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
         HYB_V_STORE(e + i * HYB_V_N, p[i]);
     }
     return HYB_V_FN(halve32)(p);
@@ -24948,7 +25597,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
     for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_MUL(HYB_V_LOAD(x + i), f));
 }
 
-/* ---- one block ------------------------------------------------------------------------------------------------------ */
+/* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
 HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
@@ -24959,7 +25608,8 @@ HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
  * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
-static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q, int n)
+static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q,
+                                               int n)
 {
     int all_low = low[q], all_high = high[q], i;
     bool same = true;
@@ -24968,26 +25618,34 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
         all_low = HYB_MAX(all_low, low[i]);
         all_high = HYB_MIN(all_high, high[i]);
     }
-    if (same) { HYB_V_FN(values)(s, q, n, all_low, all_high, true); return; }
-    if (all_low >= all_high) all_low = all_high = HYB_PAGE;                     /* no slot that all see: the first loop does everything */
+    if (same) {
+        HYB_V_FN(values)(s, q, n, all_low, all_high, true);
+        return;
+    }
+    if (all_low >= all_high) all_low = all_high = HYB_PAGE; /* no slot that all see: the first loop does everything */
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, low[i], HYB_MIN(all_low, high[i]), true);
     HYB_V_FN(values)(s, q, n, all_low, all_high, false);
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
+                                                               int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
         HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
-        if (low[q] < high[q]) { from = HYB_MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+        if (low[q] < high[q]) {
+            from = HYB_MIN(from, q);
+            to = q + 1;
+        } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
         step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
-    for (q = from; q < to; q += HYB_V_N) HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q += HYB_V_N)
+        HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
     for (q = from; q < to; q++) {
         float sum = HYB_V_FN(softmax_exp)(s->e + q * HYB_PAGE, low[q], high[q], s->m[q]);
         s->l[q] = s->l[q] * s->c[q] + sum;
@@ -24995,7 +25653,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
     for (q = from; q < to; q += step) HYB_V_FN(page_values)(s, low, high, q, step = HYB_V_FN(tile)(to - q));
 }
 
-static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows,
+                                             int head0, int n_heads, void *memory)
 {
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
@@ -25006,7 +25665,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     s.transposed = !in_place;
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
-        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
+                         (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
         memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
         for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
         s.m[q] = -HUGE_VALF;
@@ -25016,17 +25676,22 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place) HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        if (in_place)
+            HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
-            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0), HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
+            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
+                                HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
-        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
+                     (int64_t)(head0 + q % n_heads) * kv->head_dim_v,
+              *acc = s.acc + q * s.dim_v;
         if (op->sinks) {
-            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink), c = hyb_exp_scalar(s.m[q] - m);
+            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink),
+                  c = hyb_exp_scalar(s.m[q] - m);
             s.l[q] = s.l[q] * c + hyb_exp_scalar(sink - m);
             HYB_V_FN(times)(acc, c, s.dim_v);
         }
@@ -25051,10 +25716,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
  * for their partner on a stack. */
 
 enum {
-    HYB_V_FN(panel) = 2 * HYB_V_N,         /* rows of weights a tile: two vectors */
-    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N,     /* sums of a tile */
+    HYB_V_FN(panel) = 2 * HYB_V_N,                 /* rows of weights a tile: two vectors */
+    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N, /* sums of a tile */
     HYB_V_FN(stack) = 5 * HYB_V_COLUMNS * 2 * HYB_V_N,
-    HYB_V_FN(panels) = 64 / (2 * HYB_V_N)  /* panels that are packed at once, at most */
+    HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
 
 /* N weights as floats. */
@@ -25065,11 +25730,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const ch
     return HYB_V_LOAD_BF16(p);
 }
 
-/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
+                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -25082,8 +25747,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type ty
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x,
+                                            int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
@@ -25107,7 +25772,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -25127,15 +25792,17 @@ static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *
         }
 }
 
-/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hyb_act_split_bytes. */
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in
+ * hyb_act_split_bytes. */
 HYB_INLINE int64_t HYB_V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYB_V_FN(panel) + 16; }
 
-enum { HYB_V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+/* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
-    int64_t k, int n, float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
+                                            float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -25170,13 +25837,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
     }
 }
 
-/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+/* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
-    HYB_V a[HYB_V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+                                                 const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
     int c, level;
@@ -25200,23 +25867,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
     }
 }
 
-/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
-    float *waiting, float *y, int64_t y_stride, int rows)
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when
+ * the last chunk is done. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel,
+                                                 const float *x, int64_t x_stride, float *waiting, float *y,
+                                                 int64_t y_stride, int rows)
 {
     HYB_V a[HYB_V_COLUMNS][2];
     float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
     HYB_UNROLL
-    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
+    /* costs nothing, and gcc can see that all are set */
+    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);
     for (t = 0; t < chunk->residues; t++) {
-        if (t & 1) HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2) HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4) HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8) HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t) HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
-        else HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        if (t & 1)
+            HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2)
+            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4)
+            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8)
+            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t)
+            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else
+            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -25252,7 +25928,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     if (chunk->index < chunk->last) {
         float *p = waiting + level * chunk->level_size;
         HYB_UNROLL
-        for (c = 0; c < n; c++) { HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]); HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]); }
+        for (c = 0; c < n; c++) {
+            HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]);
+            HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]);
+        }
     } else {
         HYB_UNROLL
         for (c = 0; c < n; c++) {
@@ -25262,11 +25941,12 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     }
 }
 
-#define HYB_V_TILE_OF(n)                                                                                                                \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
-        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+#define HYB_V_TILE_OF(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, \
+                                                                  const float *x, int64_t x_stride, float *waiting, \
+                                                                  float *y, int64_t y_stride, int rows) \
+    { \
+        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows); \
     }
 HYB_V_TILE_OF(1)
 HYB_V_TILE_OF(2)
@@ -25277,7 +25957,7 @@ HYB_V_TILE_OF(12)
 #endif
 #undef HYB_V_TILE_OF
 
-/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+/* ---- the loops around it ----------------------------------------------------------------------------------------- */
 
 /* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYB_V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
@@ -25291,19 +25971,23 @@ static size_t HYB_V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYB_V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels
-        * (32 * (size_t)HYB_V_FN(panel_stride)(k) + (size_t)n * HYB_V_FN(panel) * (size_t)levels));
+    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels * (32 * (size_t)HYB_V_FN(panel_stride)(k) +
+                                                                (size_t)n * HYB_V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
-static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts,
+                                                size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride,
+                                                int rows)
 {
     int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
     int c = 0;
-#define HYB_V_TILE_OF(m)                                                                                                                \
-    for (; c + m <= n; c += m)                                                                                                              \
-        HYB_V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
-            waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
+#define HYB_V_TILE_OF(m) \
+    for (; c + m <= n; c += m) \
+        HYB_V_FN(gemm_tile_##m)(chunk, panel, \
+                                (const float *)(const void *)(acts + (size_t)c * act_bytes) + \
+                                    chunk->index * chunk->residues * chunk->run, \
+                                x_stride, waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
 #if HYB_V_COLUMNS == 12
     HYB_V_TILE_OF(12)
 #endif
@@ -25314,8 +25998,9 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-    int64_t r0, int64_t r1, void *scratch)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
+                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
+                                            void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -25331,39 +26016,50 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *
     for (r = r0; r < r1; r += panels * R) {
         int here = (int)HYB_MIN((r1 - r + R - 1) / R, (int64_t)panels);
         for (p = 0; p < here; p++)
-            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
+            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k,
+                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
         for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
             for (c = 0; c < n; c += step)
                 for (step = HYB_MIN(n - c, HYB_V_COLUMNS), p = 0; p < here; p++)
-                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
-                        hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
+                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride,
+                                           (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
+                                           hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R,
+                                           y + c * y_stride + (r - r0) + p * R, y_stride,
+                                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
     }
 }
 
-/* ---- the three types ------------------------------------------------------------------------------------------------ */
+/* ---- the three types --------------------------------------------------------------------------------------------- */
 
 static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_FN(act_prepare) };
 
-#define HYB_V_FLOAT(suffix, type)                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float));                                                        \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++)                                                                                                           \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
-        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), \
-        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) };
+#define HYB_V_FLOAT(suffix, type) \
+    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                     float *y, int64_t r0, int64_t r1) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    { \
+        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
+                           k, y + r - r0, y_stride); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                     int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
+                                                     void *scratch) \
+    { \
+        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+    } \
+    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
+        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+    };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -25430,58 +26126,61 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #if defined(HYB_ARM)
 
 /* ==== begin src/compute/cpu_vec_neon.inc ==== */
-/* compute/cpu_vec_neon: the vector macros for NEON of aarch64 (every such processor has it). cpu_vec_avx2.inc says what each means. */
-#define HYB_V                  float32x4_t
-#define HYB_V_MASK             uint32x4_t
-#define HYB_V_N                4
-#define HYB_V_FN(name)         hyb_##name##_neon
+/* compute/cpu_vec_neon: the vector macros for NEON of aarch64 (every such processor has it). cpu_vec_avx2.inc says
+ * what each means. */
+#define HYB_V          float32x4_t
+#define HYB_V_MASK     uint32x4_t
+#define HYB_V_N        4
+#define HYB_V_FN(name) hyb_##name##_neon
 #define HYB_V_TARGET
-#define HYB_V_TILE             6
-#define HYB_V_COLUMNS          12
-#define HYB_V_FEW              3
-#define HYB_V_CHUNK            (128 << 10)
-#define HYB_V_PACKED           (1 << 20)
+#define HYB_V_TILE    6
+#define HYB_V_COLUMNS 12
+#define HYB_V_FEW     3
+#define HYB_V_CHUNK   (128 << 10)
+#define HYB_V_PACKED  (1 << 20)
 
-#define HYB_V_SET1(x)          vdupq_n_f32(x)
-#define HYB_V_ADD(a, b)        vaddq_f32(a, b)
-#define HYB_V_SUB(a, b)        vsubq_f32(a, b)
-#define HYB_V_MUL(a, b)        vmulq_f32(a, b)
-#define HYB_V_DIV(a, b)        vdivq_f32(a, b)
-#define HYB_V_FMA(a, b, c)     vfmaq_f32(c, a, b)
-#define HYB_V_MAX(a, b)        vmaxq_f32(a, b)
-#define HYB_V_MIN(a, b)        vminq_f32(a, b)
-#define HYB_V_LESS(a, b)       vcltq_f32(a, b)
-#define HYB_V_SELECT(m, a, b)  vbslq_f32(m, a, b)
-#define HYB_V_ABS(a)           vabsq_f32(a)
-#define HYB_V_NEG(a)           vnegq_f32(a)
-#define HYB_V_COPYSIGN(a, s)   vbslq_f32(vdupq_n_u32(0x80000000u), s, a)
-#define HYB_V_LDEXP(p, t)      hyb_v_ldexp_neon(p, t)
-#define HYB_V_MAX_BITS(a, b)   vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
+#define HYB_V_SET1(x)         vdupq_n_f32(x)
+#define HYB_V_ADD(a, b)       vaddq_f32(a, b)
+#define HYB_V_SUB(a, b)       vsubq_f32(a, b)
+#define HYB_V_MUL(a, b)       vmulq_f32(a, b)
+#define HYB_V_DIV(a, b)       vdivq_f32(a, b)
+#define HYB_V_FMA(a, b, c)    vfmaq_f32(c, a, b)
+#define HYB_V_MAX(a, b)       vmaxq_f32(a, b)
+#define HYB_V_MIN(a, b)       vminq_f32(a, b)
+#define HYB_V_LESS(a, b)      vcltq_f32(a, b)
+#define HYB_V_SELECT(m, a, b) vbslq_f32(m, a, b)
+#define HYB_V_ABS(a)          vabsq_f32(a)
+#define HYB_V_NEG(a)          vnegq_f32(a)
+#define HYB_V_COPYSIGN(a, s)  vbslq_f32(vdupq_n_u32(0x80000000u), s, a)
+#define HYB_V_LDEXP(p, t)     hyb_v_ldexp_neon(p, t)
+#define HYB_V_MAX_BITS(a, b)  vreinterpretq_f32_s32(vmaxq_s32(vreinterpretq_s32_f32(a), vreinterpretq_s32_f32(b)))
 
-#define HYB_V_LOAD(p)          vld1q_f32(p)
-#define HYB_V_STORE(p, v)      vst1q_f32(p, v)
-#define HYB_V_LOAD_N(p, n)     hyb_v_load_n_neon(p, n)
-#define HYB_V_STORE_N(p, v, n) hyb_v_store_n_neon(p, v, n)
-#define HYB_V_FIRST(n)         hyb_v_first_neon(n)
-#define HYB_V_AHEAD(p, size)   ((void)(p))
+#define HYB_V_LOAD(p)                 vld1q_f32(p)
+#define HYB_V_STORE(p, v)             vst1q_f32(p, v)
+#define HYB_V_LOAD_N(p, n)            hyb_v_load_n_neon(p, n)
+#define HYB_V_STORE_N(p, v, n)        hyb_v_store_n_neon(p, v, n)
+#define HYB_V_FIRST(n)                hyb_v_first_neon(n)
+#define HYB_V_AHEAD(p, size)          ((void)(p))
 #define HYB_V_NEXT_ROWS(p, stride, n) ((void)0)
-#define HYB_V_LOAD_F16(p)      vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p))))
-#define HYB_V_LOAD_BF16(p)     vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8((const uint8_t *)(p)))), 16))
-#define HYB_V_LOAD_I8(p)       vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(hyb_load_u32(p)))))))
-#define HYB_V_SET1_F16(p)      vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16((uint16_t)hyb_load_u16(p))))
-#define HYB_V_STORE_F16(p, v)  vst1_u8((uint8_t *)(p), vreinterpret_u8_f16(vcvt_f16_f32(v)))
-#define HYB_V_STORE_I8(p, v)   hyb_v_store_i8_neon(p, v)
+#define HYB_V_LOAD_F16(p)             vcvt_f32_f16(vreinterpret_f16_u8(vld1_u8((const uint8_t *)(p))))
+#define HYB_V_LOAD_BF16(p) \
+    vreinterpretq_f32_u32(vshlq_n_u32(vmovl_u16(vreinterpret_u16_u8(vld1_u8((const uint8_t *)(p)))), 16))
+#define HYB_V_LOAD_I8(p) \
+    vcvtq_f32_s32(vmovl_s16(vget_low_s16(vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(hyb_load_u32(p)))))))
+#define HYB_V_SET1_F16(p)     vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16((uint16_t)hyb_load_u16(p))))
+#define HYB_V_STORE_F16(p, v) vst1_u8((uint8_t *)(p), vreinterpret_u8_f16(vcvt_f16_f32(v)))
+#define HYB_V_STORE_I8(p, v)  hyb_v_store_i8_neon(p, v)
 
-#define HYB_V_HALVE(v)         hyb_v_halve_neon(v)
-#define HYB_V_HALVE_EACH(v)    hyb_v_halve_each_neon(v)
-#define HYB_V_MAX_ALL(v)       vmaxvq_f32(v)
-#define HYB_V_TRANSPOSE(v)     hyb_v_transpose_neon(v)
-#define HYB_V_PAIR_EVEN(v)     vtrn1q_f32(v, v)
-#define HYB_V_PAIR_ODD(v)      vtrn2q_f32(v, v)
-#define HYB_V_PAIR_SWAP(v)     vrev64q_f32(v)
-#define HYB_V_NEG_EVEN(v)      vreinterpretq_f32_u64(veorq_u64(vreinterpretq_u64_f32(v), vdupq_n_u64(0x80000000u)))
-#define HYB_V_EVENS(a, b)      vuzp1q_f32(a, b)
-#define HYB_V_ODDS(a, b)       vuzp2q_f32(a, b)
+#define HYB_V_HALVE(v)      hyb_v_halve_neon(v)
+#define HYB_V_HALVE_EACH(v) hyb_v_halve_each_neon(v)
+#define HYB_V_MAX_ALL(v)    vmaxvq_f32(v)
+#define HYB_V_TRANSPOSE(v)  hyb_v_transpose_neon(v)
+#define HYB_V_PAIR_EVEN(v)  vtrn1q_f32(v, v)
+#define HYB_V_PAIR_ODD(v)   vtrn2q_f32(v, v)
+#define HYB_V_PAIR_SWAP(v)  vrev64q_f32(v)
+#define HYB_V_NEG_EVEN(v)   vreinterpretq_f32_u64(veorq_u64(vreinterpretq_u64_f32(v), vdupq_n_u64(0x80000000u)))
+#define HYB_V_EVENS(a, b)   vuzp1q_f32(a, b)
+#define HYB_V_ODDS(a, b)    vuzp2q_f32(a, b)
 
 HYB_INLINE uint32x4_t hyb_v_first_neon(int n)
 {
@@ -25527,7 +26226,8 @@ HYB_INLINE float hyb_v_halve_neon(float32x4_t v)
 
 HYB_INLINE void hyb_v_transpose_neon(float32x4_t v[4])
 {
-    float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));      /* columns 0 2, 1 3 of rows 0, 1 */
+    /* columns 0 2, 1 3 of rows 0, 1 */
+    float64x2_t a = vreinterpretq_f64_f32(vtrn1q_f32(v[0], v[1])), b = vreinterpretq_f64_f32(vtrn2q_f32(v[0], v[1]));
     float64x2_t c = vreinterpretq_f64_f32(vtrn1q_f32(v[2], v[3])), d = vreinterpretq_f64_f32(vtrn2q_f32(v[2], v[3]));
     v[0] = vreinterpretq_f32_f64(vtrn1q_f64(a, c));
     v[1] = vreinterpretq_f32_f64(vtrn1q_f64(b, d));
@@ -25546,25 +26246,26 @@ HYB_INLINE float32x4_t hyb_v_halve_each_neon(const float32x4_t v[4])
 /* ==== end src/compute/cpu_vec_neon.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_ macros; the same
- * operations in the same order everywhere, so the same bits. Largest errors over all floats (tests/test_ops.c walks them), in units of the last
- * place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN.
- * The polynomials are minimax fits (relative error), coefficients rounded to float. */
+/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
+ * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
+ * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
+ * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+ * (relative error), coefficients rounded to float. */
 
-/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the reduction and the sum of the
- * series lose is put back: a few operations more, an error of 0.6 instead of 1.
+/* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
+ * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
  * x = n ln 2 + r, |r| <= ln 2 / 2; e^r = 1 + r + r^2 Q(r). Below -104 and above 89 the result is 0 and inf anyway. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool careful)
 {
-    const HYB_V magic = HYB_V_SET1(12582912.0f);         /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
+    const HYB_V magic = HYB_V_SET1(12582912.0f); /* 1.5 * 2^23: adding it rounds to an integer, kept in the low bits */
     const HYB_V one = HYB_V_SET1(1.0f), ln2_low = HYB_V_SET1(2.12194440e-4f);
     HYB_V t, n, r, s, q;
-    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x));        /* these pass a NaN on */
+    x = HYB_V_MIN(HYB_V_SET1(89.0f), HYB_V_MAX(HYB_V_SET1(-104.0f), x)); /* these pass a NaN on */
     t = HYB_V_FMA(x, HYB_V_SET1(1.44269504f), magic);
     n = HYB_V_SUB(t, magic);
-    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x);      /* 9 bits: n times it is exact */
+    s = HYB_V_FMA(n, HYB_V_SET1(-0.693359375f), x); /* 9 bits: n times it is exact */
     r = HYB_V_FMA(n, ln2_low, s);
-    if (careful) {                                               /* r + low is the exact argument, |low| < half a last place of r */
+    if (careful) { /* r + low is the exact argument, |low| < half a last place of r */
         low = HYB_V_ADD(low, HYB_V_FMA(n, ln2_low, HYB_V_SUB(s, r)));
         s = HYB_V_ADD(r, low);
         low = HYB_V_SUB(low, HYB_V_SUB(s, r));
@@ -25607,16 +26308,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid)(HYB_V x, HYB_V w, HYB_V lo
 
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(silu)(HYB_V x) { return HYB_V_FN(times_sigmoid)(x, x, HYB_V_SET1(0.0f)); }
 
-/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715 a.
- * For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
+/* x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) = x sigmoid(w), w = x (a + b x^2), a = 2 sqrt(2 / pi), b = 0.044715
+ * a. For x < 0 an error of w is one of the result, |w| times enlarged: w is computed in two parts. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
 {
-    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f), b_low = HYB_V_SET1(2.39883e-9f);
-    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x));  /* sigmoid is 0 or 1 beyond */
+    const HYB_V a = HYB_V_SET1(1.59576917f), a_low = HYB_V_SET1(-4.53407e-8f), b = HYB_V_SET1(0.0713548139f),
+                b_low = HYB_V_SET1(2.39883e-9f);
+    HYB_V y = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)); /* sigmoid is 0 or 1 beyond */
     HYB_V s = HYB_V_MUL(y, y), s_low = HYB_V_FMA(y, y, HYB_V_NEG(s));
     HYB_V p = HYB_V_MUL(b, s), p_low = HYB_V_FMA(b, s, HYB_V_NEG(p));
     HYB_V u = HYB_V_ADD(a, p), part = HYB_V_SUB(u, a), low, w;
-    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part));         /* what a + p lost */
+    low = HYB_V_ADD(HYB_V_SUB(a, HYB_V_SUB(u, part)), HYB_V_SUB(p, part)); /* what a + p lost */
     p_low = HYB_V_FMA(b, s_low, HYB_V_FMA(b_low, s, p_low));
     low = HYB_V_ADD(low, HYB_V_ADD(p_low, a_low));
     w = HYB_V_MUL(y, u);
@@ -25624,8 +26326,8 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the floats.
- * What t^2 and t + 3 lose in rounding is put back. */
+/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
+ * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
@@ -25650,15 +26352,17 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
-    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e), HYB_V_FMA(HYB_V_NEG(e), t, x));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
+                        HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 /* ==== end src/compute/math.inc ==== */
 
 /* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu_generic.c says what each does. */
 
-/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on some processors). */
+/* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
+ * some processors). */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 {
     if (left >= HYB_V_N) return HYB_V_LOAD(p);
@@ -25666,13 +26370,15 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(get)(const float *p, int64_t left)
 }
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(put)(float *p, HYB_V v, int64_t left)
 {
-    if (left >= HYB_V_N) HYB_V_STORE(p, v);
-    else HYB_V_STORE_N(p, v, (int)left);
+    if (left >= HYB_V_N)
+        HYB_V_STORE(p, v);
+    else
+        HYB_V_STORE_N(p, v, (int)left);
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
-enum { HYB_V_FN(vectors) = 32 / HYB_V_N };         /* vectors that hold 32 partial sums */
+enum { HYB_V_FN(vectors) = 32 / HYB_V_N }; /* vectors that hold 32 partial sums */
 
 /* 32 partial sums by halves: down to one vector, and to the end; p is spoilt. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(halve_vectors)(HYB_V *p)
@@ -25697,7 +26403,8 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum)(const float *x, int64_t n)
         for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD(x + i + j * HYB_V_N));
     if (i < n)
         HYB_UNROLL
-        for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
+        for (j = 0; j < HYB_V_FN(vectors); j++)
+            p[j] = HYB_V_ADD(p[j], HYB_V_LOAD_N(x + i + j * HYB_V_N, (int)(n - i) - j * HYB_V_N));
     return HYB_V_FN(halve32)(p);
 }
 
@@ -25740,10 +26447,11 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     }
 }
 
-/* ---- element by element --------------------------------------------------------------------------------------------- */
+/* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot, const float *table)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(rope_head)(hyb_rope_kind kind, const float *x, float *out, int n_rot,
+                                                 const float *table)
 {
     int half = n_rot / 2, i = 0, step = kind == HYB_ROPE_NORM ? 2 : 1, pair = kind == HYB_ROPE_NORM ? 1 : half;
     if (kind == HYB_ROPE_NORM) {
@@ -25784,9 +26492,12 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU) v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU) v = HYB_V_FN(gelu)(v);
-        else v = HYB_V_FN(gelu_tanh)(v);
+        if (act == HYB_ACT_SILU)
+            v = HYB_V_FN(silu)(v);
+        else if (act == HYB_ACT_GELU)
+            v = HYB_V_FN(gelu)(v);
+        else
+            v = HYB_V_FN(gelu_tanh)(v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -25811,8 +26522,7 @@ static HYB_V_TARGET void HYB_V_FN(scale)(float *out, const float *x, float facto
 {
     const HYB_V f = HYB_V_SET1(factor);
     int64_t i;
-    for (i = 0; i < n; i += HYB_V_N)
-        HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
+    for (i = 0; i < n; i += HYB_V_N) HYB_V_FN(put)(out + i, HYB_V_MUL(HYB_V_FN(get)(x + i, n - i), f), n - i);
 }
 static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap, int64_t n)
 {
@@ -25822,7 +26532,7 @@ static HYB_V_TARGET void HYB_V_FN(softcap)(float *out, const float *x, float cap
         HYB_V_FN(put)(out + i, HYB_V_MUL(c, HYB_V_FN(tanh)(HYB_V_DIV(HYB_V_FN(get)(x + i, n - i), c))), n - i);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *block)
 {
@@ -25836,7 +26546,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
     for (i = 0; i < HYB_V_N; i++) bits = HYB_MAX(bits, hyb_f32_bits(lanes[i]));
     d = hyb_bits_f32(bits) / 127.0f;
     block->d = hyb_f32_to_f16(d);
-    if (bits >= 0x7F800000u) { memset(block->qs, 0, sizeof block->qs); return; }
+    if (bits >= 0x7F800000u) {
+        memset(block->qs, 0, sizeof block->qs);
+        return;
+    }
     factor = HYB_V_SET1(d != 0.0f ? 1.0f / d : 0.0f);
     for (i = 0; i < 32; i += HYB_V_N) {
         HYB_V t = HYB_V_ADD(HYB_V_MUL(HYB_V_LOAD(x + i), factor), magic);
@@ -25847,25 +26560,29 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_q8_0)(const float *x, hyb_block_q8_0 *b
 static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void *row, int n)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
+    if (type == HYBRID_TYPE_F32)
+        memcpy(row, x, (size_t)n * sizeof *x);
     else if (type == HYBRID_TYPE_F16) {
         for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE_F16((char *)row + 2 * i, HYB_V_LOAD(x + i));
         for (; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
-    } else for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
+    } else
+        for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each instruction set.
+/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+ * instruction set.
  *
- * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all of them. For many queries K
- * is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are built without sums across lanes. For every page:
+ * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
+ * of them. For many queries K is transposed: a vector holds one number of 16 (8) slots, and the scores of a query are
+ * built without sums across lanes. For every page:
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N };      /* vectors over the slots of a page */
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
-/* ---- a page as floats ----------------------------------------------------------------------------------------------- */
+/* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
 /* Values i .. i + N of a cache row. */
 HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const char *row, int i)
@@ -25880,14 +26597,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(kv_values)(const hybrid_type type, const 
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(kv_load)(hybrid_type type, const char *row, int n, int padded, float *x)
 {
     int i = 0;
-    if (type == HYBRID_TYPE_Q8_0) for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
-    else if (type == HYBRID_TYPE_F16) for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
-    else if (type == HYBRID_TYPE_F32) { memcpy(x, row, (size_t)n * sizeof *x); i = n; }
+    if (type == HYBRID_TYPE_Q8_0)
+        for (; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_Q8_0, row, i));
+    else if (type == HYBRID_TYPE_F16)
+        for (; i + HYB_V_N <= n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_FN(kv_values)(HYBRID_TYPE_F16, row, i));
+    else if (type == HYBRID_TYPE_F32) {
+        memcpy(x, row, (size_t)n * sizeof *x);
+        i = n;
+    }
     for (; i < n; i++) x[i] = hyb_kv_value_generic(type, row, i);
     for (; i < padded; i++) x[i] = 0;
 }
 
-/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what comes. */
+/* Fetches one slot of the next page: a head's part of a page is too short for the processor to see by itself what
+ * comes. */
 HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_bytes, size_t v_bytes, int slot)
 {
     size_t i;
@@ -25896,13 +26619,17 @@ HYB_INLINE void HYB_V_FN(prefetch)(const hyb_attention_scratch *s, size_t k_byte
 }
 
 /* Makes slots low .. high of a page of one kv head floats; the others read as zeros, whatever is stored there. */
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low, int high, hyb_attention_scratch *s)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv, int32_t page, int head, int low,
+                                                          int high, hyb_attention_scratch *s)
 {
     int slot;
     for (slot = 0; slot < HYB_PAGE; slot++) {
         float *k = s->page_k + slot * s->dim_k, *v = s->page_v + slot * s->dim_v;
         HYB_V_FN(prefetch)(s, kv->row_bytes_k, kv->row_bytes_v, slot);
-        if (slot < low || slot >= high) { memset(k, 0, (size_t)s->dim_k * sizeof *k); continue; }
+        if (slot < low || slot >= high) {
+            memset(k, 0, (size_t)s->dim_k * sizeof *k);
+            continue;
+        }
         HYB_V_FN(kv_load)(kv->type, hyb_k_row(kv, page, head, slot), kv->head_dim_k, s->dim_k, k);
         HYB_V_FN(kv_load)(kv->type, hyb_v_row(kv, page, head, slot), kv->head_dim_v, s->dim_v, v);
     }
@@ -25937,11 +26664,12 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
         }
 }
 
-/* ---- scores --------------------------------------------------------------------------------------------------------- */
+/* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and i + 16, in the
- * order in which halving joins them; what waits for its partner lies on a stack. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q, const float *k, float *e)
+/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
+ * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
+                                                  const float *k, float *e)
 {
     static const unsigned char order[16] = { 0, 8, 4, 12, 2, 10, 6, 14, 1, 9, 5, 13, 3, 11, 7, 15 };
     HYB_V stack[4][HYB_V_TILE][2];
@@ -25961,7 +26689,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
                 a[j][0] = HYB_V_FMA(k0, x, a[j][0]);
                 a[j][1] = HYB_V_FMA(k1, x, a[j][1]);
             }
-            k0 = HYB_V_LOAD(kb); k1 = HYB_V_LOAD(kb + HYB_V_N);
+            k0 = HYB_V_LOAD(kb);
+            k1 = HYB_V_LOAD(kb + HYB_V_N);
             HYB_UNROLL
             for (j = 0; j < n; j++) {
                 x = HYB_V_SET1(q[j * dim + i + 16]);
@@ -25970,23 +26699,37 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attenti
             }
         }
         HYB_UNROLL
-        for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(a[j][0], b[j][0]); a[j][1] = HYB_V_ADD(a[j][1], b[j][1]); }
+        for (j = 0; j < n; j++) {
+            a[j][0] = HYB_V_ADD(a[j][0], b[j][0]);
+            a[j][1] = HYB_V_ADD(a[j][1], b[j][1]);
+        }
         for (; t >> level & 1; level++) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]); a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]); }
+            for (j = 0; j < n; j++) {
+                a[j][0] = HYB_V_ADD(stack[level][j][0], a[j][0]);
+                a[j][1] = HYB_V_ADD(stack[level][j][1], a[j][1]);
+            }
         }
         if (level < 4) {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { stack[level][j][0] = a[j][0]; stack[level][j][1] = a[j][1]; }
+            for (j = 0; j < n; j++) {
+                stack[level][j][0] = a[j][0];
+                stack[level][j][1] = a[j][1];
+            }
         } else {
             HYB_UNROLL
-            for (j = 0; j < n; j++) { HYB_V_STORE(e + j * HYB_PAGE, a[j][0]); HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]); }
+            for (j = 0; j < n; j++) {
+                HYB_V_STORE(e + j * HYB_PAGE, a[j][0]);
+                HYB_V_STORE(e + j * HYB_PAGE + HYB_V_N, a[j][1]);
+            }
         }
     }
 }
 
-/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others get 0), sums in lanes. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s, const float *q, int low, int high, float *e)
+/* The same for few queries, for whom transposing K does not pay: one slot after the other (low .. high, the others
+ * get 0), sums in lanes. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                   const float *q, int low, int high, float *e)
 {
     HYB_V sums[HYB_V_TILE][HYB_V_N], p[HYB_V_TILE][HYB_V_FN(page_vectors)];
     const int dim = s->dim_k;
@@ -26005,7 +26748,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
                     for (l = 0; l < HYB_V_FN(page_vectors); l++) {
                         HYB_V x = HYB_V_FN(kv_values)(type, k, i + l * HYB_V_N);
                         HYB_UNROLL
-                        for (j = 0; j < n; j++) p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
+                        for (j = 0; j < n; j++)
+                            p[j][l] = HYB_V_FMA(x, HYB_V_LOAD(q + j * dim + i + l * HYB_V_N), p[j][l]);
                     }
             HYB_UNROLL
             for (j = 0; j < n; j++) sums[j][slot - first] = HYB_V_FN(halve_vectors)(p[j]);
@@ -26015,10 +26759,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     }
 }
 
-/* ---- acc = acc + e V ------------------------------------------------------------------------------------------------ */
+/* ---- acc = acc + e V --------------------------------------------------------------------------------------------- */
 
-/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before, or NULL. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type, const hyb_attention_scratch *s, int q, int at, const float *c, int low, int high)
+/* n queries from q, width vectors of the head from value `at`, slots low .. high; c: factors that acc takes before,
+ * or NULL. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, const hybrid_type type,
+                                                  const hyb_attention_scratch *s, int q, int at, const float *c,
+                                                  int low, int high)
 {
     HYB_V a[HYB_V_TILE][4], x[4];
     const float *e = s->e + q * HYB_PAGE;
@@ -26036,7 +26783,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
             for (i = 0; i < width; i++) a[j][i] = HYB_V_MUL(a[j][i], HYB_V_SET1(c[j]));
     for (slot = low; slot < high; slot++) {
         HYB_UNROLL
-        for (i = 0; i < width; i++) x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
+        for (i = 0; i < width; i++)
+            x[i] = HYB_V_FN(kv_values)(type, s->v + (size_t)slot * s->v_bytes, at + i * HYB_V_N);
         HYB_UNROLL
         for (j = 0; j < n; j++) {
             HYB_V y = HYB_V_SET1(e[j * HYB_PAGE + slot]);
@@ -26051,7 +26799,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_tile)(const int n, const int width, 
 }
 
 /* The whole head of n queries. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s, int q, int low, int high, bool scale)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type type, const hyb_attention_scratch *s,
+                                                  int q, int low, int high, bool scale)
 {
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
@@ -26060,23 +26809,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
-#define HYB_V_TILES(n)                                                                                                                          \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, int high)             \
-    {                                                                                                                                               \
-        const float *x = s->q + q * s->dim_k;                                                                                                       \
-        float *e = s->e + q * HYB_PAGE;                                                                                                         \
-        int slot;                                                                                                                                   \
-        if (s->transposed)                                                                                                                          \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot);           \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e);                                     \
-        else if (s->type == HYBRID_TYPE_F32) HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e);                                     \
-        else HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e);                                                                    \
-    }                                                                                                                                               \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, int high, bool scale) \
-    {                                                                                                                                               \
-        if (s->type == HYBRID_TYPE_F32) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale);                                       \
-        else if (s->type == HYBRID_TYPE_F16) HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale);                                  \
-        else HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale);                                                                 \
+#define HYB_V_TILES(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high) \
+    { \
+        const float *x = s->q + q * s->dim_k; \
+        float *e = s->e + q * HYB_PAGE; \
+        int slot; \
+        if (s->transposed) \
+            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
+                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
+        else if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
+        else \
+            HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
+    } \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(value_##n)(const hyb_attention_scratch *s, int q, int low, \
+                                                              int high, bool scale) \
+    { \
+        if (s->type == HYBRID_TYPE_F32) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
+        else if (s->type == HYBRID_TYPE_F16) \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
+        else \
+            HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
     }
 HYB_V_TILES(1)
 HYB_V_TILES(2)
@@ -26096,12 +26854,12 @@ HYB_INLINE int HYB_V_FN(tile)(int left)
 static HYB_V_TARGET void HYB_V_FN(scores)(const hyb_attention_scratch *s, int q, int n, int low, int high)
 {
     switch (n) {
-        case 1: HYB_V_FN(score_1)(s, q, low, high); break;
-        case 2: HYB_V_FN(score_2)(s, q, low, high); break;
-        case 3: HYB_V_FN(score_3)(s, q, low, high); break;
+    case 1: HYB_V_FN(score_1)(s, q, low, high); break;
+    case 2: HYB_V_FN(score_2)(s, q, low, high); break;
+    case 3: HYB_V_FN(score_3)(s, q, low, high); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(score_4)(s, q, low, high); break;
-        case 6: HYB_V_FN(score_6)(s, q, low, high); break;
+    case 4: HYB_V_FN(score_4)(s, q, low, high); break;
+    case 6: HYB_V_FN(score_6)(s, q, low, high); break;
 #endif
     }
 }
@@ -26109,20 +26867,22 @@ static HYB_V_TARGET void HYB_V_FN(values)(const hyb_attention_scratch *s, int q,
 {
     if (low >= high && !scale) return;
     switch (n) {
-        case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
-        case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
-        case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
+    case 1: HYB_V_FN(value_1)(s, q, low, high, scale); break;
+    case 2: HYB_V_FN(value_2)(s, q, low, high, scale); break;
+    case 3: HYB_V_FN(value_3)(s, q, low, high, scale); break;
 #if HYB_V_TILE == 6
-        case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
-        case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
+    case 4: HYB_V_FN(value_4)(s, q, low, high, scale); break;
+    case 6: HYB_V_FN(value_6)(s, q, low, high, scale); break;
 #endif
     }
 }
 
-/* ---- softmax -------------------------------------------------------------------------------------------------------- */
+/* ---- softmax ----------------------------------------------------------------------------------------------------- */
 
-/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the old one. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m, float *c)
+/* Scores of slots low .. high become final, the others -inf; m becomes the new maximum and c the difference to the
+ * old one. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(softmax_max)(const hyb_op_attention *op, float *e, int low, int high, float *m,
+                                                   float *c)
 {
     const HYB_V scale = HYB_V_SET1(op->scale), cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
     const bool whole = low == 0 && high == HYB_PAGE;
@@ -26150,7 +26910,9 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(softmax_exp)(float *e, int low, int high,
     HYB_UNROLL
     for (i = 0; i < HYB_V_FN(page_vectors); i++) {
         p[i] = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_LOAD(e + i * HYB_V_N), shift));
-        if (!whole) p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero, HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
+        if (!whole)
+            p[i] = HYB_V_SELECT(HYB_V_FIRST(low - i * HYB_V_N), zero,
+                                HYB_V_SELECT(HYB_V_FIRST(high - i * HYB_V_N), p[i], zero));
         HYB_V_STORE(e + i * HYB_V_N, p[i]);
     }
     return HYB_V_FN(halve32)(p);
@@ -26163,7 +26925,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(times)(float *x, float factor, int n)
     for (i = 0; i < n; i += HYB_V_N) HYB_V_STORE(x + i, HYB_V_MUL(HYB_V_LOAD(x + i), f));
 }
 
-/* ---- one block ------------------------------------------------------------------------------------------------------ */
+/* ---- one block --------------------------------------------------------------------------------------------------- */
 
 /* What slots of a page a row sees: *low .. *high, empty when low >= high. */
 HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32_t page, int *low, int *high)
@@ -26174,7 +26936,8 @@ HYB_INLINE void HYB_V_FN(visible)(const hyb_op_attention *op, int32_t pos, int32
 
 /* Queries q .. q + n take in a page. All their exps are taken. Where the rows see different slots, those
  * that all see are one tile's work, and the rest is done row by row, before and after: slots stay in order. */
-static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q, int n)
+static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, const int *low, const int *high, int q,
+                                               int n)
 {
     int all_low = low[q], all_high = high[q], i;
     bool same = true;
@@ -26183,26 +26946,34 @@ static HYB_V_TARGET void HYB_V_FN(page_values)(const hyb_attention_scratch *s, c
         all_low = HYB_MAX(all_low, low[i]);
         all_high = HYB_MIN(all_high, high[i]);
     }
-    if (same) { HYB_V_FN(values)(s, q, n, all_low, all_high, true); return; }
-    if (all_low >= all_high) all_low = all_high = HYB_PAGE;                     /* no slot that all see: the first loop does everything */
+    if (same) {
+        HYB_V_FN(values)(s, q, n, all_low, all_high, true);
+        return;
+    }
+    if (all_low >= all_high) all_low = all_high = HYB_PAGE; /* no slot that all see: the first loop does everything */
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, low[i], HYB_MIN(all_low, high[i]), true);
     HYB_V_FN(values)(s, q, n, all_low, all_high, false);
     for (i = q; i < q + n; i++) HYB_V_FN(values)(s, i, 1, all_high, high[i], false);
 }
 
-static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s, int32_t pos0, int32_t page, int n_heads, int n)
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_attention *op, hyb_attention_scratch *s,
+                                                               int32_t pos0, int32_t page, int n_heads, int n)
 {
     int low[HYB_ATTENTION_QUERIES], high[HYB_ATTENTION_QUERIES], q, step, from = n, to = 0;
     for (q = 0; q < n; q++) {
         HYB_V_FN(visible)(op, pos0 + q / n_heads, page, &low[q], &high[q]);
-        if (low[q] < high[q]) { from = HYB_MIN(from, q); to = q + 1; }             /* the rows that see a page are consecutive */
+        if (low[q] < high[q]) {
+            from = HYB_MIN(from, q);
+            to = q + 1;
+        } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
         step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]);                    /* low and high grow with the row */
+        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
-    for (q = from; q < to; q += HYB_V_N) HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
+    for (q = from; q < to; q += HYB_V_N)
+        HYB_V_FN(put)(s->c + q, HYB_V_FN(exp)(HYB_V_FN(get)(s->c + q, to - q)), to - q);
     for (q = from; q < to; q++) {
         float sum = HYB_V_FN(softmax_exp)(s->e + q * HYB_PAGE, low[q], high[q], s->m[q]);
         s->l[q] = s->l[q] * s->c[q] + sum;
@@ -26210,7 +26981,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
     for (q = from; q < to; q += step) HYB_V_FN(page_values)(s, low, high, q, step = HYB_V_FN(tile)(to - q));
 }
 
-static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *memory)
+static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows,
+                                             int head0, int n_heads, void *memory)
 {
     const hyb_kv_view *kv = op->kv;
     hyb_attention_scratch s;
@@ -26221,7 +26993,8 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     s.transposed = !in_place;
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
-        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
+        const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
+                         (int64_t)(head0 + q % n_heads) * kv->head_dim_k;
         memcpy(s.q + q * s.dim_k, x, (size_t)kv->head_dim_k * sizeof *x);
         for (i = kv->head_dim_k; i < s.dim_k; i++) s.q[q * s.dim_k + i] = 0;
         s.m[q] = -HUGE_VALF;
@@ -26231,17 +27004,22 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place) HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
+        if (in_place)
+            HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
-            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0), HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
+            HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
+                                HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
             HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
     for (q = 0; q < n; q++) {
-        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride + (int64_t)(head0 + q % n_heads) * kv->head_dim_v, *acc = s.acc + q * s.dim_v;
+        float *out = op->out + (run->first_row + row0 + q / n_heads) * op->out_stride +
+                     (int64_t)(head0 + q % n_heads) * kv->head_dim_v,
+              *acc = s.acc + q * s.dim_v;
         if (op->sinks) {
-            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink), c = hyb_exp_scalar(s.m[q] - m);
+            float sink = op->sinks[head0 + q % n_heads], m = hyb_max_scalar(s.m[q], sink),
+                  c = hyb_exp_scalar(s.m[q] - m);
             s.l[q] = s.l[q] * c + hyb_exp_scalar(sink - m);
             HYB_V_FN(times)(acc, c, s.dim_v);
         }
@@ -26266,10 +27044,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
  * for their partner on a stack. */
 
 enum {
-    HYB_V_FN(panel) = 2 * HYB_V_N,         /* rows of weights a tile: two vectors */
-    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N,     /* sums of a tile */
+    HYB_V_FN(panel) = 2 * HYB_V_N,                 /* rows of weights a tile: two vectors */
+    HYB_V_FN(level) = HYB_V_COLUMNS * 2 * HYB_V_N, /* sums of a tile */
     HYB_V_FN(stack) = 5 * HYB_V_COLUMNS * 2 * HYB_V_N,
-    HYB_V_FN(panels) = 64 / (2 * HYB_V_N)  /* panels that are packed at once, at most */
+    HYB_V_FN(panels) = 64 / (2 * HYB_V_N) /* panels that are packed at once, at most */
 };
 
 /* N weights as floats. */
@@ -26280,11 +27058,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(weights)(const hybrid_type type, const ch
     return HYB_V_LOAD_BF16(p);
 }
 
-/* ---- few rows of x -------------------------------------------------------------------------------------------------- */
+/* ---- few rows of x ----------------------------------------------------------------------------------------------- */
 
 /* 32 weights and what n rows of x, x_stride floats apart, have at their place: p[c] += w * x[c]. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type type, const char *w, const float *x,
+                                               int64_t x_stride, HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)])
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     int c, j;
@@ -26297,8 +27075,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots_32)(const int n, const hybrid_type ty
 }
 
 /* y[c * y_stride] = a row of weights times row c of x. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w,
-    const float *x, int64_t x_stride, int64_t k, float *y, int64_t y_stride)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type, const char *w, const float *x,
+                                            int64_t x_stride, int64_t k, float *y, int64_t y_stride)
 {
     const int size = type == HYBRID_TYPE_F32 ? 4 : 2;
     HYB_V p[HYB_MATMUL_FEW][HYB_V_FN(vectors)];
@@ -26322,7 +27100,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -26342,15 +27120,17 @@ static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *
         }
 }
 
-/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in hyb_act_split_bytes. */
+/* Floats from one residue of a panel to the next: 64 bytes more than they take, for the same reason as in
+ * hyb_act_split_bytes. */
 HYB_INLINE int64_t HYB_V_FN(panel_stride)(int64_t k) { return (k + 31) / 32 * HYB_V_FN(panel) + 16; }
 
-enum { HYB_V_FN(pack_ahead) = 2 };             /* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+/* groups of 32 weights that are fetched before they are packed (more, or whole panels: slower) */
+enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes,
-    int64_t k, int n, float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
+                                            float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -26385,13 +27165,13 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
     }
 }
 
-/* ---- the tile ------------------------------------------------------------------------------------------------------- */
+/* ---- the tile ---------------------------------------------------------------------------------------------------- */
 
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
-    HYB_V a[HYB_V_COLUMNS][2], const float *panel, const float *x, int64_t x_stride, float *stack)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+                                                 const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
     int c, level;
@@ -26415,23 +27195,32 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels,
     }
 }
 
-/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when the last chunk is done. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride,
-    float *waiting, float *y, int64_t y_stride, int rows)
+/* A panel times n columns of x: x[c * x_stride + i]. y: n columns, y_stride apart, of which rows are written when
+ * the last chunk is done. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chunk *chunk, const float *panel,
+                                                 const float *x, int64_t x_stride, float *waiting, float *y,
+                                                 int64_t y_stride, int rows)
 {
     HYB_V a[HYB_V_COLUMNS][2];
     float *stack = chunk->stack;
     int64_t i;
     int t, c, level;
     HYB_UNROLL
-    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);    /* costs nothing, and gcc can see that all are set */
+    /* costs nothing, and gcc can see that all are set */
+    for (c = 0; c < HYB_V_COLUMNS; c++) a[c][0] = a[c][1] = HYB_V_SET1(0.0f);
     for (t = 0; t < chunk->residues; t++) {
-        if (t & 1) HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2) HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4) HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8) HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t) HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
-        else HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+        if (t & 1)
+            HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
+        else if (t & 2)
+            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
+        else if (t & 4)
+            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
+        else if (t & 8)
+            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
+        else if (t)
+            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
+        else
+            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -26467,7 +27256,10 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     if (chunk->index < chunk->last) {
         float *p = waiting + level * chunk->level_size;
         HYB_UNROLL
-        for (c = 0; c < n; c++) { HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]); HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]); }
+        for (c = 0; c < n; c++) {
+            HYB_V_STORE(p + c * HYB_V_FN(panel), a[c][0]);
+            HYB_V_STORE(p + c * HYB_V_FN(panel) + HYB_V_N, a[c][1]);
+        }
     } else {
         HYB_UNROLL
         for (c = 0; c < n; c++) {
@@ -26477,11 +27269,12 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     }
 }
 
-#define HYB_V_TILE_OF(n)                                                                                                                \
-    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, const float *x, int64_t x_stride, \
-        float *waiting, float *y, int64_t y_stride, int rows)                                                                               \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows);                                                  \
+#define HYB_V_TILE_OF(n) \
+    static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(gemm_tile_##n)(const hyb_gemm_chunk *chunk, const float *panel, \
+                                                                  const float *x, int64_t x_stride, float *waiting, \
+                                                                  float *y, int64_t y_stride, int rows) \
+    { \
+        HYB_V_FN(gemm_tile)(n, chunk, panel, x, x_stride, waiting, y, y_stride, rows); \
     }
 HYB_V_TILE_OF(1)
 HYB_V_TILE_OF(2)
@@ -26492,7 +27285,7 @@ HYB_V_TILE_OF(12)
 #endif
 #undef HYB_V_TILE_OF
 
-/* ---- the loops around it ---------------------------------------------------------------------------------------------- */
+/* ---- the loops around it ----------------------------------------------------------------------------------------- */
 
 /* How a product is cut: panels packed at once, residues of a chunk, levels of waiting sums. */
 static void HYB_V_FN(gemm_plan)(int64_t k, int *residues, int *panels, int *levels)
@@ -26506,19 +27299,23 @@ static size_t HYB_V_FN(gemm_scratch)(int64_t k, int n)
 {
     int residues, panels, levels;
     HYB_V_FN(gemm_plan)(k, &residues, &panels, &levels);
-    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels
-        * (32 * (size_t)HYB_V_FN(panel_stride)(k) + (size_t)n * HYB_V_FN(panel) * (size_t)levels));
+    return sizeof(float) * (HYB_V_FN(stack) + (size_t)panels * (32 * (size_t)HYB_V_FN(panel_stride)(k) +
+                                                                (size_t)n * HYB_V_FN(panel) * (size_t)levels));
 }
 
 /* Columns first .. first + n of one panel in one chunk. */
-static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts, size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride, int rows)
+static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, const float *panel, const char *acts,
+                                                size_t act_bytes, int n, float *waiting, float *y, int64_t y_stride,
+                                                int rows)
 {
     int64_t x_stride = (int64_t)(act_bytes / sizeof(float));
     int c = 0;
-#define HYB_V_TILE_OF(m)                                                                                                                \
-    for (; c + m <= n; c += m)                                                                                                              \
-        HYB_V_FN(gemm_tile_##m)(chunk, panel, (const float *)(const void *)(acts + (size_t)c * act_bytes) + chunk->index * chunk->residues * chunk->run, x_stride,   \
-            waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
+#define HYB_V_TILE_OF(m) \
+    for (; c + m <= n; c += m) \
+        HYB_V_FN(gemm_tile_##m)(chunk, panel, \
+                                (const float *)(const void *)(acts + (size_t)c * act_bytes) + \
+                                    chunk->index * chunk->residues * chunk->run, \
+                                x_stride, waiting + c * HYB_V_FN(panel), y + c * y_stride, y_stride, rows);
 #if HYB_V_COLUMNS == 12
     HYB_V_TILE_OF(12)
 #endif
@@ -26529,8 +27326,9 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,
-    int64_t r0, int64_t r1, void *scratch)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
+                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
+                                            void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -26546,39 +27344,50 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *
     for (r = r0; r < r1; r += panels * R) {
         int here = (int)HYB_MIN((r1 - r + R - 1) / R, (int64_t)panels);
         for (p = 0; p < here; p++)
-            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k, (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
+            HYB_V_FN(pack)(type, (const char *)w + (size_t)(r + p * R) * row_bytes, row_bytes, k,
+                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R), packed + p * 32 * stride);
         for (chunk.index = 0; chunk.index <= chunk.last; chunk.index++)
             for (c = 0; c < n; c += step)
                 for (step = HYB_MIN(n - c, HYB_V_COLUMNS), p = 0; p < here; p++)
-                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride, (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
-                        hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R, y + c * y_stride + (r - r0) + p * R, y_stride, (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
+                    HYB_V_FN(gemm_columns)(&chunk, packed + (p * 32 + chunk.index * chunk.residues) * stride,
+                                           (const char *)acts + (size_t)c * hyb_act_split_bytes(k),
+                                           hyb_act_split_bytes(k), step, chunk.waiting + ((int64_t)p * n + c) * R,
+                                           y + c * y_stride + (r - r0) + p * R, y_stride,
+                                           (int)HYB_MIN(r1 - r - p * R, (int64_t)R));
     }
 }
 
-/* ---- the three types ------------------------------------------------------------------------------------------------ */
+/* ---- the three types --------------------------------------------------------------------------------------------- */
 
 static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_FN(act_prepare) };
 
-#define HYB_V_FLOAT(suffix, type)                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++) HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, float *y, int64_t y_stride, int64_t r0, int64_t r1) \
-    {                                                                                                                                       \
-        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float));                                                        \
-        int64_t r;                                                                                                                          \
-        for (r = r0; r < r1; r++)                                                                                                           \
-            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, k, y + r - r0, y_stride); \
-    }                                                                                                                                       \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
-        int64_t y_stride, int64_t r0, int64_t r1, void *scratch)                                                                            \
-    {                                                                                                                                       \
-        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch);                                                   \
-    }                                                                                                                                       \
-    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), \
-        HYB_V_FN(gemv_##suffix), HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) };
+#define HYB_V_FLOAT(suffix, type) \
+    static HYB_V_TARGET void HYB_V_FN(gemv_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                     float *y, int64_t r0, int64_t r1) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(1, type, (const char *)w + (size_t)r * row_bytes, (const float *)act, 0, k, y + r - r0, 0); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(few_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                    float *y, int64_t y_stride, int64_t r0, int64_t r1) \
+    { \
+        const int64_t stride = (int64_t)(hyb_act_f32_bytes(k) / sizeof(float)); \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
+                           k, y + r - r0, y_stride); \
+    } \
+    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+                                                     int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
+                                                     void *scratch) \
+    { \
+        HYB_V_FN(gemm)(type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+    } \
+    static const hyb_matmul_kernel HYB_V_FN(matmul_##suffix) = { \
+        &hyb_act_f32, &HYB_V_FN(act_format), HYB_V_FEW, HYB_V_FN(panel), HYB_V_FN(gemv_##suffix), \
+        HYB_V_FN(gemm_scratch), HYB_V_FN(gemm_##suffix), HYB_V_FN(few_##suffix) \
+    };
 HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
@@ -26659,16 +27468,22 @@ static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 /* NULL when type is not one of F32, F16, BF16. */
 static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type type)
 {
-#define HYB_FLOAT_KERNELS(isa_)                                            \
-    if (type == HYBRID_TYPE_F32) return &hyb_matmul_f32_##isa_;            \
-    if (type == HYBRID_TYPE_F16) return &hyb_matmul_f16_##isa_;            \
+#define HYB_FLOAT_KERNELS(isa_) \
+    if (type == HYBRID_TYPE_F32) return &hyb_matmul_f32_##isa_; \
+    if (type == HYBRID_TYPE_F16) return &hyb_matmul_f16_##isa_; \
     return type == HYBRID_TYPE_BF16 ? &hyb_matmul_bf16_##isa_ : NULL
 #if defined(HYB_X86)
-    if (isa == HYB_ISA_AVX512) { HYB_FLOAT_KERNELS(avx512); }
-    if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) { HYB_FLOAT_KERNELS(avx2); }
+    if (isa == HYB_ISA_AVX512) {
+        HYB_FLOAT_KERNELS(avx512);
+    }
+    if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) {
+        HYB_FLOAT_KERNELS(avx2);
+    }
 #endif
 #if defined(HYB_ARM)
-    if (isa == HYB_ISA_NEON) { HYB_FLOAT_KERNELS(neon); }
+    if (isa == HYB_ISA_NEON) {
+        HYB_FLOAT_KERNELS(neon);
+    }
 #endif
     HYB_UNUSED(isa);
     HYB_FLOAT_KERNELS(generic);
@@ -26679,16 +27494,18 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
 /* ==== begin src/compute/matmul.c ==== */
 /* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
  *
- * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by rows of the weights, in
- * chunks of some 10-50 us, several a lane, so that a lost core delays the others by one chunk only. */
+ * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
+ * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
+ * chunk only. */
 
 enum {
-    HYB_MATMUL_CHUNK = 192 << 10,      /* decode: at most this many bytes of weights a chunk, */
-    HYB_MATMUL_CHUNK_MIN = 16 << 10,   /* at least this many, */
-    HYB_MATMUL_CHUNKS_A_LANE = 4,      /* and about this many chunks a lane where there is enough work */
-    HYB_MATMUL_WARM = 24 << 10,        /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
-    HYB_MATMUL_ROWS = 64,              /* prefill: at most this many rows a chunk */
-    HYB_MATMUL_PREPARE = 4             /* rows of x that are prepared in one chunk */
+    HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
+    HYB_MATMUL_CHUNK_MIN = 16 << 10, /* at least this many, */
+    HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
+    /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
+    HYB_MATMUL_WARM = 24 << 10,
+    HYB_MATMUL_ROWS = 64,  /* prefill: at most this many rows a chunk */
+    HYB_MATMUL_PREPARE = 4 /* rows of x that are prepared in one chunk */
 };
 
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
@@ -26698,26 +27515,26 @@ static const hyb_matmul_kernel *hyb_matmul_kernel_for(hyb_isa isa, hybrid_type t
     return kernel ? kernel : hyb_matmul_float_kernel(isa, type);
 }
 
-typedef struct hyb_matmul_part {       /* one matrix of the op */
+typedef struct hyb_matmul_part { /* one matrix of the op */
     const hyb_matmul_kernel *kernel;
     const hyb_act_format *format;
-    const hyb_repack *repack;          /* decode reads w->repacked by this one's gemv, or NULL */
-    const char *acts;                      /* n prepared rows */
-    size_t  act_bytes;
+    const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
+    const char *acts;         /* n prepared rows */
+    size_t act_bytes;
     int64_t chunk_rows;
-    int     first_chunk;
+    int first_chunk;
 } hyb_matmul_part;
 
 typedef struct hyb_matmul_job {
     const hyb_op_matmul *op;
-    const hyb_cpu_kernels *rows;       /* which add */
+    const hyb_cpu_kernels *rows; /* which add */
     hyb_matmul_part part[4];
-    const hyb_act_format *format[4];   /* the distinct ones */
-    char   *format_acts[4];
-    int     n_formats, n_chunks;
-    char   *lane_scratch;
-    size_t  lane_bytes;                    /* scratch of a lane: the kernel's, then a tile of results for y += */
-    size_t  tile_at;
+    const hyb_act_format *format[4]; /* the distinct ones */
+    char *format_acts[4];
+    int n_formats, n_chunks;
+    char *lane_scratch;
+    size_t lane_bytes; /* scratch of a lane: the kernel's, then a tile of results for y += */
+    size_t tile_at;
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
@@ -26729,14 +27546,15 @@ static int64_t hyb_matmul_clamp(int64_t v, int64_t low, int64_t high)
     return HYB_MAX(v, low);
 }
 
-/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole groups of rows, as in a repacked
- * matrix. */
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole
+ * groups of rows, as in a repacked matrix. */
 static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_tensor *w, int n, int lanes)
 {
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
     int64_t shares = (int64_t)lanes * HYB_MATMUL_CHUNKS_A_LANE, most = HYB_MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
-    if (!hyb_matmul_by_gemv(kernel, n)) return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
+    if (!hyb_matmul_by_gemv(kernel, n))
+        return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
     if (lanes > 1) most = hyb_matmul_clamp(rows * bytes / shares, HYB_MATMUL_CHUNK_MIN, most);
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
 }
@@ -26768,7 +27586,8 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
         part->first_chunk = job->n_chunks;
         job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!hyb_matmul_by_gemv(kernel, op->n)) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (!hyb_matmul_by_gemv(kernel, op->n))
+            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
         tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
     job->tile_at = kernel_bytes;
@@ -26793,11 +27612,13 @@ static void hyb_matmul_prepare(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     for (i = chunk * HYB_MATMUL_PREPARE; i < end; i++)
         for (f = 0; f < job->n_formats; f++)
-            job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
+            job->format[f]->prepare(op->x + i * op->x_stride, k,
+                                    job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
 }
 
 /* Rows r0..r1 of one matrix and one row of x. */
-static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, const char *act, float *y, int64_t r0, int64_t r1)
+static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, const char *act, float *y, int64_t r0,
+                            int64_t r1)
 {
     const int64_t whole = part->repack ? HYB_MIN(r1, w->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS) : r0;
     if (whole > r0) part->repack->gemv(w->repacked, w->nb[1], w->ne[0], act, y, r0, whole);
@@ -26805,11 +27626,13 @@ static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, co
 }
 
 /* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
-static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
+static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                            int64_t r0, int64_t r1, char *scratch)
 {
     const hyb_matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
-    int64_t r, end, step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
+    int64_t r, end,
+        step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
     int i;
     if (!hyb_matmul_by_gemv(kernel, n)) {
         kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -26818,8 +27641,10 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
         for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
-            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), y_stride, r, end);
-        for (; i < n; i++) hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes,
+                        y + i * y_stride + (r - r0), y_stride, r, end);
+        for (; i < n; i++)
+            hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
     }
 }
 
@@ -26849,8 +27674,8 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     }
 }
 
-/* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks both).
- * scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
+/* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
+ * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
 static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
 {
     hyb_matmul_job job;
@@ -26862,11 +27687,12 @@ static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const
 /* ==== end src/compute/matmul.c ==== */
 
 /* ==== begin src/compute/cpu_experts.c ==== */
-/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of those chosen.
+/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+ * those chosen.
  *
- * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows: for few of them by gemv, for
- * many by gemm. All experts and both matrices are chunks of one parallel section. gemv and gemm give the same bits, so a row's result does not depend
- * on how many others chose the same expert. */
+ * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows:
+ * for few of them by gemv, for many by gemm. All experts and both matrices are chunks of one parallel section. gemv and
+ * gemm give the same bits, so a row's result does not depend on how many others chose the same expert. */
 
 /* Scalar, in one order: 32 partial sums over the index % 32, halved, as for every sum over a row. */
 static void hyb_route_row(const hyb_op_route *op, int64_t row)
@@ -26878,7 +27704,10 @@ static void hyb_route_row(const hyb_op_route *op, int64_t row)
     for (i = 0; i < op->n_expert; i++) {
         v = x[i] == x[i] ? x[i] : -HUGE_VALF;
         if (n == op->n_used && !(v > weights[n - 1])) continue;
-        for (at = n < op->n_used ? n++ : n - 1; at > 0 && v > weights[at - 1]; at--) { ids[at] = ids[at - 1]; weights[at] = weights[at - 1]; }
+        for (at = n < op->n_used ? n++ : n - 1; at > 0 && v > weights[at - 1]; at--) {
+            ids[at] = ids[at - 1];
+            weights[at] = weights[at - 1];
+        }
         ids[at] = i;
         weights[at] = v;
     }
@@ -26897,29 +27726,31 @@ static void hyb_route_row(const hyb_op_route *op, int64_t row)
     for (i = 0; i < op->n_used; i++) weights[i] = weights[i] * op->scale;
 }
 
-/* ---- products ---- */
+/* ---- products ---------------------------------------------------------------------------------------------------- */
 
-typedef struct hyb_expert_group {      /* an expert that some rows chose */
-    int32_t expert, first, n;              /* its rows: order[first .. first + n) */
-    int32_t first_chunk[2];                /* of each matrix */
+typedef struct hyb_expert_group { /* an expert that some rows chose */
+    int32_t expert, first, n;     /* its rows: order[first .. first + n) */
+    int32_t first_chunk[2];       /* of each matrix */
 } hyb_expert_group;
 
-/* A choice is one (row, s), numbered row * n_used + s. Memory: group_of (n_expert), order, place, prepared (choices each), groups (as many as experts
- * can be chosen), acts, and scratch of the lanes. */
+/* A choice is one (row, s), numbered row * n_used + s. Memory: group_of (n_expert), order, place, prepared (choices
+ * each), groups (as many as experts can be chosen), acts, and scratch of the lanes. */
 typedef struct hyb_experts_job {
     const hyb_op_experts *op;
     const hyb_matmul_kernel *kernel[2];
     int64_t k;
-    int     n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
+    int n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
     int32_t *group_of;
-    int32_t *order;                        /* the choices, expert by expert */
-    int32_t *place;                        /* the inverse: where in order a choice stands */
-    int32_t *prepared;                     /* gemv: the place whose prepared row the one at this place reads. Rows that several experts read are prepared once */
+    int32_t *order; /* the choices, expert by expert */
+    int32_t *place; /* the inverse: where in order a choice stands */
+    /* gemv: the place whose prepared row the one at this place reads. Rows that several experts read are prepared
+     * once */
+    int32_t *prepared;
     hyb_expert_group *groups;
-    char   *acts;                          /* a prepared row for each place; the rows of a gemm without gaps */
-    size_t  slot_bytes;
-    char   *lane_scratch;
-    size_t  lane_bytes, tile_at;           /* the kernel's scratch, then results of a gemm, whose rows go to many places */
+    char *acts; /* a prepared row for each place; the rows of a gemm without gaps */
+    size_t slot_bytes;
+    char *lane_scratch;
+    size_t lane_bytes, tile_at; /* the kernel's scratch, then results of a gemm, whose rows go to many places */
 } hyb_experts_job;
 
 static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kernel *b)
@@ -26927,8 +27758,8 @@ static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kerne
     return a->one == b->one && a->many == b->many && a->gemv_up_to == b->gemv_up_to;
 }
 
-/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes: no fewer for more rows, experts a row, or lanes. All matrices
- * read rows in the same formats. */
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes: no fewer for more rows, experts
+ * a row, or lanes. All matrices read rows in the same formats. */
 static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_experts *op)
 {
     const hyb_tensor *w = op->out[0].w;
@@ -26941,7 +27772,8 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     job->op = op;
     job->k = w->ne[0];
     job->n_choices = (int)n_choices;
-#define HYB_PLACE(field, type, bytes) (job->field = scratch ? (type *)(void *)(scratch + at) : NULL, at += hyb_align(bytes, 64))
+#define HYB_PLACE(field, type, bytes) \
+    (job->field = scratch ? (type *)(void *)(scratch + at) : NULL, at += hyb_align(bytes, 64))
     HYB_PLACE(group_of, int32_t, n_expert * sizeof(int32_t));
     HYB_PLACE(order, int32_t, n_choices * sizeof(int32_t));
     HYB_PLACE(place, int32_t, n_choices * sizeof(int32_t));
@@ -26951,11 +27783,13 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
         job->kernel[i] = kernel = hyb_matmul_kernel_for(isa, op->out[i].w->type);
         job->slot_bytes = HYB_MAX(kernel->one->bytes(job->k), kernel->many->bytes(job->k));
         rows = HYB_MAX(rows, (int64_t)kernel->row_step);
-        if (!hyb_matmul_by_gemv(kernel, op->n)) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
+        if (!hyb_matmul_by_gemv(kernel, op->n))
+            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
     }
     HYB_PLACE(acts, char, n_choices * job->slot_bytes);
     job->tile_at = kernel_bytes;
-    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);     /* of one row at most n choices are of one expert */
+    /* of one row at most n choices are of one expert */
+    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
     HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
 #undef HYB_PLACE
     return at;
@@ -26968,7 +27802,7 @@ static void hyb_experts_group(hyb_experts_job *job, int lanes)
     hyb_expert_group *g;
     int i, o, at = 0;
     for (i = 0; i < (int)op->out[0].w->ne[2]; i++) job->group_of[i] = -1;
-    for (i = 0; i < job->n_choices; i++) {             /* experts in the order in which they come up */
+    for (i = 0; i < job->n_choices; i++) { /* experts in the order in which they come up */
         int32_t *group = &job->group_of[op->ids[i]];
         if (*group < 0) {
             *group = job->n_groups++;
@@ -27023,8 +27857,10 @@ static void hyb_experts_prepare_row(hyb_experts_job *job, int row)
             if (shared < 0) shared = place;
             job->prepared[place] = shared;
         } else {
-            if (copied) memcpy(acts, copied, kernel->many->bytes(job->k));
-            else kernel->many->prepare(x, job->k, acts);
+            if (copied)
+                memcpy(acts, copied, kernel->many->bytes(job->k));
+            else
+                kernel->many->prepare(x, job->k, acts);
             copied = acts;
         }
     }
@@ -27039,7 +27875,8 @@ static void hyb_experts_prepare(void *arg, int chunk, int lane)
 }
 
 /* Rows r0 .. r1 of matrix o of one expert, for all of its rows of x. */
-static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1, char *scratch)
+static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
+                             char *scratch)
 {
     const hyb_op_experts *op = job->op;
     const hyb_matmul_kernel *kernel = job->kernel[o];
@@ -27052,11 +27889,13 @@ static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group 
     if (hyb_matmul_by_gemv(kernel, g->n)) {
         for (r = r0; r < r1; r += step)
             for (i = 0; i < g->n; i++)
-                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes, y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
+                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
+                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
         return;
     }
     kernel->gemm(data, w->nb[1], job->k, hyb_experts_acts(job, g, g->first), g->n, tile, r1 - r0, r0, r1, scratch);
-    for (i = 0; i < g->n; i++) memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
+    for (i = 0; i < g->n; i++)
+        memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
 }
 
 static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
@@ -27065,14 +27904,19 @@ static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
     const hyb_expert_group *g = job->groups;
     int n = job->n_groups, o;
     int64_t rows, r0;
-    while (n > 1) {                                    /* the last group whose first chunk is not beyond */
+    while (n > 1) { /* the last group whose first chunk is not beyond */
         const int half = n / 2;
-        if (g[half].first_chunk[0] <= chunk) { g += half; n -= half; } else n = half;
+        if (g[half].first_chunk[0] <= chunk) {
+            g += half;
+            n -= half;
+        } else
+            n = half;
     }
     o = op->n_out > 1 && g->first_chunk[1] <= chunk;
     rows = hyb_matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
     r0 = (chunk - g->first_chunk[o]) * rows;
-    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]), job->lane_scratch + (size_t)lane * job->lane_bytes);
+    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
+                     job->lane_scratch + (size_t)lane * job->lane_bytes);
 }
 static void hyb_experts_turn(void *arg, int turn, int lane)
 {
@@ -27086,8 +27930,9 @@ static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, cons
 {
     hyb_experts_job job;
     int rows;
-    if (op->n_out > 1 && !hyb_experts_alike(hyb_matmul_kernel_for(isa, op->out[0].w->type), hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
-        hyb_op_experts one = *op;                  /* types that read their rows in different formats: one after the other */
+    if (op->n_out > 1 && !hyb_experts_alike(hyb_matmul_kernel_for(isa, op->out[0].w->type),
+                                            hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
+        hyb_op_experts one = *op; /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
         hyb_experts_run(rt, isa, scratch, &one);
         one.out[0] = op->out[1];
@@ -27108,7 +27953,8 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
     hyb_op_experts op;
     hyb_experts_job job;
     memset(&op, 0, sizeof op);
-    op.n = limits->n_rows; op.n_used = limits->n_expert_used;
+    op.n = limits->n_rows;
+    op.n_used = limits->n_expert_used;
     op.n_out = 1;
     op.out[0].w = w;
     return hyb_experts_layout(&job, rt->isa, hyb_lanes(rt), NULL, &op);
@@ -27116,22 +27962,23 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
 /* ==== end src/compute/cpu_experts.c ==== */
 
 /* ==== begin src/compute/cpu.c ==== */
-/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the runtime. Work is split by
- * output element only, so that no result depends on the number of lanes. */
+/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the
+ * runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 
 enum {
-    HYB_CPU_SPLIT = 4096               /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
+    HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
 };
 
 typedef struct hyb_cpu {
     hyb_backend base;
     const hyb_cpu_kernels *kernels;
     hyb_isa isa;
-    char   *scratch;                       /* of the op in progress: shared by all ops */
-    size_t  lane_bytes;                    /* attention's part of it for one lane */
+    char *scratch;     /* of the op in progress: shared by all ops */
+    size_t lane_bytes; /* attention's part of it for one lane */
 } hyb_cpu;
 
-/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set. False: no kernel for its type. */
+/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
+ * False: no kernel for its type. */
 static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, const hyb_tensor *w)
 {
     hyb_op_matmul op;
@@ -27145,9 +27992,10 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
         limits->experts_bytes = HYB_MAX(limits->experts_bytes, hyb_experts_bytes(rt, limits, w));
         return true;
     }
-    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
+    /* small batches are split in another way */
+    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {
         op.n = n;
-        for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) {                                         /* a thread may fail to start */
+        for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) { /* a thread may fail to start */
             hyb_matmul_plan(&job, rt->isa, lanes, NULL, &op);
             if (!job.n_chunks) return true;
             limits->lanes_bytes = HYB_MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
@@ -27164,13 +28012,14 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
 /* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
 static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *limits)
 {
-    size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt), matmul = limits->lanes_bytes;
+    size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt),
+           matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
     return HYB_MAX(HYB_MAX(attention, matmul), limits->experts_bytes);
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 /* What the chunks of one op read. rows_a_chunk or pieces: see each. */
 typedef struct hyb_cpu_job {
@@ -27192,7 +28041,10 @@ static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_
     hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
 }
 static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
-static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk) { return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows); }
+static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
+{
+    return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows);
+}
 
 static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
 {
@@ -27202,7 +28054,9 @@ static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_kernels *kernels = job->cpu->kernels;
     int64_t row, end = hyb_cpu_row_end(job, chunk), i, n = op->table->ne[0];
     const hyb_batch *batch = job->cpu->base.batch;
-    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : op->index == HYB_INDEX_POS ? batch->pos : batch->out;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
     HYB_UNUSED(lane);
     for (row = hyb_cpu_row_begin(job, chunk); row < end; row++) {
         const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
@@ -27211,16 +28065,18 @@ static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
         if (!add) {
             type->dequantize_row(src, out, (size_t)n);
             if (op->scale != 1.0f) kernels->scale(out, out, op->scale, n);
-        } else for (i = 0; i < n; i += HYB_QK_K) {
-            size_t part = (size_t)HYB_MIN(n - i, (int64_t)HYB_QK_K);
-            type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
-            kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
-        }
+        } else
+            for (i = 0; i < n; i += HYB_QK_K) {
+                size_t part = (size_t)HYB_MIN(n - i, (int64_t)HYB_QK_K);
+                type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
+                kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
+            }
     }
 }
 static void hyb_cpu_embed(hyb_backend *be, const hyb_op_embed *op)
 {
-    hyb_cpu_rows(be, op, op->index == HYB_INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0], hyb_cpu_embed_chunk);
+    hyb_cpu_rows(be, op, op->index == HYB_INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0],
+                 hyb_cpu_embed_chunk);
 }
 
 static void hyb_cpu_norm_chunk(void *arg, int chunk, int lane)
@@ -27234,7 +28090,10 @@ static void hyb_cpu_norm_chunk(void *arg, int chunk, int lane)
         job->cpu->kernels->norm(op, op->x + row * op->x_stride + group, op->out + row * op->out_stride + group);
     }
 }
-static void hyb_cpu_norm(hyb_backend *be, const hyb_op_norm *op) { hyb_cpu_rows(be, op, op->n_rows * op->n_group, op->n, hyb_cpu_norm_chunk); }
+static void hyb_cpu_norm(hyb_backend *be, const hyb_op_norm *op)
+{
+    hyb_cpu_rows(be, op, op->n_rows * op->n_group, op->n, hyb_cpu_norm_chunk);
+}
 
 static void hyb_cpu_rope_table_chunk(void *arg, int chunk, int lane)
 {
@@ -27255,7 +28114,8 @@ static void hyb_cpu_rope_table_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_rope_table(hyb_backend *be, const hyb_op_rope_table *op)
 {
-    hyb_cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hyb_cpu_rope_table_chunk);      /* a sine costs about 16 simple values */
+    /* a sine costs about 16 simple values */
+    hyb_cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hyb_cpu_rope_table_chunk);
 }
 
 static void hyb_cpu_rope_chunk(void *arg, int chunk, int lane)
@@ -27263,9 +28123,13 @@ static void hyb_cpu_rope_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     int64_t row, end = hyb_cpu_row_end(job, chunk);
     HYB_UNUSED(lane);
-    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->rope((const hyb_op_rope *)job->op, (int)row);
+    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++)
+        job->cpu->kernels->rope((const hyb_op_rope *)job->op, (int)row);
 }
-static void hyb_cpu_rope(hyb_backend *be, const hyb_op_rope *op) { hyb_cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hyb_cpu_rope_chunk); }
+static void hyb_cpu_rope(hyb_backend *be, const hyb_op_rope *op)
+{
+    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hyb_cpu_rope_chunk);
+}
 
 static void hyb_cpu_route_chunk(void *arg, int chunk, int lane)
 {
@@ -27276,10 +28140,10 @@ static void hyb_cpu_route_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_route(hyb_backend *be, const hyb_op_route *op)
 {
-    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hyb_cpu_route_chunk);              /* so does an e^x in scalar C */
+    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hyb_cpu_route_chunk); /* so does an e^x in scalar C */
 }
 
-/* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
+/* ---- values: rows are split too, so that a single long row uses all lanes ---------------------------------------- */
 
 static void hyb_cpu_glu_chunk(void *arg, int chunk, int lane)
 {
@@ -27290,8 +28154,9 @@ static void hyb_cpu_glu_chunk(void *arg, int chunk, int lane)
     for (at = hyb_cpu_row_begin(job, chunk); at < hyb_cpu_row_end(job, chunk); at++) {
         int64_t i = at % pieces * HYB_CPU_SPLIT;
         row = at / pieces;
-        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i, op->up ? op->up + row * op->up_stride + i : NULL,
-            op->out + row * op->out_stride + i, HYB_MIN(op->n - i, (int64_t)HYB_CPU_SPLIT));
+        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i,
+                               op->up ? op->up + row * op->up_stride + i : NULL, op->out + row * op->out_stride + i,
+                               HYB_MIN(op->n - i, (int64_t)HYB_CPU_SPLIT));
     }
 }
 static void hyb_cpu_glu(hyb_backend *be, const hyb_op_glu *op)
@@ -27301,7 +28166,10 @@ static void hyb_cpu_glu(hyb_backend *be, const hyb_op_glu *op)
 }
 
 /* A piece takes the part of all experts, so it is shorter by their number. */
-static int64_t hyb_cpu_combine_piece(const hyb_op_combine *op) { return (int64_t)hyb_align((size_t)(HYB_CPU_SPLIT / op->n_used), 64); }
+static int64_t hyb_cpu_combine_piece(const hyb_op_combine *op)
+{
+    return (int64_t)hyb_align((size_t)(HYB_CPU_SPLIT / op->n_used), 64);
+}
 static void hyb_cpu_combine_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
@@ -27322,7 +28190,8 @@ static void hyb_cpu_combine_chunk(void *arg, int chunk, int lane)
 static void hyb_cpu_combine(hyb_backend *be, const hyb_op_combine *op)
 {
     int64_t piece = hyb_cpu_combine_piece(op);
-    hyb_cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYB_MIN(op->n_embd, piece) * op->n_used, hyb_cpu_combine_chunk);
+    hyb_cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYB_MIN(op->n_embd, piece) * op->n_used,
+                 hyb_cpu_combine_chunk);
 }
 
 static void hyb_cpu_add_chunk(void *arg, int chunk, int lane)
@@ -27343,7 +28212,10 @@ static void hyb_cpu_scale_chunk(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     job->cpu->kernels->scale(op->out + at, op->x + at, op->factor, hyb_cpu_row_end(job, chunk) - at);
 }
-static void hyb_cpu_scale(hyb_backend *be, const hyb_op_scale *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_scale_chunk); }
+static void hyb_cpu_scale(hyb_backend *be, const hyb_op_scale *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_scale_chunk);
+}
 
 static void hyb_cpu_softcap_chunk(void *arg, int chunk, int lane)
 {
@@ -27353,9 +28225,12 @@ static void hyb_cpu_softcap_chunk(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     job->cpu->kernels->softcap(op->out + at, op->x + at, op->cap, hyb_cpu_row_end(job, chunk) - at);
 }
-static void hyb_cpu_softcap(hyb_backend *be, const hyb_op_softcap *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_softcap_chunk); }
+static void hyb_cpu_softcap(hyb_backend *be, const hyb_op_softcap *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_softcap_chunk);
+}
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 static void hyb_cpu_kv_chunk(void *arg, int chunk, int lane)
 {
@@ -27375,8 +28250,10 @@ static void hyb_cpu_kv_chunk(void *arg, int chunk, int lane)
         page = run->pages[pos / HYB_PAGE];
         slot = pos % HYB_PAGE;
         for (h = 0; h < kv->n_head_kv; h++) {
-            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k, (char *)hyb_k_row(kv, page, h, slot), kv->head_dim_k);
-            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v, (char *)hyb_v_row(kv, page, h, slot), kv->head_dim_v);
+            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k,
+                                      (char *)hyb_k_row(kv, page, h, slot), kv->head_dim_k);
+            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v,
+                                      (char *)hyb_v_row(kv, page, h, slot), kv->head_dim_v);
         }
     }
 }
@@ -27386,15 +28263,15 @@ static void hyb_cpu_kv_store(hyb_backend *be, const hyb_op_kv_store *op)
     hyb_cpu_rows(be, op, be->batch->n, (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hyb_cpu_kv_chunk);
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
-/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYB_ATTENTION_QUERIES, fewer when
- * there would be too few chunks for the lanes. */
+/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYB_ATTENTION_QUERIES,
+ * fewer when there would be too few chunks for the lanes. */
 typedef struct hyb_cpu_attention_job {
     const hyb_cpu *cpu;
     const hyb_op_attention *op;
-    int heads, rows;                       /* of a chunk */
-    int head_chunks;                       /* chunks of heads, over all kv heads */
+    int heads, rows; /* of a chunk */
+    int head_chunks; /* chunks of heads, over all kv heads */
 } hyb_cpu_attention_job;
 
 static void hyb_cpu_attention_chunk(void *arg, int chunk, int lane)
@@ -27403,11 +28280,16 @@ static void hyb_cpu_attention_chunk(void *arg, int chunk, int lane)
     const hyb_op_attention *op = job->op;
     const hyb_run *run = job->cpu->base.batch->runs;
     int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
-    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
+    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads,
+        block = chunk / job->head_chunks, blocks;
     int n_heads = HYB_MIN(job->heads, h / per_group * group + group - head0), row0;
-    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) { block -= blocks; run++; }
-    row0 = (blocks - 1 - block) * job->rows;                                           /* the long rows first: a short one evens out the end */
-    job->cpu->kernels->attention(op, run, row0, HYB_MIN(job->rows, run->n_rows - row0), head0, n_heads, job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
+    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) {
+        block -= blocks;
+        run++;
+    }
+    row0 = (blocks - 1 - block) * job->rows; /* the long rows first: a short one evens out the end */
+    job->cpu->kernels->attention(op, run, row0, HYB_MIN(job->rows, run->n_rows - row0), head0, n_heads,
+                                 job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
 }
 
 static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
@@ -27417,14 +28299,15 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     job.cpu = hyb_cpu_of(be);
     job.op = op;
     job.heads = HYB_MIN(group, HYB_ATTENTION_QUERIES);
-    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
+    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes)
+        job.heads = (job.heads + 1) / 2;
     job.rows = HYB_ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
     for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
     hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
-/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them ---------------------------- */
+/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
 
 static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
 {
@@ -27433,11 +28316,17 @@ static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
     float *values = op->values + row * op->k, sum = 0;
     for (i = 0; i < op->n; i++) {
         if (n == op->k && !(x[i] > values[n - 1])) continue;
-        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) { ids[at] = ids[at - 1]; values[at] = values[at - 1]; }
+        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) {
+            ids[at] = ids[at - 1];
+            values[at] = values[at - 1];
+        }
         ids[at] = i;
         values[at] = x[i];
     }
-    for (; n < op->k; n++) { ids[n] = -1; values[n] = -INFINITY; }
+    for (; n < op->k; n++) {
+        ids[n] = -1;
+        values[n] = -INFINITY;
+    }
     for (i = 0; i < op->n; i++) sum += hyb_exp_scalar(x[i] - values[0]);
     op->stats[2 * row] = values[0];
     op->stats[2 * row + 1] = sum;
@@ -27449,27 +28338,44 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
     for (row = 0; row < op->n_rows; row++) hyb_cpu_top_k_row(op, row);
 }
 
-/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------------ */
+/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------ */
 
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form)) be->refused = hyb_form_refused(op->form);
-    else hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    if (hyb_form_refused(op->form))
+        be->refused = hyb_form_refused(op->form);
+    else
+        hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form)) be->refused = hyb_form_refused(op->form);
-    else hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    if (hyb_form_refused(op->form))
+        be->refused = hyb_form_refused(op->form);
+    else
+        hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------ */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static hyb_pass hyb_cpu_pass_begin(hyb_backend *be) { HYB_UNUSED(be); return HYB_PASS_RUN; }
-static bool hyb_cpu_pass_end(hyb_backend *be) { HYB_UNUSED(be); return true; }
-static void hyb_cpu_rehearse(hyb_backend *be, bool on) { HYB_UNUSED(be); HYB_UNUSED(on); }      /* it is always ready: nobody asks */
+static hyb_pass hyb_cpu_pass_begin(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return HYB_PASS_RUN;
+}
+static bool hyb_cpu_pass_end(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return true;
+}
+/* it is always ready: nobody asks */
+static void hyb_cpu_rehearse(hyb_backend *be, bool on)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(on);
+}
 
 /* Host and device are the same memory. */
 static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
@@ -27477,9 +28383,19 @@ static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
     be->batch = batch;
     be->refused = NULL;
 }
-static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes) { HYB_UNUSED(be); memcpy(dst, src, bytes); }
-static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cpu_copy(be, dst, host, bytes); }
-static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cpu_copy(be, host, src, bytes); }
+static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
+{
+    HYB_UNUSED(be);
+    memcpy(dst, src, bytes);
+}
+static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cpu_copy(be, dst, host, bytes);
+}
+static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cpu_copy(be, host, src, bytes);
+}
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error) { return hyb_refused(be, error); }
 
 static void hyb_cpu_destroy(hyb_backend *be)
@@ -27493,17 +28409,17 @@ static void hyb_cpu_destroy(hyb_backend *be)
 }
 
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
-static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be,
+                                            hybrid_error *error)
 {
-    static const hyb_backend_ops ops = {
-        "cpu",
-#define HYB_OP(name_) hyb_cpu_##name_,
+    static const hyb_backend_ops ops = { "cpu",
+#define HYB_OP(name_)    hyb_cpu_##name_,
 #define HYB_PARTS(name_) NULL,
-        HYB_OPS(HYB_OP, HYB_PARTS)
+                                         HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
-        HYB_BACKEND_CALLS(HYB_CALL)
+                                             HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
@@ -27524,7 +28440,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
     return HYBRID_OK;
 }
 
-/* ---- the host as a device ---- */
+/* ---- the host as a device ---------------------------------------------------------------------------------------- */
 
 static hybrid_result hyb_host_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error)
 {
@@ -27532,22 +28448,46 @@ static hybrid_result hyb_host_alloc(hyb_device *device, size_t bytes, void **add
     return *address ? HYBRID_OK : hyb_fail_memory(error, bytes);
 }
 static void hyb_host_free(hyb_device *device, void *address) { hyb_free_aligned(device->rt, address); }
-static uint64_t hyb_host_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return (uint64_t)bytes + HYB_ALIGNED_EXTRA; }
-static bool hyb_host_fits(hyb_device *device, uint64_t bytes) { HYB_UNUSED(device); HYB_UNUSED(bytes); return true; }
+static uint64_t hyb_host_cost(hyb_device *device, size_t bytes)
+{
+    HYB_UNUSED(device);
+    return (uint64_t)bytes + HYB_ALIGNED_EXTRA;
+}
+static bool hyb_host_fits(hyb_device *device, uint64_t bytes)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(bytes);
+    return true;
+}
 static hybrid_result hyb_host_write(hyb_device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
 {
-    HYB_UNUSED(device); HYB_UNUSED(error);
+    HYB_UNUSED(device);
+    HYB_UNUSED(error);
     memcpy(dst, host, bytes);
     return HYBRID_OK;
 }
-static hybrid_result hyb_host_flush(hyb_device *device, hybrid_error *error) { HYB_UNUSED(device); HYB_UNUSED(error); return HYBRID_OK; }
-static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits) { HYB_UNUSED(device); HYB_UNUSED(limits); return true; }
-static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w) { return hyb_cpu_limits_matrix(device->rt, limits, w); }
+static hybrid_result hyb_host_flush(hyb_device *device, hybrid_error *error)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(limits);
+    return true;
+}
+static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
+{
+    return hyb_cpu_limits_matrix(device->rt, limits, w);
+}
 static uint64_t hyb_host_backend_cost(hyb_device *device, const hyb_limits *limits)
 {
     return sizeof(hyb_cpu) + hyb_host_cost(device, hyb_cpu_scratch_bytes(device->rt, limits));
 }
-static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be,
+                                             hybrid_error *error)
 {
     return hyb_cpu_backend_create(device->rt, limits, be, error);
 }
@@ -27555,8 +28495,8 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
     static const hyb_device_ops ops = {
-        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush, hyb_host_attends, hyb_host_show,
-        hyb_host_backend_cost, hyb_host_backend_create
+        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush,
+        hyb_host_attends, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
     };
     device->ops = &ops;
     device->rt = rt;

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id ef55107d99858974): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id bde3f04ee7e26ffa): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,31 +16,31 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      149  macros.h           what compilers call things, and the macros that every room uses
- *     6828  end.h              closes what core/begin opened
+ *     6835  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
  *      201  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      281  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      420  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      678  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      783  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      924  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3653  cache.c            compiled kernels on disk, or in the host's own store
- *     3898  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4308  device.c           an opened GPU: its context, its memory, its kernels
- *     4660  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4806  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5224  gemm.c             large products by cuBLAS.
- *     5338  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5388  ops_matmul.c       the op matmul: which kernels a product takes
- *     5695  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5878  ops_attention.c    which kernel of attention takes which rows
- *     6038  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6311  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     6408  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6674  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      288  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      427  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      685  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      790  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      931  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3660  cache.c            compiled kernels on disk, or in the host's own store
+ *     3905  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4315  device.c           an opened GPU: its context, its memory, its kernels
+ *     4667  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4813  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5231  gemm.c             large products by cuBLAS.
+ *     5345  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5395  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5702  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5885  ops_attention.c    which kernel of attention takes which rows
+ *     6045  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6318  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     6415  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6681  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -52,7 +52,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "ef55107d99858974"
+#define HYBRID_CUDA__SOURCE_ID "bde3f04ee7e26ffa"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
@@ -208,12 +208,14 @@
 /* ==== end src/cuda/system.h ==== */
 
 /* ==== begin src/compute/ops.inc ==== */
-/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's table and its filling, the
- * calls, the enumeration and the names, the counters of a profile, and the tests (tests/ops.h), which run every op on two back ends.
+/* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's
+ * table and its filling, the calls, the enumeration and the names, the counters of a profile, and the tests
+ * (tests/ops.h), which run every op on two back ends.
  *
- * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the other
- * (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is hyb_op_name, in op.c. A new op:
- * .github/CONTRIBUTING.md says what to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+ * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
+ * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
+ * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
+ * hybrid_cuda.h includes it once more. */
 
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
@@ -242,9 +244,10 @@
  *   read         host is filled after sync
  *   rehearse     while on, ops and copies only make ready what they need, and touch nothing
  *   sync         waits; what failed since the last one is its result */
+/* clang-format off */
 #define HYB_BACKEND_CALLS(X) \
     X(void,          begin,      (hyb_backend *be, const hyb_batch *batch)) \
-    X(hyb_pass,  pass_begin, (hyb_backend *be)) \
+    X(hyb_pass,      pass_begin, (hyb_backend *be)) \
     X(bool,          pass_end,   (hyb_backend *be)) \
     X(void,          copy,       (hyb_backend *be, void *dst, const void *src, size_t bytes)) \
     X(void,          write,      (hyb_backend *be, void *dst, const void *host, size_t bytes)) \
@@ -252,10 +255,11 @@
     X(void,          rehearse,   (hyb_backend *be, bool on)) \
     X(hybrid_result, sync,       (hyb_backend *be, hybrid_error *error)) \
     X(void,          destroy,    (hyb_backend *be))
+/* clang-format on */
 
-/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the order of NUMERICS.md.
- * cpu_generic.c has them in scalar C, which is the reference; the others give the same bits. Where an output may lie on an input, it is that input,
- * value by value.
+/* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the
+ * order of NUMERICS.md. cpu_generic.c has them in scalar C, which is the reference; the others give the same bits.
+ * Where an output may lie on an input, it is that input, value by value.
  *   norm         one group
  *   rope         one row
  *   glu          n values; up may be NULL, out may be either
@@ -264,8 +268,9 @@
  *   scale        out = x * factor; out may be x
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
- *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head; n_rows * n_heads is at most
- *                HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+ *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
+ *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+/* clang-format off */
 #define HYB_CPU_KERNELS(X) \
     X(norm,       (const hyb_op_norm *op, const float *x, float *out)) \
     X(rope,       (const hyb_op_rope *op, int row)) \
@@ -275,7 +280,9 @@
     X(scale,      (float *out, const float *x, float factor, int64_t n)) \
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
-    X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch))
+    X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
+                   void *scratch))
+/* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/cuda/abi.c ==== */

@@ -1,19 +1,20 @@
-/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the runtime. Work is split by
- * output element only, so that no result depends on the number of lanes. */
+/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the
+ * runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 
 enum {
-    HYB_CPU_SPLIT = 4096               /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
+    HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
 };
 
 typedef struct hyb_cpu {
     hyb_backend base;
     const hyb_cpu_kernels *kernels;
     hyb_isa isa;
-    char   *scratch;                       /* of the op in progress: shared by all ops */
-    size_t  lane_bytes;                    /* attention's part of it for one lane */
+    char *scratch;     /* of the op in progress: shared by all ops */
+    size_t lane_bytes; /* attention's part of it for one lane */
 } hyb_cpu;
 
-/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set. False: no kernel for its type. */
+/* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
+ * False: no kernel for its type. */
 static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, const hyb_tensor *w)
 {
     hyb_op_matmul op;
@@ -27,9 +28,10 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
         limits->experts_bytes = HYB_MAX(limits->experts_bytes, hyb_experts_bytes(rt, limits, w));
         return true;
     }
-    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {    /* small batches are split in another way */
+    /* small batches are split in another way */
+    for (n = 1; n <= limits->n_rows; n = n < 16 || n == limits->n_rows ? n + 1 : limits->n_rows) {
         op.n = n;
-        for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) {                                         /* a thread may fail to start */
+        for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) { /* a thread may fail to start */
             hyb_matmul_plan(&job, rt->isa, lanes, NULL, &op);
             if (!job.n_chunks) return true;
             limits->lanes_bytes = HYB_MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
@@ -46,13 +48,14 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
 /* Bytes of scratch that a back end with these limits allocates, and never exceeds. */
 static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *limits)
 {
-    size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt), matmul = limits->lanes_bytes;
+    size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt),
+           matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
     return HYB_MAX(HYB_MAX(attention, matmul), limits->experts_bytes);
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
 /* What the chunks of one op read. rows_a_chunk or pieces: see each. */
 typedef struct hyb_cpu_job {
@@ -74,7 +77,10 @@ static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_
     hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
 }
 static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
-static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk) { return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows); }
+static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
+{
+    return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows);
+}
 
 static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
 {
@@ -84,7 +90,9 @@ static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_kernels *kernels = job->cpu->kernels;
     int64_t row, end = hyb_cpu_row_end(job, chunk), i, n = op->table->ne[0];
     const hyb_batch *batch = job->cpu->base.batch;
-    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : op->index == HYB_INDEX_POS ? batch->pos : batch->out;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
     HYB_UNUSED(lane);
     for (row = hyb_cpu_row_begin(job, chunk); row < end; row++) {
         const char *src = (const char *)op->table->data + (size_t)index[row] * op->table->nb[1];
@@ -93,16 +101,18 @@ static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
         if (!add) {
             type->dequantize_row(src, out, (size_t)n);
             if (op->scale != 1.0f) kernels->scale(out, out, op->scale, n);
-        } else for (i = 0; i < n; i += HYB_QK_K) {
-            size_t part = (size_t)HYB_MIN(n - i, (int64_t)HYB_QK_K);
-            type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
-            kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
-        }
+        } else
+            for (i = 0; i < n; i += HYB_QK_K) {
+                size_t part = (size_t)HYB_MIN(n - i, (int64_t)HYB_QK_K);
+                type->dequantize_row(src + (size_t)i / type->block_size * type->block_bytes, piece, part);
+                kernels->add_scaled(out + i, add + i, piece, op->scale, (int64_t)part);
+            }
     }
 }
 static void hyb_cpu_embed(hyb_backend *be, const hyb_op_embed *op)
 {
-    hyb_cpu_rows(be, op, op->index == HYB_INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0], hyb_cpu_embed_chunk);
+    hyb_cpu_rows(be, op, op->index == HYB_INDEX_OUT ? be->batch->n_out : be->batch->n, op->table->ne[0],
+                 hyb_cpu_embed_chunk);
 }
 
 static void hyb_cpu_norm_chunk(void *arg, int chunk, int lane)
@@ -116,7 +126,10 @@ static void hyb_cpu_norm_chunk(void *arg, int chunk, int lane)
         job->cpu->kernels->norm(op, op->x + row * op->x_stride + group, op->out + row * op->out_stride + group);
     }
 }
-static void hyb_cpu_norm(hyb_backend *be, const hyb_op_norm *op) { hyb_cpu_rows(be, op, op->n_rows * op->n_group, op->n, hyb_cpu_norm_chunk); }
+static void hyb_cpu_norm(hyb_backend *be, const hyb_op_norm *op)
+{
+    hyb_cpu_rows(be, op, op->n_rows * op->n_group, op->n, hyb_cpu_norm_chunk);
+}
 
 static void hyb_cpu_rope_table_chunk(void *arg, int chunk, int lane)
 {
@@ -137,7 +150,8 @@ static void hyb_cpu_rope_table_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_rope_table(hyb_backend *be, const hyb_op_rope_table *op)
 {
-    hyb_cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hyb_cpu_rope_table_chunk);      /* a sine costs about 16 simple values */
+    /* a sine costs about 16 simple values */
+    hyb_cpu_rows(be, op, be->batch->n, (int64_t)op->n_rot * 16, hyb_cpu_rope_table_chunk);
 }
 
 static void hyb_cpu_rope_chunk(void *arg, int chunk, int lane)
@@ -145,9 +159,13 @@ static void hyb_cpu_rope_chunk(void *arg, int chunk, int lane)
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     int64_t row, end = hyb_cpu_row_end(job, chunk);
     HYB_UNUSED(lane);
-    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++) job->cpu->kernels->rope((const hyb_op_rope *)job->op, (int)row);
+    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++)
+        job->cpu->kernels->rope((const hyb_op_rope *)job->op, (int)row);
 }
-static void hyb_cpu_rope(hyb_backend *be, const hyb_op_rope *op) { hyb_cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hyb_cpu_rope_chunk); }
+static void hyb_cpu_rope(hyb_backend *be, const hyb_op_rope *op)
+{
+    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_head * op->n_rot, hyb_cpu_rope_chunk);
+}
 
 static void hyb_cpu_route_chunk(void *arg, int chunk, int lane)
 {
@@ -158,10 +176,10 @@ static void hyb_cpu_route_chunk(void *arg, int chunk, int lane)
 }
 static void hyb_cpu_route(hyb_backend *be, const hyb_op_route *op)
 {
-    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hyb_cpu_route_chunk);              /* so does an e^x in scalar C */
+    hyb_cpu_rows(be, op, op->n, (int64_t)op->n_expert * 16, hyb_cpu_route_chunk); /* so does an e^x in scalar C */
 }
 
-/* ---- values: rows are split too, so that a single long row uses all lanes --------------------------------------------- */
+/* ---- values: rows are split too, so that a single long row uses all lanes ---------------------------------------- */
 
 static void hyb_cpu_glu_chunk(void *arg, int chunk, int lane)
 {
@@ -172,8 +190,9 @@ static void hyb_cpu_glu_chunk(void *arg, int chunk, int lane)
     for (at = hyb_cpu_row_begin(job, chunk); at < hyb_cpu_row_end(job, chunk); at++) {
         int64_t i = at % pieces * HYB_CPU_SPLIT;
         row = at / pieces;
-        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i, op->up ? op->up + row * op->up_stride + i : NULL,
-            op->out + row * op->out_stride + i, HYB_MIN(op->n - i, (int64_t)HYB_CPU_SPLIT));
+        job->cpu->kernels->glu(op->act, op->gate + row * op->gate_stride + i,
+                               op->up ? op->up + row * op->up_stride + i : NULL, op->out + row * op->out_stride + i,
+                               HYB_MIN(op->n - i, (int64_t)HYB_CPU_SPLIT));
     }
 }
 static void hyb_cpu_glu(hyb_backend *be, const hyb_op_glu *op)
@@ -183,7 +202,10 @@ static void hyb_cpu_glu(hyb_backend *be, const hyb_op_glu *op)
 }
 
 /* A piece takes the part of all experts, so it is shorter by their number. */
-static int64_t hyb_cpu_combine_piece(const hyb_op_combine *op) { return (int64_t)hyb_align((size_t)(HYB_CPU_SPLIT / op->n_used), 64); }
+static int64_t hyb_cpu_combine_piece(const hyb_op_combine *op)
+{
+    return (int64_t)hyb_align((size_t)(HYB_CPU_SPLIT / op->n_used), 64);
+}
 static void hyb_cpu_combine_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
@@ -204,7 +226,8 @@ static void hyb_cpu_combine_chunk(void *arg, int chunk, int lane)
 static void hyb_cpu_combine(hyb_backend *be, const hyb_op_combine *op)
 {
     int64_t piece = hyb_cpu_combine_piece(op);
-    hyb_cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYB_MIN(op->n_embd, piece) * op->n_used, hyb_cpu_combine_chunk);
+    hyb_cpu_rows(be, op, op->n * ((op->n_embd + piece - 1) / piece), HYB_MIN(op->n_embd, piece) * op->n_used,
+                 hyb_cpu_combine_chunk);
 }
 
 static void hyb_cpu_add_chunk(void *arg, int chunk, int lane)
@@ -225,7 +248,10 @@ static void hyb_cpu_scale_chunk(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     job->cpu->kernels->scale(op->out + at, op->x + at, op->factor, hyb_cpu_row_end(job, chunk) - at);
 }
-static void hyb_cpu_scale(hyb_backend *be, const hyb_op_scale *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_scale_chunk); }
+static void hyb_cpu_scale(hyb_backend *be, const hyb_op_scale *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_scale_chunk);
+}
 
 static void hyb_cpu_softcap_chunk(void *arg, int chunk, int lane)
 {
@@ -235,9 +261,12 @@ static void hyb_cpu_softcap_chunk(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     job->cpu->kernels->softcap(op->out + at, op->x + at, op->cap, hyb_cpu_row_end(job, chunk) - at);
 }
-static void hyb_cpu_softcap(hyb_backend *be, const hyb_op_softcap *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_softcap_chunk); }
+static void hyb_cpu_softcap(hyb_backend *be, const hyb_op_softcap *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_softcap_chunk);
+}
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
 static void hyb_cpu_kv_chunk(void *arg, int chunk, int lane)
 {
@@ -257,8 +286,10 @@ static void hyb_cpu_kv_chunk(void *arg, int chunk, int lane)
         page = run->pages[pos / HYB_PAGE];
         slot = pos % HYB_PAGE;
         for (h = 0; h < kv->n_head_kv; h++) {
-            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k, (char *)hyb_k_row(kv, page, h, slot), kv->head_dim_k);
-            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v, (char *)hyb_v_row(kv, page, h, slot), kv->head_dim_v);
+            job->cpu->kernels->kv_row(kv->type, op->k + row * op->k_stride + (int64_t)h * kv->head_dim_k,
+                                      (char *)hyb_k_row(kv, page, h, slot), kv->head_dim_k);
+            job->cpu->kernels->kv_row(kv->type, op->v + row * op->v_stride + (int64_t)h * kv->head_dim_v,
+                                      (char *)hyb_v_row(kv, page, h, slot), kv->head_dim_v);
         }
     }
 }
@@ -268,15 +299,15 @@ static void hyb_cpu_kv_store(hyb_backend *be, const hyb_op_kv_store *op)
     hyb_cpu_rows(be, op, be->batch->n, (int64_t)kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v), hyb_cpu_kv_chunk);
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
-/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYB_ATTENTION_QUERIES, fewer when
- * there would be too few chunks for the lanes. */
+/* A chunk is a block of rows of one run times some query heads of one kv head: as many as fit in HYB_ATTENTION_QUERIES,
+ * fewer when there would be too few chunks for the lanes. */
 typedef struct hyb_cpu_attention_job {
     const hyb_cpu *cpu;
     const hyb_op_attention *op;
-    int heads, rows;                       /* of a chunk */
-    int head_chunks;                       /* chunks of heads, over all kv heads */
+    int heads, rows; /* of a chunk */
+    int head_chunks; /* chunks of heads, over all kv heads */
 } hyb_cpu_attention_job;
 
 static void hyb_cpu_attention_chunk(void *arg, int chunk, int lane)
@@ -285,11 +316,16 @@ static void hyb_cpu_attention_chunk(void *arg, int chunk, int lane)
     const hyb_op_attention *op = job->op;
     const hyb_run *run = job->cpu->base.batch->runs;
     int group = op->n_head / op->kv->n_head_kv, per_group = (group + job->heads - 1) / job->heads;
-    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads, block = chunk / job->head_chunks, blocks;
+    int h = chunk % job->head_chunks, head0 = h / per_group * group + h % per_group * job->heads,
+        block = chunk / job->head_chunks, blocks;
     int n_heads = HYB_MIN(job->heads, h / per_group * group + group - head0), row0;
-    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) { block -= blocks; run++; }
-    row0 = (blocks - 1 - block) * job->rows;                                           /* the long rows first: a short one evens out the end */
-    job->cpu->kernels->attention(op, run, row0, HYB_MIN(job->rows, run->n_rows - row0), head0, n_heads, job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
+    while (block >= (blocks = (run->n_rows + job->rows - 1) / job->rows)) {
+        block -= blocks;
+        run++;
+    }
+    row0 = (blocks - 1 - block) * job->rows; /* the long rows first: a short one evens out the end */
+    job->cpu->kernels->attention(op, run, row0, HYB_MIN(job->rows, run->n_rows - row0), head0, n_heads,
+                                 job->cpu->scratch + (size_t)lane * job->cpu->lane_bytes);
 }
 
 static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
@@ -299,14 +335,15 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     job.cpu = hyb_cpu_of(be);
     job.op = op;
     job.heads = HYB_MIN(group, HYB_ATTENTION_QUERIES);
-    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes) job.heads = (job.heads + 1) / 2;
+    while (job.heads > 1 && (int64_t)n * op->kv->n_head_kv * ((group + job.heads - 1) / job.heads) < 2 * lanes)
+        job.heads = (job.heads + 1) / 2;
     job.rows = HYB_ATTENTION_QUERIES / job.heads;
     job.head_chunks = op->kv->n_head_kv * ((group + job.heads - 1) / job.heads);
     for (i = 0; i < be->batch->n_runs; i++) blocks += (be->batch->runs[i].n_rows + job.rows - 1) / job.rows;
     hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
-/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them ---------------------------- */
+/* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
 
 static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
 {
@@ -315,11 +352,17 @@ static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
     float *values = op->values + row * op->k, sum = 0;
     for (i = 0; i < op->n; i++) {
         if (n == op->k && !(x[i] > values[n - 1])) continue;
-        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) { ids[at] = ids[at - 1]; values[at] = values[at - 1]; }
+        for (at = n < op->k ? n++ : n - 1; at > 0 && x[i] > values[at - 1]; at--) {
+            ids[at] = ids[at - 1];
+            values[at] = values[at - 1];
+        }
         ids[at] = i;
         values[at] = x[i];
     }
-    for (; n < op->k; n++) { ids[n] = -1; values[n] = -INFINITY; }
+    for (; n < op->k; n++) {
+        ids[n] = -1;
+        values[n] = -INFINITY;
+    }
     for (i = 0; i < op->n; i++) sum += hyb_exp_scalar(x[i] - values[0]);
     op->stats[2 * row] = values[0];
     op->stats[2 * row + 1] = sum;
@@ -331,27 +374,44 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
     for (row = 0; row < op->n_rows; row++) hyb_cpu_top_k_row(op, row);
 }
 
-/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------------ */
+/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------ */
 
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form)) be->refused = hyb_form_refused(op->form);
-    else hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    if (hyb_form_refused(op->form))
+        be->refused = hyb_form_refused(op->form);
+    else
+        hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form)) be->refused = hyb_form_refused(op->form);
-    else hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    if (hyb_form_refused(op->form))
+        be->refused = hyb_form_refused(op->form);
+    else
+        hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
-/* ---- the table ------------------------------------------------------------------------------------------------------ */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
-static hyb_pass hyb_cpu_pass_begin(hyb_backend *be) { HYB_UNUSED(be); return HYB_PASS_RUN; }
-static bool hyb_cpu_pass_end(hyb_backend *be) { HYB_UNUSED(be); return true; }
-static void hyb_cpu_rehearse(hyb_backend *be, bool on) { HYB_UNUSED(be); HYB_UNUSED(on); }      /* it is always ready: nobody asks */
+static hyb_pass hyb_cpu_pass_begin(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return HYB_PASS_RUN;
+}
+static bool hyb_cpu_pass_end(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return true;
+}
+/* it is always ready: nobody asks */
+static void hyb_cpu_rehearse(hyb_backend *be, bool on)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(on);
+}
 
 /* Host and device are the same memory. */
 static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
@@ -359,9 +419,19 @@ static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
     be->batch = batch;
     be->refused = NULL;
 }
-static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes) { HYB_UNUSED(be); memcpy(dst, src, bytes); }
-static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cpu_copy(be, dst, host, bytes); }
-static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cpu_copy(be, host, src, bytes); }
+static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
+{
+    HYB_UNUSED(be);
+    memcpy(dst, src, bytes);
+}
+static void hyb_cpu_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cpu_copy(be, dst, host, bytes);
+}
+static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cpu_copy(be, host, src, bytes);
+}
 static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error) { return hyb_refused(be, error); }
 
 static void hyb_cpu_destroy(hyb_backend *be)
@@ -375,17 +445,17 @@ static void hyb_cpu_destroy(hyb_backend *be)
 }
 
 /* A back end for ops within limits. Keeps rt alive. One thread at a time. HYBRID_ERROR_MEMORY. */
-static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be,
+                                            hybrid_error *error)
 {
-    static const hyb_backend_ops ops = {
-        "cpu",
-#define HYB_OP(name_) hyb_cpu_##name_,
+    static const hyb_backend_ops ops = { "cpu",
+#define HYB_OP(name_)    hyb_cpu_##name_,
 #define HYB_PARTS(name_) NULL,
-        HYB_OPS(HYB_OP, HYB_PARTS)
+                                         HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
-        HYB_BACKEND_CALLS(HYB_CALL)
+                                             HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
@@ -406,7 +476,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
     return HYBRID_OK;
 }
 
-/* ---- the host as a device ---- */
+/* ---- the host as a device ---------------------------------------------------------------------------------------- */
 
 static hybrid_result hyb_host_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error)
 {
@@ -414,22 +484,46 @@ static hybrid_result hyb_host_alloc(hyb_device *device, size_t bytes, void **add
     return *address ? HYBRID_OK : hyb_fail_memory(error, bytes);
 }
 static void hyb_host_free(hyb_device *device, void *address) { hyb_free_aligned(device->rt, address); }
-static uint64_t hyb_host_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return (uint64_t)bytes + HYB_ALIGNED_EXTRA; }
-static bool hyb_host_fits(hyb_device *device, uint64_t bytes) { HYB_UNUSED(device); HYB_UNUSED(bytes); return true; }
+static uint64_t hyb_host_cost(hyb_device *device, size_t bytes)
+{
+    HYB_UNUSED(device);
+    return (uint64_t)bytes + HYB_ALIGNED_EXTRA;
+}
+static bool hyb_host_fits(hyb_device *device, uint64_t bytes)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(bytes);
+    return true;
+}
 static hybrid_result hyb_host_write(hyb_device *device, void *dst, const void *host, size_t bytes, hybrid_error *error)
 {
-    HYB_UNUSED(device); HYB_UNUSED(error);
+    HYB_UNUSED(device);
+    HYB_UNUSED(error);
     memcpy(dst, host, bytes);
     return HYBRID_OK;
 }
-static hybrid_result hyb_host_flush(hyb_device *device, hybrid_error *error) { HYB_UNUSED(device); HYB_UNUSED(error); return HYBRID_OK; }
-static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits) { HYB_UNUSED(device); HYB_UNUSED(limits); return true; }
-static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w) { return hyb_cpu_limits_matrix(device->rt, limits, w); }
+static hybrid_result hyb_host_flush(hyb_device *device, hybrid_error *error)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
+static bool hyb_host_attends(hyb_device *device, const hyb_limits *limits)
+{
+    HYB_UNUSED(device);
+    HYB_UNUSED(limits);
+    return true;
+}
+static bool hyb_host_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
+{
+    return hyb_cpu_limits_matrix(device->rt, limits, w);
+}
 static uint64_t hyb_host_backend_cost(hyb_device *device, const hyb_limits *limits)
 {
     return sizeof(hyb_cpu) + hyb_host_cost(device, hyb_cpu_scratch_bytes(device->rt, limits));
 }
-static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be,
+                                             hybrid_error *error)
 {
     return hyb_cpu_backend_create(device->rt, limits, be, error);
 }
@@ -437,8 +531,8 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
     static const hyb_device_ops ops = {
-        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush, hyb_host_attends, hyb_host_show,
-        hyb_host_backend_cost, hyb_host_backend_create
+        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush,
+        hyb_host_attends, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
     };
     device->ops = &ops;
     device->rt = rt;

@@ -1,8 +1,9 @@
-/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of those chosen.
+/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+ * those chosen.
  *
- * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows: for few of them by gemv, for
- * many by gemm. All experts and both matrices are chunks of one parallel section. gemv and gemm give the same bits, so a row's result does not depend
- * on how many others chose the same expert. */
+ * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows:
+ * for few of them by gemv, for many by gemm. All experts and both matrices are chunks of one parallel section. gemv and
+ * gemm give the same bits, so a row's result does not depend on how many others chose the same expert. */
 
 /* Scalar, in one order: 32 partial sums over the index % 32, halved, as for every sum over a row. */
 static void hyb_route_row(const hyb_op_route *op, int64_t row)
@@ -14,7 +15,10 @@ static void hyb_route_row(const hyb_op_route *op, int64_t row)
     for (i = 0; i < op->n_expert; i++) {
         v = x[i] == x[i] ? x[i] : -HUGE_VALF;
         if (n == op->n_used && !(v > weights[n - 1])) continue;
-        for (at = n < op->n_used ? n++ : n - 1; at > 0 && v > weights[at - 1]; at--) { ids[at] = ids[at - 1]; weights[at] = weights[at - 1]; }
+        for (at = n < op->n_used ? n++ : n - 1; at > 0 && v > weights[at - 1]; at--) {
+            ids[at] = ids[at - 1];
+            weights[at] = weights[at - 1];
+        }
         ids[at] = i;
         weights[at] = v;
     }
@@ -33,29 +37,31 @@ static void hyb_route_row(const hyb_op_route *op, int64_t row)
     for (i = 0; i < op->n_used; i++) weights[i] = weights[i] * op->scale;
 }
 
-/* ---- products ---- */
+/* ---- products ---------------------------------------------------------------------------------------------------- */
 
-typedef struct hyb_expert_group {      /* an expert that some rows chose */
-    int32_t expert, first, n;              /* its rows: order[first .. first + n) */
-    int32_t first_chunk[2];                /* of each matrix */
+typedef struct hyb_expert_group { /* an expert that some rows chose */
+    int32_t expert, first, n;     /* its rows: order[first .. first + n) */
+    int32_t first_chunk[2];       /* of each matrix */
 } hyb_expert_group;
 
-/* A choice is one (row, s), numbered row * n_used + s. Memory: group_of (n_expert), order, place, prepared (choices each), groups (as many as experts
- * can be chosen), acts, and scratch of the lanes. */
+/* A choice is one (row, s), numbered row * n_used + s. Memory: group_of (n_expert), order, place, prepared (choices
+ * each), groups (as many as experts can be chosen), acts, and scratch of the lanes. */
 typedef struct hyb_experts_job {
     const hyb_op_experts *op;
     const hyb_matmul_kernel *kernel[2];
     int64_t k;
-    int     n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
+    int n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
     int32_t *group_of;
-    int32_t *order;                        /* the choices, expert by expert */
-    int32_t *place;                        /* the inverse: where in order a choice stands */
-    int32_t *prepared;                     /* gemv: the place whose prepared row the one at this place reads. Rows that several experts read are prepared once */
+    int32_t *order; /* the choices, expert by expert */
+    int32_t *place; /* the inverse: where in order a choice stands */
+    /* gemv: the place whose prepared row the one at this place reads. Rows that several experts read are prepared
+     * once */
+    int32_t *prepared;
     hyb_expert_group *groups;
-    char   *acts;                          /* a prepared row for each place; the rows of a gemm without gaps */
-    size_t  slot_bytes;
-    char   *lane_scratch;
-    size_t  lane_bytes, tile_at;           /* the kernel's scratch, then results of a gemm, whose rows go to many places */
+    char *acts; /* a prepared row for each place; the rows of a gemm without gaps */
+    size_t slot_bytes;
+    char *lane_scratch;
+    size_t lane_bytes, tile_at; /* the kernel's scratch, then results of a gemm, whose rows go to many places */
 } hyb_experts_job;
 
 static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kernel *b)
@@ -63,8 +69,8 @@ static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kerne
     return a->one == b->one && a->many == b->many && a->gemv_up_to == b->gemv_up_to;
 }
 
-/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes: no fewer for more rows, experts a row, or lanes. All matrices
- * read rows in the same formats. */
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes: no fewer for more rows, experts
+ * a row, or lanes. All matrices read rows in the same formats. */
 static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_experts *op)
 {
     const hyb_tensor *w = op->out[0].w;
@@ -77,7 +83,8 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     job->op = op;
     job->k = w->ne[0];
     job->n_choices = (int)n_choices;
-#define HYB_PLACE(field, type, bytes) (job->field = scratch ? (type *)(void *)(scratch + at) : NULL, at += hyb_align(bytes, 64))
+#define HYB_PLACE(field, type, bytes) \
+    (job->field = scratch ? (type *)(void *)(scratch + at) : NULL, at += hyb_align(bytes, 64))
     HYB_PLACE(group_of, int32_t, n_expert * sizeof(int32_t));
     HYB_PLACE(order, int32_t, n_choices * sizeof(int32_t));
     HYB_PLACE(place, int32_t, n_choices * sizeof(int32_t));
@@ -87,11 +94,13 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
         job->kernel[i] = kernel = hyb_matmul_kernel_for(isa, op->out[i].w->type);
         job->slot_bytes = HYB_MAX(kernel->one->bytes(job->k), kernel->many->bytes(job->k));
         rows = HYB_MAX(rows, (int64_t)kernel->row_step);
-        if (!hyb_matmul_by_gemv(kernel, op->n)) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
+        if (!hyb_matmul_by_gemv(kernel, op->n))
+            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
     }
     HYB_PLACE(acts, char, n_choices * job->slot_bytes);
     job->tile_at = kernel_bytes;
-    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);     /* of one row at most n choices are of one expert */
+    /* of one row at most n choices are of one expert */
+    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
     HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
 #undef HYB_PLACE
     return at;
@@ -104,7 +113,7 @@ static void hyb_experts_group(hyb_experts_job *job, int lanes)
     hyb_expert_group *g;
     int i, o, at = 0;
     for (i = 0; i < (int)op->out[0].w->ne[2]; i++) job->group_of[i] = -1;
-    for (i = 0; i < job->n_choices; i++) {             /* experts in the order in which they come up */
+    for (i = 0; i < job->n_choices; i++) { /* experts in the order in which they come up */
         int32_t *group = &job->group_of[op->ids[i]];
         if (*group < 0) {
             *group = job->n_groups++;
@@ -159,8 +168,10 @@ static void hyb_experts_prepare_row(hyb_experts_job *job, int row)
             if (shared < 0) shared = place;
             job->prepared[place] = shared;
         } else {
-            if (copied) memcpy(acts, copied, kernel->many->bytes(job->k));
-            else kernel->many->prepare(x, job->k, acts);
+            if (copied)
+                memcpy(acts, copied, kernel->many->bytes(job->k));
+            else
+                kernel->many->prepare(x, job->k, acts);
             copied = acts;
         }
     }
@@ -175,7 +186,8 @@ static void hyb_experts_prepare(void *arg, int chunk, int lane)
 }
 
 /* Rows r0 .. r1 of matrix o of one expert, for all of its rows of x. */
-static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1, char *scratch)
+static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
+                             char *scratch)
 {
     const hyb_op_experts *op = job->op;
     const hyb_matmul_kernel *kernel = job->kernel[o];
@@ -188,11 +200,13 @@ static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group 
     if (hyb_matmul_by_gemv(kernel, g->n)) {
         for (r = r0; r < r1; r += step)
             for (i = 0; i < g->n; i++)
-                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes, y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
+                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
+                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
         return;
     }
     kernel->gemm(data, w->nb[1], job->k, hyb_experts_acts(job, g, g->first), g->n, tile, r1 - r0, r0, r1, scratch);
-    for (i = 0; i < g->n; i++) memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
+    for (i = 0; i < g->n; i++)
+        memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
 }
 
 static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
@@ -201,14 +215,19 @@ static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
     const hyb_expert_group *g = job->groups;
     int n = job->n_groups, o;
     int64_t rows, r0;
-    while (n > 1) {                                    /* the last group whose first chunk is not beyond */
+    while (n > 1) { /* the last group whose first chunk is not beyond */
         const int half = n / 2;
-        if (g[half].first_chunk[0] <= chunk) { g += half; n -= half; } else n = half;
+        if (g[half].first_chunk[0] <= chunk) {
+            g += half;
+            n -= half;
+        } else
+            n = half;
     }
     o = op->n_out > 1 && g->first_chunk[1] <= chunk;
     rows = hyb_matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
     r0 = (chunk - g->first_chunk[o]) * rows;
-    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]), job->lane_scratch + (size_t)lane * job->lane_bytes);
+    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
+                     job->lane_scratch + (size_t)lane * job->lane_bytes);
 }
 static void hyb_experts_turn(void *arg, int turn, int lane)
 {
@@ -222,8 +241,9 @@ static void hyb_experts_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, cons
 {
     hyb_experts_job job;
     int rows;
-    if (op->n_out > 1 && !hyb_experts_alike(hyb_matmul_kernel_for(isa, op->out[0].w->type), hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
-        hyb_op_experts one = *op;                  /* types that read their rows in different formats: one after the other */
+    if (op->n_out > 1 && !hyb_experts_alike(hyb_matmul_kernel_for(isa, op->out[0].w->type),
+                                            hyb_matmul_kernel_for(isa, op->out[1].w->type))) {
+        hyb_op_experts one = *op; /* types that read their rows in different formats: one after the other */
         one.n_out = 1;
         hyb_experts_run(rt, isa, scratch, &one);
         one.out[0] = op->out[1];
@@ -244,7 +264,8 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
     hyb_op_experts op;
     hyb_experts_job job;
     memset(&op, 0, sizeof op);
-    op.n = limits->n_rows; op.n_used = limits->n_expert_used;
+    op.n = limits->n_rows;
+    op.n_used = limits->n_expert_used;
     op.n_out = 1;
     op.out[0].w = w;
     return hyb_experts_layout(&job, rt->isa, hyb_lanes(rt), NULL, &op);

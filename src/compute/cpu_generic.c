@@ -1,4 +1,5 @@
-/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared with, bit by bit. */
+/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+ * with, bit by bit. */
 
 #include "cpu_vec_scalar.inc"
 #include "math.inc"
@@ -13,7 +14,7 @@ HYB_INLINE float hyb_halve(float *p, int n)
     return p[0];
 }
 
-/* ---- norms ---------------------------------------------------------------------------------------------------------- */
+/* ---- norms ------------------------------------------------------------------------------------------------------- */
 
 static float hyb_sum_generic(const float *x, int64_t n)
 {
@@ -45,12 +46,13 @@ static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
     }
 }
 
-/* ---- element by element --------------------------------------------------------------------------------------------- */
+/* ---- element by element ------------------------------------------------------------------------------------------ */
 
 static void hyb_rope_generic(const hyb_op_rope *op, int row)
 {
     const float *table = op->table + (int64_t)row * op->n_rot;
-    int h, i, half = op->n_rot / 2, step = op->kind == HYB_ROPE_NORM ? 2 : 1, pair = op->kind == HYB_ROPE_NORM ? 1 : half;
+    int h, i, half = op->n_rot / 2, step = op->kind == HYB_ROPE_NORM ? 2 : 1,
+              pair = op->kind == HYB_ROPE_NORM ? 1 : half;
     for (h = 0; h < op->n_head; h++) {
         const float *x = op->x + row * op->x_stride + (int64_t)h * op->head_dim;
         float *out = op->out + row * op->out_stride + (int64_t)h * op->head_dim;
@@ -68,9 +70,12 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
     int64_t i;
     for (i = 0; i < n; i++) {
         float g = gate[i], v;
-        if (act == HYB_ACT_SILU) v = hyb_silu_scalar(g);
-        else if (act == HYB_ACT_GELU) v = hyb_gelu_scalar(g);
-        else v = hyb_gelu_tanh_scalar(g);
+        if (act == HYB_ACT_SILU)
+            v = hyb_silu_scalar(g);
+        else if (act == HYB_ACT_GELU)
+            v = hyb_gelu_scalar(g);
+        else
+            v = hyb_gelu_tanh_scalar(g);
         out[i] = up ? v * up[i] : v;
     }
 }
@@ -96,12 +101,13 @@ static void hyb_softcap_generic(float *out, const float *x, float cap, int64_t n
     for (i = 0; i < n; i++) out[i] = cap * hyb_tanh_scalar(x[i] / cap);
 }
 
-/* ---- the cache ------------------------------------------------------------------------------------------------------ */
+/* ---- the cache --------------------------------------------------------------------------------------------------- */
 
-/* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as NaN. */
+/* A block of Q8_0: d = max |x| / 127, q = x / d rounded to even. Not finite x: d is that, and every q is 0: reads as
+ * NaN. */
 static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
 {
-    uint32_t most = 0;                                          /* as bits, where NaN is above inf, and no order of the maxima matters */
+    uint32_t most = 0; /* as bits, where NaN is above inf, and no order of the maxima matters */
     float d, inverse;
     int i;
     for (i = 0; i < 32; i++) most = HYB_MAX(most, hyb_f32_bits(x[i]) & 0x7FFFFFFFu);
@@ -109,7 +115,8 @@ static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
     inverse = d != 0.0f ? 1.0f / d : 0.0f;
     block->d = hyb_f32_to_f16(d);
     for (i = 0; i < 32; i++) {
-        float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;    /* 1.5 * 2^23: the sum rounds to an integer */
+        /* 1.5 * 2^23: the sum rounds to an integer */
+        float t = most < 0x7F800000u ? x[i] * inverse + 12582912.0f : 12582912.0f;
         block->qs[i] = (int8_t)(t - 12582912.0f);
     }
 }
@@ -117,9 +124,12 @@ static void hyb_kv_q8_0_generic(const float *x, hyb_block_q8_0 *block)
 static void hyb_kv_row_generic(hybrid_type type, const float *x, void *row, int n)
 {
     int i;
-    if (type == HYBRID_TYPE_F32) memcpy(row, x, (size_t)n * sizeof *x);
-    else if (type == HYBRID_TYPE_F16) for (i = 0; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
-    else for (i = 0; i < n / 32; i++) hyb_kv_q8_0_generic(x + 32 * i, (hyb_block_q8_0 *)row + i);
+    if (type == HYBRID_TYPE_F32)
+        memcpy(row, x, (size_t)n * sizeof *x);
+    else if (type == HYBRID_TYPE_F16)
+        for (i = 0; i < n; i++) hyb_store_u16((char *)row + 2 * i, hyb_f32_to_f16(x[i]));
+    else
+        for (i = 0; i < n / 32; i++) hyb_kv_q8_0_generic(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 
 HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
@@ -131,18 +141,20 @@ HYB_INLINE float hyb_kv_value_generic(hybrid_type type, const char *row, int i)
     return hyb_f16_to_f32(block->d) * (float)block->qs[i % 32];
 }
 
-/* ---- attention ------------------------------------------------------------------------------------------------------ */
+/* ---- attention --------------------------------------------------------------------------------------------------- */
 
 static float hyb_score_generic(const hyb_op_attention *op, const float *q, const char *k)
 {
     float p[32] = { 0 }, s;
     int i;
-    for (i = 0; i < op->kv->head_dim_k; i++) p[i % 32] = hyb_fmaf(hyb_kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
+    for (i = 0; i < op->kv->head_dim_k; i++)
+        p[i % 32] = hyb_fmaf(hyb_kv_value_generic(op->kv->type, k, i), q[i], p[i % 32]);
     s = hyb_halve(p, 32) * op->scale;
     return op->softcap > 0 ? op->softcap * hyb_tanh_scalar(s / op->softcap) : s;
 }
 
-static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head, const float *q, float *out)
+static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t *pages, int32_t pos, int head,
+                                      const float *q, float *out)
 {
     const hyb_kv_view *kv = op->kv;
     int head_kv = head / (op->n_head / kv->n_head_kv), dim = kv->head_dim_v, s, i;
@@ -162,7 +174,9 @@ static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t 
         l = l + hyb_halve(p, HYB_PAGE);
         for (i = 0; i < dim; i++) out[i] = out[i] * c;
         for (s = low; s < high; s++)
-            for (i = 0; i < dim; i++) out[i] = hyb_fmaf(e[s], hyb_kv_value_generic(kv->type, hyb_v_row(kv, pages[page], head_kv, s), i), out[i]);
+            for (i = 0; i < dim; i++)
+                out[i] =
+                    hyb_fmaf(e[s], hyb_kv_value_generic(kv->type, hyb_v_row(kv, pages[page], head_kv, s), i), out[i]);
         m = m_new;
     }
     if (op->sinks) {
@@ -175,14 +189,17 @@ static void hyb_attention_row_generic(const hyb_op_attention *op, const int32_t 
     for (i = 0; i < dim; i++) out[i] = out[i] * l;
 }
 
-static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, void *scratch)
+static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0,
+                                  int n_heads, void *scratch)
 {
     int r, h;
     HYB_UNUSED(scratch);
     for (r = row0; r < row0 + n_rows; r++)
         for (h = head0; h < head0 + n_heads; h++)
-            hyb_attention_row_generic(op, run->pages, run->pos + r, h, op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
-                op->out + (run->first_row + r) * op->out_stride + (int64_t)h * op->kv->head_dim_v);
+            hyb_attention_row_generic(op, run->pages, run->pos + r, h,
+                                      op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
+                                      op->out + (run->first_row + r) * op->out_stride +
+                                          (int64_t)h * op->kv->head_dim_v);
 }
 
 static const hyb_cpu_kernels hyb_cpu_kernels_generic = {

@@ -1,22 +1,22 @@
 /* compute/cpu_int: the table of integer-block kernels. */
 
-#define HYB_INT_KERNELS(isa)                                          \
-    switch (type) {                                                       \
-        case HYBRID_TYPE_Q4_0: return &hyb_kernel_##isa##_q4_0;       \
-        case HYBRID_TYPE_Q4_1: return &hyb_kernel_##isa##_q4_1;       \
-        case HYBRID_TYPE_Q5_0: return &hyb_kernel_##isa##_q5_0;       \
-        case HYBRID_TYPE_Q5_1: return &hyb_kernel_##isa##_q5_1;       \
-        case HYBRID_TYPE_Q8_0: return &hyb_kernel_##isa##_q8_0;       \
-        case HYBRID_TYPE_Q2_K: return &hyb_kernel_##isa##_q2_K;       \
-        case HYBRID_TYPE_Q3_K: return &hyb_kernel_##isa##_q3_K;       \
-        case HYBRID_TYPE_Q4_K: return &hyb_kernel_##isa##_q4_K;       \
-        case HYBRID_TYPE_Q5_K: return &hyb_kernel_##isa##_q5_K;       \
-        case HYBRID_TYPE_Q6_K: return &hyb_kernel_##isa##_q6_K;       \
-        default: return NULL;                                             \
+#define HYB_INT_KERNELS(isa) \
+    switch (type) { \
+    case HYBRID_TYPE_Q4_0: return &hyb_kernel_##isa##_q4_0; \
+    case HYBRID_TYPE_Q4_1: return &hyb_kernel_##isa##_q4_1; \
+    case HYBRID_TYPE_Q5_0: return &hyb_kernel_##isa##_q5_0; \
+    case HYBRID_TYPE_Q5_1: return &hyb_kernel_##isa##_q5_1; \
+    case HYBRID_TYPE_Q8_0: return &hyb_kernel_##isa##_q8_0; \
+    case HYBRID_TYPE_Q2_K: return &hyb_kernel_##isa##_q2_K; \
+    case HYBRID_TYPE_Q3_K: return &hyb_kernel_##isa##_q3_K; \
+    case HYBRID_TYPE_Q4_K: return &hyb_kernel_##isa##_q4_K; \
+    case HYBRID_TYPE_Q5_K: return &hyb_kernel_##isa##_q5_K; \
+    case HYBRID_TYPE_Q6_K: return &hyb_kernel_##isa##_q6_K; \
+    default: return NULL; \
     }
 
-/* Kernels of one set: as hyb_isa, but what only some of these machines have apart: extra is AMX, and the dot products of NEON.
- * NULL: not an integer type. */
+/* Kernels of one set: as hyb_isa, but what only some of these machines have apart: extra is AMX, and the dot products
+ * of NEON. NULL: not an integer type. */
 static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybrid_type type)
 {
 #if defined(HYB_AMX)
@@ -44,7 +44,7 @@ static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybri
 static const hyb_matmul_kernel *hyb_int_kernel_for(hyb_isa isa, hybrid_type type)
 {
 #if defined(HYB_AMX)
-    static volatile int known;                          /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
+    static volatile int known; /* a CPU feature, idempotent. 0: not asked yet; 1: no; 2: yes */
     if (isa == HYB_ISA_AVX512 && !known) known = hyb_amx_usable() ? 2 : 1;
     return hyb_int_kernel_of(isa, known == 2, type);
 #elif defined(HYB_NEON_DOT)

@@ -9,11 +9,11 @@
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
 #if defined(HYB_X86)
 
-#if defined(__GNUC__) && !defined(__clang__)
-    #define HYB_KEEP(v) __asm__("" : "+x"(v))
-#else
-    #define HYB_KEEP(v) HYB_UNUSED(0)
-#endif
+    #if defined(__GNUC__) && !defined(__clang__)
+        #define HYB_KEEP(v) __asm__("" : "+x"(v))
+    #else
+        #define HYB_KEEP(v) HYB_UNUSED(0)
+    #endif
 
 /* ---- activations: q as int8, d (floats), and
  * of 32-weight blocks: s: sums of q (floats); e: minus the sums of q as pairs of int16: of those at 4i and 4i + 1, and
@@ -29,10 +29,7 @@ HYB_INLINE size_t hyb_byte256_s32(int64_t k) { return hyb_byte256_s16(k) + (size
 HYB_INLINE size_t hyb_byte256_d(int64_t k) { return hyb_byte256_s32(k) + (size_t)k / 16; }
 static size_t hyb_byte256_bytes(int64_t k) { return hyb_align(hyb_byte256_d(k) + (size_t)k / 64, 64) | 64; }
 
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_put_avx2(char *at, __m256i v)
-{
-    _mm256_store_si256((__m256i *)(void *)at, v);
-}
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_put_avx2(char *at, __m256i v) { _mm256_store_si256((__m256i *)(void *)at, v); }
 /* 32 floats to int8, stored at q; returns sums of pairs: dword i: q[4i] + q[4i + 1], q[4i + 2] + q[4i + 3].
  * id: 1/d, 0 where all become zeros. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_quant_avx2(const float *x, __m256 id, char *q)
@@ -51,16 +48,16 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_quant_avx2(const float *x, __m256 id
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_most_avx2(const float *x)
 {
     const __m256i abs = _mm256_set1_epi32(0x7FFFFFFF);
-#define HYB_A(i) _mm256_and_si256(hyb_load_avx2(x + 8 * (i)), abs)
+    #define HYB_A(i) _mm256_and_si256(hyb_load_avx2(x + 8 * (i)), abs)
     return _mm256_max_epu32(_mm256_max_epu32(HYB_A(0), HYB_A(1)), _mm256_max_epu32(HYB_A(2), HYB_A(3)));
-#undef HYB_A
+    #undef HYB_A
 }
-/* Lane L, dword e of the four: lane L of v[e], reduced by op. */
-#define HYB_BYTE_REDUCE(op, v) \
-    op(_mm256_unpacklo_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
-                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))),     \
-       _mm256_unpackhi_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])),      \
-                             op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))))
+    /* Lane L, dword e of the four: lane L of v[e], reduced by op. */
+    #define HYB_BYTE_REDUCE(op, v) \
+        op(_mm256_unpacklo_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])), \
+                                 op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))), \
+           _mm256_unpackhi_epi64(op(_mm256_unpacklo_epi32((v)[0], (v)[1]), _mm256_unpackhi_epi32((v)[0], (v)[1])), \
+                                 op(_mm256_unpacklo_epi32((v)[2], (v)[3]), _mm256_unpackhi_epi32((v)[2], (v)[3]))))
 /* d and 1/d of 8 blocks from the largest |x|; see hyb_act_inverse. */
 HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_scale_avx2(__m256i most, __m256 *id)
 {
@@ -85,8 +82,9 @@ HYB_TARGET_AVX2 static void hyb_byte32_group(const float *x, int count, int64_t 
     for (i = 0; i < 8; i++) v[i] = hyb_byte_most_avx2(x + 32 * i);
     low = HYB_BYTE_REDUCE(_mm256_max_epu32, v);
     high = HYB_BYTE_REDUCE(_mm256_max_epu32, v + 4);
-    d = hyb_byte_scale_avx2(
-        _mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20), _mm256_permute2x128_si256(low, high, 0x31)), &id);
+    d = hyb_byte_scale_avx2(_mm256_max_epu32(_mm256_permute2x128_si256(low, high, 0x20),
+                                             _mm256_permute2x128_si256(low, high, 0x31)),
+                            &id);
     _mm256_store_ps(ids, id);
     for (i = 0; i < 8; i++) {
         char *to = i < count ? act + (b + i) * 32 : q;
@@ -128,7 +126,7 @@ HYB_TARGET_AVX2 static void hyb_byte256_prepare(const float *x, int64_t k, void 
         d = hyb_byte_scale_avx2(_mm256_broadcastd_epi32(m), &id);
         _mm_store_ss((float *)(void *)(at + hyb_byte256_d(k) + b * 4), _mm256_castps256_ps128(d));
         for (i = 0; i < 8; i++) v[i] = hyb_byte_quant_avx2(x + 32 * i, id, at + b * 256 + 32 * i);
-        for (i = 0; i < 2; i++) {                        /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
+        for (i = 0; i < 2; i++) { /* lane 0 (1), dword e: the first (second) 16 of the e-th 32 */
             const __m256i sum = HYB_BYTE_REDUCE(_mm256_add_epi16, v + 4 * i);
             pairs[i] = _mm256_sub_epi16(zero, _mm256_permute4x64_epi64(sum, 0xD8));
         }
@@ -183,10 +181,10 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_piece_avx2(const char *const *rows, size_t a
 /* The 4 bytes at `at` of 8 rows. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_dwords_avx2(const char *const *rows, size_t at)
 {
-#define HYB_DWORD(i) (int)hyb_load_u32(rows[i] + at)
-    return _mm256_set_epi32(HYB_DWORD(7), HYB_DWORD(6), HYB_DWORD(5), HYB_DWORD(4),
-                            HYB_DWORD(3), HYB_DWORD(2), HYB_DWORD(1), HYB_DWORD(0));
-#undef HYB_DWORD
+    #define HYB_DWORD(i) (int)hyb_load_u32(rows[i] + at)
+    return _mm256_set_epi32(HYB_DWORD(7), HYB_DWORD(6), HYB_DWORD(5), HYB_DWORD(4), HYB_DWORD(3), HYB_DWORD(2),
+                            HYB_DWORD(1), HYB_DWORD(0));
+    #undef HYB_DWORD
 }
 /* Halves in the low words of heads to floats at `at`, those in the high words 64 bytes on. */
 HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_heads_avx2(char *at, __m256i heads)
@@ -203,8 +201,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_heads32_avx2(char *panel, __m256i heads
 }
 
 /* Nibbles, and fifth bits where qh is not 0, of one block of 8 rows. */
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh,
-                                                                  char *panel)
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, size_t qs, size_t qh, char *panel)
 {
     const __m256i each = _mm256_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0, 0x0C0C0C0C, 0x08080808, 0x04040404, 0);
     __m256i o[4], h = qh ? hyb_dwords_avx2(rows, qh) : _mm256_setzero_si256();
@@ -214,7 +211,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
         HYB_UNROLL
         for (j = 0; j < 4; j++) {
             __m256i q = hyb_field_avx2(o[j], 4 * half, 15);
-            if (qh) {                                                  /* 4 bits of h to bit 4 of 4 bytes */
+            if (qh) { /* 4 bits of h to bit 4 of 4 bytes */
                 __m256i bit = _mm256_set1_epi32(j % 2 ? (int)0x80402010u : 0x08040201);
                 __m256i v = _mm256_shuffle_epi8(h, _mm256_add_epi8(each, _mm256_set1_epi8((char)(half * 2 + j / 2))));
                 v = _mm256_cmpeq_epi8(_mm256_and_si256(v, bit), bit);
@@ -225,16 +222,16 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_nibbles_avx2(const char *const *rows, s
     }
     hyb_byte_heads32_avx2(panel, hyb_dwords_avx2(rows, 0));
 }
-#define HYB_BYTE_NIBBLES(type, qs, qh)                                              \
-    HYB_TARGET_AVX2 static void hyb_byte_##type(const char *const *rows, char *panel) \
-    {                                                                                   \
-        hyb_byte_nibbles_avx2(rows, qs, qh, panel);                                 \
-    }
+    #define HYB_BYTE_NIBBLES(type, qs, qh) \
+        HYB_TARGET_AVX2 static void hyb_byte_##type(const char *const *rows, char *panel) \
+        { \
+            hyb_byte_nibbles_avx2(rows, qs, qh, panel); \
+        }
 HYB_BYTE_NIBBLES(q4_0, 2, 0)
 HYB_BYTE_NIBBLES(q4_1, 4, 0)
 HYB_BYTE_NIBBLES(q5_0, 6, 2)
 HYB_BYTE_NIBBLES(q5_1, 8, 4)
-#undef HYB_BYTE_NIBBLES
+    #undef HYB_BYTE_NIBBLES
 
 HYB_TARGET_AVX2 static void hyb_byte_q8_0(const char *const *rows, char *panel)
 {
@@ -319,7 +316,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q3_K(const char *const *rows, char *panel)
     const __m256i off = _mm256_set1_epi8(32);
     __m256i o[4], hm[2][4];
     int h, p, t, j;
-    for (j = 0; j < 4; j++) {                                          /* the last 12 bytes of scales, then d */
+    for (j = 0; j < 4; j++) { /* the last 12 bytes of scales, then d */
         __m256i low = hyb_dwords_avx2(rows, 96 + 4 * (size_t)(j % 2)), high = hyb_dwords_avx2(rows, 104);
         low = _mm256_or_si256(hyb_field_avx2(low, j / 2 * 4, 15), hyb_field_avx2(high, 2 * j - 4, 0x30));
         hyb_byte_scales_avx2(_mm256_sub_epi8(low, off), j, true, panel);
@@ -345,7 +342,7 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_k45_avx2(const char *const *rows, bool 
     const __m256i low6 = _mm256_set1_epi8(0x3F);
     __m256i o[4], sc[2], m[2], qh[2][4];
     int c, p, j, s;
-    hyb_piece_avx2(rows, 0, o);                                    /* d, dmin; the 12 bytes of scales and mins */
+    hyb_piece_avx2(rows, 0, o); /* d, dmin; the 12 bytes of scales and mins */
     hyb_byte_heads_avx2(panel + HYB_BYTE256_D, o[0]);
     sc[0] = _mm256_and_si256(o[1], low6);
     sc[1] = _mm256_or_si256(hyb_field_avx2(o[3], 0, 15), hyb_field_avx2(o[1], 2, 0x30));
@@ -392,7 +389,7 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
         hyb_piece_avx2(rows, 128 + (size_t)(32 * h + 16), qh[1]);
         for (p = 0; p < 4; p++) {
             hyb_piece_avx2(rows, (size_t)(64 * h + 16 * p), o);
-            for (n = 0; n < 2; n++)                                    /* low, high nibbles */
+            for (n = 0; n < 2; n++) /* low, high nibbles */
                 for (j = 0; j < 4; j++) {
                     __m256i q = hyb_field_avx2(o[j], 4 * n, 15);
                     q = _mm256_or_si256(q, hyb_field_avx2(qh[p % 2][j], 4 * n + p / 2 * 2 - 4, 0x30));
@@ -402,35 +399,29 @@ HYB_TARGET_AVX2 static void hyb_byte_q6_K(const char *const *rows, char *panel)
     }
 }
 
-/* ---- tiles ---- */
+/* ---- tiles ------------------------------------------------------------------------------------------------------- */
 
 enum {
-    HYB_BYTE_COLUMNS = 8,              /* rows of activations: while they pass, a chunk of a panel stays in L1 */
-    HYB_BYTE_SUMS = 128,               /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
-    HYB_BYTE_CHUNK = 256               /* weights of a row in a chunk */
+    HYB_BYTE_COLUMNS = 8, /* rows of activations: while they pass, a chunk of a panel stays in L1 */
+    HYB_BYTE_SUMS = 128,  /* floats from p[i] to p[i + 1]: 8 columns x 16 rows */
+    HYB_BYTE_CHUNK = 256  /* weights of a row in a chunk */
 };
 
 typedef struct hyb_byte_tile {
-    const char *panel;                     /* a whole panel: the blocks of 16 rows */
-    int64_t     k;
-    int         offset;                    /* of the unsigned weights in the panel */
-    bool        affine;                    /* the type has mins */
+    const char *panel; /* a whole panel: the blocks of 16 rows */
+    int64_t k;
+    int offset;  /* of the unsigned weights in the panel */
+    bool affine; /* the type has mins */
 } hyb_byte_tile;
 HYB_ALIGN64 static const float hyb_byte_zeros[64] = { 0 };
 
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_splat_avx2(const char *p)
-{
-    return _mm256_set1_epi32((int)hyb_load_u32(p));
-}
-HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_splat_avx2(const char *p)
-{
-    return _mm256_set1_ps(hyb_load_f32(p));
-}
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_splat_avx2(const char *p) { return _mm256_set1_epi32((int)hyb_load_u32(p)); }
+HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_byte_splat_avx2(const char *p) { return _mm256_set1_ps(hyb_load_f32(p)); }
 
 /* Sums of a block of 32 weights, as floats from 1.5 * 2^23 on, join those of the blocks before: out = t * d_x + in.
  * at: where d of the block lies in a row of x. */
-HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *panel,
-    const char *const x[4], size_t at, size_t part, bool affine, const float *in, float *out)
+HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *panel, const char *const x[4], size_t at,
+                                               size_t part, bool affine, const float *in, float *out)
 {
     const float *d = (const float *)(const void *)(panel + HYB_BYTE32_D);
     const __m256 d0 = _mm256_load_ps(d), d1 = _mm256_load_ps(d + 8);
@@ -449,8 +440,8 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_byte_add32(const __m256i a[8], const char *p
 }
 
 /* Q8_0: a pair of products fills 16 bits. x * w = |w| * (x xor mask), and |w| more where w is negative. */
-HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_byte_tile *tile,
-    const char *const x[4], int64_t b, int count, float *sums)
+HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_byte_tile *tile, const char *const x[4],
+                                                                     int64_t b, int count, float *sums)
 {
     const __m256i one = _mm256_set1_epi16(1);
     const size_t d_at = hyb_byte32_d(tile->k);
@@ -481,15 +472,15 @@ HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_byte_tile32_signed_avx2(const hyb_b
     }
 }
 
-/* ---- the loops around it ---- */
+/* ---- the loops around it ----------------------------------------------------------------------------------------- */
 
 typedef struct hyb_byte_gemm {
-    void (*unpack)(const char *const *rows, char *panel);          /* a block of 8 rows */
+    void (*unpack)(const char *const *rows, char *panel); /* a block of 8 rows */
     void (*tile)(const hyb_byte_tile *tile, const char *const x[4], int64_t b, int count, float *sums);
     size_t (*act_bytes)(int64_t k);
-    int    block, block_bytes, panel_bytes;
-    int    offset;
-    bool   affine;
+    int block, block_bytes, panel_bytes;
+    int offset;
+    bool affine;
 } hyb_byte_gemm;
 
 enum { HYB_BYTE_BUDGET = 256 << 10, HYB_BYTE_PANELS = 4 };
@@ -511,8 +502,8 @@ static size_t hyb_byte_scratch(const hyb_byte_gemm *g, int64_t k)
 
 /* Rows r .. r + 15 (those from r1 on are r1 - 1 again) of w to a panel. The 16 rows after them come next: they are
  * fetched now. */
-static void hyb_byte_unpack(const hyb_byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
-                                int64_t r1, char *panel)
+static void hyb_byte_unpack(const hyb_byte_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r, int64_t r1,
+                            char *panel)
 {
     const char *rows[16], *next = w + (size_t)(r + 16) * row_bytes;
     size_t ahead = 0;
@@ -535,10 +526,10 @@ HYB_TARGET_AVX2 static void hyb_byte_finish(const float *sums, int n, int rows, 
     int c, h;
     for (c = 0; c < n; c++, sums += 16, y += y_stride) {
         for (h = 0; h < 16; h += 8) {
-#define HYB_P(i) _mm256_load_ps(sums + h + (i) * HYB_BYTE_SUMS)
+    #define HYB_P(i) _mm256_load_ps(sums + h + (i) * HYB_BYTE_SUMS)
             __m256 p04 = _mm256_add_ps(HYB_P(0), HYB_P(4)), p26 = _mm256_add_ps(HYB_P(2), HYB_P(6));
             __m256 p15 = _mm256_add_ps(HYB_P(1), HYB_P(5)), p37 = _mm256_add_ps(HYB_P(3), HYB_P(7));
-#undef HYB_P
+    #undef HYB_P
             _mm256_store_ps(out + h, _mm256_add_ps(_mm256_add_ps(p04, p26), _mm256_add_ps(p15, p37)));
         }
         memcpy(y, out, (size_t)rows * sizeof *y);
@@ -546,8 +537,8 @@ HYB_TARGET_AVX2 static void hyb_byte_finish(const float *sums, int n, int rows, 
 }
 
 /* Up to 8 rows of activations times one panel. */
-static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, const char *acts,
-                                 size_t act_bytes, int columns, float *sums)
+static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, const char *acts, size_t act_bytes,
+                             int columns, float *sums)
 {
     const int step = HYB_BYTE_CHUNK / g->block;
     const int64_t blocks = tile->k / g->block;
@@ -561,8 +552,8 @@ static void hyb_byte_columns(const hyb_byte_gemm *g, const hyb_byte_tile *tile, 
         }
 }
 
-static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_bytes, int64_t k,
-    const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
+static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts,
+                              int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const size_t panel_bytes = hyb_byte_panel(g, k), act_bytes = g->act_bytes(k);
     const int panels = hyb_byte_panels(g, k);
@@ -574,7 +565,7 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
     tile.k = k;
     tile.offset = g->offset;
     tile.affine = g->affine;
-    if (k / g->block < 8) memset(sums, 0, 8 * HYB_BYTE_SUMS * sizeof *sums);      /* those that no block has */
+    if (k / g->block < 8) memset(sums, 0, 8 * HYB_BYTE_SUMS * sizeof *sums); /* those that no block has */
     for (r = r0; r < r1; r += 16 * panels) {
         const int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
         for (p = 0; p < count; p++)
@@ -592,33 +583,34 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
     }
 }
 
-/* ---- the kernels: the tiles and the table of types, stamped ---- */
+/* ---- the kernels: the tiles and the table of types, stamped ------------------------------------------------------ */
 
-#define HYB_D_FN(name)          hyb_byte_##name##_avx2
-#define HYB_D_KERNEL(type)      hyb_kernel_avx2_##type
-#define HYB_D_TARGET            HYB_TARGET_AVX2
-#define HYB_D_START(e, offset)  _mm256_mullo_epi16(e, offset)
-#define HYB_D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
-#define HYB_D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
-#define HYB_D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
-#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0
-#define HYB_D_Q8_0_TILE         hyb_byte_tile32_signed_avx2
-#define HYB_D_Q8_0_OFFSET       0
-#include "cpu_int_tile.inc"
+    #define HYB_D_FN(name)          hyb_byte_##name##_avx2
+    #define HYB_D_KERNEL(type)      hyb_kernel_avx2_##type
+    #define HYB_D_TARGET            HYB_TARGET_AVX2
+    #define HYB_D_START(e, offset)  _mm256_mullo_epi16(e, offset)
+    #define HYB_D_DOT(acc, w, x)    acc = _mm256_add_epi16(acc, _mm256_maddubs_epi16(w, x))
+    #define HYB_D_WIDE(acc)         _mm256_madd_epi16(acc, _mm256_set1_epi16(1))
+    #define HYB_D_SCALE(acc, scale) _mm256_madd_epi16(acc, scale)
+    #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0
+    #define HYB_D_Q8_0_TILE         hyb_byte_tile32_signed_avx2
+    #define HYB_D_Q8_0_OFFSET       0
+    #include "cpu_int_tile.inc"
 
-#if defined(HYB_AVXVNNI)
-/* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its place. */
-#define HYB_D_FN(name)          hyb_byte_##name##_avxvnni
-#define HYB_D_KERNEL(type)      hyb_kernel_avxvnni_##type
-#define HYB_D_TARGET            HYB_TARGET_AVXVNNI
-#define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
-#define HYB_D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
-#define HYB_D_WIDE(acc)         (acc)
-#define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
-#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
-#define HYB_D_Q8_0_TILE         hyb_byte_tile32_plain_avxvnni
-#define HYB_D_Q8_0_OFFSET       128
-#include "cpu_int_tile.inc"
-#endif
+    #if defined(HYB_AVXVNNI)
+        /* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its
+         * place. */
+        #define HYB_D_FN(name)          hyb_byte_##name##_avxvnni
+        #define HYB_D_KERNEL(type)      hyb_kernel_avxvnni_##type
+        #define HYB_D_TARGET            HYB_TARGET_AVXVNNI
+        #define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
+        #define HYB_D_DOT(acc, w, x)    acc = _mm256_dpbusd_avx_epi32(acc, w, x)
+        #define HYB_D_WIDE(acc)         (acc)
+        #define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+        #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
+        #define HYB_D_Q8_0_TILE         hyb_byte_tile32_plain_avxvnni
+        #define HYB_D_Q8_0_OFFSET       128
+        #include "cpu_int_tile.inc"
+    #endif
 
 #endif

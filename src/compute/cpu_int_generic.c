@@ -1,14 +1,17 @@
-/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md); every other kernel
- * must give the same bits. */
+/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+ * every other kernel must give the same bits. */
 
 typedef void (*hyb_ints32_fn)(const void *block, hyb_ints32 *o);
 typedef void (*hyb_ints256_fn)(const void *block, hyb_ints256 *o);
 
-HYB_INLINE float hyb_halve8(const float *p) { return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7])); }
+HYB_INLINE float hyb_halve8(const float *p)
+{
+    return ((p[0] + p[4]) + (p[2] + p[6])) + ((p[1] + p[5]) + (p[3] + p[7]));
+}
 
 /* One row of w by n rows of x: each block is unpacked once. sums: n * 8 floats. affine: the type has mins. */
-static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
-                                  float *y, int64_t y_stride, float *sums)
+static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k,
+                              const void *acts, int n, float *y, int64_t y_stride, float *sums)
 {
     size_t act_bytes = hyb_act32_bytes(k);
     hyb_ints32 block;
@@ -31,8 +34,8 @@ static void hyb_generic_row32(hyb_ints32_fn unpack, size_t block_bytes, bool aff
     for (i = 0; i < n; i++) y[i * y_stride] = hyb_halve8(sums + i * 8);
 }
 
-static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k, const void *acts, int n,
-                                   float *y, int64_t y_stride, float *sums)
+static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool affine, const void *w, int64_t k,
+                               const void *acts, int n, float *y, int64_t y_stride, float *sums)
 {
     size_t act_bytes = hyb_act256_bytes(k);
     hyb_ints256 block;
@@ -58,26 +61,32 @@ static void hyb_generic_row256(hyb_ints256_fn unpack, size_t block_bytes, bool a
     for (i = 0; i < n; i++) y[i * y_stride] = hyb_halve8(sums + i * 8);
 }
 
-static size_t hyb_generic_scratch(int64_t k, int n) { HYB_UNUSED(k); return (size_t)n * 8 * sizeof(float); }
+static size_t hyb_generic_scratch(int64_t k, int n)
+{
+    HYB_UNUSED(k);
+    return (size_t)n * 8 * sizeof(float);
+}
 
 /* A type's two kernels and its entry. family: 32 or 256. */
-#define HYB_GENERIC_TYPE(type, family, affine)                                                                                             \
-    static void hyb_gemm_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, int64_t y_stride,   \
-                                            int64_t r0, int64_t r1, void *scratch)                                                             \
-    {                                                                                                                                          \
-        int64_t r;                                                                                                                             \
-        for (r = r0; r < r1; r++)                                                                                                              \
-            hyb_generic_row##family(hyb_ints_##type, sizeof(hyb_block_##type), affine, (const char *)w + (size_t)r * row_bytes,    \
-                                        k, acts, n, y + (r - r0), y_stride, (float *)scratch);                                                 \
-    }                                                                                                                                          \
-    static void hyb_gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, int64_t r0, int64_t r1)     \
-    {                                                                                                                                          \
-        float sums[8];                                                                                                                        \
-        hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums);                                                              \
-    }                                                                                                                                          \
-    static const hyb_matmul_kernel hyb_kernel_generic_##type = {                                                                       \
-        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch,            \
-        hyb_gemm_generic_##type, NULL                                                                                                      \
+#define HYB_GENERIC_TYPE(type, family, affine) \
+    static void hyb_gemm_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, float *y, \
+                                        int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+    { \
+        int64_t r; \
+        for (r = r0; r < r1; r++) \
+            hyb_generic_row##family(hyb_ints_##type, sizeof(hyb_block_##type), affine, \
+                                    (const char *)w + (size_t)r * row_bytes, k, acts, n, y + (r - r0), y_stride, \
+                                    (float *)scratch); \
+    } \
+    static void hyb_gemv_generic_##type(const void *w, size_t row_bytes, int64_t k, const void *act, float *y, \
+                                        int64_t r0, int64_t r1) \
+    { \
+        float sums[8]; \
+        hyb_gemm_generic_##type(w, row_bytes, k, act, 1, y, 0, r0, r1, sums); \
+    } \
+    static const hyb_matmul_kernel hyb_kernel_generic_##type = { \
+        &hyb_act##family##_generic, &hyb_act##family##_generic, 1, 1, hyb_gemv_generic_##type, hyb_generic_scratch, \
+        hyb_gemm_generic_##type, NULL \
     };
 HYB_GENERIC_TYPE(q4_0, 32, false)
 HYB_GENERIC_TYPE(q4_1, 32, true)

@@ -1,29 +1,32 @@
-/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one multiplies bytes to int16 and adds
- * pairs, the other has the dot products of ARMv8.2 (sdot). */
+/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
+ * multiplies bytes to int16 and adds pairs, the other has the dot products of ARMv8.2 (sdot). */
 #if defined(HYB_ARM)
 
-/* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot without the flag. */
-#if defined(__ARM_FEATURE_DOTPROD)
-    #define HYB_NEON_DOT 1
-    #define HYB_TARGET_NEON_DOT
-    static bool hyb_neon_dot_usable(void) { return true; }
-#elif defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
-    #define HYB_NEON_DOT 1
-    #define HYB_TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
-    static bool hyb_neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
-#endif
+    /* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot
+     * without the flag. */
+    #if defined(__ARM_FEATURE_DOTPROD)
+        #define HYB_NEON_DOT 1
+        #define HYB_TARGET_NEON_DOT
+static bool hyb_neon_dot_usable(void) { return true; }
+    #elif defined(__linux__) && defined(__GNUC__) && !defined(__clang__)
+        #define HYB_NEON_DOT        1
+        #define HYB_TARGET_NEON_DOT __attribute__((target("arch=armv8.2-a+dotprod")))
+static bool hyb_neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
+    #endif
 
-/* ---- activations: the layout of cpu_int_act.c ---- */
+/* ---- activations: the layout of cpu_int_act.c -------------------------------------------------------------------- */
 
 /* The largest |x| of 4 n floats, divided by 127. */
 HYB_INLINE float hyb_act_scale_neon(const float *x, int n)
 {
     uint32x4_t a = vdupq_n_u32(0);
     int i;
-    for (i = 0; i < n; i++) a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + 4 * i)), vdupq_n_u32(0x7FFFFFFFu)));
+    for (i = 0; i < n; i++)
+        a = vmaxq_u32(a, vandq_u32(vreinterpretq_u32_f32(vld1q_f32(x + 4 * i)), vdupq_n_u32(0x7FFFFFFFu)));
     return hyb_bits_f32(vmaxvq_u32(a)) / 127.0f;
 }
-/* 16 floats to bytes. |x id| is below 127.01, or NaN or 0 when id is 0: the conversion makes both 0, and nothing needs a clamp. */
+/* 16 floats to bytes. |x id| is below 127.01, or NaN or 0 when id is 0: the conversion makes both 0, and nothing
+ * needs a clamp. */
 HYB_INLINE int8x16_t hyb_quant16_neon(const float *x, float id)
 {
     int16x4_t q[4];
@@ -63,37 +66,49 @@ static void hyb_act256_prepare_neon(const float *x, int64_t k, void *act)
 static const hyb_act_format hyb_act32_neon = { hyb_act32_bytes, hyb_act32_prepare_neon };
 static const hyb_act_format hyb_act256_neon = { hyb_act256_bytes, hyb_act256_prepare_neon };
 
-/* ---- blocks in registers: 16 weights a vector, in order ---- */
+/* ---- blocks in registers: 16 weights a vector, in order ---------------------------------------------------------- */
 
-typedef struct hyb_neon32 { int8x16_t q[2]; float d, m; } hyb_neon32;
+typedef struct hyb_neon32 {
+    int8x16_t q[2];
+    float d, m;
+} hyb_neon32;
 typedef struct hyb_neon256 {
-    int8x16_t q[16];                       /* without the scale of the sub-block */
-    int32x4_t scale[4];                    /* 16 sub-blocks, or (Q4_K, Q5_K) 8 */
-    int16x8_t m[2];                        /* of 16 weights each */
-    float     d, dmin;
+    int8x16_t q[16];    /* without the scale of the sub-block */
+    int32x4_t scale[4]; /* 16 sub-blocks, or (Q4_K, Q5_K) 8 */
+    int16x8_t m[2];     /* of 16 weights each */
+    float d, dmin;
 } hyb_neon256;
 
 HYB_INLINE size_t hyb_neon_block_bytes(const hybrid_type type)
 {
     switch (type) {
-        case HYBRID_TYPE_Q4_0: return sizeof(hyb_block_q4_0);
-        case HYBRID_TYPE_Q4_1: return sizeof(hyb_block_q4_1);
-        case HYBRID_TYPE_Q5_0: return sizeof(hyb_block_q5_0);
-        case HYBRID_TYPE_Q5_1: return sizeof(hyb_block_q5_1);
-        case HYBRID_TYPE_Q8_0: return sizeof(hyb_block_q8_0);
-        case HYBRID_TYPE_Q2_K: return sizeof(hyb_block_q2_K);
-        case HYBRID_TYPE_Q3_K: return sizeof(hyb_block_q3_K);
-        case HYBRID_TYPE_Q4_K: return sizeof(hyb_block_q4_K);
-        case HYBRID_TYPE_Q5_K: return sizeof(hyb_block_q5_K);
-        default: return sizeof(hyb_block_q6_K);
+    case HYBRID_TYPE_Q4_0: return sizeof(hyb_block_q4_0);
+    case HYBRID_TYPE_Q4_1: return sizeof(hyb_block_q4_1);
+    case HYBRID_TYPE_Q5_0: return sizeof(hyb_block_q5_0);
+    case HYBRID_TYPE_Q5_1: return sizeof(hyb_block_q5_1);
+    case HYBRID_TYPE_Q8_0: return sizeof(hyb_block_q8_0);
+    case HYBRID_TYPE_Q2_K: return sizeof(hyb_block_q2_K);
+    case HYBRID_TYPE_Q3_K: return sizeof(hyb_block_q3_K);
+    case HYBRID_TYPE_Q4_K: return sizeof(hyb_block_q4_K);
+    case HYBRID_TYPE_Q5_K: return sizeof(hyb_block_q5_K);
+    default: return sizeof(hyb_block_q6_K);
     }
 }
 
-HYB_INLINE float hyb_neon_half(const void *p) { return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(hyb_load_u16(p)))), 0); }
+HYB_INLINE float hyb_neon_half(const void *p)
+{
+    return vgetq_lane_f32(vcvt_f32_f16(vreinterpret_f16_u16(vdup_n_u16(hyb_load_u16(p)))), 0);
+}
 HYB_INLINE uint8x16_t hyb_neon_shift_right(uint8x16_t v, int by) { return vshlq_u8(v, vdupq_n_s8((int8_t)-by)); }
-HYB_INLINE int8x16_t hyb_neon_minus(uint8x16_t v, int offset) { return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)offset)); }
+HYB_INLINE int8x16_t hyb_neon_minus(uint8x16_t v, int offset)
+{
+    return vsubq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8((int8_t)offset));
+}
 /* value where bit number `bit` of each byte is set, else 0. */
-HYB_INLINE uint8x16_t hyb_neon_bit(uint8x16_t v, int bit, int value) { return vandq_u8(vtstq_u8(v, vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8((uint8_t)value)); }
+HYB_INLINE uint8x16_t hyb_neon_bit(uint8x16_t v, int bit, int value)
+{
+    return vandq_u8(vtstq_u8(v, vdupq_n_u8((uint8_t)(1 << bit))), vdupq_n_u8((uint8_t)value));
+}
 
 /* 32 numbers: nibbles, and bit 4 of each from high. */
 HYB_INLINE void hyb_neon_nibbles(const uint8_t *qs, bool five, uint32_t high, int offset, int8x16_t q[2])
@@ -102,8 +117,10 @@ HYB_INLINE void hyb_neon_nibbles(const uint8_t *qs, bool five, uint32_t high, in
     uint8x16_t v = vld1q_u8(qs), low = vandq_u8(v, vdupq_n_u8(15)), top = vshrq_n_u8(v, 4);
     if (five) {
         const uint8x16_t bits = vcombine_u8(vld1_u8(each), vld1_u8(each)), sixteen = vdupq_n_u8(16);
-        low = vorrq_u8(low, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)high), vdup_n_u8((uint8_t)(high >> 8))))));
-        top = vorrq_u8(top, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)(high >> 16)), vdup_n_u8((uint8_t)(high >> 24))))));
+        low = vorrq_u8(low, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)high),
+                                                                         vdup_n_u8((uint8_t)(high >> 8))))));
+        top = vorrq_u8(top, vandq_u8(sixteen, vtstq_u8(bits, vcombine_u8(vdup_n_u8((uint8_t)(high >> 16)),
+                                                                         vdup_n_u8((uint8_t)(high >> 24))))));
     }
     q[0] = hyb_neon_minus(low, offset);
     q[1] = hyb_neon_minus(top, offset);
@@ -147,7 +164,8 @@ HYB_INLINE void hyb_neon_unpack_2bit(const uint8_t *qs, const uint8_t *hmask, hy
     int i;
     HYB_UNROLL
     for (i = 0; i < 16; i++) {
-        uint8x16_t q = vandq_u8(hyb_neon_shift_right(vld1q_u8(qs + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2), vdupq_n_u8(3));
+        uint8x16_t q =
+            vandq_u8(hyb_neon_shift_right(vld1q_u8(qs + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2), vdupq_n_u8(3));
         if (hmask) q = vorrq_u8(q, hyb_neon_bit(vld1q_u8(hmask + i % 2 * 16), i / 2, 4));
         o->q[i] = hyb_neon_minus(q, hmask ? 4 : 0);
     }
@@ -199,7 +217,8 @@ HYB_INLINE void hyb_neon_unpack_q6_K(const hyb_block_q6_K *b, hyb_neon256 *o)
     hyb_neon_scales(vld1q_s8(b->scales), o);
     HYB_UNROLL
     for (i = 0; i < 16; i++) {
-        uint8x16_t q = vld1q_u8(b->ql + i / 8 * 64 + i % 4 * 16), high = hyb_neon_shift_right(vld1q_u8(b->qh + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2);
+        uint8x16_t q = vld1q_u8(b->ql + i / 8 * 64 + i % 4 * 16),
+                   high = hyb_neon_shift_right(vld1q_u8(b->qh + i / 8 * 32 + i % 2 * 16), i % 8 / 2 * 2);
         q = i % 8 / 4 ? vshrq_n_u8(q, 4) : vandq_u8(q, vdupq_n_u8(15));
         o->q[i] = hyb_neon_minus(vorrq_u8(q, vshlq_n_u8(vandq_u8(high, vdupq_n_u8(3)), 4)), 32);
     }
@@ -208,14 +227,20 @@ HYB_INLINE void hyb_neon_unpack_q6_K(const hyb_block_q6_K *b, hyb_neon256 *o)
 HYB_INLINE void hyb_neon_unpack256(const hybrid_type type, const char *w, hyb_neon256 *o)
 {
     const void *b = w;
-    if (type == HYBRID_TYPE_Q2_K) hyb_neon_unpack_q2_K((const hyb_block_q2_K *)b, o);
-    else if (type == HYBRID_TYPE_Q3_K) hyb_neon_unpack_q3_K((const hyb_block_q3_K *)b, o);
-    else if (type == HYBRID_TYPE_Q4_K) hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q4_K *)b)->qs, NULL, o);
-    else if (type == HYBRID_TYPE_Q5_K) hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q5_K *)b)->qs, ((const hyb_block_q5_K *)b)->qh, o);
-    else hyb_neon_unpack_q6_K((const hyb_block_q6_K *)b, o);
+    if (type == HYBRID_TYPE_Q2_K)
+        hyb_neon_unpack_q2_K((const hyb_block_q2_K *)b, o);
+    else if (type == HYBRID_TYPE_Q3_K)
+        hyb_neon_unpack_q3_K((const hyb_block_q3_K *)b, o);
+    else if (type == HYBRID_TYPE_Q4_K)
+        hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q4_K *)b)->qs, NULL, o);
+    else if (type == HYBRID_TYPE_Q5_K)
+        hyb_neon_unpack_k4((const hyb_block_q4_K *)b, ((const hyb_block_q5_K *)b)->qs, ((const hyb_block_q5_K *)b)->qh,
+                           o);
+    else
+        hyb_neon_unpack_q6_K((const hyb_block_q6_K *)b, o);
 }
 
-/* ---- what follows the integer sums ---- */
+/* ---- what follows the integer sums ------------------------------------------------------------------------------- */
 
 /* Sums whose total is the sum of m times the sums of 16 activations. */
 HYB_INLINE int32x4_t hyb_neon_mins(const hyb_neon256 *block, const int16_t *s)
@@ -236,13 +261,16 @@ HYB_INLINE float32x4_t hyb_neon_floats(const char *p, int n)
     return vld1q_f32(v);
 }
 
-/* p[b % 8 ..] = fma(t, d, p[b % 8 ..]) for blocks b .. b + here. Other lanes are left as they are: adding 0 would turn a -0 into 0. */
+/* p[b % 8 ..] = fma(t, d, p[b % 8 ..]) for blocks b .. b + here. Other lanes are left as they are: adding 0 would
+ * turn a -0 into 0. */
 HYB_INLINE void hyb_neon_join(float32x4_t p[2], int64_t b, int here, float32x4_t t, float32x4_t d)
 {
     static const int32_t number[4] = { 0, 1, 2, 3 };
     uint32x4_t valid = vcltq_s32(vld1q_s32(number), vdupq_n_s32(here));
-    if (b & 4) p[1] = here == 4 ? vfmaq_f32(p[1], t, d) : vbslq_f32(valid, vfmaq_f32(p[1], t, d), p[1]);
-    else p[0] = here == 4 ? vfmaq_f32(p[0], t, d) : vbslq_f32(valid, vfmaq_f32(p[0], t, d), p[0]);
+    if (b & 4)
+        p[1] = here == 4 ? vfmaq_f32(p[1], t, d) : vbslq_f32(valid, vfmaq_f32(p[1], t, d), p[1]);
+    else
+        p[0] = here == 4 ? vfmaq_f32(p[0], t, d) : vbslq_f32(valid, vfmaq_f32(p[0], t, d), p[0]);
 }
 
 HYB_INLINE float hyb_neon_halve8(const float32x4_t p[2])
@@ -252,27 +280,32 @@ HYB_INLINE float hyb_neon_halve8(const float32x4_t p[2])
     return vget_lane_f32(x, 0) + vget_lane_f32(x, 1);
 }
 
-static size_t hyb_neon_no_scratch(int64_t k, int n) { HYB_UNUSED(k); HYB_UNUSED(n); return 0; }
+static size_t hyb_neon_no_scratch(int64_t k, int n)
+{
+    HYB_UNUSED(k);
+    HYB_UNUSED(n);
+    return 0;
+}
 
-/* ---- the two sets ---- */
+/* ---- the two sets ------------------------------------------------------------------------------------------------ */
 
 /* Two products of bytes fit 16 bits: 2 * 128 * 127. */
 HYB_INLINE int32x4_t hyb_neon_dot_plain(int32x4_t s, int8x16_t a, int8x16_t b)
 {
     return vpadalq_s16(s, vmlal_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), vget_high_s8(a), vget_high_s8(b)));
 }
-#define HYB_N_FN(name)      hyb_##name##_neon
-#define HYB_N_KERNEL(type)  hyb_kernel_neon_##type
-#define HYB_N_TARGET
-#define HYB_N_DOT(s, a, b)  s = hyb_neon_dot_plain(s, a, b)
-#include "cpu_int_neon.inc"
+    #define HYB_N_FN(name)     hyb_##name##_neon
+    #define HYB_N_KERNEL(type) hyb_kernel_neon_##type
+    #define HYB_N_TARGET
+    #define HYB_N_DOT(s, a, b) s = hyb_neon_dot_plain(s, a, b)
+    #include "cpu_int_neon.inc"
 
-#if defined(HYB_NEON_DOT)
-#define HYB_N_FN(name)      hyb_##name##_neon_dot
-#define HYB_N_KERNEL(type)  hyb_kernel_neon_dot_##type
-#define HYB_N_TARGET        HYB_TARGET_NEON_DOT
-#define HYB_N_DOT(s, a, b)  s = vdotq_s32(s, a, b)
-#include "cpu_int_neon.inc"
-#endif
+    #if defined(HYB_NEON_DOT)
+        #define HYB_N_FN(name)     hyb_##name##_neon_dot
+        #define HYB_N_KERNEL(type) hyb_kernel_neon_dot_##type
+        #define HYB_N_TARGET       HYB_TARGET_NEON_DOT
+        #define HYB_N_DOT(s, a, b) s = vdotq_s32(s, a, b)
+        #include "cpu_int_neon.inc"
+    #endif
 
 #endif

@@ -1,7 +1,9 @@
-/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows side by side, so that each lane
- * of a vector is a row. No sums across lanes are left, rows of any length have no tail, and the order is that of NUMERICS.md: the same bits.
+/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+ * side by side, so that each lane of a vector is a row. No sums across lanes are left, rows of any length have no tail,
+ * and the order is that of NUMERICS.md: the same bits.
  *
- * Groups of 8 rows take the bytes that they take in the file; what rows % 8 leaves is not in the copy. "Dword i of 8 rows" is 32 bytes.
+ * Groups of 8 rows take the bytes that they take in the file; what rows % 8 leaves is not in the copy. "Dword i of 8
+ * rows" is 32 bytes.
  *   Q4_0   d of block 0 of 8 rows, d of block 1, ..; then for each block dwords 0-3 of qs of 8 rows
  *   Q4_K   for each super-block: dwords 0-35 of 8 rows: d | dmin, 3 of scales, 32 of qs */
 
@@ -58,17 +60,14 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_halve_rows_avx2(const __m256 *p, float *y)
     const __m256 even = _mm256_add_ps(_mm256_add_ps(p[0], p[4]), _mm256_add_ps(p[2], p[6]));
     _mm256_storeu_ps(y, _mm256_add_ps(even, _mm256_add_ps(_mm256_add_ps(p[1], p[5]), _mm256_add_ps(p[3], p[7]))));
 }
-HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_all_avx2(const char *p)
-{
-    return _mm256_set1_epi32((int)hyb_load_u32(p));
-}
+HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_all_avx2(const char *p) { return _mm256_set1_epi32((int)hyb_load_u32(p)); }
 HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_halfs8_avx2(const char *p)
 {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(const void *)p));
 }
 
-/* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its first half, 32 bytes behind
- * them those of its second. */
+/* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its
+ * first half, 32 bytes behind them those of its second. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_rows8_q4_0(const char *q, const char *x)
 {
     const __m256i low4 = _mm256_set1_epi8(15);
@@ -93,13 +92,14 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_add8_q4_0(const char *q, const char *d, co
                            _mm256_castsi256_ps(hyb_all_avx2(group + HYB_GROUP8_D + 4 * e)), p);
 }
 HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_0(const void *w, size_t row_bytes, int64_t k, const void *act,
-                                                           float *y, int64_t r0, int64_t r1)
+                                                   float *y, int64_t r0, int64_t r1)
 {
     const int64_t blocks = k / 32, full = blocks / 8 * 8;
     int64_t b;
     int e;
     for (; r0 < r1; r0 += 8, y += 8) {
-        const char *d = (const char *)w + (size_t)r0 * row_bytes, *q = d + blocks * 16, *group = (const char *)act, *ahead = d;
+        const char *d = (const char *)w + (size_t)r0 * row_bytes, *q = d + blocks * 16, *group = (const char *)act,
+                   *ahead = d;
         __m256 p[8];
         for (e = 0; e < 8; e++) p[e] = _mm256_setzero_ps();
         for (b = 0; b < full; b += 8, group += HYB_GROUP8, d += 128, q += 1024, ahead += 1152) {
@@ -115,8 +115,9 @@ HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_0(const void *w, size_t row_byt
 /* Byte i of each dword, in both of its words; bytes i and i + 1, each in a word. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_byte_of_dwords_avx2(__m256i v, int first, int second)
 {
-    const __m128i at = _mm_setr_epi8((char)first, -1, (char)second, -1, (char)(first + 4), -1, (char)(second + 4), -1,
-                                     (char)(first + 8), -1, (char)(second + 8), -1, (char)(first + 12), -1, (char)(second + 12), -1);
+    const __m128i at =
+        _mm_setr_epi8((char)first, -1, (char)second, -1, (char)(first + 4), -1, (char)(second + 4), -1,
+                      (char)(first + 8), -1, (char)(second + 8), -1, (char)(first + 12), -1, (char)(second + 12), -1);
     return _mm256_shuffle_epi8(v, _mm256_broadcastsi128_si256(at));
 }
 /* 64 values of a super-block of 8 rows times x, and the scales of both halves. */
@@ -150,19 +151,19 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_t8_q4_K(const char *w, const char *x, cons
                             _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m0, 2, 3), hyb_all_avx2(s32 + 4)));
     less = _mm256_add_epi32(less, _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m1, 0, 1), hyb_all_avx2(s32 + 8)));
     less = _mm256_add_epi32(less, _mm256_madd_epi16(hyb_byte_of_dwords_avx2(m1, 2, 3), hyb_all_avx2(s32 + 12)));
-#define HYB_QUARTER(i, sc, byte) \
-    hyb_rows8_q4_K(w + 128 + 256 * (i), x + 64 * (i), hyb_byte_of_dwords_avx2(sc, byte, byte), \
+    #define HYB_QUARTER(i, sc, byte) \
+        hyb_rows8_q4_K(w + 128 + 256 * (i), x + 64 * (i), hyb_byte_of_dwords_avx2(sc, byte, byte), \
                        hyb_byte_of_dwords_avx2(sc, byte + 1, byte + 1))
     sum = HYB_QUARTER(0, sc0, 0);
     sum = _mm256_add_epi32(sum, HYB_QUARTER(1, sc0, 2));
     sum = _mm256_add_epi32(sum, HYB_QUARTER(2, sc1, 0));
     sum = _mm256_add_epi32(sum, HYB_QUARTER(3, sc1, 2));
-#undef HYB_QUARTER
+    #undef HYB_QUARTER
     t = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), hyb_halfs_avx2(heads));
     return _mm256_fnmadd_ps(_mm256_cvtepi32_ps(less), hyb_halfs_avx2(_mm256_srli_epi32(heads, 16)), t);
 }
 HYB_TARGET_AVX2 static void hyb_gemv_repacked_q4_K(const void *w, size_t row_bytes, int64_t k, const void *act,
-                                                           float *y, int64_t r0, int64_t r1)
+                                                   float *y, int64_t r0, int64_t r1)
 {
     const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act;
     const char *s32 = x + hyb_super_s32(k), *d = x + hyb_super_d(k);
@@ -186,7 +187,7 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
 #if defined(HYB_X86)
     static const hyb_repack q4_0 = { hyb_lay_q4_0, hyb_gemv_repacked_q4_0 };
     static const hyb_repack q4_K = { hyb_lay_q4_K, hyb_gemv_repacked_q4_K };
-    const bool avx2 = isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI;           /* they decode by the same kernels */
+    const bool avx2 = isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI; /* they decode by the same kernels */
     if (avx2 && type == HYBRID_TYPE_Q4_0) return &q4_0;
     if (avx2 && type == HYBRID_TYPE_Q4_K) return &q4_K;
 #endif

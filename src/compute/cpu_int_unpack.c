@@ -1,10 +1,19 @@
-/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the oracle of the rest.
+/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the
+ * oracle of the rest.
  *
  * Blocks of 32: value i is d * q[i] + m (m: Q4_1 and Q5_1 only).
- * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number: exact in 16 bits. */
+ * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number:
+ * exact in 16 bits. */
 
-typedef struct hyb_ints32 { float d, m; int8_t q[32]; } hyb_ints32;
-typedef struct hyb_ints256 { float d, dmin; uint8_t m[16]; int16_t q[256]; } hyb_ints256;
+typedef struct hyb_ints32 {
+    float d, m;
+    int8_t q[32];
+} hyb_ints32;
+typedef struct hyb_ints256 {
+    float d, dmin;
+    uint8_t m[16];
+    int16_t q[256];
+} hyb_ints256;
 
 static void hyb_unpack_nibbles(const uint8_t *qs, uint32_t high, int offset, int8_t *q)
 {
@@ -54,7 +63,8 @@ static void hyb_ints_q2_K(const void *block, hyb_ints256 *o)
     o->d = hyb_f16_to_f32(b->d);
     o->dmin = hyb_f16_to_f32(b->dmin);
     for (i = 0; i < 16; i++) o->m[i] = (uint8_t)(b->scales[i] >> 4);
-    for (i = 0; i < 256; i++) o->q[i] = (int16_t)((b->scales[i / 16] & 15) * (b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3));
+    for (i = 0; i < 256; i++)
+        o->q[i] = (int16_t)((b->scales[i / 16] & 15) * (b->qs[i / 128 * 32 + i % 32] >> (i % 128 / 32 * 2) & 3));
 }
 static void hyb_ints_q3_K(const void *block, hyb_ints256 *o)
 {
@@ -99,7 +109,8 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
     int i;
     o->d = hyb_f16_to_f32(b->d);
     for (i = 0; i < 256; i++) {
-        int low = b->ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15, high = b->qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
+        int low = b->ql[i / 128 * 64 + i % 64] >> (i / 64 % 2 * 4) & 15,
+            high = b->qh[i / 128 * 32 + i % 32] >> (i / 32 % 4 * 2) & 3;
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }

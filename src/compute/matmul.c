@@ -1,15 +1,17 @@
 /* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
  *
- * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by rows of the weights, in
- * chunks of some 10-50 us, several a lane, so that a lost core delays the others by one chunk only. */
+ * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
+ * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
+ * chunk only. */
 
 enum {
-    HYB_MATMUL_CHUNK = 192 << 10,      /* decode: at most this many bytes of weights a chunk, */
-    HYB_MATMUL_CHUNK_MIN = 16 << 10,   /* at least this many, */
-    HYB_MATMUL_CHUNKS_A_LANE = 4,      /* and about this many chunks a lane where there is enough work */
-    HYB_MATMUL_WARM = 24 << 10,        /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
-    HYB_MATMUL_ROWS = 64,              /* prefill: at most this many rows a chunk */
-    HYB_MATMUL_PREPARE = 4             /* rows of x that are prepared in one chunk */
+    HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
+    HYB_MATMUL_CHUNK_MIN = 16 << 10, /* at least this many, */
+    HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
+    /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
+    HYB_MATMUL_WARM = 24 << 10,
+    HYB_MATMUL_ROWS = 64,  /* prefill: at most this many rows a chunk */
+    HYB_MATMUL_PREPARE = 4 /* rows of x that are prepared in one chunk */
 };
 
 /* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
@@ -19,26 +21,26 @@ static const hyb_matmul_kernel *hyb_matmul_kernel_for(hyb_isa isa, hybrid_type t
     return kernel ? kernel : hyb_matmul_float_kernel(isa, type);
 }
 
-typedef struct hyb_matmul_part {       /* one matrix of the op */
+typedef struct hyb_matmul_part { /* one matrix of the op */
     const hyb_matmul_kernel *kernel;
     const hyb_act_format *format;
-    const hyb_repack *repack;          /* decode reads w->repacked by this one's gemv, or NULL */
-    const char *acts;                      /* n prepared rows */
-    size_t  act_bytes;
+    const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
+    const char *acts;         /* n prepared rows */
+    size_t act_bytes;
     int64_t chunk_rows;
-    int     first_chunk;
+    int first_chunk;
 } hyb_matmul_part;
 
 typedef struct hyb_matmul_job {
     const hyb_op_matmul *op;
-    const hyb_cpu_kernels *rows;       /* which add */
+    const hyb_cpu_kernels *rows; /* which add */
     hyb_matmul_part part[4];
-    const hyb_act_format *format[4];   /* the distinct ones */
-    char   *format_acts[4];
-    int     n_formats, n_chunks;
-    char   *lane_scratch;
-    size_t  lane_bytes;                    /* scratch of a lane: the kernel's, then a tile of results for y += */
-    size_t  tile_at;
+    const hyb_act_format *format[4]; /* the distinct ones */
+    char *format_acts[4];
+    int n_formats, n_chunks;
+    char *lane_scratch;
+    size_t lane_bytes; /* scratch of a lane: the kernel's, then a tile of results for y += */
+    size_t tile_at;
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
@@ -50,14 +52,15 @@ static int64_t hyb_matmul_clamp(int64_t v, int64_t low, int64_t high)
     return HYB_MAX(v, low);
 }
 
-/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole groups of rows, as in a repacked
- * matrix. */
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole
+ * groups of rows, as in a repacked matrix. */
 static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_tensor *w, int n, int lanes)
 {
     int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
     int64_t shares = (int64_t)lanes * HYB_MATMUL_CHUNKS_A_LANE, most = HYB_MATMUL_CHUNK;
     if (rows < 1 || bytes < 1) return 1;
-    if (!hyb_matmul_by_gemv(kernel, n)) return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
+    if (!hyb_matmul_by_gemv(kernel, n))
+        return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
     if (lanes > 1) most = hyb_matmul_clamp(rows * bytes / shares, HYB_MATMUL_CHUNK_MIN, most);
     return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
 }
@@ -89,7 +92,8 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
         part->first_chunk = job->n_chunks;
         job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!hyb_matmul_by_gemv(kernel, op->n)) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (!hyb_matmul_by_gemv(kernel, op->n))
+            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
         tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
     job->tile_at = kernel_bytes;
@@ -114,11 +118,13 @@ static void hyb_matmul_prepare(void *arg, int chunk, int lane)
     HYB_UNUSED(lane);
     for (i = chunk * HYB_MATMUL_PREPARE; i < end; i++)
         for (f = 0; f < job->n_formats; f++)
-            job->format[f]->prepare(op->x + i * op->x_stride, k, job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
+            job->format[f]->prepare(op->x + i * op->x_stride, k,
+                                    job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
 }
 
 /* Rows r0..r1 of one matrix and one row of x. */
-static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, const char *act, float *y, int64_t r0, int64_t r1)
+static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, const char *act, float *y, int64_t r0,
+                            int64_t r1)
 {
     const int64_t whole = part->repack ? HYB_MIN(r1, w->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS) : r0;
     if (whole > r0) part->repack->gemv(w->repacked, w->nb[1], w->ne[0], act, y, r0, whole);
@@ -126,11 +132,13 @@ static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, co
 }
 
 /* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
-static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, char *scratch)
+static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                            int64_t r0, int64_t r1, char *scratch)
 {
     const hyb_matmul_kernel *kernel = part->kernel;
     size_t row_bytes = w->nb[1];
-    int64_t r, end, step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
+    int64_t r, end,
+        step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
     int i;
     if (!hyb_matmul_by_gemv(kernel, n)) {
         kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
@@ -139,8 +147,10 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
     for (r = r0; r < r1; r = end) {
         end = HYB_MIN(r + step, r1);
         for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
-            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), y_stride, r, end);
-        for (; i < n; i++) hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes,
+                        y + i * y_stride + (r - r0), y_stride, r, end);
+        for (; i < n; i++)
+            hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
     }
 }
 
@@ -170,8 +180,8 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     }
 }
 
-/* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks both).
- * scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
+/* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
+ * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
 static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
 {
     hyb_matmul_job job;

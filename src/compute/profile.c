@@ -1,10 +1,11 @@
-/* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read. Compiled with HYBRID_PROFILE
- * every op is waited for and timed; without, nothing of it is left but a sentence that says so. */
+/* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read.
+ * Compiled with HYBRID_PROFILE every op is waited for and timed; without, nothing of it is left but a sentence that
+ * says so. */
 
 #if defined(HYBRID_PROFILE)
-    HYB_INLINE bool hyb_profiled(void) { return true; }
+HYB_INLINE bool hyb_profiled(void) { return true; }
 #else
-    HYB_INLINE bool hyb_profiled(void) { return false; }
+HYB_INLINE bool hyb_profiled(void) { return false; }
 #endif
 
 #if defined(HYBRID_PROFILE)
@@ -12,14 +13,15 @@
 static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
-#define HYB_OP(name_) #name_,
+    #define HYB_OP(name_) #name_,
         HYB_OPS(HYB_OP, HYB_OP)
-#undef HYB_OP
+    #undef HYB_OP
     };
     return names[op];
 }
 
-/* A device that works on while the host goes on is waited for: before the op, so that nothing else is counted, and after it. */
+/* A device that works on while the host goes on is waited for: before the op, so that nothing else is counted, and
+ * after it. */
 static uint64_t hyb_profile_begin(hyb_backend *be)
 {
     be->ops->sync(be, NULL);
@@ -35,17 +37,22 @@ static void hyb_profile_end(hyb_backend *be, hyb_op op, uint64_t since, double b
     p->calls++;
     p->nanoseconds += now - since;
     p->bytes += bytes;
-#if HYBRID_PROFILE + 0 > 1
-    hyb_log(be->rt, HYBRID_LOG_DEBUG, "%s %s: %llu ns, %llu bytes", be->ops->name, hyb_op_name(op), (unsigned long long)(now - since), (unsigned long long)bytes);
-#endif
+    #if HYBRID_PROFILE + 0 > 1
+    hyb_log(be->rt, HYBRID_LOG_DEBUG, "%s %s: %llu ns, %llu bytes", be->ops->name, hyb_op_name(op),
+            (unsigned long long)(now - since), (unsigned long long)bytes);
+    #endif
 }
 
 /* A text of which the first bytes are kept and all are counted. */
-typedef struct hyb_profile_text { char *text; size_t size, length; } hyb_profile_text;
+typedef struct hyb_profile_text {
+    char *text;
+    size_t size, length;
+} hyb_profile_text;
 
 static void hyb_profile_add(hyb_profile_text *t, const char *piece)
 {
-    for (; *piece; piece++, t->length++) if (t->length + 1 < t->size) t->text[t->length] = *piece;
+    for (; *piece; piece++, t->length++)
+        if (t->length + 1 < t->size) t->text[t->length] = *piece;
 }
 
 /* value / 10^decimals, right-aligned in `width` columns: 1234, 2 is 12.34, in every locale. */
@@ -53,8 +60,10 @@ static void hyb_profile_number(hyb_profile_text *t, int width, double value, int
 {
     char digits[32], line[64];
     const int n = snprintf(digits, sizeof digits, "%0*llu", decimals + 1, (unsigned long long)(value + 0.5));
-    if (decimals) snprintf(line, sizeof line, "%.*s.%s", n - decimals, digits, digits + n - decimals);
-    else snprintf(line, sizeof line, "%s", digits);
+    if (decimals)
+        snprintf(line, sizeof line, "%.*s.%s", n - decimals, digits, digits + n - decimals);
+    else
+        snprintf(line, sizeof line, "%s", digits);
     snprintf(digits, sizeof digits, " %*.24s", width, line);
     hyb_profile_add(t, digits);
 }
@@ -90,7 +99,9 @@ static void hyb_profile_print(hyb_profile_text *t, const hyb_backend *be)
     hyb_profile_add(t, line);
     for (;;) {
         for (most = -1, op = 0; op < HYB_OP_COUNT; op++)
-            if (!shown[op] && be->profile[op].calls && (most < 0 || be->profile[op].nanoseconds > be->profile[most].nanoseconds)) most = op;
+            if (!shown[op] && be->profile[op].calls &&
+                (most < 0 || be->profile[op].nanoseconds > be->profile[most].nanoseconds))
+                most = op;
         if (most < 0) break;
         shown[most] = true;
         hyb_profile_row(t, hyb_op_name((hyb_op)most), &be->profile[most], (double)all.nanoseconds);
