@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f30e16801ff04190): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2a06a18f99904568): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -59,125 +59,125 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *     1127  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1219  macros.h           what compilers call things, and the macros that every room uses
- *     1271  base.c             what every room uses: results, errors, checked sizes
- *     1322  fpenv.c            the floating-point environment at the border of the library
- *     1503  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1552  fma.c              a * b + c with one rounding
- *     1589  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1648  decimal.c          doubles as text, the same in every locale
- *     1746  thread.c           atomics, threads, and the worker pool
- *     2199  cpu.c              what this processor and its operating system can do
- *     2307  hash.c             where a name belongs in a table
- *     2405  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2515  stack.c            how much of the thread's stack a recursion may take
- *     2555  device.c           which GPU a runtime uses
- *     2637  runtime.c          creates and ends runtimes
- *     2778  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     2989  output.c           a file that is written
- *     3298  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3326  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    33434  end.h              closes what core/begin opened
+ *     1223  macros.h           what compilers call things, and the macros that every room uses
+ *     1276  base.c             what every room uses: results, errors, checked sizes
+ *     1332  fpenv.c            the floating-point environment at the border of the library
+ *     1561  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1640  fma.c              a * b + c with one rounding
+ *     1679  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
+ *     1744  decimal.c          doubles as text, the same in every locale
+ *     1874  thread.c           atomics, threads, and the worker pool
+ *     2371  cpu.c              what this processor and its operating system can do
+ *     2489  hash.c             where a name belongs in a table
+ *     2589  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2712  stack.c            how much of the thread's stack a recursion may take
+ *     2760  device.c           which GPU a runtime uses
+ *     2850  runtime.c          creates and ends runtimes
+ *     3014  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
+ *     3244  output.c           a file that is written
+ *     3590  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
+ *     3626  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
+ *    35736  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     3701  names.c            names that must differ, found by hash
- *     3792  value.c            the 13 types of metadata values and their items
- *     3918  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4122  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4412  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     4878  write.c            makes a GGUF file
+ *     4067  names.c            names that must differ, found by hash
+ *     4164  value.c            the 13 types of metadata values and their items
+ *     4303  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4519  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
+ *     4856  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     5374  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     5499  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     5580  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     5879  floats.c           the types that are plain numbers
- *     5918  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6111  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     6339  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/b...
- *     6479  types.c            the table of all types, and the public functions over it
- *     6584  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     6654  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     6083  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     6215  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     6550  floats.c           the types that are plain numbers
+ *     6590  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6789  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
+ *     7025  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ *     7173  types.c            the table of all types, and the public functions over it
+ *     7285  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     7364  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     6829  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     7672  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     7814  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8079  pretokenize.c      cuts text into the words inside which BPE merges
- *     8488  families.c         what the expressions of single families have that others have not, and the table of their names
- *     8986  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *     9178  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *     9271  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *     9687  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and find...
- *     9897  bpe.c              the merging
- *    10267  tokenizer.c        making tokenizers, text to ids, ids to text
- *    10586  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    10808  stop.c             finds strings that end an answer in bytes that come in pieces
- *    10949  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it: s...
- *    11619  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    11961  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    12290  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    12631  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    13339  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    14056  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    14495  jinja_filter.c     what stands behind '|'.
- *    15464  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    15640  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    15892  jinja_parse.c      tokens to a tree
- *    16457  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    16715  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    17231  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    17404  chat.c             a conversation as the variables that chat templates expect
+ *     7577  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
+ *     8527  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
+ *     8706  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
+ *     8986  pretokenize.c      cuts text into the words inside which BPE merges
+ *     9424  families.c         what the expressions of single families have that others have not, and the table of their names
+ *     9923  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
+ *    10125  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *    10219  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
+ *    10675  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and finding
+ *    10912  bpe.c              the merging
+ *    11335  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    11707  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+ *    11954  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    12111  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it:
+ *    12900  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13296  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
+ *    13680  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
+ *    14022  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    14863  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    15719  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16231  jinja_filter.c     what stands behind '|'.
+ *    17354  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    17556  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
+ *    17870  jinja_parse.c      tokens to a tree
+ *    18578  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    18885  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    19471  template.c         the public face of the template interpreter: create, render, and text that is handed out
+ *    19668  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    17660  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    18062  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    18163  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    18278  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
- *    18372  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    18390  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
- *    18428  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
- *    18529  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
- *    18936  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
- *    18974  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
- *    19093  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    19164  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
- *    19268  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    19752  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    20138  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
- *    20436  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
- *    20660  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    21381  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
- *    21581  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    22644  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    23292  cpu_int.c          the table of integer-block kernels
- *    23350  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
- *    23433  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    26124  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    27452  cpu_select.c       the kernels of an instruction set
- *    27494  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    27689  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
- *    27964  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    19962  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    20364  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    20465  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    20580  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
+ *    20674  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    20692  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
+ *    20730  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
+ *    20831  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+ *    21238  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
+ *    21276  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
+ *    21395  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    21466  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+ *    21570  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    22054  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    22440  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ *    22738  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
+ *    22962  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    23683  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+ *    23883  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    24946  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    25594  cpu_int.c          the table of integer-block kernels
+ *    25652  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
+ *    25735  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    28426  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    29754  cpu_select.c       the kernels of an instruction set
+ *    29796  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    29991  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+ *    30266  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    28508  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    28837  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    29220  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    29569  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    29616  unused.c           tensors of the file that the model is not computed with
- *    29781  forward.c          one transformer for all families, over the op table
- *    30401  place.c            which layers run where
- *    30566  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    30651  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    30810  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    31139  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    31522  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    31871  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    31918  unused.c           tensors of the file that the model is not computed with
+ *    32083  forward.c          one transformer for all families, over the op table
+ *    32703  place.c            which layers run where
+ *    32868  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    32953  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    30921  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    31269  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    31577  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    31741  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    32537  next.c             the next token of a sequence
- *    32604  plan.c             the bytes of a model and a context before they are loaded
- *    32723  dialog.c           the messages of a conversation, and the prompt that they make
- *    32920  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    33223  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    33571  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    33879  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
+ *    34043  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    34839  next.c             the next token of a sequence
+ *    34906  plan.c             the bytes of a model and a context before they are loaded
+ *    35025  dialog.c           the messages of a conversation, and the prompt that they make
+ *    35222  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,14 +1122,15 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f30e16801ff04190"
+#define HYBRID__SOURCE_ID "2a06a18f99904568"
 
 /* ==== begin src/core/begin.h ==== */
-/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
+ * only. */
 #if defined(__TINYC__)
-    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+    #error "hybrid: tcc cannot compile the implementation (no atomic operations): compile that file with gcc or clang"
 #elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
-    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+    #error "hybrid: compile the file with the implementation with gcc, clang or MSVC: this compiler is another"
 #endif
 #include <errno.h>
 #include <float.h>
@@ -1184,20 +1185,23 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
     #ifdef __cplusplus
-        #pragma GCC diagnostic ignored "-Wuninitialized"      /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        #pragma GCC diagnostic ignored "-Wuninitialized"
     #endif
-    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")
 #elif defined(_MSC_VER)
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
-    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(__NO_SIGNED_ZEROS__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math and its parts break equal results and NaN checks: compile this file without them"
 #endif
-/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else
+ * goes wrong without a word. */
 #if defined(__FLT_EVAL_METHOD__)
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYB_EXCESS_PRECISION
@@ -1212,7 +1216,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #endif
 #endif
 #if defined(HYB_EXCESS_PRECISION)
-    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
+    #error "hybrid: excess precision (x87) gives wrong results: add -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
 /* ==== end src/core/begin.h ==== */
 
@@ -1220,23 +1224,23 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* core/macros: what compilers call things, and the macros that every room uses. */
 
 #define HYB_UNUSED(x) ((void)(x))
-#define HYB_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYB_COUNT(a)  (sizeof(a) / sizeof((a)[0]))
 #define HYB_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define HYB_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYB_INLINE static inline __attribute__((always_inline))
-    #define HYB_NOINLINE __attribute__((noinline))
-    #define HYB_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYB_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYB_RESTRICT __restrict__
+    #define HYB_INLINE            static inline __attribute__((always_inline))
+    #define HYB_NOINLINE          __attribute__((noinline))
+    #define HYB_LIKELY(x)         __builtin_expect(!!(x), 1)
+    #define HYB_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+    #define HYB_RESTRICT          __restrict__
     #define HYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-    #define HYB_INLINE static __forceinline
-    #define HYB_NOINLINE __declspec(noinline)
-    #define HYB_LIKELY(x) (x)
+    #define HYB_INLINE      static __forceinline
+    #define HYB_NOINLINE    __declspec(noinline)
+    #define HYB_LIKELY(x)   (x)
     #define HYB_UNLIKELY(x) (x)
-    #define HYB_RESTRICT __restrict
+    #define HYB_RESTRICT    __restrict
     #define HYB_PRINTF(fmt, args)
 #endif
 
@@ -1265,7 +1269,8 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 /* A failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
 #define hyb_fail(err, result, ...) hyb_fail_at(err, result, 0, __VA_ARGS__)
 #define hyb_fail_memory(err, bytes) \
-    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", \
+                (unsigned long long)(bytes))
 /* ==== end src/core/macros.h ==== */
 
 /* ==== begin src/core/base.c ==== */
@@ -1274,10 +1279,11 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
     switch (result) {
-#define HYB_X(name, value, text) case name: return text;
+#define HYB_X(name, value, text) \
+    case name: return text;
         HYBRID_RESULTS(HYB_X)
 #undef HYB_X
-        case HYBRID_RESULT_LAST_: break;
+    case HYBRID_RESULT_LAST_: break;
     }
     return "unknown result";
 }
@@ -1289,8 +1295,10 @@ HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
 #endif
 HYBRID_API const char *hybrid_source_id(void) { return HYB_SOURCE_ID; }
 
-/* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); */
-static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
+/* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT,
+ * "..."); */
+static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset,
+                                                  const char *format, ...)
 {
     va_list args;
     char *p;
@@ -1300,7 +1308,9 @@ static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_resu
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    for (p = err->message; *p; p++) if ((unsigned char)*p < 32 || *p == 127) *p = '?';       /* names from files end up on terminals */
+    /* names from files end up on terminals */
+    for (p = err->message; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
     return result;
 }
 /* Checked arithmetic on sizes: false on overflow. */
@@ -1322,10 +1332,11 @@ HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to
 /* ==== begin src/core/fpenv.c ==== */
 /* core/fpenv: the floating-point environment at the border of the library.
  *
- * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds, Delphi, Free Pascal).
- * Every public function puts the environment that C begins with in its place, and puts the host's back: control bits, and the flags of
- * exceptions that were raised before, bit by bit. So do the workers, and the host's threads that run pieces of ours. The host's callbacks run
- * in the library's environment; what they change of it is undone when they return.
+ * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds,
+ * Delphi, Free Pascal). Every public function puts the environment that C begins with in its place, and puts the host's
+ * back: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
+ * host's threads that run pieces of ours. The host's callbacks run in the library's environment; what they change of it
+ * is undone when they return.
  *
  * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
 
@@ -1342,7 +1353,7 @@ HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to
 #elif defined(__riscv) && defined(__riscv_flen)
     #define HYB_FP_RISCV
 #elif defined(__wasm__)
-    #define HYB_FP_NONE                                  /* it has no other environment */
+    #define HYB_FP_NONE /* it has no other environment */
 #else
     #define HYB_FP_FENV
     #include <fenv.h>
@@ -1351,12 +1362,12 @@ HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to
 /* What the host had. */
 typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
-    uint32_t sse;                                            /* MXCSR: flags in bits 0-5 */
-    uint16_t x87, x87_flags;                                 /* the C library's strtod and printf look at its rounding */
+    uint32_t sse;            /* MXCSR: flags in bits 0-5 */
+    uint16_t x87, x87_flags; /* the C library's strtod and printf look at its rounding */
 #elif defined(HYB_FP_MSVC_X86)
     uint32_t sse;
 #elif defined(HYB_FP_FENV)
-    fenv_t   all;
+    fenv_t all;
 #else
     uint64_t control, flags;
 #endif
@@ -1365,21 +1376,38 @@ typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
 
 enum { HYB_SSE_FLAGS = 0x3F, HYB_SSE_PLAIN = 0x1F80, HYB_X87_BITS = 0x0F3F, HYB_X87_PLAIN = 0x033F };
-HYB_INLINE uint32_t hyb_sse_get(void) { uint32_t v; __asm__ volatile("stmxcsr %0" : "=m"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_sse_set(uint32_t v) { __asm__ volatile("ldmxcsr %0" :: "m"(v) : "memory"); }
-HYB_INLINE uint16_t hyb_x87_get(void) { uint16_t v; __asm__ volatile("fnstcw %0" : "=m"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_x87_set(uint16_t v) { __asm__ volatile("fldcw %0" :: "m"(v) : "memory"); }
-HYB_INLINE uint16_t hyb_x87_flags(void) { uint16_t v; __asm__ volatile("fnstsw %0" : "=m"(v) :: "memory"); return v & 0x3F; }
+HYB_INLINE uint32_t hyb_sse_get(void)
+{
+    uint32_t v;
+    __asm__ volatile("stmxcsr %0" : "=m"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_sse_set(uint32_t v) { __asm__ volatile("ldmxcsr %0" ::"m"(v) : "memory"); }
+HYB_INLINE uint16_t hyb_x87_get(void)
+{
+    uint16_t v;
+    __asm__ volatile("fnstcw %0" : "=m"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_x87_set(uint16_t v) { __asm__ volatile("fldcw %0" ::"m"(v) : "memory"); }
+HYB_INLINE uint16_t hyb_x87_flags(void)
+{
+    uint16_t v;
+    __asm__ volatile("fnstsw %0" : "=m"(v)::"memory");
+    return v & 0x3F;
+}
 
 /* Control word and flags at once: flags that came up inside must not trap when the host's mask is back. */
 static HYB_NOINLINE void hyb_x87_restore(uint16_t control, uint16_t flags)
 {
-    struct { uint32_t control, status, tags, other[4]; } environment;
-    __asm__ volatile("fnstenv %0" : "=m"(environment) :: "memory");
+    struct {
+        uint32_t control, status, tags, other[4];
+    } environment;
+    __asm__ volatile("fnstenv %0" : "=m"(environment)::"memory");
     environment.control = (environment.control & 0xFFFF0000u) | control;
-    environment.status = (environment.status & ~0xBFu) | flags;                       /* bit 7 sums up the unmasked ones */
+    environment.status = (environment.status & ~0xBFu) | flags; /* bit 7 sums up the unmasked ones */
     if (flags & ~control & 0x3F) environment.status |= 0x80;
-    __asm__ volatile("fldenv %0" :: "m"(environment) : "memory");
+    __asm__ volatile("fldenv %0" ::"m"(environment) : "memory");
 }
 
 HYB_INLINE hyb_fp hyb_fp_enter(void)
@@ -1396,7 +1424,8 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
 HYB_INLINE void hyb_fp_leave(hyb_fp host)
 {
     if (hyb_sse_get() != host.sse) hyb_sse_set(host.sse);
-    if (HYB_UNLIKELY(hyb_x87_get() != host.x87 || hyb_x87_flags() != host.x87_flags)) hyb_x87_restore(host.x87, host.x87_flags);
+    if (HYB_UNLIKELY(hyb_x87_get() != host.x87 || hyb_x87_flags() != host.x87_flags))
+        hyb_x87_restore(host.x87, host.x87_flags);
 }
 
 #elif defined(HYB_FP_MSVC_X86)
@@ -1408,7 +1437,10 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
     if ((host.sse & ~0x3Fu) != 0x1F80) _mm_setcsr(0x1F80);
     return host;
 }
-HYB_INLINE void hyb_fp_leave(hyb_fp host) { if (_mm_getcsr() != host.sse) _mm_setcsr(host.sse); }
+HYB_INLINE void hyb_fp_leave(hyb_fp host)
+{
+    if (_mm_getcsr() != host.sse) _mm_setcsr(host.sse);
+}
 
 #elif defined(HYB_FP_NONE)
 
@@ -1431,31 +1463,57 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
 }
 HYB_INLINE void hyb_fp_leave(hyb_fp host) { fesetenv(&host.all); }
 
-#else                                                        /* a register of control bits, all zero at first, and one of flags */
+#else /* a register of control bits, all zero at first, and one of flags */
 
-#if defined(HYB_FP_ARM64)
-HYB_INLINE uint64_t hyb_fp_control(void) { uint64_t v; __asm__ volatile("mrs %0, fpcr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE uint64_t hyb_fp_flags(void) { uint64_t v; __asm__ volatile("mrs %0, fpsr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("msr fpcr, %0" :: "r"(v) : "memory"); }
-HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("msr fpsr, %0" :: "r"(v) : "memory"); }
-#elif defined(HYB_FP_MSVC_ARM64)
+    #if defined(HYB_FP_ARM64)
+HYB_INLINE uint64_t hyb_fp_control(void)
+{
+    uint64_t v;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE uint64_t hyb_fp_flags(void)
+{
+    uint64_t v;
+    __asm__ volatile("mrs %0, fpsr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("msr fpcr, %0" ::"r"(v) : "memory"); }
+HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("msr fpsr, %0" ::"r"(v) : "memory"); }
+    #elif defined(HYB_FP_MSVC_ARM64)
 HYB_INLINE uint64_t hyb_fp_control(void) { return (uint64_t)_ReadStatusReg(ARM64_FPCR); }
 HYB_INLINE uint64_t hyb_fp_flags(void) { return (uint64_t)_ReadStatusReg(ARM64_FPSR); }
 HYB_INLINE void hyb_fp_set_control(uint64_t v) { _WriteStatusReg(ARM64_FPCR, (__int64)v); }
 HYB_INLINE void hyb_fp_set_flags(uint64_t v) { _WriteStatusReg(ARM64_FPSR, (__int64)v); }
-#elif defined(HYB_FP_ARM32)                              /* one register: flags of exceptions in 0-4 and 7, of saturation in 27, of comparisons above */
-HYB_INLINE uint32_t hyb_fpscr_get(void) { uint32_t v; __asm__ volatile("vmrs %0, fpscr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fpscr_set(uint32_t v) { __asm__ volatile("vmsr fpscr, %0" :: "r"(v) : "memory", "cc"); }
+    #elif defined(HYB_FP_ARM32)
+/* one register: flags of exceptions in 0-4 and 7, of saturation in 27, of comparisons above */
+HYB_INLINE uint32_t hyb_fpscr_get(void)
+{
+    uint32_t v;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fpscr_set(uint32_t v) { __asm__ volatile("vmsr fpscr, %0" ::"r"(v) : "memory", "cc"); }
 HYB_INLINE uint64_t hyb_fp_control(void) { return hyb_fpscr_get() & 0x07FF9F00u; }
 HYB_INLINE uint64_t hyb_fp_flags(void) { return hyb_fpscr_get() & 0x0800009Fu; }
 HYB_INLINE void hyb_fp_set_control(uint64_t v) { hyb_fpscr_set((hyb_fpscr_get() & ~0x07FF9F00u) | (uint32_t)v); }
 HYB_INLINE void hyb_fp_set_flags(uint64_t v) { hyb_fpscr_set((hyb_fpscr_get() & ~0x0800009Fu) | (uint32_t)v); }
-#else
-HYB_INLINE uint64_t hyb_fp_control(void) { uintptr_t v; __asm__ volatile("frrm %0" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE uint64_t hyb_fp_flags(void) { uintptr_t v; __asm__ volatile("frflags %0" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("fsrm %0" :: "r"((uintptr_t)v) : "memory"); }
-HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("fsflags %0" :: "r"((uintptr_t)v) : "memory"); }
-#endif
+    #else
+HYB_INLINE uint64_t hyb_fp_control(void)
+{
+    uintptr_t v;
+    __asm__ volatile("frrm %0" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE uint64_t hyb_fp_flags(void)
+{
+    uintptr_t v;
+    __asm__ volatile("frflags %0" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("fsrm %0" ::"r"((uintptr_t)v) : "memory"); }
+HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("fsflags %0" ::"r"((uintptr_t)v) : "memory"); }
+    #endif
 
 HYB_INLINE hyb_fp hyb_fp_enter(void)
 {
@@ -1477,34 +1535,44 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
- * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the environment. The gate `house`
- * knows the few functions that do without. */
-#define HYB_BORDER(type, name, parameters, arguments)     \
+ * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the
+ * environment. The gate `house` knows the few functions that do without. */
+#define HYB_BORDER(type, name, parameters, arguments) \
     static HYB_NOINLINE type hyb_in_##name parameters; \
-    HYBRID_API type name parameters                           \
-    {                                                         \
-        const hyb_fp border = hyb_fp_enter();         \
-        type answer = hyb_in_##name arguments;            \
-        hyb_fp_leave(border);                             \
-        return answer;                                        \
-    }                                                         \
+    HYBRID_API type name parameters \
+    { \
+        const hyb_fp border = hyb_fp_enter(); \
+        type answer = hyb_in_##name arguments; \
+        hyb_fp_leave(border); \
+        return answer; \
+    } \
     static HYB_NOINLINE type hyb_in_##name parameters
-#define HYB_BORDER_VOID(name, parameters, arguments)      \
+#define HYB_BORDER_VOID(name, parameters, arguments) \
     static HYB_NOINLINE void hyb_in_##name parameters; \
-    HYBRID_API void name parameters                           \
-    {                                                         \
-        const hyb_fp border = hyb_fp_enter();         \
-        hyb_in_##name arguments;                          \
-        hyb_fp_leave(border);                             \
-    }                                                         \
+    HYBRID_API void name parameters \
+    { \
+        const hyb_fp border = hyb_fp_enter(); \
+        hyb_in_##name arguments; \
+        hyb_fp_leave(border); \
+    } \
     static HYB_NOINLINE void hyb_in_##name parameters
 /* ==== end src/core/fpenv.c ==== */
 
 /* ==== begin src/core/number.c ==== */
 /* core/number: half and brain floats, bit casts, loads of little-endian bytes at any alignment. */
 
-HYB_INLINE uint32_t hyb_f32_bits(float f) { uint32_t u; memcpy(&u, &f, 4); return u; }
-HYB_INLINE float hyb_bits_f32(uint32_t u) { float f; memcpy(&f, &u, 4); return f; }
+HYB_INLINE uint32_t hyb_f32_bits(float f)
+{
+    uint32_t u;
+    memcpy(&u, &f, 4);
+    return u;
+}
+HYB_INLINE float hyb_bits_f32(uint32_t u)
+{
+    float f;
+    memcpy(&f, &u, 4);
+    return f;
+}
 
 /* IEEE half -> float, exact, subnormals included; NaN payloads are kept. */
 HYB_INLINE float hyb_f16_to_f32(uint16_t h)
@@ -1512,7 +1580,7 @@ HYB_INLINE float hyb_f16_to_f32(uint16_t h)
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, exp = (h >> 10) & 31, man = h & 1023;
     if (exp == 31) return hyb_bits_f32(sign | 0x7F800000u | (man ? 0x400000u : 0) | (man << 13));
     if (exp == 0) {
-        float f = (float)man * 5.9604644775390625e-8f;   /* man * 2^-24 */
+        float f = (float)man * 5.9604644775390625e-8f; /* man * 2^-24 */
         return sign ? -f : f;
     }
     return hyb_bits_f32(sign | ((exp + 112) << 23) | (man << 13));
@@ -1523,12 +1591,12 @@ HYB_INLINE uint16_t hyb_f32_to_f16(float f)
 {
     uint32_t u = hyb_f32_bits(f), sign = (u >> 16) & 0x8000u, a = u & 0x7FFFFFFFu;
     if (a > 0x7F800000u) return (uint16_t)(sign | 0x7E00u | ((a >> 13) & 0x3FFu));
-    if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u);                       /* rounds to infinity */
-    if (a < 0x38800000u) {                                                        /* subnormal half */
-        float v = hyb_bits_f32(a) + 0.5f;                                     /* the adder rounds for us: ulp of 0.5 is 2^-24 */
+    if (a >= 0x477FF000u) return (uint16_t)(sign | 0x7C00u); /* rounds to infinity */
+    if (a < 0x38800000u) {                                   /* subnormal half */
+        float v = hyb_bits_f32(a) + 0.5f;                    /* the adder rounds for us: ulp of 0.5 is 2^-24 */
         return (uint16_t)(sign | (hyb_f32_bits(v) - 0x3F000000u));
     }
-    a += 0xC8000FFFu + ((a >> 13) & 1);                                           /* rebias by -112, round to even */
+    a += 0xC8000FFFu + ((a >> 13) & 1); /* rebias by -112, round to even */
     return (uint16_t)(sign | (a >> 13));
 }
 
@@ -1536,24 +1604,45 @@ HYB_INLINE float hyb_bf16_to_f32(uint16_t h) { return hyb_bits_f32((uint32_t)h <
 HYB_INLINE uint16_t hyb_f32_to_bf16(float f)
 {
     uint32_t u = hyb_f32_bits(f);
-    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u >> 16) | 64);        /* NaN stays NaN */
+    if ((u & 0x7FFFFFFFu) > 0x7F800000u) return (uint16_t)((u >> 16) | 64); /* NaN stays NaN */
     return (uint16_t)((u + 0x7FFFu + ((u >> 16) & 1)) >> 16);
 }
 
 /* Files are little-endian; so is every machine that hybrid runs on today. These only deal with alignment. */
-HYB_INLINE uint16_t hyb_load_u16(const void *p) { uint16_t v; memcpy(&v, p, 2); return v; }
-HYB_INLINE uint32_t hyb_load_u32(const void *p) { uint32_t v; memcpy(&v, p, 4); return v; }
-HYB_INLINE uint64_t hyb_load_u64(const void *p) { uint64_t v; memcpy(&v, p, 8); return v; }
-HYB_INLINE float hyb_load_f32(const void *p) { float v; memcpy(&v, p, 4); return v; }
+HYB_INLINE uint16_t hyb_load_u16(const void *p)
+{
+    uint16_t v;
+    memcpy(&v, p, 2);
+    return v;
+}
+HYB_INLINE uint32_t hyb_load_u32(const void *p)
+{
+    uint32_t v;
+    memcpy(&v, p, 4);
+    return v;
+}
+HYB_INLINE uint64_t hyb_load_u64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+HYB_INLINE float hyb_load_f32(const void *p)
+{
+    float v;
+    memcpy(&v, p, 4);
+    return v;
+}
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 /* ==== end src/core/number.c ==== */
 
 /* ==== begin src/core/fma.c ==== */
-/* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round twice (Windows, i386). */
+/* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round
+ * twice (Windows, i386). */
 
-/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own rounding mislead the
- * second one, and where the float is subnormal, whose half ways are elsewhere. */
+/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own
+ * rounding mislead the second one, and where the float is subnormal, whose half ways are elsewhere. */
 HYB_INLINE bool hyb_fma_is_safe(uint64_t sum)
 {
     const uint64_t exponent = sum >> 52 & 0x7FF;
@@ -1566,7 +1655,7 @@ static HYB_NOINLINE float hyb_fma_odd(double product, double c)
     double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);
     uint64_t bits;
     memcpy(&bits, &sum, 8);
-    if (!(bits & 1) && (lost > 0 || lost < 0)) bits += (lost > 0) == (sum > 0) ? 1 : (uint64_t)-1;      /* NaN is neither */
+    if (!(bits & 1) && (lost > 0 || lost < 0)) bits += (lost > 0) == (sum > 0) ? 1 : (uint64_t)-1; /* NaN is neither */
     memcpy(&sum, &bits, 8);
     return (float)sum;
 }
@@ -1579,7 +1668,8 @@ HYB_INLINE float hyb_fma_own(float a, float b, float c)
     return HYB_LIKELY(hyb_fma_is_safe(bits)) ? (float)sum : hyb_fma_odd(product, c);
 }
 
-#if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+#if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || \
+    defined(__aarch64__)
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return fmaf(a, b, c); }
 #else
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return hyb_fma_own(a, b, c); }
@@ -1597,7 +1687,10 @@ static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
     uint32_t c, low;
     if (!left) return 0;
     c = p[0];
-    if (c < 0x80) { *code = c; return 1; }
+    if (c < 0x80) {
+        *code = c;
+        return 1;
+    }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
     if (left < n) return 0;
@@ -1616,7 +1709,10 @@ static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
 static size_t hyb_utf8_write(uint32_t code, char out[4])
 {
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
-    if (code < 0x80) { out[0] = (char)code; return 1; }
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
     if (code < 0x800) {
         out[0] = (char)(0xC0 | code >> 6);
         out[1] = (char)(0x80 | (code & 0x3F));
@@ -1646,39 +1742,59 @@ static size_t hyb_utf8_next(const char *p, const char *end, uint32_t *code)
 /* ==== end src/core/utf8.c ==== */
 
 /* ==== begin src/core/decimal.c ==== */
-/* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a decimal
- * point: it reads "125e-2" and of what it writes only the digits and the exponent are taken. */
+/* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a
+ * decimal point: it reads "125e-2" and of what it writes only the digits and the exponent are taken. */
 
 HYB_INLINE bool hyb_is_digit(char c) { return c >= '0' && c <= '9'; }
 
-/* Reads [-]digits[.digits][(e|E)[+|-]digits] at p; returns the bytes used, 0 when there is no number. Correctly rounded. */
+/* Reads [-]digits[.digits][(e|E)[+|-]digits] at p; returns the bytes used, 0 when there is no number. Correctly
+ * rounded. */
 static size_t hyb_decimal_read(const char *p, const char *end, double *value)
 {
-    enum { DIGITS = 800 };                                   /* 768 are enough to round a double; what follows is only zero or not */
+    enum { DIGITS = 800 }; /* 768 are enough to round a double; what follows is only zero or not */
     char buffer[DIGITS + 40];
     const char *start = p;
     size_t n = 0, any = 0;
     bool point = false, seen = false, more = false;
     int64_t scale = 0, exponent = 0;
-    if (p < end && *p == '-') { buffer[n++] = '-'; p++; }
+    if (p < end && *p == '-') {
+        buffer[n++] = '-';
+        p++;
+    }
     for (; p < end; p++) {
-        if (*p == '.' && !point && p + 1 < end && hyb_is_digit(p[1])) { point = true; continue; }
+        if (*p == '.' && !point && p + 1 < end && hyb_is_digit(p[1])) {
+            point = true;
+            continue;
+        }
         if (!hyb_is_digit(*p)) break;
         any++;
-        if (*p == '0' && !seen) { scale -= point; continue; } /* leading zeros must not fill the buffer */
+        /* leading zeros must not fill the buffer */
+        if (*p == '0' && !seen) {
+            scale -= point;
+            continue;
+        }
         seen = true;
-        if (n < DIGITS) { buffer[n++] = *p; scale -= point; }
-        else { more = more || *p != '0'; scale += !point; }
+        if (n < DIGITS) {
+            buffer[n++] = *p;
+            scale -= point;
+        } else {
+            more = more || *p != '0';
+            scale += !point;
+        }
     }
     if (!any) return 0;
     if (!seen) buffer[n++] = '0';
-    if (more) { buffer[n++] = '1'; scale--; }
+    if (more) {
+        buffer[n++] = '1';
+        scale--;
+    }
     if (p < end && (*p == 'e' || *p == 'E')) {
         const char *e = p + 1;
         bool minus = e < end && *e == '-';
         if (e < end && (*e == '-' || *e == '+')) e++;
         if (e < end && hyb_is_digit(*e)) {
-            for (; e < end && hyb_is_digit(*e); e++) if (exponent < 100000000) exponent = exponent * 10 + (*e - '0');
+            for (; e < end && hyb_is_digit(*e); e++)
+                if (exponent < 100000000) exponent = exponent * 10 + (*e - '0');
             if (minus) exponent = -exponent;
             p = e;
         }
@@ -1688,7 +1804,8 @@ static size_t hyb_decimal_read(const char *p, const char *end, double *value)
     return (size_t)(p - start);
 }
 
-/* The digits of a finite v rounded to `digits` (1..17): out gets d1 d2 d3..., zero-terminated; returns the exponent of d1. */
+/* The digits of a finite v rounded to `digits` (1..17): out gets d1 d2 d3..., zero-terminated; returns the exponent
+ * of d1. */
 static int hyb_decimal_digits(double v, int digits, char out[20])
 {
     char text[64];
@@ -1696,7 +1813,8 @@ static int hyb_decimal_digits(double v, int digits, char out[20])
     int n = 0, exponent = 0;
     bool minus;
     snprintf(text, sizeof text, "%.*e", digits - 1, v < 0 ? -v : v);
-    for (; *p && *p != 'e'; p++) if (hyb_is_digit(*p) && n < 19) out[n++] = *p;
+    for (; *p && *p != 'e'; p++)
+        if (hyb_is_digit(*p) && n < 19) out[n++] = *p;
     out[n] = 0;
     if (*p) p++;
     minus = *p == '-';
@@ -1712,8 +1830,14 @@ static size_t hyb_decimal_write(double v, char out[40])
     int count = 0, exponent = 0, i;
     size_t n = 0;
     double back = 0;
-    if (v != v) { memcpy(out, "nan", 4); return 3; }
-    if (v == HUGE_VAL || v == -HUGE_VAL) { memcpy(out, v < 0 ? "-inf" : "inf", v < 0 ? 5 : 4); return v < 0 ? 4 : 3; }
+    if (v != v) {
+        memcpy(out, "nan", 4);
+        return 3;
+    }
+    if (v == HUGE_VAL || v == -HUGE_VAL) {
+        memcpy(out, v < 0 ? "-inf" : "inf", v < 0 ? 5 : 4);
+        return v < 0 ? 4 : 3;
+    }
     for (count = 1; count <= 17; count++) {
         exponent = hyb_decimal_digits(v, count, digits);
         snprintf(text, sizeof text, "%se%d", digits, exponent - (count - 1));
@@ -1724,12 +1848,16 @@ static size_t hyb_decimal_write(double v, char out[40])
     if (signbit(v)) out[n++] = '-';
     if (exponent < -4 || exponent >= 16) {
         out[n++] = digits[0];
-        if (count > 1) { out[n++] = '.'; for (i = 1; i < count; i++) out[n++] = digits[i]; }
+        if (count > 1) {
+            out[n++] = '.';
+            for (i = 1; i < count; i++) out[n++] = digits[i];
+        }
         n += (size_t)snprintf(out + n, 8, "e%c%02d", exponent < 0 ? '-' : '+', exponent < 0 ? -exponent : exponent);
         return n;
     }
     if (exponent < 0) {
-        out[n++] = '0'; out[n++] = '.';
+        out[n++] = '0';
+        out[n++] = '.';
         for (i = -1; i > exponent; i--) out[n++] = '0';
         for (i = 0; i < count; i++) out[n++] = digits[i];
     } else {
@@ -1746,38 +1874,51 @@ static size_t hyb_decimal_write(double v, char out[40])
 /* ==== begin src/core/thread.c ==== */
 /* core/thread: atomics, threads, and the worker pool.
  *
- * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are done, not when
- * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
- * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
+ * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are
+ * done, not when the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that
+ * lost its core delays the others by one chunk at most. Workers spin for about a millisecond after a section, then
+ * sleep. */
 
 #if defined(_MSC_VER) && !defined(__clang__)
-    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
-    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
-    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
-    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
-    {
-        uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
-        bool ok = old == *expected;
-        *expected = old;
-        return ok;
-    }
-    HYB_INLINE void hyb_pause(void) { YieldProcessor(); }
+HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p)
+{
+    return (uint64_t)_InterlockedOr64((volatile long long *)p, 0);
+}
+HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v)
+{
+    _InterlockedExchange64((volatile long long *)p, (long long)v);
+}
+HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v)
+{
+    return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v);
+}
+HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+{
+    uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
+    bool ok = old == *expected;
+    *expected = old;
+    return ok;
+}
+HYB_INLINE void hyb_pause(void) { YieldProcessor(); }
 #else
-    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
-    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
-    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
-    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
-    {
-        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
-    HYB_INLINE void hyb_pause(void)
-    {
+HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v)
+{
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
+HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+{
+    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+HYB_INLINE void hyb_pause(void)
+{
     #if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
+    __builtin_ia32_pause();
     #elif defined(__aarch64__) || defined(__arm__)
-        __asm__ volatile("yield" ::: "memory");
+    __asm__ volatile("yield" ::: "memory");
     #endif
-    }
+}
 #endif
 
 /* Gives the core to another thread. */
@@ -1796,30 +1937,31 @@ static void hyb_nap(void)
 #if defined(HYB_THREADS_WIN32)
     Sleep(1);
 #elif defined(HYB_THREADS_POSIX)
-    struct timeval t;                                        /* nanosleep is hidden by -std=c99 */
+    struct timeval t; /* nanosleep is hidden by -std=c99 */
     t.tv_sec = 0;
     t.tv_usec = 200;
     select(0, NULL, NULL, NULL, &t);
 #endif
 }
 
-/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number knows. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number
+ * knows. */
 static uint64_t hyb_process(void)
 {
 #if defined(_WIN32)
-    return 1;                                                /* no fork */
+    return 1; /* no fork */
 #else
     return (uint64_t)getpid();
 #endif
 }
 
-/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another thread when this process was
- * forked never ends: it keeps nobody out. */
+/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another
+ * thread when this process was forked never ends: it keeps nobody out. */
 static bool hyb_busy(uint64_t in_use) { return in_use && in_use == hyb_process(); }
 
-/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
- * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
- * it is free. */
+/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the
+ * host's: it could wait for a thread that waits for the lock. A lock that another process holds was held when this one
+ * was forked, by a thread that is not here: it is free. */
 typedef volatile uint64_t hyb_spin;
 static void hyb_spin_take(hyb_spin *lock)
 {
@@ -1827,11 +1969,14 @@ static void hyb_spin_take(hyb_spin *lock)
     uint64_t open = 0;
     int spins = 0;
     while (!hyb_atomic_cas(lock, &open, here)) {
-        if (open && open != here) continue;                  /* cas again, from what it holds */
+        if (open && open != here) continue; /* cas again, from what it holds */
         open = 0;
-        if (++spins < 1000) hyb_pause();
-        else if (spins < 1100) hyb_yield();
-        else hyb_nap();                                  /* a compiler may be at work behind it, for seconds */
+        if (++spins < 1000)
+            hyb_pause();
+        else if (spins < 1100)
+            hyb_yield();
+        else
+            hyb_nap(); /* a compiler may be at work behind it, for seconds */
     }
 }
 static void hyb_spin_give(hyb_spin *lock) { hyb_atomic_store(lock, 0); }
@@ -1843,13 +1988,14 @@ static uint64_t hyb_now_ns(void)
     LARGE_INTEGER now, rate;
     QueryPerformanceCounter(&now);
     QueryPerformanceFrequency(&rate);
-    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u +
+           (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
 #else
     #if defined(CLOCK_MONOTONIC)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    #else                                                    /* -std=c99 hides the better clock */
+    #else /* -std=c99 hides the better clock */
     struct timeval t;
     gettimeofday(&t, NULL);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
@@ -1874,38 +2020,41 @@ static int hyb_cpu_count(void)
 
 enum { HYB_MAX_THREADS = 256, HYB_MAX_CHUNKS = 65535, HYB_SPIN_US = 1000 };
 
-/* fn(arg, chunk, lane): lane is below hyb_pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
+/* fn(arg, chunk, lane): lane is below hyb_pool_lanes() and no two chunks run on one lane at a time, so scratch
+ * memory can be per lane. */
 typedef void (*hyb_chunk_fn)(void *arg, int chunk, int lane);
 
 typedef struct hyb_pool hyb_pool;
 typedef struct hyb_worker {
     hyb_pool *pool;
-    int           lane;
+    int lane;
 #if defined(HYB_THREADS_POSIX)
-    pthread_t     thread;
+    pthread_t thread;
 #elif defined(HYB_THREADS_WIN32)
-    HANDLE        thread;
+    HANDLE thread;
 #endif
 } hyb_worker;
 
 struct hyb_pool {
-    int    n_lanes;                      /* caller included */
+    int n_lanes; /* caller included */
     void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
-    void  *host_user;
-    volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
-    volatile uint64_t done;              /* chunks finished in this section */
-    volatile uint64_t owner;             /* the process that the workers live in; HYB_ADOPTING is set while a child makes the pool its own */
-    volatile uint64_t busy;              /* a section is running: others compute alone */
+    void *host_user;
+    /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
+    volatile uint64_t ticket;
+    volatile uint64_t done; /* chunks finished in this section */
+    /* the process that the workers live in; HYB_ADOPTING is set while a child makes the pool its own */
+    volatile uint64_t owner;
+    volatile uint64_t busy; /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
-    hyb_chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
-    void  *arg;
-    bool   started;                      /* by who holds busy */
-    int    n_workers;                    /* that could be started: at most n_lanes - 1 */
+    hyb_chunk_fn fn; /* of the section; read only by who holds one of its chunks */
+    void *arg;
+    bool started;  /* by who holds busy */
+    int n_workers; /* that could be started: at most n_lanes - 1 */
     hyb_worker *workers;
 #if defined(HYB_THREADS_POSIX)
     pthread_mutex_t mutex;
-    pthread_cond_t  wake;
+    pthread_cond_t wake;
 #elif defined(HYB_THREADS_WIN32)
     SRWLOCK mutex;
     CONDITION_VARIABLE wake;
@@ -1920,7 +2069,7 @@ static void hyb_pool_work(hyb_pool *pool, int lane)
         uint32_t next = (uint32_t)(ticket & 0xFFFF), n = (uint32_t)(ticket >> 16) & 0xFFFF;
         if (next >= n) return;
         if (!hyb_atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
-        pool->fn(pool->arg, (int)next, lane);                /* fn and arg stand: the section cannot end before this chunk */
+        pool->fn(pool->arg, (int)next, lane); /* fn and arg stand: the section cannot end before this chunk */
         hyb_atomic_add(&pool->done, 1);
         ticket = hyb_atomic_load(&pool->ticket);
     }
@@ -1945,15 +2094,15 @@ static void hyb_pool_clear(hyb_pool *pool)
     hyb_atomic_store(&pool->busy, 0);
 }
 
-/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will never be given:
- * the first thread to use the pool there begins it anew. */
+/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will
+ * never be given: the first thread to use the pool there begins it anew. */
 #define HYB_ADOPTING ((uint64_t)1 << 63)
 static void hyb_pool_adopt(hyb_pool *pool)
 {
     const uint64_t here = hyb_process();
     uint64_t owner = hyb_atomic_load(&pool->owner);
     while (owner != here) {
-        if (owner == (here | HYB_ADOPTING)) {            /* another thread is at it */
+        if (owner == (here | HYB_ADOPTING)) { /* another thread is at it */
             hyb_yield();
             owner = hyb_atomic_load(&pool->owner);
         } else if (hyb_atomic_cas(&pool->owner, &owner, here | HYB_ADOPTING)) {
@@ -1973,28 +2122,28 @@ static void hyb_pool_init(hyb_pool *pool)
 #if defined(HYB_THREADS_POSIX) || defined(HYB_THREADS_WIN32)
 static void hyb_pool_lock(hyb_pool *pool)
 {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_mutex_lock(&pool->mutex);
-#else
+    #else
     AcquireSRWLockExclusive(&pool->mutex);
-#endif
+    #endif
 }
 static void hyb_pool_unlock(hyb_pool *pool)
 {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_mutex_unlock(&pool->mutex);
-#else
+    #else
     ReleaseSRWLockExclusive(&pool->mutex);
-#endif
+    #endif
 }
 static void hyb_pool_wake(hyb_pool *pool)
 {
     hyb_pool_lock(pool);
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_cond_broadcast(&pool->wake);
-#else
+    #else
     WakeAllConditionVariable(&pool->wake);
-#endif
+    #endif
     hyb_pool_unlock(pool);
 }
 
@@ -2002,7 +2151,7 @@ static void hyb_worker_main(hyb_worker *worker)
 {
     hyb_pool *pool = worker->pool;
     uint64_t seen = 0;
-    hyb_fp_plain();                                      /* a thread begins with that of the one that made it */
+    hyb_fp_plain(); /* a thread begins with that of the one that made it */
     for (;;) {
         uint64_t since = hyb_now_us(), spins = 0;
         while (hyb_atomic_load(&pool->ticket) >> 32 == seen) {
@@ -2012,11 +2161,11 @@ static void hyb_worker_main(hyb_worker *worker)
                 hyb_pool_lock(pool);
                 hyb_atomic_add(&pool->sleepers, 1);
                 while (hyb_atomic_load(&pool->ticket) >> 32 == seen && !hyb_atomic_load(&pool->stop)) {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
                     pthread_cond_wait(&pool->wake, &pool->mutex);
-#else
+    #else
                     SleepConditionVariableSRW(&pool->wake, &pool->mutex, INFINITE, 0);
-#endif
+    #endif
                 }
                 hyb_atomic_add(&pool->sleepers, (uint64_t)-1);
                 hyb_pool_unlock(pool);
@@ -2028,48 +2177,57 @@ static void hyb_worker_main(hyb_worker *worker)
     }
 }
 
-/* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames. What the system gives
- * beyond this stays. */
+/* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames.
+ * What the system gives beyond this stays. */
 enum { HYB_WORKER_STACK = 1024 * 1024 };
 
-#if defined(HYB_THREADS_POSIX)
-static void *hyb_worker_entry(void *arg) { hyb_worker_main((hyb_worker *)arg); return NULL; }
+    #if defined(HYB_THREADS_POSIX)
+static void *hyb_worker_entry(void *arg)
+{
+    hyb_worker_main((hyb_worker *)arg);
+    return NULL;
+}
 
-/* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the host blocks everywhere, to wait
- * for it, must not end the process in a thread that the host does not know of. A worker begins with the mask of the thread that makes it:
- * that thread blocks all but what a thread's own fault raises, and has its mask back afterwards. */
-#if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
-    #define HYB_SIGNALS SIG_SETMASK
-#elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__)
-    #define HYB_SIGNALS 2                                /* -std=c99 hides them, though not sigset_t */
-    #define HYB_SIGNALS_HIDDEN
-#endif
-#if defined(HYB_SIGNALS)
+        /* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the
+         * host blocks everywhere, to wait for it, must not end the process in a thread that the host does not know of.
+         * A worker begins with the mask of the thread that makes it: that thread blocks all but what a thread's own
+         * fault raises, and has its mask back afterwards. */
+        #if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
+            #define HYB_SIGNALS SIG_SETMASK
+        #elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && \
+            !defined(__alpha__) && !defined(__sparc__)
+            #define HYB_SIGNALS 2 /* -std=c99 hides them, though not sigset_t */
+            #define HYB_SIGNALS_HIDDEN
+        #endif
+        #if defined(HYB_SIGNALS)
 static bool hyb_signals_set(const sigset_t *now, sigset_t *before)
 {
-    #if defined(HYB_SIGNALS_HIDDEN)
+            #if defined(HYB_SIGNALS_HIDDEN)
     int pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
-    #endif
+            #endif
     return !pthread_sigmask(HYB_SIGNALS, now, before);
 }
 
 static bool hyb_signals_block(sigset_t *before)
 {
-    #if defined(HYB_SIGNALS_HIDDEN)
-    int sigfillset(sigset_t *set);
-    int sigdelset(sigset_t *set, int number);
-    #endif
+            #if defined(HYB_SIGNALS_HIDDEN)
+    int sigfillset(sigset_t * set);
+    int sigdelset(sigset_t * set, int number);
+            #endif
     static const int own[] = {
-        SIGSEGV, SIGFPE, SIGILL, SIGABRT,
-    #if defined(SIGBUS)
+        SIGSEGV,
+        SIGFPE,
+        SIGILL,
+        SIGABRT,
+            #if defined(SIGBUS)
         SIGBUS,
-    #endif
-    #if defined(SIGTRAP)
+            #endif
+            #if defined(SIGTRAP)
         SIGTRAP,
-    #endif
-    #if defined(SIGSYS)
+            #endif
+            #if defined(SIGSYS)
         SIGSYS,
-    #endif
+            #endif
     };
     sigset_t all;
     size_t i;
@@ -2077,20 +2235,21 @@ static bool hyb_signals_block(sigset_t *before)
     for (i = 0; i < HYB_COUNT(own); i++) sigdelset(&all, own[i]);
     return hyb_signals_set(&all, before);
 }
-#endif
+        #endif
 
 /* Starts the workers of lanes 1.. until one cannot be started. */
 static void hyb_workers_start(hyb_pool *pool)
 {
     pthread_attr_t attr, *with = NULL;
     size_t stack = 0;
-#if defined(HYB_SIGNALS)
+        #if defined(HYB_SIGNALS)
     sigset_t before;
     const bool blocked = hyb_signals_block(&before);
-#endif
+        #endif
     if (!pthread_attr_init(&attr)) {
         with = &attr;
-        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYB_WORKER_STACK) pthread_attr_setstacksize(&attr, HYB_WORKER_STACK);
+        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYB_WORKER_STACK)
+            pthread_attr_setstacksize(&attr, HYB_WORKER_STACK);
     }
     while (pool->n_workers + 1 < pool->n_lanes) {
         hyb_worker *w = &pool->workers[pool->n_workers];
@@ -2098,23 +2257,28 @@ static void hyb_workers_start(hyb_pool *pool)
         pool->n_workers++;
     }
     if (with) pthread_attr_destroy(with);
-#if defined(HYB_SIGNALS)
+        #if defined(HYB_SIGNALS)
     if (blocked) hyb_signals_set(&before, NULL);
-#endif
+        #endif
 }
-#else
-static DWORD WINAPI hyb_worker_entry(LPVOID arg) { hyb_worker_main((hyb_worker *)arg); return 0; }
+    #else
+static DWORD WINAPI hyb_worker_entry(LPVOID arg)
+{
+    hyb_worker_main((hyb_worker *)arg);
+    return 0;
+}
 
 static void hyb_workers_start(hyb_pool *pool)
 {
     while (pool->n_workers + 1 < pool->n_lanes) {
         hyb_worker *w = &pool->workers[pool->n_workers];
-        w->thread = CreateThread(NULL, HYB_WORKER_STACK, hyb_worker_entry, w, 0x00010000 /* that much is reserved, not used */, NULL);
+        w->thread = CreateThread(NULL, HYB_WORKER_STACK, hyb_worker_entry, w,
+                                 0x00010000 /* that much is reserved, not used */, NULL);
         if (!w->thread) break;
         pool->n_workers++;
     }
 }
-#endif
+    #endif
 
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
 static void hyb_pool_start(hyb_pool *pool)
@@ -2129,10 +2293,15 @@ static void hyb_pool_start(hyb_pool *pool)
 }
 #endif
 
-typedef struct hyb_host_section { hyb_chunk_fn fn; void *arg; volatile uint64_t next; int n; } hyb_host_section;
+typedef struct hyb_host_section {
+    hyb_chunk_fn fn;
+    void *arg;
+    volatile uint64_t next;
+    int n;
+} hyb_host_section;
 static void hyb_host_lane(void *arg, int lane)
 {
-    const hyb_fp host = hyb_fp_enter();              /* a thread of the host's */
+    const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
     hyb_host_section *s = (hyb_host_section *)arg;
     uint64_t chunk;
     while ((chunk = hyb_atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
@@ -2148,7 +2317,10 @@ static void hyb_pool_run(hyb_pool *pool, int n, hyb_chunk_fn fn, void *arg)
     if (n > 1 && lanes > 1 && n <= HYB_MAX_CHUNKS && hyb_atomic_cas(&pool->busy, &idle, 1)) {
         if (pool->host_for) {
             hyb_host_section section;
-            section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
+            section.fn = fn;
+            section.arg = arg;
+            section.next = 0;
+            section.n = n;
             pool->host_for(pool->host_user, HYB_MIN(n, lanes), hyb_host_lane, &section);
             hyb_fp_plain();
         } else {
@@ -2163,7 +2335,7 @@ static void hyb_pool_run(hyb_pool *pool, int n, hyb_chunk_fn fn, void *arg)
             hyb_pool_work(pool, 0);
             for (i = 0; hyb_atomic_load(&pool->done) < (uint64_t)n; i++) {
                 hyb_pause();
-                if (i > 2000) hyb_yield();               /* a worker lost its core: give it ours */
+                if (i > 2000) hyb_yield(); /* a worker lost its core: give it ours */
             }
 #endif
         }
@@ -2182,12 +2354,12 @@ static void hyb_pool_stop(hyb_pool *pool)
     hyb_atomic_store(&pool->stop, 1);
     hyb_pool_wake(pool);
     for (i = 0; i < pool->n_workers; i++) {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
         pthread_join(pool->workers[i].thread, NULL);
-#else
+    #else
         WaitForSingleObject(pool->workers[i].thread, INFINITE);
         CloseHandle(pool->workers[i].thread);
-#endif
+    #endif
     }
     pool->started = false;
 #else
@@ -2224,7 +2396,12 @@ static void hyb_pool_stop(hyb_pool *pool)
 
 /* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-VNNI or AVX-512 does. */
 typedef enum hyb_isa {
-    HYB_ISA_GENERIC, HYB_ISA_AVX2, HYB_ISA_AVXVNNI, HYB_ISA_AVX512, HYB_ISA_NEON, HYB_ISA_COUNT
+    HYB_ISA_GENERIC,
+    HYB_ISA_AVX2,
+    HYB_ISA_AVXVNNI,
+    HYB_ISA_AVX512,
+    HYB_ISA_NEON,
+    HYB_ISA_COUNT
 } hyb_isa;
 
 static const char *hyb_isa_name(hyb_isa isa)
@@ -2236,23 +2413,26 @@ static const char *hyb_isa_name(hyb_isa isa)
 #if defined(HYB_X86)
 static void hyb_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+    #if defined(_MSC_VER) && !defined(__clang__)
     int v[4];
     __cpuidex(v, (int)leaf, (int)sub);
-    r[0] = (uint32_t)v[0]; r[1] = (uint32_t)v[1]; r[2] = (uint32_t)v[2]; r[3] = (uint32_t)v[3];
-#else
+    r[0] = (uint32_t)v[0];
+    r[1] = (uint32_t)v[1];
+    r[2] = (uint32_t)v[2];
+    r[3] = (uint32_t)v[3];
+    #else
     __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
-#endif
+    #endif
 }
 static uint64_t hyb_xgetbv(void)
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+    #if defined(_MSC_VER) && !defined(__clang__)
     return _xgetbv(0);
-#else
+    #else
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
-#endif
+    #endif
 }
 #endif
 
@@ -2270,7 +2450,8 @@ static bool hyb_cpu_avxvnni(void)
 #endif
 }
 
-/* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save the registers. */
+/* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save
+ * the registers. */
 static hyb_isa hyb_cpu_isa(void)
 {
 #if defined(HYB_X86)
@@ -2285,7 +2466,8 @@ static hyb_isa hyb_cpu_isa(void)
     if ((xcr & 6) != 6) return HYB_ISA_GENERIC;
     hyb_cpuid(7, 0, r);
     if (!(r[1] & 1u << 5)) return HYB_ISA_GENERIC;
-    if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) && (xcr & 0xE6) == 0xE6)
+    if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) &&
+        (xcr & 0xE6) == 0xE6)
         return HYB_ISA_AVX512;
     return hyb_cpu_avxvnni() ? HYB_ISA_AVXVNNI : HYB_ISA_AVX2;
 #elif defined(HYB_ARM)
@@ -2305,11 +2487,13 @@ static hyb_isa hyb_isa_limit(hyb_isa want, hyb_isa have)
 /* ==== end src/core/cpu.c ==== */
 
 /* ==== begin src/core/hash.c ==== */
-/* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide: the hash is
- * SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself. So the order of a table
- * differs from run to run, and nothing that hybrid computes or writes may depend on it. */
+/* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide:
+ * the hash is SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself.
+ * So the order of a table differs from run to run, and nothing that hybrid computes or writes may depend on it. */
 
-typedef struct hyb_hash_key { uint64_t k0, k1; } hyb_hash_key;
+typedef struct hyb_hash_key {
+    uint64_t k0, k1;
+} hyb_hash_key;
 
 #define HYB_ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
 
@@ -2352,8 +2536,8 @@ static uint64_t hyb_hash(const hyb_hash_key *key, const void *data, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the nanosecond and
- * the addresses of stack, heap and code, so that the key differs even without them. */
+/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the
+ * nanosecond and the addresses of stack, heap and code, so that the key differs even without them. */
 static void hyb_hash_gather(uint64_t secret[8], const void *heap)
 {
     memset(secret, 0, 8 * sizeof secret[0]);
@@ -2405,38 +2589,51 @@ static hyb_hash_key hyb_hash_key_make(const void *object)
 /* ==== begin src/core/memory.c ==== */
 /* core/memory: the runtime, which everything hangs off, and memory and log through it. */
 
-typedef struct hyb_device hyb_device;          /* compute/backend.c says what it can do */
+typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
 /* A GPU back end, as hybrid_cuda.h registers it. */
 typedef struct hyb_provider {
-    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what was looked for. */
-    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
+     * was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                          hybrid_error *error);
     /* The device does not keep the runtime: it belongs to it. */
     hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
     void (*close)(hyb_device *device);
     const char *(*name)(const hyb_device *device);
-    const char *(*wanted)(void);               /* what the environment asks for, or NULL */
+    const char *(*wanted)(void); /* what the environment asks for, or NULL */
 } hyb_provider;
 
 struct hybrid_runtime {
-    hybrid_allocator    allocator;
-    hybrid_logger       logger;
-    hyb_isa         isa;
-    hyb_hash_key    hash_key;              /* of tables of foreign names */
-    hyb_pool        pool;
-    volatile uint64_t   references;
-    hyb_spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
-    char                device_wanted[24];
-    bool                gpu_tried;
-    hyb_device     *gpu;                   /* NULL: none, or not yet opened */
-    volatile uint64_t   gpu_there;             /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
-    uint64_t            max_device_bytes;
+    hybrid_allocator allocator;
+    hybrid_logger logger;
+    hyb_isa isa;
+    hyb_hash_key hash_key; /* of tables of foreign names */
+    hyb_pool pool;
+    volatile uint64_t references;
+    /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than
+     * hybrid_runtime_device */
+    hyb_spin gpu_lock;
+    char device_wanted[24];
+    bool gpu_tried;
+    hyb_device *gpu; /* NULL: none, or not yet opened */
+    /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
+    volatile uint64_t gpu_there;
+    uint64_t max_device_bytes;
     hybrid_kernel_cache kernel_cache;
-    char                kernel_cache_path[512];
+    char kernel_cache_path[512];
 };
 
-static void *hyb_default_alloc(void *user, size_t size) { HYB_UNUSED(user); return malloc(size); }
-static void hyb_default_free(void *user, void *block) { HYB_UNUSED(user); free(block); }
+static void *hyb_default_alloc(void *user, size_t size)
+{
+    HYB_UNUSED(user);
+    return malloc(size);
+}
+static void hyb_default_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    free(block);
+}
 
 /* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
 static void *hyb_alloc(hybrid_runtime *rt, size_t size)
@@ -2513,12 +2710,12 @@ static bool hyb_report(hybrid_progress_fn progress, void *user, float fraction)
 /* ==== end src/core/memory.c ==== */
 
 /* ==== begin src/core/stack.c ==== */
-/* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as a compiler's
- * options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
+/* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as
+ * a compiler's options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
 
-/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above the border, one
- * more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up to 8 KB). Sanitizers blow up
- * frames by red zones: they get more. */
+/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above
+ * the border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up
+ * to 8 KB). Sanitizers blow up frames by red zones: they get more. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     #define HYB_STACK_FACTOR 8
 #elif defined(__has_feature)
@@ -2531,18 +2728,26 @@ static bool hyb_report(hybrid_progress_fn progress, void *user, float fraction)
 #endif
 enum { HYB_STACK_BUDGET = 44 * 1024 * HYB_STACK_FACTOR };
 
-typedef struct hyb_stack { uintptr_t border; } hyb_stack;   /* where the stack stood when the library was entered; 0: unbounded */
+/* where the stack stood when the library was entered; 0: unbounded */
+typedef struct hyb_stack {
+    uintptr_t border;
+} hyb_stack;
 
 /* Where the stack stands. Sanitizers may keep locals elsewhere, and WebAssembly knows no frames. */
 #if (defined(__GNUC__) || defined(__clang__)) && !defined(__wasm__)
     #define HYB_STACK_HERE(at) ((at) = (uintptr_t)__builtin_frame_address(0))
 #else
-    #define HYB_STACK_HERE(at) { volatile char here = 0; (at) = (uintptr_t)&here + (uintptr_t)here; }
+    #define HYB_STACK_HERE(at) \
+        { \
+            volatile char here = 0; \
+            (at) = (uintptr_t)&here + (uintptr_t)here; \
+        }
 #endif
 
 static HYB_NOINLINE void hyb_stack_open(hyb_stack *s) { HYB_STACK_HERE(s->border); }
 
-/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on none: both are right. */
+/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on
+ * none: both are right. */
 static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 {
     uintptr_t here = 0;
@@ -2553,9 +2758,10 @@ static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 /* ==== end src/core/stack.c ==== */
 
 /* ==== begin src/core/device.c ==== */
-/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
+/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is
+ * opened when first needed. */
 
-static const hyb_provider *hyb_gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
+static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
 /* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
 static int hyb_device_index(const char *device)
@@ -2580,8 +2786,11 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     rt->gpu_tried = true;
     if (index == -2 || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
     why.message[0] = 0;
-    if (!hyb_gpu_provider) r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
-    else r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
+    if (!hyb_gpu_provider)
+        r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
+                     "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+    else
+        r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
         hyb_atomic_store(&rt->gpu_there, hyb_process());
         return HYBRID_OK;
@@ -2591,7 +2800,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
         hyb_log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
         return HYBRID_OK;
     }
-    rt->gpu_tried = false;                             /* the next call says it again */
+    rt->gpu_tried = false; /* the next call says it again */
     return hyb_fail(error, r, "%s", why.message);
 }
 
@@ -2606,10 +2815,13 @@ static hybrid_result hyb_runtime_gpu(hybrid_runtime *rt, hyb_device **gpu, hybri
 {
     hybrid_result r = HYBRID_OK;
     hyb_spin_take(&rt->gpu_lock);
-    if (!rt->gpu_tried) r = hyb_gpu_open(rt, error);
+    if (!rt->gpu_tried)
+        r = hyb_gpu_open(rt, error);
     else if (rt->gpu && !hyb_gpu_here(rt) && hyb_device_index(rt->device_wanted) >= 0)
-        r = hyb_fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
-                         "make a runtime with another device, or begin the child with exec", rt->device_wanted);
+        r = hyb_fail(error, HYBRID_ERROR_DEVICE,
+                     "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
+                     "make a runtime with another device, or begin the child with exec",
+                     rt->device_wanted);
     *gpu = rt->gpu && hyb_gpu_here(rt) ? rt->gpu : NULL;
     hyb_spin_give(&rt->gpu_lock);
     return r;
@@ -2628,7 +2840,8 @@ static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, 
     if ((!wanted || !wanted[0]) && hyb_gpu_provider) wanted = hyb_gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
     if (hyb_device_index(wanted) == -3)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
     return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }
@@ -2647,11 +2860,14 @@ static void hyb_runtime_release(hybrid_runtime *rt)
     pthread_cond_destroy(&rt->pool.wake);
 #endif
     hyb_free(rt, rt->pool.workers);
-    { hybrid_allocator a = rt->allocator; a.free(a.user, rt); }
+    {
+        hybrid_allocator a = rt->allocator;
+        a.free(a.user, rt);
+    }
 }
 
-HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *desc, hybrid_runtime **runtime,
-              hybrid_error *error), (desc, runtime, error))
+HYB_BORDER(hybrid_result, hybrid_runtime_create,
+           (const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error), (desc, runtime, error))
 {
     hybrid_runtime_desc zero;
     hybrid_allocator a;
@@ -2661,17 +2877,28 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
     if (!runtime) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
     if (HYB_BIG_ENDIAN)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "hybrid runs on little-endian machines only, and this one is big-endian; converting the model does not help");
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid runs on little-endian machines only, and this one is big-endian; converting the model "
+                        "does not help");
     memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;
-    if (!a.alloc != !a.free) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
-    if (!desc->kernel_cache.load != !desc->kernel_cache.store) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
+    if (!a.alloc != !a.free)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
+    if (!desc->kernel_cache.load != !desc->kernel_cache.store)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
     if (desc->kernel_cache.path && strlen(desc->kernel_cache.path) >= sizeof rt->kernel_cache_path)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes", (unsigned)sizeof rt->kernel_cache_path - 1);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes",
+                        (unsigned)sizeof rt->kernel_cache_path - 1);
     if (desc->n_threads < 0 || desc->n_threads > HYB_MAX_THREADS)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYB_MAX_THREADS);
-    if (!a.alloc) { a.alloc = hyb_default_alloc; a.free = hyb_default_free; }
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d",
+                        desc->n_threads, HYB_MAX_THREADS);
+    if (!a.alloc) {
+        a.alloc = hyb_default_alloc;
+        a.free = hyb_default_free;
+    }
     rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt);
     hyb_fp_plain();
     if (!rt) return hyb_fail_memory(error, sizeof *rt);
@@ -2686,7 +2913,8 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
         if (i == HYB_ISA_COUNT) {
             a.free(a.user, rt);
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon", desc->isa);
+                            "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon",
+                            desc->isa);
         }
         rt->isa = hyb_isa_limit((hyb_isa)i, rt->isa);
     }
@@ -2703,7 +2931,7 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
     }
     rt->max_device_bytes = desc->max_device_bytes;
     rt->kernel_cache = desc->kernel_cache;
-    if (desc->kernel_cache.path) {                         /* the caller's text may go */
+    if (desc->kernel_cache.path) { /* the caller's text may go */
         snprintf(rt->kernel_cache_path, sizeof rt->kernel_cache_path, "%s", desc->kernel_cache.path);
         rt->kernel_cache.path = rt->kernel_cache_path;
     }
@@ -2716,7 +2944,8 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
 }
 
 /* A runtime with the same settings but another allocator, and without a GPU: what it makes has the same size. */
-static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator, hybrid_runtime **runtime, hybrid_error *error)
+static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator,
+                                      hybrid_runtime **runtime, hybrid_error *error)
 {
     hybrid_runtime_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -2724,7 +2953,7 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
     if (model) {
         desc.logger = model->logger;
         desc.n_threads = model->pool.n_lanes;
-        desc.parallel_for = model->pool.host_for;      /* without threads it decides how many lanes there are */
+        desc.parallel_for = model->pool.host_for; /* without threads it decides how many lanes there are */
         desc.parallel_user = model->pool.host_user;
         desc.isa = hyb_isa_name(model->isa);
         desc.device = "cpu";
@@ -2733,7 +2962,10 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
 }
 
 HYB_BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime)) { hyb_runtime_release(runtime); }
-HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa()); }
+HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
+{
+    return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
+}
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
 /* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
@@ -2745,21 +2977,24 @@ static hybrid_result hyb_runtime_retain(hybrid_runtime *runtime, hybrid_runtime 
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_devices, (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
-              size_t *count, hybrid_error *error), (runtime, list, capacity, count, error))
+HYB_BORDER(hybrid_result, hybrid_devices,
+           (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error),
+           (runtime, list, capacity, count, error))
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
     if (count) *count = 0;
-    if (!count || (!list && capacity)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
+    if (!count || (!list && capacity))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
     if (!hyb_gpu_provider) {
         hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);
-    desc.device = "cpu";                                   /* none need be opened to list them */
-    if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK) return r;
+    desc.device = "cpu"; /* none need be opened to list them */
+    if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK)
+        return r;
     r = hyb_gpu_provider->list(rt, list, capacity, count, error);
     hyb_runtime_release(rt);
     return r;
@@ -2770,7 +3005,8 @@ HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
     return runtime && hyb_gpu_here(runtime) ? hyb_gpu_provider->name(runtime->gpu) : "";
 }
 
-/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on it. */
+/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on
+ * it. */
 static void hyb_parallel(hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg) { hyb_pool_run(&rt->pool, n, fn, arg); }
 static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
 /* ==== end src/core/runtime.c ==== */
@@ -2779,16 +3015,16 @@ static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
 /* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
 
 typedef struct hyb_file {
-    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
-    uint64_t             size;
-    hybrid_reader        reader;        /* when !data */
-    void                *map;           /* to unmap */
-    size_t               map_size;
+    const unsigned char *data; /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
+    uint64_t size;
+    hybrid_reader reader; /* when !data */
+    void *map;            /* to unmap */
+    size_t map_size;
 #ifndef HYBRID_NO_STDIO
     #if defined(_WIN32)
-    FILE                *stream;        /* when neither */
+    FILE *stream; /* when neither */
     #else
-    int                  fd;            /* when neither: descriptor + 1 */
+    int fd; /* when neither: descriptor + 1 */
     #endif
 #endif
 } hyb_file;
@@ -2838,7 +3074,7 @@ static const char *hyb_path_end(const char *path, size_t most)
     const char *name = path + hyb_path_base(path);
     const size_t n = strlen(name);
     if (n > most) name += n - most;
-    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
+    while (((unsigned char)*name & 0xC0) == 0x80) name++; /* not inside of a character */
     return name;
 }
 
@@ -2850,7 +3086,8 @@ static bool hyb_file_exists(const char *path)
     return false;
 #elif defined(_WIN32)
     wchar_t wide[1024];
-    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 && GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 &&
+           GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
 #else
     struct stat st;
     return !stat(path, &st);
@@ -2864,12 +3101,14 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
-#if defined(HYB_MMAP_WIN32)
+    #if defined(HYB_MMAP_WIN32)
     {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
         LARGE_INTEGER bytes;
-        if (file == INVALID_HANDLE_VALUE) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
-        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart && (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
+        if (file == INVALID_HANDLE_VALUE)
+            return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
+        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart &&
+            (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
             f->size = (uint64_t)bytes.QuadPart;
             f->map = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
             f->data = (const unsigned char *)f->map;
@@ -2878,7 +3117,7 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         CloseHandle(file);
         if (f->data) return HYBRID_OK;
     }
-#endif
+    #endif
     if (!(f->stream = _wfopen(wide, L"rb"))) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
     if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
@@ -2893,35 +3132,38 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_NONBLOCK);              /* a pipe would wait for a writer; of a regular file it changes nothing */
+    /* a pipe would wait for a writer; of a regular file it changes nothing */
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
     f->fd = fd + 1;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
     f->size = (uint64_t)st.st_size;
-#if defined(HYB_MMAP_POSIX)
+    #if defined(HYB_MMAP_POSIX)
     if (f->size && f->size <= SIZE_MAX) {
         void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map != MAP_FAILED) {
             f->map = map;
             f->map_size = (size_t)f->size;
             f->data = (const unsigned char *)map;
-            close(fd);                                       /* the map does not need it, and a host has few: one for each part of a model */
+            close(fd); /* the map does not need it, and a host has few: one for each part of a model */
             f->fd = 0;
         }
     }
-#endif
+    #endif
     return HYBRID_OK;
 }
-/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an old
- * _POSIX_C_SOURCE hides pread. */
+/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an
+ * old _POSIX_C_SOURCE hides pread. */
 static ssize_t hyb_file_pread(int fd, void *dst, size_t n, off_t offset)
 {
-#if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
-    (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
+    #if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
+        (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || \
+        (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
     return pread(fd, dst, n, offset);
-#else
+    #else
     return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
-#endif
+    #endif
 }
 static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
@@ -2940,7 +3182,10 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 #else
 static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
-    HYB_UNUSED(f); HYB_UNUSED(offset); HYB_UNUSED(dst); HYB_UNUSED(n);
+    HYB_UNUSED(f);
+    HYB_UNUSED(offset);
+    HYB_UNUSED(dst);
+    HYB_UNUSED(n);
     return false;
 }
 #endif
@@ -2952,17 +3197,21 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
     hybrid_result r = HYBRID_OK;
     memset(f, 0, sizeof *f);
     f->reader = source->reader;
-    if (given != 1) r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
-    else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
-    else if (source->path && !*source->path) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
+    if (given != 1)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
+    else if (source->data) {
+        f->data = (const unsigned char *)source->data;
+        f->size = source->size;
+    } else if (source->path && !*source->path)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
         r = hyb_file_open_path(source->path, f, error);
 #else
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
 #endif
-    }
-    else f->size = source->reader.size;
+    } else
+        f->size = source->reader.size;
     if (r) hyb_file_close(f);
     return r;
 }
@@ -2971,34 +3220,42 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
 static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
 {
     if (offset > f->size || n > f->size - offset)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
-                               (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, offset,
+                           "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
+                           (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
     if (!n) return HYBRID_OK;
-    if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
+    if (f->data) {
+        memcpy(dst, f->data + offset, n);
+        return HYBRID_OK;
+    }
     if (f->reader.read_at) {
         const bool good = f->reader.read_at(f->reader.user, offset, dst, n);
         hyb_fp_plain();
         if (good) return HYBRID_OK;
-        return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
+        return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu",
+                           (unsigned long long)n, (unsigned long long)offset);
     }
     if (hyb_file_read_at(f, offset, dst, n)) return HYBRID_OK;
-    return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
+    return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n,
+                       (unsigned long long)offset);
 }
 /* ==== end src/core/file.c ==== */
 
 /* ==== begin src/core/output.c ==== */
-/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there; it stays the file
- * that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is written into. */
+/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there;
+ * it stays the file that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is
+ * written into. */
 
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
-    FILE    *stream;
-    char    *path;               /* of the file itself, behind all links; one allocation with temporary */
-    char    *temporary;          /* beside it; NULL: the stream is the path, a device or a pipe */
-    bool     exists, keep;       /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    FILE *stream;
+    char *path;      /* of the file itself, behind all links; one allocation with temporary */
+    char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
+    /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    bool exists, keep;
     unsigned mode, owner, group; /* of the existing file */
 #else
-    int      none;
+    int none;
 #endif
 } hyb_output;
 
@@ -3006,14 +3263,17 @@ typedef struct hyb_output {
 
 /* What lies at a path, links followed. */
 typedef struct hyb_output_look {
-    bool     exists, folder, stream, keep;
-    int      refused;            /* errno that a write would give, or 0 */
+    bool exists, folder, stream, keep;
+    int refused; /* errno that a write would give, or 0 */
     unsigned mode, owner, group;
-    uint64_t device, number;     /* which file it is */
+    uint64_t device, number; /* which file it is */
 } hyb_output_look;
 
-#if defined(_WIN32)
-static bool hyb_output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+    #if defined(_WIN32)
+static bool hyb_output_wide(const char *path, wchar_t wide[1024])
+{
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0;
+}
 static FILE *hyb_output_fopen(const char *path, bool write)
 {
     wchar_t wide[1024];
@@ -3041,7 +3301,8 @@ static bool hyb_output_new(const char *path)
     return true;
 }
 
-/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its target. */
+/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its
+ * target. */
 static void hyb_output_see(const char *path, hyb_output_look *t)
 {
     wchar_t wide[1024];
@@ -3054,10 +3315,12 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
     t->stream = t->exists && (attributes & FILE_ATTRIBUTE_DEVICE);
     t->folder = t->exists && (attributes & FILE_ATTRIBUTE_DIRECTORY);
     if (!t->exists || t->stream || t->folder) return;
-    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                       OPEN_EXISTING, 0, NULL);
     t->stream = file == INVALID_HANDLE_VALUE || GetFileType(file) != FILE_TYPE_DISK;
     if (file == INVALID_HANDLE_VALUE) return;
-    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) || (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
+    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) ||
+              (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
     if (attributes & FILE_ATTRIBUTE_READONLY) t->refused = EACCES;
     CloseHandle(file);
 }
@@ -3066,8 +3329,10 @@ static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
     const size_t n = strlen(path) + 1;
     char *copy = (char *)hyb_alloc(rt, n);
-    if (copy) memcpy(copy, path, n);
-    else errno = ENOMEM;
+    if (copy)
+        memcpy(copy, path, n);
+    else
+        errno = ENOMEM;
     return copy;
 }
 
@@ -3075,10 +3340,11 @@ static bool hyb_output_place(const hyb_output *o)
 {
     wchar_t from[1024], to[1024];
     if (!hyb_output_wide(o->temporary, from) || !hyb_output_wide(o->path, to)) return false;
-    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) || MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
+    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) ||
+           MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
 }
 
-#else
+    #else
 
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
@@ -3112,9 +3378,10 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
 /* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
 static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
-#if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
-    extern ssize_t readlink(const char *, char *, size_t);   /* hidden by -std=c99 */
-#endif
+        #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && \
+            !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
+    extern ssize_t readlink(const char *, char *, size_t); /* hidden by -std=c99 */
+        #endif
     enum { LONGEST = 4096, MOST = 40 };
     char *at = (char *)hyb_alloc(rt, strlen(path) + 1), *link = (char *)hyb_alloc(rt, LONGEST), *next;
     int turns, why = ENOMEM;
@@ -3122,9 +3389,13 @@ static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
     for (turns = 0; at && link; turns++) {
         const ssize_t n = readlink(at, link, LONGEST);
         const size_t base = n > 0 && link[0] != '/' ? hyb_path_base(at) : 0;
-        if (n < 0) { hyb_free(rt, link); return at; }
+        if (n < 0) {
+            hyb_free(rt, link);
+            return at;
+        }
         next = NULL;
-        if (n == LONGEST || turns == MOST) why = n == LONGEST ? ENAMETOOLONG : ELOOP;
+        if (n == LONGEST || turns == MOST)
+            why = n == LONGEST ? ENAMETOOLONG : ELOOP;
         else if ((next = (char *)hyb_alloc(rt, base + (size_t)n + 1)) != NULL) {
             memcpy(next, at, base);
             memcpy(next + base, link, (size_t)n);
@@ -3150,7 +3421,7 @@ static bool hyb_output_place(const hyb_output *o)
     }
     return !rename(o->temporary, o->path);
 }
-#endif
+    #endif
 
 /* Ends without a result: nothing remains. */
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
@@ -3172,32 +3443,39 @@ static bool hyb_output_beside(hyb_output *o, size_t room)
     for (i = 0; i < 1000; i++) {
         char number[16] = "";
         if (i) snprintf(number, sizeof number, "-%d", i);
-        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
-        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hyb_output_process(), number);
+        if (brief)
+            snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
+        else
+            snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hyb_output_process(), number);
         if (hyb_output_new(o->temporary)) {
             if ((o->stream = hyb_output_fopen(o->temporary, true)) != NULL) return true;
             hyb_output_remove(o->temporary);
             return false;
         }
-        if (errno == ENAMETOOLONG && !brief) brief = true;   /* a name may be as long as the system allows, without ours */
-        else if (errno != EEXIST) return false;
+        /* a name may be as long as the system allows, without ours */
+        if (errno == ENAMETOOLONG && !brief)
+            brief = true;
+        else if (errno != EEXIST)
+            return false;
     }
     return false;
 }
 
-/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that has no name any
- * more: then there is nothing to be replaced, and it is written into as a pipe is. */
-static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_output_look *look, char **target, hybrid_error *error)
+/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that
+ * has no name any more: then there is nothing to be replaced, and it is written into as a pipe is. */
+static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_output_look *look, char **target,
+                                     hybrid_error *error)
 {
     enum { LOOKS = 64 };
     hyb_output_look behind;
     int turns;
-    for (turns = 0; turns < LOOKS; turns++) {                /* another writer may have given the file its name in between */
+    for (turns = 0; turns < LOOKS; turns++) { /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hyb_output_see(path, look);
         if (look->folder) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
-        if (look->refused) return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
+        if (look->refused)
+            return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
         if (!(*target = hyb_output_follow(rt, path))) {
             if (errno == ENOMEM) return hyb_fail_memory(error, strlen(path) + 4096);
             return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
@@ -3233,7 +3511,9 @@ static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_o
     if (look.stream && (o->stream = hyb_output_fopen(path, true)) != NULL) return HYBRID_OK;
     o->temporary = look.stream ? NULL : o->path + n + 1;
     if (!look.stream && hyb_output_beside(o, room)) return HYBRID_OK;
-    r = hyb_fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+    r = hyb_fail(error, HYBRID_ERROR_IO,
+                 look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path,
+                 strerror(errno));
     hyb_output_abandon(rt, o);
     return r;
 }
@@ -3260,12 +3540,14 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     hybrid_result r = HYBRID_OK;
     good = !fclose(o->stream) && good;
     o->stream = NULL;
-    if (!good) r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    if (!good)
+        r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
     else if (o->temporary) {
         if (!o->keep) named = hyb_output_place(o);
         if (!named && !(o->exists && hyb_output_over(o, &begun)))
-            r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
-                             begun ? "; it is beside it, as " : "", begun ? hyb_path_end(o->temporary, 60) : "");
+            r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s",
+                         o->path, strerror(errno), begun ? "; it is beside it, as " : "",
+                         begun ? hyb_path_end(o->temporary, 60) : "");
     }
     if (o->temporary && !named && !(r && begun)) hyb_output_remove(o->temporary);
     hyb_output_abandon(rt, o);
@@ -3274,21 +3556,31 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
 
 #else
 
-static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o) { HYB_UNUSED(rt); HYB_UNUSED(o); }
+static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
+{
+    HYB_UNUSED(rt);
+    HYB_UNUSED(o);
+}
 static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
 {
-    HYB_UNUSED(rt); HYB_UNUSED(path);
+    HYB_UNUSED(rt);
+    HYB_UNUSED(path);
     o->none = 0;
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "this build has no files (HYBRID_NO_STDIO): write through a callback");
 }
 static bool hyb_output_write(hyb_output *o, const void *data, size_t n)
 {
-    HYB_UNUSED(o); HYB_UNUSED(data); HYB_UNUSED(n);
+    HYB_UNUSED(o);
+    HYB_UNUSED(data);
+    HYB_UNUSED(n);
     return false;
 }
 static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid_error *error)
 {
-    HYB_UNUSED(rt); HYB_UNUSED(o); HYB_UNUSED(error);
+    HYB_UNUSED(rt);
+    HYB_UNUSED(o);
+    HYB_UNUSED(error);
     return HYBRID_OK;
 }
 
@@ -3296,20 +3588,28 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
 /* ==== end src/core/output.c ==== */
 
 /* ==== begin src/core/random.c ==== */
-/* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number is a function
- * of (seed, stream, counter), so it depends on no thread, no batch and no device. */
+/* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number
+ * is a function of (seed, stream, counter), so it depends on no thread, no batch and no device. */
 
 static void hyb_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4])
 {
     uint32_t c[4], k[2];
     int i;
-    c[0] = (uint32_t)counter; c[1] = (uint32_t)(counter >> 32); c[2] = (uint32_t)stream; c[3] = (uint32_t)(stream >> 32);
-    k[0] = (uint32_t)seed; k[1] = (uint32_t)(seed >> 32);
+    c[0] = (uint32_t)counter;
+    c[1] = (uint32_t)(counter >> 32);
+    c[2] = (uint32_t)stream;
+    c[3] = (uint32_t)(stream >> 32);
+    k[0] = (uint32_t)seed;
+    k[1] = (uint32_t)(seed >> 32);
     for (i = 0; i < 10; i++) {
         uint64_t p0 = (uint64_t)0xD2511F53u * c[0], p1 = (uint64_t)0xCD9E8D57u * c[2];
         uint32_t n0 = (uint32_t)(p1 >> 32) ^ c[1] ^ k[0], n2 = (uint32_t)(p0 >> 32) ^ c[3] ^ k[1];
-        c[1] = (uint32_t)p1; c[3] = (uint32_t)p0; c[0] = n0; c[2] = n2;
-        k[0] += 0x9E3779B9u; k[1] += 0xBB67AE85u;
+        c[1] = (uint32_t)p1;
+        c[3] = (uint32_t)p0;
+        c[0] = n0;
+        c[2] = n2;
+        k[0] += 0x9E3779B9u;
+        k[1] += 0xBB67AE85u;
     }
     memcpy(out, c, sizeof c);
 }
@@ -3324,37 +3624,47 @@ static double hyb_random_uniform(uint64_t seed, uint64_t stream, uint64_t counte
 /* ==== end src/core/random.c ==== */
 
 /* ==== begin src/core/json.c ==== */
-/* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's members
- * are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an error with its place.
- * Parsing does not recurse; depth and number of nodes are limited by the caller. */
+/* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's
+ * members are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an
+ * error with its place. Parsing does not recurse; depth and number of nodes are limited by the caller. */
 
 typedef enum hyb_json_type {
-    HYB_JSON_NULL, HYB_JSON_BOOL, HYB_JSON_INT, HYB_JSON_REAL,
-    HYB_JSON_BIG,        /* an integer beyond 64 bits: its digits, as a string */
-    HYB_JSON_STRING, HYB_JSON_ARRAY, HYB_JSON_OBJECT
+    HYB_JSON_NULL,
+    HYB_JSON_BOOL,
+    HYB_JSON_INT,
+    HYB_JSON_REAL,
+    HYB_JSON_BIG, /* an integer beyond 64 bits: its digits, as a string */
+    HYB_JSON_STRING,
+    HYB_JSON_ARRAY,
+    HYB_JSON_OBJECT
 } hyb_json_type;
 
 typedef struct hyb_json {
-    uint8_t  type;
-    uint32_t n;              /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
-    uint32_t skip;           /* nodes of this value, itself included: this + skip is what follows it */
-    uint32_t at;             /* byte position in the text */
-    union { bool b; int64_t i; double d; const char *s; } u;
+    uint8_t type;
+    uint32_t n;    /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
+    uint32_t skip; /* nodes of this value, itself included: this + skip is what follows it */
+    uint32_t at;   /* byte position in the text */
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        const char *s;
+    } u;
 } hyb_json;
 
 typedef struct hyb_json_doc {
     hybrid_runtime *rt;
-    hyb_json   *root;
-    char           *text;    /* all decoded strings */
-    size_t          count, capacity;
+    hyb_json *root;
+    char *text; /* all decoded strings */
+    size_t count, capacity;
 } hyb_json_doc;
 
-enum { HYB_JSON_DEPTH = 128 };                           /* a good limit for what has no reason to be deeper */
+enum { HYB_JSON_DEPTH = 128 }; /* a good limit for what has no reason to be deeper */
 
 typedef struct hyb_json_reader {
     hyb_json_doc *doc;
     const char *start, *p, *end;
-    char *text;                                              /* where the next string goes: strings never grow by decoding */
+    char *text; /* where the next string goes: strings never grow by decoding */
     size_t max_nodes;
     hybrid_error *error;
 } hyb_json_reader;
@@ -3371,9 +3681,13 @@ static hybrid_result hyb_json_fail(hyb_json_reader *r, const char *what)
 {
     const char *p, *line = r->start;
     unsigned lines = 1;
-    for (p = r->start; p < r->p; p++) if (*p == '\n') { lines++; line = p + 1; }
+    for (p = r->start; p < r->p; p++)
+        if (*p == '\n') {
+            lines++;
+            line = p + 1;
+        }
     return hyb_fail_at(r->error, HYBRID_ERROR_FORMAT, (uint64_t)(r->p - r->start), "JSON, line %u, column %u: %s",
-        lines, (unsigned)(r->p - line) + 1, what);
+                       lines, (unsigned)(r->p - line) + 1, what);
 }
 
 static void hyb_json_space(hyb_json_reader *r)
@@ -3387,14 +3701,19 @@ static hyb_json *hyb_json_push(hyb_json_reader *r, hyb_json_type type, hybrid_re
     hyb_json_doc *doc = r->doc;
     hyb_json *node;
     if (doc->count >= r->max_nodes) {
-        *result = hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, (uint64_t)(r->p - r->start), "JSON: more than %llu values", (unsigned long long)r->max_nodes);
+        *result = hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, (uint64_t)(r->p - r->start), "JSON: more than %llu values",
+                              (unsigned long long)r->max_nodes);
         return NULL;
     }
     if (doc->count == doc->capacity) {
         size_t capacity = doc->capacity ? doc->capacity * 2 : 32;
-        void *grown = capacity > SIZE_MAX / sizeof *node ? NULL
-            : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
-        if (!grown) { *result = hyb_fail_memory(r->error, capacity * sizeof *node); return NULL; }
+        void *grown = capacity > SIZE_MAX / sizeof *node
+                          ? NULL
+                          : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
+        if (!grown) {
+            *result = hyb_fail_memory(r->error, capacity * sizeof *node);
+            return NULL;
+        }
         doc->root = (hyb_json *)grown;
         doc->capacity = capacity;
     }
@@ -3414,7 +3733,10 @@ static int32_t hyb_json_hex(const char *p, const char *end)
     if (end - p < 4) return -1;
     for (i = 0; i < 4; i++) {
         char c = p[i];
-        int d = hyb_is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = hyb_is_digit(c)        ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (d < 0) return -1;
         code = code * 16 + d;
     }
@@ -3430,11 +3752,17 @@ static bool hyb_json_escape(hyb_json_reader *r)
     char c;
     if (r->p == r->end) return false;
     c = *r->p++;
-    if (c && (found = strchr(from, c)) != NULL) { *r->text++ = to[found - from]; return true; }
-    if (c != 'u' || (code = hyb_json_hex(r->p, r->end)) < 0) { r->p--; return false; }
+    if (c && (found = strchr(from, c)) != NULL) {
+        *r->text++ = to[found - from];
+        return true;
+    }
+    if (c != 'u' || (code = hyb_json_hex(r->p, r->end)) < 0) {
+        r->p--;
+        return false;
+    }
     r->p += 4;
-    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' && r->p[1] == 'u'
-        && (low = hyb_json_hex(r->p + 2, r->end)) >= 0xDC00 && low < 0xE000) {
+    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' && r->p[1] == 'u' &&
+        (low = hyb_json_hex(r->p + 2, r->end)) >= 0xDC00 && low < 0xE000) {
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         r->p += 6;
     }
@@ -3450,7 +3778,7 @@ static hybrid_result hyb_json_string(hyb_json_reader *r)
     uint32_t code;
     size_t n;
     if (!node) return result;
-    for (r->p++; r->p < r->end && *r->p != '"'; ) {
+    for (r->p++; r->p < r->end && *r->p != '"';) {
         unsigned char c = (unsigned char)*r->p;
         if (c < 0x20) return hyb_json_fail(r, "a control character in a string must be written as an escape");
         if (c == '\\') {
@@ -3484,8 +3812,10 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
     if (minus) p++;
     for (digits = p; p < r->end && hyb_is_digit(*p); p++) {
         unsigned d = (unsigned)(*p - '0');
-        if (v > (limit - d) / 10) fits = false;
-        else v = v * 10 + d;
+        if (v > (limit - d) / 10)
+            fits = false;
+        else
+            v = v * 10 + d;
     }
     if (p == digits) return hyb_json_fail(r, minus ? "a digit must follow '-'" : "a value is expected here");
     if (*digits == '0' && p - digits > 1) return hyb_json_fail(r, "a number has a leading zero");
@@ -3502,14 +3832,16 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
         if (p == digits) return hyb_json_fail(r, "an exponent has no digits");
     }
     if (!(node = hyb_json_push(r, !whole ? HYB_JSON_REAL : fits ? HYB_JSON_INT : HYB_JSON_BIG, &result))) return result;
-    if (whole && !fits) {                                    /* no longer than its text, like a string: the zero takes the place of what follows */
+    if (whole && !fits) { /* no longer than its text, like a string: the zero takes the place of what follows */
         node->u.s = r->text;
         node->n = (uint32_t)(p - r->p);
         memcpy(r->text, r->p, node->n);
         r->text += node->n;
         *r->text++ = 0;
-    } else if (whole) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
-    else hyb_decimal_read(r->p, p, &node->u.d);
+    } else if (whole)
+        node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
+    else
+        hyb_decimal_read(r->p, p, &node->u.d);
     r->p = p;
     return HYBRID_OK;
 }
@@ -3537,7 +3869,8 @@ static hybrid_result hyb_json_value(hyb_json_reader *r)
     case 't': return hyb_json_word(r, "true", HYB_JSON_BOOL, true);
     case 'f': return hyb_json_word(r, "false", HYB_JSON_BOOL, false);
     case 'n': return hyb_json_word(r, "null", HYB_JSON_NULL, false);
-    case '[': case '{':
+    case '[':
+    case '{':
         if (hyb_json_push(r, *r->p == '[' ? HYB_JSON_ARRAY : HYB_JSON_OBJECT, &result)) r->p++;
         return result;
     default: return hyb_json_number(r);
@@ -3548,7 +3881,7 @@ static hybrid_result hyb_json_value(hyb_json_reader *r)
 static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
 {
     hyb_json_doc *doc = r->doc;
-    int64_t open = -1;                                       /* index of the innermost open container */
+    int64_t open = -1; /* index of the innermost open container */
     size_t depth = 0, index;
     hybrid_result result;
     for (;;) {
@@ -3567,20 +3900,25 @@ static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
         if (open >= 0) doc->root[open].n++;
         if (doc->root[index].type >= HYB_JSON_ARRAY) {
             if (++depth > max_depth)
-                return hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, doc->root[index].at, "JSON: nested deeper than %llu levels", (unsigned long long)max_depth);
+                return hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, doc->root[index].at,
+                                   "JSON: nested deeper than %llu levels", (unsigned long long)max_depth);
             doc->root[index].u.i = open;
             open = (int64_t)index;
             hyb_json_space(r);
             if (r->p == r->end || *r->p != (doc->root[index].type == HYB_JSON_ARRAY ? ']' : '}')) continue;
         }
-        for (;;) {                                           /* close what ends here */
+        for (;;) { /* close what ends here */
             hyb_json *c;
             if (open < 0) return HYBRID_OK;
             c = &doc->root[open];
             hyb_json_space(r);
-            if (r->p < r->end && *r->p == ',' && c->n) { r->p++; break; }
+            if (r->p < r->end && *r->p == ',' && c->n) {
+                r->p++;
+                break;
+            }
             if (r->p == r->end || *r->p != (c->type == HYB_JSON_ARRAY ? ']' : '}'))
-                return hyb_json_fail(r, c->type == HYB_JSON_ARRAY ? "',' or ']' is expected here" : "',' or '}' is expected here");
+                return hyb_json_fail(r, c->type == HYB_JSON_ARRAY ? "',' or ']' is expected here"
+                                                                  : "',' or '}' is expected here");
             r->p++;
             c->skip = (uint32_t)(doc->count - (size_t)open);
             open = c->u.i;
@@ -3592,15 +3930,21 @@ static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
 
 /* Reads n bytes at text. The tree does not point into them. On failure doc is empty. Errors: FORMAT, LIMIT, MEMORY. */
 static hybrid_result hyb_json_parse(hybrid_runtime *rt, const char *text, size_t n, size_t max_depth, size_t max_nodes,
-    hyb_json_doc *doc, hybrid_error *error)
+                                    hyb_json_doc *doc, hybrid_error *error)
 {
     hyb_json_reader r;
     hybrid_result result;
     memset(doc, 0, sizeof *doc);
-    if (n >= UINT32_MAX) return hyb_fail(error, HYBRID_ERROR_LIMIT, "JSON: the text has %llu bytes, at most 4 GB are read", (unsigned long long)n);
+    if (n >= UINT32_MAX)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "JSON: the text has %llu bytes, at most 4 GB are read",
+                        (unsigned long long)n);
     doc->rt = rt;
     if (!(doc->text = (char *)hyb_alloc(rt, n + 1))) return hyb_fail_memory(error, n + 1);
-    r.doc = doc; r.start = r.p = text; r.end = text + n; r.text = doc->text; r.error = error;
+    r.doc = doc;
+    r.start = r.p = text;
+    r.end = text + n;
+    r.text = doc->text;
+    r.error = error;
     r.max_nodes = HYB_MIN(max_nodes, (size_t)UINT32_MAX);
     if (!(result = hyb_json_document(&r, max_depth))) {
         hyb_json_space(&r);
@@ -3610,7 +3954,8 @@ static hybrid_result hyb_json_parse(hybrid_runtime *rt, const char *text, size_t
     return result;
 }
 
-/* Children: for (i = 0, v = hyb_json_first(c); i < c->n; i++, v = hyb_json_next(v)); of an object v is the key, v + 1 the value. */
+/* Children: for (i = 0, v = hyb_json_first(c); i < c->n; i++, v = hyb_json_next(v)); of an object v is the key, v +
+ * 1 the value. */
 HYB_INLINE const hyb_json *hyb_json_first(const hyb_json *c) { return c + 1; }
 HYB_INLINE const hyb_json *hyb_json_next(const hyb_json *v) { return v + v->skip; }
 HYB_INLINE const hyb_json *hyb_json_next_member(const hyb_json *key) { return key + 1 + key[1].skip; }
@@ -3636,17 +3981,27 @@ static bool hyb_json_quote(const char *s, size_t n, bool ascii, hybrid_write_fn 
         char out[16];
         uint32_t code = 0;
         size_t used = hyb_utf8_read(p, end, &code), made = 0;
-        if (used && code >= 0x20 && code != '"' && code != '\\' && (code < 0x7F || !ascii)) { p += used; continue; }
+        if (used && code >= 0x20 && code != '"' && code != '\\' && (code < 0x7F || !ascii)) {
+            p += used;
+            continue;
+        }
         if (p > plain && !write(user, plain, (size_t)(p - plain))) return false;
-        if (!used) { used = 1; code = 0xFFFD; }
-        if (code == '"' || code == '\\') { out[0] = '\\'; out[1] = (char)code; made = 2; }
-        else if (code == '\n' || code == '\r' || code == '\t' || code == '\b' || code == '\f') {
+        if (!used) {
+            used = 1;
+            code = 0xFFFD;
+        }
+        if (code == '"' || code == '\\') {
+            out[0] = '\\';
+            out[1] = (char)code;
+            made = 2;
+        } else if (code == '\n' || code == '\r' || code == '\t' || code == '\b' || code == '\f') {
             out[0] = '\\';
             out[1] = code == '\n' ? 'n' : code == '\r' ? 'r' : code == '\t' ? 't' : code == '\b' ? 'b' : 'f';
             made = 2;
         } else if (code > 0xFFFF && ascii) {
             code -= 0x10000;
-            made = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", 0xD800 + (unsigned)(code >> 10), 0xDC00 + (unsigned)(code & 0x3FF));
+            made = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", 0xD800 + (unsigned)(code >> 10),
+                                    0xDC00 + (unsigned)(code & 0x3FF));
         } else if (code < 0x20 || ascii) {
             made = (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)code);
         } else {
@@ -3659,12 +4014,22 @@ static bool hyb_json_quote(const char *s, size_t n, bool ascii, hybrid_write_fn 
     return (p == plain || write(user, plain, (size_t)(p - plain))) && write(user, "\"", 1);
 }
 
-/* A number as text: shortest form that reads back as the same double. Not-a-number and infinities as Python writes them. */
+/* A number as text: shortest form that reads back as the same double. Not-a-number and infinities as Python writes
+ * them. */
 static size_t hyb_json_real(double v, char out[40])
 {
-    if (v != v) { memcpy(out, "NaN", 4); return 3; }
-    if (v == HUGE_VAL) { memcpy(out, "Infinity", 9); return 8; }
-    if (v == -HUGE_VAL) { memcpy(out, "-Infinity", 10); return 9; }
+    if (v != v) {
+        memcpy(out, "NaN", 4);
+        return 3;
+    }
+    if (v == HUGE_VAL) {
+        memcpy(out, "Infinity", 9);
+        return 8;
+    }
+    if (v == -HUGE_VAL) {
+        memcpy(out, "-Infinity", 10);
+        return 9;
+    }
     return hyb_decimal_write(v, out);
 }
 
@@ -3689,8 +4054,9 @@ static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
     default:
         if (!write(user, "{", 1)) return false;
         for (i = 0, child = hyb_json_first(v); i < v->n; i++, child = hyb_json_next_member(child))
-            if ((i && !write(user, ",", 1)) || !hyb_json_quote(child->u.s, child->n, false, write, user) || !write(user, ":", 1)
-                || !hyb_json_write(child + 1, write, user)) return false;
+            if ((i && !write(user, ",", 1)) || !hyb_json_quote(child->u.s, child->n, false, write, user) ||
+                !write(user, ":", 1) || !hyb_json_write(child + 1, write, user))
+                return false;
         return write(user, "}", 1);
     }
 }
@@ -3702,10 +4068,10 @@ static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
 
 typedef struct hyb_names {
-    hybrid_string   *names;
-    uint32_t        *slots;      /* index + 1 of a name, 0: free; linear probing, at most half full */
-    size_t           count, capacity;
-    hyb_hash_key key;        /* the runtime's: a file cannot steer where its names go */
+    hybrid_string *names;
+    uint32_t *slots; /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t count, capacity;
+    hyb_hash_key key; /* the runtime's: a file cannot steer where its names go */
 } hyb_names;
 
 #define HYB_NO_NAME SIZE_MAX
@@ -3750,7 +4116,10 @@ static bool hyb_names_reserve(hybrid_runtime *rt, hyb_names *t, size_t n)
     bigger.names = (hybrid_string *)hyb_calloc(rt, capacity, sizeof(hybrid_string));
     bigger.slots = (uint32_t *)hyb_calloc(rt, 2 * capacity, sizeof(uint32_t));
     bigger.key = rt->hash_key;
-    if (!bigger.names || !bigger.slots) { hyb_names_free(rt, &bigger); return false; }
+    if (!bigger.names || !bigger.slots) {
+        hyb_names_free(rt, &bigger);
+        return false;
+    }
     if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
     for (i = 0; i < t->count; i++) bigger.slots[hyb_names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
     hyb_names_free(rt, t);
@@ -3776,7 +4145,10 @@ static hybrid_string hyb_string(const char *text)
     return s;
 }
 
-static bool hyb_string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
+static bool hyb_string_is(hybrid_string s, const char *text)
+{
+    return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size));
+}
 
 /* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
 static const char *hyb_printable(hybrid_string name, char text[64])
@@ -3796,16 +4168,19 @@ static const char *hyb_printable(hybrid_string name, char text[64])
 
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
 {
-    static const char *const names[HYB_GGUF_N_TYPES] = { "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64" };
+    static const char *const names[HYB_GGUF_N_TYPES] = { "u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                                         "bool", "string", "array", "u64", "i64", "f64" };
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
     static const char *const names[] = {
-        "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
-        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", NULL,
-        NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4", "Q1_0" };
+        "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
+        "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16",
+        "I32", "I64", "F64", "IQ1_M", "BF16", NULL, NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4",
+        "Q1_0"
+    };
     return type_id < HYB_COUNT(names) && names[type_id] ? names[type_id] : "unknown";
 }
 
@@ -3828,19 +4203,22 @@ static bool hyb_gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int
 {
     uint64_t u;
     switch (type) {
-        case HYBRID_GGUF_U8:   *out = *p; return true;
-        case HYBRID_GGUF_I8:   *out = (int8_t)*p; return true;
-        case HYBRID_GGUF_U16:  *out = hyb_load_u16(p); return true;
-        case HYBRID_GGUF_I16:  *out = (int16_t)hyb_load_u16(p); return true;
-        case HYBRID_GGUF_U32:  *out = hyb_load_u32(p); return true;
-        case HYBRID_GGUF_I32:  *out = (int32_t)hyb_load_u32(p); return true;
-        case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
-        case HYBRID_GGUF_I64:  *out = (int64_t)hyb_load_u64(p); return true;
-        case HYBRID_GGUF_U64:
-            if ((u = hyb_load_u64(p)) > INT64_MAX) return false;
-            *out = (int64_t)u;
-            return true;
-        case HYBRID_GGUF_F32: case HYBRID_GGUF_F64: case HYBRID_GGUF_STRING: case HYBRID_GGUF_ARRAY: break;
+    case HYBRID_GGUF_U8: *out = *p; return true;
+    case HYBRID_GGUF_I8: *out = (int8_t)*p; return true;
+    case HYBRID_GGUF_U16: *out = hyb_load_u16(p); return true;
+    case HYBRID_GGUF_I16: *out = (int16_t)hyb_load_u16(p); return true;
+    case HYBRID_GGUF_U32: *out = hyb_load_u32(p); return true;
+    case HYBRID_GGUF_I32: *out = (int32_t)hyb_load_u32(p); return true;
+    case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
+    case HYBRID_GGUF_I64: *out = (int64_t)hyb_load_u64(p); return true;
+    case HYBRID_GGUF_U64:
+        if ((u = hyb_load_u64(p)) > INT64_MAX) return false;
+        *out = (int64_t)u;
+        return true;
+    case HYBRID_GGUF_F32:
+    case HYBRID_GGUF_F64:
+    case HYBRID_GGUF_STRING:
+    case HYBRID_GGUF_ARRAY: break;
     }
     return false;
 }
@@ -3848,11 +4226,16 @@ static bool hyb_gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int
 static bool hyb_gguf_load_f64(hybrid_gguf_type type, const unsigned char *p, double *out)
 {
     int64_t i;
-    if (type == HYBRID_GGUF_F32) *out = hyb_load_f32(p);
-    else if (type == HYBRID_GGUF_F64) memcpy(out, p, 8);
-    else if (type == HYBRID_GGUF_U64) *out = (double)hyb_load_u64(p);
-    else if (hyb_gguf_load_i64(type, p, &i)) *out = (double)i;
-    else return false;
+    if (type == HYBRID_GGUF_F32)
+        *out = hyb_load_f32(p);
+    else if (type == HYBRID_GGUF_F64)
+        memcpy(out, p, 8);
+    else if (type == HYBRID_GGUF_U64)
+        *out = (double)hyb_load_u64(p);
+    else if (hyb_gguf_load_i64(type, p, &i))
+        *out = (double)i;
+    else
+        return false;
     return true;
 }
 
@@ -3888,21 +4271,23 @@ HYB_BORDER(hybrid_string, hybrid_gguf_item_string, (const hybrid_gguf_value *val
     if (value->type == HYBRID_GGUF_STRING) {
         s.data = (const char *)value->data;
         s.size = (size_t)value->size;
-    }
-    else if (value->index) {
+    } else if (value->index) {
         s.data = (const char *)value->data + value->index[i] + 8;
         s.size = (size_t)hyb_load_u64(s.data - 8);
     }
     return s;
 }
 
-/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hyb_gguf_scan_array. */
+/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see
+ * hyb_gguf_scan_array. */
 HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item),
-              (value, i, item))
+           (value, i, item))
 {
     const unsigned char *p;
     uint64_t end;
-    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY || i >= value->count || !value->index) return false;
+    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY ||
+        i >= value->count || !value->index)
+        return false;
     p = (const unsigned char *)value->data + value->index[i];
     end = i + 1 < value->count ? value->index[i + 1] : value->size;
     item->type = HYBRID_GGUF_ARRAY;
@@ -3916,30 +4301,30 @@ HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64
 /* ==== end src/gguf/value.c ==== */
 
 /* ==== begin src/gguf/scan.c ==== */
-/* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on one that is
- * read in growing blocks; so places are offsets until the walk is over. */
+/* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on
+ * one that is read in growing blocks; so places are offsets until the walk is over. */
 
 #define HYB_GGUF_FIRST_BLOCK 0x100000
 
 typedef struct hyb_gguf_scan {
-    hybrid_runtime      *rt;
-    hyb_file        *file;           /* NULL: bytes holds all */
-    const unsigned char *bytes;          /* the first `have` bytes */
-    unsigned char       *owned;          /* bytes, when they were read and not mapped */
-    uint64_t             at, have, size; /* at <= have <= size */
-    uint32_t            *index;          /* where strings and arrays of arrays begin */
-    size_t               n_index, index_capacity;
-    const char          *kind;           /* what is being read, for messages: "key" number, "tensor" number */
-    uint64_t             number;
-    size_t               name_at, name_size;
-    hybrid_error        *error;
+    hybrid_runtime *rt;
+    hyb_file *file;             /* NULL: bytes holds all */
+    const unsigned char *bytes; /* the first `have` bytes */
+    unsigned char *owned;       /* bytes, when they were read and not mapped */
+    uint64_t at, have, size;    /* at <= have <= size */
+    uint32_t *index;            /* where strings and arrays of arrays begin */
+    size_t n_index, index_capacity;
+    const char *kind; /* what is being read, for messages: "key" number, "tensor" number */
+    uint64_t number;
+    size_t name_at, name_size;
+    hybrid_error *error;
 } hyb_gguf_scan;
 
 /* Where a value lies. */
 typedef struct hyb_gguf_span {
     hybrid_gguf_type type, item_type;
-    uint64_t         count, at, size;
-    size_t           index;              /* of its first entry in the index */
+    uint64_t count, at, size;
+    size_t index; /* of its first entry in the index */
 } hyb_gguf_span;
 
 /* "key 12 'general.name'", for messages. */
@@ -3949,16 +4334,19 @@ static const char *hyb_gguf_subject(const hyb_gguf_scan *s, char text[96])
     hybrid_string raw;
     raw.data = (const char *)s->bytes + s->name_at;
     raw.size = s->name_size;
-    if (!raw.size) snprintf(text, 96, "%s %llu", s->kind, (unsigned long long)s->number);
-    else snprintf(text, 96, "%s '%s'", s->kind, hyb_printable(raw, name));
+    if (!raw.size)
+        snprintf(text, 96, "%s %llu", s->kind, (unsigned long long)s->number);
+    else
+        snprintf(text, 96, "%s '%s'", s->kind, hyb_printable(raw, name));
     return text;
 }
 
 static hybrid_result hyb_gguf_fill(hyb_gguf_scan *s, uint64_t end)
 {
-    while (s->have < end) {              /* twice as much each time: few reads, and no big allocation for a file that lies */
+    while (s->have < end) { /* twice as much each time: few reads, and no big allocation for a file that lies */
         uint64_t next = HYB_MIN(s->size, HYB_MAX(2 * s->have, (uint64_t)HYB_GGUF_FIRST_BLOCK));
-        unsigned char *grown = next > SIZE_MAX ? NULL : (unsigned char *)hyb_realloc(s->rt, s->owned, (size_t)s->have, (size_t)next);
+        unsigned char *grown =
+            next > SIZE_MAX ? NULL : (unsigned char *)hyb_realloc(s->rt, s->owned, (size_t)s->have, (size_t)next);
         hybrid_result r;
         if (!grown) return hyb_fail_memory(s->error, next);
         s->bytes = s->owned = grown;
@@ -3975,11 +4363,15 @@ static hybrid_result hyb_gguf_need(hyb_gguf_scan *s, uint64_t n)
     HYB_STEPS(1);
     if (n <= s->have - s->at) return HYBRID_OK;
     if (n > s->size - s->at)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at, "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
-                               hyb_gguf_subject(s, subject), (unsigned long long)n, (unsigned long long)s->at, (unsigned long long)s->size);
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, s->at,
+            "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
+            hyb_gguf_subject(s, subject), (unsigned long long)n, (unsigned long long)s->at,
+            (unsigned long long)s->size);
     if (s->at + n > HYBRID_GGUF_MAX_METADATA)
-        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at, "%s reaches beyond the first %u bytes, which is more metadata than hybrid accepts",
-                               hyb_gguf_subject(s, subject), (unsigned)HYBRID_GGUF_MAX_METADATA);
+        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at,
+                           "%s reaches beyond the first %u bytes, which is more metadata than hybrid accepts",
+                           hyb_gguf_subject(s, subject), (unsigned)HYBRID_GGUF_MAX_METADATA);
     return hyb_gguf_fill(s, s->at + n);
 }
 
@@ -4019,8 +4411,9 @@ static hybrid_result hyb_gguf_scan_name(hyb_gguf_scan *s, const char *kind, uint
     s->name_size = 0;
     if ((r = hyb_gguf_scan_u64(s, &size))) return r;
     if (size > HYBRID_GGUF_MAX_NAME)
-        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at - 8, "the name of %s %llu has %llu bytes, at most %d can be: the file is damaged",
-                               kind, (unsigned long long)number, (unsigned long long)size, HYBRID_GGUF_MAX_NAME);
+        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at - 8,
+                           "the name of %s %llu has %llu bytes, at most %d can be: the file is damaged", kind,
+                           (unsigned long long)number, (unsigned long long)size, HYBRID_GGUF_MAX_NAME);
     if ((r = hyb_gguf_need(s, size))) return r;
     s->name_at = (size_t)s->at;
     s->name_size = (size_t)size;
@@ -4035,8 +4428,9 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
     hybrid_result r = hyb_gguf_scan_u32(s, &id);
     if (r) return r;
     if (id >= HYB_GGUF_N_TYPES)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu at byte %llu is no type of a value: the file is damaged, or newer than this hybrid",
-                               hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
+                           "%s: %lu at byte %llu is no type of a value: the file is damaged, or newer than this hybrid",
+                           hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
     *type = (hybrid_gguf_type)id;
     return HYBRID_OK;
 }
@@ -4046,7 +4440,8 @@ static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
 {
     size_t wanted = s->n_index + n, capacity = HYB_MAX(wanted, 2 * s->index_capacity);
     if (wanted > s->index_capacity) {
-        uint32_t *grown = capacity > SIZE_MAX / 4 ? NULL : (uint32_t *)hyb_realloc(s->rt, s->index, s->n_index * 4, capacity * 4);
+        uint32_t *grown =
+            capacity > SIZE_MAX / 4 ? NULL : (uint32_t *)hyb_realloc(s->rt, s->index, s->n_index * 4, capacity * 4);
         if (!grown) return hyb_fail_memory(s->error, (uint64_t)capacity * 4);
         s->index = grown;
         s->index_capacity = capacity;
@@ -4055,8 +4450,9 @@ static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
     return HYBRID_OK;
 }
 
-/* An array from its item type on. Strings get an index of one offset each, arrays of two entries each: the offset of the item, and
- * the distance to the item's own index. Both are relative, so that the index may move and items are values like any other. */
+/* An array from its item type on. Strings get an index of one offset each, arrays of two entries each: the offset of
+ * the item, and the distance to the item's own index. Both are relative, so that the index may move and items are
+ * values like any other. */
 static hybrid_result hyb_gguf_scan_array(hyb_gguf_scan *s, int depth, hyb_gguf_span *span)
 {
     char subject[96];
@@ -4069,26 +4465,28 @@ static hybrid_result hyb_gguf_scan_array(hyb_gguf_scan *s, int depth, hyb_gguf_s
     span->at = s->at;
     span->index = s->n_index;
     if (span->count > (s->size - s->at) / hyb_gguf_item_min_size(span->item_type))
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 8, "truncated or damaged: %s has %llu items of type %s, but only %llu bytes follow: download or copy it again",
-                               hyb_gguf_subject(s, subject), (unsigned long long)span->count, hybrid_gguf_type_name(span->item_type), (unsigned long long)(s->size - s->at));
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, s->at - 8,
+            "truncated or damaged: %s has %llu items of type %s, but only %llu bytes follow: download or copy it again",
+            hyb_gguf_subject(s, subject), (unsigned long long)span->count, hybrid_gguf_type_name(span->item_type),
+            (unsigned long long)(s->size - s->at));
     if (span->item_type == HYBRID_GGUF_STRING) {
         if ((r = hyb_gguf_need(s, span->count * 8)) || (r = hyb_gguf_index_add(s, (size_t)span->count))) return r;
         for (i = 0; i < span->count; i++) {
             s->index[span->index + i] = (uint32_t)(s->at - span->at);
             if ((r = hyb_gguf_scan_string(s, &size))) return r;
         }
-    }
-    else if (span->item_type == HYBRID_GGUF_ARRAY) {
+    } else if (span->item_type == HYBRID_GGUF_ARRAY) {
         if (depth + 1 >= HYBRID_GGUF_MAX_DEPTH)
-            return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at, "%s: arrays are nested more than %d deep", hyb_gguf_subject(s, subject), HYBRID_GGUF_MAX_DEPTH);
+            return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at, "%s: arrays are nested more than %d deep",
+                               hyb_gguf_subject(s, subject), HYBRID_GGUF_MAX_DEPTH);
         if ((r = hyb_gguf_need(s, span->count * 12)) || (r = hyb_gguf_index_add(s, 2 * (size_t)span->count))) return r;
         for (i = 0; i < span->count; i++) {
             s->index[span->index + i] = (uint32_t)(s->at - span->at);
             s->index[span->index + span->count + i] = (uint32_t)(s->n_index - span->index);
             if ((r = hyb_gguf_scan_array(s, depth + 1, &item))) return r;
         }
-    }
-    else {
+    } else {
         size = span->count * hyb_gguf_number_size(span->item_type);
         if ((r = hyb_gguf_need(s, size))) return r;
         s->at += size;
@@ -4108,8 +4506,7 @@ static hybrid_result hyb_gguf_scan_value(hyb_gguf_scan *s, hyb_gguf_span *span)
     span->count = 1;
     if (span->type == HYBRID_GGUF_STRING) {
         if ((r = hyb_gguf_scan_string(s, &span->size))) return r;
-    }
-    else {
+    } else {
         span->size = hyb_gguf_number_size(span->type);
         if ((r = hyb_gguf_need(s, span->size))) return r;
         s->at += span->size;
@@ -4120,32 +4517,33 @@ static hybrid_result hyb_gguf_scan_value(hyb_gguf_scan *s, hyb_gguf_span *span)
 /* ==== end src/gguf/scan.c ==== */
 
 /* ==== begin src/gguf/read.c ==== */
-/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file can be checked by. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file
+ * can be checked by. */
 
 typedef struct hyb_gguf_key {
     hyb_gguf_span value;
-    size_t            name_at, name_size;
-    uint32_t          part;
+    size_t name_at, name_size;
+    uint32_t part;
 } hyb_gguf_key;
 
 typedef struct hyb_gguf_tensor_record {
-    hybrid_gguf_tensor tensor;           /* name is filled in when the metadata stopped moving */
-    size_t             name_at, name_size;
+    hybrid_gguf_tensor tensor; /* name is filled in when the metadata stopped moving */
+    size_t name_at, name_size;
 } hyb_gguf_tensor_record;
 
 /* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
 typedef struct hyb_gguf_part {
-    hyb_file                file;
-    const unsigned char        *bytes;           /* the metadata: of the map, or owned */
-    unsigned char              *owned;
-    uint32_t                   *index;
-    hyb_gguf_key           *keys;
+    hyb_file file;
+    const unsigned char *bytes; /* the metadata: of the map, or owned */
+    unsigned char *owned;
+    uint32_t *index;
+    hyb_gguf_key *keys;
     hyb_gguf_tensor_record *tensors;
-    size_t                      n_keys, n_tensors;
-    uint64_t                    alignment;
-    int64_t                     no, count;       /* split.no and split.count: 0 and 1 of a file that is whole */
-    int64_t                     n_tensors_in_all;/* split.tensors.count; -1: not given */
-    int                         version;
+    size_t n_keys, n_tensors;
+    uint64_t alignment;
+    int64_t no, count;        /* split.no and split.count: 0 and 1 of a file that is whole */
+    int64_t n_tensors_in_all; /* split.tensors.count; -1: not given */
+    int version;
 } hyb_gguf_part;
 
 static void hyb_gguf_part_free(hybrid_runtime *rt, hyb_gguf_part *p)
@@ -4169,11 +4567,13 @@ static hybrid_string hyb_gguf_part_name(const hyb_gguf_part *p, size_t name_at, 
 /* What a file without GGUF's magic bytes is, for the message: people meet these. */
 static const char *hyb_gguf_not(const unsigned char *p, uint64_t n)
 {
-    if (n >= 7 && !memcmp(p, "version", 7)) return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
+    if (n >= 7 && !memcmp(p, "version", 7))
+        return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
     if (n >= 1 && *p == '<') return "it looks like a web page: download the file itself";
     if (n >= 4 && (!memcmp(p, "lmgg", 4) || !memcmp(p, "fmgg", 4) || !memcmp(p, "tjgg", 4) || !memcmp(p, "algg", 4)))
         return "it is a model file from before GGUF: look for a newer one";
-    if (n >= 4 && !memcmp(p, "PK\3\4", 4)) return "it looks like a PyTorch checkpoint or zip archive: convert it to GGUF";
+    if (n >= 4 && !memcmp(p, "PK\3\4", 4))
+        return "it looks like a PyTorch checkpoint or zip archive: convert it to GGUF";
     if (n >= 9 && p[8] == '{') return "it looks like a safetensors file: convert it to GGUF";
     return "its first bytes are not 'GGUF'";
 }
@@ -4185,23 +4585,34 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     if (!s->size) return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
     if ((r = hyb_gguf_need(s, HYB_MIN(s->size, 16)))) return r;
     if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
-        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s", hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
+        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s",
+                        hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
     s->at = 4;
     if ((r = hyb_gguf_scan_u32(s, version))) return r;
     if (*version && !(*version & 0xFFFF))
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's gguf-convert-endian");
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+                           "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's "
+                           "gguf-convert-endian");
     if (*version == 1)
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+            "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
     if (*version != 2 && *version != 3)
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+                           "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
     if ((r = hyb_gguf_scan_u64(s, n_tensors)) || (r = hyb_gguf_scan_u64(s, n_keys))) return r;
     if (*n_tensors > HYBRID_GGUF_MAX_TENSORS || *n_keys > HYBRID_GGUF_MAX_KEYS)
-        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, 8, "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
-                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
-    /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions, type and offset. */
+        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, 8,
+                           "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
+                           (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS,
+                           HYBRID_GGUF_MAX_KEYS);
+    /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions,
+     * type and offset. */
     if (*n_keys * 13 + *n_tensors * 24 > s->size - s->at)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, 8, "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
-                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, 8,
+            "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
+            (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
     return HYBRID_OK;
 }
 
@@ -4219,7 +4630,9 @@ static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
         if (!empty && t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
         elements = empty ? 0 : elements * t->ne[i];
     }
-    t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
+    t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id)
+                  ? (hybrid_type)t->type_id
+                  : HYBRID_TYPE_LAST_;
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
@@ -4240,19 +4653,24 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
     record->name_at = s->name_at;
     record->name_size = s->name_size;
     if (n_dims > 4)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject), (unsigned long)n_dims);
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
+                           "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject),
+                           (unsigned long)n_dims);
     t->n_dims = (int)n_dims;
     for (i = 0; i < 4; i++) t->ne[i] = 1;
-    for (i = 0; i < n_dims; i++) if ((r = hyb_gguf_scan_u64(s, &t->ne[i]))) return r;
+    for (i = 0; i < n_dims; i++)
+        if ((r = hyb_gguf_scan_u64(s, &t->ne[i]))) return r;
     if ((r = hyb_gguf_scan_u32(s, &t->type_id)) || (r = hyb_gguf_scan_u64(s, &t->offset))) return r;
     if ((wrong = hyb_gguf_size_tensor(t)))
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hyb_gguf_subject(s, subject), wrong);
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged",
+                           hyb_gguf_subject(s, subject), wrong);
     return HYBRID_OK;
 }
 
 static bool hyb_gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number, or there twice. */
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number,
+ * or there twice. */
 static bool hyb_gguf_part_number(const hyb_gguf_part *p, const char *key, int64_t *out, const hyb_gguf_key **wrong)
 {
     const hyb_gguf_key *found = NULL;
@@ -4279,30 +4697,45 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     hyb_gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
     hyb_gguf_part_number(p, "general.alignment", &alignment, &wrong);
     if (wrong)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
-                               hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at,
+                           "key '%s' is there twice, or is no whole number: the file is damaged",
+                           hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
     if (!hyb_gguf_good_alignment(alignment))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "key 'general.alignment' is no power of two of at least 8: the file is damaged");
     p->alignment = (uint64_t)alignment;
-    if (p->count <= 1) { p->no = 0; p->count = 1; }          /* a set that was joined says 0 */
+    /* a set that was joined says 0 */
+    if (p->count <= 1) {
+        p->no = 0;
+        p->count = 1;
+    }
     if (p->count > HYBRID_GGUF_MAX_PARTS)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
-                            (long long)p->count, HYBRID_GGUF_MAX_PARTS);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with "
+                        "'llama-gguf-split --merge'",
+                        (long long)p->count, HYBRID_GGUF_MAX_PARTS);
     if (p->no < 0 || p->no >= p->count)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
-                            (long long)p->no, (long long)p->count);
+        return hyb_fail(
+            error, HYBRID_ERROR_FORMAT,
+            "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
+            (long long)p->no, (long long)p->count);
     return HYBRID_OK;
 }
 
-/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must not be able to
- * choose a slow case. */
+/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must
+ * not be able to choose a slow case. */
 static void hyb_gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
 {
     size_t start = n / 2, end = n, root, child;
     const hybrid_gguf_tensor *moved;
     while (end > 1) {
-        if (start) moved = heap[root = --start];
-        else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
+        if (start)
+            moved = heap[root = --start];
+        else {
+            moved = heap[--end];
+            heap[end] = heap[0];
+            root = 0;
+        }
         while ((child = 2 * root + 1) < end) {
             HYB_STEPS(1);
             if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
@@ -4330,8 +4763,10 @@ static hybrid_result hyb_gguf_check_overlap(hybrid_runtime *rt, hyb_gguf_part *g
     if (!ascending) hyb_gguf_sort(order, n);
     for (i = 1; i < n && !r; i++)
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
-            r = hyb_fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
-                                hyb_printable(order[i - 1]->name, a), hyb_printable(order[i]->name, b), (unsigned long long)order[i]->offset);
+            r = hyb_fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset,
+                            "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
+                            hyb_printable(order[i - 1]->name, a), hyb_printable(order[i]->name, b),
+                            (unsigned long long)order[i]->offset);
     hyb_free(rt, (void *)order);
     return r;
 }
@@ -4342,9 +4777,10 @@ static uint64_t hyb_gguf_last_place(const hyb_gguf_part *g, uint64_t start)
     return HYB_MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
 }
 
-/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements has no bytes, and
- * may lie where others do, or at the end. */
-static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g, uint64_t metadata_end, hybrid_error *error)
+/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements
+ * has no bytes, and may lie where others do, or at the end. */
+static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g, uint64_t metadata_end,
+                                            hybrid_error *error)
 {
     char text[64];
     uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
@@ -4356,11 +4792,16 @@ static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g
         const uint64_t end = empty ? hyb_gguf_last_place(g, start) : size;
         t->name = hyb_gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
         if (t->offset % g->alignment)
-            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
-                                   hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
+            return hyb_fail_at(
+                error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at,
+                "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
         if (start > end || t->offset > end - start || t->size > end - start - t->offset)
-            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
-                                   hyb_printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size,
+                               "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: "
+                               "download or copy it again",
+                               hyb_printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start,
+                               (unsigned long long)t->offset, (unsigned long long)size);
         t->offset += start;
         if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYB_MIN(t->offset, size);
     }
@@ -4376,15 +4817,18 @@ static hybrid_result hyb_gguf_scan_all(hyb_gguf_part *g, hyb_gguf_scan *s)
     g->version = (int)version;
     g->n_keys = (size_t)n_keys;
     g->n_tensors = (size_t)n_tensors;
-    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(s->rt, g->n_keys, sizeof *g->keys))) return hyb_fail_memory(s->error, n_keys * sizeof *g->keys);
-    if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hyb_fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(s->rt, g->n_keys, sizeof *g->keys)))
+        return hyb_fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(s->rt, g->n_tensors, sizeof *g->tensors)))
+        return hyb_fail_memory(s->error, n_tensors * sizeof *g->tensors);
     for (i = 0; i < n_keys; i++) {
         if ((r = hyb_gguf_scan_name(s, "key", i))) return r;
         g->keys[i].name_at = s->name_at;
         g->keys[i].name_size = s->name_size;
         if ((r = hyb_gguf_scan_value(s, &g->keys[i].value))) return r;
     }
-    for (i = 0; i < n_tensors; i++) if ((r = hyb_gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
+    for (i = 0; i < n_tensors; i++)
+        if ((r = hyb_gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
     return HYBRID_OK;
 }
 
@@ -4412,20 +4856,21 @@ static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hy
 /* ==== begin src/gguf/open.c ==== */
 /* gguf/open: a model's file, or all parts of one that was split, as one set of keys and tensors.
  *
- * A part says how many there are and which it is (split.count, split.no). Its file is named so, too: NAME-00002-of-00003.gguf, so that
- * one path is enough to find the others. The keys that describe the model are in the first part; a key of another part counts as well,
- * unless it says something else than the first. Tensors may lie in any part. */
+ * A part says how many there are and which it is (split.count, split.no). Its file is named so, too:
+ * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in the
+ * first part; a key of another part counts as well, unless it says something else than the first. Tensors may lie in
+ * any part. */
 
 struct hybrid_gguf {
-    hybrid_runtime             *rt;
-    hyb_gguf_part          *parts;           /* in the order of split.no */
-    size_t                      n_parts;
-    hyb_gguf_key           *keys;
+    hybrid_runtime *rt;
+    hyb_gguf_part *parts; /* in the order of split.no */
+    size_t n_parts;
+    hyb_gguf_key *keys;
     hyb_gguf_tensor_record *tensors;
-    hyb_names               key_names, tensor_names;
-    size_t                      n_keys, n_tensors;
-    bool                        lent;            /* the readers are the caller's: not to be closed */
-    uint64_t                    in_use;          /* hybrid_gguf_read_tensor is under way: its reader may not call back */
+    hyb_names key_names, tensor_names;
+    size_t n_keys, n_tensors;
+    bool lent;       /* the readers are the caller's: not to be closed */
+    uint64_t in_use; /* hybrid_gguf_read_tensor is under way: its reader may not call back */
 };
 
 HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
@@ -4435,7 +4880,8 @@ HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     if (!g) return;
     rt = g->rt;
     if (hyb_busy(g->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
         return;
     }
     g->in_use = hyb_process();
@@ -4460,11 +4906,11 @@ static void hyb_source_close(const hybrid_source *source, size_t first)
         if (source->parts[i].reader.close) source->parts[i].reader.close(source->parts[i].reader.user);
 }
 
-/* ---- the names of parts ---- */
+/* ---- the names of parts ------------------------------------------------------------------------------------------ */
 
 typedef struct hyb_gguf_numbers {
-    size_t at, width;                            /* of the digits of the part's number */
-    long   number, count;
+    size_t at, width; /* of the digits of the part's number */
+    long number, count;
 } hyb_gguf_numbers;
 
 static long hyb_gguf_digits(const char *p, size_t n)
@@ -4483,7 +4929,8 @@ static bool hyb_gguf_numbers_of(const char *path, hyb_gguf_numbers *n)
 {
     const size_t base = hyb_path_base(path);
     size_t i = base, of = 0, digits = 0;
-    for (; path[i]; i++) if (!strncmp(path + i, "-of-", 4)) of = i;
+    for (; path[i]; i++)
+        if (!strncmp(path + i, "-of-", 4)) of = i;
     if (!of) return false;
     for (i = of; i > base && hyb_is_digit(path[i - 1]); i--) {}
     n->at = i;
@@ -4503,7 +4950,7 @@ static char *hyb_gguf_path_of(hybrid_runtime *rt, const char *path, const hyb_gg
     return other;
 }
 
-/* ---- reading the parts ---- */
+/* ---- reading the parts ------------------------------------------------------------------------------------------- */
 
 /* Says in the sentence which part it is about. */
 static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const char *part)
@@ -4514,7 +4961,8 @@ static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const 
     return hyb_fail_at(error, r, whole.offset, "%.80s: %.170s", part, whole.message);
 }
 
-/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing of it is open. */
+/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing
+ * of it is open. */
 static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hyb_gguf_part part;
@@ -4527,15 +4975,20 @@ static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, 
     if (!r && !g->parts) {
         if (!(g->parts = (hyb_gguf_part *)hyb_calloc(g->rt, (size_t)part.count, sizeof part)))
             r = hyb_fail_memory(error, (size_t)part.count * sizeof part);
-        else g->n_parts = (size_t)part.count;
+        else
+            g->n_parts = (size_t)part.count;
     }
     if (!r && (size_t)part.count != g->n_parts)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is one of %lld parts, another is one of %lld: they are of different models",
-                         (long long)part.count, (long long)g->n_parts);
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                     "it is one of %lld parts, another is one of %lld: they are of different models",
+                     (long long)part.count, (long long)g->n_parts);
     if (!r && g->parts[part.no].version)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1, (long long)part.count);
-    if (r) hyb_gguf_part_free(g->rt, &part);
-    else g->parts[part.no] = part;
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1,
+                     (long long)part.count);
+    if (r)
+        hyb_gguf_part_free(g->rt, &part);
+    else
+        g->parts[part.no] = part;
     return r;
 }
 
@@ -4548,25 +5001,33 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
     hybrid_result r = HYBRID_OK;
     for (first = 0; !g->parts[first].version; first++) {}
     if (!hyb_gguf_numbers_of(path, &numbers))
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "this file is part %llu of %llu, but its name does not end in '-%05llu-of-%05llu.gguf', by which the others are found: rename it, or give all parts",
-                            (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "this file is part %llu of %llu, but its name does not end in '-%05llu-of-%05llu.gguf', by "
+                        "which the others are found: rename it, or give all parts",
+                        (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1,
+                        (unsigned long long)n);
     if (numbers.number != (long)first + 1 || numbers.count != (long)n)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is part %llu of %llu, as its keys say: give it its name again",
-                            hyb_path_end(path, 120), (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "'%s' is part %llu of %llu, as its keys say: give it its name again", hyb_path_end(path, 120),
+                        (unsigned long long)first + 1, (unsigned long long)n);
     for (i = 0; i < n && !r; i++) {
         hybrid_source source;
         char *other;
         if (i == first) continue;
-        if (!(other = hyb_gguf_path_of(g->rt, path, &numbers, (long)i + 1))) return hyb_fail_memory(error, strlen(path) + 16);
+        if (!(other = hyb_gguf_path_of(g->rt, path, &numbers, (long)i + 1)))
+            return hyb_fail_memory(error, strlen(path) + 16);
         memset(&source, 0, sizeof source);
         source.path = other;
         r = hyb_gguf_take(g, &source, error);
         if (r == HYBRID_ERROR_IO && !hyb_file_exists(other))
-            r = hyb_fail(error, r, "part %llu of %llu is missing: '%s' is not there; download all parts into one folder",
-                             (unsigned long long)i + 1, (unsigned long long)n, hyb_path_end(other, 120));
-        else if (r && r != HYBRID_ERROR_MEMORY) r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
+            r = hyb_fail(error, r,
+                         "part %llu of %llu is missing: '%s' is not there; download all parts into one folder",
+                         (unsigned long long)i + 1, (unsigned long long)n, hyb_path_end(other, 120));
+        else if (r && r != HYBRID_ERROR_MEMORY)
+            r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
         else if (!r && !g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again", hyb_path_end(other, 120));
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again",
+                         hyb_path_end(other, 120));
         hyb_free(g->rt, other);
     }
     return r;
@@ -4586,8 +5047,9 @@ static hybrid_result hyb_gguf_take_list(hybrid_gguf *g, const hybrid_source *sou
     if (r && !g->lent && i < source->n_parts) hyb_source_close(source, i);
     for (i = 0; i < g->n_parts && !r; i++)
         if (!g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "part %llu of %llu is missing: %llu were given; give all of them",
-                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (unsigned long long)source->n_parts);
+            r = hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                         "part %llu of %llu is missing: %llu were given; give all of them", (unsigned long long)i + 1,
+                         (unsigned long long)g->n_parts, (unsigned long long)source->n_parts);
     return r;
 }
 
@@ -4599,17 +5061,20 @@ static hybrid_result hyb_gguf_take_all(hybrid_gguf *g, const hybrid_source *sour
     if ((r = hyb_gguf_take(g, source, error)) != HYBRID_OK || g->n_parts == 1) return r;
     if (source->path) return hyb_gguf_take_neighbours(g, source->path, error);
     for (i = 0; !g->parts[i].version; i++) {}
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "this is part %llu of a model split in %llu: give all of them (hybrid_source.parts), or join them with 'llama-gguf-split --merge'",
-                        (unsigned long long)i + 1, (unsigned long long)g->n_parts);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "this is part %llu of a model split in %llu: give all of them (hybrid_source.parts), or join them "
+                    "with 'llama-gguf-split --merge'",
+                    (unsigned long long)i + 1, (unsigned long long)g->n_parts);
 }
 
-/* ---- one set of them ---- */
+/* ---- one set of them --------------------------------------------------------------------------------------------- */
 
 /* Keys that say how a file is cut, or laid out, say nothing about the model. */
 static bool hyb_gguf_is_of_part(hybrid_string name, uint32_t part)
 {
     if (part && hyb_string_is(name, "general.alignment")) return true;
-    return hyb_string_is(name, "split.no") || hyb_string_is(name, "split.count") || hyb_string_is(name, "split.tensors.count");
+    return hyb_string_is(name, "split.no") || hyb_string_is(name, "split.count") ||
+           hyb_string_is(name, "split.tensors.count");
 }
 
 /* A key that an earlier part has as well: is it the same, or one that may differ? */
@@ -4617,9 +5082,10 @@ static bool hyb_gguf_agrees(const hybrid_gguf *g, const hyb_gguf_key *a, const h
 {
     const hyb_gguf_span *va = &a->value, *vb = &b->value;
     if (a->part == b->part) return false;
-    if (name.size >= 8 && !memcmp(name.data, "general.", 8) && !hyb_string_is(name, "general.architecture")) return true;
-    return va->type == vb->type && va->item_type == vb->item_type && va->size == vb->size
-           && !memcmp(g->parts[a->part].bytes + va->at, g->parts[b->part].bytes + vb->at, (size_t)va->size);
+    if (name.size >= 8 && !memcmp(name.data, "general.", 8) && !hyb_string_is(name, "general.architecture"))
+        return true;
+    return va->type == vb->type && va->item_type == vb->item_type && va->size == vb->size &&
+           !memcmp(g->parts[a->part].bytes + va->at, g->parts[b->part].bytes + vb->at, (size_t)va->size);
 }
 
 static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, hybrid_error *error)
@@ -4635,9 +5101,11 @@ static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, h
     same = &g->keys[hyb_names_find(&g->key_names, name)];
     if (hyb_gguf_agrees(g, same, key, name)) return HYBRID_OK;
     if (same->part == key->part)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged", hyb_printable(name, text));
-    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "parts %u and %u differ in key '%s': they are of different models",
-                           (unsigned)same->part + 1, (unsigned)key->part + 1, hyb_printable(name, text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged",
+                           hyb_printable(name, text));
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at,
+                       "parts %u and %u differ in key '%s': they are of different models", (unsigned)same->part + 1,
+                       (unsigned)key->part + 1, hyb_printable(name, text));
 }
 
 static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_record *record, hybrid_error *error)
@@ -4650,9 +5118,11 @@ static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_r
     }
     same = &g->tensors[hyb_names_find(&g->tensor_names, t->name)].tensor;
     if (same->part == t->part)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
-    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "parts %u and %u both have a tensor '%s': they are of different models",
-                           (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
+                           "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
+                       "parts %u and %u both have a tensor '%s': they are of different models",
+                       (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
 }
 
 /* Room for the keys and tensors of all parts. Those of a single file stay where they are. */
@@ -4664,12 +5134,15 @@ static hybrid_result hyb_gguf_make_room(hybrid_gguf *g, hybrid_error *error)
         n_tensors += g->parts[i].n_tensors;
     }
     if (n_keys > HYBRID_GGUF_MAX_KEYS || n_tensors > HYBRID_GGUF_MAX_TENSORS)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%llu tensors and %llu keys in all parts are more than hybrid accepts (%d and %d)",
-                            (unsigned long long)n_tensors, (unsigned long long)n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "%llu tensors and %llu keys in all parts are more than hybrid accepts (%d and %d)",
+                        (unsigned long long)n_tensors, (unsigned long long)n_keys, HYBRID_GGUF_MAX_TENSORS,
+                        HYBRID_GGUF_MAX_KEYS);
     if (!hyb_names_reserve(g->rt, &g->key_names, n_keys)) return hyb_fail_memory(error, n_keys * 24);
     if (!hyb_names_reserve(g->rt, &g->tensor_names, n_tensors)) return hyb_fail_memory(error, n_tensors * 24);
     if (g->n_parts == 1) return HYBRID_OK;
-    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(g->rt, n_keys, sizeof *g->keys))) return hyb_fail_memory(error, n_keys * sizeof *g->keys);
+    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(g->rt, n_keys, sizeof *g->keys)))
+        return hyb_fail_memory(error, n_keys * sizeof *g->keys);
     if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(g->rt, n_tensors, sizeof *g->tensors)))
         return hyb_fail_memory(error, n_tensors * sizeof *g->tensors);
     return HYBRID_OK;
@@ -4711,14 +5184,18 @@ static hybrid_result hyb_gguf_join(hybrid_gguf *g, hybrid_error *error)
     for (i = 0; i < g->n_parts && !r && g->n_parts > 1; i++) {
         const int64_t said = g->parts[i].n_tensors_in_all;
         if (said >= 0 && (uint64_t)said != g->n_tensors)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "part %llu of %llu says that there are %lld tensors, but all parts have %llu: they are of different models",
-                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (long long)said, (unsigned long long)g->n_tensors);
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                         "part %llu of %llu says that there are %lld tensors, but all parts have %llu: they are of "
+                         "different models",
+                         (unsigned long long)i + 1, (unsigned long long)g->n_parts, (long long)said,
+                         (unsigned long long)g->n_tensors);
     }
     return r;
 }
 
 /* lent: the readers of the source are not closed, neither now nor later. */
-static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent, hybrid_gguf **gguf, hybrid_error *error)
+static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent,
+                                          hybrid_gguf **gguf, hybrid_error *error)
 {
     hybrid_runtime *rt = NULL;
     hybrid_gguf *g = NULL;
@@ -4726,8 +5203,10 @@ static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_
     *gguf = NULL;
     if (source->parts && (source->path || source->data || source->reader.read_at))
         r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data, reader and parts");
-    else if (source->parts && !source->n_parts) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the list of parts is empty");
-    else r = hyb_runtime_retain(runtime, &rt, error);
+    else if (source->parts && !source->n_parts)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the list of parts is empty");
+    else
+        r = hyb_runtime_retain(runtime, &rt, error);
     if (!r && !(g = (hybrid_gguf *)hyb_calloc(rt, 1, sizeof *g))) {
         hyb_runtime_release(rt);
         r = hyb_fail_memory(error, sizeof *g);
@@ -4746,8 +5225,9 @@ static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybrid_source *source,
-              hybrid_gguf **gguf, hybrid_error *error), (runtime, source, gguf, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_open,
+           (hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error),
+           (runtime, source, gguf, error))
 {
     if (gguf) *gguf = NULL;
     if (!source) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
@@ -4758,10 +5238,13 @@ HYB_BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybr
     return hyb_gguf_open_source(runtime, source, false, gguf, error);
 }
 
-/* ---- looking at it ---- */
+/* ---- looking at it ----------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(size_t, hybrid_gguf_part_count, (const hybrid_gguf *g), (g)) { return g ? g->n_parts : 0; }
-HYB_BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i)) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
+HYB_BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i))
+{
+    return g && i < g->n_parts ? g->parts[i].file.size : 0;
+}
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
 {
     uint64_t size = 0;
@@ -4784,19 +5267,19 @@ static void hyb_gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value 
     value->count = span->count;
     value->data = p->bytes + span->at;
     value->size = span->size;
-    value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hyb_gguf_number_size(span->item_type) ? p->index + span->index : NULL;
+    value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hyb_gguf_number_size(span->item_type)
+                       ? p->index + span->index
+                       : NULL;
 }
 
-HYB_BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i,
-              value))
+HYB_BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i, value))
 {
     if (!g || i >= g->n_keys) return hyb_string(NULL);
     if (value) hyb_gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
-HYB_BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key,
-              value))
+HYB_BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key, value))
 {
     size_t i = g && key ? hyb_names_find(&g->key_names, hyb_string(key)) : HYB_NO_NAME;
     if (i == HYB_NO_NAME) return false;
@@ -4841,19 +5324,29 @@ HYB_BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gg
     return i == HYB_NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst,
-              hybrid_error *error), (g, tensor, dst, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
+           (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
     hybrid_result r;
-    if (!g || !tensor || !dst) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
-    if (hyb_busy(g->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
+    if (!g || !tensor || !dst)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
+    if (hyb_busy(g->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
     if (tensor->type == HYBRID_TYPE_LAST_)
-        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
-                               hyb_printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
-    if (tensor->part >= g->n_parts) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset,
+                           "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another "
+                           "quantization, Q4_K_M or Q8_0",
+                           hyb_printable(tensor->name, text), (unsigned long)tensor->type_id,
+                           hybrid_gguf_tensor_type_name(tensor->type_id));
+    if (tensor->part >= g->n_parts)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
     if (!tensor->size) return HYBRID_OK;
-    if (tensor->size > SIZE_MAX) return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hyb_printable(tensor->name, text));
+    if (tensor->size > SIZE_MAX)
+        return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset,
+                           "tensor '%s' has more bytes than this machine can address",
+                           hyb_printable(tensor->name, text));
     g->in_use = hyb_process();
     r = hyb_file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
     g->in_use = 0;
@@ -4872,44 +5365,47 @@ static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, con
 }
 
 /* Do the bytes of a tensor lie in a file that is mapped? */
-static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t) { return g->parts[t->part].file.map != NULL; }
+static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
+{
+    return g->parts[t->part].file.map != NULL;
+}
 /* ==== end src/gguf/open.c ==== */
 
 /* ==== begin src/gguf/write.c ==== */
-/* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing, replacing and copying
- * are the same thing; each is walked by the reader's own scan before it is accepted. */
+/* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing,
+ * replacing and copying are the same thing; each is walked by the reader's own scan before it is accepted. */
 
 typedef struct hyb_gguf_entry {
-    unsigned char *bytes;                /* size and characters of the key, type, value */
-    size_t         size;
+    unsigned char *bytes; /* size and characters of the key, type, value */
+    size_t size;
 } hyb_gguf_entry;
 
 typedef struct hyb_gguf_planned {
-    char              *name;             /* own copy */
-    hybrid_gguf_tensor tensor;           /* offset: relative to the data section */
+    char *name;                /* own copy */
+    hybrid_gguf_tensor tensor; /* offset: relative to the data section */
 } hyb_gguf_planned;
 
 typedef enum hyb_gguf_stage { HYB_GGUF_COLLECTING, HYB_GGUF_WRITING, HYB_GGUF_ENDED } hyb_gguf_stage;
 
 struct hybrid_gguf_writer {
-    hybrid_runtime       *rt;
-    hyb_gguf_stage    stage;
-    hybrid_error          failed;        /* the first failure; result HYBRID_OK: none */
-    hyb_names         key_names, tensor_names;
-    hyb_gguf_entry   *entries;       /* of key_names.capacity */
-    hyb_gguf_planned *tensors;       /* of tensor_names.capacity */
-    uint64_t              metadata;      /* bytes so far */
-    uint64_t              alignment, written;
-    size_t                current;       /* tensor whose bytes come next, and how many it has got */
-    uint64_t              got;
-    hybrid_write_fn       write;         /* NULL: output */
-    void                 *user;
-    hyb_output        output;
-    uint64_t              in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
+    hybrid_runtime *rt;
+    hyb_gguf_stage stage;
+    hybrid_error failed; /* the first failure; result HYBRID_OK: none */
+    hyb_names key_names, tensor_names;
+    hyb_gguf_entry *entries;   /* of key_names.capacity */
+    hyb_gguf_planned *tensors; /* of tensor_names.capacity */
+    uint64_t metadata;         /* bytes so far */
+    uint64_t alignment, written;
+    size_t current; /* tensor whose bytes come next, and how many it has got */
+    uint64_t got;
+    hybrid_write_fn write; /* NULL: output */
+    void *user;
+    hyb_output output;
+    uint64_t in_use; /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
-HYB_BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
-              hybrid_error *error), (runtime, writer, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_writer_create,
+           (hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error), (runtime, writer, error))
 {
     hybrid_runtime *rt;
     hybrid_result r;
@@ -4932,7 +5428,9 @@ HYB_BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
     if (!w) return;
     rt = w->rt;
     if (hyb_busy(w->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not "
+                "destroyed");
         return;
     }
     w->in_use = hyb_process();
@@ -4950,7 +5448,9 @@ HYB_BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
 /* Begins a call of the writer, if none is under way. */
 static hybrid_result hyb_gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
 {
-    if (hyb_busy(w->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    if (hyb_busy(w->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again",
+                        function);
     w->in_use = hyb_process();
     return HYBRID_OK;
 }
@@ -4965,7 +5465,8 @@ static hybrid_result hyb_gguf_note(hybrid_gguf_writer *w, const hybrid_error *fa
     return failure->result;
 }
 
-/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one stands. */
+/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one
+ * stands. */
 static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, size_t item_size)
 {
     if (t->count < t->capacity) return items;
@@ -4976,11 +5477,12 @@ static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, 
 static bool hyb_gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
     const size_t need = w->key_names.count + n, old = w->key_names.capacity;
-    size_t capacity = 16;                  /* as hyb_names_reserve has it */
+    size_t capacity = 16; /* as hyb_names_reserve has it */
     void *grown;
     if (need <= old) return true;
     while (capacity < need) capacity *= 2;
-    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
+    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries)))
+        return false;
     w->entries = (hyb_gguf_entry *)grown;
     return hyb_names_reserve(w->rt, &w->key_names, need);
 }
@@ -4993,18 +5495,32 @@ static bool hyb_gguf_grow_tensors(hybrid_gguf_writer *w)
     return grown && hyb_names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
 }
 
-/* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL: error is filled in. */
-static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size, hybrid_error *error)
+/* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL:
+ * error is filled in. */
+static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size,
+                                      hybrid_error *error)
 {
     char text[64];
     unsigned char *bytes;
-    if (w->stage != HYB_GGUF_COLLECTING) { hyb_fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hyb_printable(key, text)); return NULL; }
-    if (!key.size) { hyb_fail(error, HYBRID_ERROR_INVALID, "a key needs a name"); return NULL; }
-    if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA || w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
-        hyb_fail(error, HYBRID_ERROR_LIMIT, "key '%s': there would be more than %d bytes of metadata, or %d in its name", hyb_printable(key, text), HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+    if (w->stage != HYB_GGUF_COLLECTING) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hyb_printable(key, text));
         return NULL;
     }
-    if (!(bytes = (unsigned char *)hyb_alloc(w->rt, 12 + key.size + (size_t)size))) { hyb_fail_memory(error, 12 + key.size + size); return NULL; }
+    if (!key.size) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "a key needs a name");
+        return NULL;
+    }
+    if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA ||
+        w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
+        hyb_fail(error, HYBRID_ERROR_LIMIT,
+                 "key '%s': there would be more than %d bytes of metadata, or %d in its name", hyb_printable(key, text),
+                 HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+        return NULL;
+    }
+    if (!(bytes = (unsigned char *)hyb_alloc(w->rt, 12 + key.size + (size_t)size))) {
+        hyb_fail_memory(error, 12 + key.size + size);
+        return NULL;
+    }
     hyb_gguf_store_u64(bytes, key.size);
     memcpy(bytes + 8, key.data, key.size);
     hyb_store_u32(bytes + 8 + key.size, (uint32_t)type);
@@ -5012,7 +5528,8 @@ static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, 
 }
 
 /* Does a record hold what its type and counts say? */
-static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size, hybrid_error *error)
+static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size,
+                                  hybrid_error *error)
 {
     hyb_gguf_scan s;
     hyb_gguf_span span;
@@ -5031,8 +5548,10 @@ static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *by
     if (!r && s.at == s.size) return true;
     if (r != HYBRID_ERROR_MEMORY) {
         char subject[96];
-        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more than %d deep",
-                     hyb_gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
+        hyb_fail(error, HYBRID_ERROR_INVALID,
+                 "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more "
+                 "than %d deep",
+                 hyb_gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
     }
     return false;
 }
@@ -5068,12 +5587,16 @@ static hybrid_result hyb_gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes
 {
     const hybrid_string key = hyb_gguf_record_key(bytes);
     bool room;
-    if (!hyb_gguf_record_holds(w, bytes, key.size, size, error)) { hyb_free(w->rt, bytes); return error->result; }
+    if (!hyb_gguf_record_holds(w, bytes, key.size, size, error)) {
+        hyb_free(w->rt, bytes);
+        return error->result;
+    }
     if (hyb_names_find(&w->key_names, key) == HYB_NO_NAME) {
         room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
         if (!room || !hyb_gguf_grow_keys(w, 1)) {
             hyb_free(w->rt, bytes);
-            return room ? hyb_fail_memory(error, size) : hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+            return room ? hyb_fail_memory(error, size)
+                        : hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
         }
     }
     hyb_gguf_put(w, bytes, size);
@@ -5081,33 +5604,40 @@ static hybrid_result hyb_gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes
 }
 
 /* The record of a value, and its size; NULL: error is filled in. */
-static unsigned char *hyb_gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
+static unsigned char *hyb_gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value,
+                                            size_t *size, hybrid_error *error)
 {
     const size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
     char text[64];
     unsigned char *bytes, *p;
     if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
-        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hyb_printable(key, text));
+        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much",
+                 hyb_printable(key, text));
         return NULL;
     }
     if (!(bytes = hyb_gguf_record(w, key, value->type, header + value->size, error))) return NULL;
     p = bytes + 12 + key.size;
-    if (header == 12) { hyb_store_u32(p, (uint32_t)value->item_type); hyb_gguf_store_u64(p + 4, value->count); }
+    if (header == 12) {
+        hyb_store_u32(p, (uint32_t)value->item_type);
+        hyb_gguf_store_u64(p + 4, value->count);
+    }
     if (header == 8) hyb_gguf_store_u64(p, value->size);
     if (value->size) memcpy(p + header, value->data, (size_t)value->size);
     *size = 12 + key.size + header + (size_t)value->size;
     return bytes;
 }
 
-static void hyb_gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+static void hyb_gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value,
+                               hybrid_error *error)
 {
     size_t size;
     unsigned char *bytes = hyb_gguf_value_record(w, key, value, &size, error);
     if (bytes) hyb_gguf_accept(w, bytes, size, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_gguf_value *value, hybrid_error *error), (w, key, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *value, hybrid_error *error),
+           (w, key, value, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -5118,8 +5648,9 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *k
 }
 
 /* A value of one number, string or array of numbers. */
-static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, hybrid_gguf_type item_type, const void *data,
-                                            uint64_t count, uint64_t size, hybrid_error *error)
+static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+                                        hybrid_gguf_type item_type, const void *data, uint64_t count, uint64_t size,
+                                        hybrid_error *error)
 {
     hybrid_gguf_value value;
     value.type = type;
@@ -5131,8 +5662,9 @@ static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, 
     return hybrid_gguf_set(w, key, &value, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
-              int64_t value, hybrid_error *error), (w, key, type, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_int,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error),
+           (w, key, type, value, error))
 {
     hybrid_error e;
     int64_t back;
@@ -5146,8 +5678,9 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const cha
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
-              double value, hybrid_error *error), (w, key, type, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_float,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, double value, hybrid_error *error),
+           (w, key, type, value, error))
 {
     hybrid_error e;
     float single = (float)value;
@@ -5159,16 +5692,17 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const c
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
-              hybrid_error *error), (w, key, text, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_string,
+           (hybrid_gguf_writer *w, const char *key, const char *text, hybrid_error *error), (w, key, text, error))
 {
     if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
     return hyb_gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
-              hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error),
-              (w, key, item_type, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type item_type, const void *items, size_t count,
+            hybrid_error *error),
+           (w, key, item_type, items, count, error))
 {
     size_t size = (unsigned)item_type < HYB_GGUF_N_TYPES ? hyb_gguf_number_size(item_type) : 0;
     uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
@@ -5176,7 +5710,8 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const
 }
 
 /* What set_strings and set_arrays share: the items are strings when values is NULL. */
-static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings, const hybrid_gguf_value *values, size_t count, hybrid_error *error)
+static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings,
+                               const hybrid_gguf_value *values, size_t count, hybrid_error *error)
 {
     uint64_t size = 12, header = values ? 12 : 8, part;
     unsigned char *bytes, *p;
@@ -5185,10 +5720,12 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
         const void *data = values ? values[i].data : strings[i].data;
         part = values ? values[i].size : strings[i].size;
         if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
-            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data, (unsigned long long)i);
+            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data,
+                     (unsigned long long)i);
             return;
         }
-        size += header + HYB_MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);    /* too much is noticed below; the sum cannot wrap */
+        /* too much is noticed below; the sum cannot wrap */
+        size += header + HYB_MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);
     }
     if (!(bytes = hyb_gguf_record(w, key, HYBRID_GGUF_ARRAY, size, error))) return;
     p = bytes + 12 + key.size;
@@ -5197,8 +5734,11 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
     p += 12;
     for (i = 0; i < count; i++) {
         part = values ? values[i].size : strings[i].size;
-        if (values) { hyb_store_u32(p, (uint32_t)values[i].item_type); hyb_gguf_store_u64(p + 4, values[i].count); }
-        else hyb_gguf_store_u64(p, part);
+        if (values) {
+            hyb_store_u32(p, (uint32_t)values[i].item_type);
+            hyb_gguf_store_u64(p + 4, values[i].count);
+        } else
+            hyb_gguf_store_u64(p, part);
         p += header;
         if (part) memcpy(p, values ? values[i].data : strings[i].data, (size_t)part);
         p += part;
@@ -5206,30 +5746,35 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
     hyb_gguf_accept(w, bytes, (size_t)(p - bytes), error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_string *items, size_t count, hybrid_error *error), (w, key, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_strings,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_string *items, size_t count, hybrid_error *error),
+           (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || (!items && count)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    if (!w || !key || (!items && count))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
     hyb_gguf_set_items(w, hyb_string(key), items, NULL, count, &e);
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_gguf_value *items, size_t count, hybrid_error *error), (w, key, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_arrays,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error),
+           (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || !items) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    if (!w || !key || !items)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
     hyb_gguf_set_items(w, hyb_string(key), NULL, items, count, &e);
     return hyb_gguf_note(w, &e, error);
 }
 
 /* Records of all keys of a file into list (from->n_keys), *n of them so far; and room for them. */
-static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb_gguf_entry *list, size_t *n, hybrid_error *error)
+static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb_gguf_entry *list, size_t *n,
+                             hybrid_error *error)
 {
     const uint64_t metadata = w->metadata;
     hybrid_gguf_value value;
@@ -5241,17 +5786,19 @@ static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb
         ++*n;
         hyb_gguf_record_holds(w, one->bytes, key.size, one->size, error);
         n_new += hyb_names_find(&w->key_names, key) == HYB_NO_NAME;
-        w->metadata += one->size;                          /* so that all together stay below the limit */
+        w->metadata += one->size; /* so that all together stay below the limit */
     }
     w->metadata = metadata;
     if (error->result) return;
-    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
-    else if (!hyb_gguf_grow_keys(w, n_new)) hyb_fail_memory(error, n_new * sizeof *list);
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (!hyb_gguf_grow_keys(w, n_new))
+        hyb_fail_memory(error, n_new * sizeof *list);
 }
 
 /* All of them or none. */
-HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
-              hybrid_error *error), (w, from, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid_error *error),
+           (w, from, error))
 {
     hyb_gguf_entry *list;
     hybrid_error e;
@@ -5259,17 +5806,22 @@ HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const h
     e.result = HYBRID_OK;
     if (!w || !from) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
-    if (!(list = (hyb_gguf_entry *)hyb_calloc(w->rt, from->n_keys, sizeof *list))) hyb_fail_memory(&e, from->n_keys * sizeof *list);
-    else hyb_gguf_records(w, from, list, &n, &e);
+    if (!(list = (hyb_gguf_entry *)hyb_calloc(w->rt, from->n_keys, sizeof *list)))
+        hyb_fail_memory(&e, from->n_keys * sizeof *list);
+    else
+        hyb_gguf_records(w, from, list, &n, &e);
     for (i = 0; i < n; i++) {
-        if (e.result) hyb_free(w->rt, list[i].bytes);
-        else hyb_gguf_put(w, list[i].bytes, list[i].size);
+        if (e.result)
+            hyb_free(w->rt, list[i].bytes);
+        else
+            hyb_gguf_put(w, list[i].bytes, list[i].size);
     }
     hyb_free(w->rt, list);
     return hyb_gguf_note(w, &e, error);
 }
 
-static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims,
+                                 const uint64_t *ne, hybrid_error *error)
 {
     hyb_gguf_planned *planned;
     hybrid_string key = hyb_string(name);
@@ -5280,16 +5832,33 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     t.type_id = (uint32_t)type;
     t.n_dims = n_dims;
     for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
-    if (w->stage != HYB_GGUF_COLLECTING) wrong = "it comes too late: writing has begun";
-    else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME) wrong = "its name is empty or too long";
-    else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne)) wrong = "it must have 0 to 4 dimensions";
-    else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_) wrong = "hybrid does not know its type";
-    else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME) wrong = "there is one of this name already";
-    if (wrong) { hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong); return; }
-    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) { hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS); return; }
-    if (!hyb_gguf_grow_tensors(w)) { hyb_fail_memory(error, sizeof *w->tensors); return; }
+    if (w->stage != HYB_GGUF_COLLECTING)
+        wrong = "it comes too late: writing has begun";
+    else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME)
+        wrong = "its name is empty or too long";
+    else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne))
+        wrong = "it must have 0 to 4 dimensions";
+    else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_)
+        wrong = "hybrid does not know its type";
+    else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME)
+        wrong = "there is one of this name already";
+    if (wrong) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong);
+        return;
+    }
+    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) {
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS);
+        return;
+    }
+    if (!hyb_gguf_grow_tensors(w)) {
+        hyb_fail_memory(error, sizeof *w->tensors);
+        return;
+    }
     planned = &w->tensors[w->tensor_names.count];
-    if (!(planned->name = (char *)hyb_alloc(w->rt, key.size))) { hyb_fail_memory(error, key.size); return; }
+    if (!(planned->name = (char *)hyb_alloc(w->rt, key.size))) {
+        hyb_fail_memory(error, key.size);
+        return;
+    }
     memcpy(planned->name, name, key.size);
     t.name.data = planned->name;
     t.name.size = key.size;
@@ -5297,8 +5866,10 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     hyb_names_add(&w->tensor_names, t.name);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
-              int n_dims, const uint64_t *ne, hybrid_error *error), (w, name, type, n_dims, ne, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
+           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne,
+            hybrid_error *error),
+           (w, name, type, n_dims, ne, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -5308,7 +5879,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const 
     return hyb_gguf_note(w, &e, error);
 }
 
-/* ---- from here on bytes go out; a failure is final ---- */
+/* ---- from here on bytes go out; a failure is final --------------------------------------------------------------- */
 
 static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
@@ -5320,8 +5891,8 @@ static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
         w->written += n;
         return true;
     }
-    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
-                    w->write ? "the callback returned false" : "is the disk full?");
+    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
+                (unsigned long long)w->written, w->write ? "the callback returned false" : "is the disk full?");
     return false;
 }
 
@@ -5336,7 +5907,8 @@ static bool hyb_gguf_pad(hybrid_gguf_writer *w)
 {
     static const unsigned char zeros[64] = { 0 };
     uint64_t n = (w->alignment - w->written % w->alignment) % w->alignment;
-    for (; n > sizeof zeros; n -= sizeof zeros) if (!hyb_gguf_emit(w, zeros, sizeof zeros)) return false;
+    for (; n > sizeof zeros; n -= sizeof zeros)
+        if (!hyb_gguf_emit(w, zeros, sizeof zeros)) return false;
     return hyb_gguf_emit(w, zeros, (size_t)n);
 }
 
@@ -5349,14 +5921,17 @@ static hybrid_result hyb_gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error
     int64_t alignment = 32;
     if (i != HYB_NO_NAME) {
         const unsigned char *type = w->entries[i].bytes + 8 + key.size;
-        if (hyb_load_u32(type) != HYBRID_GGUF_U32 || !hyb_gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hyb_gguf_good_alignment(alignment))
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+        if (hyb_load_u32(type) != HYBRID_GGUF_U32 || !hyb_gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) ||
+            !hyb_gguf_good_alignment(alignment))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "key 'general.alignment' must be of type U32 and a power of two of at least 8");
     }
     w->alignment = (uint64_t)alignment;
     for (i = 0; i < n; i++) {
         hybrid_gguf_tensor *t = &w->tensors[i].tensor;
         t->offset = at;
-        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
         at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
     }
     return HYBRID_OK;
@@ -5388,10 +5963,12 @@ static void hyb_gguf_skip_empty(hybrid_gguf_writer *w)
     while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
 }
 
-static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
+static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path,
+                                    hybrid_error *error)
 {
     hybrid_result r;
-    if (w->stage != HYB_GGUF_COLLECTING) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
+    if (w->stage != HYB_GGUF_COLLECTING)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failed.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
         if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
@@ -5405,8 +5982,8 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
     return w->failed.result;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
-              hybrid_error *error), (w, write, user, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_begin,
+           (hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error), (w, write, user, error))
 {
     hybrid_result r;
     if (!w || !write) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
@@ -5417,7 +5994,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_writ
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
-              (w, path, error))
+           (w, path, error))
 {
     hybrid_result r;
     if (!w || !path) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
@@ -5432,15 +6009,18 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
     char text[64];
     const hybrid_gguf_tensor *t;
     if (!w->failed.result && w->stage != HYB_GGUF_WRITING)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
     if (!w->failed.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
         if (!t)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
-                                (unsigned long long)n);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
+                            (unsigned long long)n);
         if (n > t->size - w->got)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hyb_printable(t->name, text),
-                                (unsigned long long)(t->size - w->got), (unsigned long long)n);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given",
+                            hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
+                            (unsigned long long)n);
         if (hyb_gguf_emit(w, data, n) && (w->got += n) == t->size) {
             w->current++;
             w->got = 0;
@@ -5452,8 +6032,8 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
     return w->failed.result;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
-              hybrid_error *error), (w, data, n, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error),
+           (w, data, n, error))
 {
     hybrid_result r;
     if (!w || (!data && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
@@ -5467,18 +6047,22 @@ static hybrid_result hyb_gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
     if (w->stage != HYB_GGUF_WRITING) {
-        if (!w->failed.result) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+        if (!w->failed.result)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
         if (error) *error = w->failed;
         return w->failed.result;
     }
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hyb_printable(t->name, text),
-                            (unsigned long long)(t->size - w->got), (unsigned long long)t->size);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes",
+                        hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
+                        (unsigned long long)t->size);
     }
     w->stage = HYB_GGUF_ENDED;
-    if (w->failed.result) hyb_output_abandon(w->rt, &w->output);
-    else if (!w->write) hyb_output_finish(w->rt, &w->output, &w->failed);
+    if (w->failed.result)
+        hyb_output_abandon(w->rt, &w->output);
+    else if (!w->write)
+        hyb_output_finish(w->rt, &w->output, &w->failed);
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
 }
@@ -5497,16 +6081,19 @@ HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error 
 /* quant */
 
 /* ==== begin src/quant/blocks.c ==== */
-/* quant/blocks: how the bytes of every quantized type lie in a file, and nothing else. Encoders, decoders and kernels share these.
+/* quant/blocks: how the bytes of every quantized type lie in a file, and nothing else. Encoders, decoders and kernels
+ * share these.
  *
- * A row of n values is n / 32 or n / 256 blocks, one after the other. d and dmin (m) are IEEE halves, little-endian. "q[i]" below is the
- * unsigned number that is stored for value i of the block.
+ * A row of n values is n / 32 or n / 256 blocks, one after the other. d and dmin (m) are IEEE halves, little-endian.
+ * "q[i]" below is the unsigned number that is stored for value i of the block.
  *
- * Blocks of 32. qs[j] holds q[j] in its low nibble and q[j + 16] in its high one; bit i of qh (a little-endian 32-bit number) is bit 4 of q[i].
+ * Blocks of 32. qs[j] holds q[j] in its low nibble and q[j + 16] in its high one; bit i of qh (a little-endian 32-bit
+ * number) is bit 4 of q[i].
  *   Q4_0  value = d * (q - 8)             Q4_1  value = d * q + m
  *   Q5_0  value = d * (q - 16)            Q5_1  value = d * q + m           Q8_0  value = d * qs[i]
  *
- * Super-blocks of 256, in sub-blocks of 16 (Q2_K Q3_K Q6_K) or 32 (Q4_K Q5_K) values; sub-block s of value i is i / 16 or i / 32.
+ * Super-blocks of 256, in sub-blocks of 16 (Q2_K Q3_K Q6_K) or 32 (Q4_K Q5_K) values; sub-block s of value i is i / 16
+ * or i / 32.
  *   Q2_K  value = (d * sc[s]) * q - (dmin * m[s])    scales[s] = sc | m << 4
  *         q: halves of 128 values h = i / 128; within one, value v = i % 128 is bits 2(v/32), +1 of qs[32h + v % 32]
  *   Q3_K  value = (d * (sc[s] - 32)) * (q - 4)       sc: 6 bits, packed in 12 bytes (below)
@@ -5515,30 +6102,78 @@ HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error 
  *         q: quarters of 64 values c = i / 64; value v = i % 64 is the low (v < 32) or high nibble of qs[32c + v % 32]
  *   Q5_K  as Q4_K; bit 4 of q is bit i / 32 of qh[i % 32]
  *   Q6_K  value = (d * sc[s]) * (q - 32)             sc: signed bytes
- *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v % 64],
- *         the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
+ *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v %
+ *         64], the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
 
-enum { HYB_QK = 32, HYB_QK_K = 256 };     /* values of a block, of a super-block */
+enum { HYB_QK = 32, HYB_QK_K = 256 }; /* values of a block, of a super-block */
 
-typedef struct hyb_block_q4_0 { uint16_t d; uint8_t qs[16]; } hyb_block_q4_0;
-typedef struct hyb_block_q4_1 { uint16_t d, m; uint8_t qs[16]; } hyb_block_q4_1;
-typedef struct hyb_block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_0;
-typedef struct hyb_block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_1;
-typedef struct hyb_block_q8_0 { uint16_t d; int8_t qs[32]; } hyb_block_q8_0;
-typedef struct hyb_block_q2_K { uint8_t scales[16]; uint8_t qs[64]; uint16_t d, dmin; } hyb_block_q2_K;
-typedef struct hyb_block_q3_K { uint8_t hmask[32]; uint8_t qs[64]; uint8_t scales[12]; uint16_t d; } hyb_block_q3_K;
-typedef struct hyb_block_q4_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; } hyb_block_q4_K;
-typedef struct hyb_block_q5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; } hyb_block_q5_K;
-typedef struct hyb_block_q6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; } hyb_block_q6_K;
+typedef struct hyb_block_q4_0 {
+    uint16_t d;
+    uint8_t qs[16];
+} hyb_block_q4_0;
+typedef struct hyb_block_q4_1 {
+    uint16_t d, m;
+    uint8_t qs[16];
+} hyb_block_q4_1;
+typedef struct hyb_block_q5_0 {
+    uint16_t d;
+    uint8_t qh[4];
+    uint8_t qs[16];
+} hyb_block_q5_0;
+typedef struct hyb_block_q5_1 {
+    uint16_t d, m;
+    uint8_t qh[4];
+    uint8_t qs[16];
+} hyb_block_q5_1;
+typedef struct hyb_block_q8_0 {
+    uint16_t d;
+    int8_t qs[32];
+} hyb_block_q8_0;
+typedef struct hyb_block_q2_K {
+    uint8_t scales[16];
+    uint8_t qs[64];
+    uint16_t d, dmin;
+} hyb_block_q2_K;
+typedef struct hyb_block_q3_K {
+    uint8_t hmask[32];
+    uint8_t qs[64];
+    uint8_t scales[12];
+    uint16_t d;
+} hyb_block_q3_K;
+typedef struct hyb_block_q4_K {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qs[128];
+} hyb_block_q4_K;
+typedef struct hyb_block_q5_K {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qh[32];
+    uint8_t qs[128];
+} hyb_block_q5_K;
+typedef struct hyb_block_q6_K {
+    uint8_t ql[128];
+    uint8_t qh[64];
+    int8_t scales[16];
+    uint16_t d;
+} hyb_block_q6_K;
 
 #define HYB_BLOCK_SIZE(type, bytes) typedef char hyb_size_of_##type[sizeof(hyb_block_##type) == (bytes) ? 1 : -1]
-HYB_BLOCK_SIZE(q4_0, 18); HYB_BLOCK_SIZE(q4_1, 20); HYB_BLOCK_SIZE(q5_0, 22); HYB_BLOCK_SIZE(q5_1, 24);
-HYB_BLOCK_SIZE(q8_0, 34); HYB_BLOCK_SIZE(q2_K, 84); HYB_BLOCK_SIZE(q3_K, 110); HYB_BLOCK_SIZE(q4_K, 144);
-HYB_BLOCK_SIZE(q5_K, 176); HYB_BLOCK_SIZE(q6_K, 210);
+HYB_BLOCK_SIZE(q4_0, 18);
+HYB_BLOCK_SIZE(q4_1, 20);
+HYB_BLOCK_SIZE(q5_0, 22);
+HYB_BLOCK_SIZE(q5_1, 24);
+HYB_BLOCK_SIZE(q8_0, 34);
+HYB_BLOCK_SIZE(q2_K, 84);
+HYB_BLOCK_SIZE(q3_K, 110);
+HYB_BLOCK_SIZE(q4_K, 144);
+HYB_BLOCK_SIZE(q5_K, 176);
+HYB_BLOCK_SIZE(q6_K, 210);
 #undef HYB_BLOCK_SIZE
 
-/* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits; bytes 8-11: the low
- * nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three words at once. */
+/* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits;
+ * bytes 8-11: the low nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three
+ * words at once. */
 HYB_INLINE void hyb_scales_k4_unpack(const uint8_t *packed, uint8_t *sc, uint8_t *m)
 {
     uint32_t a = hyb_load_u32(packed), b = hyb_load_u32(packed + 4), c = hyb_load_u32(packed + 8);
@@ -5555,8 +6190,8 @@ HYB_INLINE void hyb_scales_k4_pack(const uint8_t *sc, const uint8_t *m, uint8_t 
     hyb_store_u32(packed + 8, (s1 & 0x0F0F0F0Fu) | ((m1 & 0x0F0F0F0Fu) << 4));
 }
 
-/* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes 0-7; two high bits of
- * sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
+/* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes
+ * 0-7; two high bits of sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
 HYB_INLINE void hyb_scales_q3_unpack(const uint8_t *packed, int8_t *sc)
 {
     int s;
@@ -5580,17 +6215,19 @@ HYB_INLINE void hyb_scales_q3_pack(const int8_t *sc, uint8_t *packed)
 /* ==== begin src/quant/search.c ==== */
 /* quant/search: what the encoders share: the search for the scale (and offset) of a block.
  *
- * A block is to become x = scale * q + offset with small integers q. For a given (scale, offset) the best q is rounding; for given q the
- * best (scale, offset) is linear least squares. The error has many local minima, so the search tries candidates, eight at a time (lanes
- * that a compiler turns into SIMD, with sums in one fixed order), takes the least-squares line of the best, and looks again around it.
- * Scales are stored rounded, so the encoders then choose among the stored scales by the error that the decoder will really see. */
+ * A block is to become x = scale * q + offset with small integers q. For a given (scale, offset) the best q is
+ * rounding; for given q the best (scale, offset) is linear least squares. The error has many local minima, so the
+ * search tries candidates, eight at a time (lanes that a compiler turns into SIMD, with sums in one fixed order), takes
+ * the least-squares line of the best, and looks again around it. Scales are stored rounded, so the encoders then
+ * choose among the stored scales by the error that the decoder will really see. */
 
 enum { HYB_LANES = 8, HYB_HALF_LARGEST = 0x7BFF, HYB_HALF_INFINITY = 0x7C00, HYB_HALF_NAN = 0x7E00 };
 
-/* n values of a block, multiplied by a power of two so that the largest magnitude is in 4..8: squares neither over- nor underflow. */
+/* n values of a block, multiplied by a power of two so that the largest magnitude is in 4..8: squares neither over-
+ * nor underflow. */
 typedef struct hyb_encode_input {
-    float x[HYB_QK_K], w[HYB_QK_K];   /* values, weights of their errors (the largest in 1..4) */
-    float unit, per_unit;                     /* value = x * unit; both powers of two */
+    float x[HYB_QK_K], w[HYB_QK_K]; /* values, weights of their errors (the largest in 1..4) */
+    float unit, per_unit;           /* value = x * unit; both powers of two */
 } hyb_encode_input;
 
 typedef enum hyb_encode_kind { HYB_ENCODE_ZERO, HYB_ENCODE_NORMAL, HYB_ENCODE_DAMAGED } hyb_encode_kind;
@@ -5606,7 +6243,8 @@ static uint32_t hyb_largest_bits(const float *values, int n)
     return largest;
 }
 
-/* ZERO: nothing in the block is as large as half the smallest step that a half-float scale can make. DAMAGED: NaN or infinity. */
+/* ZERO: nothing in the block is as large as half the smallest step that a half-float scale can make. DAMAGED: NaN or
+ * infinity. */
 static hyb_encode_kind hyb_encode_begin(hyb_encode_input *in, const float *values, const float *importance, int n)
 {
     int exponent = (int)(hyb_largest_bits(values, n) >> 23) - 127, i;
@@ -5616,7 +6254,7 @@ static hyb_encode_kind hyb_encode_begin(hyb_encode_input *in, const float *value
     in->per_unit = hyb_bits_f32((uint32_t)(129 - exponent) << 23);
     for (i = 0; i < n; i++) in->x[i] = values[i] * in->per_unit;
     exponent = importance ? (int)(hyb_largest_bits(importance, n) >> 23) - 127 : -127;
-    if (exponent == -127 || exponent == 128) {               /* none, all zero, or not numbers: all alike */
+    if (exponent == -127 || exponent == 128) { /* none, all zero, or not numbers: all alike */
         for (i = 0; i < n; i++) in->w[i] = 1;
     } else {
         float scale = hyb_bits_f32((uint32_t)(127 - HYB_MIN(exponent, 126)) << 23);
@@ -5625,8 +6263,8 @@ static hyb_encode_kind hyb_encode_begin(hyb_encode_input *in, const float *value
     return HYB_ENCODE_NORMAL;
 }
 
-/* The finite half nearest to v (in units of x), moved by some steps away from (< 0: towards) zero; *stored is what the decoder will see,
- * in units of x. The steps matter where halves are coarse: below 2^-14. */
+/* The finite half nearest to v (in units of x), moved by some steps away from (< 0: towards) zero; *stored is what the
+ * decoder will see, in units of x. The steps matter where halves are coarse: below 2^-14. */
 static uint16_t hyb_encode_half(const hyb_encode_input *in, float v, int steps, float *stored)
 {
     uint16_t h = hyb_f32_to_f16(v * in->unit);
@@ -5637,7 +6275,7 @@ static uint16_t hyb_encode_half(const hyb_encode_input *in, float v, int steps, 
     return h;
 }
 
-/* ---- four floats at once: what every x86-64 and ARMv8 has. The plain C gives the same bits. ---- */
+/* ---- four floats at once: what every x86-64 and ARMv8 has. The plain C gives the same bits. ---------------------- */
 
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
 typedef __m128 hyb_f4;
@@ -5647,8 +6285,8 @@ HYB_INLINE hyb_f4 hyb_f4_all(float a) { return _mm_set1_ps(a); }
 HYB_INLINE hyb_f4 hyb_f4_add(hyb_f4 a, hyb_f4 b) { return _mm_add_ps(a, b); }
 HYB_INLINE hyb_f4 hyb_f4_sub(hyb_f4 a, hyb_f4 b) { return _mm_sub_ps(a, b); }
 HYB_INLINE hyb_f4 hyb_f4_mul(hyb_f4 a, hyb_f4 b) { return _mm_mul_ps(a, b); }
-HYB_INLINE hyb_f4 hyb_f4_max(hyb_f4 a, hyb_f4 b) { return _mm_max_ps(a, b); }   /* a > b ? a : b; b for NaN */
-HYB_INLINE hyb_f4 hyb_f4_min(hyb_f4 a, hyb_f4 b) { return _mm_min_ps(a, b); }   /* a < b ? a : b */
+HYB_INLINE hyb_f4 hyb_f4_max(hyb_f4 a, hyb_f4 b) { return _mm_max_ps(a, b); } /* a > b ? a : b; b for NaN */
+HYB_INLINE hyb_f4 hyb_f4_min(hyb_f4 a, hyb_f4 b) { return _mm_min_ps(a, b); } /* a < b ? a : b */
 #elif !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
 typedef float32x4_t hyb_f4;
 HYB_INLINE hyb_f4 hyb_f4_load(const float *p) { return vld1q_f32(p); }
@@ -5660,23 +6298,35 @@ HYB_INLINE hyb_f4 hyb_f4_mul(hyb_f4 a, hyb_f4 b) { return vmulq_f32(a, b); }
 HYB_INLINE hyb_f4 hyb_f4_max(hyb_f4 a, hyb_f4 b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 HYB_INLINE hyb_f4 hyb_f4_min(hyb_f4 a, hyb_f4 b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 #else
-typedef struct hyb_f4 { float v[4]; } hyb_f4;
-HYB_INLINE hyb_f4 hyb_f4_load(const float *p) { hyb_f4 r; memcpy(r.v, p, sizeof r.v); return r; }
+typedef struct hyb_f4 {
+    float v[4];
+} hyb_f4;
+HYB_INLINE hyb_f4 hyb_f4_load(const float *p)
+{
+    hyb_f4 r;
+    memcpy(r.v, p, sizeof r.v);
+    return r;
+}
 HYB_INLINE void hyb_f4_store(float *p, hyb_f4 a) { memcpy(p, a.v, sizeof a.v); }
-HYB_INLINE hyb_f4 hyb_f4_all(float a) { hyb_f4 r; r.v[0] = r.v[1] = r.v[2] = r.v[3] = a; return r; }
-#define HYB_F4_EACH(name, expression) \
-    HYB_INLINE hyb_f4 name(hyb_f4 a, hyb_f4 b) \
-    { \
-        int i; \
-        for (i = 0; i < 4; i++) a.v[i] = expression; \
-        return a; \
-    }
+HYB_INLINE hyb_f4 hyb_f4_all(float a)
+{
+    hyb_f4 r;
+    r.v[0] = r.v[1] = r.v[2] = r.v[3] = a;
+    return r;
+}
+    #define HYB_F4_EACH(name, expression) \
+        HYB_INLINE hyb_f4 name(hyb_f4 a, hyb_f4 b) \
+        { \
+            int i; \
+            for (i = 0; i < 4; i++) a.v[i] = expression; \
+            return a; \
+        }
 HYB_F4_EACH(hyb_f4_add, a.v[i] + b.v[i])
 HYB_F4_EACH(hyb_f4_sub, a.v[i] - b.v[i])
 HYB_F4_EACH(hyb_f4_mul, a.v[i] * b.v[i])
 HYB_F4_EACH(hyb_f4_max, a.v[i] > b.v[i] ? a.v[i] : b.v[i])
 HYB_F4_EACH(hyb_f4_min, a.v[i] < b.v[i] ? a.v[i] : b.v[i])
-#undef HYB_F4_EACH
+    #undef HYB_F4_EACH
 #endif
 
 /* The nearest integer in lo..hi (to even; NaN: lo), without a call: adding 1.5 * 2^23 leaves no room for a fraction. */
@@ -5697,13 +6347,16 @@ HYB_INLINE hyb_f4 hyb_f4_round_clamped(hyb_f4 v, hyb_f4 lo, hyb_f4 hi)
 HYB_INLINE float hyb_inverse(float v) { return v != 0 ? 1.0f / v : 0.0f; }
 
 /* err[k] = sum of w (x - (scale[k] q + offset[k]))^2 with the best q in lo..hi for each of 8 lines. */
-static void hyb_try_lines(const float *x, const float *w, int n, const float *scale, const float *offset, float lo, float hi, float *err)
+static void hyb_try_lines(const float *x, const float *w, int n, const float *scale, const float *offset, float lo,
+                          float hi, float *err)
 {
     hyb_f4 low = hyb_f4_all(lo), high = hyb_f4_all(hi);
     int i, k;
     for (k = 0; k < HYB_LANES; k += 4) {
-        float inverses[4] = { hyb_inverse(scale[k]), hyb_inverse(scale[k + 1]), hyb_inverse(scale[k + 2]), hyb_inverse(scale[k + 3]) };
-        hyb_f4 s = hyb_f4_load(scale + k), o = hyb_f4_load(offset + k), inverse = hyb_f4_load(inverses), sum = hyb_f4_all(0);
+        float inverses[4] = { hyb_inverse(scale[k]), hyb_inverse(scale[k + 1]), hyb_inverse(scale[k + 2]),
+                              hyb_inverse(scale[k + 3]) };
+        hyb_f4 s = hyb_f4_load(scale + k), o = hyb_f4_load(offset + k), inverse = hyb_f4_load(inverses),
+               sum = hyb_f4_all(0);
         for (i = 0; i < n; i++) {
             hyb_f4 t = hyb_f4_sub(hyb_f4_all(x[i]), o);
             hyb_f4 e = hyb_f4_sub(t, hyb_f4_mul(hyb_f4_round_clamped(hyb_f4_mul(t, inverse), low, high), s));
@@ -5724,14 +6377,17 @@ static void hyb_apply_line(const float *x, int n, float scale, float offset, flo
 static int hyb_smallest(const float *err)
 {
     int k, best = 0;
-    for (k = 1; k < HYB_LANES; k++) if (err[k] < err[best]) best = k;
+    for (k = 1; k < HYB_LANES; k++)
+        if (err[k] < err[best]) best = k;
     return best;
 }
 
-/* ---- value = scale * q ---- */
+/* ---- value = scale * q ------------------------------------------------------------------------------------------- */
 
-/* For each of 8 scales 1 / inverse[k]: the least-squares scale of its integers, and how far that lowers the error below sum w x^2. */
-static void hyb_try_scales(const float *x, const float *w, int n, const float *inverse, float lo, float hi, float *scale, float *gain)
+/* For each of 8 scales 1 / inverse[k]: the least-squares scale of its integers, and how far that lowers the error
+ * below sum w x^2. */
+static void hyb_try_scales(const float *x, const float *w, int n, const float *inverse, float lo, float hi,
+                           float *scale, float *gain)
 {
     hyb_f4 low = hyb_f4_all(lo), high = hyb_f4_all(hi);
     float wxq[HYB_LANES], wqq[HYB_LANES];
@@ -5739,7 +6395,8 @@ static void hyb_try_scales(const float *x, const float *w, int n, const float *i
     for (k = 0; k < HYB_LANES; k += 4) {
         hyb_f4 per_scale = hyb_f4_load(inverse + k), sum_xq = hyb_f4_all(0), sum_qq = hyb_f4_all(0);
         for (i = 0; i < n; i++) {
-            hyb_f4 v = hyb_f4_all(x[i]), q = hyb_f4_round_clamped(hyb_f4_mul(v, per_scale), low, high), wq = hyb_f4_mul(hyb_f4_all(w[i]), q);
+            hyb_f4 v = hyb_f4_all(x[i]), q = hyb_f4_round_clamped(hyb_f4_mul(v, per_scale), low, high),
+                   wq = hyb_f4_mul(hyb_f4_all(w[i]), q);
             sum_xq = hyb_f4_add(sum_xq, hyb_f4_mul(wq, v));
             sum_qq = hyb_f4_add(sum_qq, hyb_f4_mul(wq, q));
         }
@@ -5757,12 +6414,14 @@ static float hyb_peak(const float *x, int n)
 {
     float peak = 0;
     int i;
-    for (i = 0; i < n; i++) if (fabsf(x[i]) > fabsf(peak)) peak = x[i];
+    for (i = 0; i < n; i++)
+        if (fabsf(x[i]) > fabsf(peak)) peak = x[i];
     return peak;
 }
 
-/* The best scale of a block with q in lo..hi (-lo = hi + 1). Its sign says which side gets the extra step. The peak becomes, in turn, about
- * lo and about hi, or less than that where clipping it pays; the fewer the steps, the closer the candidates in absolute terms. */
+/* The best scale of a block with q in lo..hi (-lo = hi + 1). Its sign says which side gets the extra step. The peak
+ * becomes, in turn, about lo and about hi, or less than that where clipping it pays; the fewer the steps, the closer
+ * the candidates in absolute terms. */
 static float hyb_fit_scale(const float *x, const float *w, int n, float lo, float hi)
 {
     float inverse[HYB_LANES], scale[HYB_LANES], gain[HYB_LANES], best_scale = 0, best_gain = 0;
@@ -5770,20 +6429,27 @@ static float hyb_fit_scale(const float *x, const float *w, int n, float lo, floa
     int k, side;
     if (!(fabsf(peak) > 1e-30f)) return 0;
     for (side = 0; side < 2; side++) {
-        for (k = 0; k < HYB_LANES; k++) inverse[k] = (side == 0 ? lo - 0.6f + apart * (float)k : hi + 0.6f - apart * (float)k) / peak;
+        for (k = 0; k < HYB_LANES; k++)
+            inverse[k] = (side == 0 ? lo - 0.6f + apart * (float)k : hi + 0.6f - apart * (float)k) / peak;
         hyb_try_scales(x, w, n, inverse, lo, hi, scale, gain);
         for (k = 0; k < HYB_LANES; k++)
-            if (gain[k] > best_gain) { best_gain = gain[k]; best_scale = scale[k]; }
+            if (gain[k] > best_gain) {
+                best_gain = gain[k];
+                best_scale = scale[k];
+            }
     }
     return best_scale;
 }
 
-/* ---- value = scale * q + offset ---- */
+/* ---- value = scale * q + offset ---------------------------------------------------------------------------------- */
 
-typedef struct hyb_line { float scale, offset; } hyb_line;
+typedef struct hyb_line {
+    float scale, offset;
+} hyb_line;
 
 /* For each of 8 lines: the least-squares line of its integers and its error. offset <= most. */
-static void hyb_try_fits(const float *x, const float *w, int n, const hyb_line *line, float hi, float most, hyb_line *fit, float *err)
+static void hyb_try_fits(const float *x, const float *w, int n, const hyb_line *line, float hi, float most,
+                         hyb_line *fit, float *err)
 {
     hyb_f4 low = hyb_f4_all(0), high = hyb_f4_all(hi);
     float wq[HYB_LANES], wqq[HYB_LANES], wxq[HYB_LANES], sw = 0, wx = 0, wxx = 0;
@@ -5798,7 +6464,8 @@ static void hyb_try_fits(const float *x, const float *w, int n, const hyb_line *
         offset = hyb_f4_load(offsets);
         inverse = hyb_f4_load(inverses);
         for (i = 0; i < n; i++) {
-            hyb_f4 v = hyb_f4_all(x[i]), q = hyb_f4_round_clamped(hyb_f4_mul(hyb_f4_sub(v, offset), inverse), low, high);
+            hyb_f4 v = hyb_f4_all(x[i]),
+                   q = hyb_f4_round_clamped(hyb_f4_mul(hyb_f4_sub(v, offset), inverse), low, high);
             hyb_f4 a = hyb_f4_mul(hyb_f4_all(w[i]), q);
             sum_q = hyb_f4_add(sum_q, a);
             sum_qq = hyb_f4_add(sum_qq, hyb_f4_mul(a, q));
@@ -5846,8 +6513,9 @@ static hyb_line hyb_plain_line(const float *x, int n, float hi, float most)
     return line;
 }
 
-/* The best line of a block with q in 0..hi, offset <= most. First lines that clip the ends by -0.2, 0.1 or 0.4 steps (only the upper end
- * when the lower one is bound by `most`), then the neighbours of the best: up to a step longer or shorter, moved by up to 0.3 steps. */
+/* The best line of a block with q in 0..hi, offset <= most. First lines that clip the ends by -0.2, 0.1 or 0.4 steps
+ * (only the upper end when the lower one is bound by `most`), then the neighbours of the best: up to a step longer
+ * or shorter, moved by up to 0.3 steps. */
 static hyb_line hyb_fit_line(const float *x, const float *w, int n, float hi, float most)
 {
     hyb_line line[HYB_LANES], fit[HYB_LANES], plain = hyb_plain_line(x, n, hi, most), best = plain;
@@ -5870,14 +6538,18 @@ static hyb_line hyb_fit_line(const float *x, const float *w, int n, float hi, fl
         }
         hyb_try_fits(x, w, n, line, hi, most, fit, err);
         for (k = 0; k < HYB_LANES; k++)
-            if ((round == 0 && k == 0) || err[k] < least) { least = err[k]; best = fit[k]; }
+            if ((round == 0 && k == 0) || err[k] < least) {
+                least = err[k];
+                best = fit[k];
+            }
     }
     return best;
 }
 /* ==== end src/quant/search.c ==== */
 
 /* ==== begin src/quant/floats.c ==== */
-/* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value stands alone. */
+/* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value
+ * stands alone. */
 
 static void hyb_dequantize_f32(const void *blocks, float *y, size_t n) { memcpy(y, blocks, n * sizeof *y); }
 static void hyb_quantize_f32(const float *x, void *blocks, size_t n, const float *importance)
@@ -5982,7 +6654,7 @@ static void hyb_dequantize_q8_0(const void *blocks, float *y, size_t n)
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 /* value = d * q: the half d and the integers q in lo..hi of 32 values. */
 static uint16_t hyb_encode_scale_32(const float *values, const float *importance, float lo, float hi, float *q)
@@ -5994,8 +6666,9 @@ static uint16_t hyb_encode_scale_32(const float *values, const float *importance
     memset(q, 0, HYB_QK * sizeof *q);
     if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
     fit = hyb_fit_scale(in.x, in.w, HYB_QK, lo, hi);
-    for (k = 0; k < HYB_LANES; k++) {                    /* the last: no search, exact for one value */
-        half[k] = k < 7 ? hyb_encode_half(&in, fit, k - 3, &scale[k]) : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / lo, 0, &scale[k]);
+    for (k = 0; k < HYB_LANES; k++) { /* the last: no search, exact for one value */
+        half[k] = k < 7 ? hyb_encode_half(&in, fit, k - 3, &scale[k])
+                        : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / lo, 0, &scale[k]);
         offset[k] = 0;
     }
     hyb_try_lines(in.x, in.w, HYB_QK, scale, offset, lo, hi, err);
@@ -6005,7 +6678,8 @@ static uint16_t hyb_encode_scale_32(const float *values, const float *importance
 }
 
 /* value = d * q + m: the halves d and m, and the integers q in 0..hi of 32 values. */
-static void hyb_encode_line_32(const float *values, const float *importance, float hi, uint16_t *d, uint16_t *m, float *q)
+static void hyb_encode_line_32(const float *values, const float *importance, float hi, uint16_t *d, uint16_t *m,
+                               float *q)
 {
     hyb_encode_input in;
     hyb_line line;
@@ -6015,7 +6689,7 @@ static void hyb_encode_line_32(const float *values, const float *importance, flo
     memset(q, 0, HYB_QK * sizeof *q);
     *d = *m = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
     if (kind != HYB_ENCODE_NORMAL) return;
-    middle = in.x[0];                                        /* around zero, so that the sums do not cancel */
+    middle = in.x[0]; /* around zero, so that the sums do not cancel */
     for (i = 0; i < HYB_QK; i++) in.x[i] -= middle;
     line = hyb_fit_line(in.x, in.w, HYB_QK, hi, 1e30f);
     for (i = 0; i < HYB_QK; i++) in.x[i] += middle;
@@ -6098,19 +6772,23 @@ static void hyb_quantize_q8_0(const float *x, void *blocks, size_t n, const floa
         uint32_t peak = hyb_largest_bits(x + i, HYB_QK);
         uint16_t d = hyb_f32_to_f16(hyb_bits_f32(peak) / 127.0f);
         float inverse;
-        if (peak >= 0x7F800000u) d = HYB_HALF_NAN;
-        else if (d == HYB_HALF_INFINITY) d = HYB_HALF_LARGEST;
-        else if (d == 0 && peak) d = 1;                      /* the smallest step there is */
+        if (peak >= 0x7F800000u)
+            d = HYB_HALF_NAN;
+        else if (d == HYB_HALF_INFINITY)
+            d = HYB_HALF_LARGEST;
+        else if (d == 0 && peak)
+            d = 1; /* the smallest step there is */
         inverse = d == 0 || d == HYB_HALF_NAN ? 0.0f : 1.0f / hyb_f16_to_f32(d);
         b->d = d;
-        for (j = 0; j < HYB_QK; j++) b->qs[j] = (int8_t)(d == HYB_HALF_NAN ? 0.0f : hyb_round_clamped(x[i + (size_t)j] * inverse, -127, 127));
+        for (j = 0; j < HYB_QK; j++)
+            b->qs[j] = (int8_t)(d == HYB_HALF_NAN ? 0.0f : hyb_round_clamped(x[i + (size_t)j] * inverse, -127, 127));
     }
 }
 /* ==== end src/quant/legacy.c ==== */
 
 /* ==== begin src/quant/k_affine.c ==== */
-/* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K Q4_K Q5_K.
- * Layouts: quant/blocks. */
+/* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K
+ * Q4_K Q5_K. Layouts: quant/blocks. */
 
 static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
 {
@@ -6118,7 +6796,7 @@ static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
     int i, s;
     for (; b < end; b++, y += HYB_QK_K) {
         float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)(b->scales[s] & 15), min = dmin * (float)(b->scales[s] >> 4);
             for (i = 0; i < 16; i++) y[16 * s + i] = scale * (float)(qs[i] >> (s % 8 / 2 * 2) & 3) - min;
@@ -6134,7 +6812,7 @@ static void hyb_dequantize_q4_K(const void *blocks, float *y, size_t n)
         float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
         uint8_t sc[8], m[8];
         hyb_scales_k4_unpack(b->scales, sc, m);
-        for (s = 0; s < 8; s++) {                            /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
+        for (s = 0; s < 8; s++) { /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
             for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)(qs[i] >> (s % 2 * 4) & 15) - min;
@@ -6153,20 +6831,23 @@ static void hyb_dequantize_q5_K(const void *blocks, float *y, size_t n)
         for (s = 0; s < 8; s++) {
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
-            for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)((qs[i] >> (s % 2 * 4) & 15) | (b->qh[i] >> s & 1) << 4) - min;
+            for (i = 0; i < 32; i++)
+                y[32 * s + i] = scale * (float)((qs[i] >> (s % 2 * 4) & 15) | (b->qh[i] >> s & 1) << 4) - min;
         }
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_affine {
     uint16_t d, dmin;
-    float    sc[16], m[16], q[HYB_QK_K], err;
+    float sc[16], m[16], q[HYB_QK_K], err;
 } hyb_affine;
 
 /* Sums for the least-squares (d, dmin) of x = d u - dmin v, u = sc * q, v = m. */
-typedef struct hyb_affine_sums { float uu, vv, uv, xu, xv; } hyb_affine_sums;
+typedef struct hyb_affine_sums {
+    float uu, vv, uv, xu, xv;
+} hyb_affine_sums;
 
 /* The least-squares steps, where the sums determine them; both at least 0. */
 static void hyb_solve_affine(const hyb_affine_sums *t, float *d, float *dmin)
@@ -6175,16 +6856,19 @@ static void hyb_solve_affine(const hyb_affine_sums *t, float *d, float *dmin)
     if (det > 1e-6f * t->uu * t->vv) {
         *d = (t->xu * t->vv - t->xv * t->uv) / det;
         *dmin = (t->xu * t->uv - t->xv * t->uu) / det;
-    } else if (t->uu > 0 && t->vv == 0) *d = t->xu / t->uu;
-    else if (t->vv > 0 && t->uu == 0) *dmin = -t->xv / t->vv;
+    } else if (t->uu > 0 && t->vv == 0)
+        *d = t->xu / t->uu;
+    else if (t->vv > 0 && t->uu == 0)
+        *dmin = -t->xv / t->vv;
     if (!(*d > 0)) *d = 0;
     if (!(*dmin > 0)) *dmin = 0;
 }
 
-/* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of the sub-block where
- * it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin to the least squares of what was chosen. */
-static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, const float *mean, int len, float sc_hi, float hi,
-                               float *d, float *dmin, hyb_affine *out)
+/* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of
+ * the sub-block where it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin
+ * to the least squares of what was chosen. */
+static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, const float *mean, int len, float sc_hi,
+                           float hi, float *d, float *dmin, hyb_affine *out)
 {
     hyb_affine_sums t = { 0, 0, 0, 0, 0 };
     float step, step_min;
@@ -6197,7 +6881,8 @@ static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, cons
     for (s = 0; s < HYB_QK_K / len; s++) {
         const float *x = in->x + len * s, *w = in->w + len * s;
         float scale[HYB_LANES], offset[HYB_LANES], sc[HYB_LANES], m[HYB_LANES], err[HYB_LANES], *q = out->q + len * s;
-        float below = step > 0 ? floorf(fit[s].scale / step) : 0, q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
+        float below = step > 0 ? floorf(fit[s].scale / step) : 0,
+              q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
         for (k = 0; k < HYB_LANES; k++) {
             float ideal;
             sc[k] = hyb_round_clamped(below + (float)(k / 2 - 1), 0, sc_hi);
@@ -6235,11 +6920,11 @@ static void hyb_affine_steps(const hyb_line *fit, int n_sub, float sc_hi, float 
     }
 }
 
-/* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The steps are tried as
- * the best lines suggest and by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of the
- * steps to halves: eight more draws. */
-static void hyb_encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi,
-                                  uint16_t *d, uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
+/* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The
+ * steps are tried as the best lines suggest and by least squares. When hardly any error is left (a constant, few
+ * distinct values) it is the rounding of the steps to halves: eight more draws. */
+static void hyb_encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi, uint16_t *d,
+                              uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
 {
     hyb_encode_input in;
     hyb_affine now, best;
@@ -6266,7 +6951,8 @@ static void hyb_encode_affine(const float *values, const float *importance, int 
     hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &best);
     for (pass = 0; pass < 9; pass++) {
         if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
-        if (pass == 1) for (s = 0; s < n_sub; s++) fit[s] = hyb_plain_line(in.x + len * s, len, hi, 0);
+        if (pass == 1)
+            for (s = 0; s < n_sub; s++) fit[s] = hyb_plain_line(in.x + len * s, len, hi, 0);
         if (pass > 0) hyb_affine_steps(fit, n_sub, sc_hi - (float)(pass - 1), &step, &step_min);
         hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &now);
         if (now.err < best.err) best = now;
@@ -6337,7 +7023,8 @@ static void hyb_quantize_q5_K(const float *x, void *blocks, size_t n, const floa
 /* ==== end src/quant/k_affine.c ==== */
 
 /* ==== begin src/quant/k_symmetric.c ==== */
-/* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/blocks. */
+/* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ * quant/blocks. */
 
 static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
 {
@@ -6347,7 +7034,7 @@ static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
         float d = hyb_f16_to_f32(b->d);
         int8_t sc[16];
         hyb_scales_q3_unpack(b->scales, sc);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16, *hmask = b->hmask + s % 2 * 16;
             float scale = d * (float)sc[s];
             for (i = 0; i < 16; i++) {
@@ -6364,7 +7051,7 @@ static void hyb_dequantize_q6_K(const void *blocks, float *y, size_t n)
     int i, s;
     for (; b < end; b++, y += HYB_QK_K) {
         float d = hyb_f16_to_f32(b->d);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
             const uint8_t *ql = b->ql + s / 8 * 64 + s % 4 * 16, *qh = b->qh + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)b->scales[s];
             for (i = 0; i < 16; i++) {
@@ -6375,15 +7062,16 @@ static void hyb_dequantize_q6_K(const void *blocks, float *y, size_t n)
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_symmetric {
     uint16_t d;
-    float    sc[16], q[HYB_QK_K], err;
+    float sc[16], q[HYB_QK_K], err;
 } hyb_symmetric;
 
 /* Fills out for one d: of the sixteen scales next to fit[s] / d, the one with the least error. */
-static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hyb_symmetric *out)
+static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo,
+                              float hi, hyb_symmetric *out)
 {
     static const float zero[HYB_LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
     float stored;
@@ -6392,7 +7080,8 @@ static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, floa
     if (stored == 0) out->d = hyb_encode_half(in, d, 1, &stored);
     out->err = 0;
     for (s = 0; s < 16; s++) {
-        float scale[HYB_LANES], sc[HYB_LANES], err[HYB_LANES], least = 0, nearest = hyb_round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        float scale[HYB_LANES], sc[HYB_LANES], err[HYB_LANES],
+            least = 0, nearest = hyb_round_clamped(fit[s] / stored, sc_lo, sc_hi);
         const float *x = in->x + 16 * s, *w = in->w + 16 * s;
         for (half = 0; half < 2; half++) {
             for (k = 0; k < HYB_LANES; k++) {
@@ -6401,16 +7090,21 @@ static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, floa
             }
             hyb_try_lines(x, w, 16, scale, zero, lo, hi, err);
             k = hyb_smallest(err);
-            if (half == 0 || err[k] < least) { least = err[k]; out->sc[s] = sc[k]; }
+            if (half == 0 || err[k] < least) {
+                least = err[k];
+                out->sc[s] = sc[k];
+            }
         }
         out->err += least;
         hyb_apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
     }
 }
 
-/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of the sub-blocks
- * suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
-static uint16_t hyb_encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of
+ * the sub-blocks suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to
+ * a half: eight more draws. */
+static uint16_t hyb_encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo,
+                                     float hi, int8_t *sc, float *q)
 {
     hyb_encode_input in;
     hyb_symmetric now, best;
@@ -6477,21 +7171,24 @@ static void hyb_quantize_q6_K(const float *x, void *blocks, size_t n, const floa
 /* ==== end src/quant/k_symmetric.c ==== */
 
 /* ==== begin src/quant/types.c ==== */
-/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions, and a line here. */
+/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions,
+ * and a line here. */
 
 typedef struct hyb_type_traits {
     const char *name;
-    size_t      block_size, block_bytes;   /* values, bytes */
-    void      (*dequantize_row)(const void *blocks, float *values, size_t n);
-    void      (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
+    size_t block_size, block_bytes; /* values, bytes */
+    void (*dequantize_row)(const void *blocks, float *values, size_t n);
+    void (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
 } hyb_type_traits;
 
-/* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
+/* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks
+ * 2-byte aligned. */
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
 #define HYB_TYPE(id, block_size, block_bytes, suffix) \
     case HYBRID_TYPE_##id: { \
-        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, hyb_quantize_##suffix }; \
+        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
+                                                hyb_quantize_##suffix }; \
         return &traits; \
     }
 #define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
@@ -6538,14 +7235,16 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
     return bytes;
 }
 
-/* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on some machines. */
+/* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on
+ * some machines. */
 static bool hyb_quant_arguments(const hyb_type_traits *t, const void *blocks, const float *values, size_t n)
 {
-    return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
+    return t && n % t->block_size == 0 &&
+           (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
 }
 
 HYB_BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
-              (type, blocks, values, n))
+           (type, blocks, values, n))
 {
     const hyb_type_traits *t = hyb_type_info(type);
     if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
@@ -6565,8 +7264,9 @@ static bool hyb_all_finite(const float *values, size_t n)
     return worst < 0x7F800000u;
 }
 
-HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
-              const float *importance), (type, values, blocks, n, importance))
+HYB_BORDER(hybrid_result, hybrid_quantize,
+           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance),
+           (type, values, blocks, n, importance))
 {
     const hyb_type_traits *t = hyb_type_info(type);
     size_t i;
@@ -6574,7 +7274,8 @@ HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *value
     if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (importance) {
         if (!hyb_all_finite(importance, n)) return HYBRID_ERROR_INVALID;
-        for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
+        for (i = 0; i < n; i++)
+            if (importance[i] < 0) return HYBRID_ERROR_INVALID;
     }
     if (n) t->quantize_row(values, blocks, n, importance);
     return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
@@ -6586,13 +7287,13 @@ HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *value
 
 typedef struct hyb_convert {
     const hyb_type_traits *from, *to;
-    const char  *src;
-    char        *dst;
-    size_t       src_row, dst_row;           /* bytes */
-    size_t       row, n_rows, rows_a_chunk;  /* values, rows */
+    const char *src;
+    char *dst;
+    size_t src_row, dst_row;          /* bytes */
+    size_t row, n_rows, rows_a_chunk; /* values, rows */
     const float *importance;
-    float       *scratch;                    /* a row a lane */
-    volatile uint64_t damaged;               /* rows with NaN or infinity that blocks cannot hold */
+    float *scratch;            /* a row a lane */
+    volatile uint64_t damaged; /* rows with NaN or infinity that blocks cannot hold */
 } hyb_convert;
 
 static void hyb_convert_chunk(void *arg, int chunk, int lane)
@@ -6607,9 +7308,10 @@ static void hyb_convert_chunk(void *arg, int chunk, int lane)
     }
 }
 
-HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
-              hybrid_type to, void *dst, size_t n_rows, size_t row, const float *importance, hybrid_error *error),
-              (runtime, from, src, to, dst, n_rows, row, importance, error))
+HYB_BORDER(hybrid_result, hybrid_convert,
+           (hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst, size_t n_rows,
+            size_t row, const float *importance, hybrid_error *error),
+           (runtime, from, src, to, dst, n_rows, row, importance, error))
 {
     hyb_convert c;
     hybrid_runtime *rt;
@@ -6618,14 +7320,20 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     memset(&c, 0, sizeof c);
     c.from = hyb_type_info(from);
     c.to = hyb_type_info(to);
-    if (!c.from || !c.to) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows", (int)(c.from ? to : from));
+    if (!c.from || !c.to)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows",
+                        (int)(c.from ? to : from));
     if (row % c.from->block_size || row % c.to->block_size)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s", (unsigned long long)row, c.from->name, c.to->name);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s",
+                        (unsigned long long)row, c.from->name, c.to->name);
     if (!n_rows || !row) return HYBRID_OK;
     if (!src || !dst || (c.from->block_size > 1 && (uintptr_t)src % 2) || (c.to->block_size > 1 && (uintptr_t)dst % 2))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: src or dst is NULL or an odd address");
     for (i = 0; importance && i < row; i++)
-        if (!(importance[i] >= 0 && importance[i] < INFINITY)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number", (unsigned long long)i);
+        if (!(importance[i] >= 0 && importance[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number",
+                            (unsigned long long)i);
     if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
     c.src = (const char *)src;
     c.dst = (char *)dst;
@@ -6635,7 +7343,8 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     c.n_rows = n_rows;
     c.rows_a_chunk = n_rows / 1024 + 1;
     c.importance = importance;
-    if (!hyb_mul_size(row, (size_t)hyb_lanes(rt), &bytes) || !hyb_mul_size(bytes, sizeof(float), &bytes)) bytes = SIZE_MAX;
+    if (!hyb_mul_size(row, (size_t)hyb_lanes(rt), &bytes) || !hyb_mul_size(bytes, sizeof(float), &bytes))
+        bytes = SIZE_MAX;
     c.scratch = bytes == SIZE_MAX ? NULL : (float *)hyb_alloc(rt, bytes);
     if (!c.scratch) {
         hyb_runtime_release(rt);
@@ -6645,30 +7354,39 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     hyb_free(rt, c.scratch);
     hyb_runtime_release(rt);
     if (c.damaged)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
-                            (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
+                        (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
     return HYBRID_OK;
 }
 /* ==== end src/quant/convert.c ==== */
 
 /* ==== begin src/quant/mix.c ==== */
-/* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are alike: most matrices
- * in the type of the name, those that hurt most (output, attention values, the second matrix of the feed-forward, first and last layers)
- * in a better one, norms and the like as they are. */
+/* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are
+ * alike: most matrices in the type of the name, those that hurt most (output, attention values, the second matrix of
+ * the feed-forward, first and last layers) in a better one, norms and the like as they are. */
 
-typedef struct hyb_mix_row { hybrid_mix mix; const char *name; hybrid_type type; } hyb_mix_row;
+typedef struct hyb_mix_row {
+    hybrid_mix mix;
+    const char *name;
+    hybrid_type type;
+} hyb_mix_row;
 
 static const hyb_mix_row *hyb_mix_rows(size_t *count)
 {
+    /* clang-format off */
     static const hyb_mix_row rows[] = {
-        { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 }, { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
+        { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 },
+        { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
         { HYBRID_MIX_Q8_0, "Q8_0", HYBRID_TYPE_Q8_0 }, { HYBRID_MIX_Q6_K, "Q6_K", HYBRID_TYPE_Q6_K },
         { HYBRID_MIX_Q5_K_M, "Q5_K_M", HYBRID_TYPE_Q5_K }, { HYBRID_MIX_Q5_K_S, "Q5_K_S", HYBRID_TYPE_Q5_K },
         { HYBRID_MIX_Q5_1, "Q5_1", HYBRID_TYPE_Q5_1 }, { HYBRID_MIX_Q5_0, "Q5_0", HYBRID_TYPE_Q5_0 },
         { HYBRID_MIX_Q4_K_M, "Q4_K_M", HYBRID_TYPE_Q4_K }, { HYBRID_MIX_Q4_K_S, "Q4_K_S", HYBRID_TYPE_Q4_K },
         { HYBRID_MIX_Q4_1, "Q4_1", HYBRID_TYPE_Q4_1 }, { HYBRID_MIX_Q4_0, "Q4_0", HYBRID_TYPE_Q4_0 },
         { HYBRID_MIX_Q3_K_L, "Q3_K_L", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q3_K_M, "Q3_K_M", HYBRID_TYPE_Q3_K },
-        { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K } };
+        { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K }
+    };
+    /* clang-format on */
     *count = HYB_COUNT(rows);
     return rows;
 }
@@ -6677,7 +7395,8 @@ HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
 {
     size_t n, i;
     const hyb_mix_row *rows = hyb_mix_rows(&n);
-    for (i = 0; i < n; i++) if (rows[i].mix == mix) return rows[i].name;
+    for (i = 0; i < n; i++)
+        if (rows[i].mix == mix) return rows[i].name;
     return NULL;
 }
 
@@ -6692,7 +7411,8 @@ HYB_BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
 
 static bool hyb_same_letters(const char *a, const char *b)
 {
-    for (; *a && *b; a++, b++) if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
+    for (; *a && *b; a++, b++)
+        if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
     return !*a && !*b;
 }
 
@@ -6712,21 +7432,26 @@ HYB_BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mi
     return false;
 }
 
-/* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers, positions, recurrences). */
+/* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers,
+ * positions, recurrences). */
 static bool hyb_mix_encodes(const char *name, int n_dims, const uint64_t *ne)
 {
     static const char *const kept[] = {
-        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight",
-        "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight",
-        "time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
-        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
-        "attn_rel_b.weight", ".position_embd", ".rel_pos", ".patch_embd", ".patch_merger" };
+        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
+        "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight",
+        "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight",
+        "time_mix_v1.weight", "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
+        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight",
+        "time_mix_lerp_fused.weight", "attn_rel_b.weight", ".position_embd", ".rel_pos", ".patch_embd", ".patch_merger"
+    };
     size_t length = strlen(name), i;
     int d, used = 1;
-    for (d = 1; d < n_dims; d++) if (ne[d] > 1) used = d + 1;
+    for (d = 1; d < n_dims; d++)
+        if (ne[d] > 1) used = d + 1;
     if (used < 2 || length < 6 || strcmp(name + length - 6, "weight")) return false;
     if (!strcmp(name, "position_embd.weight") || !strcmp(name, "token_types.weight")) return false;
-    for (i = 0; i < HYB_COUNT(kept); i++) if (strstr(name, kept[i])) return false;
+    for (i = 0; i < HYB_COUNT(kept); i++)
+        if (strstr(name, kept[i])) return false;
     return true;
 }
 
@@ -6738,15 +7463,21 @@ static bool hyb_mix_more_bits(int layer, int n_layer)
 
 static hybrid_type hyb_mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
 {
-    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4;                       /* few of them: more bits cost little */
+    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4; /* few of them: more bits cost little */
     if (m->n_expert == 8) return HYBRID_TYPE_Q8_0;
-    if (mix == HYBRID_MIX_Q2_K) type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
-    else if (mix == HYBRID_MIX_Q3_K_M) type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
-    else if (mix == HYBRID_MIX_Q3_K_L) type = HYBRID_TYPE_Q5_K;
-    else if (mix == HYBRID_MIX_Q4_K_S && layer < 4) type = HYBRID_TYPE_Q5_K;
-    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer)) type = HYBRID_TYPE_Q6_K;
+    if (mix == HYBRID_MIX_Q2_K)
+        type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    else if (mix == HYBRID_MIX_Q3_K_M)
+        type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    else if (mix == HYBRID_MIX_Q3_K_L)
+        type = HYBRID_TYPE_Q5_K;
+    else if (mix == HYBRID_MIX_Q4_K_S && layer < 4)
+        type = HYBRID_TYPE_Q5_K;
+    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer))
+        type = HYBRID_TYPE_Q6_K;
     if (m->n_layer == 80 && m->n_head != m->n_head_kv && m->architecture && !strcmp(m->architecture, "llama") &&
-        (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K)) type = HYBRID_TYPE_Q5_K;   /* the 70B ones */
+        (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K))
+        type = HYBRID_TYPE_Q5_K; /* the 70B ones */
     return type;
 }
 
@@ -6754,9 +7485,11 @@ static hybrid_type hyb_mix_ffn_down(hybrid_mix mix, bool falcon, int layer, int 
 {
     bool more = hyb_mix_more_bits(layer, n_layer);
     if (mix == HYBRID_MIX_Q2_K) return HYBRID_TYPE_Q3_K;
-    if (mix == HYBRID_MIX_Q3_K_M) return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    if (mix == HYBRID_MIX_Q3_K_M)
+        return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
     if (mix == HYBRID_MIX_Q3_K_L) return falcon ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q5_K;
-    if (mix == HYBRID_MIX_Q4_K_M && falcon) return layer < n_layer / 16 ? HYBRID_TYPE_Q6_K : more ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    if (mix == HYBRID_MIX_Q4_K_M && falcon)
+        return layer < n_layer / 16 ? HYBRID_TYPE_Q6_K : more ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
     if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && more) return HYBRID_TYPE_Q6_K;
     if (mix == HYBRID_MIX_Q4_K_S && !falcon && layer < n_layer / 8) return HYBRID_TYPE_Q5_K;
     return type;
@@ -6766,18 +7499,29 @@ static hybrid_type hyb_mix_attention_output(hybrid_mix mix, bool falcon, int n_e
 {
     if (falcon) return mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q4_K : type;
     if (n_expert == 8)
-        return mix == HYBRID_MIX_Q2_K || mix == HYBRID_MIX_Q3_K_S || mix == HYBRID_MIX_Q3_K_M || mix == HYBRID_MIX_Q4_K_S || mix == HYBRID_MIX_Q4_K_M ? HYBRID_TYPE_Q5_K : type;
-    return mix == HYBRID_MIX_Q2_K ? HYBRID_TYPE_Q3_K : mix == HYBRID_MIX_Q3_K_M ? HYBRID_TYPE_Q4_K : mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q5_K : type;
+        return mix == HYBRID_MIX_Q2_K || mix == HYBRID_MIX_Q3_K_S || mix == HYBRID_MIX_Q3_K_M ||
+                       mix == HYBRID_MIX_Q4_K_S || mix == HYBRID_MIX_Q4_K_M
+                   ? HYBRID_TYPE_Q5_K
+                   : type;
+    return mix == HYBRID_MIX_Q2_K     ? HYBRID_TYPE_Q3_K
+           : mix == HYBRID_MIX_Q3_K_M ? HYBRID_TYPE_Q4_K
+           : mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q5_K
+                                      : type;
 }
 
-/* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide, halves. */
+/* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide,
+ * halves. */
 static hybrid_type hyb_mix_fits(hybrid_type type, uint64_t row)
 {
     if (row % hybrid_type_block_size(type)) {
-        if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K) type = HYBRID_TYPE_Q4_0;
-        else if (type == HYBRID_TYPE_Q4_K) type = HYBRID_TYPE_Q5_0;
-        else if (type == HYBRID_TYPE_Q5_K) type = HYBRID_TYPE_Q5_1;
-        else if (type == HYBRID_TYPE_Q6_K) type = HYBRID_TYPE_Q8_0;
+        if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K)
+            type = HYBRID_TYPE_Q4_0;
+        else if (type == HYBRID_TYPE_Q4_K)
+            type = HYBRID_TYPE_Q5_0;
+        else if (type == HYBRID_TYPE_Q5_K)
+            type = HYBRID_TYPE_Q5_1;
+        else if (type == HYBRID_TYPE_Q6_K)
+            type = HYBRID_TYPE_Q8_0;
     }
     return row % hybrid_type_block_size(type) ? HYBRID_TYPE_F16 : type;
 }
@@ -6790,8 +7534,10 @@ static int hyb_mix_layer(const char *name)
     return layer;
 }
 
-HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
-              const char *name, int n_dims, const uint64_t *ne, hybrid_type now), (mix, model, name, n_dims, ne, now))
+HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
+           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne,
+            hybrid_type now),
+           (mix, model, name, n_dims, ne, now))
 {
     size_t n, i;
     const hyb_mix_row *rows = hyb_mix_rows(&n);
@@ -6806,9 +7552,11 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_
     output = !strcmp(name, "output.weight");
     layer = hyb_mix_layer(name);
     if (output || !strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight")) {
-        if (output || model->tied_output) {                  /* the matrix that makes the logits */
-            if (falcon || ne[0] % hybrid_type_block_size(type)) type = HYBRID_TYPE_Q8_0;
-            else if (type != HYBRID_TYPE_Q8_0) type = HYBRID_TYPE_Q6_K;
+        if (output || model->tied_output) { /* the matrix that makes the logits */
+            if (falcon || ne[0] % hybrid_type_block_size(type))
+                type = HYBRID_TYPE_Q8_0;
+            else if (type != HYBRID_TYPE_Q8_0)
+                type = HYBRID_TYPE_Q6_K;
         }
     } else if (strstr(name, "attn_v.weight") || strstr(name, "attn_qkv.weight") || strstr(name, "attn_kv_b.weight")) {
         type = hyb_mix_attention_value(mix, model, layer, type);
@@ -6828,246 +7576,353 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_
 
 /* ==== begin src/text/unicode_data.c ==== */
 /* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit.
- * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in text/unicode.c). */
+ * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in
+ * text/unicode.c). */
 static const uint32_t hyb_unicode_runs[3576] = {
-    0x0, 0x9A, 0xAB, 0xBA, 0xDB, 0xE0, 0x20A, 0x218, 0x249, 0x258, 0x2B9, 0x2C8, 0x307, 0x3A8, 0x3C9, 0x3F8,
-    0x411, 0x5B8, 0x5E9, 0x5F8, 0x609, 0x613, 0x7B8, 0x7C9, 0x7D8, 0x7E9, 0x7F0, 0x85A, 0x860, 0xA0A, 0xA18, 0xA29,
-    0xA78, 0xA89, 0xAA5, 0xAB8, 0xAC9, 0xAD0, 0xAE9, 0xB27, 0xB49, 0xB53, 0xB68, 0xB89, 0xB97, 0xBA5, 0xBB8, 0xBC7,
-    0xBF8, 0xC01, 0xD79, 0xD81, 0xDF3, 0xF79, 0xF83, 0x1001, 0x1013, 0x1021, 0x1033, 0x1041, 0x1053, 0x1061, 0x1073, 0x1081,
-    0x1093, 0x10A1, 0x10B3, 0x10C1, 0x10D3, 0x10E1, 0x10F3, 0x1101, 0x1113, 0x1121, 0x1133, 0x1141, 0x1153, 0x1161, 0x1173, 0x1181,
-    0x1193, 0x11A1, 0x11B3, 0x11C1, 0x11D3, 0x11E1, 0x11F3, 0x1201, 0x1213, 0x1221, 0x1233, 0x1241, 0x1253, 0x1261, 0x1273, 0x1281,
-    0x1293, 0x12A1, 0x12B3, 0x12C1, 0x12D3, 0x12E1, 0x12F3, 0x1301, 0x1313, 0x1321, 0x1333, 0x1341, 0x1353, 0x1361, 0x1373, 0x1391,
-    0x13A3, 0x13B1, 0x13C3, 0x13D1, 0x13E3, 0x13F1, 0x1403, 0x1411, 0x1423, 0x1431, 0x1443, 0x1451, 0x1463, 0x1471, 0x1483, 0x14A1,
-    0x14B3, 0x14C1, 0x14D3, 0x14E1, 0x14F3, 0x1501, 0x1513, 0x1521, 0x1533, 0x1541, 0x1553, 0x1561, 0x1573, 0x1581, 0x1593, 0x15A1,
-    0x15B3, 0x15C1, 0x15D3, 0x15E1, 0x15F3, 0x1601, 0x1613, 0x1621, 0x1633, 0x1641, 0x1653, 0x1661, 0x1673, 0x1681, 0x1693, 0x16A1,
-    0x16B3, 0x16C1, 0x16D3, 0x16E1, 0x16F3, 0x1701, 0x1713, 0x1721, 0x1733, 0x1741, 0x1753, 0x1761, 0x1773, 0x1781, 0x17A3, 0x17B1,
-    0x17C3, 0x17D1, 0x17E3, 0x1811, 0x1833, 0x1841, 0x1853, 0x1861, 0x1883, 0x1891, 0x18C3, 0x18E1, 0x1923, 0x1931, 0x1953, 0x1961,
-    0x1993, 0x19C1, 0x19E3, 0x19F1, 0x1A13, 0x1A21, 0x1A33, 0x1A41, 0x1A53, 0x1A61, 0x1A83, 0x1A91, 0x1AA3, 0x1AC1, 0x1AD3, 0x1AE1,
-    0x1B03, 0x1B11, 0x1B43, 0x1B51, 0x1B63, 0x1B71, 0x1B93, 0x1BB5, 0x1BC1, 0x1BD3, 0x1C05, 0x1C41, 0x1C52, 0x1C63, 0x1C71, 0x1C82,
-    0x1C93, 0x1CA1, 0x1CB2, 0x1CC3, 0x1CD1, 0x1CE3, 0x1CF1, 0x1D03, 0x1D11, 0x1D23, 0x1D31, 0x1D43, 0x1D51, 0x1D63, 0x1D71, 0x1D83,
-    0x1D91, 0x1DA3, 0x1DB1, 0x1DC3, 0x1DE1, 0x1DF3, 0x1E01, 0x1E13, 0x1E21, 0x1E33, 0x1E41, 0x1E53, 0x1E61, 0x1E73, 0x1E81, 0x1E93,
-    0x1EA1, 0x1EB3, 0x1EC1, 0x1ED3, 0x1EE1, 0x1EF3, 0x1F11, 0x1F22, 0x1F33, 0x1F41, 0x1F53, 0x1F61, 0x1F93, 0x1FA1, 0x1FB3, 0x1FC1,
-    0x1FD3, 0x1FE1, 0x1FF3, 0x2001, 0x2013, 0x2021, 0x2033, 0x2041, 0x2053, 0x2061, 0x2073, 0x2081, 0x2093, 0x20A1, 0x20B3, 0x20C1,
-    0x20D3, 0x20E1, 0x20F3, 0x2101, 0x2113, 0x2121, 0x2133, 0x2141, 0x2153, 0x2161, 0x2173, 0x2181, 0x2193, 0x21A1, 0x21B3, 0x21C1,
-    0x21D3, 0x21E1, 0x21F3, 0x2201, 0x2213, 0x2221, 0x2233, 0x2241, 0x2253, 0x2261, 0x2273, 0x2281, 0x2293, 0x22A1, 0x22B3, 0x22C1,
-    0x22D3, 0x22E1, 0x22F3, 0x2301, 0x2313, 0x2321, 0x2333, 0x23A1, 0x23C3, 0x23D1, 0x23F3, 0x2411, 0x2423, 0x2431, 0x2473, 0x2481,
-    0x2493, 0x24A1, 0x24B3, 0x24C1, 0x24D3, 0x24E1, 0x24F3, 0x2945, 0x2953, 0x2B04, 0x2C29, 0x2C64, 0x2D29, 0x2E04, 0x2E59, 0x2EC4,
-    0x2ED9, 0x2EE4, 0x2EF9, 0x3006, 0x3701, 0x3713, 0x3721, 0x3733, 0x3744, 0x3759, 0x3761, 0x3773, 0x3780, 0x37A4, 0x37B3, 0x37E8,
-    0x37F1, 0x3800, 0x3849, 0x3861, 0x3878, 0x3881, 0x38B0, 0x38C1, 0x38D0, 0x38E1, 0x3903, 0x3911, 0x3A20, 0x3A31, 0x3AC3, 0x3CF1,
-    0x3D03, 0x3D21, 0x3D53, 0x3D81, 0x3D93, 0x3DA1, 0x3DB3, 0x3DC1, 0x3DD3, 0x3DE1, 0x3DF3, 0x3E01, 0x3E13, 0x3E21, 0x3E33, 0x3E41,
-    0x3E53, 0x3E61, 0x3E73, 0x3E81, 0x3E93, 0x3EA1, 0x3EB3, 0x3EC1, 0x3ED3, 0x3EE1, 0x3EF3, 0x3F41, 0x3F53, 0x3F69, 0x3F71, 0x3F83,
-    0x3F91, 0x3FB3, 0x3FD1, 0x4303, 0x4601, 0x4613, 0x4621, 0x4633, 0x4641, 0x4653, 0x4661, 0x4673, 0x4681, 0x4693, 0x46A1, 0x46B3,
-    0x46C1, 0x46D3, 0x46E1, 0x46F3, 0x4701, 0x4713, 0x4721, 0x4733, 0x4741, 0x4753, 0x4761, 0x4773, 0x4781, 0x4793, 0x47A1, 0x47B3,
-    0x47C1, 0x47D3, 0x47E1, 0x47F3, 0x4801, 0x4813, 0x4829, 0x4836, 0x48A1, 0x48B3, 0x48C1, 0x48D3, 0x48E1, 0x48F3, 0x4901, 0x4913,
-    0x4921, 0x4933, 0x4941, 0x4953, 0x4961, 0x4973, 0x4981, 0x4993, 0x49A1, 0x49B3, 0x49C1, 0x49D3, 0x49E1, 0x49F3, 0x4A01, 0x4A13,
-    0x4A21, 0x4A33, 0x4A41, 0x4A53, 0x4A61, 0x4A73, 0x4A81, 0x4A93, 0x4AA1, 0x4AB3, 0x4AC1, 0x4AD3, 0x4AE1, 0x4AF3, 0x4B01, 0x4B13,
-    0x4B21, 0x4B33, 0x4B41, 0x4B53, 0x4B61, 0x4B73, 0x4B81, 0x4B93, 0x4BA1, 0x4BB3, 0x4BC1, 0x4BD3, 0x4BE1, 0x4BF3, 0x4C01, 0x4C23,
-    0x4C31, 0x4C43, 0x4C51, 0x4C63, 0x4C71, 0x4C83, 0x4C91, 0x4CA3, 0x4CB1, 0x4CC3, 0x4CD1, 0x4CE3, 0x4D01, 0x4D13, 0x4D21, 0x4D33,
-    0x4D41, 0x4D53, 0x4D61, 0x4D73, 0x4D81, 0x4D93, 0x4DA1, 0x4DB3, 0x4DC1, 0x4DD3, 0x4DE1, 0x4DF3, 0x4E01, 0x4E13, 0x4E21, 0x4E33,
-    0x4E41, 0x4E53, 0x4E61, 0x4E73, 0x4E81, 0x4E93, 0x4EA1, 0x4EB3, 0x4EC1, 0x4ED3, 0x4EE1, 0x4EF3, 0x4F01, 0x4F13, 0x4F21, 0x4F33,
-    0x4F41, 0x4F53, 0x4F61, 0x4F73, 0x4F81, 0x4F93, 0x4FA1, 0x4FB3, 0x4FC1, 0x4FD3, 0x4FE1, 0x4FF3, 0x5001, 0x5013, 0x5021, 0x5033,
-    0x5041, 0x5053, 0x5061, 0x5073, 0x5081, 0x5093, 0x50A1, 0x50B3, 0x50C1, 0x50D3, 0x50E1, 0x50F3, 0x5101, 0x5113, 0x5121, 0x5133,
-    0x5141, 0x5153, 0x5161, 0x5173, 0x5181, 0x5193, 0x51A1, 0x51B3, 0x51C1, 0x51D3, 0x51E1, 0x51F3, 0x5201, 0x5213, 0x5221, 0x5233,
-    0x5241, 0x5253, 0x5261, 0x5273, 0x5281, 0x5293, 0x52A1, 0x52B3, 0x52C1, 0x52D3, 0x52E1, 0x52F3, 0x5300, 0x5311, 0x5570, 0x5594,
-    0x55A8, 0x5603, 0x5898, 0x58B0, 0x58D9, 0x5900, 0x5916, 0x5BE8, 0x5BF6, 0x5C08, 0x5C16, 0x5C38, 0x5C46, 0x5C68, 0x5C76, 0x5C80,
-    0x5D05, 0x5EB0, 0x5EF5, 0x5F38, 0x5F50, 0x6069, 0x6098, 0x60B9, 0x60C8, 0x60E9, 0x6106, 0x61B8, 0x61C0, 0x61D8, 0x6205, 0x6404,
-    0x6415, 0x64B6, 0x6607, 0x66A8, 0x66E5, 0x6706, 0x6715, 0x6D48, 0x6D55, 0x6D66, 0x6DD0, 0x6DE9, 0x6DF6, 0x6E54, 0x6E76, 0x6E99,
-    0x6EA6, 0x6EE5, 0x6F07, 0x6FA5, 0x6FD9, 0x6FF5, 0x7008, 0x70E0, 0x7105, 0x7116, 0x7125, 0x7306, 0x74B0, 0x74D5, 0x7A66, 0x7B15,
-    0x7B20, 0x7C07, 0x7CA5, 0x7EB6, 0x7F44, 0x7F69, 0x7F78, 0x7FA4, 0x7FB0, 0x7FD6, 0x7FE9, 0x8005, 0x8166, 0x81A4, 0x81B6, 0x8244,
-    0x8256, 0x8284, 0x8296, 0x82E0, 0x8308, 0x83F0, 0x8405, 0x8596, 0x85C0, 0x85E8, 0x85F0, 0x8605, 0x86B0, 0x8705, 0x8889, 0x8895,
-    0x88F0, 0x8976, 0x8A05, 0x8C94, 0x8CA6, 0x8E20, 0x8E36, 0x9045, 0x93A6, 0x93D5, 0x93E6, 0x9505, 0x9516, 0x9585, 0x9626, 0x9648,
-    0x9667, 0x9708, 0x9714, 0x9725, 0x9816, 0x9840, 0x9855, 0x98D0, 0x98F5, 0x9910, 0x9935, 0x9A90, 0x9AA5, 0x9B10, 0x9B25, 0x9B30,
-    0x9B65, 0x9BA0, 0x9BC6, 0x9BD5, 0x9BE6, 0x9C50, 0x9C76, 0x9C90, 0x9CB6, 0x9CE5, 0x9CF0, 0x9D76, 0x9D80, 0x9DC5, 0x9DE0, 0x9DF5,
-    0x9E26, 0x9E40, 0x9E67, 0x9F05, 0x9F29, 0x9F47, 0x9FA9, 0x9FC5, 0x9FD8, 0x9FE6, 0x9FF0, 0xA016, 0xA040, 0xA055, 0xA0B0, 0xA0F5,
-    0xA110, 0xA135, 0xA290, 0xA2A5, 0xA310, 0xA325, 0xA340, 0xA355, 0xA370, 0xA385, 0xA3A0, 0xA3C6, 0xA3D0, 0xA3E6, 0xA430, 0xA476,
-    0xA490, 0xA4B6, 0xA4E0, 0xA516, 0xA520, 0xA595, 0xA5D0, 0xA5E5, 0xA5F0, 0xA667, 0xA706, 0xA725, 0xA756, 0xA768, 0xA770, 0xA816,
-    0xA840, 0xA855, 0xA8E0, 0xA8F5, 0xA920, 0xA935, 0xAA90, 0xAAA5, 0xAB10, 0xAB25, 0xAB40, 0xAB55, 0xABA0, 0xABC6, 0xABD5, 0xABE6,
-    0xAC60, 0xAC76, 0xACA0, 0xACB6, 0xACE0, 0xAD05, 0xAD10, 0xAE05, 0xAE26, 0xAE40, 0xAE67, 0xAF08, 0xAF19, 0xAF20, 0xAF95, 0xAFA6,
-    0xB000, 0xB016, 0xB040, 0xB055, 0xB0D0, 0xB0F5, 0xB110, 0xB135, 0xB290, 0xB2A5, 0xB310, 0xB325, 0xB340, 0xB355, 0xB3A0, 0xB3C6,
-    0xB3D5, 0xB3E6, 0xB450, 0xB476, 0xB490, 0xB4B6, 0xB4E0, 0xB556, 0xB580, 0xB5C5, 0xB5E0, 0xB5F5, 0xB626, 0xB640, 0xB667, 0xB709,
-    0xB715, 0xB727, 0xB780, 0xB826, 0xB835, 0xB840, 0xB855, 0xB8B0, 0xB8E5, 0xB910, 0xB925, 0xB960, 0xB995, 0xB9B0, 0xB9C5, 0xB9D0,
-    0xB9E5, 0xBA00, 0xBA35, 0xBA50, 0xBA85, 0xBAB0, 0xBAE5, 0xBBA0, 0xBBE6, 0xBC30, 0xBC66, 0xBC90, 0xBCA6, 0xBCE0, 0xBD05, 0xBD10,
-    0xBD76, 0xBD80, 0xBE67, 0xBF39, 0xBFB0, 0xC006, 0xC055, 0xC0D0, 0xC0E5, 0xC110, 0xC125, 0xC290, 0xC2A5, 0xC3A0, 0xC3C6, 0xC3D5,
-    0xC3E6, 0xC450, 0xC466, 0xC490, 0xC4A6, 0xC4E0, 0xC556, 0xC570, 0xC585, 0xC5B0, 0xC5D5, 0xC5E0, 0xC605, 0xC626, 0xC640, 0xC667,
-    0xC700, 0xC778, 0xC787, 0xC7F9, 0xC805, 0xC816, 0xC848, 0xC855, 0xC8D0, 0xC8E5, 0xC910, 0xC925, 0xCA90, 0xCAA5, 0xCB40, 0xCB55,
-    0xCBA0, 0xCBC6, 0xCBD5, 0xCBE6, 0xCC50, 0xCC66, 0xCC90, 0xCCA6, 0xCCE0, 0xCD56, 0xCD70, 0xCDD5, 0xCDF0, 0xCE05, 0xCE26, 0xCE40,
-    0xCE67, 0xCF00, 0xCF15, 0xCF36, 0xCF40, 0xD006, 0xD045, 0xD0D0, 0xD0E5, 0xD110, 0xD125, 0xD3B6, 0xD3D5, 0xD3E6, 0xD450, 0xD466,
-    0xD490, 0xD4A6, 0xD4E5, 0xD4F9, 0xD500, 0xD545, 0xD576, 0xD587, 0xD5F5, 0xD626, 0xD640, 0xD667, 0xD799, 0xD7A5, 0xD800, 0xD816,
-    0xD840, 0xD855, 0xD970, 0xD9A5, 0xDB20, 0xDB35, 0xDBC0, 0xDBD5, 0xDBE0, 0xDC05, 0xDC70, 0xDCA6, 0xDCB0, 0xDCF6, 0xDD50, 0xDD66,
-    0xDD70, 0xDD86, 0xDE00, 0xDE67, 0xDF00, 0xDF26, 0xDF48, 0xDF50, 0xE015, 0xE316, 0xE325, 0xE346, 0xE3B0, 0xE3F9, 0xE405, 0xE464,
-    0xE476, 0xE4F8, 0xE507, 0xE5A8, 0xE5C0, 0xE815, 0xE830, 0xE845, 0xE850, 0xE865, 0xE8B0, 0xE8C5, 0xEA40, 0xEA55, 0xEA60, 0xEA75,
-    0xEB16, 0xEB25, 0xEB46, 0xEBD5, 0xEBE0, 0xEC05, 0xEC50, 0xEC64, 0xEC70, 0xEC86, 0xECF0, 0xED07, 0xEDA0, 0xEDC5, 0xEE00, 0xF005,
-    0xF019, 0xF048, 0xF139, 0xF148, 0xF159, 0xF186, 0xF1A9, 0xF207, 0xF349, 0xF356, 0xF369, 0xF376, 0xF389, 0xF396, 0xF3A8, 0xF3E6,
-    0xF405, 0xF480, 0xF495, 0xF6D0, 0xF716, 0xF858, 0xF866, 0xF885, 0xF8D6, 0xF980, 0xF996, 0xFBD0, 0xFBE9, 0xFC66, 0xFC79, 0xFCD0,
-    0xFCE9, 0xFD08, 0xFD59, 0xFD98, 0xFDB0, 0x10005, 0x102B6, 0x103F5, 0x10407, 0x104A8, 0x10505, 0x10566, 0x105A5, 0x105E6, 0x10615, 0x10626,
-    0x10655, 0x10676, 0x106E5, 0x10716, 0x10755, 0x10826, 0x108E5, 0x108F6, 0x10907, 0x109A6, 0x109E9, 0x10A01, 0x10C60, 0x10C71, 0x10C80, 0x10CD1,
-    0x10CE0, 0x10D03, 0x10FB8, 0x10FC4, 0x10FD3, 0x11005, 0x12490, 0x124A5, 0x124E0, 0x12505, 0x12570, 0x12585, 0x12590, 0x125A5, 0x125E0, 0x12605,
-    0x12890, 0x128A5, 0x128E0, 0x12905, 0x12B10, 0x12B25, 0x12B60, 0x12B85, 0x12BF0, 0x12C05, 0x12C10, 0x12C25, 0x12C60, 0x12C85, 0x12D70, 0x12D85,
-    0x13110, 0x13125, 0x13160, 0x13185, 0x135B0, 0x135D6, 0x13608, 0x13697, 0x137D0, 0x13805, 0x13909, 0x139A0, 0x13A01, 0x13F60, 0x13F83, 0x13FE0,
-    0x14008, 0x14015, 0x166D9, 0x166E8, 0x166F5, 0x1680A, 0x16815, 0x169B8, 0x169D0, 0x16A05, 0x16EB8, 0x16EE7, 0x16F15, 0x16F90, 0x17005, 0x17126,
-    0x17160, 0x171F5, 0x17326, 0x17358, 0x17370, 0x17405, 0x17526, 0x17540, 0x17605, 0x176D0, 0x176E5, 0x17710, 0x17726, 0x17740, 0x17805, 0x17B46,
-    0x17D48, 0x17D74, 0x17D88, 0x17DB9, 0x17DC5, 0x17DD6, 0x17DE0, 0x17E07, 0x17EA0, 0x17F07, 0x17FA0, 0x18008, 0x180B6, 0x180E0, 0x180F6, 0x18107,
-    0x181A0, 0x18205, 0x18434, 0x18445, 0x18790, 0x18805, 0x18856, 0x18875, 0x18A96, 0x18AA5, 0x18AB0, 0x18B05, 0x18F60, 0x19005, 0x191F0, 0x19206,
-    0x192C0, 0x19306, 0x193C0, 0x19409, 0x19410, 0x19448, 0x19467, 0x19505, 0x196E0, 0x19705, 0x19750, 0x19805, 0x19AC0, 0x19B05, 0x19CA0, 0x19D07,
-    0x19DB0, 0x19DE9, 0x1A005, 0x1A176, 0x1A1C0, 0x1A1E8, 0x1A205, 0x1A556, 0x1A5F0, 0x1A606, 0x1A7D0, 0x1A7F6, 0x1A807, 0x1A8A0, 0x1A907, 0x1A9A0,
-    0x1AA08, 0x1AA74, 0x1AA88, 0x1AAE0, 0x1AB06, 0x1ACF0, 0x1B006, 0x1B055, 0x1B346, 0x1B455, 0x1B4D0, 0x1B4E8, 0x1B507, 0x1B5A8, 0x1B619, 0x1B6B6,
-    0x1B749, 0x1B7D8, 0x1B806, 0x1B835, 0x1BA16, 0x1BAE5, 0x1BB07, 0x1BBA5, 0x1BE66, 0x1BF40, 0x1BFC8, 0x1C005, 0x1C246, 0x1C380, 0x1C3B8, 0x1C407,
-    0x1C4A0, 0x1C4D5, 0x1C507, 0x1C5A5, 0x1C784, 0x1C7E8, 0x1C803, 0x1C891, 0x1C8A3, 0x1C8B0, 0x1C901, 0x1CBB0, 0x1CBD1, 0x1CC08, 0x1CC80, 0x1CD06,
-    0x1CD38, 0x1CD46, 0x1CE95, 0x1CED6, 0x1CEE5, 0x1CF46, 0x1CF55, 0x1CF76, 0x1CFA5, 0x1CFB0, 0x1D003, 0x1D2C4, 0x1D6B3, 0x1D784, 0x1D793, 0x1D9B4,
-    0x1DC06, 0x1E001, 0x1E013, 0x1E021, 0x1E033, 0x1E041, 0x1E053, 0x1E061, 0x1E073, 0x1E081, 0x1E093, 0x1E0A1, 0x1E0B3, 0x1E0C1, 0x1E0D3, 0x1E0E1,
-    0x1E0F3, 0x1E101, 0x1E113, 0x1E121, 0x1E133, 0x1E141, 0x1E153, 0x1E161, 0x1E173, 0x1E181, 0x1E193, 0x1E1A1, 0x1E1B3, 0x1E1C1, 0x1E1D3, 0x1E1E1,
-    0x1E1F3, 0x1E201, 0x1E213, 0x1E221, 0x1E233, 0x1E241, 0x1E253, 0x1E261, 0x1E273, 0x1E281, 0x1E293, 0x1E2A1, 0x1E2B3, 0x1E2C1, 0x1E2D3, 0x1E2E1,
-    0x1E2F3, 0x1E301, 0x1E313, 0x1E321, 0x1E333, 0x1E341, 0x1E353, 0x1E361, 0x1E373, 0x1E381, 0x1E393, 0x1E3A1, 0x1E3B3, 0x1E3C1, 0x1E3D3, 0x1E3E1,
-    0x1E3F3, 0x1E401, 0x1E413, 0x1E421, 0x1E433, 0x1E441, 0x1E453, 0x1E461, 0x1E473, 0x1E481, 0x1E493, 0x1E4A1, 0x1E4B3, 0x1E4C1, 0x1E4D3, 0x1E4E1,
-    0x1E4F3, 0x1E501, 0x1E513, 0x1E521, 0x1E533, 0x1E541, 0x1E553, 0x1E561, 0x1E573, 0x1E581, 0x1E593, 0x1E5A1, 0x1E5B3, 0x1E5C1, 0x1E5D3, 0x1E5E1,
-    0x1E5F3, 0x1E601, 0x1E613, 0x1E621, 0x1E633, 0x1E641, 0x1E653, 0x1E661, 0x1E673, 0x1E681, 0x1E693, 0x1E6A1, 0x1E6B3, 0x1E6C1, 0x1E6D3, 0x1E6E1,
-    0x1E6F3, 0x1E701, 0x1E713, 0x1E721, 0x1E733, 0x1E741, 0x1E753, 0x1E761, 0x1E773, 0x1E781, 0x1E793, 0x1E7A1, 0x1E7B3, 0x1E7C1, 0x1E7D3, 0x1E7E1,
-    0x1E7F3, 0x1E801, 0x1E813, 0x1E821, 0x1E833, 0x1E841, 0x1E853, 0x1E861, 0x1E873, 0x1E881, 0x1E893, 0x1E8A1, 0x1E8B3, 0x1E8C1, 0x1E8D3, 0x1E8E1,
-    0x1E8F3, 0x1E901, 0x1E913, 0x1E921, 0x1E933, 0x1E941, 0x1E953, 0x1E9E1, 0x1E9F3, 0x1EA01, 0x1EA13, 0x1EA21, 0x1EA33, 0x1EA41, 0x1EA53, 0x1EA61,
-    0x1EA73, 0x1EA81, 0x1EA93, 0x1EAA1, 0x1EAB3, 0x1EAC1, 0x1EAD3, 0x1EAE1, 0x1EAF3, 0x1EB01, 0x1EB13, 0x1EB21, 0x1EB33, 0x1EB41, 0x1EB53, 0x1EB61,
-    0x1EB73, 0x1EB81, 0x1EB93, 0x1EBA1, 0x1EBB3, 0x1EBC1, 0x1EBD3, 0x1EBE1, 0x1EBF3, 0x1EC01, 0x1EC13, 0x1EC21, 0x1EC33, 0x1EC41, 0x1EC53, 0x1EC61,
-    0x1EC73, 0x1EC81, 0x1EC93, 0x1ECA1, 0x1ECB3, 0x1ECC1, 0x1ECD3, 0x1ECE1, 0x1ECF3, 0x1ED01, 0x1ED13, 0x1ED21, 0x1ED33, 0x1ED41, 0x1ED53, 0x1ED61,
-    0x1ED73, 0x1ED81, 0x1ED93, 0x1EDA1, 0x1EDB3, 0x1EDC1, 0x1EDD3, 0x1EDE1, 0x1EDF3, 0x1EE01, 0x1EE13, 0x1EE21, 0x1EE33, 0x1EE41, 0x1EE53, 0x1EE61,
-    0x1EE73, 0x1EE81, 0x1EE93, 0x1EEA1, 0x1EEB3, 0x1EEC1, 0x1EED3, 0x1EEE1, 0x1EEF3, 0x1EF01, 0x1EF13, 0x1EF21, 0x1EF33, 0x1EF41, 0x1EF53, 0x1EF61,
-    0x1EF73, 0x1EF81, 0x1EF93, 0x1EFA1, 0x1EFB3, 0x1EFC1, 0x1EFD3, 0x1EFE1, 0x1EFF3, 0x1F081, 0x1F103, 0x1F160, 0x1F181, 0x1F1E0, 0x1F203, 0x1F281,
-    0x1F303, 0x1F381, 0x1F403, 0x1F460, 0x1F481, 0x1F4E0, 0x1F503, 0x1F580, 0x1F591, 0x1F5A0, 0x1F5B1, 0x1F5C0, 0x1F5D1, 0x1F5E0, 0x1F5F1, 0x1F603,
-    0x1F681, 0x1F703, 0x1F7E0, 0x1F803, 0x1F882, 0x1F903, 0x1F982, 0x1FA03, 0x1FA82, 0x1FB03, 0x1FB50, 0x1FB63, 0x1FB81, 0x1FBC2, 0x1FBD9, 0x1FBE3,
-    0x1FBF9, 0x1FC23, 0x1FC50, 0x1FC63, 0x1FC81, 0x1FCC2, 0x1FCD9, 0x1FD03, 0x1FD40, 0x1FD63, 0x1FD81, 0x1FDC0, 0x1FDD9, 0x1FE03, 0x1FE81, 0x1FED9,
-    0x1FF00, 0x1FF23, 0x1FF50, 0x1FF63, 0x1FF81, 0x1FFC2, 0x1FFD9, 0x1FFF0, 0x2000A, 0x200B0, 0x20108, 0x2028A, 0x202A0, 0x202FA, 0x20308, 0x20449,
-    0x20458, 0x20529, 0x20538, 0x205FA, 0x20600, 0x20707, 0x20714, 0x20720, 0x20747, 0x207A9, 0x207D8, 0x207F4, 0x20807, 0x208A9, 0x208D8, 0x208F0,
-    0x20904, 0x209D0, 0x20A09, 0x20C10, 0x20D06, 0x20F10, 0x21009, 0x21021, 0x21039, 0x21071, 0x21089, 0x210A3, 0x210B1, 0x210E3, 0x21101, 0x21133,
-    0x21149, 0x21151, 0x21169, 0x21191, 0x211E9, 0x21241, 0x21259, 0x21261, 0x21279, 0x21281, 0x21299, 0x212A1, 0x212E9, 0x212F3, 0x21301, 0x21343,
-    0x21355, 0x21393, 0x213A9, 0x213C3, 0x213E1, 0x21409, 0x21451, 0x21463, 0x214A9, 0x214E3, 0x214F9, 0x21507, 0x21831, 0x21843, 0x21857, 0x218A9,
-    0x218C0, 0x21909, 0x23088, 0x230C9, 0x23298, 0x232B9, 0x242A0, 0x24409, 0x244B0, 0x24607, 0x249C9, 0x24EA7, 0x25009, 0x27688, 0x27767, 0x27949,
-    0x27C58, 0x27C79, 0x27E68, 0x27F09, 0x29838, 0x29999, 0x29D88, 0x29DC9, 0x29FC8, 0x29FE9, 0x2B740, 0x2B769, 0x2B960, 0x2B979, 0x2C001, 0x2C303,
-    0x2C601, 0x2C613, 0x2C621, 0x2C653, 0x2C671, 0x2C683, 0x2C691, 0x2C6A3, 0x2C6B1, 0x2C6C3, 0x2C6D1, 0x2C713, 0x2C721, 0x2C733, 0x2C751, 0x2C763,
-    0x2C7C4, 0x2C7E1, 0x2C813, 0x2C821, 0x2C833, 0x2C841, 0x2C853, 0x2C861, 0x2C873, 0x2C881, 0x2C893, 0x2C8A1, 0x2C8B3, 0x2C8C1, 0x2C8D3, 0x2C8E1,
-    0x2C8F3, 0x2C901, 0x2C913, 0x2C921, 0x2C933, 0x2C941, 0x2C953, 0x2C961, 0x2C973, 0x2C981, 0x2C993, 0x2C9A1, 0x2C9B3, 0x2C9C1, 0x2C9D3, 0x2C9E1,
-    0x2C9F3, 0x2CA01, 0x2CA13, 0x2CA21, 0x2CA33, 0x2CA41, 0x2CA53, 0x2CA61, 0x2CA73, 0x2CA81, 0x2CA93, 0x2CAA1, 0x2CAB3, 0x2CAC1, 0x2CAD3, 0x2CAE1,
-    0x2CAF3, 0x2CB01, 0x2CB13, 0x2CB21, 0x2CB33, 0x2CB41, 0x2CB53, 0x2CB61, 0x2CB73, 0x2CB81, 0x2CB93, 0x2CBA1, 0x2CBB3, 0x2CBC1, 0x2CBD3, 0x2CBE1,
-    0x2CBF3, 0x2CC01, 0x2CC13, 0x2CC21, 0x2CC33, 0x2CC41, 0x2CC53, 0x2CC61, 0x2CC73, 0x2CC81, 0x2CC93, 0x2CCA1, 0x2CCB3, 0x2CCC1, 0x2CCD3, 0x2CCE1,
-    0x2CCF3, 0x2CD01, 0x2CD13, 0x2CD21, 0x2CD33, 0x2CD41, 0x2CD53, 0x2CD61, 0x2CD73, 0x2CD81, 0x2CD93, 0x2CDA1, 0x2CDB3, 0x2CDC1, 0x2CDD3, 0x2CDE1,
-    0x2CDF3, 0x2CE01, 0x2CE13, 0x2CE21, 0x2CE33, 0x2CE59, 0x2CEB1, 0x2CEC3, 0x2CED1, 0x2CEE3, 0x2CEF6, 0x2CF21, 0x2CF33, 0x2CF40, 0x2CF98, 0x2CFD7,
-    0x2CFE8, 0x2D003, 0x2D260, 0x2D273, 0x2D280, 0x2D2D3, 0x2D2E0, 0x2D305, 0x2D680, 0x2D6F4, 0x2D708, 0x2D710, 0x2D7F6, 0x2D805, 0x2D970, 0x2DA05,
-    0x2DA70, 0x2DA85, 0x2DAF0, 0x2DB05, 0x2DB70, 0x2DB85, 0x2DBF0, 0x2DC05, 0x2DC70, 0x2DC85, 0x2DCF0, 0x2DD05, 0x2DD70, 0x2DD85, 0x2DDF0, 0x2DE06,
-    0x2E008, 0x2E2F4, 0x2E308, 0x2E509, 0x2E528, 0x2E5E0, 0x2E809, 0x2E9A0, 0x2E9B9, 0x2EF40, 0x2F009, 0x2FD60, 0x2FF09, 0x3000A, 0x30018, 0x30049,
-    0x30054, 0x30065, 0x30077, 0x30088, 0x30129, 0x30148, 0x30209, 0x30217, 0x302A6, 0x30308, 0x30314, 0x30369, 0x30387, 0x303B4, 0x303C5, 0x303D8,
-    0x303E9, 0x30400, 0x30415, 0x30970, 0x30996, 0x309B9, 0x309D4, 0x309F5, 0x30A08, 0x30A15, 0x30FB8, 0x30FC4, 0x30FF5, 0x31000, 0x31055, 0x31300,
-    0x31315, 0x318F0, 0x31909, 0x31927, 0x31969, 0x31A05, 0x31C09, 0x31E60, 0x31EF9, 0x31F05, 0x32009, 0x321F0, 0x32207, 0x322A9, 0x32487, 0x32509,
-    0x32517, 0x32609, 0x32807, 0x328A9, 0x32B17, 0x32C09, 0x34005, 0x4DC09, 0x4E005, 0xA0154, 0xA0165, 0xA48D0, 0xA4909, 0xA4C70, 0xA4D05, 0xA4F84,
-    0xA4FE8, 0xA5005, 0xA60C4, 0xA60D8, 0xA6105, 0xA6207, 0xA62A5, 0xA62C0, 0xA6401, 0xA6413, 0xA6421, 0xA6433, 0xA6441, 0xA6453, 0xA6461, 0xA6473,
-    0xA6481, 0xA6493, 0xA64A1, 0xA64B3, 0xA64C1, 0xA64D3, 0xA64E1, 0xA64F3, 0xA6501, 0xA6513, 0xA6521, 0xA6533, 0xA6541, 0xA6553, 0xA6561, 0xA6573,
-    0xA6581, 0xA6593, 0xA65A1, 0xA65B3, 0xA65C1, 0xA65D3, 0xA65E1, 0xA65F3, 0xA6601, 0xA6613, 0xA6621, 0xA6633, 0xA6641, 0xA6653, 0xA6661, 0xA6673,
-    0xA6681, 0xA6693, 0xA66A1, 0xA66B3, 0xA66C1, 0xA66D3, 0xA66E5, 0xA66F6, 0xA6738, 0xA6746, 0xA67E8, 0xA67F4, 0xA6801, 0xA6813, 0xA6821, 0xA6833,
-    0xA6841, 0xA6853, 0xA6861, 0xA6873, 0xA6881, 0xA6893, 0xA68A1, 0xA68B3, 0xA68C1, 0xA68D3, 0xA68E1, 0xA68F3, 0xA6901, 0xA6913, 0xA6921, 0xA6933,
-    0xA6941, 0xA6953, 0xA6961, 0xA6973, 0xA6981, 0xA6993, 0xA69A1, 0xA69B3, 0xA69C4, 0xA69E6, 0xA6A05, 0xA6E67, 0xA6F06, 0xA6F28, 0xA6F80, 0xA7009,
-    0xA7174, 0xA7209, 0xA7221, 0xA7233, 0xA7241, 0xA7253, 0xA7261, 0xA7273, 0xA7281, 0xA7293, 0xA72A1, 0xA72B3, 0xA72C1, 0xA72D3, 0xA72E1, 0xA72F3,
-    0xA7321, 0xA7333, 0xA7341, 0xA7353, 0xA7361, 0xA7373, 0xA7381, 0xA7393, 0xA73A1, 0xA73B3, 0xA73C1, 0xA73D3, 0xA73E1, 0xA73F3, 0xA7401, 0xA7413,
-    0xA7421, 0xA7433, 0xA7441, 0xA7453, 0xA7461, 0xA7473, 0xA7481, 0xA7493, 0xA74A1, 0xA74B3, 0xA74C1, 0xA74D3, 0xA74E1, 0xA74F3, 0xA7501, 0xA7513,
-    0xA7521, 0xA7533, 0xA7541, 0xA7553, 0xA7561, 0xA7573, 0xA7581, 0xA7593, 0xA75A1, 0xA75B3, 0xA75C1, 0xA75D3, 0xA75E1, 0xA75F3, 0xA7601, 0xA7613,
-    0xA7621, 0xA7633, 0xA7641, 0xA7653, 0xA7661, 0xA7673, 0xA7681, 0xA7693, 0xA76A1, 0xA76B3, 0xA76C1, 0xA76D3, 0xA76E1, 0xA76F3, 0xA7704, 0xA7713,
-    0xA7791, 0xA77A3, 0xA77B1, 0xA77C3, 0xA77D1, 0xA77F3, 0xA7801, 0xA7813, 0xA7821, 0xA7833, 0xA7841, 0xA7853, 0xA7861, 0xA7873, 0xA7884, 0xA7899,
-    0xA78B1, 0xA78C3, 0xA78D1, 0xA78E3, 0xA78F5, 0xA7901, 0xA7913, 0xA7921, 0xA7933, 0xA7961, 0xA7973, 0xA7981, 0xA7993, 0xA79A1, 0xA79B3, 0xA79C1,
-    0xA79D3, 0xA79E1, 0xA79F3, 0xA7A01, 0xA7A13, 0xA7A21, 0xA7A33, 0xA7A41, 0xA7A53, 0xA7A61, 0xA7A73, 0xA7A81, 0xA7A93, 0xA7AA1, 0xA7AF3, 0xA7B01,
-    0xA7B53, 0xA7B61, 0xA7B73, 0xA7B81, 0xA7B93, 0xA7BA1, 0xA7BB3, 0xA7BC1, 0xA7BD3, 0xA7BE1, 0xA7BF3, 0xA7C01, 0xA7C13, 0xA7C21, 0xA7C33, 0xA7C41,
-    0xA7C83, 0xA7C91, 0xA7CA3, 0xA7CB1, 0xA7CD3, 0xA7CE0, 0xA7D01, 0xA7D13, 0xA7D20, 0xA7D33, 0xA7D40, 0xA7D53, 0xA7D61, 0xA7D73, 0xA7D81, 0xA7D93,
-    0xA7DA1, 0xA7DB3, 0xA7DC1, 0xA7DD0, 0xA7F24, 0xA7F51, 0xA7F63, 0xA7F75, 0xA7F84, 0xA7FA3, 0xA7FB5, 0xA8026, 0xA8035, 0xA8066, 0xA8075, 0xA80B6,
-    0xA80C5, 0xA8236, 0xA8289, 0xA82C6, 0xA82D0, 0xA8307, 0xA8369, 0xA83A0, 0xA8405, 0xA8748, 0xA8780, 0xA8806, 0xA8825, 0xA8B46, 0xA8C60, 0xA8CE8,
-    0xA8D07, 0xA8DA0, 0xA8E06, 0xA8F25, 0xA8F88, 0xA8FB5, 0xA8FC8, 0xA8FD5, 0xA8FF6, 0xA9007, 0xA90A5, 0xA9266, 0xA92E8, 0xA9305, 0xA9476, 0xA9540,
-    0xA95F8, 0xA9605, 0xA97D0, 0xA9806, 0xA9845, 0xA9B36, 0xA9C18, 0xA9CE0, 0xA9CF4, 0xA9D07, 0xA9DA0, 0xA9DE8, 0xA9E05, 0xA9E56, 0xA9E64, 0xA9E75,
-    0xA9F07, 0xA9FA5, 0xA9FF0, 0xAA005, 0xAA296, 0xAA370, 0xAA405, 0xAA436, 0xAA445, 0xAA4C6, 0xAA4E0, 0xAA507, 0xAA5A0, 0xAA5C8, 0xAA605, 0xAA704,
-    0xAA715, 0xAA779, 0xAA7A5, 0xAA7B6, 0xAA7E5, 0xAAB06, 0xAAB15, 0xAAB26, 0xAAB55, 0xAAB76, 0xAAB95, 0xAABE6, 0xAAC05, 0xAAC16, 0xAAC25, 0xAAC30,
-    0xAADB5, 0xAADD4, 0xAADE8, 0xAAE05, 0xAAEB6, 0xAAF08, 0xAAF25, 0xAAF34, 0xAAF56, 0xAAF70, 0xAB015, 0xAB070, 0xAB095, 0xAB0F0, 0xAB115, 0xAB170,
-    0xAB205, 0xAB270, 0xAB285, 0xAB2F0, 0xAB303, 0xAB5B9, 0xAB5C4, 0xAB603, 0xAB694, 0xAB6A9, 0xAB6C0, 0xAB703, 0xABC05, 0xABE36, 0xABEB8, 0xABEC6,
-    0xABEE0, 0xABF07, 0xABFA0, 0xAC005, 0xD7A40, 0xD7B05, 0xD7C70, 0xD7CB5, 0xD7FC0, 0xF9005, 0xFA6E0, 0xFA705, 0xFADA0, 0xFB003, 0xFB070, 0xFB133,
-    0xFB180, 0xFB1D5, 0xFB1E6, 0xFB1F5, 0xFB299, 0xFB2A5, 0xFB370, 0xFB385, 0xFB3D0, 0xFB3E5, 0xFB3F0, 0xFB405, 0xFB420, 0xFB435, 0xFB450, 0xFB465,
-    0xFBB29, 0xFBC30, 0xFBD35, 0xFD3E8, 0xFD409, 0xFD505, 0xFD900, 0xFD925, 0xFDC80, 0xFDCF9, 0xFDD00, 0xFDF05, 0xFDFC9, 0xFE006, 0xFE108, 0xFE1A0,
-    0xFE206, 0xFE308, 0xFE530, 0xFE548, 0xFE629, 0xFE638, 0xFE649, 0xFE670, 0xFE688, 0xFE699, 0xFE6A8, 0xFE6C0, 0xFE705, 0xFE750, 0xFE765, 0xFEFD0,
-    0xFF018, 0xFF049, 0xFF058, 0xFF0B9, 0xFF0C8, 0xFF107, 0xFF1A8, 0xFF1C9, 0xFF1F8, 0xFF211, 0xFF3B8, 0xFF3E9, 0xFF3F8, 0xFF409, 0xFF413, 0xFF5B8,
-    0xFF5C9, 0xFF5D8, 0xFF5E9, 0xFF5F8, 0xFF665, 0xFF704, 0xFF715, 0xFF9E4, 0xFFA05, 0xFFBF0, 0xFFC25, 0xFFC80, 0xFFCA5, 0xFFD00, 0xFFD25, 0xFFD80,
-    0xFFDA5, 0xFFDD0, 0xFFE09, 0xFFE70, 0xFFE89, 0xFFEF0, 0xFFFC9, 0xFFFE0, 0x100005, 0x1000C0, 0x1000D5, 0x100270, 0x100285, 0x1003B0, 0x1003C5, 0x1003E0,
-    0x1003F5, 0x1004E0, 0x100505, 0x1005E0, 0x100805, 0x100FB0, 0x101008, 0x101030, 0x101077, 0x101340, 0x101379, 0x101407, 0x101799, 0x1018A7, 0x1018C9, 0x1018F0,
-    0x101909, 0x1019D0, 0x101A09, 0x101A10, 0x101D09, 0x101FD6, 0x101FE0, 0x102805, 0x1029D0, 0x102A05, 0x102D10, 0x102E06, 0x102E17, 0x102FC0, 0x103005, 0x103207,
-    0x103240, 0x1032D5, 0x103417, 0x103425, 0x1034A7, 0x1034B0, 0x103505, 0x103766, 0x1037B0, 0x103805, 0x1039E0, 0x1039F8, 0x103A05, 0x103C40, 0x103C85, 0x103D08,
-    0x103D17, 0x103D60, 0x104001, 0x104283, 0x104505, 0x1049E0, 0x104A07, 0x104AA0, 0x104B01, 0x104D40, 0x104D83, 0x104FC0, 0x105005, 0x105280, 0x105305, 0x105640,
-    0x1056F8, 0x105701, 0x1057B0, 0x1057C1, 0x1058B0, 0x1058C1, 0x105930, 0x105941, 0x105960, 0x105973, 0x105A20, 0x105A33, 0x105B20, 0x105B33, 0x105BA0, 0x105BB3,
-    0x105BD0, 0x105C05, 0x105F40, 0x106005, 0x107370, 0x107405, 0x107560, 0x107605, 0x107680, 0x107804, 0x107860, 0x107874, 0x107B10, 0x107B24, 0x107BB0, 0x108005,
-    0x108060, 0x108085, 0x108090, 0x1080A5, 0x108360, 0x108375, 0x108390, 0x1083C5, 0x1083D0, 0x1083F5, 0x108560, 0x108578, 0x108587, 0x108605, 0x108779, 0x108797,
-    0x108805, 0x1089F0, 0x108A77, 0x108B00, 0x108E05, 0x108F30, 0x108F45, 0x108F60, 0x108FB7, 0x109005, 0x109167, 0x1091C0, 0x1091F8, 0x109205, 0x1093A0, 0x1093F8,
-    0x109400, 0x109805, 0x109B80, 0x109BC7, 0x109BE5, 0x109C07, 0x109D00, 0x109D27, 0x10A005, 0x10A016, 0x10A040, 0x10A056, 0x10A070, 0x10A0C6, 0x10A105, 0x10A140,
-    0x10A155, 0x10A180, 0x10A195, 0x10A360, 0x10A386, 0x10A3B0, 0x10A3F6, 0x10A407, 0x10A490, 0x10A508, 0x10A590, 0x10A605, 0x10A7D7, 0x10A7F8, 0x10A805, 0x10A9D7,
-    0x10AA00, 0x10AC05, 0x10AC89, 0x10AC95, 0x10AE56, 0x10AE70, 0x10AEB7, 0x10AF08, 0x10AF70, 0x10B005, 0x10B360, 0x10B398, 0x10B405, 0x10B560, 0x10B587, 0x10B605,
-    0x10B730, 0x10B787, 0x10B805, 0x10B920, 0x10B998, 0x10B9D0, 0x10BA97, 0x10BB00, 0x10C005, 0x10C490, 0x10C801, 0x10CB30, 0x10CC03, 0x10CF30, 0x10CFA7, 0x10D005,
-    0x10D246, 0x10D280, 0x10D307, 0x10D3A0, 0x10D407, 0x10D4A5, 0x10D4E4, 0x10D4F5, 0x10D501, 0x10D660, 0x10D696, 0x10D6E8, 0x10D6F4, 0x10D703, 0x10D860, 0x10D8E9,
-    0x10D900, 0x10E607, 0x10E7F0, 0x10E805, 0x10EAA0, 0x10EAB6, 0x10EAD8, 0x10EAE0, 0x10EB05, 0x10EB20, 0x10EC25, 0x10EC50, 0x10EFC6, 0x10F005, 0x10F1D7, 0x10F275,
-    0x10F280, 0x10F305, 0x10F466, 0x10F517, 0x10F558, 0x10F5A0, 0x10F705, 0x10F826, 0x10F868, 0x10F8A0, 0x10FB05, 0x10FC57, 0x10FCC0, 0x10FE05, 0x10FF70, 0x110006,
-    0x110035, 0x110386, 0x110478, 0x1104E0, 0x110527, 0x110706, 0x110715, 0x110736, 0x110755, 0x110760, 0x1107F6, 0x110835, 0x110B06, 0x110BB8, 0x110BD0, 0x110BE8,
-    0x110C26, 0x110C30, 0x110D05, 0x110E90, 0x110F07, 0x110FA0, 0x111006, 0x111035, 0x111276, 0x111350, 0x111367, 0x111408, 0x111445, 0x111456, 0x111475, 0x111480,
-    0x111505, 0x111736, 0x111748, 0x111765, 0x111770, 0x111806, 0x111835, 0x111B36, 0x111C15, 0x111C58, 0x111C96, 0x111CD8, 0x111CE6, 0x111D07, 0x111DA5, 0x111DB8,
-    0x111DC5, 0x111DD8, 0x111E00, 0x111E17, 0x111F50, 0x112005, 0x112120, 0x112135, 0x1122C6, 0x112388, 0x1123E6, 0x1123F5, 0x112416, 0x112420, 0x112805, 0x112870,
-    0x112885, 0x112890, 0x1128A5, 0x1128E0, 0x1128F5, 0x1129E0, 0x1129F5, 0x112A98, 0x112AA0, 0x112B05, 0x112DF6, 0x112EB0, 0x112F07, 0x112FA0, 0x113006, 0x113040,
-    0x113055, 0x1130D0, 0x1130F5, 0x113110, 0x113135, 0x113290, 0x1132A5, 0x113310, 0x113325, 0x113340, 0x113355, 0x1133A0, 0x1133B6, 0x1133D5, 0x1133E6, 0x113450,
-    0x113476, 0x113490, 0x1134B6, 0x1134E0, 0x113505, 0x113510, 0x113576, 0x113580, 0x1135D5, 0x113626, 0x113640, 0x113666, 0x1136D0, 0x113706, 0x113750, 0x113805,
-    0x1138A0, 0x1138B5, 0x1138C0, 0x1138E5, 0x1138F0, 0x113905, 0x113B60, 0x113B75, 0x113B86, 0x113C10, 0x113C26, 0x113C30, 0x113C56, 0x113C60, 0x113C76, 0x113CB0,
-    0x113CC6, 0x113D15, 0x113D26, 0x113D35, 0x113D48, 0x113D60, 0x113D78, 0x113D90, 0x113E16, 0x113E30, 0x114005, 0x114356, 0x114475, 0x1144B8, 0x114507, 0x1145A8,
-    0x1145C0, 0x1145D8, 0x1145E6, 0x1145F5, 0x114620, 0x114805, 0x114B06, 0x114C45, 0x114C68, 0x114C75, 0x114C80, 0x114D07, 0x114DA0, 0x115805, 0x115AF6, 0x115B60,
-    0x115B86, 0x115C18, 0x115D85, 0x115DC6, 0x115DE0, 0x116005, 0x116306, 0x116418, 0x116445, 0x116450, 0x116507, 0x1165A0, 0x116608, 0x1166D0, 0x116805, 0x116AB6,
-    0x116B85, 0x116B98, 0x116BA0, 0x116C07, 0x116CA0, 0x116D07, 0x116E40, 0x117005, 0x1171B0, 0x1171D6, 0x1172C0, 0x117307, 0x1173C8, 0x1173F9, 0x117405, 0x117470,
-    0x118005, 0x1182C6, 0x1183B8, 0x1183C0, 0x118A01, 0x118C03, 0x118E07, 0x118F30, 0x118FF5, 0x119070, 0x119095, 0x1190A0, 0x1190C5, 0x119140, 0x119155, 0x119170,
-    0x119185, 0x119306, 0x119360, 0x119376, 0x119390, 0x1193B6, 0x1193F5, 0x119406, 0x119415, 0x119426, 0x119448, 0x119470, 0x119507, 0x1195A0, 0x119A05, 0x119A80,
-    0x119AA5, 0x119D16, 0x119D80, 0x119DA6, 0x119E15, 0x119E28, 0x119E35, 0x119E46, 0x119E50, 0x11A005, 0x11A016, 0x11A0B5, 0x11A336, 0x11A3A5, 0x11A3B6, 0x11A3F8,
-    0x11A476, 0x11A480, 0x11A505, 0x11A516, 0x11A5C5, 0x11A8A6, 0x11A9A8, 0x11A9D5, 0x11A9E8, 0x11AA30, 0x11AB05, 0x11AF90, 0x11B008, 0x11B0A0, 0x11BC05, 0x11BE18,
-    0x11BE20, 0x11BF07, 0x11BFA0, 0x11C005, 0x11C090, 0x11C0A5, 0x11C2F6, 0x11C370, 0x11C386, 0x11C405, 0x11C418, 0x11C460, 0x11C507, 0x11C6D0, 0x11C708, 0x11C725,
-    0x11C900, 0x11C926, 0x11CA80, 0x11CA96, 0x11CB70, 0x11D005, 0x11D070, 0x11D085, 0x11D0A0, 0x11D0B5, 0x11D316, 0x11D370, 0x11D3A6, 0x11D3B0, 0x11D3C6, 0x11D3E0,
-    0x11D3F6, 0x11D465, 0x11D476, 0x11D480, 0x11D507, 0x11D5A0, 0x11D605, 0x11D660, 0x11D675, 0x11D690, 0x11D6A5, 0x11D8A6, 0x11D8F0, 0x11D906, 0x11D920, 0x11D936,
-    0x11D985, 0x11D990, 0x11DA07, 0x11DAA0, 0x11EE05, 0x11EF36, 0x11EF78, 0x11EF90, 0x11F006, 0x11F025, 0x11F036, 0x11F045, 0x11F110, 0x11F125, 0x11F346, 0x11F3B0,
-    0x11F3E6, 0x11F438, 0x11F507, 0x11F5A6, 0x11F5B0, 0x11FB05, 0x11FB10, 0x11FC07, 0x11FD59, 0x11FF20, 0x11FFF8, 0x120005, 0x1239A0, 0x124007, 0x1246F0, 0x124708,
-    0x124750, 0x124805, 0x125440, 0x12F905, 0x12FF18, 0x12FF30, 0x130005, 0x134300, 0x134406, 0x134415, 0x134476, 0x134560, 0x134605, 0x143FB0, 0x144005, 0x146470,
-    0x161005, 0x1611E6, 0x161307, 0x1613A0, 0x168005, 0x16A390, 0x16A405, 0x16A5F0, 0x16A607, 0x16A6A0, 0x16A6E8, 0x16A705, 0x16ABF0, 0x16AC07, 0x16ACA0, 0x16AD05,
-    0x16AEE0, 0x16AF06, 0x16AF58, 0x16AF60, 0x16B005, 0x16B306, 0x16B378, 0x16B3C9, 0x16B404, 0x16B448, 0x16B459, 0x16B460, 0x16B507, 0x16B5A0, 0x16B5B7, 0x16B620,
-    0x16B635, 0x16B780, 0x16B7D5, 0x16B900, 0x16D404, 0x16D435, 0x16D6B4, 0x16D6D8, 0x16D707, 0x16D7A0, 0x16E401, 0x16E603, 0x16E807, 0x16E978, 0x16E9B0, 0x16F005,
-    0x16F4B0, 0x16F4F6, 0x16F505, 0x16F516, 0x16F880, 0x16F8F6, 0x16F934, 0x16FA00, 0x16FE04, 0x16FE28, 0x16FE34, 0x16FE46, 0x16FE50, 0x16FF06, 0x16FF20, 0x170005,
-    0x187F80, 0x188005, 0x18CD60, 0x18CFF5, 0x18D090, 0x1AFF04, 0x1AFF40, 0x1AFF54, 0x1AFFC0, 0x1AFFD4, 0x1AFFF0, 0x1B0005, 0x1B1230, 0x1B1325, 0x1B1330, 0x1B1505,
-    0x1B1530, 0x1B1555, 0x1B1560, 0x1B1645, 0x1B1680, 0x1B1705, 0x1B2FC0, 0x1BC005, 0x1BC6B0, 0x1BC705, 0x1BC7D0, 0x1BC805, 0x1BC890, 0x1BC905, 0x1BC9A0, 0x1BC9C9,
-    0x1BC9D6, 0x1BC9F8, 0x1BCA00, 0x1CC009, 0x1CCF07, 0x1CCFA0, 0x1CD009, 0x1CEB40, 0x1CF006, 0x1CF2E0, 0x1CF306, 0x1CF470, 0x1CF509, 0x1CFC40, 0x1D0009, 0x1D0F60,
-    0x1D1009, 0x1D1270, 0x1D1299, 0x1D1656, 0x1D16A9, 0x1D16D6, 0x1D1730, 0x1D17B6, 0x1D1839, 0x1D1856, 0x1D18C9, 0x1D1AA6, 0x1D1AE9, 0x1D1EB0, 0x1D2009, 0x1D2426,
-    0x1D2459, 0x1D2460, 0x1D2C07, 0x1D2D40, 0x1D2E07, 0x1D2F40, 0x1D3009, 0x1D3570, 0x1D3607, 0x1D3790, 0x1D4001, 0x1D41A3, 0x1D4341, 0x1D44E3, 0x1D4550, 0x1D4563,
-    0x1D4681, 0x1D4823, 0x1D49C1, 0x1D49D0, 0x1D49E1, 0x1D4A00, 0x1D4A21, 0x1D4A30, 0x1D4A51, 0x1D4A70, 0x1D4A91, 0x1D4AD0, 0x1D4AE1, 0x1D4B63, 0x1D4BA0, 0x1D4BB3,
-    0x1D4BC0, 0x1D4BD3, 0x1D4C40, 0x1D4C53, 0x1D4D01, 0x1D4EA3, 0x1D5041, 0x1D5060, 0x1D5071, 0x1D50B0, 0x1D50D1, 0x1D5150, 0x1D5161, 0x1D51D0, 0x1D51E3, 0x1D5381,
-    0x1D53A0, 0x1D53B1, 0x1D53F0, 0x1D5401, 0x1D5450, 0x1D5461, 0x1D5470, 0x1D54A1, 0x1D5510, 0x1D5523, 0x1D56C1, 0x1D5863, 0x1D5A01, 0x1D5BA3, 0x1D5D41, 0x1D5EE3,
-    0x1D6081, 0x1D6223, 0x1D63C1, 0x1D6563, 0x1D6701, 0x1D68A3, 0x1D6A60, 0x1D6A81, 0x1D6C19, 0x1D6C23, 0x1D6DB9, 0x1D6DC3, 0x1D6E21, 0x1D6FB9, 0x1D6FC3, 0x1D7159,
-    0x1D7163, 0x1D71C1, 0x1D7359, 0x1D7363, 0x1D74F9, 0x1D7503, 0x1D7561, 0x1D76F9, 0x1D7703, 0x1D7899, 0x1D78A3, 0x1D7901, 0x1D7A99, 0x1D7AA3, 0x1D7C39, 0x1D7C43,
-    0x1D7CA1, 0x1D7CB3, 0x1D7CC0, 0x1D7CE7, 0x1D8009, 0x1DA006, 0x1DA379, 0x1DA3B6, 0x1DA6D9, 0x1DA756, 0x1DA769, 0x1DA846, 0x1DA859, 0x1DA878, 0x1DA8C0, 0x1DA9B6,
-    0x1DAA00, 0x1DAA16, 0x1DAB00, 0x1DF003, 0x1DF0A5, 0x1DF0B3, 0x1DF1F0, 0x1DF253, 0x1DF2B0, 0x1E0006, 0x1E0070, 0x1E0086, 0x1E0190, 0x1E01B6, 0x1E0220, 0x1E0236,
-    0x1E0250, 0x1E0266, 0x1E02B0, 0x1E0304, 0x1E06E0, 0x1E08F6, 0x1E0900, 0x1E1005, 0x1E12D0, 0x1E1306, 0x1E1374, 0x1E13E0, 0x1E1407, 0x1E14A0, 0x1E14E5, 0x1E14F9,
-    0x1E1500, 0x1E2905, 0x1E2AE6, 0x1E2AF0, 0x1E2C05, 0x1E2EC6, 0x1E2F07, 0x1E2FA0, 0x1E2FF9, 0x1E3000, 0x1E4D05, 0x1E4EB4, 0x1E4EC6, 0x1E4F07, 0x1E4FA0, 0x1E5D05,
-    0x1E5EE6, 0x1E5F05, 0x1E5F17, 0x1E5FB0, 0x1E5FF8, 0x1E6000, 0x1E7E05, 0x1E7E70, 0x1E7E85, 0x1E7EC0, 0x1E7ED5, 0x1E7EF0, 0x1E7F05, 0x1E7FF0, 0x1E8005, 0x1E8C50,
-    0x1E8C77, 0x1E8D06, 0x1E8D70, 0x1E9001, 0x1E9223, 0x1E9446, 0x1E94B4, 0x1E94C0, 0x1E9507, 0x1E95A0, 0x1E95E8, 0x1E9600, 0x1EC717, 0x1ECAC9, 0x1ECAD7, 0x1ECB09,
-    0x1ECB17, 0x1ECB50, 0x1ED017, 0x1ED2E9, 0x1ED2F7, 0x1ED3E0, 0x1EE005, 0x1EE040, 0x1EE055, 0x1EE200, 0x1EE215, 0x1EE230, 0x1EE245, 0x1EE250, 0x1EE275, 0x1EE280,
-    0x1EE295, 0x1EE330, 0x1EE345, 0x1EE380, 0x1EE395, 0x1EE3A0, 0x1EE3B5, 0x1EE3C0, 0x1EE425, 0x1EE430, 0x1EE475, 0x1EE480, 0x1EE495, 0x1EE4A0, 0x1EE4B5, 0x1EE4C0,
-    0x1EE4D5, 0x1EE500, 0x1EE515, 0x1EE530, 0x1EE545, 0x1EE550, 0x1EE575, 0x1EE580, 0x1EE595, 0x1EE5A0, 0x1EE5B5, 0x1EE5C0, 0x1EE5D5, 0x1EE5E0, 0x1EE5F5, 0x1EE600,
-    0x1EE615, 0x1EE630, 0x1EE645, 0x1EE650, 0x1EE675, 0x1EE6B0, 0x1EE6C5, 0x1EE730, 0x1EE745, 0x1EE780, 0x1EE795, 0x1EE7D0, 0x1EE7E5, 0x1EE7F0, 0x1EE805, 0x1EE8A0,
-    0x1EE8B5, 0x1EE9C0, 0x1EEA15, 0x1EEA40, 0x1EEA55, 0x1EEAA0, 0x1EEAB5, 0x1EEBC0, 0x1EEF09, 0x1EEF20, 0x1F0009, 0x1F02C0, 0x1F0309, 0x1F0940, 0x1F0A09, 0x1F0AF0,
-    0x1F0B19, 0x1F0C00, 0x1F0C19, 0x1F0D00, 0x1F0D19, 0x1F0F60, 0x1F1007, 0x1F10D9, 0x1F1AE0, 0x1F1E69, 0x1F2030, 0x1F2109, 0x1F23C0, 0x1F2409, 0x1F2490, 0x1F2509,
-    0x1F2520, 0x1F2609, 0x1F2660, 0x1F3009, 0x1F6D80, 0x1F6DC9, 0x1F6ED0, 0x1F6F09, 0x1F6FD0, 0x1F7009, 0x1F7770, 0x1F77B9, 0x1F7DA0, 0x1F7E09, 0x1F7EC0, 0x1F7F09,
-    0x1F7F10, 0x1F8009, 0x1F80C0, 0x1F8109, 0x1F8480, 0x1F8509, 0x1F85A0, 0x1F8609, 0x1F8880, 0x1F8909, 0x1F8AE0, 0x1F8B09, 0x1F8BC0, 0x1F8C09, 0x1F8C20, 0x1F9009,
-    0x1FA540, 0x1FA609, 0x1FA6E0, 0x1FA709, 0x1FA7D0, 0x1FA809, 0x1FA8A0, 0x1FA8F9, 0x1FAC70, 0x1FACE9, 0x1FADD0, 0x1FADF9, 0x1FAEA0, 0x1FAF09, 0x1FAF90, 0x1FB009,
-    0x1FB930, 0x1FB949, 0x1FBF07, 0x1FBFA0, 0x200005, 0x2A6E00, 0x2A7005, 0x2B73A0, 0x2B7405, 0x2B81E0, 0x2B8205, 0x2CEA20, 0x2CEB05, 0x2EBE10, 0x2EBF05, 0x2EE5E0,
-    0x2F8005, 0x2FA1E0, 0x300005, 0x3134B0, 0x313505, 0x323B00, 0xE01006, 0xE01F00
+    0x0, 0x9A, 0xAB, 0xBA, 0xDB, 0xE0, 0x20A, 0x218, 0x249, 0x258, 0x2B9,
+    0x2C8, 0x307, 0x3A8, 0x3C9, 0x3F8, 0x411, 0x5B8, 0x5E9, 0x5F8, 0x609, 0x613,
+    0x7B8, 0x7C9, 0x7D8, 0x7E9, 0x7F0, 0x85A, 0x860, 0xA0A, 0xA18, 0xA29, 0xA78,
+    0xA89, 0xAA5, 0xAB8, 0xAC9, 0xAD0, 0xAE9, 0xB27, 0xB49, 0xB53, 0xB68, 0xB89,
+    0xB97, 0xBA5, 0xBB8, 0xBC7, 0xBF8, 0xC01, 0xD79, 0xD81, 0xDF3, 0xF79, 0xF83,
+    0x1001, 0x1013, 0x1021, 0x1033, 0x1041, 0x1053, 0x1061, 0x1073, 0x1081, 0x1093, 0x10A1,
+    0x10B3, 0x10C1, 0x10D3, 0x10E1, 0x10F3, 0x1101, 0x1113, 0x1121, 0x1133, 0x1141, 0x1153,
+    0x1161, 0x1173, 0x1181, 0x1193, 0x11A1, 0x11B3, 0x11C1, 0x11D3, 0x11E1, 0x11F3, 0x1201,
+    0x1213, 0x1221, 0x1233, 0x1241, 0x1253, 0x1261, 0x1273, 0x1281, 0x1293, 0x12A1, 0x12B3,
+    0x12C1, 0x12D3, 0x12E1, 0x12F3, 0x1301, 0x1313, 0x1321, 0x1333, 0x1341, 0x1353, 0x1361,
+    0x1373, 0x1391, 0x13A3, 0x13B1, 0x13C3, 0x13D1, 0x13E3, 0x13F1, 0x1403, 0x1411, 0x1423,
+    0x1431, 0x1443, 0x1451, 0x1463, 0x1471, 0x1483, 0x14A1, 0x14B3, 0x14C1, 0x14D3, 0x14E1,
+    0x14F3, 0x1501, 0x1513, 0x1521, 0x1533, 0x1541, 0x1553, 0x1561, 0x1573, 0x1581, 0x1593,
+    0x15A1, 0x15B3, 0x15C1, 0x15D3, 0x15E1, 0x15F3, 0x1601, 0x1613, 0x1621, 0x1633, 0x1641,
+    0x1653, 0x1661, 0x1673, 0x1681, 0x1693, 0x16A1, 0x16B3, 0x16C1, 0x16D3, 0x16E1, 0x16F3,
+    0x1701, 0x1713, 0x1721, 0x1733, 0x1741, 0x1753, 0x1761, 0x1773, 0x1781, 0x17A3, 0x17B1,
+    0x17C3, 0x17D1, 0x17E3, 0x1811, 0x1833, 0x1841, 0x1853, 0x1861, 0x1883, 0x1891, 0x18C3,
+    0x18E1, 0x1923, 0x1931, 0x1953, 0x1961, 0x1993, 0x19C1, 0x19E3, 0x19F1, 0x1A13, 0x1A21,
+    0x1A33, 0x1A41, 0x1A53, 0x1A61, 0x1A83, 0x1A91, 0x1AA3, 0x1AC1, 0x1AD3, 0x1AE1, 0x1B03,
+    0x1B11, 0x1B43, 0x1B51, 0x1B63, 0x1B71, 0x1B93, 0x1BB5, 0x1BC1, 0x1BD3, 0x1C05, 0x1C41,
+    0x1C52, 0x1C63, 0x1C71, 0x1C82, 0x1C93, 0x1CA1, 0x1CB2, 0x1CC3, 0x1CD1, 0x1CE3, 0x1CF1,
+    0x1D03, 0x1D11, 0x1D23, 0x1D31, 0x1D43, 0x1D51, 0x1D63, 0x1D71, 0x1D83, 0x1D91, 0x1DA3,
+    0x1DB1, 0x1DC3, 0x1DE1, 0x1DF3, 0x1E01, 0x1E13, 0x1E21, 0x1E33, 0x1E41, 0x1E53, 0x1E61,
+    0x1E73, 0x1E81, 0x1E93, 0x1EA1, 0x1EB3, 0x1EC1, 0x1ED3, 0x1EE1, 0x1EF3, 0x1F11, 0x1F22,
+    0x1F33, 0x1F41, 0x1F53, 0x1F61, 0x1F93, 0x1FA1, 0x1FB3, 0x1FC1, 0x1FD3, 0x1FE1, 0x1FF3,
+    0x2001, 0x2013, 0x2021, 0x2033, 0x2041, 0x2053, 0x2061, 0x2073, 0x2081, 0x2093, 0x20A1,
+    0x20B3, 0x20C1, 0x20D3, 0x20E1, 0x20F3, 0x2101, 0x2113, 0x2121, 0x2133, 0x2141, 0x2153,
+    0x2161, 0x2173, 0x2181, 0x2193, 0x21A1, 0x21B3, 0x21C1, 0x21D3, 0x21E1, 0x21F3, 0x2201,
+    0x2213, 0x2221, 0x2233, 0x2241, 0x2253, 0x2261, 0x2273, 0x2281, 0x2293, 0x22A1, 0x22B3,
+    0x22C1, 0x22D3, 0x22E1, 0x22F3, 0x2301, 0x2313, 0x2321, 0x2333, 0x23A1, 0x23C3, 0x23D1,
+    0x23F3, 0x2411, 0x2423, 0x2431, 0x2473, 0x2481, 0x2493, 0x24A1, 0x24B3, 0x24C1, 0x24D3,
+    0x24E1, 0x24F3, 0x2945, 0x2953, 0x2B04, 0x2C29, 0x2C64, 0x2D29, 0x2E04, 0x2E59, 0x2EC4,
+    0x2ED9, 0x2EE4, 0x2EF9, 0x3006, 0x3701, 0x3713, 0x3721, 0x3733, 0x3744, 0x3759, 0x3761,
+    0x3773, 0x3780, 0x37A4, 0x37B3, 0x37E8, 0x37F1, 0x3800, 0x3849, 0x3861, 0x3878, 0x3881,
+    0x38B0, 0x38C1, 0x38D0, 0x38E1, 0x3903, 0x3911, 0x3A20, 0x3A31, 0x3AC3, 0x3CF1, 0x3D03,
+    0x3D21, 0x3D53, 0x3D81, 0x3D93, 0x3DA1, 0x3DB3, 0x3DC1, 0x3DD3, 0x3DE1, 0x3DF3, 0x3E01,
+    0x3E13, 0x3E21, 0x3E33, 0x3E41, 0x3E53, 0x3E61, 0x3E73, 0x3E81, 0x3E93, 0x3EA1, 0x3EB3,
+    0x3EC1, 0x3ED3, 0x3EE1, 0x3EF3, 0x3F41, 0x3F53, 0x3F69, 0x3F71, 0x3F83, 0x3F91, 0x3FB3,
+    0x3FD1, 0x4303, 0x4601, 0x4613, 0x4621, 0x4633, 0x4641, 0x4653, 0x4661, 0x4673, 0x4681,
+    0x4693, 0x46A1, 0x46B3, 0x46C1, 0x46D3, 0x46E1, 0x46F3, 0x4701, 0x4713, 0x4721, 0x4733,
+    0x4741, 0x4753, 0x4761, 0x4773, 0x4781, 0x4793, 0x47A1, 0x47B3, 0x47C1, 0x47D3, 0x47E1,
+    0x47F3, 0x4801, 0x4813, 0x4829, 0x4836, 0x48A1, 0x48B3, 0x48C1, 0x48D3, 0x48E1, 0x48F3,
+    0x4901, 0x4913, 0x4921, 0x4933, 0x4941, 0x4953, 0x4961, 0x4973, 0x4981, 0x4993, 0x49A1,
+    0x49B3, 0x49C1, 0x49D3, 0x49E1, 0x49F3, 0x4A01, 0x4A13, 0x4A21, 0x4A33, 0x4A41, 0x4A53,
+    0x4A61, 0x4A73, 0x4A81, 0x4A93, 0x4AA1, 0x4AB3, 0x4AC1, 0x4AD3, 0x4AE1, 0x4AF3, 0x4B01,
+    0x4B13, 0x4B21, 0x4B33, 0x4B41, 0x4B53, 0x4B61, 0x4B73, 0x4B81, 0x4B93, 0x4BA1, 0x4BB3,
+    0x4BC1, 0x4BD3, 0x4BE1, 0x4BF3, 0x4C01, 0x4C23, 0x4C31, 0x4C43, 0x4C51, 0x4C63, 0x4C71,
+    0x4C83, 0x4C91, 0x4CA3, 0x4CB1, 0x4CC3, 0x4CD1, 0x4CE3, 0x4D01, 0x4D13, 0x4D21, 0x4D33,
+    0x4D41, 0x4D53, 0x4D61, 0x4D73, 0x4D81, 0x4D93, 0x4DA1, 0x4DB3, 0x4DC1, 0x4DD3, 0x4DE1,
+    0x4DF3, 0x4E01, 0x4E13, 0x4E21, 0x4E33, 0x4E41, 0x4E53, 0x4E61, 0x4E73, 0x4E81, 0x4E93,
+    0x4EA1, 0x4EB3, 0x4EC1, 0x4ED3, 0x4EE1, 0x4EF3, 0x4F01, 0x4F13, 0x4F21, 0x4F33, 0x4F41,
+    0x4F53, 0x4F61, 0x4F73, 0x4F81, 0x4F93, 0x4FA1, 0x4FB3, 0x4FC1, 0x4FD3, 0x4FE1, 0x4FF3,
+    0x5001, 0x5013, 0x5021, 0x5033, 0x5041, 0x5053, 0x5061, 0x5073, 0x5081, 0x5093, 0x50A1,
+    0x50B3, 0x50C1, 0x50D3, 0x50E1, 0x50F3, 0x5101, 0x5113, 0x5121, 0x5133, 0x5141, 0x5153,
+    0x5161, 0x5173, 0x5181, 0x5193, 0x51A1, 0x51B3, 0x51C1, 0x51D3, 0x51E1, 0x51F3, 0x5201,
+    0x5213, 0x5221, 0x5233, 0x5241, 0x5253, 0x5261, 0x5273, 0x5281, 0x5293, 0x52A1, 0x52B3,
+    0x52C1, 0x52D3, 0x52E1, 0x52F3, 0x5300, 0x5311, 0x5570, 0x5594, 0x55A8, 0x5603, 0x5898,
+    0x58B0, 0x58D9, 0x5900, 0x5916, 0x5BE8, 0x5BF6, 0x5C08, 0x5C16, 0x5C38, 0x5C46, 0x5C68,
+    0x5C76, 0x5C80, 0x5D05, 0x5EB0, 0x5EF5, 0x5F38, 0x5F50, 0x6069, 0x6098, 0x60B9, 0x60C8,
+    0x60E9, 0x6106, 0x61B8, 0x61C0, 0x61D8, 0x6205, 0x6404, 0x6415, 0x64B6, 0x6607, 0x66A8,
+    0x66E5, 0x6706, 0x6715, 0x6D48, 0x6D55, 0x6D66, 0x6DD0, 0x6DE9, 0x6DF6, 0x6E54, 0x6E76,
+    0x6E99, 0x6EA6, 0x6EE5, 0x6F07, 0x6FA5, 0x6FD9, 0x6FF5, 0x7008, 0x70E0, 0x7105, 0x7116,
+    0x7125, 0x7306, 0x74B0, 0x74D5, 0x7A66, 0x7B15, 0x7B20, 0x7C07, 0x7CA5, 0x7EB6, 0x7F44,
+    0x7F69, 0x7F78, 0x7FA4, 0x7FB0, 0x7FD6, 0x7FE9, 0x8005, 0x8166, 0x81A4, 0x81B6, 0x8244,
+    0x8256, 0x8284, 0x8296, 0x82E0, 0x8308, 0x83F0, 0x8405, 0x8596, 0x85C0, 0x85E8, 0x85F0,
+    0x8605, 0x86B0, 0x8705, 0x8889, 0x8895, 0x88F0, 0x8976, 0x8A05, 0x8C94, 0x8CA6, 0x8E20,
+    0x8E36, 0x9045, 0x93A6, 0x93D5, 0x93E6, 0x9505, 0x9516, 0x9585, 0x9626, 0x9648, 0x9667,
+    0x9708, 0x9714, 0x9725, 0x9816, 0x9840, 0x9855, 0x98D0, 0x98F5, 0x9910, 0x9935, 0x9A90,
+    0x9AA5, 0x9B10, 0x9B25, 0x9B30, 0x9B65, 0x9BA0, 0x9BC6, 0x9BD5, 0x9BE6, 0x9C50, 0x9C76,
+    0x9C90, 0x9CB6, 0x9CE5, 0x9CF0, 0x9D76, 0x9D80, 0x9DC5, 0x9DE0, 0x9DF5, 0x9E26, 0x9E40,
+    0x9E67, 0x9F05, 0x9F29, 0x9F47, 0x9FA9, 0x9FC5, 0x9FD8, 0x9FE6, 0x9FF0, 0xA016, 0xA040,
+    0xA055, 0xA0B0, 0xA0F5, 0xA110, 0xA135, 0xA290, 0xA2A5, 0xA310, 0xA325, 0xA340, 0xA355,
+    0xA370, 0xA385, 0xA3A0, 0xA3C6, 0xA3D0, 0xA3E6, 0xA430, 0xA476, 0xA490, 0xA4B6, 0xA4E0,
+    0xA516, 0xA520, 0xA595, 0xA5D0, 0xA5E5, 0xA5F0, 0xA667, 0xA706, 0xA725, 0xA756, 0xA768,
+    0xA770, 0xA816, 0xA840, 0xA855, 0xA8E0, 0xA8F5, 0xA920, 0xA935, 0xAA90, 0xAAA5, 0xAB10,
+    0xAB25, 0xAB40, 0xAB55, 0xABA0, 0xABC6, 0xABD5, 0xABE6, 0xAC60, 0xAC76, 0xACA0, 0xACB6,
+    0xACE0, 0xAD05, 0xAD10, 0xAE05, 0xAE26, 0xAE40, 0xAE67, 0xAF08, 0xAF19, 0xAF20, 0xAF95,
+    0xAFA6, 0xB000, 0xB016, 0xB040, 0xB055, 0xB0D0, 0xB0F5, 0xB110, 0xB135, 0xB290, 0xB2A5,
+    0xB310, 0xB325, 0xB340, 0xB355, 0xB3A0, 0xB3C6, 0xB3D5, 0xB3E6, 0xB450, 0xB476, 0xB490,
+    0xB4B6, 0xB4E0, 0xB556, 0xB580, 0xB5C5, 0xB5E0, 0xB5F5, 0xB626, 0xB640, 0xB667, 0xB709,
+    0xB715, 0xB727, 0xB780, 0xB826, 0xB835, 0xB840, 0xB855, 0xB8B0, 0xB8E5, 0xB910, 0xB925,
+    0xB960, 0xB995, 0xB9B0, 0xB9C5, 0xB9D0, 0xB9E5, 0xBA00, 0xBA35, 0xBA50, 0xBA85, 0xBAB0,
+    0xBAE5, 0xBBA0, 0xBBE6, 0xBC30, 0xBC66, 0xBC90, 0xBCA6, 0xBCE0, 0xBD05, 0xBD10, 0xBD76,
+    0xBD80, 0xBE67, 0xBF39, 0xBFB0, 0xC006, 0xC055, 0xC0D0, 0xC0E5, 0xC110, 0xC125, 0xC290,
+    0xC2A5, 0xC3A0, 0xC3C6, 0xC3D5, 0xC3E6, 0xC450, 0xC466, 0xC490, 0xC4A6, 0xC4E0, 0xC556,
+    0xC570, 0xC585, 0xC5B0, 0xC5D5, 0xC5E0, 0xC605, 0xC626, 0xC640, 0xC667, 0xC700, 0xC778,
+    0xC787, 0xC7F9, 0xC805, 0xC816, 0xC848, 0xC855, 0xC8D0, 0xC8E5, 0xC910, 0xC925, 0xCA90,
+    0xCAA5, 0xCB40, 0xCB55, 0xCBA0, 0xCBC6, 0xCBD5, 0xCBE6, 0xCC50, 0xCC66, 0xCC90, 0xCCA6,
+    0xCCE0, 0xCD56, 0xCD70, 0xCDD5, 0xCDF0, 0xCE05, 0xCE26, 0xCE40, 0xCE67, 0xCF00, 0xCF15,
+    0xCF36, 0xCF40, 0xD006, 0xD045, 0xD0D0, 0xD0E5, 0xD110, 0xD125, 0xD3B6, 0xD3D5, 0xD3E6,
+    0xD450, 0xD466, 0xD490, 0xD4A6, 0xD4E5, 0xD4F9, 0xD500, 0xD545, 0xD576, 0xD587, 0xD5F5,
+    0xD626, 0xD640, 0xD667, 0xD799, 0xD7A5, 0xD800, 0xD816, 0xD840, 0xD855, 0xD970, 0xD9A5,
+    0xDB20, 0xDB35, 0xDBC0, 0xDBD5, 0xDBE0, 0xDC05, 0xDC70, 0xDCA6, 0xDCB0, 0xDCF6, 0xDD50,
+    0xDD66, 0xDD70, 0xDD86, 0xDE00, 0xDE67, 0xDF00, 0xDF26, 0xDF48, 0xDF50, 0xE015, 0xE316,
+    0xE325, 0xE346, 0xE3B0, 0xE3F9, 0xE405, 0xE464, 0xE476, 0xE4F8, 0xE507, 0xE5A8, 0xE5C0,
+    0xE815, 0xE830, 0xE845, 0xE850, 0xE865, 0xE8B0, 0xE8C5, 0xEA40, 0xEA55, 0xEA60, 0xEA75,
+    0xEB16, 0xEB25, 0xEB46, 0xEBD5, 0xEBE0, 0xEC05, 0xEC50, 0xEC64, 0xEC70, 0xEC86, 0xECF0,
+    0xED07, 0xEDA0, 0xEDC5, 0xEE00, 0xF005, 0xF019, 0xF048, 0xF139, 0xF148, 0xF159, 0xF186,
+    0xF1A9, 0xF207, 0xF349, 0xF356, 0xF369, 0xF376, 0xF389, 0xF396, 0xF3A8, 0xF3E6, 0xF405,
+    0xF480, 0xF495, 0xF6D0, 0xF716, 0xF858, 0xF866, 0xF885, 0xF8D6, 0xF980, 0xF996, 0xFBD0,
+    0xFBE9, 0xFC66, 0xFC79, 0xFCD0, 0xFCE9, 0xFD08, 0xFD59, 0xFD98, 0xFDB0, 0x10005, 0x102B6,
+    0x103F5, 0x10407, 0x104A8, 0x10505, 0x10566, 0x105A5, 0x105E6, 0x10615, 0x10626, 0x10655, 0x10676,
+    0x106E5, 0x10716, 0x10755, 0x10826, 0x108E5, 0x108F6, 0x10907, 0x109A6, 0x109E9, 0x10A01, 0x10C60,
+    0x10C71, 0x10C80, 0x10CD1, 0x10CE0, 0x10D03, 0x10FB8, 0x10FC4, 0x10FD3, 0x11005, 0x12490, 0x124A5,
+    0x124E0, 0x12505, 0x12570, 0x12585, 0x12590, 0x125A5, 0x125E0, 0x12605, 0x12890, 0x128A5, 0x128E0,
+    0x12905, 0x12B10, 0x12B25, 0x12B60, 0x12B85, 0x12BF0, 0x12C05, 0x12C10, 0x12C25, 0x12C60, 0x12C85,
+    0x12D70, 0x12D85, 0x13110, 0x13125, 0x13160, 0x13185, 0x135B0, 0x135D6, 0x13608, 0x13697, 0x137D0,
+    0x13805, 0x13909, 0x139A0, 0x13A01, 0x13F60, 0x13F83, 0x13FE0, 0x14008, 0x14015, 0x166D9, 0x166E8,
+    0x166F5, 0x1680A, 0x16815, 0x169B8, 0x169D0, 0x16A05, 0x16EB8, 0x16EE7, 0x16F15, 0x16F90, 0x17005,
+    0x17126, 0x17160, 0x171F5, 0x17326, 0x17358, 0x17370, 0x17405, 0x17526, 0x17540, 0x17605, 0x176D0,
+    0x176E5, 0x17710, 0x17726, 0x17740, 0x17805, 0x17B46, 0x17D48, 0x17D74, 0x17D88, 0x17DB9, 0x17DC5,
+    0x17DD6, 0x17DE0, 0x17E07, 0x17EA0, 0x17F07, 0x17FA0, 0x18008, 0x180B6, 0x180E0, 0x180F6, 0x18107,
+    0x181A0, 0x18205, 0x18434, 0x18445, 0x18790, 0x18805, 0x18856, 0x18875, 0x18A96, 0x18AA5, 0x18AB0,
+    0x18B05, 0x18F60, 0x19005, 0x191F0, 0x19206, 0x192C0, 0x19306, 0x193C0, 0x19409, 0x19410, 0x19448,
+    0x19467, 0x19505, 0x196E0, 0x19705, 0x19750, 0x19805, 0x19AC0, 0x19B05, 0x19CA0, 0x19D07, 0x19DB0,
+    0x19DE9, 0x1A005, 0x1A176, 0x1A1C0, 0x1A1E8, 0x1A205, 0x1A556, 0x1A5F0, 0x1A606, 0x1A7D0, 0x1A7F6,
+    0x1A807, 0x1A8A0, 0x1A907, 0x1A9A0, 0x1AA08, 0x1AA74, 0x1AA88, 0x1AAE0, 0x1AB06, 0x1ACF0, 0x1B006,
+    0x1B055, 0x1B346, 0x1B455, 0x1B4D0, 0x1B4E8, 0x1B507, 0x1B5A8, 0x1B619, 0x1B6B6, 0x1B749, 0x1B7D8,
+    0x1B806, 0x1B835, 0x1BA16, 0x1BAE5, 0x1BB07, 0x1BBA5, 0x1BE66, 0x1BF40, 0x1BFC8, 0x1C005, 0x1C246,
+    0x1C380, 0x1C3B8, 0x1C407, 0x1C4A0, 0x1C4D5, 0x1C507, 0x1C5A5, 0x1C784, 0x1C7E8, 0x1C803, 0x1C891,
+    0x1C8A3, 0x1C8B0, 0x1C901, 0x1CBB0, 0x1CBD1, 0x1CC08, 0x1CC80, 0x1CD06, 0x1CD38, 0x1CD46, 0x1CE95,
+    0x1CED6, 0x1CEE5, 0x1CF46, 0x1CF55, 0x1CF76, 0x1CFA5, 0x1CFB0, 0x1D003, 0x1D2C4, 0x1D6B3, 0x1D784,
+    0x1D793, 0x1D9B4, 0x1DC06, 0x1E001, 0x1E013, 0x1E021, 0x1E033, 0x1E041, 0x1E053, 0x1E061, 0x1E073,
+    0x1E081, 0x1E093, 0x1E0A1, 0x1E0B3, 0x1E0C1, 0x1E0D3, 0x1E0E1, 0x1E0F3, 0x1E101, 0x1E113, 0x1E121,
+    0x1E133, 0x1E141, 0x1E153, 0x1E161, 0x1E173, 0x1E181, 0x1E193, 0x1E1A1, 0x1E1B3, 0x1E1C1, 0x1E1D3,
+    0x1E1E1, 0x1E1F3, 0x1E201, 0x1E213, 0x1E221, 0x1E233, 0x1E241, 0x1E253, 0x1E261, 0x1E273, 0x1E281,
+    0x1E293, 0x1E2A1, 0x1E2B3, 0x1E2C1, 0x1E2D3, 0x1E2E1, 0x1E2F3, 0x1E301, 0x1E313, 0x1E321, 0x1E333,
+    0x1E341, 0x1E353, 0x1E361, 0x1E373, 0x1E381, 0x1E393, 0x1E3A1, 0x1E3B3, 0x1E3C1, 0x1E3D3, 0x1E3E1,
+    0x1E3F3, 0x1E401, 0x1E413, 0x1E421, 0x1E433, 0x1E441, 0x1E453, 0x1E461, 0x1E473, 0x1E481, 0x1E493,
+    0x1E4A1, 0x1E4B3, 0x1E4C1, 0x1E4D3, 0x1E4E1, 0x1E4F3, 0x1E501, 0x1E513, 0x1E521, 0x1E533, 0x1E541,
+    0x1E553, 0x1E561, 0x1E573, 0x1E581, 0x1E593, 0x1E5A1, 0x1E5B3, 0x1E5C1, 0x1E5D3, 0x1E5E1, 0x1E5F3,
+    0x1E601, 0x1E613, 0x1E621, 0x1E633, 0x1E641, 0x1E653, 0x1E661, 0x1E673, 0x1E681, 0x1E693, 0x1E6A1,
+    0x1E6B3, 0x1E6C1, 0x1E6D3, 0x1E6E1, 0x1E6F3, 0x1E701, 0x1E713, 0x1E721, 0x1E733, 0x1E741, 0x1E753,
+    0x1E761, 0x1E773, 0x1E781, 0x1E793, 0x1E7A1, 0x1E7B3, 0x1E7C1, 0x1E7D3, 0x1E7E1, 0x1E7F3, 0x1E801,
+    0x1E813, 0x1E821, 0x1E833, 0x1E841, 0x1E853, 0x1E861, 0x1E873, 0x1E881, 0x1E893, 0x1E8A1, 0x1E8B3,
+    0x1E8C1, 0x1E8D3, 0x1E8E1, 0x1E8F3, 0x1E901, 0x1E913, 0x1E921, 0x1E933, 0x1E941, 0x1E953, 0x1E9E1,
+    0x1E9F3, 0x1EA01, 0x1EA13, 0x1EA21, 0x1EA33, 0x1EA41, 0x1EA53, 0x1EA61, 0x1EA73, 0x1EA81, 0x1EA93,
+    0x1EAA1, 0x1EAB3, 0x1EAC1, 0x1EAD3, 0x1EAE1, 0x1EAF3, 0x1EB01, 0x1EB13, 0x1EB21, 0x1EB33, 0x1EB41,
+    0x1EB53, 0x1EB61, 0x1EB73, 0x1EB81, 0x1EB93, 0x1EBA1, 0x1EBB3, 0x1EBC1, 0x1EBD3, 0x1EBE1, 0x1EBF3,
+    0x1EC01, 0x1EC13, 0x1EC21, 0x1EC33, 0x1EC41, 0x1EC53, 0x1EC61, 0x1EC73, 0x1EC81, 0x1EC93, 0x1ECA1,
+    0x1ECB3, 0x1ECC1, 0x1ECD3, 0x1ECE1, 0x1ECF3, 0x1ED01, 0x1ED13, 0x1ED21, 0x1ED33, 0x1ED41, 0x1ED53,
+    0x1ED61, 0x1ED73, 0x1ED81, 0x1ED93, 0x1EDA1, 0x1EDB3, 0x1EDC1, 0x1EDD3, 0x1EDE1, 0x1EDF3, 0x1EE01,
+    0x1EE13, 0x1EE21, 0x1EE33, 0x1EE41, 0x1EE53, 0x1EE61, 0x1EE73, 0x1EE81, 0x1EE93, 0x1EEA1, 0x1EEB3,
+    0x1EEC1, 0x1EED3, 0x1EEE1, 0x1EEF3, 0x1EF01, 0x1EF13, 0x1EF21, 0x1EF33, 0x1EF41, 0x1EF53, 0x1EF61,
+    0x1EF73, 0x1EF81, 0x1EF93, 0x1EFA1, 0x1EFB3, 0x1EFC1, 0x1EFD3, 0x1EFE1, 0x1EFF3, 0x1F081, 0x1F103,
+    0x1F160, 0x1F181, 0x1F1E0, 0x1F203, 0x1F281, 0x1F303, 0x1F381, 0x1F403, 0x1F460, 0x1F481, 0x1F4E0,
+    0x1F503, 0x1F580, 0x1F591, 0x1F5A0, 0x1F5B1, 0x1F5C0, 0x1F5D1, 0x1F5E0, 0x1F5F1, 0x1F603, 0x1F681,
+    0x1F703, 0x1F7E0, 0x1F803, 0x1F882, 0x1F903, 0x1F982, 0x1FA03, 0x1FA82, 0x1FB03, 0x1FB50, 0x1FB63,
+    0x1FB81, 0x1FBC2, 0x1FBD9, 0x1FBE3, 0x1FBF9, 0x1FC23, 0x1FC50, 0x1FC63, 0x1FC81, 0x1FCC2, 0x1FCD9,
+    0x1FD03, 0x1FD40, 0x1FD63, 0x1FD81, 0x1FDC0, 0x1FDD9, 0x1FE03, 0x1FE81, 0x1FED9, 0x1FF00, 0x1FF23,
+    0x1FF50, 0x1FF63, 0x1FF81, 0x1FFC2, 0x1FFD9, 0x1FFF0, 0x2000A, 0x200B0, 0x20108, 0x2028A, 0x202A0,
+    0x202FA, 0x20308, 0x20449, 0x20458, 0x20529, 0x20538, 0x205FA, 0x20600, 0x20707, 0x20714, 0x20720,
+    0x20747, 0x207A9, 0x207D8, 0x207F4, 0x20807, 0x208A9, 0x208D8, 0x208F0, 0x20904, 0x209D0, 0x20A09,
+    0x20C10, 0x20D06, 0x20F10, 0x21009, 0x21021, 0x21039, 0x21071, 0x21089, 0x210A3, 0x210B1, 0x210E3,
+    0x21101, 0x21133, 0x21149, 0x21151, 0x21169, 0x21191, 0x211E9, 0x21241, 0x21259, 0x21261, 0x21279,
+    0x21281, 0x21299, 0x212A1, 0x212E9, 0x212F3, 0x21301, 0x21343, 0x21355, 0x21393, 0x213A9, 0x213C3,
+    0x213E1, 0x21409, 0x21451, 0x21463, 0x214A9, 0x214E3, 0x214F9, 0x21507, 0x21831, 0x21843, 0x21857,
+    0x218A9, 0x218C0, 0x21909, 0x23088, 0x230C9, 0x23298, 0x232B9, 0x242A0, 0x24409, 0x244B0, 0x24607,
+    0x249C9, 0x24EA7, 0x25009, 0x27688, 0x27767, 0x27949, 0x27C58, 0x27C79, 0x27E68, 0x27F09, 0x29838,
+    0x29999, 0x29D88, 0x29DC9, 0x29FC8, 0x29FE9, 0x2B740, 0x2B769, 0x2B960, 0x2B979, 0x2C001, 0x2C303,
+    0x2C601, 0x2C613, 0x2C621, 0x2C653, 0x2C671, 0x2C683, 0x2C691, 0x2C6A3, 0x2C6B1, 0x2C6C3, 0x2C6D1,
+    0x2C713, 0x2C721, 0x2C733, 0x2C751, 0x2C763, 0x2C7C4, 0x2C7E1, 0x2C813, 0x2C821, 0x2C833, 0x2C841,
+    0x2C853, 0x2C861, 0x2C873, 0x2C881, 0x2C893, 0x2C8A1, 0x2C8B3, 0x2C8C1, 0x2C8D3, 0x2C8E1, 0x2C8F3,
+    0x2C901, 0x2C913, 0x2C921, 0x2C933, 0x2C941, 0x2C953, 0x2C961, 0x2C973, 0x2C981, 0x2C993, 0x2C9A1,
+    0x2C9B3, 0x2C9C1, 0x2C9D3, 0x2C9E1, 0x2C9F3, 0x2CA01, 0x2CA13, 0x2CA21, 0x2CA33, 0x2CA41, 0x2CA53,
+    0x2CA61, 0x2CA73, 0x2CA81, 0x2CA93, 0x2CAA1, 0x2CAB3, 0x2CAC1, 0x2CAD3, 0x2CAE1, 0x2CAF3, 0x2CB01,
+    0x2CB13, 0x2CB21, 0x2CB33, 0x2CB41, 0x2CB53, 0x2CB61, 0x2CB73, 0x2CB81, 0x2CB93, 0x2CBA1, 0x2CBB3,
+    0x2CBC1, 0x2CBD3, 0x2CBE1, 0x2CBF3, 0x2CC01, 0x2CC13, 0x2CC21, 0x2CC33, 0x2CC41, 0x2CC53, 0x2CC61,
+    0x2CC73, 0x2CC81, 0x2CC93, 0x2CCA1, 0x2CCB3, 0x2CCC1, 0x2CCD3, 0x2CCE1, 0x2CCF3, 0x2CD01, 0x2CD13,
+    0x2CD21, 0x2CD33, 0x2CD41, 0x2CD53, 0x2CD61, 0x2CD73, 0x2CD81, 0x2CD93, 0x2CDA1, 0x2CDB3, 0x2CDC1,
+    0x2CDD3, 0x2CDE1, 0x2CDF3, 0x2CE01, 0x2CE13, 0x2CE21, 0x2CE33, 0x2CE59, 0x2CEB1, 0x2CEC3, 0x2CED1,
+    0x2CEE3, 0x2CEF6, 0x2CF21, 0x2CF33, 0x2CF40, 0x2CF98, 0x2CFD7, 0x2CFE8, 0x2D003, 0x2D260, 0x2D273,
+    0x2D280, 0x2D2D3, 0x2D2E0, 0x2D305, 0x2D680, 0x2D6F4, 0x2D708, 0x2D710, 0x2D7F6, 0x2D805, 0x2D970,
+    0x2DA05, 0x2DA70, 0x2DA85, 0x2DAF0, 0x2DB05, 0x2DB70, 0x2DB85, 0x2DBF0, 0x2DC05, 0x2DC70, 0x2DC85,
+    0x2DCF0, 0x2DD05, 0x2DD70, 0x2DD85, 0x2DDF0, 0x2DE06, 0x2E008, 0x2E2F4, 0x2E308, 0x2E509, 0x2E528,
+    0x2E5E0, 0x2E809, 0x2E9A0, 0x2E9B9, 0x2EF40, 0x2F009, 0x2FD60, 0x2FF09, 0x3000A, 0x30018, 0x30049,
+    0x30054, 0x30065, 0x30077, 0x30088, 0x30129, 0x30148, 0x30209, 0x30217, 0x302A6, 0x30308, 0x30314,
+    0x30369, 0x30387, 0x303B4, 0x303C5, 0x303D8, 0x303E9, 0x30400, 0x30415, 0x30970, 0x30996, 0x309B9,
+    0x309D4, 0x309F5, 0x30A08, 0x30A15, 0x30FB8, 0x30FC4, 0x30FF5, 0x31000, 0x31055, 0x31300, 0x31315,
+    0x318F0, 0x31909, 0x31927, 0x31969, 0x31A05, 0x31C09, 0x31E60, 0x31EF9, 0x31F05, 0x32009, 0x321F0,
+    0x32207, 0x322A9, 0x32487, 0x32509, 0x32517, 0x32609, 0x32807, 0x328A9, 0x32B17, 0x32C09, 0x34005,
+    0x4DC09, 0x4E005, 0xA0154, 0xA0165, 0xA48D0, 0xA4909, 0xA4C70, 0xA4D05, 0xA4F84, 0xA4FE8, 0xA5005,
+    0xA60C4, 0xA60D8, 0xA6105, 0xA6207, 0xA62A5, 0xA62C0, 0xA6401, 0xA6413, 0xA6421, 0xA6433, 0xA6441,
+    0xA6453, 0xA6461, 0xA6473, 0xA6481, 0xA6493, 0xA64A1, 0xA64B3, 0xA64C1, 0xA64D3, 0xA64E1, 0xA64F3,
+    0xA6501, 0xA6513, 0xA6521, 0xA6533, 0xA6541, 0xA6553, 0xA6561, 0xA6573, 0xA6581, 0xA6593, 0xA65A1,
+    0xA65B3, 0xA65C1, 0xA65D3, 0xA65E1, 0xA65F3, 0xA6601, 0xA6613, 0xA6621, 0xA6633, 0xA6641, 0xA6653,
+    0xA6661, 0xA6673, 0xA6681, 0xA6693, 0xA66A1, 0xA66B3, 0xA66C1, 0xA66D3, 0xA66E5, 0xA66F6, 0xA6738,
+    0xA6746, 0xA67E8, 0xA67F4, 0xA6801, 0xA6813, 0xA6821, 0xA6833, 0xA6841, 0xA6853, 0xA6861, 0xA6873,
+    0xA6881, 0xA6893, 0xA68A1, 0xA68B3, 0xA68C1, 0xA68D3, 0xA68E1, 0xA68F3, 0xA6901, 0xA6913, 0xA6921,
+    0xA6933, 0xA6941, 0xA6953, 0xA6961, 0xA6973, 0xA6981, 0xA6993, 0xA69A1, 0xA69B3, 0xA69C4, 0xA69E6,
+    0xA6A05, 0xA6E67, 0xA6F06, 0xA6F28, 0xA6F80, 0xA7009, 0xA7174, 0xA7209, 0xA7221, 0xA7233, 0xA7241,
+    0xA7253, 0xA7261, 0xA7273, 0xA7281, 0xA7293, 0xA72A1, 0xA72B3, 0xA72C1, 0xA72D3, 0xA72E1, 0xA72F3,
+    0xA7321, 0xA7333, 0xA7341, 0xA7353, 0xA7361, 0xA7373, 0xA7381, 0xA7393, 0xA73A1, 0xA73B3, 0xA73C1,
+    0xA73D3, 0xA73E1, 0xA73F3, 0xA7401, 0xA7413, 0xA7421, 0xA7433, 0xA7441, 0xA7453, 0xA7461, 0xA7473,
+    0xA7481, 0xA7493, 0xA74A1, 0xA74B3, 0xA74C1, 0xA74D3, 0xA74E1, 0xA74F3, 0xA7501, 0xA7513, 0xA7521,
+    0xA7533, 0xA7541, 0xA7553, 0xA7561, 0xA7573, 0xA7581, 0xA7593, 0xA75A1, 0xA75B3, 0xA75C1, 0xA75D3,
+    0xA75E1, 0xA75F3, 0xA7601, 0xA7613, 0xA7621, 0xA7633, 0xA7641, 0xA7653, 0xA7661, 0xA7673, 0xA7681,
+    0xA7693, 0xA76A1, 0xA76B3, 0xA76C1, 0xA76D3, 0xA76E1, 0xA76F3, 0xA7704, 0xA7713, 0xA7791, 0xA77A3,
+    0xA77B1, 0xA77C3, 0xA77D1, 0xA77F3, 0xA7801, 0xA7813, 0xA7821, 0xA7833, 0xA7841, 0xA7853, 0xA7861,
+    0xA7873, 0xA7884, 0xA7899, 0xA78B1, 0xA78C3, 0xA78D1, 0xA78E3, 0xA78F5, 0xA7901, 0xA7913, 0xA7921,
+    0xA7933, 0xA7961, 0xA7973, 0xA7981, 0xA7993, 0xA79A1, 0xA79B3, 0xA79C1, 0xA79D3, 0xA79E1, 0xA79F3,
+    0xA7A01, 0xA7A13, 0xA7A21, 0xA7A33, 0xA7A41, 0xA7A53, 0xA7A61, 0xA7A73, 0xA7A81, 0xA7A93, 0xA7AA1,
+    0xA7AF3, 0xA7B01, 0xA7B53, 0xA7B61, 0xA7B73, 0xA7B81, 0xA7B93, 0xA7BA1, 0xA7BB3, 0xA7BC1, 0xA7BD3,
+    0xA7BE1, 0xA7BF3, 0xA7C01, 0xA7C13, 0xA7C21, 0xA7C33, 0xA7C41, 0xA7C83, 0xA7C91, 0xA7CA3, 0xA7CB1,
+    0xA7CD3, 0xA7CE0, 0xA7D01, 0xA7D13, 0xA7D20, 0xA7D33, 0xA7D40, 0xA7D53, 0xA7D61, 0xA7D73, 0xA7D81,
+    0xA7D93, 0xA7DA1, 0xA7DB3, 0xA7DC1, 0xA7DD0, 0xA7F24, 0xA7F51, 0xA7F63, 0xA7F75, 0xA7F84, 0xA7FA3,
+    0xA7FB5, 0xA8026, 0xA8035, 0xA8066, 0xA8075, 0xA80B6, 0xA80C5, 0xA8236, 0xA8289, 0xA82C6, 0xA82D0,
+    0xA8307, 0xA8369, 0xA83A0, 0xA8405, 0xA8748, 0xA8780, 0xA8806, 0xA8825, 0xA8B46, 0xA8C60, 0xA8CE8,
+    0xA8D07, 0xA8DA0, 0xA8E06, 0xA8F25, 0xA8F88, 0xA8FB5, 0xA8FC8, 0xA8FD5, 0xA8FF6, 0xA9007, 0xA90A5,
+    0xA9266, 0xA92E8, 0xA9305, 0xA9476, 0xA9540, 0xA95F8, 0xA9605, 0xA97D0, 0xA9806, 0xA9845, 0xA9B36,
+    0xA9C18, 0xA9CE0, 0xA9CF4, 0xA9D07, 0xA9DA0, 0xA9DE8, 0xA9E05, 0xA9E56, 0xA9E64, 0xA9E75, 0xA9F07,
+    0xA9FA5, 0xA9FF0, 0xAA005, 0xAA296, 0xAA370, 0xAA405, 0xAA436, 0xAA445, 0xAA4C6, 0xAA4E0, 0xAA507,
+    0xAA5A0, 0xAA5C8, 0xAA605, 0xAA704, 0xAA715, 0xAA779, 0xAA7A5, 0xAA7B6, 0xAA7E5, 0xAAB06, 0xAAB15,
+    0xAAB26, 0xAAB55, 0xAAB76, 0xAAB95, 0xAABE6, 0xAAC05, 0xAAC16, 0xAAC25, 0xAAC30, 0xAADB5, 0xAADD4,
+    0xAADE8, 0xAAE05, 0xAAEB6, 0xAAF08, 0xAAF25, 0xAAF34, 0xAAF56, 0xAAF70, 0xAB015, 0xAB070, 0xAB095,
+    0xAB0F0, 0xAB115, 0xAB170, 0xAB205, 0xAB270, 0xAB285, 0xAB2F0, 0xAB303, 0xAB5B9, 0xAB5C4, 0xAB603,
+    0xAB694, 0xAB6A9, 0xAB6C0, 0xAB703, 0xABC05, 0xABE36, 0xABEB8, 0xABEC6, 0xABEE0, 0xABF07, 0xABFA0,
+    0xAC005, 0xD7A40, 0xD7B05, 0xD7C70, 0xD7CB5, 0xD7FC0, 0xF9005, 0xFA6E0, 0xFA705, 0xFADA0, 0xFB003,
+    0xFB070, 0xFB133, 0xFB180, 0xFB1D5, 0xFB1E6, 0xFB1F5, 0xFB299, 0xFB2A5, 0xFB370, 0xFB385, 0xFB3D0,
+    0xFB3E5, 0xFB3F0, 0xFB405, 0xFB420, 0xFB435, 0xFB450, 0xFB465, 0xFBB29, 0xFBC30, 0xFBD35, 0xFD3E8,
+    0xFD409, 0xFD505, 0xFD900, 0xFD925, 0xFDC80, 0xFDCF9, 0xFDD00, 0xFDF05, 0xFDFC9, 0xFE006, 0xFE108,
+    0xFE1A0, 0xFE206, 0xFE308, 0xFE530, 0xFE548, 0xFE629, 0xFE638, 0xFE649, 0xFE670, 0xFE688, 0xFE699,
+    0xFE6A8, 0xFE6C0, 0xFE705, 0xFE750, 0xFE765, 0xFEFD0, 0xFF018, 0xFF049, 0xFF058, 0xFF0B9, 0xFF0C8,
+    0xFF107, 0xFF1A8, 0xFF1C9, 0xFF1F8, 0xFF211, 0xFF3B8, 0xFF3E9, 0xFF3F8, 0xFF409, 0xFF413, 0xFF5B8,
+    0xFF5C9, 0xFF5D8, 0xFF5E9, 0xFF5F8, 0xFF665, 0xFF704, 0xFF715, 0xFF9E4, 0xFFA05, 0xFFBF0, 0xFFC25,
+    0xFFC80, 0xFFCA5, 0xFFD00, 0xFFD25, 0xFFD80, 0xFFDA5, 0xFFDD0, 0xFFE09, 0xFFE70, 0xFFE89, 0xFFEF0,
+    0xFFFC9, 0xFFFE0, 0x100005, 0x1000C0, 0x1000D5, 0x100270, 0x100285, 0x1003B0, 0x1003C5, 0x1003E0, 0x1003F5,
+    0x1004E0, 0x100505, 0x1005E0, 0x100805, 0x100FB0, 0x101008, 0x101030, 0x101077, 0x101340, 0x101379, 0x101407,
+    0x101799, 0x1018A7, 0x1018C9, 0x1018F0, 0x101909, 0x1019D0, 0x101A09, 0x101A10, 0x101D09, 0x101FD6, 0x101FE0,
+    0x102805, 0x1029D0, 0x102A05, 0x102D10, 0x102E06, 0x102E17, 0x102FC0, 0x103005, 0x103207, 0x103240, 0x1032D5,
+    0x103417, 0x103425, 0x1034A7, 0x1034B0, 0x103505, 0x103766, 0x1037B0, 0x103805, 0x1039E0, 0x1039F8, 0x103A05,
+    0x103C40, 0x103C85, 0x103D08, 0x103D17, 0x103D60, 0x104001, 0x104283, 0x104505, 0x1049E0, 0x104A07, 0x104AA0,
+    0x104B01, 0x104D40, 0x104D83, 0x104FC0, 0x105005, 0x105280, 0x105305, 0x105640, 0x1056F8, 0x105701, 0x1057B0,
+    0x1057C1, 0x1058B0, 0x1058C1, 0x105930, 0x105941, 0x105960, 0x105973, 0x105A20, 0x105A33, 0x105B20, 0x105B33,
+    0x105BA0, 0x105BB3, 0x105BD0, 0x105C05, 0x105F40, 0x106005, 0x107370, 0x107405, 0x107560, 0x107605, 0x107680,
+    0x107804, 0x107860, 0x107874, 0x107B10, 0x107B24, 0x107BB0, 0x108005, 0x108060, 0x108085, 0x108090, 0x1080A5,
+    0x108360, 0x108375, 0x108390, 0x1083C5, 0x1083D0, 0x1083F5, 0x108560, 0x108578, 0x108587, 0x108605, 0x108779,
+    0x108797, 0x108805, 0x1089F0, 0x108A77, 0x108B00, 0x108E05, 0x108F30, 0x108F45, 0x108F60, 0x108FB7, 0x109005,
+    0x109167, 0x1091C0, 0x1091F8, 0x109205, 0x1093A0, 0x1093F8, 0x109400, 0x109805, 0x109B80, 0x109BC7, 0x109BE5,
+    0x109C07, 0x109D00, 0x109D27, 0x10A005, 0x10A016, 0x10A040, 0x10A056, 0x10A070, 0x10A0C6, 0x10A105, 0x10A140,
+    0x10A155, 0x10A180, 0x10A195, 0x10A360, 0x10A386, 0x10A3B0, 0x10A3F6, 0x10A407, 0x10A490, 0x10A508, 0x10A590,
+    0x10A605, 0x10A7D7, 0x10A7F8, 0x10A805, 0x10A9D7, 0x10AA00, 0x10AC05, 0x10AC89, 0x10AC95, 0x10AE56, 0x10AE70,
+    0x10AEB7, 0x10AF08, 0x10AF70, 0x10B005, 0x10B360, 0x10B398, 0x10B405, 0x10B560, 0x10B587, 0x10B605, 0x10B730,
+    0x10B787, 0x10B805, 0x10B920, 0x10B998, 0x10B9D0, 0x10BA97, 0x10BB00, 0x10C005, 0x10C490, 0x10C801, 0x10CB30,
+    0x10CC03, 0x10CF30, 0x10CFA7, 0x10D005, 0x10D246, 0x10D280, 0x10D307, 0x10D3A0, 0x10D407, 0x10D4A5, 0x10D4E4,
+    0x10D4F5, 0x10D501, 0x10D660, 0x10D696, 0x10D6E8, 0x10D6F4, 0x10D703, 0x10D860, 0x10D8E9, 0x10D900, 0x10E607,
+    0x10E7F0, 0x10E805, 0x10EAA0, 0x10EAB6, 0x10EAD8, 0x10EAE0, 0x10EB05, 0x10EB20, 0x10EC25, 0x10EC50, 0x10EFC6,
+    0x10F005, 0x10F1D7, 0x10F275, 0x10F280, 0x10F305, 0x10F466, 0x10F517, 0x10F558, 0x10F5A0, 0x10F705, 0x10F826,
+    0x10F868, 0x10F8A0, 0x10FB05, 0x10FC57, 0x10FCC0, 0x10FE05, 0x10FF70, 0x110006, 0x110035, 0x110386, 0x110478,
+    0x1104E0, 0x110527, 0x110706, 0x110715, 0x110736, 0x110755, 0x110760, 0x1107F6, 0x110835, 0x110B06, 0x110BB8,
+    0x110BD0, 0x110BE8, 0x110C26, 0x110C30, 0x110D05, 0x110E90, 0x110F07, 0x110FA0, 0x111006, 0x111035, 0x111276,
+    0x111350, 0x111367, 0x111408, 0x111445, 0x111456, 0x111475, 0x111480, 0x111505, 0x111736, 0x111748, 0x111765,
+    0x111770, 0x111806, 0x111835, 0x111B36, 0x111C15, 0x111C58, 0x111C96, 0x111CD8, 0x111CE6, 0x111D07, 0x111DA5,
+    0x111DB8, 0x111DC5, 0x111DD8, 0x111E00, 0x111E17, 0x111F50, 0x112005, 0x112120, 0x112135, 0x1122C6, 0x112388,
+    0x1123E6, 0x1123F5, 0x112416, 0x112420, 0x112805, 0x112870, 0x112885, 0x112890, 0x1128A5, 0x1128E0, 0x1128F5,
+    0x1129E0, 0x1129F5, 0x112A98, 0x112AA0, 0x112B05, 0x112DF6, 0x112EB0, 0x112F07, 0x112FA0, 0x113006, 0x113040,
+    0x113055, 0x1130D0, 0x1130F5, 0x113110, 0x113135, 0x113290, 0x1132A5, 0x113310, 0x113325, 0x113340, 0x113355,
+    0x1133A0, 0x1133B6, 0x1133D5, 0x1133E6, 0x113450, 0x113476, 0x113490, 0x1134B6, 0x1134E0, 0x113505, 0x113510,
+    0x113576, 0x113580, 0x1135D5, 0x113626, 0x113640, 0x113666, 0x1136D0, 0x113706, 0x113750, 0x113805, 0x1138A0,
+    0x1138B5, 0x1138C0, 0x1138E5, 0x1138F0, 0x113905, 0x113B60, 0x113B75, 0x113B86, 0x113C10, 0x113C26, 0x113C30,
+    0x113C56, 0x113C60, 0x113C76, 0x113CB0, 0x113CC6, 0x113D15, 0x113D26, 0x113D35, 0x113D48, 0x113D60, 0x113D78,
+    0x113D90, 0x113E16, 0x113E30, 0x114005, 0x114356, 0x114475, 0x1144B8, 0x114507, 0x1145A8, 0x1145C0, 0x1145D8,
+    0x1145E6, 0x1145F5, 0x114620, 0x114805, 0x114B06, 0x114C45, 0x114C68, 0x114C75, 0x114C80, 0x114D07, 0x114DA0,
+    0x115805, 0x115AF6, 0x115B60, 0x115B86, 0x115C18, 0x115D85, 0x115DC6, 0x115DE0, 0x116005, 0x116306, 0x116418,
+    0x116445, 0x116450, 0x116507, 0x1165A0, 0x116608, 0x1166D0, 0x116805, 0x116AB6, 0x116B85, 0x116B98, 0x116BA0,
+    0x116C07, 0x116CA0, 0x116D07, 0x116E40, 0x117005, 0x1171B0, 0x1171D6, 0x1172C0, 0x117307, 0x1173C8, 0x1173F9,
+    0x117405, 0x117470, 0x118005, 0x1182C6, 0x1183B8, 0x1183C0, 0x118A01, 0x118C03, 0x118E07, 0x118F30, 0x118FF5,
+    0x119070, 0x119095, 0x1190A0, 0x1190C5, 0x119140, 0x119155, 0x119170, 0x119185, 0x119306, 0x119360, 0x119376,
+    0x119390, 0x1193B6, 0x1193F5, 0x119406, 0x119415, 0x119426, 0x119448, 0x119470, 0x119507, 0x1195A0, 0x119A05,
+    0x119A80, 0x119AA5, 0x119D16, 0x119D80, 0x119DA6, 0x119E15, 0x119E28, 0x119E35, 0x119E46, 0x119E50, 0x11A005,
+    0x11A016, 0x11A0B5, 0x11A336, 0x11A3A5, 0x11A3B6, 0x11A3F8, 0x11A476, 0x11A480, 0x11A505, 0x11A516, 0x11A5C5,
+    0x11A8A6, 0x11A9A8, 0x11A9D5, 0x11A9E8, 0x11AA30, 0x11AB05, 0x11AF90, 0x11B008, 0x11B0A0, 0x11BC05, 0x11BE18,
+    0x11BE20, 0x11BF07, 0x11BFA0, 0x11C005, 0x11C090, 0x11C0A5, 0x11C2F6, 0x11C370, 0x11C386, 0x11C405, 0x11C418,
+    0x11C460, 0x11C507, 0x11C6D0, 0x11C708, 0x11C725, 0x11C900, 0x11C926, 0x11CA80, 0x11CA96, 0x11CB70, 0x11D005,
+    0x11D070, 0x11D085, 0x11D0A0, 0x11D0B5, 0x11D316, 0x11D370, 0x11D3A6, 0x11D3B0, 0x11D3C6, 0x11D3E0, 0x11D3F6,
+    0x11D465, 0x11D476, 0x11D480, 0x11D507, 0x11D5A0, 0x11D605, 0x11D660, 0x11D675, 0x11D690, 0x11D6A5, 0x11D8A6,
+    0x11D8F0, 0x11D906, 0x11D920, 0x11D936, 0x11D985, 0x11D990, 0x11DA07, 0x11DAA0, 0x11EE05, 0x11EF36, 0x11EF78,
+    0x11EF90, 0x11F006, 0x11F025, 0x11F036, 0x11F045, 0x11F110, 0x11F125, 0x11F346, 0x11F3B0, 0x11F3E6, 0x11F438,
+    0x11F507, 0x11F5A6, 0x11F5B0, 0x11FB05, 0x11FB10, 0x11FC07, 0x11FD59, 0x11FF20, 0x11FFF8, 0x120005, 0x1239A0,
+    0x124007, 0x1246F0, 0x124708, 0x124750, 0x124805, 0x125440, 0x12F905, 0x12FF18, 0x12FF30, 0x130005, 0x134300,
+    0x134406, 0x134415, 0x134476, 0x134560, 0x134605, 0x143FB0, 0x144005, 0x146470, 0x161005, 0x1611E6, 0x161307,
+    0x1613A0, 0x168005, 0x16A390, 0x16A405, 0x16A5F0, 0x16A607, 0x16A6A0, 0x16A6E8, 0x16A705, 0x16ABF0, 0x16AC07,
+    0x16ACA0, 0x16AD05, 0x16AEE0, 0x16AF06, 0x16AF58, 0x16AF60, 0x16B005, 0x16B306, 0x16B378, 0x16B3C9, 0x16B404,
+    0x16B448, 0x16B459, 0x16B460, 0x16B507, 0x16B5A0, 0x16B5B7, 0x16B620, 0x16B635, 0x16B780, 0x16B7D5, 0x16B900,
+    0x16D404, 0x16D435, 0x16D6B4, 0x16D6D8, 0x16D707, 0x16D7A0, 0x16E401, 0x16E603, 0x16E807, 0x16E978, 0x16E9B0,
+    0x16F005, 0x16F4B0, 0x16F4F6, 0x16F505, 0x16F516, 0x16F880, 0x16F8F6, 0x16F934, 0x16FA00, 0x16FE04, 0x16FE28,
+    0x16FE34, 0x16FE46, 0x16FE50, 0x16FF06, 0x16FF20, 0x170005, 0x187F80, 0x188005, 0x18CD60, 0x18CFF5, 0x18D090,
+    0x1AFF04, 0x1AFF40, 0x1AFF54, 0x1AFFC0, 0x1AFFD4, 0x1AFFF0, 0x1B0005, 0x1B1230, 0x1B1325, 0x1B1330, 0x1B1505,
+    0x1B1530, 0x1B1555, 0x1B1560, 0x1B1645, 0x1B1680, 0x1B1705, 0x1B2FC0, 0x1BC005, 0x1BC6B0, 0x1BC705, 0x1BC7D0,
+    0x1BC805, 0x1BC890, 0x1BC905, 0x1BC9A0, 0x1BC9C9, 0x1BC9D6, 0x1BC9F8, 0x1BCA00, 0x1CC009, 0x1CCF07, 0x1CCFA0,
+    0x1CD009, 0x1CEB40, 0x1CF006, 0x1CF2E0, 0x1CF306, 0x1CF470, 0x1CF509, 0x1CFC40, 0x1D0009, 0x1D0F60, 0x1D1009,
+    0x1D1270, 0x1D1299, 0x1D1656, 0x1D16A9, 0x1D16D6, 0x1D1730, 0x1D17B6, 0x1D1839, 0x1D1856, 0x1D18C9, 0x1D1AA6,
+    0x1D1AE9, 0x1D1EB0, 0x1D2009, 0x1D2426, 0x1D2459, 0x1D2460, 0x1D2C07, 0x1D2D40, 0x1D2E07, 0x1D2F40, 0x1D3009,
+    0x1D3570, 0x1D3607, 0x1D3790, 0x1D4001, 0x1D41A3, 0x1D4341, 0x1D44E3, 0x1D4550, 0x1D4563, 0x1D4681, 0x1D4823,
+    0x1D49C1, 0x1D49D0, 0x1D49E1, 0x1D4A00, 0x1D4A21, 0x1D4A30, 0x1D4A51, 0x1D4A70, 0x1D4A91, 0x1D4AD0, 0x1D4AE1,
+    0x1D4B63, 0x1D4BA0, 0x1D4BB3, 0x1D4BC0, 0x1D4BD3, 0x1D4C40, 0x1D4C53, 0x1D4D01, 0x1D4EA3, 0x1D5041, 0x1D5060,
+    0x1D5071, 0x1D50B0, 0x1D50D1, 0x1D5150, 0x1D5161, 0x1D51D0, 0x1D51E3, 0x1D5381, 0x1D53A0, 0x1D53B1, 0x1D53F0,
+    0x1D5401, 0x1D5450, 0x1D5461, 0x1D5470, 0x1D54A1, 0x1D5510, 0x1D5523, 0x1D56C1, 0x1D5863, 0x1D5A01, 0x1D5BA3,
+    0x1D5D41, 0x1D5EE3, 0x1D6081, 0x1D6223, 0x1D63C1, 0x1D6563, 0x1D6701, 0x1D68A3, 0x1D6A60, 0x1D6A81, 0x1D6C19,
+    0x1D6C23, 0x1D6DB9, 0x1D6DC3, 0x1D6E21, 0x1D6FB9, 0x1D6FC3, 0x1D7159, 0x1D7163, 0x1D71C1, 0x1D7359, 0x1D7363,
+    0x1D74F9, 0x1D7503, 0x1D7561, 0x1D76F9, 0x1D7703, 0x1D7899, 0x1D78A3, 0x1D7901, 0x1D7A99, 0x1D7AA3, 0x1D7C39,
+    0x1D7C43, 0x1D7CA1, 0x1D7CB3, 0x1D7CC0, 0x1D7CE7, 0x1D8009, 0x1DA006, 0x1DA379, 0x1DA3B6, 0x1DA6D9, 0x1DA756,
+    0x1DA769, 0x1DA846, 0x1DA859, 0x1DA878, 0x1DA8C0, 0x1DA9B6, 0x1DAA00, 0x1DAA16, 0x1DAB00, 0x1DF003, 0x1DF0A5,
+    0x1DF0B3, 0x1DF1F0, 0x1DF253, 0x1DF2B0, 0x1E0006, 0x1E0070, 0x1E0086, 0x1E0190, 0x1E01B6, 0x1E0220, 0x1E0236,
+    0x1E0250, 0x1E0266, 0x1E02B0, 0x1E0304, 0x1E06E0, 0x1E08F6, 0x1E0900, 0x1E1005, 0x1E12D0, 0x1E1306, 0x1E1374,
+    0x1E13E0, 0x1E1407, 0x1E14A0, 0x1E14E5, 0x1E14F9, 0x1E1500, 0x1E2905, 0x1E2AE6, 0x1E2AF0, 0x1E2C05, 0x1E2EC6,
+    0x1E2F07, 0x1E2FA0, 0x1E2FF9, 0x1E3000, 0x1E4D05, 0x1E4EB4, 0x1E4EC6, 0x1E4F07, 0x1E4FA0, 0x1E5D05, 0x1E5EE6,
+    0x1E5F05, 0x1E5F17, 0x1E5FB0, 0x1E5FF8, 0x1E6000, 0x1E7E05, 0x1E7E70, 0x1E7E85, 0x1E7EC0, 0x1E7ED5, 0x1E7EF0,
+    0x1E7F05, 0x1E7FF0, 0x1E8005, 0x1E8C50, 0x1E8C77, 0x1E8D06, 0x1E8D70, 0x1E9001, 0x1E9223, 0x1E9446, 0x1E94B4,
+    0x1E94C0, 0x1E9507, 0x1E95A0, 0x1E95E8, 0x1E9600, 0x1EC717, 0x1ECAC9, 0x1ECAD7, 0x1ECB09, 0x1ECB17, 0x1ECB50,
+    0x1ED017, 0x1ED2E9, 0x1ED2F7, 0x1ED3E0, 0x1EE005, 0x1EE040, 0x1EE055, 0x1EE200, 0x1EE215, 0x1EE230, 0x1EE245,
+    0x1EE250, 0x1EE275, 0x1EE280, 0x1EE295, 0x1EE330, 0x1EE345, 0x1EE380, 0x1EE395, 0x1EE3A0, 0x1EE3B5, 0x1EE3C0,
+    0x1EE425, 0x1EE430, 0x1EE475, 0x1EE480, 0x1EE495, 0x1EE4A0, 0x1EE4B5, 0x1EE4C0, 0x1EE4D5, 0x1EE500, 0x1EE515,
+    0x1EE530, 0x1EE545, 0x1EE550, 0x1EE575, 0x1EE580, 0x1EE595, 0x1EE5A0, 0x1EE5B5, 0x1EE5C0, 0x1EE5D5, 0x1EE5E0,
+    0x1EE5F5, 0x1EE600, 0x1EE615, 0x1EE630, 0x1EE645, 0x1EE650, 0x1EE675, 0x1EE6B0, 0x1EE6C5, 0x1EE730, 0x1EE745,
+    0x1EE780, 0x1EE795, 0x1EE7D0, 0x1EE7E5, 0x1EE7F0, 0x1EE805, 0x1EE8A0, 0x1EE8B5, 0x1EE9C0, 0x1EEA15, 0x1EEA40,
+    0x1EEA55, 0x1EEAA0, 0x1EEAB5, 0x1EEBC0, 0x1EEF09, 0x1EEF20, 0x1F0009, 0x1F02C0, 0x1F0309, 0x1F0940, 0x1F0A09,
+    0x1F0AF0, 0x1F0B19, 0x1F0C00, 0x1F0C19, 0x1F0D00, 0x1F0D19, 0x1F0F60, 0x1F1007, 0x1F10D9, 0x1F1AE0, 0x1F1E69,
+    0x1F2030, 0x1F2109, 0x1F23C0, 0x1F2409, 0x1F2490, 0x1F2509, 0x1F2520, 0x1F2609, 0x1F2660, 0x1F3009, 0x1F6D80,
+    0x1F6DC9, 0x1F6ED0, 0x1F6F09, 0x1F6FD0, 0x1F7009, 0x1F7770, 0x1F77B9, 0x1F7DA0, 0x1F7E09, 0x1F7EC0, 0x1F7F09,
+    0x1F7F10, 0x1F8009, 0x1F80C0, 0x1F8109, 0x1F8480, 0x1F8509, 0x1F85A0, 0x1F8609, 0x1F8880, 0x1F8909, 0x1F8AE0,
+    0x1F8B09, 0x1F8BC0, 0x1F8C09, 0x1F8C20, 0x1F9009, 0x1FA540, 0x1FA609, 0x1FA6E0, 0x1FA709, 0x1FA7D0, 0x1FA809,
+    0x1FA8A0, 0x1FA8F9, 0x1FAC70, 0x1FACE9, 0x1FADD0, 0x1FADF9, 0x1FAEA0, 0x1FAF09, 0x1FAF90, 0x1FB009, 0x1FB930,
+    0x1FB949, 0x1FBF07, 0x1FBFA0, 0x200005, 0x2A6E00, 0x2A7005, 0x2B73A0, 0x2B7405, 0x2B81E0, 0x2B8205, 0x2CEA20,
+    0x2CEB05, 0x2EBE10, 0x2EBF05, 0x2EE5E0, 0x2F8005, 0x2FA1E0, 0x300005, 0x3134B0, 0x313505, 0x323B00, 0xE01006,
+    0xE01F00
 };
 
 /* First and last code points: the letters that DeepSeek-LLM's pre-tokenizer spells out. */
 static const uint32_t hyb_deepseek_letters[174] = {
-    0x41, 0x5A, 0x61, 0x7A, 0xB5, 0xB5, 0xC0, 0xD6, 0xD8, 0xF6, 0xF8, 0x1BA, 0x1BC, 0x1BF, 0x1C4, 0x293, 0x295, 0x2AF,
-    0x370, 0x373, 0x376, 0x376, 0x377, 0x377, 0x37B, 0x37D, 0x37F, 0x37F, 0x386, 0x386, 0x388, 0x38A, 0x38C, 0x38C, 0x38E, 0x3A1,
-    0x3A3, 0x3F5, 0x3F7, 0x481, 0x48A, 0x52F, 0x531, 0x556, 0x10A0, 0x10C5, 0x13A0, 0x13F5, 0x13F8, 0x13FD, 0x1C90, 0x1CBA, 0x1CBD, 0x1CBF,
-    0x1D00, 0x1D2B, 0x1D6B, 0x1D77, 0x1D79, 0x1D9A, 0x1E00, 0x1F15, 0x1F18, 0x1F1D, 0x1F20, 0x1F45, 0x1F48, 0x1F4D, 0x1F50, 0x1F57, 0x1F59, 0x1F59,
-    0x1F5B, 0x1F5B, 0x1F5D, 0x1F5D, 0x1F5F, 0x1F7D, 0x1F80, 0x1FB4, 0x1FB6, 0x1FBC, 0x1FBE, 0x1FBE, 0x1FC2, 0x1FC4, 0x1FC6, 0x1FCC, 0x1FD0, 0x1FD3,
-    0x1FD6, 0x1FDB, 0x1FE0, 0x1FEC, 0x1FF2, 0x1FF4, 0x1FF6, 0x1FFC, 0x2102, 0x2102, 0x2107, 0x2107, 0x210A, 0x2113, 0x2115, 0x2115, 0x2119, 0x211D,
-    0x2124, 0x2124, 0x2126, 0x2126, 0x2128, 0x2128, 0x212A, 0x212D, 0x212F, 0x2134, 0x2139, 0x2139, 0x213C, 0x213F, 0x2145, 0x2149, 0x214E, 0x214E,
-    0x2183, 0x2183, 0x2184, 0x2184, 0x2C00, 0x2C7B, 0x2C7E, 0x2CE4, 0x2CEB, 0x2CEE, 0x2CF2, 0x2CF2, 0x2CF3, 0x2CF3, 0xA640, 0xA66D, 0xA680, 0xA69B,
-    0xA722, 0xA76F, 0xA771, 0xA787, 0xA78B, 0xA78E, 0xAB70, 0xABBF, 0xFB00, 0xFB06, 0xFB13, 0xFB17, 0xFF21, 0xFF3A, 0xFF41, 0xFF5A, 0x10400, 0x1044F,
-    0x104B0, 0x104D3, 0x104D8, 0x104FB, 0x10C80, 0x10CB2, 0x10CC0, 0x10CF2, 0x118A0, 0x118DF, 0x1E900, 0x1E943
+    0x41, 0x5A, 0x61, 0x7A, 0xB5, 0xB5, 0xC0, 0xD6, 0xD8, 0xF6, 0xF8, 0x1BA, 0x1BC,
+    0x1BF, 0x1C4, 0x293, 0x295, 0x2AF, 0x370, 0x373, 0x376, 0x376, 0x377, 0x377, 0x37B, 0x37D,
+    0x37F, 0x37F, 0x386, 0x386, 0x388, 0x38A, 0x38C, 0x38C, 0x38E, 0x3A1, 0x3A3, 0x3F5, 0x3F7,
+    0x481, 0x48A, 0x52F, 0x531, 0x556, 0x10A0, 0x10C5, 0x13A0, 0x13F5, 0x13F8, 0x13FD, 0x1C90, 0x1CBA,
+    0x1CBD, 0x1CBF, 0x1D00, 0x1D2B, 0x1D6B, 0x1D77, 0x1D79, 0x1D9A, 0x1E00, 0x1F15, 0x1F18, 0x1F1D, 0x1F20,
+    0x1F45, 0x1F48, 0x1F4D, 0x1F50, 0x1F57, 0x1F59, 0x1F59, 0x1F5B, 0x1F5B, 0x1F5D, 0x1F5D, 0x1F5F, 0x1F7D,
+    0x1F80, 0x1FB4, 0x1FB6, 0x1FBC, 0x1FBE, 0x1FBE, 0x1FC2, 0x1FC4, 0x1FC6, 0x1FCC, 0x1FD0, 0x1FD3, 0x1FD6,
+    0x1FDB, 0x1FE0, 0x1FEC, 0x1FF2, 0x1FF4, 0x1FF6, 0x1FFC, 0x2102, 0x2102, 0x2107, 0x2107, 0x210A, 0x2113,
+    0x2115, 0x2115, 0x2119, 0x211D, 0x2124, 0x2124, 0x2126, 0x2126, 0x2128, 0x2128, 0x212A, 0x212D, 0x212F,
+    0x2134, 0x2139, 0x2139, 0x213C, 0x213F, 0x2145, 0x2149, 0x214E, 0x214E, 0x2183, 0x2183, 0x2184, 0x2184,
+    0x2C00, 0x2C7B, 0x2C7E, 0x2CE4, 0x2CEB, 0x2CEE, 0x2CF2, 0x2CF2, 0x2CF3, 0x2CF3, 0xA640, 0xA66D, 0xA680,
+    0xA69B, 0xA722, 0xA76F, 0xA771, 0xA787, 0xA78B, 0xA78E, 0xAB70, 0xABBF, 0xFB00, 0xFB06, 0xFB13, 0xFB17,
+    0xFF21, 0xFF3A, 0xFF41, 0xFF5A, 0x10400, 0x1044F, 0x104B0, 0x104D3, 0x104D8, 0x104FB, 0x10C80, 0x10CB2, 0x10CC0,
+    0x10CF2, 0x118A0, 0x118DF, 0x1E900, 0x1E943
 };
 
 /* \d: the first of each run and the first after it. */
@@ -7670,33 +8525,53 @@ static const uint32_t hyb_nfc_edges[494] = {
 /* ==== end src/text/unicode_data.c ==== */
 
 /* ==== begin src/text/unicode.c ==== */
-/* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a character. */
+/* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a
+ * character. */
 
 /* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
 typedef enum hyb_char_class {
-    HYB_CHAR_OTHER, HYB_CHAR_LU, HYB_CHAR_LT, HYB_CHAR_LL, HYB_CHAR_LM, HYB_CHAR_LO, HYB_CHAR_MARK,
-    HYB_CHAR_NUMBER, HYB_CHAR_PUNCTUATION, HYB_CHAR_SYMBOL, HYB_CHAR_SPACE, HYB_CHAR_NEWLINE
+    HYB_CHAR_OTHER,
+    HYB_CHAR_LU,
+    HYB_CHAR_LT,
+    HYB_CHAR_LL,
+    HYB_CHAR_LM,
+    HYB_CHAR_LO,
+    HYB_CHAR_MARK,
+    HYB_CHAR_NUMBER,
+    HYB_CHAR_PUNCTUATION,
+    HYB_CHAR_SYMBOL,
+    HYB_CHAR_SPACE,
+    HYB_CHAR_NEWLINE
 } hyb_char_class;
 
-/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms, surrogates
- * and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least 1). */
+/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
+ * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
+ * 1). */
 static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
 {
     uint32_t c = *p, low = 0x80, high = 0xBF;
     size_t n, i;
     *valid = 1;
-    if (c < 0x80) { *code_point = c; return 1; }
+    if (c < 0x80) {
+        *code_point = c;
+        return 1;
+    }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (c == 0xE0) low = 0xA0;
-    else if (c == 0xED) high = 0x9F;
-    else if (c == 0xF0) low = 0x90;
-    else if (c == 0xF4) high = 0x8F;
+    if (c == 0xE0)
+        low = 0xA0;
+    else if (c == 0xED)
+        high = 0x9F;
+    else if (c == 0xF0)
+        low = 0x90;
+    else if (c == 0xF4)
+        high = 0x8F;
     c &= 0x7Fu >> n;
     for (i = 1; i < n; i++) {
         if (p + i == end || p[i] < low || p[i] > high) return 0;
         c = c << 6 | (p[i] & 0x3F);
-        low = 0x80; high = 0xBF;
+        low = 0x80;
+        high = 0xBF;
         *valid = i + 1;
     }
     *code_point = c;
@@ -7706,7 +8581,10 @@ static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *co
 /* Writes code_point (a valid one) to out; the number of bytes, 1..4. */
 static size_t hyb_utf8_encode(uint32_t code_point, uint8_t out[4])
 {
-    if (code_point < 0x80) { out[0] = (uint8_t)code_point; return 1; }
+    if (code_point < 0x80) {
+        out[0] = (uint8_t)code_point;
+        return 1;
+    }
     if (code_point < 0x800) {
         out[0] = (uint8_t)(0xC0 | code_point >> 6);
         out[1] = (uint8_t)(0x80 | (code_point & 63));
@@ -7730,7 +8608,10 @@ static unsigned hyb_unicode_class(uint32_t code_point)
     size_t low = 0, high = HYB_COUNT(hyb_unicode_runs);
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (hyb_unicode_runs[middle] >> 4 <= code_point) low = middle; else high = middle;
+        if (hyb_unicode_runs[middle] >> 4 <= code_point)
+            low = middle;
+        else
+            high = middle;
     }
     return hyb_unicode_runs[low] & 15;
 }
@@ -7746,19 +8627,30 @@ static void hyb_unicode_expand(uint8_t table[65536])
     }
 }
 
-/* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte that is no UTF-8). */
-HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length, uint32_t *code_point)
+/* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
+ * that is no UTF-8). */
+HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
+                                uint32_t *code_point)
 {
     size_t valid;
-    if (HYB_LIKELY(*p < 0x80)) { *length = 1; *code_point = *p; return table[*p]; }
+    if (HYB_LIKELY(*p < 0x80)) {
+        *length = 1;
+        *code_point = *p;
+        return table[*p];
+    }
     *length = hyb_utf8_decode(p, end, code_point, &valid);
-    if (!*length) { *length = 1; *code_point = UINT32_MAX; return HYB_CHAR_OTHER; }
+    if (!*length) {
+        *length = 1;
+        *code_point = UINT32_MAX;
+        return HYB_CHAR_OTHER;
+    }
     return *code_point < 65536 ? table[*code_point] : hyb_unicode_class(*code_point);
 }
 
-/* ---- streaming ---- */
+/* ---- streaming --------------------------------------------------------------------------------------------------- */
 
-/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished character. */
+/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
+ * character. */
 static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, char *out, size_t *used)
 {
     static const char replacement[3] = { '\xEF', '\xBF', '\xBD' };
@@ -7772,7 +8664,7 @@ static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, c
             p += length;
             continue;
         }
-        if (!last && p + valid == end && *p >= 0xC2 && *p <= 0xF4) break;   /* may still become a character */
+        if (!last && p + valid == end && *p >= 0xC2 && *p <= 0xF4) break; /* may still become a character */
         memcpy(out + n, replacement, 3);
         n += 3;
         p += valid;
@@ -7782,12 +8674,12 @@ static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, c
 }
 
 HYB_BORDER(size_t, hybrid_utf8_feed, (hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out),
-              (stream, bytes, size, out))
+           (stream, bytes, size, out))
 {
     const uint8_t *p = (const uint8_t *)bytes;
     size_t n = 0, used, i;
     uint8_t head[4];
-    while (stream->size && size) {                       /* finish the character that was begun, byte by byte */
+    while (stream->size && size) { /* finish the character that was begun, byte by byte */
         memcpy(head, stream->pending, stream->size);
         head[stream->size] = *p++;
         size--;
@@ -7824,10 +8716,13 @@ HYB_BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out), (
 #define HYB_NFC_BITS 8192
 static bool hyb_nfc_search(uint32_t c)
 {
-    size_t low = 0, high = HYB_COUNT(hyb_nfc_edges);        /* edges below low are at or before c */
+    size_t low = 0, high = HYB_COUNT(hyb_nfc_edges); /* edges below low are at or before c */
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_edges[middle] <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_edges[middle] <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low & 1;
 }
@@ -7838,8 +8733,7 @@ static void hyb_nfc_expand(uint8_t bits[HYB_NFC_BITS])
     uint32_t c;
     memset(bits, 0, HYB_NFC_BITS);
     for (i = 0; i + 1 < HYB_COUNT(hyb_nfc_edges); i += 2)
-        for (c = hyb_nfc_edges[i]; c < hyb_nfc_edges[i + 1] && c < 65536; c++)
-            bits[c >> 3] |= (uint8_t)(1u << (c & 7));
+        for (c = hyb_nfc_edges[i]; c < hyb_nfc_edges[i + 1] && c < 65536; c++) bits[c >> 3] |= (uint8_t)(1u << (c & 7));
 }
 
 HYB_INLINE bool hyb_nfc_touches(const uint8_t *bits, uint32_t c)
@@ -7853,8 +8747,14 @@ static const uint8_t *hyb_nfc_first(const uint8_t *bits, const uint8_t *p, const
     uint32_t c;
     size_t length, valid;
     while (p < end) {
-        if (end - p >= 8 && !(hyb_load_u64(p) & 0x8080808080808080u)) { p += 8; continue; }
-        if (*p < 0xCC) { p++; continue; }
+        if (end - p >= 8 && !(hyb_load_u64(p) & 0x8080808080808080u)) {
+            p += 8;
+            continue;
+        }
+        if (*p < 0xCC) {
+            p++;
+            continue;
+        }
         length = hyb_utf8_decode(p, end, &c, &valid);
         if (length && hyb_nfc_touches(bits, c)) return p;
         p += length ? length : 1;
@@ -7867,7 +8767,10 @@ static unsigned hyb_nfc_class(uint32_t c)
     size_t low = 0, high = HYB_COUNT(hyb_nfc_classes);
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_classes[middle] >> 8 <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_classes[middle] >> 8 <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low ? hyb_nfc_classes[low - 1] & 255 : 0;
 }
@@ -7878,7 +8781,10 @@ static uint64_t hyb_nfc_split(uint32_t c)
     size_t low = 0, high = HYB_COUNT(hyb_nfc_splits);
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_splits[middle] >> 42 <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_splits[middle] >> 42 <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low && hyb_nfc_splits[low - 1] >> 42 == c ? hyb_nfc_splits[low - 1] : 0;
 }
@@ -7905,7 +8811,7 @@ static size_t hyb_nfc_decompose(uint32_t c, uint32_t out[4])
         out[2] = HYB_HANGUL_T + c % 28;
         return c % 28 ? 3 : 2;
     }
-    while (n_tail < 3 && (split = hyb_nfc_split(c)) != 0) {      /* only what comes first is split again */
+    while (n_tail < 3 && (split = hyb_nfc_split(c)) != 0) { /* only what comes first is split again */
         if (split & 0x1FFFFF) tail[n_tail++] = (uint32_t)(split & 0x1FFFFF);
         c = (uint32_t)(split >> 21) & 0x1FFFFF;
     }
@@ -7927,16 +8833,19 @@ static uint32_t hyb_nfc_pair(uint32_t a, uint32_t b)
         const uint64_t split = hyb_nfc_splits[hyb_nfc_composes[middle]];
         const uint64_t other = split & ((UINT64_C(1) << 42) - 1);
         if (other == pair) return (uint32_t)(split >> 42);
-        if (other < pair) low = middle + 1; else high = middle;
+        if (other < pair)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return 0;
 }
 
-/* ---- a piece that has to be looked at ---- */
+/* ---- a piece that has to be looked at ---------------------------------------------------------------------------- */
 
 typedef struct hyb_nfc_char {
     uint32_t point;
-    uint32_t order;              /* the combining class; 0: begins anew */
+    uint32_t order; /* the combining class; 0: begins anew */
 } hyb_nfc_char;
 
 /* Orders each run of marks by their classes, those of one class as they stand; other: room for n. */
@@ -7952,8 +8861,7 @@ static void hyb_nfc_sort(hyb_nfc_char *chars, size_t n, hyb_nfc_char *other)
                 for (j = i; j > begin && chars[j - 1].order > c.order; j--) chars[j] = chars[j - 1];
                 chars[j] = c;
             }
-        }
-        else {
+        } else {
             size_t count[256], sum = begin;
             memset(count, 0, sizeof count);
             for (i = begin; i < end; i++) count[chars[i].order]++;
@@ -7991,10 +8899,10 @@ static size_t hyb_nfc_compose(hyb_nfc_char *chars, size_t n)
 
 typedef struct hyb_nfc_text {
     uint8_t *bytes;
-    size_t   n, capacity;
+    size_t n, capacity;
 } hyb_nfc_text;
 
-#define HYB_NFC_AFTER 32       /* bytes that may be read after the text: zeros */
+#define HYB_NFC_AFTER 32 /* bytes that may be read after the text: zeros */
 
 static bool hyb_nfc_reserve(hybrid_runtime *rt, hyb_nfc_text *out, size_t more)
 {
@@ -8042,8 +8950,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
 
 /* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is no UTF-8 stays.
  * false: no memory. */
-static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size,
-                        hyb_nfc_text *out)
+static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size, hyb_nfc_text *out)
 {
     const uint8_t *p = text, *end = text + size, *q, *begin;
     uint32_t c;
@@ -8054,7 +8961,7 @@ static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text
     ok = hyb_nfc_reserve(rt, out, size);
     while (ok && q < end) {
         begin = q;
-        if (q > p) {                                     /* with the character before it */
+        if (q > p) { /* with the character before it */
             for (begin = q - 1; begin > p && q - begin < 4 && (*begin & 0xC0) == 0x80; begin--) {}
             if (hyb_utf8_decode(begin, q, &c, &valid) != (size_t)(q - begin)) begin = q;
         }
@@ -8077,26 +8984,27 @@ static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text
 /* ==== end src/text/normalize.c ==== */
 
 /* ==== begin src/text/pretokenize.c ==== */
-/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own regular expressions;
- * here every one is a small matcher by hand, quoted above it, and a family is a row of up to six of them, each applied inside the
- * pieces of the one before. A matcher gets p < end, the beginning and the end of a piece, and returns the end of the first word. */
+/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own
+ * regular expressions; here every one is a small matcher by hand, quoted above it, and a family is a row of up to six
+ * of them, each applied inside the pieces of the one before. A matcher gets p < end, the beginning and the end of a
+ * piece, and returns the end of the first word. */
 
 typedef const uint8_t *(*hyb_split_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
 
 typedef struct hyb_pretokenizer {
-    const char      *name;
-    hyb_split_fn splits[7];       /* zero ends the list */
-    bool             whole_words;     /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
-    bool             add_bos;
-    bool             nfc;             /* Hugging Face's tokenizer puts normalization form C in front */
+    const char *name;
+    hyb_split_fn splits[7]; /* zero ends the list */
+    bool whole_words;       /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
+    bool add_bos;
+    bool nfc; /* Hugging Face's tokenizer puts normalization form C in front */
 } hyb_pretokenizer;
 
 #define HYB_CHARS(name) (1u << HYB_CHAR_##name)
-#define HYB_CASED_UP  (HYB_CHARS(LU) | HYB_CHARS(LT))
-#define HYB_CASELESS  (HYB_CHARS(LM) | HYB_CHARS(LO))
-#define HYB_LETTERS   (HYB_CASED_UP | HYB_CHARS(LL) | HYB_CASELESS)
-#define HYB_SPACES    (HYB_CHARS(SPACE) | HYB_CHARS(NEWLINE))
-#define HYB_REST      (0xFFFu & ~(HYB_LETTERS | HYB_CHARS(NUMBER) | HYB_SPACES))     /* [^\s\p{L}\p{N}] */
+#define HYB_CASED_UP    (HYB_CHARS(LU) | HYB_CHARS(LT))
+#define HYB_CASELESS    (HYB_CHARS(LM) | HYB_CHARS(LO))
+#define HYB_LETTERS     (HYB_CASED_UP | HYB_CHARS(LL) | HYB_CASELESS)
+#define HYB_SPACES      (HYB_CHARS(SPACE) | HYB_CHARS(NEWLINE))
+#define HYB_REST        (0xFFFu & ~(HYB_LETTERS | HYB_CHARS(NUMBER) | HYB_SPACES)) /* [^\s\p{L}\p{N}] */
 
 HYB_INLINE bool hyb_in_set(unsigned set, unsigned char_class) { return (set >> char_class & 1) != 0; }
 
@@ -8106,7 +9014,10 @@ static bool hyb_in_edges(const uint32_t *edges, size_t n, uint32_t c)
     size_t low = 0;
     while (low < n) {
         const size_t middle = (low + n) / 2;
-        if (edges[middle] <= c) low = middle + 1; else n = middle;
+        if (edges[middle] <= c)
+            low = middle + 1;
+        else
+            n = middle;
     }
     return low & 1;
 }
@@ -8146,12 +9057,16 @@ HYB_INLINE const uint8_t *hyb_match_contraction(const uint8_t *p, const uint8_t 
     return any_case && p[1] == 0xC5 && p[2] == 0xBF ? p + 3 : p;
 }
 
-/* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or nothing else is there. */
+/* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or
+ * nothing else is there. */
 HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *last = p, *q = p;
     size_t length;
-    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) { last = q; q += length; }
+    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) {
+        last = q;
+        q += length;
+    }
     return q == end || last == p ? q : last;
 }
 
@@ -8185,12 +9100,13 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
     return hyb_match_spaces(classes, p, end);
 }
 
-#define HYB_NO_CONTRACTIONS 1u       /* without the first alternative */
-#define HYB_NO_LINE_ENDS    2u       /* without [\r\n]* after what is neither letter nor number */
+#define HYB_NO_CONTRACTIONS 1u /* without the first alternative */
+#define HYB_NO_LINE_ENDS    2u /* without [\r\n]* after what is neither letter nor number */
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                 unsigned letters, int digits, unsigned without)
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS
+ * \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters,
+                                         int digits, unsigned without)
 {
     const unsigned rest = HYB_REST & ~letters;
     const uint8_t *q;
@@ -8209,9 +9125,11 @@ HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *
         next = hyb_class_at(classes, q, end, &length);
         if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next)) return hyb_chars_of(classes, q + length, end, letters);
     }
-    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters);     /* a mark, where marks are letters */
-    if (*p == ' ' && hyb_in_set(rest, next)) q += length;
-    else if (!hyb_in_set(rest, k)) return hyb_match_lines(classes, p, end);
+    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters); /* a mark, where marks are letters */
+    if (*p == ' ' && hyb_in_set(rest, next))
+        q += length;
+    else if (!hyb_in_set(rest, k))
+        return hyb_match_lines(classes, p, end);
     q = hyb_chars_of(classes, q, end, rest);
     return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of(classes, q, end, HYB_CHARS(NEWLINE));
 }
@@ -8230,8 +9148,8 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
 }
 
 /* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
-HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            size_t *length, bool without_han)
+HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
+                                    bool without_han)
 {
     uint32_t c;
     const unsigned k = hyb_char_at(classes, p, end, length, &c);
@@ -8239,11 +9157,11 @@ HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, co
     return hyb_in_edges(hyb_han_edges, HYB_COUNT(hyb_han_edges), c) ? (unsigned)HYB_CHAR_OTHER : k;
 }
 
-/* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
- * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
- * character of the run of U that is in W too. */
-HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                 bool suffix, bool without_han)
+/* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W =
+ * [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions; p when there is none. U* takes all it can and gives back from its end
+ * until W+ finds a first character, so what matters is the last character of the run of U that is in W too. */
+HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
+                                         bool without_han)
 {
     const unsigned both = HYB_CASELESS | HYB_CHARS(MARK);
     const unsigned upper = HYB_CASED_UP | both, lower = HYB_CHARS(LL) | both;
@@ -8259,17 +9177,20 @@ HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *
     if (q < end && k == HYB_CHAR_LL) {
         for (stop = q; stop < end; stop += length)
             if (!hyb_in_set(lower, hyb_cased_class(classes, stop, end, &length, without_han))) break;
-    }
-    else if (common) stop = common;
-    else if (begin > p && first == HYB_CHAR_MARK) stop = begin;      /* the optional character is itself the W */
-    else if (q > begin) stop = q;
-    else return p;
+    } else if (common)
+        stop = common;
+    else if (begin > p && first == HYB_CHAR_MARK)
+        stop = begin; /* the optional character is itself the W */
+    else if (q > begin)
+        stop = q;
+    else
+        return p;
     return suffix ? hyb_match_contraction(stop, end, true) : stop;
 }
 
 /* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
-HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                    int digits, bool slash)
+HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, int digits,
+                                            bool slash)
 {
     const uint8_t *q = hyb_char_of(classes, p, end, HYB_CHARS(NUMBER));
     size_t length;
@@ -8285,8 +9206,8 @@ HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_
 }
 
 /* the words above, and what stands between words */
-HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                  bool suffix, int digits)
+HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
+                                          int digits)
 {
     const uint8_t *q = hyb_cased_word(classes, p, end, suffix, false);
     return q != p ? q : hyb_split_no_word(classes, p, end, digits, true);
@@ -8301,7 +9222,7 @@ static const uint8_t *hyb_split_tekken(const uint8_t *classes, const uint8_t *p,
     return hyb_split_cased(classes, p, end, false, 1);
 }
 
-/* ---- splits of one kind of character: the pieces are the matches and what lies between them ---- */
+/* ---- splits of one kind of character: the pieces are the matches and what lies between them ---------------------- */
 
 /* SET+ */
 HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
@@ -8311,7 +9232,10 @@ HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, 
 }
 
 /* \p{N}+, \p{N}{1,3}, \p{N} */
-static const uint8_t *hyb_split_numbers(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hyb_runs_of(classes, p, end, HYB_CHARS(NUMBER)); }
+static const uint8_t *hyb_split_numbers(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hyb_runs_of(classes, p, end, HYB_CHARS(NUMBER));
+}
 
 static const uint8_t *hyb_split_number3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -8353,7 +9277,8 @@ static const uint8_t *hyb_split_line_breaks(const uint8_t *classes, const uint8_
 typedef bool (*hyb_member_fn)(unsigned char_class, uint32_t code_point);
 
 /* \s?MEMBER+ (space) or MEMBER+ at p; p when there is none. */
-HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hyb_member_fn member, bool space)
+HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            hyb_member_fn member, bool space)
 {
     const uint8_t *begin = space ? hyb_char_of(classes, p, end, HYB_SPACES) : p, *q;
     size_t length;
@@ -8366,12 +9291,13 @@ HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_
         }
         if (q != begin) return q;
         if (begin == p) return p;
-        begin = p;                                       /* white space can be a member itself (U+3000) */
+        begin = p; /* white space can be a member itself (U+3000) */
     }
 }
 
 /* The same, or all that lies before the next match. */
-HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hyb_member_fn member, bool space)
+HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            hyb_member_fn member, bool space)
 {
     const uint8_t *q = hyb_match_members(classes, p, end, member, space);
     size_t length;
@@ -8383,13 +9309,22 @@ HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_
     return q;
 }
 
-static bool hyb_is_falcon_mark(unsigned k, uint32_t c)        /* [\p{P}\$\+<=>\^~\|`] */
+static bool hyb_is_falcon_mark(unsigned k, uint32_t c) /* [\p{P}\$\+<=>\^~\|`] */
 {
-    return k == HYB_CHAR_PUNCTUATION || c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' || c == '|' || c == '`';
+    return k == HYB_CHAR_PUNCTUATION || c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' ||
+           c == '|' || c == '`';
 }
 static bool hyb_is_default_mark(unsigned k, uint32_t c) { return c != '`' && hyb_is_falcon_mark(k, c); }
-static bool hyb_is_letter(unsigned k, uint32_t c) { HYB_UNUSED(c); return hyb_in_set(HYB_LETTERS, k); }
-static bool hyb_is_punctuation(unsigned k, uint32_t c) { HYB_UNUSED(c); return k == HYB_CHAR_PUNCTUATION; }
+static bool hyb_is_letter(unsigned k, uint32_t c)
+{
+    HYB_UNUSED(c);
+    return hyb_in_set(HYB_LETTERS, k);
+}
+static bool hyb_is_punctuation(unsigned k, uint32_t c)
+{
+    HYB_UNUSED(c);
+    return k == HYB_CHAR_PUNCTUATION;
+}
 
 static bool hyb_is_deepseek_letter(unsigned k, uint32_t c)
 {
@@ -8399,27 +9334,28 @@ static bool hyb_is_deepseek_letter(unsigned k, uint32_t c)
         if (c <= hyb_deepseek_letters[i + 1]) return true;
     return false;
 }
-static bool hyb_is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
+/* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
+static bool hyb_is_deepseek_mark(unsigned k, uint32_t c)
 {
     HYB_UNUSED(k);
-    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFF1A && c <= 0xFF5E) ||
-           (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
+    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) ||
+           (c >= 0xFF1A && c <= 0xFF5E) || (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
 }
-static bool hyb_is_deepseek_cjk(unsigned k, uint32_t c)       /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
+static bool hyb_is_deepseek_cjk(unsigned k, uint32_t c) /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
 {
     HYB_UNUSED(k);
     return (c >= 0x800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
 }
-static bool hyb_is_deepseek3_cjk(unsigned k, uint32_t c)      /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
+static bool hyb_is_deepseek3_cjk(unsigned k, uint32_t c) /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
 {
     HYB_UNUSED(k);
     return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
 }
 
-#define HYB_SPLIT_MEMBERS(name, member, space)                                                                        \
-    static const uint8_t *hyb_split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end)               \
-    {                                                                                                                      \
-        return hyb_split_members(classes, p, end, member, space);                                                      \
+#define HYB_SPLIT_MEMBERS(name, member, space) \
+    static const uint8_t *hyb_split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end) \
+    { \
+        return hyb_split_members(classes, p, end, member, space); \
     }
 HYB_SPLIT_MEMBERS(falcon_marks, hyb_is_falcon_mark, false)
 HYB_SPLIT_MEMBERS(default_marks, hyb_is_default_mark, false)
@@ -8445,8 +9381,7 @@ static const uint8_t *hyb_split_trailing_space(const uint8_t *classes, const uin
 
 /* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                      bool lines)
+HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
 {
     const unsigned word = HYB_LETTERS | HYB_CHARS(MARK), marks = HYB_CHARS(PUNCTUATION) | HYB_CHARS(SYMBOL);
     const uint8_t *q;
@@ -8456,7 +9391,9 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
         for (q = p + 1; q < end && (uint8_t)((*q | 0x20) - 'a') < 26; q++) {}
         if (q > p + 1) return q;
     }
-    if (!hyb_in_set(HYB_LETTERS | marks | HYB_CHARS(NEWLINE), k) && (q = hyb_chars_of(classes, p + length, end, word)) != p + length) return q;
+    if (!hyb_in_set(HYB_LETTERS | marks | HYB_CHARS(NEWLINE), k) &&
+        (q = hyb_chars_of(classes, p + length, end, word)) != p + length)
+        return q;
     if ((q = hyb_chars_of(classes, p, end, word)) != p) return q;
     q = *p == ' ' ? p + 1 : p;
     if (q < end && hyb_in_set(marks, hyb_class_at(classes, q, end, &length))) {
@@ -8467,8 +9404,7 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
     if (lines) return hyb_match_lines(classes, p, end);
     return k == HYB_CHAR_NEWLINE ? p + length : hyb_match_spaces(classes, p, end);
 }
-HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                     bool lines)
+HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
 {
     const uint8_t *q = hyb_match_deepseek3(classes, p, end, lines);
     size_t length;
@@ -8701,7 +9637,8 @@ static const uint8_t *hyb_split_afmoe_letters(const uint8_t *classes, const uint
 static int hyb_youtu_set(uint32_t c)
 {
     if (c < 0x2014) return 0;
-    if (c < 0x3001) return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
+    if (c < 0x3001)
+        return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
     if (c < 0x3040) return 2;
     if (c < 0x3105) return c < 0x3100 ? 4 : 0;
     if (c < 0x3131) return c < 0x3130 ? 3 : 0;
@@ -8734,7 +9671,7 @@ static const uint8_t *hyb_split_gpt4o_digits(const uint8_t *classes, const uint8
     return hyb_split_cased(classes, p, end, true, 1);
 }
 
-/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after what is neither ---- */
+/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after a mark ---- */
 
 static const uint8_t *hyb_split_kimi(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -8984,23 +9921,27 @@ static const hyb_pretokenizer *hyb_find_pretokenizer(const char *name, size_t si
 /* ==== end src/text/families.c ==== */
 
 /* ==== begin src/text/automaton.c ==== */
-/* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are and however they
- * are made. A state is a beginning of some string; state 0 is the empty one. States are numbered by length, so that those that follow a
- * state stand side by side, and everything that a state refers back to has a lower number.
+/* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are
+ * and however they are made. A state is a beginning of some string; state 0 is the empty one. States are numbered by
+ * length, so that those that follow a state stand side by side, and everything that a state refers back to has a lower
+ * number.
  *
- *     strings aa, ab, b:    0 -a-> 1 -a-> 3        child  1 3 5 5 5 5      the states after s: child[s] .. child[s + 1] - 1
+ *     strings aa, ab, b:    0 -a-> 1 -a-> 3        child  1 3 5 5 5 5      the states after s: child[s] .. child[s + 1]
+ *     - 1
  *                           0 -b-> 2               byte   . a b a b
- *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a string that s ends with
+ *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a
+ *                                                  string that s ends with
  */
 
 typedef struct hyb_automaton {
-    uint32_t  n;                /* states */
-    uint32_t *child;            /* n + 1 */
-    uint32_t *fail;             /* n */
-    uint32_t *depth;            /* n: bytes of the state */
-    int32_t  *best[2];          /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
-    uint8_t  *byte;             /* n: the last one of the state */
-    uint32_t  root[256];        /* from state 0 */
+    uint32_t n;      /* states */
+    uint32_t *child; /* n + 1 */
+    uint32_t *fail;  /* n */
+    uint32_t *depth; /* n: bytes of the state */
+    /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
+    int32_t *best[2];
+    uint8_t *byte;      /* n: the last one of the state */
+    uint32_t root[256]; /* from state 0 */
 } hyb_automaton;
 
 static void hyb_automaton_free(hybrid_runtime *rt, hyb_automaton *a)
@@ -9031,7 +9972,10 @@ HYB_INLINE uint32_t hyb_automaton_child(const hyb_automaton *a, uint32_t s, uint
     HYB_STEPS(1);
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
-        if (a->byte[middle] <= byte) low = middle; else high = middle;
+        if (a->byte[middle] <= byte)
+            low = middle;
+        else
+            high = middle;
     }
     return low < high && a->byte[low] == byte ? low : 0;
 }
@@ -9045,20 +9989,20 @@ HYB_INLINE uint32_t hyb_automaton_next(const hyb_automaton *a, uint32_t s, uint8
     return a->root[byte];
 }
 
-/* ---- making ---- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 typedef struct hyb_automaton_source {
     const hybrid_string *strings;
-    const uint8_t       *marked;        /* of each string, or NULL */
-    size_t               n;
-    bool                 backwards;     /* the strings are read from their ends, for texts that are */
+    const uint8_t *marked; /* of each string, or NULL */
+    size_t n;
+    bool backwards; /* the strings are read from their ends, for texts that are */
 } hyb_automaton_source;
 
 typedef struct hyb_automaton_work {
     const hyb_automaton_source *source;
-    hyb_automaton a;                /* room for every byte of every string */
-    uint32_t *order, *other;            /* n strings; those that begin with a state stand side by side */
-    uint32_t *low, *high;               /* where they do, of every state */
+    hyb_automaton a;         /* room for every byte of every string */
+    uint32_t *order, *other; /* n strings; those that begin with a state stand side by side */
+    uint32_t *low, *high;    /* where they do, of every state */
 } hyb_automaton_work;
 
 /* The byte that follows the first depth bytes of string i; -1 at its end. */
@@ -9078,7 +10022,8 @@ static void hyb_automaton_sort(hyb_automaton_work *w, uint32_t low, uint32_t hig
         for (i = low + 1; i < high; i++) {
             const uint32_t item = w->order[i];
             const int key = hyb_automaton_key(w->source, item, depth);
-            for (j = i; j > low && hyb_automaton_key(w->source, w->order[j - 1], depth) > key; j--) w->order[j] = w->order[j - 1];
+            for (j = i; j > low && hyb_automaton_key(w->source, w->order[j - 1], depth) > key; j--)
+                w->order[j] = w->order[j - 1];
             w->order[j] = item;
         }
         return;
@@ -9094,7 +10039,8 @@ static void hyb_automaton_sort(hyb_automaton_work *w, uint32_t low, uint32_t hig
     memcpy(w->order + low, w->other + low, (high - low) * sizeof *w->order);
 }
 
-/* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands already. */
+/* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands
+ * already. */
 static void hyb_automaton_add(hyb_automaton_work *w, uint32_t s, uint32_t v, uint8_t byte)
 {
     hyb_automaton *a = &w->a;
@@ -9114,7 +10060,7 @@ static void hyb_automaton_expand(hyb_automaton_work *w, uint32_t s)
     for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
     for (k = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
         const bool marked = w->source->marked && w->source->marked[w->order[i]];
-        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i];          /* of equal strings the first */
+        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i]; /* of equal strings the first */
         if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
         k |= marked ? 3 : 1;
     }
@@ -9144,7 +10090,8 @@ static bool hyb_automaton_fit(hybrid_runtime *rt, const hyb_automaton *from, hyb
     return true;
 }
 
-/* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no memory. */
+/* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no
+ * memory. */
 static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *source, hyb_automaton *out)
 {
     hyb_automaton_work w;
@@ -9176,10 +10123,11 @@ static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *s
 /* ==== end src/text/automaton.c ==== */
 
 /* ==== begin src/text/fingerprint.c ==== */
-/* text/fingerprint: the hash of tokens, a polynomial over their bytes at a secret point. Two things are asked of it. A file must not be able
- * to make its tokens collide: of two different strings of at most n bytes, n of the 2^61 points give both the same value, and the point is
- * a function of the runtime's key. And a token that grows byte by byte must not be read again at every step: the value of two strings, one
- * after the other, follows from theirs in one multiplication. */
+/* text/fingerprint: the hash of tokens, a polynomial over their bytes at a secret point. Two things are asked of it. A
+ * file must not be able to make its tokens collide: of two different strings of at most n bytes, n of the 2^61 points
+ * give both the same value, and the point is a function of the runtime's key. And a token that grows byte by byte must
+ * not be read again at every step: the value of two strings, one after the other, follows from theirs in one
+ * multiplication. */
 
 #define HYB_PRINT_PRIME ((UINT64_C(1) << 61) - 1)
 
@@ -9193,7 +10141,7 @@ HYB_INLINE uint64_t hyb_print_mul(uint64_t a, uint64_t b)
     high = (uint64_t)(product >> 61);
 #else
     const uint64_t a0 = (uint32_t)a, a1 = a >> 32, b0 = (uint32_t)b, b1 = b >> 32;
-    const uint64_t p00 = a0 * b0, middle = a0 * b1 + a1 * b0, p11 = a1 * b1;       /* middle < 2^62: a1 and b1 have 29 bits */
+    const uint64_t p00 = a0 * b0, middle = a0 * b1 + a1 * b0, p11 = a1 * b1; /* middle < 2^62: a1 and b1 have 29 bits */
     const uint64_t bottom = p00 + (middle << 32);
     const uint64_t top = p11 + (middle >> 32) + (bottom < p00);
     low = bottom & HYB_PRINT_PRIME;
@@ -9225,7 +10173,7 @@ HYB_INLINE uint64_t hyb_print_power(uint64_t point, size_t n)
 
 /* Where fingerprints are taken. */
 typedef struct hyb_print_point {
-    uint64_t powers[HYB_PRINT_BLOCK + 1];    /* of the point */
+    uint64_t powers[HYB_PRINT_BLOCK + 1]; /* of the point */
 } hyb_print_point;
 
 static void hyb_print_point_make(hyb_print_point *point, uint64_t secret)
@@ -9241,8 +10189,8 @@ HYB_INLINE uint64_t hyb_print_power_at(const hyb_print_point *point, size_t n)
     return n <= HYB_PRINT_BLOCK ? point->powers[n] : hyb_print_power(point->powers[1], n);
 }
 
-/* n bytes; the empty string has 0, and every byte counts one more than it is, so that zeros in front count too. A block is summed by the
- * halves of the powers, 32 and 29 bits, which leaves room for all carries. */
+/* n bytes; the empty string has 0, and every byte counts one more than it is, so that zeros in front count too. A block
+ * is summed by the halves of the powers, 32 and 29 bits, which leaves room for all carries. */
 HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p, size_t n)
 {
     uint64_t h = 0;
@@ -9255,8 +10203,8 @@ HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p,
         for (i = 0; i < k; i++) {
             const uint32_t digit = p[i] + 1u;
             power--;
-            low += (uint64_t)digit * (uint32_t)*power;       /* < 2^47 in all */
-            high += (uint64_t)digit * (uint32_t)(*power >> 32);       /* < 2^44 */
+            low += (uint64_t)digit * (uint32_t)*power;          /* < 2^47 in all */
+            high += (uint64_t)digit * (uint32_t)(*power >> 32); /* < 2^44 */
         }
         sum = low + (high >> 29) + ((high & 0x1FFFFFFF) << 32);
         if (sum >= HYB_PRINT_PRIME) sum -= HYB_PRINT_PRIME;
@@ -9269,70 +10217,75 @@ HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p,
 /* ==== end src/text/fingerprint.c ==== */
 
 /* ==== begin src/text/vocab.c ==== */
-/* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special tokens. They are
- * made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat tables, nothing allocated per token. */
+/* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special
+ * tokens. They are made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat
+ * tables, nothing allocated per token. */
 
-#define HYB_WORD_SHORT  64       /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
+/* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
+#define HYB_WORD_SHORT 64
 
 /* One merge of byte-level BPE, in an open-addressing table; left == UINT32_MAX: empty. */
 typedef struct hyb_merge {
     uint32_t left, right, rank, result;
 } hyb_merge;
 
-#define HYB_SPECIAL_TEXT    1u    /* a user-defined token: they count in every text */
-#define HYB_SPECIAL_CONTROL 2u    /* a control or unknown token */
+#define HYB_SPECIAL_TEXT    1u /* a user-defined token: they count in every text */
+#define HYB_SPECIAL_CONTROL 2u /* a control or unknown token */
 
-#define HYB_TOKEN_TYPE   7u       /* in hybrid_tokenizer.kinds: a hybrid_token_type */
-#define HYB_TOKEN_END    8u       /* generation ends with it */
-#define HYB_TOKEN_STRIP  16u      /* takes the white space after it along */
-#define HYB_TOKEN_FOREIGN 32u     /* normal, but spelled with what no byte is mapped to: never made from text */
+#define HYB_TOKEN_TYPE    7u  /* in hybrid_tokenizer.kinds: a hybrid_token_type */
+#define HYB_TOKEN_END     8u  /* generation ends with it */
+#define HYB_TOKEN_STRIP   16u /* takes the white space after it along */
+#define HYB_TOKEN_FOREIGN 32u /* normal, but spelled with what no byte is mapped to: never made from text */
 
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
-    bool            spm, raw, whole_words, add_bos, add_eos, add_space;
-    size_t          n_tokens;
-    uint8_t        *bytes;            /* of all tokens, one after another */
-    uint32_t       *offsets;          /* n_tokens + 1, into bytes */
-    uint8_t        *kinds;            /* n_tokens: HYB_TOKEN_... */
-    uint32_t       *ranks;            /* spm, raw: n_tokens, the least is merged first */
-    hyb_print_point point;        /* of fingerprints: a secret, as all that decides where in a table something belongs */
-    uint64_t        spread;           /* odd: brings all bits of a fingerprint to the top */
-    uint64_t       *index;            /* bytes -> id: low half of the fingerprint << 32 | id + 1, 0: empty */
-    uint32_t        index_mask, index_shift;
-    uint32_t        longest;          /* bytes of the longest token that merging may make */
-    hyb_merge  *merges;
-    uint64_t        merge_key[2];
-    uint32_t        merge_mask, merge_shift;
-    int32_t         byte_ids[256];    /* the token of one byte, -1: none */
-    int32_t         roles[HYBRID_ROLE_COUNT_];
-    bool            fuse_unknown;     /* spm without all byte tokens: what is unknown side by side is one unknown token */
-    hyb_automaton special;        /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
-    int32_t        *specials;         /* their ids, by their numbers in the automaton */
-    uint8_t         special_last[256];    /* what a byte may end: HYB_SPECIAL_... */
-    uint32_t       *special_pairs;    /* a bit for every pair of bytes that may end one */
-    uint32_t       *joined;           /* a bit for every pair of bytes that stand side by side in some token */
-    uint8_t        *classes;          /* bpe: of the code points below U+10000 */
-    uint8_t        *nfc;              /* HYB_NFC_BITS, where text is normalized first; or NULL */
-    const hyb_pretokenizer *pre;  /* bpe */
+    bool spm, raw, whole_words, add_bos, add_eos, add_space;
+    size_t n_tokens;
+    uint8_t *bytes;        /* of all tokens, one after another */
+    uint32_t *offsets;     /* n_tokens + 1, into bytes */
+    uint8_t *kinds;        /* n_tokens: HYB_TOKEN_... */
+    uint32_t *ranks;       /* spm, raw: n_tokens, the least is merged first */
+    hyb_print_point point; /* of fingerprints: a secret, as all that decides where in a table something belongs */
+    uint64_t spread;       /* odd: brings all bits of a fingerprint to the top */
+    uint64_t *index;       /* bytes -> id: low half of the fingerprint << 32 | id + 1, 0: empty */
+    uint32_t index_mask, index_shift;
+    uint32_t longest; /* bytes of the longest token that merging may make */
+    hyb_merge *merges;
+    uint64_t merge_key[2];
+    uint32_t merge_mask, merge_shift;
+    int32_t byte_ids[256]; /* the token of one byte, -1: none */
+    int32_t roles[HYBRID_ROLE_COUNT_];
+    bool fuse_unknown;           /* spm without all byte tokens: what is unknown side by side is one unknown token */
+    hyb_automaton special;       /* control, user-defined and unknown tokens, from their ends; marked: user-defined */
+    int32_t *specials;           /* their ids, by their numbers in the automaton */
+    uint8_t special_last[256];   /* what a byte may end: HYB_SPECIAL_... */
+    uint32_t *special_pairs;     /* a bit for every pair of bytes that may end one */
+    uint32_t *joined;            /* a bit for every pair of bytes that stand side by side in some token */
+    uint8_t *classes;            /* bpe: of the code points below U+10000 */
+    uint8_t *nfc;                /* HYB_NFC_BITS, where text is normalized first; or NULL */
+    const hyb_pretokenizer *pre; /* bpe */
 };
 
 /* Strings from memory or from a file. */
 typedef struct hyb_strings {
-    const hybrid_string     *list;
+    const hybrid_string *list;
     const hybrid_gguf_value *array;
-    size_t                   count;
+    size_t count;
 } hyb_strings;
 
-HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i) { return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i); }
+HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i)
+{
+    return s->list ? s->list[i] : hybrid_gguf_item_string(s->array, i);
+}
 
 /* What both ways to make a tokenizer come down to. */
 typedef struct hyb_vocab_source {
-    bool              spm, raw, add_bos, add_eos, add_space, strip_right;
+    bool spm, raw, add_bos, add_eos, add_space, strip_right;
     const hyb_pretokenizer *pre;
-    hyb_strings   tokens, merges;
-    const uint8_t    *types;                     /* n_tokens, or NULL */
-    const void       *scores;                    /* n_tokens floats at any alignment, or NULL */
-    int32_t           roles[HYBRID_ROLE_COUNT_]; /* -1: look for the well-known names */
+    hyb_strings tokens, merges;
+    const uint8_t *types;              /* n_tokens, or NULL */
+    const void *scores;                /* n_tokens floats at any alignment, or NULL */
+    int32_t roles[HYBRID_ROLE_COUNT_]; /* -1: look for the well-known names */
 } hyb_vocab_source;
 
 HYB_INLINE unsigned hyb_token_type(const hybrid_tokenizer *t, int32_t id) { return t->kinds[id] & HYB_TOKEN_TYPE; }
@@ -9343,20 +10296,27 @@ HYB_INLINE bool hyb_token_mergeable(const hybrid_tokenizer *t, int32_t id)
     return (t->kinds[id] & (HYB_TOKEN_TYPE | HYB_TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
 }
 
-/* ---- bytes -> id ---- */
+/* ---- bytes -> id ------------------------------------------------------------------------------------------------- */
 
-/* Where in the index a fingerprint belongs: of two different ones, two tables in 2^bits send both to one place (Dietzfelbinger et al. 1997). */
-HYB_INLINE uint32_t hyb_index_slot(const hybrid_tokenizer *t, uint64_t print) { return (uint32_t)(print * t->spread >> t->index_shift); }
+/* Where in the index a fingerprint belongs: of two different ones, two tables in 2^bits send both to one place
+ * (Dietzfelbinger et al. 1997). */
+HYB_INLINE uint32_t hyb_index_slot(const hybrid_tokenizer *t, uint64_t print)
+{
+    return (uint32_t)(print * t->spread >> t->index_shift);
+}
 
 /* A text of the size of a token's is compared eight bytes at a time; most are short. */
 HYB_INLINE bool hyb_same_bytes(const uint8_t *a, const uint8_t *b, size_t n)
 {
-    if (n >= 8) return hyb_load_u64(a) == hyb_load_u64(b) && hyb_load_u64(a + n - 8) == hyb_load_u64(b + n - 8) && (n <= 16 || !memcmp(a, b, n));
+    if (n >= 8)
+        return hyb_load_u64(a) == hyb_load_u64(b) && hyb_load_u64(a + n - 8) == hyb_load_u64(b + n - 8) &&
+               (n <= 16 || !memcmp(a, b, n));
     if (n >= 4) return hyb_load_u32(a) == hyb_load_u32(b) && hyb_load_u32(a + n - 4) == hyb_load_u32(b + n - 4);
     return !n || (a[0] == b[0] && a[n >> 1] == b[n >> 1] && a[n - 1] == b[n - 1]);
 }
 
-/* The token with these bytes and their fingerprint, -1 when there is none. Of a normal one and another with the same bytes, the normal one. */
+/* The token with these bytes and their fingerprint, -1 when there is none. Of a normal one and another with the same
+ * bytes, the normal one. */
 HYB_INLINE int32_t hyb_vocab_find_print(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t n)
 {
     uint32_t at = hyb_index_slot(t, print), tag = (uint32_t)print;
@@ -9409,10 +10369,10 @@ static void hyb_vocab_insert(hybrid_tokenizer *t, int32_t id)
     t->index[at] = (uint64_t)tag << 32 | (uint32_t)(id + 1);
 }
 
-/* ---- spellings -> bytes ---- */
+/* ---- spellings -> bytes ------------------------------------------------------------------------------------------ */
 
-/* GPT-2's way to write bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the others for U+0100 on.
- * to_byte[c] for c < 324: the byte, or -1. */
+/* GPT-2's way to write bytes as printable characters: those of Latin-1 that can be seen stand for themselves, the
+ * others for U+0100 on. to_byte[c] for c < 324: the byte, or -1. */
 static void hyb_byte_spelling(int16_t to_byte[324])
 {
     int c, next = 256;
@@ -9423,14 +10383,15 @@ static void hyb_byte_spelling(int16_t to_byte[324])
     }
 }
 
-/* Bytes of one spelled token, written to out (at least s.size bytes); SIZE_MAX when it is spelled with other characters. */
+/* Bytes of one spelled token, written to out (at least s.size bytes); SIZE_MAX when it is spelled with other
+ * characters. */
 static size_t hyb_spelled_bytes(hybrid_string s, const int16_t to_byte[324], uint8_t *out)
 {
     const uint8_t *p = (const uint8_t *)s.data, *end = p + s.size;
     size_t n = 0;
     while (p < end) {
         uint32_t c = *p++;
-        if (c >= 0x80) {                                  /* two bytes are enough for U+0080..U+0143 */
+        if (c >= 0x80) { /* two bytes are enough for U+0080..U+0143 */
             if (c < 0xC2 || c > 0xC5 || p == end || (*p & 0xC0) != 0x80) return SIZE_MAX;
             c = (c & 31) << 6 | (*p++ & 63);
         }
@@ -9445,8 +10406,11 @@ static size_t hyb_unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
 {
     size_t i = 0, n = 0;
     while (i < size) {
-        if (p[i] == 0xE2 && size - i >= 3 && p[i + 1] == 0x96 && p[i + 2] == 0x81) { out[n++] = ' '; i += 3; }
-        else out[n++] = p[i++];
+        if (p[i] == 0xE2 && size - i >= 3 && p[i + 1] == 0x96 && p[i + 2] == 0x81) {
+            out[n++] = ' ';
+            i += 3;
+        } else
+            out[n++] = p[i++];
     }
     return n;
 }
@@ -9458,7 +10422,10 @@ static int hyb_byte_token(hybrid_string s)
     if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
     for (i = 3; i < 5; i++) {
         char c = s.data[i];
-        int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+        int digit = c >= '0' && c <= '9'   ? c - '0'
+                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                                           : -1;
         if (digit < 0) return -1;
         value = value * 16 + digit;
     }
@@ -9472,7 +10439,8 @@ static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_
     size_t i, size = 0, at = 0, n;
     for (i = 0; i < t->n_tokens; i++) {
         hybrid_string s = hyb_string_at(&source->tokens, i);
-        if (s.size && !s.data) return hyb_fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
+        if (s.size && !s.data)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "the text of token %llu is NULL", (unsigned long long)i);
         if (!hyb_add_size(size, s.size, &size) || size > UINT32_MAX / 2)
             return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tokens of the vocabulary are more than 2 GiB of text");
     }
@@ -9490,14 +10458,15 @@ static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_
         t->offsets[i] = (uint32_t)at;
         t->kinds[i] = type;
         n = s.size;
-        if (type == HYBRID_TOKEN_NORMAL && t->spm) n = hyb_unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
-        else if (type == HYBRID_TOKEN_NORMAL && !t->raw && (n = hyb_spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {}
-        else if (type == HYBRID_TOKEN_BYTE && (byte = hyb_byte_token(s)) >= 0) {
+        if (type == HYBRID_TOKEN_NORMAL && t->spm)
+            n = hyb_unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
+        else if (type == HYBRID_TOKEN_NORMAL && !t->raw &&
+                 (n = hyb_spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {
+        } else if (type == HYBRID_TOKEN_BYTE && (byte = hyb_byte_token(s)) >= 0) {
             t->bytes[at] = (uint8_t)byte;
             n = 1;
             t->byte_ids[byte] = (int32_t)i;
-        }
-        else {
+        } else {
             if (n == SIZE_MAX) t->kinds[i] |= HYB_TOKEN_FOREIGN;
             n = s.size;
             if (n) memcpy(t->bytes + at, s.data, n);
@@ -9538,16 +10507,17 @@ static hybrid_result hyb_vocab_make_index(hybrid_tokenizer *t, hybrid_error *err
     size_t i;
     hyb_vocab_make_secrets(t);
     t->index_mask = size - 1;
-    if (!(t->index = (uint64_t *)hyb_calloc(t->rt, size, sizeof *t->index))) return hyb_fail_memory(error, size * sizeof *t->index);
+    if (!(t->index = (uint64_t *)hyb_calloc(t->rt, size, sizeof *t->index)))
+        return hyb_fail_memory(error, size * sizeof *t->index);
     for (i = 0; i < t->n_tokens; i++)
         if (hyb_token_type(t, (int32_t)i) != HYBRID_TOKEN_BYTE) hyb_vocab_insert(t, (int32_t)i);
     return HYBRID_OK;
 }
 
-/* ---- merges ---- */
+/* ---- merges ------------------------------------------------------------------------------------------------------ */
 
-/* Two different pairs come to one place by chance only: the sum is one of those of Lemire, Kaser 2014 (multilinear hashing), whose upper
- * half is independent for any two pairs when the keys are random. */
+/* Two different pairs come to one place by chance only: the sum is one of those of Lemire, Kaser 2014 (multilinear
+ * hashing), whose upper half is independent for any two pairs when the keys are random. */
 HYB_INLINE uint32_t hyb_merge_slot(const hybrid_tokenizer *t, uint32_t left, uint32_t right)
 {
     return (uint32_t)((t->merge_key[0] + left) * (t->merge_key[1] + right) >> t->merge_shift);
@@ -9563,8 +10533,10 @@ HYB_INLINE const hyb_merge *hyb_merge_find(const hybrid_tokenizer *t, uint32_t l
     return NULL;
 }
 
-/* "left right" of a file as token ids. The result is mostly the token after that of the merge before, which saves a search. */
-static bool hyb_merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes, int32_t guess, hyb_merge *out)
+/* "left right" of a file as token ids. The result is mostly the token after that of the merge before, which saves a
+ * search. */
+static bool hyb_merge_parse(const hybrid_tokenizer *t, hybrid_string s, const int16_t to_byte[324], uint8_t *bytes,
+                            int32_t guess, hyb_merge *out)
 {
     const char *space = s.size > 1 ? (const char *)memchr(s.data + 1, ' ', s.size - 1) : NULL;
     hybrid_string half;
@@ -9582,8 +10554,9 @@ static bool hyb_merge_parse(const hybrid_tokenizer *t, hybrid_string s, const in
     if ((left = hyb_vocab_find_mergeable_print(t, print_left, bytes, n_left)) < 0) return false;
     print_right = hyb_print_of(&t->point, bytes + n_left, n_right);
     if ((right = hyb_vocab_find_mergeable_print(t, print_right, bytes + n_left, n_right)) < 0) return false;
-    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right && hyb_token_mergeable(t, guess) &&
-        !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right)) result = guess;
+    if ((size_t)guess < t->n_tokens && t->offsets[guess + 1] - t->offsets[guess] == n_left + n_right &&
+        hyb_token_mergeable(t, guess) && !memcmp(t->bytes + t->offsets[guess], bytes, n_left + n_right))
+        result = guess;
     else {
         print_left = hyb_print_join(print_left, hyb_print_power_at(&t->point, n_right), print_right);
         if ((result = hyb_vocab_find_mergeable_print(t, print_left, bytes, n_left + n_right)) < 0) return false;
@@ -9604,36 +10577,48 @@ static hybrid_result hyb_vocab_make_merges(hybrid_tokenizer *t, const hyb_vocab_
     for (i = 0; i < source->merges.count; i++) longest = HYB_MAX(longest, hyb_string_at(&source->merges, i).size);
     t->merge_mask = size - 1;
     t->merges = (hyb_merge *)hyb_alloc(t->rt, (size_t)size * sizeof *t->merges);
-    if (!t->merges || !(bytes = (uint8_t *)hyb_alloc(t->rt, longest))) return hyb_fail_memory(error, size * sizeof *t->merges + longest);
+    if (!t->merges || !(bytes = (uint8_t *)hyb_alloc(t->rt, longest)))
+        return hyb_fail_memory(error, size * sizeof *t->merges + longest);
     memset(t->merges, 0xFF, (size_t)size * sizeof *t->merges);
     hyb_byte_spelling(to_byte);
     m.result = (uint32_t)-2;
     for (i = 0; i < source->merges.count; i++) {
-        if (!hyb_merge_parse(t, hyb_string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) { unusable++; continue; }
+        if (!hyb_merge_parse(t, hyb_string_at(&source->merges, i), to_byte, bytes, (int32_t)(m.result + 1), &m)) {
+            unusable++;
+            continue;
+        }
         m.rank = (uint32_t)i;
         for (at = hyb_merge_slot(t, m.left, m.right); t->merges[at].left != UINT32_MAX; at = (at + 1) & t->merge_mask) {
             HYB_STEPS(1);
-            if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;      /* said twice: the first counts */
+            /* said twice: the first counts */
+            if (t->merges[at].left == m.left && t->merges[at].right == m.right) break;
         }
         if (t->merges[at].left == UINT32_MAX) t->merges[at] = m;
     }
     hyb_free(t->rt, bytes);
-    if (unusable) hyb_log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
-                              (unsigned long long)unusable, (unsigned long long)source->merges.count);
+    if (unusable)
+        hyb_log(t->rt, HYBRID_LOG_WARN, "tokenizer: %llu of %llu merges name tokens that do not exist",
+                (unsigned long long)unusable, (unsigned long long)source->merges.count);
     return HYBRID_OK;
 }
 
-/* spm and tiktoken merge whatever together is a token, by the token's score or id. Ranks order floats as unsigned integers, best first. */
+/* spm and tiktoken merge whatever together is a token, by the token's score or id. Ranks order floats as unsigned
+ * integers, best first. */
 static hybrid_result hyb_vocab_make_ranks(hybrid_tokenizer *t, const void *scores, hybrid_error *error)
 {
     size_t i;
-    if (!(t->ranks = (uint32_t *)hyb_alloc(t->rt, t->n_tokens * sizeof *t->ranks))) return hyb_fail_memory(error, t->n_tokens * sizeof *t->ranks);
+    if (!(t->ranks = (uint32_t *)hyb_alloc(t->rt, t->n_tokens * sizeof *t->ranks)))
+        return hyb_fail_memory(error, t->n_tokens * sizeof *t->ranks);
     for (i = 0; i < t->n_tokens; i++) {
         uint32_t bits = scores ? hyb_load_u32((const uint8_t *)scores + i * 4) : 0;
-        if (!scores) t->ranks[i] = (uint32_t)i;
-        else if ((bits & 0x7FFFFFFF) > 0x7F800000) t->ranks[i] = UINT32_MAX - 1;             /* not a number: last */
-        else if (bits & 0x80000000) t->ranks[i] = bits == 0x80000000 ? 0x7FFFFFFF : bits - 1; /* -0 is 0 */
-        else t->ranks[i] = 0x7FFFFFFF - bits;
+        if (!scores)
+            t->ranks[i] = (uint32_t)i;
+        else if ((bits & 0x7FFFFFFF) > 0x7F800000)
+            t->ranks[i] = UINT32_MAX - 1; /* not a number: last */
+        else if (bits & 0x80000000)
+            t->ranks[i] = bits == 0x80000000 ? 0x7FFFFFFF : bits - 1; /* -0 is 0 */
+        else
+            t->ranks[i] = 0x7FFFFFFF - bits;
     }
     return HYBRID_OK;
 }
@@ -9647,7 +10632,8 @@ static hybrid_result hyb_vocab_make_joined(hybrid_tokenizer *t, hybrid_error *er
         if (!hyb_token_mergeable(t, (int32_t)i)) continue;
         for (at = t->offsets[i]; at + 1 < t->offsets[i + 1]; at++) {
             uint32_t pair = (uint32_t)t->bytes[at] << 8 | t->bytes[at + 1], bit = 1u << (pair & 31);
-            if (!(t->joined[pair >> 5] & bit)) t->joined[pair >> 5] |= bit;      /* most are there: asking is faster than storing */
+            /* most are there: asking is faster than storing */
+            if (!(t->joined[pair >> 5] & bit)) t->joined[pair >> 5] |= bit;
         }
     }
     return HYBRID_OK;
@@ -9659,8 +10645,10 @@ static void hyb_vocab_find_bytes(hybrid_tokenizer *t)
     int i;
     for (i = 0; i < 256; i++) {
         uint8_t byte = (uint8_t)i;
-        if (!t->spm) t->byte_ids[i] = hyb_vocab_find_mergeable(t, &byte, 1);
-        else if (t->byte_ids[i] < 0) t->fuse_unknown = true;
+        if (!t->spm)
+            t->byte_ids[i] = hyb_vocab_find_mergeable(t, &byte, 1);
+        else if (t->byte_ids[i] < 0)
+            t->fuse_unknown = true;
     }
 }
 
@@ -9685,15 +10673,19 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
 /* ==== end src/text/vocab.c ==== */
 
 /* ==== begin src/text/special.c ==== */
-/* text/special: tokens that are not made by merging: what they are for, which of them end an answer, and finding them in a text. */
+/* text/special: tokens that are not made by merging: what they are for, which of them end an answer, and finding
+ * them in a text. */
 
 /* Well-known names, the more telling one first. */
 typedef struct hyb_role_name {
     hybrid_token_role role;
-    const char       *name;
+    const char *name;
 } hyb_role_name;
 
-static int32_t hyb_find_name(const hybrid_tokenizer *t, const char *name) { return hyb_vocab_find(t, (const uint8_t *)name, strlen(name)); }
+static int32_t hyb_find_name(const hybrid_tokenizer *t, const char *name)
+{
+    return hyb_vocab_find(t, (const uint8_t *)name, strlen(name));
+}
 
 /* A name that means something is a control token, whatever the file says. */
 static void hyb_make_control(hybrid_tokenizer *t, int32_t id)
@@ -9703,25 +10695,38 @@ static void hyb_make_control(hybrid_tokenizer *t, int32_t id)
 
 static void hyb_special_roles(hybrid_tokenizer *t)
 {
+    /* clang-format off */
     static const hyb_role_name names[] = {
-        { HYBRID_ROLE_EOT, "<|eot_id|>" }, { HYBRID_ROLE_EOT, "<|im_end|>" }, { HYBRID_ROLE_EOT, "<|end|>" }, { HYBRID_ROLE_EOT, "<end_of_turn>" },
-        { HYBRID_ROLE_EOT, "<|endoftext|>" }, { HYBRID_ROLE_EOT, "<EOT>" }, { HYBRID_ROLE_EOT, "_<EOT>" }, { HYBRID_ROLE_EOT, "[EOT]" },
-        { HYBRID_ROLE_EOT, "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" }, { HYBRID_ROLE_EOT, "<end_of_utterance>" },
+        { HYBRID_ROLE_EOT, "<|eot_id|>" }, { HYBRID_ROLE_EOT, "<|im_end|>" }, { HYBRID_ROLE_EOT, "<|end|>" },
+        { HYBRID_ROLE_EOT, "<end_of_turn>" },
+        { HYBRID_ROLE_EOT, "<|endoftext|>" }, { HYBRID_ROLE_EOT, "<EOT>" }, { HYBRID_ROLE_EOT, "_<EOT>" },
+        { HYBRID_ROLE_EOT, "[EOT]" },
+        { HYBRID_ROLE_EOT, "<\xEF\xBD\x9C" "end\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>" },
+        { HYBRID_ROLE_EOT, "<end_of_utterance>" },
         { HYBRID_ROLE_EOM, "<|eom_id|>" },
-        { HYBRID_ROLE_FIM_PREFIX, "<|fim_prefix|>" }, { HYBRID_ROLE_FIM_PREFIX, "<fim-prefix>" }, { HYBRID_ROLE_FIM_PREFIX, "<fim_prefix>" },
-        { HYBRID_ROLE_FIM_PREFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "begin\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_PREFIX, "<PRE>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<|fim_prefix|>" }, { HYBRID_ROLE_FIM_PREFIX, "<fim-prefix>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<fim_prefix>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "begin\xEF\xBD\x9C>" },
+        { HYBRID_ROLE_FIM_PREFIX, "<PRE>" },
         { HYBRID_ROLE_FIM_PREFIX, "\xE2\x96\x81<PRE>" },
-        { HYBRID_ROLE_FIM_SUFFIX, "<|fim_suffix|>" }, { HYBRID_ROLE_FIM_SUFFIX, "<fim-suffix>" }, { HYBRID_ROLE_FIM_SUFFIX, "<fim_suffix>" },
-        { HYBRID_ROLE_FIM_SUFFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81hole\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_SUFFIX, "<SUF>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<|fim_suffix|>" }, { HYBRID_ROLE_FIM_SUFFIX, "<fim-suffix>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<fim_suffix>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<\xEF\xBD\x9C" "fim\xE2\x96\x81hole\xEF\xBD\x9C>" },
+        { HYBRID_ROLE_FIM_SUFFIX, "<SUF>" },
         { HYBRID_ROLE_FIM_SUFFIX, "\xE2\x96\x81<SUF>" },
-        { HYBRID_ROLE_FIM_MIDDLE, "<|fim_middle|>" }, { HYBRID_ROLE_FIM_MIDDLE, "<fim-middle>" }, { HYBRID_ROLE_FIM_MIDDLE, "<fim_middle>" },
-        { HYBRID_ROLE_FIM_MIDDLE, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "end\xEF\xBD\x9C>" }, { HYBRID_ROLE_FIM_MIDDLE, "<MID>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<|fim_middle|>" }, { HYBRID_ROLE_FIM_MIDDLE, "<fim-middle>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<fim_middle>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<\xEF\xBD\x9C" "fim\xE2\x96\x81" "end\xEF\xBD\x9C>" },
+        { HYBRID_ROLE_FIM_MIDDLE, "<MID>" },
         { HYBRID_ROLE_FIM_MIDDLE, "\xE2\x96\x81<MID>" },
-        { HYBRID_ROLE_FIM_PAD, "<|fim_pad|>" }, { HYBRID_ROLE_FIM_PAD, "<fim-pad>" }, { HYBRID_ROLE_FIM_PAD, "<fim_pad>" }, { HYBRID_ROLE_FIM_PAD, "<PAD>" },
-        { HYBRID_ROLE_FIM_REPO, "<|fim_repo|>" }, { HYBRID_ROLE_FIM_REPO, "<|repo_name|>" }, { HYBRID_ROLE_FIM_REPO, "<fim-repo>" },
+        { HYBRID_ROLE_FIM_PAD, "<|fim_pad|>" }, { HYBRID_ROLE_FIM_PAD, "<fim-pad>" },
+        { HYBRID_ROLE_FIM_PAD, "<fim_pad>" }, { HYBRID_ROLE_FIM_PAD, "<PAD>" },
+        { HYBRID_ROLE_FIM_REPO, "<|fim_repo|>" }, { HYBRID_ROLE_FIM_REPO, "<|repo_name|>" },
+        { HYBRID_ROLE_FIM_REPO, "<fim-repo>" },
         { HYBRID_ROLE_FIM_REPO, "<REPO>" }, { HYBRID_ROLE_FIM_REPO, "<reponame>" },
         { HYBRID_ROLE_FIM_SEPARATOR, "<|file_sep|>" }
     };
+    /* clang-format on */
     size_t i;
     for (i = 0; i < HYB_COUNT(names); i++) {
         int32_t id;
@@ -9735,11 +10740,12 @@ static void hyb_special_roles(hybrid_tokenizer *t)
 static void hyb_special_ends(hybrid_tokenizer *t)
 {
     static const char *const names[] = {
-        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>",
-        "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>",
-        "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
+        "<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+        "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>",
+        "<end_of_utterance>", "<eos>", "<turn|>", "<\xEF\xBD\x9C\x65nd\xE2\x96\x81of\xE2\x96\x81sentence\xEF\xBD\x9C>"
     };
-    static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
+    static const hybrid_token_role roles[] = { HYBRID_ROLE_EOS,     HYBRID_ROLE_EOT,      HYBRID_ROLE_EOM,
+                                               HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO, HYBRID_ROLE_FIM_SEPARATOR };
     bool call = hyb_find_name(t, "<|call|>") >= 0 || hyb_find_name(t, "<|calls|>") >= 0;
     bool result = hyb_find_name(t, "<|return|>") >= 0 || hyb_find_name(t, "<|flush|>") >= 0;
     int32_t id;
@@ -9758,16 +10764,19 @@ static void hyb_special_ends(hybrid_tokenizer *t)
 static bool hyb_is_special(const hybrid_tokenizer *t, int32_t id)
 {
     unsigned type = hyb_token_type(t, id);
-    return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) && t->offsets[id] < t->offsets[id + 1];
+    return (type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_USER_DEFINED || type == HYBRID_TOKEN_UNKNOWN) &&
+           t->offsets[id] < t->offsets[id + 1];
 }
 
 /* Phi-3's tokens that do not take the white space after them along, as its tokenizer.json says. */
 static bool hyb_keeps_space(const uint8_t *p, size_t n)
 {
-    return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) || (n == 13 && !memcmp(p, "<|endoftext|>", 13));
+    return (n == 3 && !memcmp(p, "<s>", 3)) || (n == 5 && !memcmp(p, "<unk>", 5)) ||
+           (n == 13 && !memcmp(p, "<|endoftext|>", 13));
 }
 
-/* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token that begins there. */
+/* The automaton of the special tokens. It reads a text from its end, so what it knows at a byte is the longest token
+ * that begins there. */
 static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hybrid_error *error)
 {
     hyb_automaton_source source;
@@ -9789,7 +10798,9 @@ static hybrid_result hyb_special_automaton(hybrid_tokenizer *t, size_t count, hy
     source.backwards = true;
     ok = hyb_automaton_make(t->rt, &source, &t->special);
     hyb_free(t->rt, strings);
-    return ok ? HYBRID_OK : hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens", (unsigned long long)count);
+    return ok ? HYBRID_OK
+              : hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens",
+                         (unsigned long long)count);
 }
 
 /* The last bytes of a special token, for a text that holds none to be read fast. */
@@ -9802,8 +10813,8 @@ static void hyb_special_add_end(hybrid_tokenizer *t, int32_t id)
     if (t->offsets[id + 1] - t->offsets[id] > 1) {
         pair |= (uint32_t)end[-2] << 8;
         t->special_pairs[pair >> 5] |= 1u << (pair & 31);
-    }
-    else for (i = 0; i < 256; i++) t->special_pairs[(i << 8 | pair) >> 5] |= 1u << (pair & 31);
+    } else
+        for (i = 0; i < 256; i++) t->special_pairs[(i << 8 | pair) >> 5] |= 1u << (pair & 31);
 }
 
 static hybrid_result hyb_special_ids(hybrid_tokenizer *t, size_t count, hybrid_error *error)
@@ -9811,7 +10822,8 @@ static hybrid_result hyb_special_ids(hybrid_tokenizer *t, size_t count, hybrid_e
     size_t i, n = 0;
     t->specials = (int32_t *)hyb_alloc(t->rt, count * sizeof *t->specials);
     if (!t->specials) return hyb_fail_memory(error, count * sizeof *t->specials);
-    for (i = 0; i < t->n_tokens; i++) if (hyb_is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
+    for (i = 0; i < t->n_tokens; i++)
+        if (hyb_is_special(t, (int32_t)i)) t->specials[n++] = (int32_t)i;
     return HYBRID_OK;
 }
 
@@ -9835,17 +10847,17 @@ static hybrid_result hyb_vocab_make_specials(hybrid_tokenizer *t, bool strip_rig
     return hyb_special_ids(t, count, error);
 }
 
-/* ---- finding ---- */
+/* ---- finding ----------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_special_match {
-    size_t  at;
+    size_t at;
     int32_t id;
 } hyb_special_match;
 
-typedef struct hyb_special_list {        /* the longest token at every place where one begins, the last place first */
+typedef struct hyb_special_list { /* the longest token at every place where one begins, the last place first */
     hyb_special_match *items;
-    size_t                 n, capacity;
-    hyb_special_match  few[16];
+    size_t n, capacity;
+    hyb_special_match few[16];
 } hyb_special_list;
 
 static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t at, int32_t id)
@@ -9853,7 +10865,8 @@ static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t 
     if (list->n == list->capacity) {
         size_t capacity = list->capacity * 2, bytes;
         hyb_special_match *items;
-        if (!hyb_mul_size(capacity, sizeof *items, &bytes) || !(items = (hyb_special_match *)hyb_alloc(rt, bytes))) return false;
+        if (!hyb_mul_size(capacity, sizeof *items, &bytes) || !(items = (hyb_special_match *)hyb_alloc(rt, bytes)))
+            return false;
         memcpy(items, list->items, list->n * sizeof *items);
         if (list->items != list->few) hyb_free(rt, list->items);
         list->items = items;
@@ -9864,8 +10877,10 @@ static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t 
     return true;
 }
 
-/* All special tokens of a text that count (HYB_SPECIAL_...). false: no memory. The list is emptied by hyb_special_list_free. */
-static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which, hyb_special_list *list)
+/* All special tokens of a text that count (HYB_SPECIAL_...). false: no memory. The list is emptied by
+ * hyb_special_list_free. */
+static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, size_t size, unsigned which,
+                             hyb_special_list *list)
 {
     const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
     uint32_t state = 0;
@@ -9895,28 +10910,29 @@ static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
 /* ==== end src/text/special.c ==== */
 
 /* ==== begin src/text/bpe.c ==== */
-/* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one token those with the
- * least rank do, leftmost first, until none may. Words come again and again, so a call remembers what became of them. */
+/* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one
+ * token those with the least rank do, leftmost first, until none may. Words come again and again, so a call
+ * remembers what became of them. */
 
-#define HYB_CACHE_TEXT  3           /* 8-byte pieces of a word that is remembered */
-#define HYB_CACHE_IDS   9
+#define HYB_CACHE_TEXT 3 /* 8-byte pieces of a word that is remembered */
+#define HYB_CACHE_IDS  9
 
-typedef struct hyb_cached_word {    /* a cache line; where two words fall on one place, the newer stands first */
+typedef struct hyb_cached_word { /* a cache line; where two words fall on one place, the newer stands first */
     uint64_t text[HYB_CACHE_TEXT];
-    uint8_t  size, n;
-    int32_t  ids[HYB_CACHE_IDS];
+    uint8_t size, n;
+    int32_t ids[HYB_CACHE_IDS];
 } hyb_cached_word;
 
 /* One call of hybrid_tokenize. */
 typedef struct hyb_tokenize_job {
     const hybrid_tokenizer *t;
-    int32_t                *ids;
-    size_t                  capacity, n;
-    int32_t                 last;       /* id */
-    hyb_cached_word    *cache;      /* pairs; zero: empty */
-    size_t                  cache_mask; /* of the pairs */
-    const uint8_t          *end;        /* of the memory that the words are in */
-    bool                    out_of_memory;
+    int32_t *ids;
+    size_t capacity, n;
+    int32_t last;           /* id */
+    hyb_cached_word *cache; /* pairs; zero: empty */
+    size_t cache_mask;      /* of the pairs */
+    const uint8_t *end;     /* of the memory that the words are in */
+    bool out_of_memory;
 } hyb_tokenize_job;
 
 HYB_INLINE void hyb_emit_token(hyb_tokenize_job *job, int32_t id)
@@ -9929,8 +10945,8 @@ HYB_INLINE void hyb_emit_token(hyb_tokenize_job *job, int32_t id)
     job->n++;
 }
 
-/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. Where there is a table of merges, the two
- * ids say it; else the bytes of both do: size from p, with their fingerprint. */
+/* What becomes of neighbours: the rank of their merge (UINT32_MAX: they have none) and the token. Where there is a
+ * table of merges, the two ids say it; else the bytes of both do: size from p, with their fingerprint. */
 HYB_INLINE uint32_t hyb_bpe_rank_of_ids(const hybrid_tokenizer *t, int32_t left, int32_t right, int32_t *result)
 {
     const hyb_merge *m = left < 0 || right < 0 ? NULL : hyb_merge_find(t, (uint32_t)left, (uint32_t)right);
@@ -9938,7 +10954,8 @@ HYB_INLINE uint32_t hyb_bpe_rank_of_ids(const hybrid_tokenizer *t, int32_t left,
     *result = (int32_t)m->result;
     return m->rank;
 }
-HYB_INLINE uint32_t hyb_bpe_rank_of_bytes(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t size, int32_t *result)
+HYB_INLINE uint32_t hyb_bpe_rank_of_bytes(const hybrid_tokenizer *t, uint64_t print, const uint8_t *p, size_t size,
+                                          int32_t *result)
 {
     *result = hyb_vocab_find_mergeable_print(t, print, p, size);
     return *result < 0 ? UINT32_MAX : t->ranks[*result];
@@ -9955,11 +10972,15 @@ HYB_INLINE int32_t hyb_first_symbol(const hybrid_tokenizer *t, const uint8_t *p,
     return hyb_vocab_find_mergeable(t, p, *length);
 }
 
-/* A symbol that is left over: its token; else (spm) its bytes, or the unknown token where there are none for them. Returns the ids written. */
+/* A symbol that is left over: its token; else (spm) its bytes, or the unknown token where there are none for them.
+ * Returns the ids written. */
 static size_t hyb_symbol_ids(const hybrid_tokenizer *t, int32_t id, const uint8_t *p, size_t size, int32_t *out)
 {
     size_t i;
-    if (id >= 0) { *out = id; return 1; }
+    if (id >= 0) {
+        *out = id;
+        return 1;
+    }
     if (!t->spm) return 0;
     for (i = 0; i < size; i++) {
         if (t->byte_ids[p[i]] < 0) {
@@ -9974,23 +10995,29 @@ static size_t hyb_symbol_ids(const hybrid_tokenizer *t, int32_t id, const uint8_
 /* The symbols of a short word, and what neighbours become. */
 typedef struct hyb_short_word {
     const uint8_t *bytes;
-    uint64_t       print[HYB_WORD_SHORT + 1];        /* of each symbol, where tokens are found by their bytes */
-    int32_t        id[HYB_WORD_SHORT + 1], result[HYB_WORD_SHORT + 1];
-    uint32_t       rank[HYB_WORD_SHORT + 1];
-    uint8_t        begin[HYB_WORD_SHORT + 2];
+    uint64_t print[HYB_WORD_SHORT + 1]; /* of each symbol, where tokens are found by their bytes */
+    int32_t id[HYB_WORD_SHORT + 1], result[HYB_WORD_SHORT + 1];
+    uint32_t rank[HYB_WORD_SHORT + 1];
+    uint8_t begin[HYB_WORD_SHORT + 2];
 } hyb_short_word;
 
 HYB_INLINE void hyb_short_rank(const hybrid_tokenizer *t, hyb_short_word *w, size_t i, bool by_bytes)
 {
     const size_t middle = w->begin[i + 1], size = (size_t)w->begin[i + 2] - w->begin[i];
-    if (!by_bytes) w->rank[i] = hyb_bpe_rank_of_ids(t, w->id[i], w->id[i + 1], &w->result[i]);
-    else if (size > t->longest) w->rank[i] = UINT32_MAX;
-    else w->rank[i] = hyb_bpe_rank_of_bytes(t, hyb_print_join(w->print[i], t->point.powers[w->begin[i + 2] - middle], w->print[i + 1]),
-                                                w->bytes + w->begin[i], size, &w->result[i]);
+    if (!by_bytes)
+        w->rank[i] = hyb_bpe_rank_of_ids(t, w->id[i], w->id[i + 1], &w->result[i]);
+    else if (size > t->longest)
+        w->rank[i] = UINT32_MAX;
+    else
+        w->rank[i] = hyb_bpe_rank_of_bytes(t,
+                                           hyb_print_join(w->print[i], t->point.powers[w->begin[i + 2] - middle],
+                                                          w->print[i + 1]),
+                                           w->bytes + w->begin[i], size, &w->result[i]);
 }
 
 /* A word of at most HYB_WORD_SHORT bytes; out has room for as many ids. Returns how many there are. */
-HYB_INLINE size_t hyb_merge_short_by(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out, bool by_bytes)
+HYB_INLINE size_t hyb_merge_short_by(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out,
+                                     bool by_bytes)
 {
     hyb_short_word w;
     size_t n = 0, at = 0, i, count = 0, length;
@@ -10005,12 +11032,18 @@ HYB_INLINE size_t hyb_merge_short_by(const hybrid_tokenizer *t, const uint8_t *w
     while (n > 1) {
         uint32_t best = w.rank[0];
         at = 0;
-        for (i = 1; i + 1 < n; i++) if (w.rank[i] < best) { best = w.rank[i]; at = i; }
+        for (i = 1; i + 1 < n; i++)
+            if (w.rank[i] < best) {
+                best = w.rank[i];
+                at = i;
+            }
         if (best == UINT32_MAX) break;
         w.id[at] = w.result[at];
-        if (by_bytes) w.print[at] = hyb_print_join(w.print[at], t->point.powers[w.begin[at + 2] - w.begin[at + 1]], w.print[at + 1]);
+        if (by_bytes)
+            w.print[at] =
+                hyb_print_join(w.print[at], t->point.powers[w.begin[at + 2] - w.begin[at + 1]], w.print[at + 1]);
         n--;
-        for (i = at + 1; i < n; i++) {                    /* symbol at + 1 is gone, and with it the pair that it began */
+        for (i = at + 1; i < n; i++) { /* symbol at + 1 is gone, and with it the pair that it began */
             w.id[i] = w.id[i + 1];
             w.begin[i] = w.begin[i + 1];
             w.rank[i] = w.rank[i + 1];
@@ -10021,15 +11054,18 @@ HYB_INLINE size_t hyb_merge_short_by(const hybrid_tokenizer *t, const uint8_t *w
         if (at > 0) hyb_short_rank(t, &w, at - 1, by_bytes);
         if (at + 1 < n) hyb_short_rank(t, &w, at, by_bytes);
     }
-    for (i = 0; i < n; i++) count += hyb_symbol_ids(t, w.id[i], word + w.begin[i], (size_t)w.begin[i + 1] - w.begin[i], out + count);
+    for (i = 0; i < n; i++)
+        count += hyb_symbol_ids(t, w.id[i], word + w.begin[i], (size_t)w.begin[i + 1] - w.begin[i], out + count);
     return count;
 }
 
-static HYB_NOINLINE size_t hyb_merge_short_ids(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+static HYB_NOINLINE size_t hyb_merge_short_ids(const hybrid_tokenizer *t, const uint8_t *word, size_t size,
+                                               int32_t *out)
 {
     return hyb_merge_short_by(t, word, size, out, false);
 }
-static HYB_NOINLINE size_t hyb_merge_short_bytes(const hybrid_tokenizer *t, const uint8_t *word, size_t size, int32_t *out)
+static HYB_NOINLINE size_t hyb_merge_short_bytes(const hybrid_tokenizer *t, const uint8_t *word, size_t size,
+                                                 int32_t *out)
 {
     return hyb_merge_short_by(t, word, size, out, true);
 }
@@ -10038,25 +11074,29 @@ HYB_INLINE size_t hyb_merge_short(const hybrid_tokenizer *t, const uint8_t *word
     return t->merges ? hyb_merge_short_ids(t, word, size, out) : hyb_merge_short_bytes(t, word, size, out);
 }
 
-/* ---- long words: a heap of the pairs that may merge ---- */
+/* ---- long words: a heap of the pairs that may merge -------------------------------------------------------------- */
 
 typedef struct hyb_bpe_symbol {
-    uint64_t print;                     /* where tokens are found by their bytes */
-    uint32_t begin, previous, next;     /* bytes of the word, symbols; next of the last: UINT32_MAX */
-    int32_t  id;
+    uint64_t print;                 /* where tokens are found by their bytes */
+    uint32_t begin, previous, next; /* bytes of the word, symbols; next of the last: UINT32_MAX */
+    int32_t id;
 } hyb_bpe_symbol;
 
 typedef struct hyb_bpe_pair {
-    uint32_t rank, left, size;          /* of the left symbol's place; bytes of both: a pair is out of date when they are others */
-    int32_t  result;
+    /* of the left symbol's place; bytes of both: a pair is out of date when they are others */
+    uint32_t rank, left, size;
+    int32_t result;
 } hyb_bpe_pair;
 
 typedef struct hyb_bpe_heap {
     hyb_bpe_pair *items;
-    size_t        n, capacity;
+    size_t n, capacity;
 } hyb_bpe_heap;
 
-HYB_INLINE bool hyb_bpe_before(const hyb_bpe_pair *a, const hyb_bpe_pair *b) { return a->rank != b->rank ? a->rank < b->rank : a->left < b->left; }
+HYB_INLINE bool hyb_bpe_before(const hyb_bpe_pair *a, const hyb_bpe_pair *b)
+{
+    return a->rank != b->rank ? a->rank < b->rank : a->left < b->left;
+}
 
 static bool hyb_bpe_push(hybrid_runtime *rt, hyb_bpe_heap *heap, hyb_bpe_pair pair)
 {
@@ -10070,7 +11110,8 @@ static bool hyb_bpe_push(hybrid_runtime *rt, hyb_bpe_heap *heap, hyb_bpe_pair pa
         heap->capacity = capacity;
     }
     heap->n++;
-    for (; i && hyb_bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2) heap->items[i] = heap->items[(i - 1) / 2];
+    for (; i && hyb_bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2)
+        heap->items[i] = heap->items[(i - 1) / 2];
     heap->items[i] = pair;
     return true;
 }
@@ -10095,13 +11136,15 @@ HYB_INLINE uint32_t hyb_bpe_symbol_end(const hyb_bpe_symbol *symbols, uint32_t i
 }
 
 /* The fingerprint of a symbol and the one after it, which ends at end. */
-HYB_INLINE uint64_t hyb_bpe_print(const hybrid_tokenizer *t, const hyb_bpe_symbol *left, const hyb_bpe_symbol *right, uint32_t end)
+HYB_INLINE uint64_t hyb_bpe_print(const hybrid_tokenizer *t, const hyb_bpe_symbol *left, const hyb_bpe_symbol *right,
+                                  uint32_t end)
 {
     const size_t size = end - right->begin;
     return hyb_print_join(left->print, hyb_print_power_at(&t->point, size), right->print);
 }
 
-static bool hyb_bpe_offer(const hybrid_tokenizer *t, hyb_bpe_heap *heap, const uint8_t *word, size_t size, const hyb_bpe_symbol *symbols, uint32_t i)
+static bool hyb_bpe_offer(const hybrid_tokenizer *t, hyb_bpe_heap *heap, const uint8_t *word, size_t size,
+                          const hyb_bpe_symbol *symbols, uint32_t i)
 {
     const hyb_bpe_symbol *left = &symbols[i], *right;
     uint32_t end;
@@ -10111,24 +11154,31 @@ static bool hyb_bpe_offer(const hybrid_tokenizer *t, hyb_bpe_heap *heap, const u
     end = hyb_bpe_symbol_end(symbols, left->next, size);
     pair.left = i;
     pair.size = end - left->begin;
-    if (t->merges) pair.rank = hyb_bpe_rank_of_ids(t, left->id, right->id, &pair.result);
-    else if (pair.size > t->longest) return true;
-    else pair.rank = hyb_bpe_rank_of_bytes(t, hyb_bpe_print(t, left, right, end), word + left->begin, pair.size, &pair.result);
+    if (t->merges)
+        pair.rank = hyb_bpe_rank_of_ids(t, left->id, right->id, &pair.result);
+    else if (pair.size > t->longest)
+        return true;
+    else
+        pair.rank =
+            hyb_bpe_rank_of_bytes(t, hyb_bpe_print(t, left, right, end), word + left->begin, pair.size, &pair.result);
     return pair.rank == UINT32_MAX || hyb_bpe_push(t->rt, heap, pair);
 }
 
-static bool hyb_merge_all(const hybrid_tokenizer *t, hyb_bpe_heap *heap, const uint8_t *word, size_t size, hyb_bpe_symbol *symbols)
+static bool hyb_merge_all(const hybrid_tokenizer *t, hyb_bpe_heap *heap, const uint8_t *word, size_t size,
+                          hyb_bpe_symbol *symbols)
 {
     while (heap->n) {
         hyb_bpe_pair pair = hyb_bpe_pop(heap);
         hyb_bpe_symbol *left = &symbols[pair.left];
         uint32_t right = left->next;
-        if (left->begin == UINT32_MAX || right == UINT32_MAX || hyb_bpe_symbol_end(symbols, right, size) - left->begin != pair.size) continue;
+        if (left->begin == UINT32_MAX || right == UINT32_MAX ||
+            hyb_bpe_symbol_end(symbols, right, size) - left->begin != pair.size)
+            continue;
         left->id = pair.result;
         if (!t->merges) left->print = hyb_bpe_print(t, left, &symbols[right], left->begin + pair.size);
         left->next = symbols[right].next;
         if (left->next != UINT32_MAX) symbols[left->next].previous = pair.left;
-        symbols[right].begin = UINT32_MAX;                /* gone */
+        symbols[right].begin = UINT32_MAX; /* gone */
         if (left->previous != UINT32_MAX && !hyb_bpe_offer(t, heap, word, size, symbols, left->previous)) return false;
         if (!hyb_bpe_offer(t, heap, word, size, symbols, pair.left)) return false;
     }
@@ -10160,7 +11210,8 @@ static void hyb_merge_long(hyb_tokenize_job *job, const uint8_t *word, size_t si
     ok = ok && hyb_merge_all(t, &heap, word, size, symbols);
     for (k = 0; ok && k != UINT32_MAX; k = symbols[k].next) {
         int32_t ids[4];
-        length = hyb_symbol_ids(t, symbols[k].id, word + symbols[k].begin, hyb_bpe_symbol_end(symbols, k, size) - symbols[k].begin, ids);
+        length = hyb_symbol_ids(t, symbols[k].id, word + symbols[k].begin,
+                                hyb_bpe_symbol_end(symbols, k, size) - symbols[k].begin, ids);
         for (i = 0; i < length; i++) hyb_emit_token(job, ids[i]);
     }
     if (!ok) job->out_of_memory = true;
@@ -10168,10 +11219,10 @@ static void hyb_merge_long(hyb_tokenize_job *job, const uint8_t *word, size_t si
     hyb_free(t->rt, heap.items);
 }
 
-/* ---- words ---- */
+/* ---- words ------------------------------------------------------------------------------------------------------- */
 
-/* Between two bytes that stand side by side in no token nothing can merge: there a text may be cut without a change of the result.
- * The first such place after p, or end. Characters stay whole, because spm begins with them. */
+/* Between two bytes that stand side by side in no token nothing can merge: there a text may be cut without a change of
+ * the result. The first such place after p, or end. Characters stay whole, because spm begins with them. */
 HYB_INLINE const uint8_t *hyb_next_cut(const hybrid_tokenizer *t, const uint8_t *p, const uint8_t *end)
 {
     for (p++; p < end; p++) {
@@ -10181,7 +11232,8 @@ HYB_INLINE const uint8_t *hyb_next_cut(const hybrid_tokenizer *t, const uint8_t 
     return p;
 }
 
-/* A word that is not remembered. At most HYB_WORD_SHORT bytes go to out (the number of ids is returned), a longer one to the job. */
+/* A word that is not remembered. At most HYB_WORD_SHORT bytes go to out (the number of ids is returned), a longer
+ * one to the job. */
 static size_t hyb_merge_word(hyb_tokenize_job *job, const uint8_t *word, size_t size, int32_t *out)
 {
     const hybrid_tokenizer *t = job->t;
@@ -10191,7 +11243,10 @@ static size_t hyb_merge_word(hyb_tokenize_job *job, const uint8_t *word, size_t 
     if (size <= HYB_WORD_SHORT) return hyb_merge_short(t, word, size, out);
     for (; word < end && !job->out_of_memory; word = cut) {
         cut = hyb_next_cut(t, word, end);
-        if (cut - word > HYB_WORD_SHORT) { hyb_merge_long(job, word, (size_t)(cut - word)); continue; }
+        if (cut - word > HYB_WORD_SHORT) {
+            hyb_merge_long(job, word, (size_t)(cut - word));
+            continue;
+        }
         n = hyb_merge_short(t, word, (size_t)(cut - word), out);
         for (i = 0; i < n; i++) hyb_emit_token(job, out[i]);
     }
@@ -10209,9 +11264,15 @@ HYB_INLINE void hyb_word_pieces(const uint8_t *word, size_t size, bool safe, uin
     }
     w[1] = w[2] = 0;
     w[0] = hyb_load_u64(word);
-    if (size <= 8) { w[0] &= UINT64_MAX >> (64 - 8 * size); return; }
+    if (size <= 8) {
+        w[0] &= UINT64_MAX >> (64 - 8 * size);
+        return;
+    }
     w[1] = hyb_load_u64(word + 8);
-    if (size <= 16) { w[1] &= UINT64_MAX >> (128 - 8 * size); return; }
+    if (size <= 16) {
+        w[1] &= UINT64_MAX >> (128 - 8 * size);
+        return;
+    }
     w[2] = hyb_load_u64(word + 16) & UINT64_MAX >> (192 - 8 * size);
 }
 
@@ -10224,18 +11285,19 @@ HYB_INLINE void hyb_emit_cached(hyb_tokenize_job *job, const hyb_cached_word *e)
 {
     size_t i;
     if (HYB_LIKELY(job->n + HYB_CACHE_IDS <= job->capacity && !job->t->fuse_unknown)) {
-        int32_t *out = job->ids + job->n;                 /* the first three without asking: most words have no more */
+        int32_t *out = job->ids + job->n; /* the first three without asking: most words have no more */
         out[0] = e->ids[0];
         out[1] = e->ids[1];
         out[2] = e->ids[2];
         for (i = 3; i < e->n; i++) out[i] = e->ids[i];
         job->n += e->n;
-    }
-    else for (i = 0; i < e->n; i++) hyb_emit_token(job, e->ids[i]);
+    } else
+        for (i = 0; i < e->n; i++) hyb_emit_token(job, e->ids[i]);
 }
 
 /* A word that was not remembered: merges it and, when it is small enough, remembers it at e. */
-static HYB_NOINLINE void hyb_new_word(hyb_tokenize_job *job, const uint8_t *word, size_t size, hyb_cached_word *e, const uint64_t w[HYB_CACHE_TEXT])
+static HYB_NOINLINE void hyb_new_word(hyb_tokenize_job *job, const uint8_t *word, size_t size, hyb_cached_word *e,
+                                      const uint64_t w[HYB_CACHE_TEXT])
 {
     int32_t ids[HYB_WORD_SHORT];
     size_t i, n = hyb_merge_word(job, word, size, ids);
@@ -10253,21 +11315,27 @@ HYB_INLINE void hyb_tokenize_word(hyb_tokenize_job *job, const uint8_t *word, si
 {
     hyb_cached_word *e;
     uint64_t w[HYB_CACHE_TEXT], h;
-    if (HYB_UNLIKELY(size > sizeof w)) { hyb_new_word(job, word, size, NULL, NULL); return; }
+    if (HYB_UNLIKELY(size > sizeof w)) {
+        hyb_new_word(job, word, size, NULL, NULL);
+        return;
+    }
     hyb_word_pieces(word, size, (size_t)(job->end - word) >= sizeof w, w);
     h = (w[0] * 0x9E3779B97F4A7C15u) ^ (w[1] * 0xD6E8FEB86659FD93u) ^ (w[2] * 0xC2B2AE3D27D4EB4Fu) ^ size;
     h = (h ^ h >> 32) * 0x9E3779B97F4A7C15u;
     e = &job->cache[2 * ((size_t)(h >> 40) & job->cache_mask)];
-    if (HYB_LIKELY(hyb_is_cached(e, w, size))) hyb_emit_cached(job, e);
-    else if (hyb_is_cached(e + 1, w, size)) hyb_emit_cached(job, e + 1);
-    else hyb_new_word(job, word, size, e, w);
+    if (HYB_LIKELY(hyb_is_cached(e, w, size)))
+        hyb_emit_cached(job, e);
+    else if (hyb_is_cached(e + 1, w, size))
+        hyb_emit_cached(job, e + 1);
+    else
+        hyb_new_word(job, word, size, e, w);
 }
 /* ==== end src/text/bpe.c ==== */
 
 /* ==== begin src/text/tokenizer.c ==== */
 /* text/tokenizer: making tokenizers, text to ids, ids to text. */
 
-/* ---- making ---- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
 {
@@ -10284,14 +11352,17 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     memcpy(t->roles, source->roles, sizeof t->roles);
     for (i = 0; i < 256; i++) t->byte_ids[i] = -1;
     if (!t->n_tokens) return hyb_fail(error, HYBRID_ERROR_INVALID, "the vocabulary has no tokens");
-    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
-    if ((r = hyb_vocab_read_tokens(t, source, error)) != HYBRID_OK || (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
-        (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK) return r;
+    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
+    if ((r = hyb_vocab_read_tokens(t, source, error)) != HYBRID_OK ||
+        (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
+        (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
+        return r;
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
-    }
-    else if ((r = hyb_vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
+    } else if ((r = hyb_vocab_make_merges(t, source, error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hyb_alloc(t->rt, 65536))) return hyb_fail_memory(error, 65536);
     hyb_unicode_expand(t->classes);
@@ -10302,7 +11373,8 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab_source *source, hybrid_tokenizer **tokenizer, hybrid_error *error)
+static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab_source *source,
+                                        hybrid_tokenizer **tokenizer, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_tokenizer *t;
@@ -10313,8 +11385,10 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
-    if ((r = hyb_tokenizer_build(t, source, error)) != HYBRID_OK) hyb_vocab_destroy(t);
-    else *tokenizer = t;
+    if ((r = hyb_tokenizer_build(t, source, error)) != HYBRID_OK)
+        hyb_vocab_destroy(t);
+    else
+        *tokenizer = t;
     return r;
 }
 
@@ -10323,10 +11397,14 @@ HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokeni
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
 
-/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables know. */
-static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_], hybrid_error *error)
+/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables
+ * know. */
+static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_],
+                                    hybrid_error *error)
 {
-    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL }, { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" }, { "<unk>", NULL, NULL, NULL } };
+    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL },
+                                             { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" },
+                                             { "<unk>", NULL, NULL, NULL } };
     static const hybrid_token_role usual_role[3] = { HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_UNKNOWN };
     size_t i, k;
     int role;
@@ -10335,32 +11413,42 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
         const hybrid_string s = desc->tokens[i];
         if (!s.size || !s.data) continue;
         for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
-            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size)) roles[role] = (int32_t)i;
+            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size))
+                roles[role] = (int32_t)i;
         if (*s.data != '<') continue;
         for (role = 0; role < 3; role++)
             for (k = 0; k < 4 && usual[role][k]; k++)
-                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size && !memcmp(usual[role][k], s.data, s.size))
+                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size &&
+                    !memcmp(usual[role][k], s.data, s.size))
                     roles[usual_role[role]] = (int32_t)i;
     }
     for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
         if (desc->roles[role] && roles[role] < 0)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary", role, desc->roles[role]);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary",
+                            role, desc->roles[role]);
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
-              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, desc, tokenizer, error))
+HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
+           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+            hybrid_error *error),
+           (runtime, desc, tokenizer, error))
 {
     hyb_vocab_source source;
     hybrid_result r;
     if (!tokenizer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: tokenizer is NULL");
     *tokenizer = NULL;
-    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
+    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
     memset(&source, 0, sizeof source);
-    if (desc->model && !strcmp(desc->model, "spm")) source.spm = true;
-    else if (desc->model && strcmp(desc->model, "bpe")) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
+    if (desc->model && !strcmp(desc->model, "spm"))
+        source.spm = true;
+    else if (desc->model && strcmp(desc->model, "bpe"))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
     if (!source.spm && !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
     source.raw = !source.spm && desc->raw_tokens;
     source.tokens.list = desc->tokens;
     source.tokens.count = desc->n_tokens;
@@ -10376,7 +11464,7 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, con
     return hyb_tokenizer_make(runtime, &source, tokenizer, error);
 }
 
-/* ---- text to ids ---- */
+/* ---- text to ids ------------------------------------------------------------------------------------------------- */
 
 /* Cuts a piece as the pre-tokenizer's splits say, from the given one on, and tokenizes the words. */
 static void hyb_tokenize_piece(hyb_tokenize_job *job, const hyb_split_fn *split, const uint8_t *p, const uint8_t *end)
@@ -10387,11 +11475,11 @@ static void hyb_tokenize_piece(hyb_tokenize_job *job, const hyb_split_fn *split,
             q = split[0](classes, p, end);
             hyb_tokenize_piece(job, split + 1, p, q);
         }
-    }
-    else for (; p < end; p = q) {
-        q = split[0](classes, p, end);
-        hyb_tokenize_word(job, p, (size_t)(q - p));
-    }
+    } else
+        for (; p < end; p = q) {
+            q = split[0](classes, p, end);
+            hyb_tokenize_word(job, p, (size_t)(q - p));
+        }
 }
 
 /* spm knows no words; the places where nothing can merge make some that come again. */
@@ -10443,8 +11531,14 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
-    if (!t->spm) { hyb_tokenize_normal(job, p, end); return; }
-    if (!space && !hyb_has_escaped_space(p, end)) { hyb_tokenize_joined(job, p, end); return; }
+    if (!t->spm) {
+        hyb_tokenize_normal(job, p, end);
+        return;
+    }
+    if (!space && !hyb_has_escaped_space(p, end)) {
+        hyb_tokenize_joined(job, p, end);
+        return;
+    }
     if (!hyb_add_size(size, 1 + 8 * HYB_CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hyb_alloc(t->rt, bytes))) {
         job->out_of_memory = true;
         return;
@@ -10470,26 +11564,29 @@ static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t
     for (k = list.n; k-- > 0 && !job->out_of_memory;) {
         const uint8_t *q = text + list.items[k].at;
         const int32_t id = list.items[k].id;
-        if (q < p) continue;                              /* inside of the one before */
+        if (q < p) continue; /* inside of the one before */
         hyb_tokenize_fragment(job, p, q);
         hyb_emit_token(job, id);
         p = q + (t->offsets[id + 1] - t->offsets[id]);
-        if (t->kinds[id] & HYB_TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
+        if (t->kinds[id] & HYB_TOKEN_STRIP)
+            while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
     }
     if (!job->out_of_memory) hyb_tokenize_fragment(job, p, end);
     hyb_special_list_free(t->rt, &list);
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
-              unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
-              (tokenizer, text, size, flags, ids, capacity, n, error))
+HYB_BORDER(hybrid_result, hybrid_tokenize,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
+            size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, flags, ids, capacity, n, error))
 {
     const hybrid_tokenizer *t = tokenizer;
     hyb_tokenize_job job;
     hyb_cached_word few[64];
     size_t words = HYB_COUNT(few);
     if (n) *n = 0;
-    if (!t || (!text && size) || (!ids && capacity) || !n) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    if (!t || (!text && size) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -10500,21 +11597,28 @@ HYB_BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, c
     job.cache = few;
     if (size > 2048) {
         while (words < 32768 && words < size / 16) words *= 2;
-        if (!(job.cache = (hyb_cached_word *)hyb_alloc_aligned(t->rt, words * sizeof *job.cache))) return hyb_fail_memory(error, words * sizeof *job.cache);
+        if (!(job.cache = (hyb_cached_word *)hyb_alloc_aligned(t->rt, words * sizeof *job.cache)))
+            return hyb_fail_memory(error, words * sizeof *job.cache);
     }
     memset(job.cache, 0, words * sizeof *job.cache);
     job.cache_mask = words / 2 - 1;
-    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0)
+        hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
     hyb_tokenize_text(&job, (const uint8_t *)text, size, flags);
-    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0)
+        hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hyb_free_aligned(t->rt, job.cache);
-    if (job.out_of_memory) return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
+    if (job.out_of_memory)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes",
+                        (unsigned long long)size);
     *n = job.n;
-    if (job.n > capacity) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
+    if (job.n > capacity)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu",
+                        (unsigned long long)job.n, (unsigned long long)capacity);
     return HYBRID_OK;
 }
 
-/* ---- ids to text ---- */
+/* ---- ids to text ------------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(hybrid_string, hybrid_token_bytes, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
@@ -10531,32 +11635,43 @@ HYB_BORDER(hybrid_token_type, hybrid_token_kind, (const hybrid_tokenizer *tokeni
     return (hybrid_token_type)hyb_token_type(tokenizer, id);
 }
 
-HYB_BORDER(hybrid_result, hybrid_detokenize, (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
-              unsigned flags, char *text, size_t capacity, size_t *size, hybrid_error *error),
-              (tokenizer, ids, n_ids, flags, text, capacity, size, error))
+HYB_BORDER(hybrid_result, hybrid_detokenize,
+           (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags, char *text,
+            size_t capacity, size_t *size, hybrid_error *error),
+           (tokenizer, ids, n_ids, flags, text, capacity, size, error))
 {
     size_t i, n = 0;
-    bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    bool space = tokenizer && tokenizer->add_space; /* the one that tokenizing put before the first word */
     if (size) *size = 0;
-    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
-    for (i = 0; i < n_ids; i++) if (ids[i] < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
+    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
+    for (i = 0; i < n_ids; i++)
+        if (ids[i] < 0)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i,
+                            (long)ids[i]);
     for (i = 0; i < n_ids; i++) {
         hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
-        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
+        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL))
+            continue;
         if (space && s.size) {
             space = false;
-            if (*s.data == ' ') { s.data++; s.size--; }
+            if (*s.data == ' ') {
+                s.data++;
+                s.size--;
+            }
         }
         if (s.size && n < capacity) memcpy(text + n, s.data, HYB_MIN(s.size, capacity - n));
         n += s.size;
     }
     *size = n;
-    if (n > capacity) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu", (unsigned long long)n, (unsigned long long)capacity);
+    if (n > capacity)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu",
+                        (unsigned long long)n, (unsigned long long)capacity);
     return HYBRID_OK;
 }
 
-/* ---- questions ---- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
@@ -10564,13 +11679,13 @@ HYB_BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_
 }
 
 HYB_BORDER(int32_t, hybrid_token_role_id, (const hybrid_tokenizer *tokenizer, hybrid_token_role role),
-              (tokenizer, role))
+           (tokenizer, role))
 {
     return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
 }
 
 HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const char *bytes, size_t size),
-              (tokenizer, bytes, size))
+           (tokenizer, bytes, size))
 {
     int32_t id;
     if (!tokenizer || !bytes || !size) return -1;
@@ -10579,8 +11694,14 @@ HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const
 }
 
 HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
-HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0; }
-HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0; }
+HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0;
+}
+HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
+}
 /* ==== end src/text/tokenizer.c ==== */
 
 /* ==== begin src/text/tokenizer_gguf.c ==== */
@@ -10596,13 +11717,13 @@ static bool hyb_vocab_gguf_flag(const hybrid_gguf *g, hybrid_runtime *rt, const 
 }
 
 typedef struct hyb_role_key {
-    const char       *key;
+    const char *key;
     hybrid_token_role role;
 } hyb_role_key;
 
 /* Whether a file says which token this is: 0 unknown, 1 BOS, 2 EOS. */
 static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int which,
-                                      const int32_t roles[HYBRID_ROLE_COUNT_])
+                                  const int32_t roles[HYBRID_ROLE_COUNT_])
 {
     static const char *const keys[3] = { "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",
                                          "tokenizer.ggml.eos_token_id" };
@@ -10611,17 +11732,18 @@ static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int 
     int64_t said;
     if (hybrid_gguf_get_i64(g, keys[which], &said)) return;
     if (id >= 0)
-        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: token %d is taken, as is usual",
-                    keys[which], (int)id);
-    else if (which) hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
+        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: token %d is taken, as is usual", keys[which],
+                (int)id);
+    else if (which)
+        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
 }
 
 /* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
 static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_t n_tokens,
-                                     int32_t roles[HYBRID_ROLE_COUNT_])
+                                 int32_t roles[HYBRID_ROLE_COUNT_])
 {
     static const hyb_role_key keys[] = {
-        { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX },    /* the older names first: the newer ones count */
+        { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX }, /* the older names first: the newer ones count */
         { "tokenizer.ggml.suffix_token_id", HYBRID_ROLE_FIM_SUFFIX },
         { "tokenizer.ggml.middle_token_id", HYBRID_ROLE_FIM_MIDDLE },
         { "tokenizer.ggml.bos_token_id", HYBRID_ROLE_BOS },
@@ -10629,7 +11751,7 @@ static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_
         { "tokenizer.ggml.eot_token_id", HYBRID_ROLE_EOT },
         { "tokenizer.ggml.eom_token_id", HYBRID_ROLE_EOM },
         { "tokenizer.ggml.unknown_token_id", HYBRID_ROLE_UNKNOWN },
-        { "tokenizer.ggml.seperator_token_id", HYBRID_ROLE_SEPARATOR },  /* spelled so in the format */
+        { "tokenizer.ggml.seperator_token_id", HYBRID_ROLE_SEPARATOR }, /* spelled so in the format */
         { "tokenizer.ggml.padding_token_id", HYBRID_ROLE_PADDING },
         { "tokenizer.ggml.mask_token_id", HYBRID_ROLE_MASK },
         { "tokenizer.ggml.fim_pre_token_id", HYBRID_ROLE_FIM_PREFIX },
@@ -10643,12 +11765,14 @@ static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_
     int64_t id;
     for (i = 0; i < HYB_COUNT(keys); i++) {
         if (!hybrid_gguf_get_i64(g, keys[i].key, &id)) continue;
-        if (id >= 0 && (uint64_t)id < n_tokens) roles[keys[i].role] = (int32_t)id;
+        if (id >= 0 && (uint64_t)id < n_tokens)
+            roles[keys[i].role] = (int32_t)id;
         else if (id != -1 && id != UINT32_MAX)
             hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: %s is %lld, there are %llu tokens: it is taken as not there",
-                        keys[i].key, (long long)id, (unsigned long long)n_tokens);
+                    keys[i].key, (long long)id, (unsigned long long)n_tokens);
     }
-    for (i = 0; i < HYBRID_ROLE_COUNT_; i++) if (roles[i] >= 0 && (size_t)roles[i] >= n_tokens) roles[i] = -1;
+    for (i = 0; i < HYBRID_ROLE_COUNT_; i++)
+        if (roles[i] >= 0 && (size_t)roles[i] >= n_tokens) roles[i] = -1;
     for (i = 0; i < 3; i++) hyb_vocab_gguf_absent(g, rt, (int)i, roles);
 }
 
@@ -10667,12 +11791,12 @@ static const char *hyb_vocab_gguf_guess(const hybrid_gguf *g)
     hybrid_string architecture = { NULL, 0 };
     hybrid_gguf_get_string(g, "general.architecture", &architecture);
     if (hyb_string_is(architecture, "gpt2")) return "gpt-2";
-    return hyb_string_is(architecture, "gptneox") ? "olmo" : "default";      /* OLMo's tokenizer is GPT-NeoX's */
+    return hyb_string_is(architecture, "gptneox") ? "olmo" : "default"; /* OLMo's tokenizer is GPT-NeoX's */
 }
 
 /* How byte-level BPE cuts words. */
 static hybrid_result hyb_vocab_gguf_pre(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
-                                            hybrid_error *error)
+                                        hybrid_error *error)
 {
     hybrid_string pre = { NULL, 0 };
     hybrid_gguf_value v;
@@ -10683,31 +11807,38 @@ static hybrid_result hyb_vocab_gguf_pre(const hybrid_gguf *g, hybrid_runtime *rt
     if (!pre.size) {
         pre.data = hyb_vocab_gguf_guess(g);
         pre.size = strlen(pre.data);
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file does not say how its text is cut into words "
-                    "(tokenizer.ggml.pre): \"%s\" is taken, a guess that makes answers worse where it is wrong. "
-                    "Convert the model again with a recent converter, or write the name of its family: "
-                    "gguf-new-metadata --pre-tokenizer NAME IN OUT (of gguf-py)", pre.data);
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file does not say how its text is cut into words "
+                "(tokenizer.ggml.pre): \"%s\" is taken, a guess that makes answers worse where it is wrong. "
+                "Convert the model again with a recent converter, or write the name of its family: "
+                "gguf-new-metadata --pre-tokenizer NAME IN OUT (of gguf-py)",
+                pre.data);
     }
     source->pre = hyb_find_pretokenizer(pre.data, pre.size);
     if (source->pre) return HYBRID_OK;
     hyb_printable(pre, text);
     if ((kind = hyb_vocab_gguf_other_kind(pre)) != NULL)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", a tokenizer %s: hybrid "
-                            "does not have it", text, kind);
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", which is not known to this "
-                        "version of hybrid", text);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "tokenizer.ggml.pre is \"%s\", a tokenizer %s: hybrid "
+                        "does not have it",
+                        text, kind);
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "tokenizer.ggml.pre is \"%s\", which is not known to this "
+                    "version of hybrid",
+                    text);
 }
 
 static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
-                                              hybrid_error *error)
+                                          hybrid_error *error)
 {
     hybrid_string model = { NULL, 0 }, architecture = { NULL, 0 };
     hybrid_result r;
     char text[64];
     int i;
     if (!hybrid_gguf_get_string(g, "tokenizer.ggml.model", &model))
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.model: it carries no "
-                            "vocabulary");
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "the file has no key tokenizer.ggml.model: it carries no "
+                        "vocabulary");
     hybrid_gguf_get_string(g, "general.architecture", &architecture);
     for (i = 0; i < HYBRID_ROLE_COUNT_; i++) source->roles[i] = -1;
     if (hyb_string_is(model, "llama")) {
@@ -10720,8 +11851,10 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
     }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                            "byte-level BPE) and llama (SentencePiece BPE)", text);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
+                        "byte-level BPE) and llama (SentencePiece BPE)",
+                        text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
     source->add_bos = source->pre->add_bos;
@@ -10729,40 +11862,50 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
 }
 
 /* Tables of the file; *types (n_tokens) is allocated. Everything must be as long as the list of tokens. */
-static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source, hybrid_gguf_value *tokens,
-                                         hybrid_gguf_value *merges, uint8_t **types, hybrid_error *error)
+static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
+                                           hybrid_gguf_value *tokens, hybrid_gguf_value *merges, uint8_t **types,
+                                           hybrid_error *error)
 {
     hybrid_gguf_value v;
     size_t i;
-    if (!hybrid_gguf_find(g, "tokenizer.ggml.tokens", tokens)) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.tokens: it carries no vocabulary");
-    if (tokens->type != HYBRID_GGUF_ARRAY || tokens->item_type != HYBRID_GGUF_STRING || !tokens->count || tokens->count > INT32_MAX / 2)
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.tokens", tokens))
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "the file has no key tokenizer.ggml.tokens: it carries no vocabulary");
+    if (tokens->type != HYBRID_GGUF_ARRAY || tokens->item_type != HYBRID_GGUF_STRING || !tokens->count ||
+        tokens->count > INT32_MAX / 2)
         return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.tokens is not a list of strings");
     source->tokens.array = tokens;
     source->tokens.count = (size_t)tokens->count;
     if (hybrid_gguf_find(g, "tokenizer.ggml.scores", &v)) {
-        if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count) return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
+        if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count)
+            return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
         source->scores = v.data;
-    }
-    else if (source->spm)
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.scores: pieces with lower ids are "
-                    "merged first");
+    } else if (source->spm)
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file has no tokenizer.ggml.scores: pieces with lower ids are "
+                "merged first");
     if (hybrid_gguf_find(g, "tokenizer.ggml.token_type", &v)) {
-        if (v.count != tokens->count) return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
-                                                          (unsigned long long)v.count, (unsigned long long)tokens->count);
-        if (!(*types = (uint8_t *)hyb_alloc(rt, source->tokens.count))) return hyb_fail_memory(error, source->tokens.count);
+        if (v.count != tokens->count)
+            return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                            "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
+                            (unsigned long long)v.count, (unsigned long long)tokens->count);
+        if (!(*types = (uint8_t *)hyb_alloc(rt, source->tokens.count)))
+            return hyb_fail_memory(error, source->tokens.count);
         for (i = 0; i < source->tokens.count; i++) {
             int64_t type = hybrid_gguf_item_i64(&v, i);
             (*types)[i] = (uint8_t)(type >= 1 && type <= 6 ? type : (int64_t)HYBRID_TOKEN_UNUSED);
         }
         source->types = *types;
-    }
-    else
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
-                    "known, no token is a control token");
+    } else
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
+                "known, no token is a control token");
     if (source->spm) return HYBRID_OK;
-    if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY || (merges->item_type != HYBRID_GGUF_STRING && merges->count))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.merges is not there or not a list of strings: "
-                            "without it no bytes can be joined to tokens");
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
+        (merges->item_type != HYBRID_GGUF_STRING && merges->count))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "tokenizer.ggml.merges is not there or not a list of strings: "
+                        "without it no bytes can be joined to tokens");
     source->merges.array = merges;
     source->merges.count = merges->count > INT32_MAX / 2 ? INT32_MAX : (size_t)merges->count;
     return HYBRID_OK;
@@ -10771,13 +11914,16 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
 static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 {
     size_t i;
-    for (i = 0; i < t->n_tokens; i++) if (t->kinds[i] & HYB_TOKEN_END) return;
-    hyb_log(t->rt, HYBRID_LOG_WARN, "tokenizer: no token ends an answer (the file has no "
-                "tokenizer.ggml.eos_token_id, and no name is a known one)");
+    for (i = 0; i < t->n_tokens; i++)
+        if (t->kinds[i] & HYB_TOKEN_END) return;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "tokenizer: no token ends an answer (the file has no "
+            "tokenizer.ggml.eos_token_id, and no name is a known one)");
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, const hybrid_gguf *gguf,
-              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, gguf, tokenizer, error))
+HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
+           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;
     hybrid_gguf_value tokens, merges;
@@ -10794,8 +11940,8 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, 
         hyb_vocab_gguf_roles(gguf, rt, source.tokens.count, source.roles);
         source.add_bos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_bos_token", source.add_bos);
         source.add_eos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_eos_token", source.add_eos);
-        source.add_space = source.spm &&
-                           hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
+        source.add_space =
+            source.spm && hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
         r = hyb_tokenizer_make(rt, &source, tokenizer, error);
         if (!r) hyb_vocab_gguf_check_ends(*tokenizer);
     }
@@ -10806,17 +11952,19 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, 
 /* ==== end src/text/tokenizer_gguf.c ==== */
 
 /* ==== begin src/text/stop.c ==== */
-/* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of them knows the longest
- * one that is complete, and how much of one the text so far ends with, which is what must be held back. */
+/* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of
+ * them knows the longest one that is complete, and how much of one the text so far ends with, which is what must be
+ * held back. */
 
 struct hybrid_stop_matcher {
-    hybrid_runtime   *rt;
+    hybrid_runtime *rt;
     hyb_automaton automaton;
-    uint32_t          state;
-    uint8_t          *held;      /* bytes not shown yet, and those of the last feed */
-    size_t            n_held, n_shown, capacity;    /* n_shown: at the front of held, given to the caller by the last call */
-    bool              stopped;
-    uint64_t          in_use;    /* the allocator may not call back */
+    uint32_t state;
+    uint8_t *held; /* bytes not shown yet, and those of the last feed */
+    /* n_shown: at the front of held, given to the caller by the last call */
+    size_t n_held, n_shown, capacity;
+    bool stopped;
+    uint64_t in_use; /* the allocator may not call back */
 };
 
 HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
@@ -10825,7 +11973,8 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     if (!matcher) return;
     rt = matcher->rt;
     if (hyb_busy(matcher->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
     matcher->in_use = hyb_process();
@@ -10835,9 +11984,10 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hybrid_string *stops,
-              size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error),
-              (runtime, stops, n_stops, matcher, error))
+HYB_BORDER(hybrid_result, hybrid_stop_create,
+           (hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher,
+            hybrid_error *error),
+           (runtime, stops, n_stops, matcher, error))
 {
     hyb_automaton_source source;
     hybrid_runtime *rt;
@@ -10847,12 +11997,14 @@ HYB_BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hy
     if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
     *matcher = NULL;
     if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
-    if (n_stops > 32767)       /* times 65536 bytes: states have 31 bits */
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767", (unsigned long long)n_stops);
+    if (n_stops > 32767) /* times 65536 bytes: states have 31 bits */
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767",
+                        (unsigned long long)n_stops);
     for (i = 0; i < n_stops; i++)
         if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
-                                (unsigned long long)i, (unsigned long long)stops[i].size);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
+                            (unsigned long long)i, (unsigned long long)stops[i].size);
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(m = (hybrid_stop_matcher *)hyb_calloc(rt, 1, sizeof *m))) {
         hyb_runtime_release(rt);
@@ -10878,7 +12030,8 @@ static void hyb_stop_forget(hybrid_stop_matcher *m)
     m->n_shown = 0;
 }
 
-/* Bytes of the stop string that is complete: the way back from the state leads over beginnings, and the first that is a whole one is it. */
+/* Bytes of the stop string that is complete: the way back from the state leads over beginnings, and the first that
+ * is a whole one is it. */
 static size_t hyb_stop_size(const hybrid_stop_matcher *m)
 {
     const hyb_automaton *a = &m->automaton;
@@ -10887,8 +12040,10 @@ static size_t hyb_stop_size(const hybrid_stop_matcher *m)
     return a->depth[s];
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const void *bytes, size_t size,
-              hybrid_string *safe, int *which, hybrid_error *error), (matcher, bytes, size, safe, which, error))
+HYB_BORDER(hybrid_result, hybrid_stop_feed,
+           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which,
+            hybrid_error *error),
+           (matcher, bytes, size, safe, which, error))
 {
     hybrid_stop_matcher *m = matcher;
     const uint8_t *p = (const uint8_t *)bytes;
@@ -10897,9 +12052,13 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const
     if (safe) safe->data = NULL;
     if (safe) safe->size = 0;
     if (which) *which = -1;
-    if (!m || (!bytes && size) || !safe || !which) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    if (hyb_busy(m->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
-    if (!hyb_add_size(m->n_held - m->n_shown, size, &need)) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+    if (!m || (!bytes && size) || !safe || !which)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
+    if (hyb_busy(m->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
         uint8_t *held;
@@ -10917,12 +12076,15 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const
         m->state = hyb_automaton_next(&m->automaton, m->state, p[i]);
         found = m->automaton.best[0][m->state];
     }
-    keep = m->automaton.depth[m->state];                 /* of the longest beginning: a complete string may be shorter */
-    if (found >= 0) { keep = hyb_stop_size(m); m->stopped = true; }
+    keep = m->automaton.depth[m->state]; /* of the longest beginning: a complete string may be shorter */
+    if (found >= 0) {
+        keep = hyb_stop_size(m);
+        m->stopped = true;
+    }
     safe->data = (const char *)m->held;
     safe->size = m->n_shown = m->n_held - keep;
     *which = found;
-    if (m->stopped) m->n_held = m->n_shown;              /* the stop string itself is never shown */
+    if (m->stopped) m->n_held = m->n_shown; /* the stop string itself is never shown */
     return HYBRID_OK;
 }
 
@@ -10947,77 +12109,102 @@ HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 /* ==== end src/text/stop.c ==== */
 
 /* ==== begin src/text/jinja_value.c ==== */
-/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it: strings, lists and
- * dicts that are never changed once a template can see them, so that they can share memory. */
+/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it:
+ * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
 
-/* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every allocation fails. */
-typedef struct hyb_jchunk { struct hyb_jchunk *next; size_t size, used; } hyb_jchunk;
+/* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
+ * allocation fails. */
+typedef struct hyb_jchunk {
+    struct hyb_jchunk *next;
+    size_t size, used;
+} hyb_jchunk;
 typedef struct hyb_jarena {
     hybrid_runtime *rt;
-    hyb_jchunk *chunks;              /* the newest first; that is the one with room */
-    size_t          bytes, max_bytes;    /* of all chunks */
-    uint64_t        steps;               /* left */
-    hyb_stack   stack;
-    hybrid_result   result;
-    bool            deep;                /* the result is a limit of depth */
+    hyb_jchunk *chunks;      /* the newest first; that is the one with room */
+    size_t bytes, max_bytes; /* of all chunks */
+    uint64_t steps;          /* left */
+    hyb_stack stack;
+    hybrid_result result;
+    bool deep; /* the result is a limit of depth */
 } hyb_jarena;
 
 typedef enum hyb_jtype {
-    HYB_J_UNDEFINED, HYB_J_NONE, HYB_J_BOOL, HYB_J_INT, HYB_J_FLOAT,
-    HYB_J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
-    HYB_J_STRING, HYB_J_LIST, HYB_J_DICT,
-    HYB_J_NAMESPACE, HYB_J_FUNCTION, HYB_J_LOOP,
-    HYB_J_MISSING                    /* an argument that was not given; no template sees it */
+    HYB_J_UNDEFINED,
+    HYB_J_NONE,
+    HYB_J_BOOL,
+    HYB_J_INT,
+    HYB_J_FLOAT,
+    HYB_J_BIG, /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
+    HYB_J_STRING,
+    HYB_J_LIST,
+    HYB_J_DICT,
+    HYB_J_NAMESPACE,
+    HYB_J_FUNCTION,
+    HYB_J_LOOP,
+    HYB_J_MISSING /* an argument that was not given; no template sees it */
 } hyb_jtype;
 
-typedef struct hyb_jstring   hyb_jstring;
-typedef struct hyb_jlist     hyb_jlist;
-typedef struct hyb_jdict     hyb_jdict;
+typedef struct hyb_jstring hyb_jstring;
+typedef struct hyb_jlist hyb_jlist;
+typedef struct hyb_jdict hyb_jdict;
 typedef struct hyb_jfunction hyb_jfunction;
-typedef struct hyb_jloop     hyb_jloop;
+typedef struct hyb_jloop hyb_jloop;
 
 typedef struct hyb_jvalue {
     uint8_t type;
-    uint8_t mark;                        /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
+    uint8_t mark; /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
     union {
-        bool b; int64_t i; double d;
-        hyb_jstring *s;              /* also the name of what is undefined, or NULL */
-        hyb_jlist *list; hyb_jdict *dict; hyb_jfunction *function; hyb_jloop *loop;
+        bool b;
+        int64_t i;
+        double d;
+        hyb_jstring *s; /* also the name of what is undefined, or NULL */
+        hyb_jlist *list;
+        hyb_jdict *dict;
+        hyb_jfunction *function;
+        hyb_jloop *loop;
     } u;
 } hyb_jvalue;
 
 /* Bytes that grow: output, and long strings that a template builds up piece by piece. */
-typedef struct hyb_jbuffer { char *data; size_t size, capacity; } hyb_jbuffer;
+typedef struct hyb_jbuffer {
+    char *data;
+    size_t size, capacity;
+} hyb_jbuffer;
 
 struct hyb_jstring {
-    const char      *p;
-    size_t           n, chars;           /* bytes; code points, SIZE_MAX: not counted yet */
-    hyb_jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
+    const char *p;
+    size_t n, chars;     /* bytes; code points, SIZE_MAX: not counted yet */
+    hyb_jbuffer *buffer; /* its bytes lie at the front of this one, or NULL */
 };
 
-/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty afterwards.
- * VIEW: a dict's keys, values, items. */
+/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty
+ * afterwards. VIEW: a dict's keys, values, items. */
 typedef enum hyb_jlist_kind { HYB_J_PLAIN, HYB_J_TUPLE, HYB_J_RANGE, HYB_J_ITERATOR, HYB_J_VIEW } hyb_jlist_kind;
 typedef struct hyb_jlater hyb_jlater;
-typedef struct hyb_jspan { int64_t start, stop, step; } hyb_jspan;
+typedef struct hyb_jspan {
+    int64_t start, stop, step;
+} hyb_jspan;
 struct hyb_jlist {
     hyb_jvalue *items;
-    size_t          n, capacity;
+    size_t n, capacity;
     hyb_jlist_kind kind;
-    const char     *label;               /* what Python calls an iterator or a view */
-    hyb_jlater *later;               /* an iterator that was not walked yet: what makes its items */
-    hyb_jspan  *span;                /* of a range */
+    const char *label; /* what Python calls an iterator or a view */
+    hyb_jlater *later; /* an iterator that was not walked yet: what makes its items */
+    hyb_jspan *span;   /* of a range */
 };
 
-typedef struct hyb_jentry { hyb_jvalue key, value; uint32_t hash; } hyb_jentry;
+typedef struct hyb_jentry {
+    hyb_jvalue key, value;
+    uint32_t hash;
+} hyb_jentry;
 struct hyb_jdict {
-    hyb_jentry *entries;             /* in the order of insertion */
-    uint32_t        n, capacity;
-    uint32_t       *slots;               /* open addressing, entry + 1; NULL while a walk is as fast */
-    uint32_t        n_slots;             /* a power of two */
+    hyb_jentry *entries; /* in the order of insertion */
+    uint32_t n, capacity;
+    uint32_t *slots;  /* open addressing, entry + 1; NULL while a walk is as fast */
+    uint32_t n_slots; /* a power of two */
 };
 
-/* ---- arena ---- */
+/* ---- arena ------------------------------------------------------------------------------------------------------- */
 
 static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
 {
@@ -11025,19 +12212,33 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     hyb_jchunk *c = arena->chunks;
     size_t room;
     if (arena->result) return NULL;
-    if (size > SIZE_MAX / 2) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
+    if (size > SIZE_MAX / 2) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return NULL;
+    }
     size = hyb_align(size ? size : 1, 16);
     if (!c || c->size - c->used < size) {
-        bool alone = c && size > c->size / 4;                /* a big block must not end a chunk that still has room */
+        bool alone = c && size > c->size / 4; /* a big block must not end a chunk that still has room */
         room = alone ? size : HYB_MAX(size, c ? HYB_MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
         if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
-        if (room + HEAD > arena->max_bytes - arena->bytes) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
-        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) { arena->result = HYBRID_ERROR_MEMORY; return NULL; }
+        if (room + HEAD > arena->max_bytes - arena->bytes) {
+            arena->result = HYBRID_ERROR_LIMIT;
+            return NULL;
+        }
+        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) {
+            arena->result = HYBRID_ERROR_MEMORY;
+            return NULL;
+        }
         arena->bytes += room + HEAD;
         c->size = room;
         c->used = 0;
-        if (alone && arena->chunks) { c->next = arena->chunks->next; arena->chunks->next = c; }
-        else { c->next = arena->chunks; arena->chunks = c; }
+        if (alone && arena->chunks) {
+            c->next = arena->chunks->next;
+            arena->chunks->next = c;
+        } else {
+            c->next = arena->chunks;
+            arena->chunks = c;
+        }
     }
     c->used += size;
     return (char *)c + HEAD + c->used - size;
@@ -11056,7 +12257,11 @@ static void hyb_jarena_free(hyb_jarena *arena)
 static bool hyb_jarena_work(hyb_jarena *arena, uint64_t n)
 {
     if (arena->result) return false;
-    if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
+    if (n > arena->steps) {
+        arena->steps = 0;
+        arena->result = HYBRID_ERROR_LIMIT;
+        return false;
+    }
     arena->steps -= n;
     return true;
 }
@@ -11065,7 +12270,10 @@ static bool hyb_jarena_work(hyb_jarena *arena, uint64_t n)
 static bool hyb_jarena_room(hyb_jarena *arena, int depth)
 {
     if (depth > 0 && hyb_stack_room(&arena->stack)) return true;
-    if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
+    if (!arena->result) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        arena->deep = true;
+    }
     return false;
 }
 
@@ -11075,7 +12283,10 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     if (n > b->capacity - b->size) {
         size_t total, capacity;
         char *grown;
-        if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+        if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) {
+            arena->result = HYBRID_ERROR_LIMIT;
+            return false;
+        }
         capacity = HYB_MAX(total * 2, (size_t)64);
         if (!(grown = (char *)hyb_jarena_alloc(arena, capacity))) return false;
         if (b->size) memcpy(grown, b->data, b->size);
@@ -11087,12 +12298,36 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     return true;
 }
 
-/* ---- making values ---- */
+/* ---- making values ----------------------------------------------------------------------------------------------- */
 
-static hyb_jvalue hyb_jnone(void) { hyb_jvalue v; memset(&v, 0, sizeof v); v.type = HYB_J_NONE; return v; }
-static hyb_jvalue hyb_jbool(bool b) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_BOOL; v.u.b = b; return v; }
-static hyb_jvalue hyb_jint(int64_t i) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_INT; v.u.i = i; return v; }
-static hyb_jvalue hyb_jfloat(double d) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_FLOAT; v.u.d = d; return v; }
+static hyb_jvalue hyb_jnone(void)
+{
+    hyb_jvalue v;
+    memset(&v, 0, sizeof v);
+    v.type = HYB_J_NONE;
+    return v;
+}
+static hyb_jvalue hyb_jbool(bool b)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_BOOL;
+    v.u.b = b;
+    return v;
+}
+static hyb_jvalue hyb_jint(int64_t i)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_INT;
+    v.u.i = i;
+    return v;
+}
+static hyb_jvalue hyb_jfloat(double d)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_FLOAT;
+    v.u.d = d;
+    return v;
+}
 static hyb_jvalue hyb_jundefined(hyb_jstring *name, bool attribute)
 {
     hyb_jvalue v = hyb_jnone();
@@ -11128,7 +12363,8 @@ static bool hyb_jstring_buffer(hyb_jarena *arena, const hyb_jbuffer *b, hyb_jval
     return hyb_jstring_view(arena, b->data ? b->data : "", b->size, out);
 }
 
-/* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes linear time. */
+/* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes
+ * linear time. */
 static bool hyb_jstring_concat(hyb_jarena *arena, hyb_jstring *a, const char *p, size_t n, hyb_jvalue *out)
 {
     hyb_jbuffer *b = a->buffer;
@@ -11136,7 +12372,7 @@ static bool hyb_jstring_concat(hyb_jarena *arena, hyb_jstring *a, const char *p,
         if (!(b = (hyb_jbuffer *)hyb_jarena_alloc(arena, sizeof *b))) return false;
         b->data = NULL;
         b->size = b->capacity = 0;
-        if (a->n + n < 256) {                                /* short: no spare room */
+        if (a->n + n < 256) { /* short: no spare room */
             b->capacity = a->n + n;
             if (!(b->data = (char *)hyb_jarena_alloc(arena, b->capacity))) return false;
         }
@@ -11165,7 +12401,8 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
     if (!hyb_jarena_work(arena, 1)) return false;
     if (l->n == l->capacity) {
         size_t capacity = l->capacity ? l->capacity * 2 : 4;
-        hyb_jvalue *grown = capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
+        hyb_jvalue *grown =
+            capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
         if (!grown) return false;
         if (l->n) memcpy(grown, l->items, l->n * sizeof v);
         l->items = grown;
@@ -11175,21 +12412,22 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
     return true;
 }
 /* The elements [from, from + n), not copied. */
-static bool hyb_jlist_view(hyb_jarena *arena, const hyb_jlist *of, size_t from, size_t n, hyb_jlist_kind kind, hyb_jvalue *out)
+static bool hyb_jlist_view(hyb_jarena *arena, const hyb_jlist *of, size_t from, size_t n, hyb_jlist_kind kind,
+                           hyb_jvalue *out)
 {
     if (!hyb_jlist_new(arena, 0, kind, out)) return false;
     out->u.list->items = n ? of->items + from : NULL;
-    out->u.list->n = out->u.list->capacity = n;              /* full: a push would move it, never write into the other */
+    out->u.list->n = out->u.list->capacity = n; /* full: a push would move it, never write into the other */
     return true;
 }
 
-/* ---- text ---- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* What Python's str.isspace and strip() take for white space. */
 static bool hyb_jspace(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A)
-        || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 /* Where the last character of [p, end) starts; p < end. */
@@ -11236,7 +12474,7 @@ static size_t hyb_jstring_at(hyb_jarena *arena, hyb_jstring *s, size_t i)
 {
     const char *p = s->p, *end = s->p + s->n;
     uint32_t code;
-    if (hyb_jstring_chars(arena, s) == s->n) return i;   /* ASCII */
+    if (hyb_jstring_chars(arena, s) == s->n) return i; /* ASCII */
     hyb_jarena_work(arena, i / 4);
     for (; i && p < end; i--) p += hyb_utf8_next(p, end, &code);
     return (size_t)(p - s->p);
@@ -11255,8 +12493,11 @@ static size_t hyb_jmax_suffix(const unsigned char *x, size_t m, bool reverse, si
     while (at + k < m) {
         unsigned char a = x[at + k], b = x[start + k];
         if (a == b) {
-            if (k + 1 == p) { at += p; k = 0; }
-            else k++;
+            if (k + 1 == p) {
+                at += p;
+                k = 0;
+            } else
+                k++;
         } else if (reverse ? a > b : a < b) {
             at += k + 1;
             k = 0;
@@ -11276,12 +12517,19 @@ static size_t hyb_jfind_long(const unsigned char *y, size_t n, const unsigned ch
 {
     size_t p, q, cut = hyb_jmax_suffix(x, m, false, &p), other = hyb_jmax_suffix(x, m, true, &q), at, i, known = 0;
     bool periodic;
-    if (other > cut) { cut = other; p = q; }
+    if (other > cut) {
+        cut = other;
+        p = q;
+    }
     periodic = p + cut <= m && !memcmp(x, x + p, cut);
     if (!periodic) p = HYB_MAX(cut, m - cut) + 1;
-    for (at = 0; at + m <= n; ) {
+    for (at = 0; at + m <= n;) {
         for (i = HYB_MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
-        if (i < m) { at += i - cut + 1; known = 0; continue; }
+        if (i < m) {
+            at += i - cut + 1;
+            known = 0;
+            continue;
+        }
         for (i = cut; i > known && x[i - 1] == y[at + i - 1]; i--) {}
         if (i <= known) return at;
         at += p;
@@ -11313,16 +12561,19 @@ static size_t hyb_jfind_last(hyb_jarena *arena, const char *p, size_t n, const c
 {
     size_t at;
     if (m > n) return SIZE_MAX;
-    for (at = n - m; ; at--) {
+    for (at = n - m;; at--) {
         if ((at % 64 == 0 || m > 64) && !hyb_jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
         if (!memcmp(p + at, needle, m)) return at;
         if (!at) return SIZE_MAX;
     }
 }
 
-/* ---- comparison ---- */
+/* ---- comparison -------------------------------------------------------------------------------------------------- */
 
-HYB_INLINE bool hyb_jis_number(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT || v.type == HYB_J_FLOAT; }
+HYB_INLINE bool hyb_jis_number(hyb_jvalue v)
+{
+    return v.type == HYB_J_BOOL || v.type == HYB_J_INT || v.type == HYB_J_FLOAT;
+}
 HYB_INLINE bool hyb_jis_whole(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT; }
 HYB_INLINE int64_t hyb_jwhole(hyb_jvalue v) { return v.type == HYB_J_BOOL ? (int64_t)v.u.b : v.u.i; }
 HYB_INLINE double hyb_jreal(hyb_jvalue v) { return v.type == HYB_J_FLOAT ? v.u.d : (double)hyb_jwhole(v); }
@@ -11339,7 +12590,7 @@ HYB_INLINE bool hyb_jis_integer(hyb_jvalue v) { return hyb_jis_whole(v) || v.typ
 /* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
 static HYB_NOINLINE int hyb_jorder_mixed(hyb_jvalue a, double d)
 {
-    const double most = 9223372036854775808.0;               /* 2^63 */
+    const double most = 9223372036854775808.0; /* 2^63 */
     char digits[400];
     size_t n, size;
     bool minus;
@@ -11366,29 +12617,33 @@ static HYB_NOINLINE uint64_t hyb_jhash_real(const hyb_jarena *arena, double d)
     char digits[400];
     uint64_t bits;
     if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
-        if (d == (double)(int64_t)d) bits = (uint64_t)(int64_t)d;
-        else memcpy(&bits, &d, 8);
+        if (d == (double)(int64_t)d)
+            bits = (uint64_t)(int64_t)d;
+        else
+            memcpy(&bits, &d, 8);
         return hyb_hash(&arena->rt->hash_key, &bits, 8);
     }
     if (d - d != 0) return hyb_hash(&arena->rt->hash_key, &d, 8);
     return hyb_hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
 }
 
-/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
+/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is
+ * 16 at most. */
 static bool hyb_jhash(hyb_jarena *arena, hyb_jvalue v, int depth, uint32_t *hash)
 {
     uint64_t h = 14695981039346656037u, bits;
     size_t i;
     switch (v.type) {
-    case HYB_J_STRING: case HYB_J_BIG: h = hyb_hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
-    case HYB_J_FLOAT:
-        h = hyb_jhash_real(arena, v.u.d);
-        break;
-    case HYB_J_BOOL: case HYB_J_INT:
+    case HYB_J_STRING:
+    case HYB_J_BIG: h = hyb_hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
+    case HYB_J_FLOAT: h = hyb_jhash_real(arena, v.u.d); break;
+    case HYB_J_BOOL:
+    case HYB_J_INT:
         bits = (uint64_t)hyb_jwhole(v);
         h = hyb_hash(&arena->rt->hash_key, &bits, 8);
         break;
-    case HYB_J_NONE: case HYB_J_UNDEFINED: h = v.type; break;
+    case HYB_J_NONE:
+    case HYB_J_UNDEFINED: h = v.type; break;
     case HYB_J_LIST:
         if (v.u.list->kind == HYB_J_PLAIN || v.u.list->kind == HYB_J_VIEW || depth <= 0) return false;
         if (v.u.list->kind == HYB_J_ITERATOR) return hyb_jhash_address(arena, v.u.list, hash);
@@ -11400,7 +12655,9 @@ static bool hyb_jhash(hyb_jarena *arena, hyb_jvalue v, int depth, uint32_t *hash
         }
         h = hyb_hash(&arena->rt->hash_key, &h, 8);
         break;
-    case HYB_J_FUNCTION: case HYB_J_LOOP: case HYB_J_NAMESPACE: return hyb_jhash_address(arena, v.u.list, hash);
+    case HYB_J_FUNCTION:
+    case HYB_J_LOOP:
+    case HYB_J_NAMESPACE: return hyb_jhash_address(arena, v.u.list, hash);
     default: return false;
     }
     *hash = (uint32_t)(h ^ h >> 32);
@@ -11418,7 +12675,8 @@ static int hyb_jequal_views(hyb_jarena *arena, const hyb_jlist *a, const hyb_jli
     int same;
     if (a->label != b->label || !strcmp(a->label, "dict_values")) return 0;
     for (i = 0; i < a->n; i++) {
-        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hyb_jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
+        for (k = 0, same = 0; k < b->n && !same; k++)
+            if ((same = hyb_jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
         if (!same) return 0;
     }
     return 1;
@@ -11437,11 +12695,13 @@ static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth)
     if (a.type != b.type) return 0;
     if (a.type == HYB_J_STRING && !hyb_jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
-    case HYB_J_STRING: case HYB_J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYB_J_STRING:
+    case HYB_J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYB_J_LIST:
         if (a.u.list == b.u.list) return 1;
         if (!hyb_jarena_room(arena, depth)) return -1;
-        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYB_J_ITERATOR) return 0;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYB_J_ITERATOR)
+            return 0;
         if (a.u.list->kind == HYB_J_VIEW) return hyb_jequal_views(arena, a.u.list, b.u.list, depth);
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hyb_jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
@@ -11457,12 +12717,13 @@ static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth)
             if ((same = hyb_jequal(arena, a.u.dict->entries[i].value, e->value, depth - 1)) != 1) return same;
         }
         return 1;
-    case HYB_J_NONE: case HYB_J_UNDEFINED: return 1;
-    default: return a.u.dict == b.u.dict;                    /* identity */
+    case HYB_J_NONE:
+    case HYB_J_UNDEFINED: return 1;
+    default: return a.u.dict == b.u.dict; /* identity */
     }
 }
 
-/* ---- dicts ---- */
+/* ---- dicts ------------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jdict_new(hyb_jarena *arena, hyb_jvalue *out)
 {
@@ -11484,12 +12745,14 @@ static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jva
     if (!hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
-            if (d->entries[i].hash == hash && hyb_jequal(arena, d->entries[i].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[i];
+            if (d->entries[i].hash == hash && hyb_jequal(arena, d->entries[i].key, key, HYB_J_KEY_DEPTH) == 1)
+                return &d->entries[i];
         return NULL;
     }
     for (i = hash & (d->n_slots - 1); (slot = d->slots[i]) != 0; i = (i + 1) & (d->n_slots - 1)) {
         if (!hyb_jarena_work(arena, 1)) return NULL;
-        if (d->entries[slot - 1].hash == hash && hyb_jequal(arena, d->entries[slot - 1].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[slot - 1];
+        if (d->entries[slot - 1].hash == hash && hyb_jequal(arena, d->entries[slot - 1].key, key, HYB_J_KEY_DEPTH) == 1)
+            return &d->entries[slot - 1];
     }
     return NULL;
 }
@@ -11498,7 +12761,10 @@ static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
 {
     uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
     hyb_jentry *entries;
-    if (capacity > UINT32_MAX / 8) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+    if (capacity > UINT32_MAX / 8) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return false;
+    }
     if (!(entries = (hyb_jentry *)hyb_jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
     if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
     if (capacity > 8) {
@@ -11518,13 +12784,17 @@ static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
     return true;
 }
 
-/* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result is still OK). */
+/* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result
+ * is still OK). */
 static bool hyb_jdict_set(hyb_jarena *arena, hyb_jdict *d, hyb_jvalue key, hyb_jvalue value)
 {
     hyb_jentry *e = hyb_jdict_find(arena, d, key);
     uint32_t hash, at;
     if (arena->result || !hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return false;
-    if (e) { e->value = value; return true; }
+    if (e) {
+        e->value = value;
+        return true;
+    }
     if (d->n == d->capacity && !hyb_jdict_grow(arena, d)) return false;
     e = &d->entries[d->n++];
     e->key = key;
@@ -11543,7 +12813,10 @@ static hyb_jvalue *hyb_jdict_get(hyb_jarena *arena, const hyb_jdict *d, const ch
     hyb_jstring s;
     hyb_jvalue key = hyb_jnone();
     hyb_jentry *e;
-    s.p = name; s.n = strlen(name); s.chars = SIZE_MAX; s.buffer = NULL;
+    s.p = name;
+    s.n = strlen(name);
+    s.chars = SIZE_MAX;
+    s.buffer = NULL;
     key.type = HYB_J_STRING;
     key.u.s = &s;
     e = hyb_jdict_find(arena, d, key);
@@ -11574,17 +12847,21 @@ static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jval
 }
 
 /* A container whose members are still to come. */
-typedef struct hyb_jopen { struct hyb_jopen *up; hyb_jvalue to; uint32_t left; } hyb_jopen;
+typedef struct hyb_jopen {
+    struct hyb_jopen *up;
+    hyb_jvalue to;
+    uint32_t left;
+} hyb_jopen;
 
-/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
- * row, and their members come in the order of the tree's nodes. */
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open
+ * containers wait in a row, and their members come in the order of the tree's nodes. */
 static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *out)
 {
     hyb_jopen *open = NULL, *spare = NULL, *l;
     const hyb_json *p = json;
     hyb_jvalue key = hyb_jnone(), value;
     do {
-        while (open && !open->left) {                        /* full: the next value belongs to the one around */
+        while (open && !open->left) { /* full: the next value belongs to the one around */
             l = open;
             open = l->up;
             l->up = spare;
@@ -11596,15 +12873,19 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
             p++;
         }
         if (!hyb_jfrom_json_one(arena, p, &value)) return false;
-        if (!open) *out = value;
+        if (!open)
+            *out = value;
         else {
             open->left--;
             if (open->to.type == HYB_J_DICT ? !hyb_jdict_set(arena, open->to.u.dict, key, value)
-                : !hyb_jlist_push(arena, open->to.u.list, value)) return false;
+                                            : !hyb_jlist_push(arena, open->to.u.list, value))
+                return false;
         }
         if (p->type >= HYB_JSON_ARRAY) {
-            if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (hyb_jopen *)hyb_jarena_alloc(arena, sizeof *l))) return false;
+            if ((l = spare) != NULL)
+                spare = l->up;
+            else if (!(l = (hyb_jopen *)hyb_jarena_alloc(arena, sizeof *l)))
+                return false;
             l->up = open;
             l->to = value;
             l->left = p->n;
@@ -11619,24 +12900,24 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
 /* ==== begin src/text/jinja_print.c ==== */
 /* text/jinja_print: the state of one render, its errors, and values as text: str, repr and JSON. */
 
-typedef struct hyb_jnode  hyb_jnode;
+typedef struct hyb_jnode hyb_jnode;
 typedef struct hyb_jscope hyb_jscope;
-typedef struct hyb_jtree  hyb_jtree;
+typedef struct hyb_jtree hyb_jtree;
 
 typedef struct hyb_jinja {
-    hyb_jarena   arena;
-    const char      *source;             /* of the template, newlines made "\n" */
-    size_t           n_source;
-    uint32_t         at;                 /* place in source of what is being computed */
-    hybrid_error    *error;
-    hybrid_result    result;
-    hyb_jbuffer *out;                /* where output goes: the render's, or that of a macro or a block that is being captured */
-    hyb_jbuffer  page;
-    size_t           max_output;
-    int              depth;              /* levels left */
-    bool             js;                 /* HYBRID_TEMPLATE_JS */
-    int64_t          now;                /* seconds since 1970, in the wanted time zone */
-    hyb_jdict   *context;
+    hyb_jarena arena;
+    const char *source; /* of the template, newlines made "\n" */
+    size_t n_source;
+    uint32_t at; /* place in source of what is being computed */
+    hybrid_error *error;
+    hybrid_result result;
+    hyb_jbuffer *out; /* where output goes: the render's, or that of a macro or a block that is being captured */
+    hyb_jbuffer page;
+    size_t max_output;
+    int depth;   /* levels left */
+    bool js;     /* HYBRID_TEMPLATE_JS */
+    int64_t now; /* seconds since 1970, in the wanted time zone */
+    hyb_jdict *context;
     const hyb_jtree *tree;
 } hyb_jinja;
 
@@ -11644,7 +12925,11 @@ static void hyb_jinja_place(const char *source, size_t n, size_t at, unsigned *l
 {
     const char *p, *start = source, *end = source + HYB_MIN(at, n);
     *line = 1;
-    for (p = source; p < end; p++) if (*p == '\n') { (*line)++; start = p + 1; }
+    for (p = source; p < end; p++)
+        if (*p == '\n') {
+            (*line)++;
+            start = p + 1;
+        }
     for (*column = 1, p = start; p < end; p++) *column += ((unsigned char)*p & 0xC0) != 0x80;
 }
 
@@ -11670,9 +12955,12 @@ static bool hyb_jinja_spent(hyb_jinja *j)
 {
     if (j->arena.result == HYBRID_ERROR_MEMORY) return hyb_jinja_fail(j, HYBRID_ERROR_MEMORY, "out of memory");
     if (j->arena.deep)
-        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "nested deeper than max_depth or the stack allows (does it refer to itself?)");
-    if (j->arena.result && !j->arena.steps) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
-    if (j->arena.result) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows");
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT,
+                              "nested deeper than max_depth or the stack allows (does it refer to itself?)");
+    if (j->arena.result && !j->arena.steps)
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the template takes more steps than max_steps allows");
+    if (j->arena.result)
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the template needs more memory than max_memory allows");
     return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "this value cannot be a key of a dict");
 }
 static bool hyb_jinja_check(hyb_jinja *j, bool ok) { return ok ? true : hyb_jinja_spent(j); }
@@ -11688,7 +12976,8 @@ static bool hyb_jinja_enter(hyb_jinja *j)
 /* The name of a value's type, as a Python programmer knows it. */
 static const char *hyb_jtype_name(hyb_jvalue v)
 {
-    static const char *const names[] = { "Undefined", "NoneType", "bool", "int", "float", "int", "str", "list", "dict", "Namespace", "function", "LoopContext", "?" };
+    static const char *const names[] = { "Undefined", "NoneType", "bool",      "int",      "float",       "int", "str",
+                                         "list",      "dict",     "Namespace", "function", "LoopContext", "?" };
     if (v.type == HYB_J_STRING && v.mark) return "Markup";
     if (v.type == HYB_J_LIST && v.u.list->kind == HYB_J_TUPLE) return "tuple";
     if (v.type == HYB_J_LIST && v.u.list->kind == HYB_J_RANGE) return "range";
@@ -11702,21 +12991,30 @@ static bool hyb_jinja_undefined(hyb_jinja *j, hyb_jvalue v)
 {
     int n = v.u.s ? (int)HYB_MIN(v.u.s->n, (size_t)80) : 0;
     if (!v.u.s) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a value that is undefined is used");
-    if (v.mark) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n, v.u.s->p);
+    if (v.mark)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the attribute '%.*s' is used, but the object has none", n,
+                              v.u.s->p);
     return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "'%.*s' is undefined", n, v.u.s->p);
 }
 
-/* ---- text of values ---- */
+/* ---- text of values ---------------------------------------------------------------------------------------------- */
 
 static bool hyb_jinja_put(hyb_jinja *j, hyb_jbuffer *b, const char *p, size_t n)
 {
-    if (b == &j->page && n > j->max_output - b->size) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the output is longer than max_output allows");
+    if (b == &j->page && n > j->max_output - b->size)
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "the output is longer than max_output allows");
     return hyb_jbuffer_append(&j->arena, b, p, n) || hyb_jinja_spent(j);
 }
-static bool hyb_jinja_puts(hyb_jinja *j, hyb_jbuffer *b, const char *text) { return hyb_jinja_put(j, b, text, strlen(text)); }
+static bool hyb_jinja_puts(hyb_jinja *j, hyb_jbuffer *b, const char *text)
+{
+    return hyb_jinja_put(j, b, text, strlen(text));
+}
 
 /* A hybrid_write_fn over a buffer. */
-typedef struct hyb_jsink { hyb_jinja *j; hyb_jbuffer *b; } hyb_jsink;
+typedef struct hyb_jsink {
+    hyb_jinja *j;
+    hyb_jbuffer *b;
+} hyb_jsink;
 static bool hyb_jsink_write(void *user, const void *data, size_t n)
 {
     hyb_jsink *sink = (hyb_jsink *)user;
@@ -11741,11 +13039,27 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
     while (p < end) {
         uint32_t c;
         size_t used = hyb_utf8_read(p, end, &c), made;
-        if (!used) { used = 1; c = (unsigned char)*p; made = (size_t)snprintf(out, sizeof out, "\\x%02x", (unsigned)c); }
-        else if (c == (uint32_t)quote || c == '\\') { out[0] = '\\'; out[1] = (char)c; made = 2; }
-        else if (c == '\n' || c == '\r' || c == '\t') { out[0] = '\\'; out[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : 't'; made = 2; }
-        else if (hyb_jprintable(c)) { memcpy(out, p, used); made = used; }
-        else made = (size_t)snprintf(out, sizeof out, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
+        if (!used) {
+            used = 1;
+            c = (unsigned char)*p;
+            made = (size_t)snprintf(out, sizeof out, "\\x%02x", (unsigned)c);
+        } else if (c == (uint32_t)quote || c == '\\') {
+            out[0] = '\\';
+            out[1] = (char)c;
+            made = 2;
+        } else if (c == '\n' || c == '\r' || c == '\t') {
+            out[0] = '\\';
+            out[1] = c == '\n' ? 'n' : c == '\r' ? 'r' : 't';
+            made = 2;
+        } else if (hyb_jprintable(c)) {
+            memcpy(out, p, used);
+            made = used;
+        } else
+            made = (size_t)snprintf(out, sizeof out,
+                                    c < 0x100     ? "\\x%02x"
+                                    : c < 0x10000 ? "\\u%04x"
+                                                  : "\\U%08x",
+                                    (unsigned)c);
         if (!hyb_jinja_put(j, b, out, made)) return false;
         p += used;
     }
@@ -11753,7 +13067,7 @@ static bool hyb_jinja_repr_string(hyb_jinja *j, hyb_jbuffer *b, const hyb_jstrin
 }
 
 static bool hyb_jinja_repr(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v);
-static bool hyb_jinja_repr_function(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v);    /* knows macros: jinja_parse */
+static bool hyb_jinja_repr_function(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v); /* knows macros: jinja_parse */
 
 static bool hyb_jinja_repr_list(hyb_jinja *j, hyb_jbuffer *b, const hyb_jlist *l)
 {
@@ -11767,7 +13081,7 @@ static bool hyb_jinja_repr_list(hyb_jinja *j, hyb_jbuffer *b, const hyb_jlist *l
         snprintf(text, sizeof text, r->step == 1 ? ")" : ", %lld)", (long long)r->step);
         return hyb_jinja_puts(j, b, text);
     }
-    if (l->kind == HYB_J_ITERATOR && !j->js) {           /* Python writes its address */
+    if (l->kind == HYB_J_ITERATOR && !j->js) { /* Python writes its address */
         snprintf(text, sizeof text, "<%.60s at 0x0>", l->label ? l->label : "generator object");
         return hyb_jinja_puts(j, b, text);
     }
@@ -11784,8 +13098,9 @@ static bool hyb_jinja_repr_dict(hyb_jinja *j, hyb_jbuffer *b, const hyb_jdict *d
     uint32_t i;
     if (!hyb_jinja_put(j, b, "{", 1)) return false;
     for (i = 0; i < d->n; i++)
-        if ((i && !hyb_jinja_put(j, b, ", ", 2)) || !hyb_jinja_repr(j, b, d->entries[i].key) || !hyb_jinja_put(j, b, ": ", 2)
-            || !hyb_jinja_repr(j, b, d->entries[i].value)) return false;
+        if ((i && !hyb_jinja_put(j, b, ", ", 2)) || !hyb_jinja_repr(j, b, d->entries[i].key) ||
+            !hyb_jinja_put(j, b, ": ", 2) || !hyb_jinja_repr(j, b, d->entries[i].value))
+            return false;
     return hyb_jinja_put(j, b, "}", 1);
 }
 
@@ -11799,7 +13114,8 @@ static bool hyb_jinja_str(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
     case HYB_J_BOOL: return hyb_jinja_puts(j, b, j->js ? (v.u.b ? "true" : "false") : (v.u.b ? "True" : "False"));
     case HYB_J_INT: return hyb_jinja_put(j, b, text, (size_t)snprintf(text, sizeof text, "%lld", (long long)v.u.i));
     case HYB_J_FLOAT: return hyb_jinja_put(j, b, text, hyb_decimal_write(v.u.d, text));
-    case HYB_J_BIG: case HYB_J_STRING: return hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);
+    case HYB_J_BIG:
+    case HYB_J_STRING: return hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);
     default: return hyb_jinja_repr(j, b, v);
     }
 }
@@ -11813,17 +13129,20 @@ static bool hyb_jinja_repr(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
     switch (v.type) {
     case HYB_J_UNDEFINED: ok = hyb_jinja_puts(j, b, j->js ? "undefined" : "Undefined"); break;
     case HYB_J_STRING:
-        sink.j = j; sink.b = b;
-        ok = (!v.mark || hyb_jinja_put(j, b, "Markup(", 7))
-            && (j->js ? hyb_json_quote(v.u.s->p, v.u.s->n, false, hyb_jsink_write, &sink) : hyb_jinja_repr_string(j, b, v.u.s))
-            && (!v.mark || hyb_jinja_put(j, b, ")", 1));
+        sink.j = j;
+        sink.b = b;
+        ok = (!v.mark || hyb_jinja_put(j, b, "Markup(", 7)) &&
+             (j->js ? hyb_json_quote(v.u.s->p, v.u.s->n, false, hyb_jsink_write, &sink)
+                    : hyb_jinja_repr_string(j, b, v.u.s)) &&
+             (!v.mark || hyb_jinja_put(j, b, ")", 1));
         break;
     case HYB_J_LIST: ok = hyb_jinja_repr_list(j, b, v.u.list); break;
     case HYB_J_DICT: ok = hyb_jinja_repr_dict(j, b, v.u.dict); break;
     case HYB_J_NAMESPACE:
         ok = hyb_jinja_puts(j, b, "<Namespace ") && hyb_jinja_repr_dict(j, b, v.u.dict) && hyb_jinja_put(j, b, ">", 1);
         break;
-    case HYB_J_FUNCTION: case HYB_J_LOOP: ok = hyb_jinja_repr_function(j, b, v); break;
+    case HYB_J_FUNCTION:
+    case HYB_J_LOOP: ok = hyb_jinja_repr_function(j, b, v); break;
     default: ok = hyb_jinja_str(j, b, v); break;
     }
     j->depth++;
@@ -11837,12 +13156,13 @@ static bool hyb_jinja_repr_as(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool a
     const char *p, *end;
     if (!ascii) return hyb_jinja_repr(j, b, v);
     if (!hyb_jinja_repr(j, &all, v)) return false;
-    for (p = all.data, end = p + all.size; p < end; ) {
+    for (p = all.data, end = p + all.size; p < end;) {
         char text[16];
         uint32_t c;
         size_t n = hyb_utf8_next(p, end, &c);
-        if (c < 0x80) { if (!hyb_jinja_put(j, b, p, n)) return false; }
-        else {
+        if (c < 0x80) {
+            if (!hyb_jinja_put(j, b, p, n)) return false;
+        } else {
             snprintf(text, sizeof text, c < 0x100 ? "\\x%02x" : c < 0x10000 ? "\\u%04x" : "\\U%08x", (unsigned)c);
             if (!hyb_jinja_puts(j, b, text)) return false;
         }
@@ -11855,25 +13175,29 @@ static bool hyb_jinja_repr_as(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool a
 static bool hyb_jinja_to_string(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
-    if (v.type == HYB_J_STRING) { *out = v; return true; }
+    if (v.type == HYB_J_STRING) {
+        *out = v;
+        return true;
+    }
     return hyb_jinja_str(j, &b, v) && hyb_jinja_check(j, hyb_jstring_buffer(&j->arena, &b, out));
 }
 
-/* ---- JSON ---- */
+/* ---- JSON -------------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_jformat {
     const char *comma, *colon;
-    size_t      n_comma, n_colon;
-    const char *indent;                  /* one level; NULL: all on one line */
-    size_t      n_indent;
-    bool        ascii, sort;
+    size_t n_comma, n_colon;
+    const char *indent; /* one level; NULL: all on one line */
+    size_t n_indent;
+    bool ascii, sort;
 } hyb_jformat;
 
 static bool hyb_jinja_json_break(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *f, int level)
 {
     if (!f->indent) return true;
     if (!hyb_jinja_put(j, b, "\n", 1)) return false;
-    for (; level > 0; level--) if (!hyb_jinja_put(j, b, f->indent, f->n_indent)) return false;
+    for (; level > 0; level--)
+        if (!hyb_jinja_put(j, b, f->indent, f->n_indent)) return false;
     return true;
 }
 
@@ -11883,7 +13207,8 @@ static bool hyb_jinja_json_key(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *
     char text[40];
     hyb_jsink sink;
     size_t n;
-    sink.j = j; sink.b = b;
+    sink.j = j;
+    sink.b = b;
     switch (key.type) {
     case HYB_J_STRING: return hyb_json_quote(key.u.s->p, key.u.s->n, f->ascii, hyb_jsink_write, &sink);
     case HYB_J_NONE: return hyb_jinja_puts(j, b, "\"null\"");
@@ -11906,8 +13231,9 @@ static bool hyb_jinja_json_list(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat 
     if (!l->n) return hyb_jinja_put(j, b, "[]", 2);
     if (!hyb_jinja_put(j, b, "[", 1)) return false;
     for (i = 0; i < l->n; i++)
-        if ((i && !hyb_jinja_put(j, b, f->comma, f->n_comma)) || !hyb_jinja_json_break(j, b, f, level + 1)
-            || !hyb_jinja_json(j, b, f, l->items[i], level + 1)) return false;
+        if ((i && !hyb_jinja_put(j, b, f->comma, f->n_comma)) || !hyb_jinja_json_break(j, b, f, level + 1) ||
+            !hyb_jinja_json(j, b, f, l->items[i], level + 1))
+            return false;
     return hyb_jinja_json_break(j, b, f, level) && hyb_jinja_put(j, b, "]", 1);
 }
 
@@ -11921,9 +13247,10 @@ static bool hyb_jinja_json_dict(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat 
     for (i = 0; i < d->n; i++) {
         const hyb_jentry *e = sorted ? hyb_jdict_find(&j->arena, d, sorted->items[i]) : &d->entries[i];
         if (!e) return hyb_jinja_spent(j);
-        if ((i && !hyb_jinja_put(j, b, f->comma, f->n_comma)) || !hyb_jinja_json_break(j, b, f, level + 1)
-            || !hyb_jinja_json_key(j, b, f, e->key) || !hyb_jinja_put(j, b, f->colon, f->n_colon)
-            || !hyb_jinja_json(j, b, f, e->value, level + 1)) return false;
+        if ((i && !hyb_jinja_put(j, b, f->comma, f->n_comma)) || !hyb_jinja_json_break(j, b, f, level + 1) ||
+            !hyb_jinja_json_key(j, b, f, e->key) || !hyb_jinja_put(j, b, f->colon, f->n_colon) ||
+            !hyb_jinja_json(j, b, f, e->value, level + 1))
+            return false;
     }
     return hyb_jinja_json_break(j, b, f, level) && hyb_jinja_put(j, b, "}", 1);
 }
@@ -11935,23 +13262,31 @@ static bool hyb_jinja_json(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *f, h
     hyb_jsink sink;
     bool ok;
     if (!hyb_jinja_enter(j)) return false;
-    sink.j = j; sink.b = b;
+    sink.j = j;
+    sink.b = b;
     switch (v.type) {
     case HYB_J_NONE: ok = hyb_jinja_puts(j, b, "null"); break;
     case HYB_J_BOOL: ok = hyb_jinja_puts(j, b, v.u.b ? "true" : "false"); break;
     case HYB_J_FLOAT: ok = hyb_jinja_put(j, b, text, hyb_json_real(v.u.d, text)); break;
-    case HYB_J_INT: case HYB_J_BIG: ok = hyb_jinja_str(j, b, v); break;
+    case HYB_J_INT:
+    case HYB_J_BIG: ok = hyb_jinja_str(j, b, v); break;
     case HYB_J_STRING: ok = hyb_json_quote(v.u.s->p, v.u.s->n, f->ascii, hyb_jsink_write, &sink); break;
     case HYB_J_LIST:
-        ok = j->js || v.u.list->kind <= HYB_J_TUPLE ? hyb_jinja_json_list(j, b, f, v.u.list, level)
-            : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hyb_jtype_name(v));
+        ok = j->js || v.u.list->kind <= HYB_J_TUPLE
+                 ? hyb_jinja_json_list(j, b, f, v.u.list, level)
+                 : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hyb_jtype_name(v));
         break;
     case HYB_J_DICT: ok = hyb_jinja_json_dict(j, b, f, v.u.dict, level); break;
     case HYB_J_UNDEFINED:
-        if (j->js) { ok = hyb_jinja_puts(j, b, "null"); break; }
+        if (j->js) {
+            ok = hyb_jinja_puts(j, b, "null");
+            break;
+        }
         ok = hyb_jinja_undefined(j, v);
         break;
-    default: ok = hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hyb_jtype_name(v)); break;
+    default:
+        ok = hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: a %s cannot be written as JSON", hyb_jtype_name(v));
+        break;
     }
     j->depth++;
     return ok;
@@ -11959,28 +13294,32 @@ static bool hyb_jinja_json(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *f, h
 /* ==== end src/text/jinja_print.c ==== */
 
 /* ==== begin src/text/jinja_call.c ==== */
-/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them need:
- * truth, order, iteration, attributes. */
+/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them
+ * need: truth, order, iteration, attributes. */
 
 typedef struct hyb_jargs {
-    size_t           n, n_named;
-    hyb_jvalue  *v;                  /* the positional ones */
+    size_t n, n_named;
+    hyb_jvalue *v; /* the positional ones */
     hyb_jstring **names;
-    hyb_jvalue  *named;
+    hyb_jvalue *named;
 } hyb_jargs;
 
 enum { HYB_J_PARAMS = 6 };
 typedef struct hyb_jcall {
-    hyb_jvalue       self;           /* what a filter, test or method works on */
-    hyb_jvalue       a[HYB_J_PARAMS];   /* by parameter; MISSING when not given */
-    const hyb_jargs *args;           /* as written, for those that take any */
-    const char          *name;
+    hyb_jvalue self;            /* what a filter, test or method works on */
+    hyb_jvalue a[HYB_J_PARAMS]; /* by parameter; MISSING when not given */
+    const hyb_jargs *args;      /* as written, for those that take any */
+    const char *name;
 } hyb_jcall;
 
 typedef bool (*hyb_jfn)(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out);
 
 /* params: names in order, separated by one space; "/": they cannot be given by name; "*": anything goes. */
-typedef struct hyb_jbuiltin { const char *name, *params; int required; hyb_jfn fn; } hyb_jbuiltin;
+typedef struct hyb_jbuiltin {
+    const char *name, *params;
+    int required;
+    hyb_jfn fn;
+} hyb_jbuiltin;
 
 static const hyb_jbuiltin *hyb_jbuiltin_find(const hyb_jbuiltin *table, size_t n, const char *name, size_t n_name)
 {
@@ -12006,17 +13345,21 @@ static int hyb_jword(const char *words, const char *name, size_t n)
 /* Bytes or elements. */
 static size_t hyb_jsize(hyb_jvalue v)
 {
-    return v.type == HYB_J_STRING ? v.u.s->n : v.type == HYB_J_LIST ? v.u.list->n : v.type == HYB_J_DICT ? v.u.dict->n : 0;
+    return v.type == HYB_J_STRING ? v.u.s->n
+           : v.type == HYB_J_LIST ? v.u.list->n
+           : v.type == HYB_J_DICT ? v.u.dict->n
+                                  : 0;
 }
 
-static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue self, const hyb_jargs *args, hyb_jvalue *out)
+static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue self, const hyb_jargs *args,
+                              hyb_jvalue *out)
 {
     hyb_jcall c;
     bool by_place = *f->params == '/';
     const char *params = f->params + by_place, *p;
     int count = *params != 0, i;
     size_t k;
-    uint64_t work = 1 + hyb_jsize(self) / 8;             /* what it walks over, at least once */
+    uint64_t work = 1 + hyb_jsize(self) / 8; /* what it walks over, at least once */
     for (k = 0; k < args->n; k++) work += hyb_jsize(args->v[k]) / 16;
     if (!hyb_jarena_work(&j->arena, work)) return hyb_jinja_spent(j);
     c.self = self;
@@ -12024,28 +13367,41 @@ static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue se
     c.name = f->name;
     if (*f->params == '*') return f->fn(j, &c, out);
     for (p = params; *p; p++) count += *p == ' ';
-    if (by_place && args->n_named && !j->js) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
-    for (i = 0; i < HYB_J_PARAMS; i++) { c.a[i] = hyb_jnone(); c.a[i].type = HYB_J_MISSING; }
-    if (args->n > (size_t)count) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count, (unsigned long)args->n);
+    if (by_place && args->n_named && !j->js)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
+    for (i = 0; i < HYB_J_PARAMS; i++) {
+        c.a[i] = hyb_jnone();
+        c.a[i].type = HYB_J_MISSING;
+    }
+    if (args->n > (size_t)count)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count,
+                              (unsigned long)args->n);
     for (k = 0; k < args->n; k++) c.a[k] = args->v[k];
     for (k = 0; k < args->n_named; k++) {
         i = hyb_jword(params, args->names[k]->p, args->names[k]->n);
-        if (i < 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name, (int)HYB_MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
-        if (c.a[i].type != HYB_J_MISSING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
+        if (i < 0)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name,
+                                  (int)HYB_MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
+        if (c.a[i].type != HYB_J_MISSING)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
         c.a[i] = args->named[k];
     }
     for (i = 0; i < f->required; i++)
-        if (c.a[i].type == HYB_J_MISSING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs %d arguments", f->name, f->required);
+        if (c.a[i].type == HYB_J_MISSING)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs %d arguments", f->name, f->required);
     return f->fn(j, &c, out);
 }
 
-/* ---- what functions need of values ---- */
+/* ---- what functions need of values ------------------------------------------------------------------------------- */
 
 static bool hyb_jtruth(hyb_jvalue v)
 {
     switch (v.type) {
-    case HYB_J_UNDEFINED: case HYB_J_NONE: case HYB_J_MISSING: return false;
-    case HYB_J_BOOL: case HYB_J_INT: return hyb_jwhole(v) != 0;
+    case HYB_J_UNDEFINED:
+    case HYB_J_NONE:
+    case HYB_J_MISSING: return false;
+    case HYB_J_BOOL:
+    case HYB_J_INT: return hyb_jwhole(v) != 0;
     case HYB_J_FLOAT: return v.u.d != 0;
     case HYB_J_STRING: return v.u.s->n != 0;
     case HYB_J_BIG: return true;
@@ -12062,14 +13418,16 @@ static bool hyb_jinja_want_int(hyb_jinja *j, const char *who, hyb_jvalue v, int6
 {
     *out = missing;
     if (v.type == HYB_J_MISSING || v.type == HYB_J_NONE) return true;
-    if (!hyb_jis_whole(v)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects an integer, not a %s", who, hyb_jtype_name(v));
+    if (!hyb_jis_whole(v))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects an integer, not a %s", who, hyb_jtype_name(v));
     *out = hyb_jwhole(v);
     return true;
 }
 static bool hyb_jinja_want_string(hyb_jinja *j, const char *who, hyb_jvalue v, hyb_jstring **out)
 {
     if (v.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, v);
-    if (v.type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a string, not a %s", who, hyb_jtype_name(v));
+    if (v.type != HYB_J_STRING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a string, not a %s", who, hyb_jtype_name(v));
     *out = v.u.s;
     return true;
 }
@@ -12091,7 +13449,10 @@ static bool hyb_jinja_order(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, int *order
     if (same < 0) return hyb_jinja_spent(j);
     *order = 0;
     if (same) return true;
-    if (hyb_jis_whole(a) && hyb_jis_whole(b)) { *order = hyb_jwhole(a) < hyb_jwhole(b) ? -1 : 1; return true; }
+    if (hyb_jis_whole(a) && hyb_jis_whole(b)) {
+        *order = hyb_jwhole(a) < hyb_jwhole(b) ? -1 : 1;
+        return true;
+    }
     if (a.type == HYB_J_BIG || b.type == HYB_J_BIG) {
         hyb_jvalue big = a.type == HYB_J_BIG ? a : b;
         bool minus = big.u.s->p[0] == '-', both = a.type == b.type;
@@ -12100,22 +13461,36 @@ static bool hyb_jinja_order(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, int *order
             *order = (digits < 0) == minus ? 1 : -1;
             return true;
         }
-        if (both || hyb_jis_whole(a) || hyb_jis_whole(b)) { *order = (a.type == HYB_J_BIG) == minus ? -1 : 1; return true; }
+        if (both || hyb_jis_whole(a) || hyb_jis_whole(b)) {
+            *order = (a.type == HYB_J_BIG) == minus ? -1 : 1;
+            return true;
+        }
     }
-    if (a.type == HYB_J_FLOAT && hyb_jis_integer(b)) { *order = -hyb_jorder_mixed(b, a.u.d); return true; }
-    if (b.type == HYB_J_FLOAT && hyb_jis_integer(a)) { *order = hyb_jorder_mixed(a, b.u.d); return true; }
-    if (hyb_jis_number(a) && hyb_jis_number(b)) { *order = hyb_jreal(a) < hyb_jreal(b) ? -1 : 1; return true; }
+    if (a.type == HYB_J_FLOAT && hyb_jis_integer(b)) {
+        *order = -hyb_jorder_mixed(b, a.u.d);
+        return true;
+    }
+    if (b.type == HYB_J_FLOAT && hyb_jis_integer(a)) {
+        *order = hyb_jorder_mixed(a, b.u.d);
+        return true;
+    }
+    if (hyb_jis_number(a) && hyb_jis_number(b)) {
+        *order = hyb_jreal(a) < hyb_jreal(b) ? -1 : 1;
+        return true;
+    }
     if (a.type == HYB_J_STRING && b.type == HYB_J_STRING) {
         size_t n = HYB_MIN(a.u.s->n, b.u.s->n);
         int bytes = n ? memcmp(a.u.s->p, b.u.s->p, n) : 0;
         *order = bytes ? (bytes < 0 ? -1 : 1) : a.u.s->n < b.u.s->n ? -1 : 1;
         return true;
     }
-    if (a.type == HYB_J_LIST && b.type == HYB_J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js)) {
+    if (a.type == HYB_J_LIST && b.type == HYB_J_LIST &&
+        ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js)) {
         const hyb_jlist *x = a.u.list, *y = b.u.list;
         bool ok = true;
         if (!hyb_jinja_enter(j)) return false;
-        for (i = 0; ok && !*order && i < x->n && i < y->n; i++) ok = hyb_jinja_order(j, x->items[i], y->items[i], order);
+        for (i = 0; ok && !*order && i < x->n && i < y->n; i++)
+            ok = hyb_jinja_order(j, x->items[i], y->items[i], order);
         j->depth++;
         if (ok && !*order) *order = x->n < y->n ? -1 : x->n > y->n;
         return ok;
@@ -12142,14 +13517,19 @@ static bool hyb_jinja_key(hyb_jinja *j, hyb_jvalue v)
 }
 
 /* What makes the items of an iterator when they are asked for. */
-struct hyb_jlater { const hyb_jbuiltin *f; hyb_jvalue self; hyb_jargs args; };
+struct hyb_jlater {
+    const hyb_jbuiltin *f;
+    hyb_jvalue self;
+    hyb_jargs args;
+};
 
 /* An iterator that f will fill; at once in the dialect that knows no iterators. label: as Python prints it. */
 static bool hyb_jinja_later(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jcall *c, const char *label, hyb_jvalue *out)
 {
     hyb_jlater *later;
     if (j->js) return f->fn(j, c, out);
-    if (!(later = (hyb_jlater *)hyb_jarena_alloc(&j->arena, sizeof *later)) || !hyb_jlist_new(&j->arena, 0, HYB_J_ITERATOR, out))
+    if (!(later = (hyb_jlater *)hyb_jarena_alloc(&j->arena, sizeof *later)) ||
+        !hyb_jlist_new(&j->arena, 0, HYB_J_ITERATOR, out))
         return hyb_jinja_spent(j);
     later->f = f;
     later->self = c->self;
@@ -12175,7 +13555,8 @@ static bool hyb_jinja_wake(hyb_jinja *j, hyb_jlist *l)
     return true;
 }
 
-/* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for huggingface.js). */
+/* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for
+ * huggingface.js). */
 static bool hyb_jinja_items(hyb_jinja *j, hyb_jvalue v, hyb_jlist **items)
 {
     hyb_jvalue list, one;
@@ -12190,10 +13571,12 @@ static bool hyb_jinja_items(hyb_jinja *j, hyb_jvalue v, hyb_jlist **items)
         v.u.list->n = 0;
         break;
     case HYB_J_STRING:
-        if (!hyb_jlist_new(&j->arena, hyb_jstring_chars(&j->arena, v.u.s), HYB_J_PLAIN, &list)) return hyb_jinja_spent(j);
+        if (!hyb_jlist_new(&j->arena, hyb_jstring_chars(&j->arena, v.u.s), HYB_J_PLAIN, &list))
+            return hyb_jinja_spent(j);
         for (p = v.u.s->p, end = p + v.u.s->n; p < end; p += code) {
             code = (uint32_t)hyb_utf8_next(p, end, &i);
-            if (!hyb_jstring_view(&j->arena, p, code, &one) || !hyb_jlist_push(&j->arena, list.u.list, one)) return hyb_jinja_spent(j);
+            if (!hyb_jstring_view(&j->arena, p, code, &one) || !hyb_jlist_push(&j->arena, list.u.list, one))
+                return hyb_jinja_spent(j);
         }
         break;
     case HYB_J_DICT:
@@ -12263,10 +13646,17 @@ static bool hyb_jinja_sort(hyb_jinja *j, hyb_jvalue *items, hyb_jvalue *keys, si
                 to_keys[k] = first ? from_keys[a++] : from_keys[b++];
             }
         }
-        swap = from_items; from_items = to_items; to_items = swap;
-        swap = from_keys; from_keys = to_keys; to_keys = swap;
+        swap = from_items;
+        from_items = to_items;
+        to_items = swap;
+        swap = from_keys;
+        from_keys = to_keys;
+        to_keys = swap;
     }
-    if (from_items != items) { memcpy(items, from_items, n * sizeof *items); memcpy(keys, from_keys, n * sizeof *keys); }
+    if (from_items != items) {
+        memcpy(items, from_items, n * sizeof *items);
+        memcpy(keys, from_keys, n * sizeof *keys);
+    }
     return true;
 }
 
@@ -12289,8 +13679,9 @@ static bool hyb_jinja_sort_keys(hyb_jinja *j, const hyb_jdict *d, hyb_jlist **ke
 
 /* ==== begin src/text/jinja_case.c ==== */
 /* text/jinja_case: made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit.
- * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second one is meant.
- * A mapping has a third: what is added. Of characters that become several: the character, and up to three that it becomes. */
+ * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
+ * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three
+ * that it becomes. */
 
 /* str.upper */
 static const uint32_t hyb_jcase_upper[] = {
@@ -12629,18 +14020,22 @@ static const uint32_t hyb_jcase_no_inside[] = {
 /* ==== end src/text/jinja_case.c ==== */
 
 /* ==== begin src/text/jinja_string.c ==== */
-/* text/jinja_string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value are refused,
- * as in the sandbox that transformers uses. */
+/* text/jinja_string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
+ * are refused, as in the sandbox that transformers uses. */
 
-/* ---- kinds and case of characters, as Python's str has them ---- */
+/* ---- kinds and case of characters, as Python's str has them ------------------------------------------------------ */
 
-/* The run of a table (width numbers each) that c is in, NULL: none. Runs of every second character may lie in each other, eight deep. */
+/* The run of a table (width numbers each) that c is in, NULL: none. Runs of every second character may lie in each
+ * other, eight deep. */
 static const uint32_t *hyb_jcase_run(const uint32_t *table, size_t n, size_t width, uint32_t c)
 {
     size_t low = 0, high = n / width, back;
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (table[middle * width] <= c) low = middle; else high = middle;
+        if (table[middle * width] <= c)
+            low = middle;
+        else
+            high = middle;
     }
     for (back = 0; back < 8 && back <= low; back++) {
         const uint32_t *run = table + (low - back) * width, step = 1 + (run[1] & 1);
@@ -12648,7 +14043,7 @@ static const uint32_t *hyb_jcase_run(const uint32_t *table, size_t n, size_t wid
     }
     return NULL;
 }
-#define HYB_JCASE_IS(table, c) (hyb_jcase_run(hyb_jcase_##table, HYB_COUNT(hyb_jcase_##table), 2, c) != NULL)
+#define HYB_JCASE_IS(table, c)  (hyb_jcase_run(hyb_jcase_##table, HYB_COUNT(hyb_jcase_##table), 2, c) != NULL)
 #define HYB_JCASE_MAP(table, c) hyb_jcase_run(hyb_jcase_##table, HYB_COUNT(hyb_jcase_##table), 3, c)
 
 static bool hyb_jis_letter(uint32_t c)
@@ -12664,7 +14059,8 @@ static int hyb_jdecimal(uint32_t c)
     uint32_t back;
     if (c < 0x80) return c >= '0' && c <= '9' ? (int)(c - '0') : -1;
     if (hyb_unicode_class(c) != HYB_CHAR_NUMBER) return -1;
-    for (back = 0; back < 10; back++) if (HYB_JCASE_IS(zeros, c - back)) return (int)back;
+    for (back = 0; back < 10; back++)
+        if (HYB_JCASE_IS(zeros, c - back)) return (int)back;
     return -1;
 }
 static bool hyb_jis_digit(uint32_t c) { return hyb_jdecimal(c) >= 0 || (c >= 0x80 && HYB_JCASE_IS(digits, c)); }
@@ -12683,7 +14079,8 @@ static bool hyb_jis_name(uint32_t c, bool first)
 {
     if (c < 0x80) return hyb_jis_word(c) && !(first && c <= '9');
     if (first) return hyb_jis_letter(c) ? !HYB_JCASE_IS(no_names, c) : HYB_JCASE_IS(names, c);
-    if (hyb_jis_letter(c) || hyb_jdecimal(c) >= 0 || hyb_unicode_class(c) == HYB_CHAR_MARK) return !HYB_JCASE_IS(no_inside, c);
+    if (hyb_jis_letter(c) || hyb_jdecimal(c) >= 0 || hyb_unicode_class(c) == HYB_CHAR_MARK)
+        return !HYB_JCASE_IS(no_inside, c);
     return HYB_JCASE_IS(inside, c);
 }
 static bool hyb_jis_identifier(const char *p, const char *end)
@@ -12698,7 +14095,14 @@ static bool hyb_jis_identifier(const char *p, const char *end)
     return p > start;
 }
 
-typedef enum hyb_jcasing { HYB_J_UPPER, HYB_J_LOWER, HYB_J_FOLD, HYB_J_CAPITALIZE, HYB_J_TITLE, HYB_J_SWAP } hyb_jcasing;
+typedef enum hyb_jcasing {
+    HYB_J_UPPER,
+    HYB_J_LOWER,
+    HYB_J_FOLD,
+    HYB_J_CAPITALIZE,
+    HYB_J_TITLE,
+    HYB_J_SWAP
+} hyb_jcasing;
 
 /* One of the characters that become several: up to three in to; 0: it is none of them. */
 static size_t hyb_jcase_many(const uint16_t *table, size_t n, uint32_t c, uint32_t to[3])
@@ -12706,7 +14110,10 @@ static size_t hyb_jcase_many(const uint16_t *table, size_t n, uint32_t c, uint32
     size_t low = 0, high = n / 4, i;
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (table[middle * 4] <= c) low = middle; else high = middle;
+        if (table[middle * 4] <= c)
+            low = middle;
+        else
+            high = middle;
     }
     if (table[low * 4] != c) return 0;
     for (i = 0; i < 3 && table[low * 4 + 1 + i]; i++) to[i] = table[low * 4 + 1 + i];
@@ -12724,10 +14131,17 @@ static size_t hyb_jcase_of(uint32_t c, hyb_jcasing how, uint32_t to[3])
         if (how == HYB_J_UPPER || how == HYB_J_TITLE ? c >= 'a' && c <= 'z' : c >= 'A' && c <= 'Z') *to = c ^ 32;
         return 1;
     }
-    if (how == HYB_J_UPPER) n = HYB_JCASE_MANY(uppers, c, to);
-    else if (how == HYB_J_TITLE) n = HYB_JCASE_MANY(titles, c, to);
-    else if (how == HYB_J_FOLD) n = HYB_JCASE_MANY(folds, c, to);
-    else if (c == 0x130) { to[0] = 'i'; to[1] = 0x307; n = 2; }
+    if (how == HYB_J_UPPER)
+        n = HYB_JCASE_MANY(uppers, c, to);
+    else if (how == HYB_J_TITLE)
+        n = HYB_JCASE_MANY(titles, c, to);
+    else if (how == HYB_J_FOLD)
+        n = HYB_JCASE_MANY(folds, c, to);
+    else if (c == 0x130) {
+        to[0] = 'i';
+        to[1] = 0x307;
+        n = 2;
+    }
     if (n) return n;
     if (how == HYB_J_TITLE) run = HYB_JCASE_MAP(title, c);
     if (how == HYB_J_FOLD) run = HYB_JCASE_MAP(fold, c);
@@ -12751,7 +14165,7 @@ static bool hyb_jletter_follows(const char *p, const char *end)
 static bool hyb_jinja_cased(hyb_jinja *j, hyb_jbuffer *b, const char *p, const char *end, hyb_jcasing how)
 {
     const char *start = p;
-    bool after = false, word = false;                        /* a letter came before: signs skipped, or right before */
+    bool after = false, word = false; /* a letter came before: signs skipped, or right before */
     if (!hyb_jarena_work(&j->arena, (uint64_t)(end - p) / 2)) return hyb_jinja_spent(j);
     while (p < end) {
         uint32_t c, to[3];
@@ -12759,15 +14173,23 @@ static bool hyb_jinja_cased(hyb_jinja *j, hyb_jbuffer *b, const char *p, const c
         hyb_jcasing one = how;
         char made[4];
         bool cased;
-        if (!used) { if (!hyb_jinja_put(j, b, p++, 1)) return false; after = word = false; continue; }
+        if (!used) {
+            if (!hyb_jinja_put(j, b, p++, 1)) return false;
+            after = word = false;
+            continue;
+        }
         cased = hyb_jis_cased(c);
         if (how == HYB_J_CAPITALIZE) one = p == start ? HYB_J_TITLE : HYB_J_LOWER;
         if (how == HYB_J_TITLE) one = word ? HYB_J_LOWER : HYB_J_TITLE;
         if (how == HYB_J_SWAP) one = hyb_jis_upper(c) ? HYB_J_LOWER : HYB_J_UPPER;
-        if (how == HYB_J_SWAP && !hyb_jis_upper(c) && !hyb_jis_lower(c)) { to[0] = c; n = 1; }
-        else n = hyb_jcase_of(c, one, to);
+        if (how == HYB_J_SWAP && !hyb_jis_upper(c) && !hyb_jis_lower(c)) {
+            to[0] = c;
+            n = 1;
+        } else
+            n = hyb_jcase_of(c, one, to);
         if (c == 0x3A3 && one == HYB_J_LOWER && after && !hyb_jletter_follows(p + used, end)) to[0] = 0x3C2;
-        for (i = 0; i < n; i++) if (!hyb_jinja_put(j, b, made, hyb_utf8_write(to[i], made))) return false;
+        for (i = 0; i < n; i++)
+            if (!hyb_jinja_put(j, b, made, hyb_utf8_write(to[i], made))) return false;
         if (c < 0x80 ? !strchr("'.:^`", (int)c) || !c : !HYB_JCASE_IS(ignorable, c)) after = cased;
         word = cased;
         p += used;
@@ -12782,8 +14204,12 @@ static bool hyb_jinja_casing(hyb_jinja *j, const hyb_jstring *s, hyb_jcasing how
 
 static bool hyb_jm_case(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
-    static const hyb_jcasing how[] = { HYB_J_UPPER, HYB_J_LOWER, HYB_J_TITLE, HYB_J_CAPITALIZE, HYB_J_SWAP, HYB_J_FOLD };
-    return hyb_jinja_casing(j, c->self.u.s, how[hyb_jword("upper lower title capitalize swapcase casefold", c->name, strlen(c->name))], out);
+    static const hyb_jcasing how[] = {
+        HYB_J_UPPER, HYB_J_LOWER, HYB_J_TITLE, HYB_J_CAPITALIZE, HYB_J_SWAP, HYB_J_FOLD
+    };
+    return hyb_jinja_casing(j, c->self.u.s,
+                            how[hyb_jword("upper lower title capitalize swapcase casefold", c->name, strlen(c->name))],
+                            out);
 }
 
 /* Whether v is text that was marked safe. */
@@ -12797,14 +14223,21 @@ static bool hyb_jinja_escape(hyb_jinja *j, hyb_jvalue v, bool again, hyb_jvalue 
     if (!hyb_jinja_to_string(j, v, out)) return false;
     if (hyb_jis_safe(*out) && !again) return true;
     for (p = plain = out->u.s->p, end = p + out->u.s->n; p < end; p++) {
-        const char *entity = *p == '&' ? "&amp;" : *p == '<' ? "&lt;" : *p == '>' ? "&gt;" : *p == '"' ? "&#34;" : *p == '\'' ? "&#39;" : NULL;
+        const char *entity = *p == '&'    ? "&amp;"
+                             : *p == '<'  ? "&lt;"
+                             : *p == '>'  ? "&gt;"
+                             : *p == '"'  ? "&#34;"
+                             : *p == '\'' ? "&#39;"
+                                          : NULL;
         if (!entity) continue;
         if (!hyb_jinja_put(j, &b, plain, (size_t)(p - plain)) || !hyb_jinja_puts(j, &b, entity)) return false;
         plain = p + 1;
     }
     if (!hyb_jarena_work(&j->arena, out->u.s->n / 8)) return hyb_jinja_spent(j);
-    if (plain == out->u.s->p) { if (!hyb_jinja_view(j, plain, out->u.s->n, out)) return false; }
-    else if (!hyb_jinja_put(j, &b, plain, (size_t)(end - plain)) || !hyb_jinja_text(j, &b, out)) return false;
+    if (plain == out->u.s->p) {
+        if (!hyb_jinja_view(j, plain, out->u.s->n, out)) return false;
+    } else if (!hyb_jinja_put(j, &b, plain, (size_t)(end - plain)) || !hyb_jinja_text(j, &b, out))
+        return false;
     out->mark = !j->js;
     return true;
 }
@@ -12834,9 +14267,18 @@ static bool hyb_jinja_strip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue set, bool lef
     }
     return hyb_jinja_view(j, p, (size_t)(end - p), out);
 }
-static bool hyb_jm_strip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_strip(j, c, c->a[0], true, true, out); }
-static bool hyb_jm_lstrip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_strip(j, c, c->a[0], true, false, out); }
-static bool hyb_jm_rstrip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_strip(j, c, c->a[0], false, true, out); }
+static bool hyb_jm_strip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    return hyb_jinja_strip(j, c, c->a[0], true, true, out);
+}
+static bool hyb_jm_lstrip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    return hyb_jinja_strip(j, c, c->a[0], true, false, out);
+}
+static bool hyb_jm_rstrip(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    return hyb_jinja_strip(j, c, c->a[0], false, true, out);
+}
 
 static bool hyb_jinja_push_view(hyb_jinja *j, hyb_jvalue list, const char *p, const char *end)
 {
@@ -12846,10 +14288,15 @@ static bool hyb_jinja_push_view(hyb_jinja *j, hyb_jvalue list, const char *p, co
 static void hyb_jlist_reverse(hyb_jlist *l)
 {
     size_t i;
-    for (i = 0; i < l->n / 2; i++) { hyb_jvalue t = l->items[i]; l->items[i] = l->items[l->n - 1 - i]; l->items[l->n - 1 - i] = t; }
+    for (i = 0; i < l->n / 2; i++) {
+        hyb_jvalue t = l->items[i];
+        l->items[i] = l->items[l->n - 1 - i];
+        l->items[l->n - 1 - i] = t;
+    }
 }
 
-/* Words between white space, from the left or the right; after `most` cuts the rest is one piece, blanks at its far end included. */
+/* Words between white space, from the left or the right; after `most` cuts the rest is one piece, blanks at its far
+ * end included. */
 static bool hyb_jinja_words(hyb_jinja *j, const hyb_jstring *s, uint64_t most, bool right, hyb_jvalue *out)
 {
     const char *p = s->p, *end = p + s->n, *q, *one;
@@ -12881,12 +14328,14 @@ static bool hyb_jinja_words(hyb_jinja *j, const hyb_jstring *s, uint64_t most, b
     return true;
 }
 
-static bool hyb_jinja_cut(hyb_jinja *j, const hyb_jstring *s, const hyb_jstring *by, uint64_t most, bool right, hyb_jvalue *out)
+static bool hyb_jinja_cut(hyb_jinja *j, const hyb_jstring *s, const hyb_jstring *by, uint64_t most, bool right,
+                          hyb_jvalue *out)
 {
     const char *p = s->p, *end = p + s->n;
     size_t at;
     if (!by->n) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "split: the separator is empty");
-    if (!hyb_jarena_work(&j->arena, s->n / 16) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return hyb_jinja_spent(j);
+    if (!hyb_jarena_work(&j->arena, s->n / 16) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return hyb_jinja_spent(j);
     if (!right) {
         for (; most && (at = hyb_jfind(p, (size_t)(end - p), by->p, by->n, 0)) != SIZE_MAX; most--, p += at + by->n)
             if (!hyb_jinja_push_view(j, *out, p, p + at)) return false;
@@ -12909,7 +14358,8 @@ static bool hyb_jinja_split(hyb_jinja *j, hyb_jcall *c, bool right, hyb_jvalue *
     if (!hyb_jinja_want_int(j, c->name, c->a[1], -1, &most)) return false;
     if (c->a[0].type == HYB_J_MISSING || c->a[0].type == HYB_J_NONE)
         return hyb_jinja_words(j, c->self.u.s, most < 0 ? UINT64_MAX : (uint64_t)most, right, out);
-    return hyb_jinja_want_string(j, c->name, c->a[0], &by) && hyb_jinja_cut(j, c->self.u.s, by, most < 0 ? UINT64_MAX : (uint64_t)most, right, out);
+    return hyb_jinja_want_string(j, c->name, c->a[0], &by) &&
+           hyb_jinja_cut(j, c->self.u.s, by, most < 0 ? UINT64_MAX : (uint64_t)most, right, out);
 }
 static bool hyb_jm_split(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_split(j, c, false, out); }
 static bool hyb_jm_rsplit(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_split(j, c, true, out); }
@@ -12961,7 +14411,8 @@ static bool hyb_jm_expandtabs(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
             blanks = size - column % size;
             column += blanks;
             if (!hyb_jarena_work(&j->arena, (uint64_t)blanks)) return hyb_jinja_spent(j);
-            for (; blanks; blanks--) if (!hyb_jinja_put(j, &b, " ", 1)) return false;
+            for (; blanks; blanks--)
+                if (!hyb_jinja_put(j, &b, " ", 1)) return false;
         }
         p += n;
     }
@@ -12976,17 +14427,26 @@ static bool hyb_jinja_partition(hyb_jinja *j, hyb_jcall *c, bool right, hyb_jval
     size_t at;
     if (!hyb_jinja_want_string(j, c->name, c->a[0], &by)) return false;
     if (!by->n) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the separator is empty", c->name);
-    if (!hyb_jarena_work(&j->arena, s->n / 16) || !hyb_jinja_new_list(j, 3, HYB_J_TUPLE, out)) return hyb_jinja_spent(j);
+    if (!hyb_jarena_work(&j->arena, s->n / 16) || !hyb_jinja_new_list(j, 3, HYB_J_TUPLE, out))
+        return hyb_jinja_spent(j);
     at = right ? hyb_jfind_last(&j->arena, s->p, s->n, by->p, by->n) : hyb_jfind(s->p, s->n, by->p, by->n, 0);
     if (at == SIZE_MAX && right)
-        return hyb_jinja_push_view(j, *out, "", "") && hyb_jinja_push_view(j, *out, "", "") && hyb_jinja_push(j, *out, c->self);
+        return hyb_jinja_push_view(j, *out, "", "") && hyb_jinja_push_view(j, *out, "", "") &&
+               hyb_jinja_push(j, *out, c->self);
     if (at == SIZE_MAX)
-        return hyb_jinja_push(j, *out, c->self) && hyb_jinja_push_view(j, *out, s->p, s->p) && hyb_jinja_push_view(j, *out, s->p, s->p);
-    return hyb_jinja_push_view(j, *out, s->p, s->p + at) && hyb_jinja_push(j, *out, c->a[0])
-        && hyb_jinja_push_view(j, *out, s->p + at + by->n, s->p + s->n);
+        return hyb_jinja_push(j, *out, c->self) && hyb_jinja_push_view(j, *out, s->p, s->p) &&
+               hyb_jinja_push_view(j, *out, s->p, s->p);
+    return hyb_jinja_push_view(j, *out, s->p, s->p + at) && hyb_jinja_push(j, *out, c->a[0]) &&
+           hyb_jinja_push_view(j, *out, s->p + at + by->n, s->p + s->n);
 }
-static bool hyb_jm_partition(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_partition(j, c, false, out); }
-static bool hyb_jm_rpartition(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { return hyb_jinja_partition(j, c, true, out); }
+static bool hyb_jm_partition(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    return hyb_jinja_partition(j, c, false, out);
+}
+static bool hyb_jm_rpartition(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    return hyb_jinja_partition(j, c, true, out);
+}
 
 /* A position of Python's slices: from the end when negative, then kept within 0..n. */
 static size_t hyb_jclamp(int64_t i, size_t n)
@@ -12995,14 +14455,16 @@ static size_t hyb_jclamp(int64_t i, size_t n)
     return i < 0 ? 0 : HYB_MIN((uint64_t)i, (uint64_t)n);
 }
 
-/* The part [a[1]:a[2]] of the text that a method looks into, as bytes; false: error, or (*none) there is no such part. */
+/* The part [a[1]:a[2]] of the text that a method looks into, as bytes; false: error, or (*none) there is no such
+ * part. */
 static bool hyb_jinja_part(hyb_jinja *j, hyb_jcall *c, size_t *from, size_t *to, bool *none)
 {
     hyb_jstring *s = c->self.u.s;
     size_t chars = hyb_jstring_chars(&j->arena, s);
     int64_t a, b;
     *none = false;
-    if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &a) || !hyb_jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b)) return false;
+    if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &a) || !hyb_jinja_want_int(j, c->name, c->a[2], INT64_MAX, &b))
+        return false;
     *none = a > (int64_t)chars || hyb_jclamp(a, chars) > hyb_jclamp(b, chars);
     *from = hyb_jstring_at(&j->arena, s, hyb_jclamp(a, chars));
     *to = hyb_jstring_at(&j->arena, s, hyb_jclamp(b, chars));
@@ -13027,7 +14489,8 @@ static bool hyb_jinja_affix(hyb_jinja *j, hyb_jcall *c, bool at_end, hyb_jvalue 
     for (i = 0; i < n && !out->u.b; i++) {
         if (!hyb_jinja_want_string(j, c->name, one[i], &affix)) return false;
         if (!hyb_jarena_work(&j->arena, affix->n / 16)) return hyb_jinja_spent(j);
-        out->u.b = !none && affix->n <= to - from && !memcmp(at_end ? s->p + to - affix->n : s->p + from, affix->p, affix->n);
+        out->u.b =
+            !none && affix->n <= to - from && !memcmp(at_end ? s->p + to - affix->n : s->p + from, affix->p, affix->n);
     }
     return true;
 }
@@ -13039,7 +14502,8 @@ static bool hyb_jm_removeprefix(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     const hyb_jstring *s = c->self.u.s;
     hyb_jvalue has;
     size_t n;
-    if (!hyb_jinja_affix(j, c, false, &has) || c->a[0].type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "removeprefix expects a string");
+    if (!hyb_jinja_affix(j, c, false, &has) || c->a[0].type != HYB_J_STRING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "removeprefix expects a string");
     n = has.u.b ? c->a[0].u.s->n : 0;
     return hyb_jinja_view(j, s->p + n, s->n - n, out);
 }
@@ -13047,11 +14511,13 @@ static bool hyb_jm_removesuffix(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     const hyb_jstring *s = c->self.u.s;
     hyb_jvalue has;
-    if (!hyb_jinja_affix(j, c, true, &has) || c->a[0].type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "removesuffix expects a string");
+    if (!hyb_jinja_affix(j, c, true, &has) || c->a[0].type != HYB_J_STRING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "removesuffix expects a string");
     return hyb_jinja_view(j, s->p, s->n - (has.u.b ? c->a[0].u.s->n : 0), out);
 }
 
-static bool hyb_jinja_replace(hyb_jinja *j, const hyb_jstring *s, const hyb_jstring *from, const hyb_jstring *to, int64_t most, hyb_jvalue *out)
+static bool hyb_jinja_replace(hyb_jinja *j, const hyb_jstring *s, const hyb_jstring *from, const hyb_jstring *to,
+                              int64_t most, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     const char *p = s->p, *end = p + s->n;
@@ -13062,7 +14528,7 @@ static bool hyb_jinja_replace(hyb_jinja *j, const hyb_jstring *s, const hyb_jstr
         if (at == SIZE_MAX) break;
         if (!hyb_jinja_put(j, &b, p, at) || !hyb_jinja_put(j, &b, to->p, to->n)) return false;
         p += at + from->n;
-        if (!from->n) {                                      /* between all characters */
+        if (!from->n) { /* between all characters */
             uint32_t code;
             if (p == end) break;
             at = hyb_utf8_next(p, end, &code);
@@ -13078,8 +14544,8 @@ static bool hyb_jm_replace(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jstring *from, *to;
     int64_t most;
     if (hyb_jis_safe(c->self) && !hyb_jinja_escape(j, c->a[1], false, &c->a[1])) return false;
-    return hyb_jinja_want_string(j, c->name, c->a[0], &from) && hyb_jinja_want_string(j, c->name, c->a[1], &to)
-        && hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) && hyb_jinja_replace(j, c->self.u.s, from, to, most, out);
+    return hyb_jinja_want_string(j, c->name, c->a[0], &from) && hyb_jinja_want_string(j, c->name, c->a[1], &to) &&
+           hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) && hyb_jinja_replace(j, c->self.u.s, from, to, most, out);
 }
 
 /* The place of a needle in code points, -1: none. */
@@ -13092,20 +14558,34 @@ static bool hyb_jinja_position(hyb_jinja *j, hyb_jcall *c, bool right, int64_t *
     if (!hyb_jarena_work(&j->arena, 1 + s->n / 16)) return hyb_jinja_spent(j);
     *place = -1;
     if (none) return true;
-    if (!right) at = hyb_jfind(s->p, to, needle->p, needle->n, from);
-    else if ((at = hyb_jfind_last(&j->arena, s->p + from, to - from, needle->p, needle->n)) != SIZE_MAX) at += from;
+    if (!right)
+        at = hyb_jfind(s->p, to, needle->p, needle->n, from);
+    else if ((at = hyb_jfind_last(&j->arena, s->p + from, to - from, needle->p, needle->n)) != SIZE_MAX)
+        at += from;
     if (j->arena.result) return hyb_jinja_spent(j);
     if (at == SIZE_MAX) return true;
-    if (hyb_jstring_chars(&j->arena, s) == s->n) *place = (int64_t)at;
+    if (hyb_jstring_chars(&j->arena, s) == s->n)
+        *place = (int64_t)at;
     else {
         hyb_jstring head;
-        head.p = s->p; head.n = at; head.chars = SIZE_MAX; head.buffer = NULL;
+        head.p = s->p;
+        head.n = at;
+        head.chars = SIZE_MAX;
+        head.buffer = NULL;
         *place = (int64_t)hyb_jstring_chars(&j->arena, &head);
     }
     return true;
 }
-static bool hyb_jm_find(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { *out = hyb_jint(0); return hyb_jinja_position(j, c, false, &out->u.i); }
-static bool hyb_jm_rfind(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { *out = hyb_jint(0); return hyb_jinja_position(j, c, true, &out->u.i); }
+static bool hyb_jm_find(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    *out = hyb_jint(0);
+    return hyb_jinja_position(j, c, false, &out->u.i);
+}
+static bool hyb_jm_rfind(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    *out = hyb_jint(0);
+    return hyb_jinja_position(j, c, true, &out->u.i);
+}
 static bool hyb_jm_index(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     *out = hyb_jint(0);
@@ -13121,7 +14601,10 @@ static bool hyb_jm_count(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     *out = hyb_jint(0);
     if (none) return true;
     if (!needle->n) {
-        part.p = s->p + at; part.n = to - at; part.chars = SIZE_MAX; part.buffer = NULL;
+        part.p = s->p + at;
+        part.n = to - at;
+        part.chars = SIZE_MAX;
+        part.buffer = NULL;
         out->u.i = (int64_t)hyb_jstring_chars(&j->arena, &part) + 1;
         return true;
     }
@@ -13156,7 +14639,8 @@ static bool hyb_jm_is(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     *out = hyb_jbool(all);
     return true;
 }
-/* isupper, islower: no letter of another case, and one of this. istitle: words begin with a large letter, small ones follow. */
+/* isupper, islower: no letter of another case, and one of this. istitle: words begin with a large letter, small ones
+ * follow. */
 static bool hyb_jm_is_case(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     const char *p = c->self.u.s->p, *end = p + c->self.u.s->n;
@@ -13170,10 +14654,14 @@ static bool hyb_jm_is_case(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         upper = hyb_jis_upper(code);
         lower = !upper && hyb_jis_lower(code);
         title = !upper && !lower && hyb_jis_title(code);
-        if (kind == 'u') all = !lower && !title;
-        else if (kind == 'l') all = !upper && !title;
-        else if (upper || title) all = !word;
-        else if (lower) all = word;
+        if (kind == 'u')
+            all = !lower && !title;
+        else if (kind == 'l')
+            all = !upper && !title;
+        else if (upper || title)
+            all = !word;
+        else if (lower)
+            all = word;
         any = any || (kind == 'u' ? upper : kind == 'l' ? lower : upper || lower || title);
         word = upper || lower || title;
     }
@@ -13195,16 +14683,22 @@ static bool hyb_jm_pad(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t width, room, left, i;
     bool zero = c->name[0] == 'z', sign = zero && s->n && (s->p[0] == '-' || s->p[0] == '+');
     if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &width)) return false;
-    if (hyb_jis_safe(c->self) && c->a[1].type == HYB_J_STRING && !hyb_jinja_escape(j, c->a[1], false, &c->a[1])) return false;
-    if (c->a[1].type != HYB_J_MISSING && (!hyb_jinja_want_string(j, c->name, c->a[1], &fill) || hyb_jstring_chars(&j->arena, fill) != 1))
+    if (hyb_jis_safe(c->self) && c->a[1].type == HYB_J_STRING && !hyb_jinja_escape(j, c->a[1], false, &c->a[1]))
+        return false;
+    if (c->a[1].type != HYB_J_MISSING &&
+        (!hyb_jinja_want_string(j, c->name, c->a[1], &fill) || hyb_jstring_chars(&j->arena, fill) != 1))
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the fill must be one character", c->name);
     room = width - (int64_t)hyb_jstring_chars(&j->arena, s);
-    if (width < 0 || room <= 0) { *out = c->self; return true; }
+    if (width < 0 || room <= 0) {
+        *out = c->self;
+        return true;
+    }
     left = c->name[0] == 'l' ? 0 : c->name[0] == 'c' ? room / 2 + (room & width & 1) : room;
     if (sign && !hyb_jinja_put(j, &b, s->p, 1)) return false;
     for (i = 0; i <= room; i++) {
         if (i == left && !hyb_jinja_put(j, &b, s->p + sign, s->n - sign)) return false;
-        if (i < room && !hyb_jinja_put(j, &b, zero ? "0" : fill ? fill->p : " ", zero || !fill ? 1 : fill->n)) return false;
+        if (i < room && !hyb_jinja_put(j, &b, zero ? "0" : fill ? fill->p : " ", zero || !fill ? 1 : fill->n))
+            return false;
         if (!hyb_jarena_work(&j->arena, 1)) return hyb_jinja_spent(j);
     }
     return hyb_jinja_text(j, &b, out);
@@ -13221,8 +14715,9 @@ static bool hyb_jm_join(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     for (i = 0; i < items->n; i++) {
         hyb_jvalue v = items->items[i];
         if (hyb_jis_safe(c->self) && !hyb_jinja_escape(j, v, false, &v)) return false;
-        if ((i && !hyb_jinja_put(j, &b, c->self.u.s->p, c->self.u.s->n)) || !hyb_jinja_want_string(j, c->name, v, &one)
-            || !hyb_jinja_put(j, &b, one->p, one->n)) return false;
+        if ((i && !hyb_jinja_put(j, &b, c->self.u.s->p, c->self.u.s->n)) ||
+            !hyb_jinja_want_string(j, c->name, v, &one) || !hyb_jinja_put(j, &b, one->p, one->n))
+            return false;
     }
     return hyb_jinja_text(j, &b, out);
 }
@@ -13231,8 +14726,10 @@ static bool hyb_jm_format(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out);
 
 static bool hyb_jm_format_map(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out);
 
+/* clang-format off */
 static const hyb_jbuiltin hyb_jstring_methods[] = {
-    { "strip", "/chars", 0, hyb_jm_strip }, { "lstrip", "/chars", 0, hyb_jm_lstrip }, { "rstrip", "/chars", 0, hyb_jm_rstrip },
+    { "strip", "/chars", 0, hyb_jm_strip }, { "lstrip", "/chars", 0, hyb_jm_lstrip },
+    { "rstrip", "/chars", 0, hyb_jm_rstrip },
     { "split", "sep maxsplit", 0, hyb_jm_split }, { "rsplit", "sep maxsplit", 0, hyb_jm_rsplit },
     { "splitlines", "keepends", 0, hyb_jm_splitlines }, { "startswith", "/prefix start end", 1, hyb_jm_startswith },
     { "endswith", "/suffix start end", 1, hyb_jm_endswith }, { "replace", "/old new count", 2, hyb_jm_replace },
@@ -13240,7 +14737,8 @@ static const hyb_jbuiltin hyb_jstring_methods[] = {
     { "title", "", 0, hyb_jm_case }, { "capitalize", "", 0, hyb_jm_case }, { "swapcase", "", 0, hyb_jm_case },
     { "find", "/sub start end", 1, hyb_jm_find }, { "rfind", "/sub start end", 1, hyb_jm_rfind },
     { "index", "/sub start end", 1, hyb_jm_index }, { "rindex", "/sub start end", 1, hyb_jm_index },
-    { "count", "/sub start end", 1, hyb_jm_count }, { "join", "/iterable", 1, hyb_jm_join }, { "format", "*", 0, hyb_jm_format },
+    { "count", "/sub start end", 1, hyb_jm_count }, { "join", "/iterable", 1, hyb_jm_join },
+    { "format", "*", 0, hyb_jm_format },
     { "format_map", "/mapping", 1, hyb_jm_format_map },
     { "partition", "/sep", 1, hyb_jm_partition }, { "rpartition", "/sep", 1, hyb_jm_rpartition },
     { "removeprefix", "/prefix", 1, hyb_jm_removeprefix }, { "removesuffix", "/suffix", 1, hyb_jm_removesuffix },
@@ -13252,6 +14750,7 @@ static const hyb_jbuiltin hyb_jstring_methods[] = {
     { "isspace", "", 0, hyb_jm_is }, { "isprintable", "", 0, hyb_jm_is },
     { "isupper", "", 0, hyb_jm_is_case }, { "islower", "", 0, hyb_jm_is_case }, { "istitle", "", 0, hyb_jm_is_case }
 };
+/* clang-format on */
 
 /* What a method of safe text gives is safe too: a text, or the texts in a list. */
 static void hyb_jmark_safe(hyb_jvalue *v)
@@ -13259,31 +14758,43 @@ static void hyb_jmark_safe(hyb_jvalue *v)
     size_t i;
     if (v->type == HYB_J_STRING) v->mark = 1;
     if (v->type != HYB_J_LIST) return;
-    for (i = 0; i < v->u.list->n; i++) if (v->u.list->items[i].type == HYB_J_STRING) v->u.list->items[i].mark = 1;
+    for (i = 0; i < v->u.list->n; i++)
+        if (v->u.list->items[i].type == HYB_J_STRING) v->u.list->items[i].mark = 1;
 }
 
-/* ---- lists and dicts ---- */
+/* ---- lists and dicts --------------------------------------------------------------------------------------------- */
 
 static bool hyb_jm_list_index(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     const hyb_jlist *l = c->self.u.list;
     int64_t from = 0, to = INT64_MAX;
     size_t i;
-    if (c->name[0] == 'i' && (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &from) || !hyb_jinja_want_int(j, c->name, c->a[2], to, &to))) return false;
+    if (c->name[0] == 'i' &&
+        (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &from) || !hyb_jinja_want_int(j, c->name, c->a[2], to, &to)))
+        return false;
     *out = hyb_jint(0);
     for (i = hyb_jclamp(from, l->n); i < hyb_jclamp(to, l->n); i++) {
         int same = hyb_jequal(&j->arena, l->items[i], c->a[0], j->depth);
         if (same < 0) return hyb_jinja_spent(j);
-        if (same && c->name[0] == 'i') { *out = hyb_jint((int64_t)i); return true; }
+        if (same && c->name[0] == 'i') {
+            *out = hyb_jint((int64_t)i);
+            return true;
+        }
         out->u.i += same;
     }
     return c->name[0] == 'c' || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "index: the value is not in the list");
 }
-static bool hyb_jm_copy(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) { HYB_UNUSED(j); *out = c->self; return true; }
+static bool hyb_jm_copy(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    HYB_UNUSED(j);
+    *out = c->self;
+    return true;
+}
 static bool hyb_jm_forbidden(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     HYB_UNUSED(out);
-    return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "'%s' would change a %s: templates must not", c->name, hyb_jtype_name(c->self));
+    return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "'%s' would change a %s: templates must not", c->name,
+                          hyb_jtype_name(c->self));
 }
 
 static bool hyb_jm_get(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -13301,7 +14812,9 @@ static bool hyb_jinja_dict_view(hyb_jinja *j, const hyb_jdict *d, char what, hyb
     if (kind == HYB_J_VIEW) out->u.list->label = what == 'k' ? "dict_keys" : what == 'v' ? "dict_values" : "dict_items";
     for (i = 0; i < d->n; i++) {
         hyb_jvalue v = what == 'k' ? d->entries[i].key : d->entries[i].value;
-        if ((what == 'i' && !hyb_jinja_pair(j, d->entries[i].key, d->entries[i].value, &v)) || !hyb_jinja_push(j, *out, v)) return false;
+        if ((what == 'i' && !hyb_jinja_pair(j, d->entries[i].key, d->entries[i].value, &v)) ||
+            !hyb_jinja_push(j, *out, v))
+            return false;
     }
     return true;
 }
@@ -13310,28 +14823,39 @@ static bool hyb_jm_dict_view(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     return hyb_jinja_dict_view(j, c->self.u.dict, c->name[0], HYB_J_VIEW, out);
 }
 
-enum { HYB_J_SEQUENCE_METHODS = 2 };                     /* the first ones: what tuples and ranges have */
+enum { HYB_J_SEQUENCE_METHODS = 2 }; /* the first ones: what tuples and ranges have */
+/* clang-format off */
 static const hyb_jbuiltin hyb_jlist_methods[] = {
-    { "index", "/value start stop", 1, hyb_jm_list_index }, { "count", "/value", 1, hyb_jm_list_index }, { "copy", "", 0, hyb_jm_copy },
-    { "append", "*", 0, hyb_jm_forbidden }, { "extend", "*", 0, hyb_jm_forbidden }, { "insert", "*", 0, hyb_jm_forbidden },
+    { "index", "/value start stop", 1, hyb_jm_list_index }, { "count", "/value", 1, hyb_jm_list_index },
+    { "copy", "", 0, hyb_jm_copy },
+    { "append", "*", 0, hyb_jm_forbidden }, { "extend", "*", 0, hyb_jm_forbidden },
+    { "insert", "*", 0, hyb_jm_forbidden },
     { "pop", "*", 0, hyb_jm_forbidden }, { "remove", "*", 0, hyb_jm_forbidden }, { "clear", "*", 0, hyb_jm_forbidden },
     { "sort", "*", 0, hyb_jm_forbidden }, { "reverse", "*", 0, hyb_jm_forbidden }
 };
+/* clang-format on */
+/* clang-format off */
 static const hyb_jbuiltin hyb_jdict_methods[] = {
     { "get", "/key default", 1, hyb_jm_get }, { "items", "", 0, hyb_jm_dict_view }, { "keys", "", 0, hyb_jm_dict_view },
     { "values", "", 0, hyb_jm_dict_view }, { "copy", "", 0, hyb_jm_copy },
-    { "update", "*", 0, hyb_jm_forbidden }, { "pop", "*", 0, hyb_jm_forbidden }, { "popitem", "*", 0, hyb_jm_forbidden },
+    { "update", "*", 0, hyb_jm_forbidden }, { "pop", "*", 0, hyb_jm_forbidden },
+    { "popitem", "*", 0, hyb_jm_forbidden },
     { "setdefault", "*", 0, hyb_jm_forbidden }, { "clear", "*", 0, hyb_jm_forbidden }
 };
+/* clang-format on */
 
 /* What a value has behind a dot, NULL: no such method. */
 static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 {
-    if (v.type == HYB_J_STRING) return hyb_jbuiltin_find(hyb_jstring_methods, HYB_COUNT(hyb_jstring_methods), name->p, name->n);
+    if (v.type == HYB_J_STRING)
+        return hyb_jbuiltin_find(hyb_jstring_methods, HYB_COUNT(hyb_jstring_methods), name->p, name->n);
     if (v.type == HYB_J_LIST && v.u.list->kind <= HYB_J_RANGE)
-        return hyb_jbuiltin_find(hyb_jlist_methods, v.u.list->kind == HYB_J_PLAIN ? HYB_COUNT(hyb_jlist_methods)
-            : (size_t)HYB_J_SEQUENCE_METHODS, name->p, name->n);
-    if (v.type == HYB_J_DICT) return hyb_jbuiltin_find(hyb_jdict_methods, HYB_COUNT(hyb_jdict_methods), name->p, name->n);
+        return hyb_jbuiltin_find(hyb_jlist_methods,
+                                 v.u.list->kind == HYB_J_PLAIN ? HYB_COUNT(hyb_jlist_methods)
+                                                               : (size_t)HYB_J_SEQUENCE_METHODS,
+                                 name->p, name->n);
+    if (v.type == HYB_J_DICT)
+        return hyb_jbuiltin_find(hyb_jdict_methods, HYB_COUNT(hyb_jdict_methods), name->p, name->n);
     return NULL;
 }
 /* ==== end src/text/jinja_string.c ==== */
@@ -13339,9 +14863,9 @@ static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 /* ==== begin src/text/jinja_format.c ==== */
 /* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
-/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n, but with a digit
- * behind the point, and with an exponent one place earlier (what format() does when it has no type). alternate: the point is
- * always there. */
+/* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
+ * but with a digit behind the point, and with an exponent one place earlier (what format() does when it has no type).
+ * alternate: the point is always there. */
 static size_t hyb_jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
     char raw[400];
@@ -13359,7 +14883,7 @@ static size_t hyb_jformat_real(double v, char conversion, int precision, bool al
     case 'E': snprintf(raw, sizeof raw, alternate ? "%#.*E" : "%.*E", precision, v); break;
     case 'g': snprintf(raw, sizeof raw, alternate ? "%#.*g" : "%.*g", precision, v); break;
     case 'G': snprintf(raw, sizeof raw, alternate ? "%#.*G" : "%.*G", precision, v); break;
-    default:  snprintf(raw, sizeof raw, alternate ? "%#.*f" : "%.*f", precision, v); break;
+    default: snprintf(raw, sizeof raw, alternate ? "%#.*f" : "%.*f", precision, v); break;
     }
     for (i = 0; raw[i]; i++) {
         char c = raw[i];
@@ -13368,11 +14892,16 @@ static size_t hyb_jformat_real(double v, char conversion, int precision, bool al
             while (point && n > 1 && (out[n - 1] == '0' || out[n - 1] == '.')) point = out[--n] != '.';
         }
         point = point || !known || c == 'e' || c == 'n' || c == 'i';
-        if (known) out[n++] = c;
-        else if (!other) out[n++] = '.';
+        if (known)
+            out[n++] = c;
+        else if (!other)
+            out[n++] = '.';
         other = !known;
     }
-    if (bare && !point) { out[n++] = '.'; out[n++] = '0'; }
+    if (bare && !point) {
+        out[n++] = '.';
+        out[n++] = '0';
+    }
     out[n] = 0;
     return n;
 }
@@ -13394,12 +14923,12 @@ static bool hyb_jinja_whole_of(hyb_jinja *j, double d, hyb_jvalue *out)
 
 /* A specification of a field: [[fill]align][sign][z][#][0][width][, or _][.precision][type]. */
 typedef struct hyb_jspec {
-    char    fill[4];
-    size_t  n_fill;
-    char    align, sign, type, group;    /* 0: not given */
-    bool    alternate, zero, no_minus;   /* no_minus: z, no minus before zero */
-    bool    strict;                      /* of format(): what means nothing for a type is an error; % is lax */
-    int64_t width, precision;            /* precision -1: not given */
+    char fill[4];
+    size_t n_fill;
+    char align, sign, type, group;  /* 0: not given */
+    bool alternate, zero, no_minus; /* no_minus: z, no minus before zero */
+    bool strict;                    /* of format(): what means nothing for a type is an error; % is lax */
+    int64_t width, precision;       /* precision -1: not given */
 } hyb_jspec;
 
 /* Text in a field. align: '<', '>', '^', or '=': the padding comes after the first n_sign bytes. */
@@ -13407,7 +14936,10 @@ static bool hyb_jinja_field(hyb_jinja *j, hyb_jbuffer *b, const hyb_jspec *f, co
 {
     hyb_jstring s;
     int64_t room, left;
-    s.p = p; s.n = n; s.chars = SIZE_MAX; s.buffer = NULL;
+    s.p = p;
+    s.n = n;
+    s.chars = SIZE_MAX;
+    s.buffer = NULL;
     room = f->width - (int64_t)hyb_jstring_chars(&j->arena, &s);
     if (room < 0) room = 0;
     if (f->align == '=') {
@@ -13417,18 +14949,23 @@ static bool hyb_jinja_field(hyb_jinja *j, hyb_jbuffer *b, const hyb_jspec *f, co
     }
     left = f->align == '<' ? 0 : f->align == '^' ? room / 2 : room;
     if (!hyb_jarena_work(&j->arena, (uint64_t)room)) return hyb_jinja_spent(j);
-    for (room -= left; left > 0; left--) if (!hyb_jinja_put(j, b, f->fill, f->n_fill)) return false;
+    for (room -= left; left > 0; left--)
+        if (!hyb_jinja_put(j, b, f->fill, f->n_fill)) return false;
     if (!hyb_jinja_put(j, b, p, n)) return false;
-    for (; room > 0; room--) if (!hyb_jinja_put(j, b, f->fill, f->n_fill)) return false;
+    for (; room > 0; room--)
+        if (!hyb_jinja_put(j, b, f->fill, f->n_fill)) return false;
     return true;
 }
 
-/* A number in a field: sign and prefix, digits in groups, and what follows them (a fraction). Zeros that fill are grouped too. */
-static bool hyb_jinja_number(hyb_jinja *j, hyb_jbuffer *b, const hyb_jspec *f, const char *head, const char *digits, size_t n, const char *tail)
+/* A number in a field: sign and prefix, digits in groups, and what follows them (a fraction). Zeros that fill are
+ * grouped too. */
+static bool hyb_jinja_number(hyb_jinja *j, hyb_jbuffer *b, const hyb_jspec *f, const char *head, const char *digits,
+                             size_t n, const char *tail)
 {
     enum { MOST = 1500 };
     hyb_jbuffer whole = { NULL, 0, 0 };
-    size_t size = f->group && f->type && strchr("bxXo", f->type) ? 4 : 3, n_head = strlen(head), n_tail = strlen(tail), i, want = n;
+    size_t size = f->group && f->type && strchr("bxXo", f->type) ? 4 : 3, n_head = strlen(head), n_tail = strlen(tail),
+           i, want = n;
     bool fill = f->align == '=' && f->n_fill == 1 && *f->fill == '0';
     if (f->group && fill) {
         while (n_head + n_tail + want + (want - 1) / size < (size_t)f->width) want++;
@@ -13451,16 +14988,24 @@ static bool hyb_jinja_format_int(hyb_jinja *j, hyb_jbuffer *b, const hyb_jspec *
     char reversed[70], head[8], made[1100];
     size_t n = 0, m = 0, i, digits_least = !f->strict && f->precision > 0 ? (size_t)HYB_MIN(f->precision, 1000) : 1;
     if (f->type == 'c') {
-        if (f->strict && (f->sign || f->alternate || f->group)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c takes no sign, '#' or ','");
-        if (v < 0 || v > 0x10FFFF) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c expects a character's number");
+        if (f->strict && (f->sign || f->alternate || f->group))
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c takes no sign, '#' or ','");
+        if (v < 0 || v > 0x10FFFF)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format c expects a character's number");
         return hyb_jinja_field(j, b, f, made, hyb_utf8_write((uint32_t)v, made), 0);
     }
-    do reversed[n++] = digits[u % base]; while (u /= base);
+    do reversed[n++] = digits[u % base];
+    while (u /= base);
     for (i = n; i < digits_least; i++) made[i - n] = '0';
-    for (i = digits_least > n ? digits_least - n : 0; n > 0; ) made[i++] = reversed[--n];
-    if (v < 0) head[m++] = '-';
-    else if (f->sign == '+' || f->sign == ' ') head[m++] = f->sign;
-    if (f->alternate && base != 10) { head[m++] = '0'; head[m++] = f->type; }
+    for (i = digits_least > n ? digits_least - n : 0; n > 0;) made[i++] = reversed[--n];
+    if (v < 0)
+        head[m++] = '-';
+    else if (f->sign == '+' || f->sign == ' ')
+        head[m++] = f->sign;
+    if (f->alternate && base != 10) {
+        head[m++] = '0';
+        head[m++] = f->type;
+    }
     head[m] = 0;
     return hyb_jinja_number(j, b, f, head, made, i, "");
 }
@@ -13480,8 +15025,13 @@ static bool hyb_jinja_format_real(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, do
         if (!precision && (c == 'g' || c == 'G')) precision = 1;
         n = hyb_jformat_real(v, c, !type ? -1 - precision : precision, f->alternate, text);
     }
-    if (type == 'F' || type == 'E' || type == 'G') for (whole = 0; whole < n; whole++) if (text[whole] >= 'a' && text[whole] <= 'z') text[whole] ^= 32;
-    if (type == '%') { text[n++] = '%'; text[n] = 0; }
+    if (type == 'F' || type == 'E' || type == 'G')
+        for (whole = 0; whole < n; whole++)
+            if (text[whole] >= 'a' && text[whole] <= 'z') text[whole] ^= 32;
+    if (type == '%') {
+        text[n++] = '%';
+        text[n] = 0;
+    }
     head[0] = head[1] = 0;
     if (*text == '-') {
         memmove(text, text + 1, n--);
@@ -13490,7 +15040,7 @@ static bool hyb_jinja_format_real(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, do
     }
     if (!head[0] && (f->sign == '+' || f->sign == ' ')) head[0] = f->sign;
     whole = strspn(text, "0123456789");
-    if (!whole) {                                            /* inf, nan */
+    if (!whole) { /* inf, nan */
         memmove(text + strlen(head), text, n + 1);
         memcpy(text, head, strlen(head));
         return hyb_jinja_field(j, b, f, text, strlen(head) + n, strlen(head));
@@ -13501,8 +15051,11 @@ static bool hyb_jinja_format_real(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, do
 /* v of an integer type as one, or an error. */
 static bool hyb_jinja_format_whole(hyb_jinja *j, const hyb_jspec *f, hyb_jvalue v, int64_t *whole)
 {
-    if (v.type == HYB_J_BIG) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
-    if (!hyb_jis_whole(v)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type, hyb_jtype_name(v));
+    if (v.type == HYB_J_BIG)
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "an integer beyond 64 bits is formatted in another base");
+    if (!hyb_jis_whole(v))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects an integer, not a %s", f->type,
+                              hyb_jtype_name(v));
     *whole = hyb_jwhole(v);
     return true;
 }
@@ -13511,18 +15064,23 @@ static bool hyb_jinja_format_whole(hyb_jinja *j, const hyb_jspec *f, hyb_jvalue 
 static bool hyb_jinja_format_text(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, hyb_jstring *s)
 {
     size_t n = s->n;
-    if (f->precision >= 0 && (uint64_t)f->precision < hyb_jstring_chars(&j->arena, s)) n = hyb_jstring_at(&j->arena, s, (size_t)f->precision);
+    if (f->precision >= 0 && (uint64_t)f->precision < hyb_jstring_chars(&j->arena, s))
+        n = hyb_jstring_at(&j->arena, s, (size_t)f->precision);
     if (!f->align) f->align = f->strict ? '<' : '>';
     return hyb_jinja_field(j, b, f, s->p, n, 0);
 }
 
 static bool hyb_jinja_format_checked(hyb_jinja *j, const hyb_jspec *f, bool whole)
 {
-    if (f->width > 100000 || f->precision > 60) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
+    if (f->width > 100000 || f->precision > 60)
+        return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width or precision that is too large");
     if (!f->strict) return true;
-    if (whole && f->precision >= 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an integer has no precision");
-    if (f->group == ',' && f->type && strchr("bxXo", f->type)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: ',' does not go with '%c'", f->type);
-    if (f->group && f->type == 'n') return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' does not go with 'n'", f->group);
+    if (whole && f->precision >= 0)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: an integer has no precision");
+    if (f->group == ',' && f->type && strchr("bxXo", f->type))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: ',' does not go with '%c'", f->type);
+    if (f->group && f->type == 'n')
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' does not go with 'n'", f->group);
     return true;
 }
 
@@ -13531,7 +15089,10 @@ static bool hyb_jinja_format_number(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, 
 {
     int64_t whole = 0;
     if (!f->align) f->align = f->zero ? '=' : '>';
-    if (f->zero && f->align == '=') { *f->fill = '0'; f->n_fill = 1; }
+    if (f->zero && f->align == '=') {
+        *f->fill = '0';
+        f->n_fill = 1;
+    }
     if (f->type ? strchr("dixXobcn", f->type) && !(f->type == 'n' && v.type == HYB_J_FLOAT) : v.type != HYB_J_FLOAT) {
         if (v.type == HYB_J_FLOAT && !f->strict && f->type == 'd') {
             if (v.u.d - v.u.d != 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%d wants a finite number");
@@ -13542,10 +15103,12 @@ static bool hyb_jinja_format_number(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, 
             char sign[2] = { 0, 0 };
             sign[0] = minus ? '-' : f->sign == '+' || f->sign == ' ' ? f->sign : (char)0;
             if (f->no_minus) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats");
-            return hyb_jinja_format_checked(j, f, true) && hyb_jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
+            return hyb_jinja_format_checked(j, f, true) &&
+                   hyb_jinja_number(j, b, f, sign, v.u.s->p + minus, v.u.s->n - minus, "");
         }
-        return hyb_jinja_format_checked(j, f, true) && (!f->no_minus || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats"))
-            && hyb_jinja_format_whole(j, f, v, &whole) && hyb_jinja_format_int(j, b, f, whole);
+        return hyb_jinja_format_checked(j, f, true) &&
+               (!f->no_minus || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: 'z' is for floats")) &&
+               hyb_jinja_format_whole(j, f, v, &whole) && hyb_jinja_format_int(j, b, f, whole);
     }
     return hyb_jinja_format_checked(j, f, false) && hyb_jinja_format_real(j, b, f, hyb_jbig_real(v));
 }
@@ -13555,10 +15118,12 @@ static bool hyb_jinja_format_value(hyb_jinja *j, hyb_jbuffer *b, hyb_jspec *f, b
 {
     if (empty) return hyb_jinja_str(j, b, v);
     if (hyb_jis_number(v) || v.type == HYB_J_BIG) {
-        if (f->type && !strchr("dxXobcneEfFgG%", f->type)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' is not for numbers", f->type);
+        if (f->type && !strchr("dxXobcneEfFgG%", f->type))
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '%c' is not for numbers", f->type);
         return hyb_jinja_format_number(j, b, f, v);
     }
-    if (v.type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hyb_jtype_name(v));
+    if (v.type != HYB_J_STRING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a %s takes no specification", hyb_jtype_name(v));
     if ((f->type && f->type != 's') || f->sign || f->alternate || f->group || f->align == '=' || f->no_minus)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: this specification is not for strings");
     if (f->width > 100000) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "a format asks for a width that is too large");
@@ -13575,19 +15140,25 @@ static void hyb_jspec_clear(hyb_jspec *f, bool strict)
 }
 static const char *hyb_jspec_number(const char *p, const char *end, int64_t *v)
 {
-    for (*v = 0; p < end && hyb_is_digit(*p); p++) if (*v < 1000000) *v = *v * 10 + (*p - '0');
+    for (*v = 0; p < end && hyb_is_digit(*p); p++)
+        if (*v < 1000000) *v = *v * 10 + (*p - '0');
     return p;
 }
 
-/* ---- 'text' % values ---- */
+/* ---- 'text' % values --------------------------------------------------------------------------------------------- */
 
 /* Where a pattern stands: its values are a tuple, a dict for %(name)s, or one value. */
-typedef struct hyb_jpercent { hyb_jvalue values; size_t used, n; bool safe, named; } hyb_jpercent;
+typedef struct hyb_jpercent {
+    hyb_jvalue values;
+    size_t used, n;
+    bool safe, named;
+} hyb_jpercent;
 
 static bool hyb_jpercent_next(hyb_jinja *j, hyb_jpercent *c, hyb_jvalue *v)
 {
     if (c->used >= c->n) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "there are fewer values than the format needs");
-    *v = c->values.type == HYB_J_LIST && c->values.u.list->kind == HYB_J_TUPLE ? c->values.u.list->items[c->used] : c->values;
+    *v = c->values.type == HYB_J_LIST && c->values.u.list->kind == HYB_J_TUPLE ? c->values.u.list->items[c->used]
+                                                                               : c->values;
     c->used++;
     return true;
 }
@@ -13596,7 +15167,10 @@ static bool hyb_jpercent_next(hyb_jinja *j, hyb_jpercent *c, hyb_jvalue *v)
 static bool hyb_jpercent_size(hyb_jinja *j, hyb_jpercent *c, const char **p, const char *end, int64_t *size)
 {
     hyb_jvalue v;
-    if (*p == end || **p != '*') { *p = hyb_jspec_number(*p, end, size); return true; }
+    if (*p == end || **p != '*') {
+        *p = hyb_jspec_number(*p, end, size);
+        return true;
+    }
     ++*p;
     if (!hyb_jpercent_next(j, c, &v)) return false;
     if (!hyb_jis_whole(v)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "* wants an integer");
@@ -13611,17 +15185,21 @@ static bool hyb_jpercent_value(hyb_jinja *j, hyb_jbuffer *b, hyb_jpercent *c, hy
     hyb_jvalue s;
     if (f->type == 's' || f->type == 'r' || f->type == 'a' || (f->type == 'c' && v.type == HYB_J_STRING)) {
         f->zero = false;
-        if (f->type == 'c' && hyb_jstring_chars(&j->arena, v.u.s) != 1) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%c wants one character");
+        if (f->type == 'c' && hyb_jstring_chars(&j->arena, v.u.s) != 1)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%c wants one character");
         if (f->type == 'c') f->precision = -1;
         if (f->type == 'r' || f->type == 'a') {
             if (!hyb_jinja_repr_as(j, &repr, v, f->type == 'a') || !hyb_jinja_text(j, &repr, &s)) return false;
-        } else if (!hyb_jinja_to_string(j, v, &s)) return false;
+        } else if (!hyb_jinja_to_string(j, v, &s))
+            return false;
         if (c->safe && !hyb_jinja_escape(j, f->type == 's' ? v : s, false, &s)) return false;
         return hyb_jinja_format_checked(j, f, false) && hyb_jinja_format_text(j, b, f, s.u.s);
     }
     if (!hyb_jis_number(v) && v.type != HYB_J_BIG)
-        return v.type == HYB_J_UNDEFINED ? hyb_jinja_undefined(j, v)
-            : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type, hyb_jtype_name(v));
+        return v.type == HYB_J_UNDEFINED
+                   ? hyb_jinja_undefined(j, v)
+                   : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the format %c expects a number, not a %s", f->type,
+                                    hyb_jtype_name(v));
     return hyb_jinja_format_number(j, b, f, v);
 }
 
@@ -13651,23 +15229,36 @@ static bool hyb_jinja_percent(hyb_jinja *j, const hyb_jstring *pattern, bool saf
             hyb_jvalue key;
             const hyb_jentry *e;
             int depth = 1;
-            for (q = ++p; q < end; q++) { depth += *q == '(' ? 1 : *q == ')' ? -1 : 0; if (!depth) break; }
-            if (q == end || values.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(name) needs a closing bracket and a dict");
+            for (q = ++p; q < end; q++) {
+                depth += *q == '(' ? 1 : *q == ')' ? -1 : 0;
+                if (!depth) break;
+            }
+            if (q == end || values.type != HYB_J_DICT)
+                return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(name) needs a closing bracket and a dict");
             if (!hyb_jinja_view(j, p, (size_t)(q - p), &key)) return false;
-            if (!(e = hyb_jdict_find(&j->arena, values.u.dict, key))) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key", (int)HYB_MIN(q - p, 60), p);
+            if (!(e = hyb_jdict_find(&j->arena, values.u.dict, key)))
+                return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%%(%.*s): the dict has no such key",
+                                      (int)HYB_MIN(q - p, 60), p);
             v = e->value;
             named = c.named = true;
-            c.n = 0;                                         /* there is nothing but names from here on */
+            c.n = 0; /* there is nothing but names from here on */
             p = q + 1;
         }
         for (; p < end && *p && strchr("-+ 0#", *p); p++) {
-            if (*p == '-') f.align = '<';
-            else if (*p == '0') f.zero = true;
-            else if (*p == '#') f.alternate = true;
-            else if (f.sign != '+') f.sign = *p;
+            if (*p == '-')
+                f.align = '<';
+            else if (*p == '0')
+                f.zero = true;
+            else if (*p == '#')
+                f.alternate = true;
+            else if (f.sign != '+')
+                f.sign = *p;
         }
         if (!hyb_jpercent_size(j, &c, &p, end, &f.width)) return false;
-        if (f.width < 0) { f.align = '<'; f.width = -f.width; }
+        if (f.width < 0) {
+            f.align = '<';
+            f.width = -f.width;
+        }
         if (p < end && *p == '.') {
             p++;
             if (!hyb_jpercent_size(j, &c, &p, end, &f.precision)) return false;
@@ -13677,19 +15268,26 @@ static bool hyb_jinja_percent(hyb_jinja *j, const hyb_jstring *pattern, bool saf
         if (p == end) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a format ends in the middle of a %%-sequence");
         f.type = *p == 'i' || *p == 'u' ? 'd' : *p;
         p++;
-        if (f.type == '%' && p[-2] == '%') { if (!hyb_jinja_put(j, &b, "%", 1)) return false; continue; }
-        if (!strchr("sradxXocfFeEgG", f.type)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'", f.type >= 32 ? f.type : '?');
+        if (f.type == '%' && p[-2] == '%') {
+            if (!hyb_jinja_put(j, &b, "%", 1)) return false;
+            continue;
+        }
+        if (!strchr("sradxXocfFeEgG", f.type))
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "there is no format character '%c'",
+                                  f.type >= 32 ? f.type : '?');
         if (!named && !hyb_jpercent_next(j, &c, &v)) return false;
         if (!hyb_jpercent_value(j, &b, &c, &f, v)) return false;
     }
-    if (c.used < c.n && !c.named && (tuple || (values.type != HYB_J_DICT && (values.type != HYB_J_LIST || values.u.list->kind > HYB_J_RANGE) && values.type != HYB_J_UNDEFINED)))
+    if (c.used < c.n && !c.named &&
+        (tuple || (values.type != HYB_J_DICT && (values.type != HYB_J_LIST || values.u.list->kind > HYB_J_RANGE) &&
+                   values.type != HYB_J_UNDEFINED)))
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "there are more values than the format needs");
     if (!hyb_jinja_text(j, &b, out)) return false;
     out->mark = safe;
     return true;
 }
 
-/* ---- '{}'.format(values) ---- */
+/* ---- '{}'.format(values) ----------------------------------------------------------------------------------------- */
 
 /* A specification's text; empty when there is none. */
 static bool hyb_jinja_spec(hyb_jinja *j, const char *p, const char *end, hyb_jspec *f)
@@ -13705,12 +15303,20 @@ static bool hyb_jinja_spec(hyb_jinja *j, const char *p, const char *end, hyb_jsp
         f->align = p[n];
         p += n + 1;
         given = true;
-    } else if (p < end && *p && strchr("<>^=", *p)) f->align = *p++;
+    } else if (p < end && *p && strchr("<>^=", *p))
+        f->align = *p++;
     if (p < end && *p && strchr("+- ", *p)) f->sign = *p++;
-    if (p < end && *p == 'z') { f->no_minus = true; p++; }
-    if (p < end && *p == '#') { f->alternate = true; p++; }
-    if (p < end && *p == '0') {                              /* fills, unless something else does */
-        if (given) p++;
+    if (p < end && *p == 'z') {
+        f->no_minus = true;
+        p++;
+    }
+    if (p < end && *p == '#') {
+        f->alternate = true;
+        p++;
+    }
+    if (p < end && *p == '0') { /* fills, unless something else does */
+        if (given)
+            p++;
         else {
             f->zero = !f->align;
             *f->fill = '0';
@@ -13721,7 +15327,8 @@ static bool hyb_jinja_spec(hyb_jinja *j, const char *p, const char *end, hyb_jsp
     p = hyb_jspec_number(p, end, &f->width);
     if (p < end && (*p == ',' || *p == '_')) f->group = *p++;
     if (p < end && *p == '.') {
-        if (++p == end || !hyb_is_digit(*p)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: the precision is missing");
+        if (++p == end || !hyb_is_digit(*p))
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: the precision is missing");
         p = hyb_jspec_number(p, end, &f->precision);
     }
     if (p < end && *p && strchr("sdxXobcneEfFgG%", *p)) f->type = *p++;
@@ -13729,7 +15336,12 @@ static bool hyb_jinja_spec(hyb_jinja *j, const char *p, const char *end, hyb_jsp
 }
 
 /* The arguments of one call of format(): next counts fields without a name, -1 after one with a number. */
-typedef struct hyb_jfields { const hyb_jargs *args; const hyb_jdict *map; int64_t next; bool safe; } hyb_jfields;
+typedef struct hyb_jfields {
+    const hyb_jargs *args;
+    const hyb_jdict *map;
+    int64_t next;
+    bool safe;
+} hyb_jfields;
 
 /* name.attribute[index]... */
 static bool hyb_jinja_field_value(hyb_jinja *j, hyb_jfields *c, const char *p, const char *end, hyb_jvalue *out)
@@ -13741,20 +15353,25 @@ static bool hyb_jinja_field_value(hyb_jinja *j, hyb_jfields *c, const char *p, c
     for (q = p; q < end && *q != '.' && *q != '['; q++) {}
     out->type = HYB_J_MISSING;
     if (p == q || hyb_jspec_number(p, q, &index) == q) {
-        if (p == q ? c->next < 0 : c->next > 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
-        if (p == q) index = c->next++;
-        else c->next = -1;
+        if (p == q ? c->next < 0 : c->next > 0)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: {} and {0} cannot be mixed");
+        if (p == q)
+            index = c->next++;
+        else
+            c->next = -1;
         if (c->args && (uint64_t)index < c->args->n) *out = c->args->v[index];
     } else {
         for (i = 0; c->args && i < c->args->n_named; i++)
-            if (c->args->names[i]->n == (size_t)(q - p) && !memcmp(c->args->names[i]->p, p, (size_t)(q - p))) *out = c->args->named[i];
+            if (c->args->names[i]->n == (size_t)(q - p) && !memcmp(c->args->names[i]->p, p, (size_t)(q - p)))
+                *out = c->args->named[i];
         if (c->map) {
             const hyb_jentry *e;
             if (!hyb_jinja_view(j, p, (size_t)(q - p), &key)) return false;
             if ((e = hyb_jdict_find(&j->arena, c->map, key)) != NULL) *out = e->value;
         }
     }
-    if (out->type == HYB_J_MISSING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYB_MIN(end - p, 60), p);
+    if (out->type == HYB_J_MISSING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: no argument for {%.*s}", (int)HYB_MIN(end - p, 60), p);
     for (p = q; p < end; p = q) {
         bool item = *p == '[';
         if (!item && *p != '.') return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: only '.' or '[' may follow ']'");
@@ -13769,24 +15386,31 @@ static bool hyb_jinja_field_value(hyb_jinja *j, hyb_jfields *c, const char *p, c
 }
 
 /* {...} without its braces, p: behind the first one. *after: behind the last one. */
-static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end, int level, const char **after);
+static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end,
+                                 int level, const char **after);
 
 /* A pattern; a specification is one too, one level deeper. */
-static bool hyb_jinja_format_text_of(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end, int level)
+static bool hyb_jinja_format_text_of(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end,
+                                     int level)
 {
     const char *q;
     while (p < end) {
         for (q = p; q < end && *q != '{' && *q != '}'; q++) {}
         if (!hyb_jinja_put(j, b, p, (size_t)(q - p))) return false;
         if (q == end) break;
-        if (q + 1 < end && q[1] == *q) { if (!hyb_jinja_put(j, b, q, 1)) return false; p = q + 2; continue; }
+        if (q + 1 < end && q[1] == *q) {
+            if (!hyb_jinja_put(j, b, q, 1)) return false;
+            p = q + 2;
+            continue;
+        }
         if (*q == '}') return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: a single '}'");
         if (!hyb_jinja_format_one(j, b, c, q + 1, end, level, &p)) return false;
     }
     return true;
 }
 
-static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end, int level, const char **after)
+static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end,
+                                 int level, const char **after)
 {
     const char *name = p, *name_end, *q;
     hyb_jbuffer inner = { NULL, 0, 0 };
@@ -13802,17 +15426,24 @@ static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, c
     }
     name_end = p;
     if (p < end && *p == '!') {
-        if (end - p < 3 || (p[2] != ':' && p[2] != '}')) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '!' wants s, r or a");
+        if (end - p < 3 || (p[2] != ':' && p[2] != '}'))
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '!' wants s, r or a");
         conversion = p[1];
         p += 2;
     }
-    for (q = p; q < end; q++) { depth += *q == '{' ? 1 : *q == '}' ? -1 : 0; if (!depth) break; }
+    for (q = p; q < end; q++) {
+        depth += *q == '{' ? 1 : *q == '}' ? -1 : 0;
+        if (!depth) break;
+    }
     if (q == end) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: '}' is missing");
     *after = q + 1;
     if (!hyb_jinja_field_value(j, c, name, name_end, &v)) return false;
-    if (conversion && !strchr("sra", conversion)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: there is no conversion '!%c'", conversion);
-    if (conversion == 's') { if (!hyb_jinja_to_string(j, v, &v)) return false; v.mark = 0; }
-    else if (conversion) {
+    if (conversion && !strchr("sra", conversion))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format: there is no conversion '!%c'", conversion);
+    if (conversion == 's') {
+        if (!hyb_jinja_to_string(j, v, &v)) return false;
+        v.mark = 0;
+    } else if (conversion) {
         if (!hyb_jinja_repr_as(j, &inner, v, conversion == 'a') || !hyb_jinja_text(j, &inner, &v)) return false;
         memset(&inner, 0, sizeof inner);
     }
@@ -13825,8 +15456,10 @@ static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, c
     if (inner.size && !hyb_jinja_spec(j, inner.data, inner.data + inner.size, &f)) return false;
     if (!c->safe) return hyb_jinja_format_value(j, b, &f, !inner.size, v);
     memset(&inner, 0, sizeof inner);
-    return hyb_jinja_format_value(j, &inner, &f, f.precision < 0 && !f.width && !f.type && !f.group && !f.sign && !f.align, v)
-        && hyb_jinja_text(j, &inner, &v) && hyb_jinja_escape(j, v, false, &v) && hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);
+    return hyb_jinja_format_value(j, &inner, &f,
+                                  f.precision < 0 && !f.width && !f.type && !f.group && !f.sign && !f.align, v) &&
+           hyb_jinja_text(j, &inner, &v) && hyb_jinja_escape(j, v, false, &v) &&
+           hyb_jinja_put(j, b, v.u.s->p, v.u.s->n);
 }
 
 static bool hyb_jinja_format(hyb_jinja *j, hyb_jcall *c, hyb_jfields *fields, hyb_jvalue *out)
@@ -13834,7 +15467,8 @@ static bool hyb_jinja_format(hyb_jinja *j, hyb_jcall *c, hyb_jfields *fields, hy
     hyb_jbuffer b = { NULL, 0, 0 };
     fields->next = 0;
     fields->safe = hyb_jis_safe(c->self);
-    return hyb_jinja_format_text_of(j, &b, fields, c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, 0) && hyb_jinja_text(j, &b, out);
+    return hyb_jinja_format_text_of(j, &b, fields, c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, 0) &&
+           hyb_jinja_text(j, &b, out);
 }
 static bool hyb_jm_format(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -13846,26 +15480,34 @@ static bool hyb_jm_format(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 static bool hyb_jm_format_map(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jfields fields;
-    if (c->a[0].type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format_map expects a dict, not a %s", hyb_jtype_name(c->a[0]));
+    if (c->a[0].type != HYB_J_DICT)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "format_map expects a dict, not a %s", hyb_jtype_name(c->a[0]));
     fields.args = NULL;
     fields.map = c->a[0].u.dict;
     return hyb_jinja_format(j, c, &fields, out);
 }
 
-/* ---- time ---- */
+/* ---- time -------------------------------------------------------------------------------------------------------- */
 
-typedef struct hyb_jtime { int64_t year; int month, day, hour, minute, second, weekday, yearday; } hyb_jtime;   /* month 1.., Sunday 0, yearday 0.. */
+/* month 1.., Sunday 0, yearday 0.. */
+typedef struct hyb_jtime {
+    int64_t year;
+    int month, day, hour, minute, second, weekday, yearday;
+} hyb_jtime;
 
 /* Proleptic Gregorian calendar; days are counted in years that begin in March, so that the leap day is the last one. */
 static void hyb_jtime_of(int64_t seconds, hyb_jtime *t)
 {
     int64_t days = seconds / 86400, rest = seconds % 86400, era, year_of_era, march_day, day_of_era, jan1;
-    if (rest < 0) { rest += 86400; days--; }
+    if (rest < 0) {
+        rest += 86400;
+        days--;
+    }
     t->hour = (int)(rest / 3600);
     t->minute = (int)(rest / 60 % 60);
     t->second = (int)(rest % 60);
     t->weekday = (int)(((days + 4) % 7 + 7) % 7);
-    days += 719468;                                          /* since 0000-03-01 */
+    days += 719468; /* since 0000-03-01 */
     era = (days >= 0 ? days : days - 146096) / 146097;
     day_of_era = days - era * 146097;
     year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
@@ -13874,37 +15516,53 @@ static void hyb_jtime_of(int64_t seconds, hyb_jtime *t)
     t->day = (int)(march_day - (153 * t->month + 2) / 5 + 1);
     t->month += t->month < 10 ? 3 : -9;
     t->year = year_of_era + era * 400 + (t->month <= 2);
-    jan1 = t->month <= 2 ? march_day - 306 : march_day + 59 + (t->year % 4 == 0 && (t->year % 100 != 0 || t->year % 400 == 0));
+    jan1 = t->month <= 2 ? march_day - 306
+                         : march_day + 59 + (t->year % 4 == 0 && (t->year % 100 != 0 || t->year % 400 == 0));
     t->yearday = (int)jan1;
 }
 
 /* The week of ISO 8601: weeks begin on Monday, and belong to the year that their Thursday is in. */
-typedef struct hyb_jweek { int64_t year; int week; } hyb_jweek;
+typedef struct hyb_jweek {
+    int64_t year;
+    int week;
+} hyb_jweek;
 static void hyb_jweek_of(const hyb_jtime *t, hyb_jweek *w)
 {
     int thursday = t->yearday + 3 - (t->weekday + 6) % 7, days;
     int64_t year = t->year - (thursday < 0);
     days = 365 + (year % 4 == 0 && (year % 100 != 0 || year % 400 == 0));
     w->year = year;
-    if (thursday < 0) thursday += days;
-    else if (thursday >= days) { thursday -= days; w->year++; }
+    if (thursday < 0)
+        thursday += days;
+    else if (thursday >= days) {
+        thursday -= days;
+        w->year++;
+    }
     w->week = thursday / 7 + 1;
 }
 
-static const char *const hyb_jtime_days[] = { "Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday" };
-static const char *const hyb_jtime_months[] = { "January", "February", "March", "April", "May", "June", "July", "August",
-    "September", "October", "November", "December" };
+static const char *const hyb_jtime_days[] = { "Sunday",   "Monday", "Tuesday", "Wednesday",
+                                              "Thursday", "Friday", "Saturday" };
+static const char *const hyb_jtime_months[] = { "January", "February", "March",     "April",   "May",      "June",
+                                                "July",    "August",   "September", "October", "November", "December" };
 
 /* What stands between % and a letter. flag: - _ 0, or 0 when there is none. */
-typedef struct hyb_jtime_spec { char flag, modifier; bool upper, swap, lower; int64_t width; } hyb_jtime_spec;
+typedef struct hyb_jtime_spec {
+    char flag, modifier;
+    bool upper, swap, lower;
+    int64_t width;
+} hyb_jtime_spec;
 
 static const char *hyb_jtime_read(const char *p, const char *end, hyb_jtime_spec *f)
 {
     memset(f, 0, sizeof *f);
     for (; p < end && *p && strchr("-_0^#", *p); p++) {
-        if (*p == '^') f->upper = true;
-        else if (*p == '#') f->swap = true;
-        else f->flag = *p;
+        if (*p == '^')
+            f->upper = true;
+        else if (*p == '#')
+            f->swap = true;
+        else
+            f->flag = *p;
     }
     p = hyb_jspec_number(p, end, &f->width);
     if (p < end && (*p == 'E' || *p == 'O')) f->modifier = *p++;
@@ -13912,8 +15570,7 @@ static const char *hyb_jtime_read(const char *p, const char *end, hyb_jtime_spec
 }
 
 /* Text in its width and case. */
-static bool hyb_jtime_put(hyb_jinja *j, hyb_jbuffer *b, const hyb_jtime_spec *f, const char *text,
-    size_t n)
+static bool hyb_jtime_put(hyb_jinja *j, hyb_jbuffer *b, const hyb_jtime_spec *f, const char *text, size_t n)
 {
     int64_t room = f->width - (int64_t)n;
     size_t i;
@@ -13922,17 +15579,18 @@ static bool hyb_jtime_put(hyb_jinja *j, hyb_jbuffer *b, const hyb_jtime_spec *f,
     }
     for (i = 0; i < n; i++) {
         char c = text[i];
-        if (f->lower && c >= 'A' && c <= 'Z') c = (char)(c + 32);
-        else if (f->upper && !f->lower && c >= 'a' && c <= 'z') c = (char)(c - 32);
+        if (f->lower && c >= 'A' && c <= 'Z')
+            c = (char)(c + 32);
+        else if (f->upper && !f->lower && c >= 'a' && c <= 'z')
+            c = (char)(c - 32);
         if (!hyb_jinja_put(j, b, &c, 1)) return false;
     }
     return true;
 }
 
-/* A number of `least` digits at least, which fill ('0' or ' ') makes up unless a flag says otherwise, and a width, too (fill
- * 0: a width is made up with spaces). */
-static bool hyb_jtime_number(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, int64_t number, int least,
-    char fill)
+/* A number of `least` digits at least, which fill ('0' or ' ') makes up unless a flag says otherwise, and a width, too
+ * (fill 0: a width is made up with spaces). */
+static bool hyb_jtime_number(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, int64_t number, int least, char fill)
 {
     char out[24];
     int n;
@@ -13946,8 +15604,7 @@ static bool hyb_jtime_number(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, in
 }
 
 /* The number that a letter stands for, its digits and what fills it; false: it stands for something else. */
-static bool hyb_jtime_value(const hyb_jtime *t, int64_t now, char letter, int64_t *number, int *least,
-    char *fill)
+static bool hyb_jtime_value(const hyb_jtime *t, int64_t now, char letter, int64_t *number, int *least, char *fill)
 {
     int hour12 = t->hour % 12 ? t->hour % 12 : 12;
     hyb_jweek week;
@@ -13959,9 +15616,12 @@ static bool hyb_jtime_value(const hyb_jtime *t, int64_t now, char letter, int64_
     case 'y': *number = t->year % 100; return true;
     case 'C': *number = t->year / 100; return true;
     case 'm': *number = t->month; return true;
-    case 'd': case 'e': *number = t->day; return true;
-    case 'H': case 'k': *number = t->hour; return true;
-    case 'I': case 'l': *number = hour12; return true;
+    case 'd':
+    case 'e': *number = t->day; return true;
+    case 'H':
+    case 'k': *number = t->hour; return true;
+    case 'I':
+    case 'l': *number = hour12; return true;
     case 'M': *number = t->minute; return true;
     case 'S': *number = t->second; return true;
     case 'j': *number = t->yearday + 1; return true;
@@ -13980,15 +15640,19 @@ static bool hyb_jtime_value(const hyb_jtime *t, int64_t now, char letter, int64_
 /* The text that a letter stands for; *pattern: it is one of strftime again. NULL: it stands for none. */
 static const char *hyb_jtime_text(const hyb_jtime *t, char letter, size_t *n, bool *pattern)
 {
-    static const char *const patterns[] = { "F%Y-%m-%d", "T%H:%M:%S", "X%H:%M:%S", "R%H:%M", "r%I:%M:%S %p",
-        "D%m/%d/%y", "x%m/%d/%y", "c%a %b %e %H:%M:%S %Y" };
+    static const char *const patterns[] = { "F%Y-%m-%d",    "T%H:%M:%S", "X%H:%M:%S", "R%H:%M",
+                                            "r%I:%M:%S %p", "D%m/%d/%y", "x%m/%d/%y", "c%a %b %e %H:%M:%S %Y" };
     const char *text = NULL;
     size_t i;
     *pattern = false;
     switch (letter) {
-    case 'A': case 'a': text = hyb_jtime_days[t->weekday]; break;
-    case 'B': case 'b': case 'h': text = hyb_jtime_months[t->month - 1]; break;
-    case 'p': case 'P': text = t->hour < 12 ? "AM" : "PM"; break;
+    case 'A':
+    case 'a': text = hyb_jtime_days[t->weekday]; break;
+    case 'B':
+    case 'b':
+    case 'h': text = hyb_jtime_months[t->month - 1]; break;
+    case 'p':
+    case 'P': text = t->hour < 12 ? "AM" : "PM"; break;
     case 'n': text = "\n"; break;
     case 't': text = "\t"; break;
     case '%': text = "%"; break;
@@ -14007,7 +15671,7 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
 
 /* %..., its letter at p; start: its %. What is not known stays as it was written. */
 static bool hyb_jtime_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, const char *start, const char *p,
-    const char *end)
+                          const char *end)
 {
     char letter = p < end ? *p : (char)0, fill;
     const char *refused = !f->modifier ? "" : f->modifier == 'E' ? "AaBbDFGHIMSUVWdeghjklmw" : "ADFXYacx";
@@ -14019,7 +15683,7 @@ static bool hyb_jtime_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, const
     const char *text = NULL;
     if (f->width > 1000) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "strftime_now: a width is too large");
     if (letter == 'f' && plain) return hyb_jinja_put(j, b, "000000", 6);
-    if (letter == 'z') return true;                          /* there is no time zone */
+    if (letter == 'z') return true; /* there is no time zone */
     if (f->swap && letter && strchr(f->modifier ? "Bbh" : "AaBbh", letter)) f->upper = true;
     hyb_jtime_of(j->now, &t);
     if (known && hyb_jtime_value(&t, j->now, letter, &number, &least, &fill))
@@ -14029,8 +15693,7 @@ static bool hyb_jtime_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jtime_spec *f, const
     f->lower = letter == 'P' || (letter == 'p' && f->swap);
     if (pattern) {
         hyb_jbuffer inner = { NULL, 0, 0 };
-        return hyb_jinja_strftime(j, &inner, text, text + n)
-            && hyb_jtime_put(j, b, f, inner.data, inner.size);
+        return hyb_jinja_strftime(j, &inner, text, text + n) && hyb_jtime_put(j, b, f, inner.data, inner.size);
     }
     return hyb_jtime_put(j, b, f, text, n);
 }
@@ -14057,11 +15720,26 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
 /* text/jinja_ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
 
 typedef enum hyb_jop {
-    HYB_J_ADD, HYB_J_SUB, HYB_J_MUL, HYB_J_DIV, HYB_J_FLOORDIV, HYB_J_MOD, HYB_J_POW, HYB_J_TILDE,
-    HYB_J_EQ, HYB_J_NE, HYB_J_LT, HYB_J_LE, HYB_J_GT, HYB_J_GE, HYB_J_IN, HYB_J_NOT_IN
+    HYB_J_ADD,
+    HYB_J_SUB,
+    HYB_J_MUL,
+    HYB_J_DIV,
+    HYB_J_FLOORDIV,
+    HYB_J_MOD,
+    HYB_J_POW,
+    HYB_J_TILDE,
+    HYB_J_EQ,
+    HYB_J_NE,
+    HYB_J_LT,
+    HYB_J_LE,
+    HYB_J_GT,
+    HYB_J_GE,
+    HYB_J_IN,
+    HYB_J_NOT_IN
 } hyb_jop;
 
-static const char *const hyb_jop_names[] = { "+", "-", "*", "/", "//", "%", "**", "~", "==", "!=", "<", "<=", ">", ">=", "in", "not in" };
+static const char *const hyb_jop_names[] = { "+",  "-",  "*", "/",  "//", "%",  "**", "~",
+                                             "==", "!=", "<", "<=", ">",  ">=", "in", "not in" };
 
 static bool hyb_jinja_overflow(hyb_jinja *j)
 {
@@ -14071,7 +15749,8 @@ static bool hyb_jinja_bad_operands(hyb_jinja *j, hyb_jop op, hyb_jvalue a, hyb_j
 {
     if (a.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, a);
     if (b.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, b);
-    return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s cannot be combined by %s", hyb_jtype_name(a), hyb_jtype_name(b), hyb_jop_names[op]);
+    return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s and a %s cannot be combined by %s", hyb_jtype_name(a),
+                          hyb_jtype_name(b), hyb_jop_names[op]);
 }
 
 /* a * b in 64 bits, false on overflow. */
@@ -14101,9 +15780,10 @@ static bool hyb_jinja_integers(hyb_jinja *j, hyb_jop op, int64_t a, int64_t b, h
     case HYB_J_MUL:
         if (!hyb_jmul(a, b, &v)) return hyb_jinja_overflow(j);
         break;
-    case HYB_J_FLOORDIV: case HYB_J_MOD:
+    case HYB_J_FLOORDIV:
+    case HYB_J_MOD:
         if (!b) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "division by zero");
-        if (b == -1) {                                       /* the one quotient that overflows */
+        if (b == -1) { /* the one quotient that overflows */
             if (op == HYB_J_FLOORDIV && a == INT64_MIN) return hyb_jinja_overflow(j);
             v = op == HYB_J_MOD ? 0 : -a;
             break;
@@ -14111,7 +15791,7 @@ static bool hyb_jinja_integers(hyb_jinja *j, hyb_jop op, int64_t a, int64_t b, h
         v = op == HYB_J_MOD ? a % b : a / b;
         if (a % b && (a < 0) != (b < 0)) v += op == HYB_J_MOD ? b : -1;
         break;
-    default:                                                 /* ** with b >= 0 */
+    default: /* ** with b >= 0 */
         for (v = 1, base = a; b; b >>= 1) {
             if ((b & 1) && !hyb_jmul(v, base, &v)) return hyb_jinja_overflow(j);
             if (b > 1 && !hyb_jmul(base, base, &base)) return hyb_jinja_overflow(j);
@@ -14125,26 +15805,35 @@ static bool hyb_jinja_integers(hyb_jinja *j, hyb_jop op, int64_t a, int64_t b, h
 static bool hyb_jinja_reals(hyb_jinja *j, hyb_jop op, double a, double b, hyb_jvalue *out)
 {
     double v = 0;
-    if ((b == 0 && (op == HYB_J_DIV || op == HYB_J_FLOORDIV || op == HYB_J_MOD)) || (op == HYB_J_POW && a == 0 && b < 0))
+    if ((b == 0 && (op == HYB_J_DIV || op == HYB_J_FLOORDIV || op == HYB_J_MOD)) ||
+        (op == HYB_J_POW && a == 0 && b < 0))
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "division by zero");
     switch (op) {
     case HYB_J_ADD: v = a + b; break;
     case HYB_J_SUB: v = a - b; break;
     case HYB_J_MUL: v = a * b; break;
     case HYB_J_DIV: v = a / b; break;
-    case HYB_J_MOD: case HYB_J_FLOORDIV: {           /* as Python: the rest has the sign of b, zeros too */
+    case HYB_J_MOD:
+    case HYB_J_FLOORDIV: { /* as Python: the rest has the sign of b, zeros too */
         double rest = fmod(a, b);
         v = (a - rest) / b;
-        if (rest == 0) rest = b < 0 ? -0.0 : 0.0;
-        else if ((rest < 0) != (b < 0)) { rest += b; v -= 1; }
+        if (rest == 0)
+            rest = b < 0 ? -0.0 : 0.0;
+        else if ((rest < 0) != (b < 0)) {
+            rest += b;
+            v -= 1;
+        }
         v = v != 0 ? floor(v + 0.5) : signbit(a / b) ? -0.0 : 0.0;
         if (op == HYB_J_MOD) v = rest;
         break;
     }
     default:
-        if (a < 0 && b != floor(b) && b - b == 0) return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "a root of a negative number is complex: templates have no such numbers");
+        if (a < 0 && b != floor(b) && b - b == 0)
+            return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED,
+                                  "a root of a negative number is complex: templates have no such numbers");
         v = pow(a, b);
-        if (v - v != 0 && a - a == 0 && b - b == 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the power is too large for a float");
+        if (v - v != 0 && a - a == 0 && b - b == 0)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the power is too large for a float");
         break;
     }
     *out = hyb_jfloat(v);
@@ -14161,18 +15850,22 @@ static bool hyb_jinja_repeat(hyb_jinja *j, hyb_jvalue a, int64_t n, hyb_jvalue *
     hyb_jbuffer b = { NULL, 0, 0 };
     size_t total, i, one = a.type == HYB_J_STRING ? a.u.s->n : a.u.list->n;
     uint64_t times = n < 0 || !one ? 0 : (uint64_t)n;
-    if (times > SIZE_MAX / 64 || !hyb_mul_size(one, (size_t)times, &total) || total > j->arena.max_bytes || !hyb_jarena_work(&j->arena, times)) {
+    if (times > SIZE_MAX / 64 || !hyb_mul_size(one, (size_t)times, &total) || total > j->arena.max_bytes ||
+        !hyb_jarena_work(&j->arena, times)) {
         if (!j->arena.result) j->arena.result = HYBRID_ERROR_LIMIT;
         return hyb_jinja_spent(j);
     }
     if (a.type == HYB_J_STRING) {
-        for (; times; times--) if (!hyb_jinja_put(j, &b, a.u.s->p, a.u.s->n)) return false;
+        for (; times; times--)
+            if (!hyb_jinja_put(j, &b, a.u.s->p, a.u.s->n)) return false;
         if (!hyb_jinja_text(j, &b, out)) return false;
         out->mark = a.mark;
         return true;
     }
     if (!hyb_jinja_new_list(j, total, a.u.list->kind, out)) return false;
-    for (; times; times--) for (i = 0; i < one; i++) if (!hyb_jinja_push(j, *out, a.u.list->items[i])) return false;
+    for (; times; times--)
+        for (i = 0; i < one; i++)
+            if (!hyb_jinja_push(j, *out, a.u.list->items[i])) return false;
     return true;
 }
 
@@ -14180,8 +15873,10 @@ static bool hyb_jinja_join_lists(hyb_jinja *j, const hyb_jlist *a, const hyb_jli
 {
     size_t i;
     if (!hyb_jinja_new_list(j, a->n + b->n, a->kind, out)) return false;
-    for (i = 0; i < a->n; i++) if (!hyb_jinja_push(j, *out, a->items[i])) return false;
-    for (i = 0; i < b->n; i++) if (!hyb_jinja_push(j, *out, b->items[i])) return false;
+    for (i = 0; i < a->n; i++)
+        if (!hyb_jinja_push(j, *out, a->items[i])) return false;
+    for (i = 0; i < b->n; i++)
+        if (!hyb_jinja_push(j, *out, b->items[i])) return false;
     return true;
 }
 
@@ -14189,8 +15884,9 @@ static bool hyb_jinja_join_lists(hyb_jinja *j, const hyb_jlist *a, const hyb_jli
 static bool hyb_jinja_add_safe(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, hyb_jvalue *out)
 {
     hyb_jvalue x, y;
-    if (!hyb_jinja_escape(j, a, false, &x) || !hyb_jinja_escape(j, b, false, &y)
-        || !hyb_jinja_check(j, hyb_jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out))) return false;
+    if (!hyb_jinja_escape(j, a, false, &x) || !hyb_jinja_escape(j, b, false, &y) ||
+        !hyb_jinja_check(j, hyb_jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out)))
+        return false;
     out->mark = 1;
     return true;
 }
@@ -14199,8 +15895,8 @@ static bool hyb_jinja_add_safe(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, hyb_jva
 static bool hyb_jinja_tilde(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, hyb_jvalue *out)
 {
     hyb_jvalue x, y;
-    return hyb_jinja_to_string(j, a, &x) && hyb_jinja_to_string(j, b, &y)
-        && hyb_jinja_check(j, hyb_jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out));
+    return hyb_jinja_to_string(j, a, &x) && hyb_jinja_to_string(j, b, &y) &&
+           hyb_jinja_check(j, hyb_jstring_concat(&j->arena, x.u.s, y.u.s->p, y.u.s->n, out));
 }
 
 static bool hyb_jinja_binary(hyb_jinja *j, hyb_jop op, hyb_jvalue a, hyb_jvalue b, hyb_jvalue *out)
@@ -14211,14 +15907,19 @@ static bool hyb_jinja_binary(hyb_jinja *j, hyb_jop op, hyb_jvalue a, hyb_jvalue 
             return hyb_jinja_integers(j, op, hyb_jwhole(a), hyb_jwhole(b), out);
         return hyb_jinja_reals(j, op, hyb_jreal(a), hyb_jreal(b), out);
     }
-    if ((a.type == HYB_J_BIG || b.type == HYB_J_BIG) && (hyb_jis_number(a) || a.type == HYB_J_BIG) && (hyb_jis_number(b) || b.type == HYB_J_BIG))
-        return a.type == HYB_J_FLOAT || b.type == HYB_J_FLOAT ? hyb_jinja_reals(j, op, hyb_jbig_real(a), hyb_jbig_real(b), out)
-            : hyb_jinja_overflow(j);
-    if (op == HYB_J_ADD && a.type == HYB_J_STRING && b.type == HYB_J_STRING && (a.mark || b.mark)) return hyb_jinja_add_safe(j, a, b, out);
+    if ((a.type == HYB_J_BIG || b.type == HYB_J_BIG) && (hyb_jis_number(a) || a.type == HYB_J_BIG) &&
+        (hyb_jis_number(b) || b.type == HYB_J_BIG))
+        return a.type == HYB_J_FLOAT || b.type == HYB_J_FLOAT
+                   ? hyb_jinja_reals(j, op, hyb_jbig_real(a), hyb_jbig_real(b), out)
+                   : hyb_jinja_overflow(j);
+    if (op == HYB_J_ADD && a.type == HYB_J_STRING && b.type == HYB_J_STRING && (a.mark || b.mark))
+        return hyb_jinja_add_safe(j, a, b, out);
     if (op == HYB_J_ADD && a.type == HYB_J_STRING && b.type == HYB_J_STRING) return hyb_jinja_tilde(j, a, b, out);
-    if (op == HYB_J_ADD && a.type == HYB_J_LIST && b.type == HYB_J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js))
+    if (op == HYB_J_ADD && a.type == HYB_J_LIST && b.type == HYB_J_LIST &&
+        ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js))
         return hyb_jinja_join_lists(j, a.u.list, b.u.list, out);
-    if (op == HYB_J_ADD && j->js && (a.type == HYB_J_STRING || b.type == HYB_J_STRING) && a.type > HYB_J_NONE && b.type > HYB_J_NONE)
+    if (op == HYB_J_ADD && j->js && (a.type == HYB_J_STRING || b.type == HYB_J_STRING) && a.type > HYB_J_NONE &&
+        b.type > HYB_J_NONE)
         return hyb_jinja_tilde(j, a, b, out);
     if (op == HYB_J_MUL && hyb_jcan_repeat(a) && hyb_jis_whole(b)) return hyb_jinja_repeat(j, a, hyb_jwhole(b), out);
     if (op == HYB_J_MUL && hyb_jcan_repeat(b) && hyb_jis_whole(a)) return hyb_jinja_repeat(j, b, hyb_jwhole(a), out);
@@ -14234,7 +15935,9 @@ static bool hyb_jinja_in(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, bool *in)
     int same;
     *in = false;
     if (b.type == HYB_J_STRING) {
-        if (a.type != HYB_J_STRING) return j->js || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "'in <string>' needs a string on its left, not a %s", hyb_jtype_name(a));
+        if (a.type != HYB_J_STRING)
+            return j->js || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "'in <string>' needs a string on its left, not a %s",
+                                           hyb_jtype_name(a));
         *in = hyb_jfind(b.u.s->p, b.u.s->n, a.u.s->p, a.u.s->n, 0) != SIZE_MAX;
         return hyb_jarena_work(&j->arena, b.u.s->n / 16) || hyb_jinja_spent(j);
     }
@@ -14245,7 +15948,9 @@ static bool hyb_jinja_in(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, bool *in)
         return !j->arena.result || hyb_jinja_spent(j);
     }
     if (b.type == HYB_J_NONE && j->js) return true;
-    if (b.type == HYB_J_LIST && b.u.list->kind == HYB_J_VIEW && !strcmp(b.u.list->label, "dict_keys") && !hyb_jinja_key(j, a)) return false;
+    if (b.type == HYB_J_LIST && b.u.list->kind == HYB_J_VIEW && !strcmp(b.u.list->label, "dict_keys") &&
+        !hyb_jinja_key(j, a))
+        return false;
     if (!hyb_jinja_items(j, b, &items)) return false;
     for (i = 0; i < items->n && !*in; i++) {
         if (j->js && (a.type == HYB_J_BOOL) != (items->items[i].type == HYB_J_BOOL)) continue;
@@ -14269,30 +15974,31 @@ static bool hyb_jinja_compare(hyb_jinja *j, hyb_jop op, hyb_jvalue a, hyb_jvalue
         *out = *out == (op == HYB_J_IN);
         return true;
     }
-    if ((a.type <= HYB_J_NONE || b.type <= HYB_J_NONE || a.type >= HYB_J_DICT || b.type >= HYB_J_DICT)) return hyb_jinja_bad_operands(j, op, a, b);
+    if ((a.type <= HYB_J_NONE || b.type <= HYB_J_NONE || a.type >= HYB_J_DICT || b.type >= HYB_J_DICT))
+        return hyb_jinja_bad_operands(j, op, a, b);
     if (!hyb_jinja_order(j, a, b, &order)) return false;
     *out = op == HYB_J_LT ? order < 0 : op == HYB_J_LE ? order <= 0 : op == HYB_J_GT ? order > 0 : order >= 0;
     if (a.type == HYB_J_FLOAT || b.type == HYB_J_FLOAT)
-        if (hyb_jreal(a) != hyb_jreal(a) || hyb_jreal(b) != hyb_jreal(b)) *out = false;    /* NaN */
+        if (hyb_jreal(a) != hyb_jreal(a) || hyb_jreal(b) != hyb_jreal(b)) *out = false; /* NaN */
     return true;
 }
 
-/* ---- members ---- */
+/* ---- members ----------------------------------------------------------------------------------------------------- */
 
 struct hyb_jfunction {
-    const hyb_jbuiltin *builtin;     /* or a macro: */
-    hyb_jvalue          self;        /* of a method */
-    const hyb_jnode    *node;
-    hyb_jscope         *scope;       /* where the macro was defined */
+    const hyb_jbuiltin *builtin; /* or a macro: */
+    hyb_jvalue self;             /* of a method */
+    const hyb_jnode *node;
+    hyb_jscope *scope; /* where the macro was defined */
 };
 
 struct hyb_jloop {
     const hyb_jlist *items;
-    size_t               i;
-    int                  nesting;        /* of recursive loops, 0.. */
-    const hyb_jnode *node;           /* to be called again: a recursive loop */
-    hyb_jscope      *scope;
-    hyb_jvalue       last;           /* what loop.changed saw */
+    size_t i;
+    int nesting;           /* of recursive loops, 0.. */
+    const hyb_jnode *node; /* to be called again: a recursive loop */
+    hyb_jscope *scope;
+    hyb_jvalue last; /* what loop.changed saw */
 };
 
 static bool hyb_jinja_method(hyb_jinja *j, hyb_jvalue self, const hyb_jbuiltin *f, hyb_jvalue *out)
@@ -14320,13 +16026,17 @@ static bool hyb_jl_changed(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     size_t i;
     int same = 0;
     if (!hyb_jinja_new_list(j, c->args->n, HYB_J_TUPLE, &now)) return false;
-    for (i = 0; i < c->args->n; i++) if (!hyb_jinja_push(j, now, c->args->v[i])) return false;
-    if (c->self.u.loop->last.type != HYB_J_MISSING && (same = hyb_jequal(&j->arena, now, c->self.u.loop->last, j->depth)) < 0) return hyb_jinja_spent(j);
+    for (i = 0; i < c->args->n; i++)
+        if (!hyb_jinja_push(j, now, c->args->v[i])) return false;
+    if (c->self.u.loop->last.type != HYB_J_MISSING &&
+        (same = hyb_jequal(&j->arena, now, c->self.u.loop->last, j->depth)) < 0)
+        return hyb_jinja_spent(j);
     c->self.u.loop->last = now;
     *out = hyb_jbool(!same);
     return true;
 }
-static const hyb_jbuiltin hyb_jloop_methods[] = { { "cycle", "*", 0, hyb_jl_cycle }, { "changed", "*", 0, hyb_jl_changed } };
+static const hyb_jbuiltin hyb_jloop_methods[] = { { "cycle", "*", 0, hyb_jl_cycle },
+                                                  { "changed", "*", 0, hyb_jl_changed } };
 
 static bool hyb_jinja_loop_attribute(hyb_jinja *j, hyb_jvalue v, hyb_jstring *name, hyb_jvalue *out)
 {
@@ -14352,7 +16062,8 @@ static bool hyb_jinja_loop_attribute(hyb_jinja *j, hyb_jvalue v, hyb_jstring *na
     return true;
 }
 
-/* v.name: methods before members, as in Python (huggingface.js: members first). What is not there is undefined, not an error. */
+/* v.name: methods before members, as in Python (huggingface.js: members first). What is not there is undefined, not
+ * an error. */
 static bool hyb_jinja_attribute(hyb_jinja *j, hyb_jvalue v, hyb_jstring *name, hyb_jvalue *out)
 {
     hyb_jvalue key = hyb_jnone();
@@ -14365,14 +16076,22 @@ static bool hyb_jinja_attribute(hyb_jinja *j, hyb_jvalue v, hyb_jstring *name, h
     key.u.s = name;
     if (v.type == HYB_J_DICT || v.type == HYB_J_NAMESPACE) e = hyb_jdict_find(&j->arena, v.u.dict, key);
     if (j->arena.result) return hyb_jinja_spent(j);
-    if (e && j->js) { *out = e->value; return true; }
-    if ((f = hyb_jmethod(v, name)) != NULL) return hyb_jinja_method(j, v, f, out);
-    if (e) { *out = e->value; return true; }
-    if (v.type == HYB_J_LIST && v.u.list->n == 2 && v.u.list->kind == HYB_J_TUPLE && (group = hyb_jword("grouper list", name->p, name->n)) >= 0) {
-        *out = v.u.list->items[group];                       /* the pairs of groupby */
+    if (e && j->js) {
+        *out = e->value;
         return true;
     }
-    if (v.type == HYB_J_LIST && v.u.list->kind == HYB_J_RANGE && (group = hyb_jword("start stop step", name->p, name->n)) >= 0) {
+    if ((f = hyb_jmethod(v, name)) != NULL) return hyb_jinja_method(j, v, f, out);
+    if (e) {
+        *out = e->value;
+        return true;
+    }
+    if (v.type == HYB_J_LIST && v.u.list->n == 2 && v.u.list->kind == HYB_J_TUPLE &&
+        (group = hyb_jword("grouper list", name->p, name->n)) >= 0) {
+        *out = v.u.list->items[group]; /* the pairs of groupby */
+        return true;
+    }
+    if (v.type == HYB_J_LIST && v.u.list->kind == HYB_J_RANGE &&
+        (group = hyb_jword("start stop step", name->p, name->n)) >= 0) {
         *out = hyb_jint(group == 0 ? v.u.list->span->start : group == 1 ? v.u.list->span->stop : v.u.list->span->step);
         return true;
     }
@@ -14388,17 +16107,22 @@ static bool hyb_jinja_item(hyb_jinja *j, hyb_jvalue v, hyb_jvalue key, hyb_jvalu
     *out = hyb_jundefined(key.type == HYB_J_STRING ? key.u.s : NULL, true);
     if (v.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, v);
     if (v.type == HYB_J_DICT || v.type == HYB_J_NAMESPACE) {
-        if ((e = hyb_jdict_find(&j->arena, v.u.dict, key)) != NULL) { *out = e->value; return true; }
+        if ((e = hyb_jdict_find(&j->arena, v.u.dict, key)) != NULL) {
+            *out = e->value;
+            return true;
+        }
         if (j->arena.result) return hyb_jinja_spent(j);
     } else if (v.type == HYB_J_LIST && hyb_jis_whole(key)) {
-        if ((v.u.list->kind <= HYB_J_RANGE || j->js) && hyb_jindex(hyb_jwhole(key), v.u.list->n, &i)) *out = v.u.list->items[i];
+        if ((v.u.list->kind <= HYB_J_RANGE || j->js) && hyb_jindex(hyb_jwhole(key), v.u.list->n, &i))
+            *out = v.u.list->items[i];
         return true;
     } else if (v.type == HYB_J_STRING && hyb_jis_whole(key)) {
         size_t at;
         uint32_t code;
         if (!hyb_jindex(hyb_jwhole(key), hyb_jstring_chars(&j->arena, v.u.s), &i)) return true;
         at = hyb_jstring_at(&j->arena, v.u.s, i);
-        if (!hyb_jinja_view(j, v.u.s->p + at, hyb_utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out)) return false;
+        if (!hyb_jinja_view(j, v.u.s->p + at, hyb_utf8_next(v.u.s->p + at, v.u.s->p + v.u.s->n, &code), out))
+            return false;
         out->mark = v.mark;
         return true;
     }
@@ -14409,10 +16133,11 @@ static bool hyb_jinja_item(hyb_jinja *j, hyb_jvalue v, hyb_jvalue key, hyb_jvalu
 /* range(start, stop, step) */
 static bool hyb_jinja_range(hyb_jinja *j, int64_t start, int64_t stop, int64_t step, hyb_jvalue *out)
 {
-    enum { MOST = 100000 };                                  /* as in jinja2's sandbox */
+    enum { MOST = 100000 }; /* as in jinja2's sandbox */
     uint64_t count = 0, i;
     if (step > 0 ? start < stop : start > stop) {
-        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop, by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
+        uint64_t span = step > 0 ? (uint64_t)stop - (uint64_t)start : (uint64_t)start - (uint64_t)stop,
+                 by = step > 0 ? (uint64_t)step : 0 - (uint64_t)step;
         count = (span - 1) / by + 1;
     }
     if (count > MOST) return hyb_jinja_fail(j, HYBRID_ERROR_LIMIT, "range: more than %d numbers", (int)MOST);
@@ -14421,14 +16146,17 @@ static bool hyb_jinja_range(hyb_jinja *j, int64_t start, int64_t stop, int64_t s
     out->u.list->span->start = start;
     out->u.list->span->stop = stop;
     out->u.list->span->step = step;
-    for (i = 0; i < count; i++) if (!hyb_jinja_push(j, *out, hyb_jint((int64_t)((uint64_t)start + i * (uint64_t)step)))) return false;
+    for (i = 0; i < count; i++)
+        if (!hyb_jinja_push(j, *out, hyb_jint((int64_t)((uint64_t)start + i * (uint64_t)step)))) return false;
     return true;
 }
 /* range(...)[from:to:by], the ends within it */
-static bool hyb_jinja_range_slice(hyb_jinja *j, const hyb_jspan *of, int64_t from, int64_t to, int64_t by, hyb_jvalue *out)
+static bool hyb_jinja_range_slice(hyb_jinja *j, const hyb_jspan *of, int64_t from, int64_t to, int64_t by,
+                                  hyb_jvalue *out)
 {
     int64_t a, b, c;
-    if (!hyb_jmul(from, of->step, &a) || !hyb_jmul(to, of->step, &b) || !hyb_jmul(by, of->step, &c)) return hyb_jinja_overflow(j);
+    if (!hyb_jmul(from, of->step, &a) || !hyb_jmul(to, of->step, &b) || !hyb_jmul(by, of->step, &c))
+        return hyb_jinja_overflow(j);
     if (a > 0 ? of->start > INT64_MAX - a : of->start < INT64_MIN - a) return hyb_jinja_overflow(j);
     if (b > 0 ? of->start > INT64_MAX - b : of->start < INT64_MIN - b) return hyb_jinja_overflow(j);
     return hyb_jinja_range(j, of->start + a, of->start + b, c, out);
@@ -14440,9 +16168,10 @@ static bool hyb_jinja_member(hyb_jinja *j, hyb_jvalue v, hyb_jvalue key, bool it
     return item ? hyb_jinja_item(j, v, key, out) : hyb_jinja_attribute(j, v, key.u.s, out);
 }
 
-/* v[start:stop:step], None where nothing is written. lax: what makes no sense is undefined, not an error (of constants, which jinja2
- * computes while it compiles). */
-static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jvalue stop, hyb_jvalue step, bool lax, hyb_jvalue *out)
+/* v[start:stop:step], None where nothing is written. lax: what makes no sense is undefined, not an error (of constants,
+ * which jinja2 computes while it compiles). */
+static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jvalue stop, hyb_jvalue step, bool lax,
+                            hyb_jvalue *out)
 {
     bool text = v.type == HYB_J_STRING;
     hyb_jbuffer b = { NULL, 0, 0 };
@@ -14454,8 +16183,8 @@ static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jv
         *out = hyb_jundefined(NULL, true);
         return lax || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s cannot be sliced", hyb_jtype_name(v));
     }
-    if ((start.type != HYB_J_NONE && !hyb_jis_whole(start)) || (stop.type != HYB_J_NONE && !hyb_jis_whole(stop))
-        || (step.type != HYB_J_NONE && !hyb_jis_whole(step))) {
+    if ((start.type != HYB_J_NONE && !hyb_jis_whole(start)) || (stop.type != HYB_J_NONE && !hyb_jis_whole(stop)) ||
+        (step.type != HYB_J_NONE && !hyb_jis_whole(step))) {
         *out = hyb_jundefined(NULL, true);
         return lax || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the bounds of a slice must be integers or None");
     }
@@ -14468,21 +16197,28 @@ static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jv
     if (from > n - (by < 0)) from = n - (by < 0);
     if (to < 0) to = to < -n ? (by < 0 ? -1 : 0) : to + n;
     if (to > n - (by < 0)) to = n - (by < 0);
-    if (!text && v.u.list->kind == HYB_J_RANGE && !j->js) return hyb_jinja_range_slice(j, v.u.list->span, from, to, by, out);
+    if (!text && v.u.list->kind == HYB_J_RANGE && !j->js)
+        return hyb_jinja_range_slice(j, v.u.list->span, from, to, by, out);
     if (by == 1) {
         if (to < from) to = from;
-        if (!text) return hyb_jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from), v.u.list->kind == HYB_J_TUPLE ? HYB_J_TUPLE : HYB_J_PLAIN, out) || hyb_jinja_spent(j);
+        if (!text)
+            return hyb_jlist_view(&j->arena, v.u.list, (size_t)from, (size_t)(to - from),
+                                  v.u.list->kind == HYB_J_TUPLE ? HYB_J_TUPLE : HYB_J_PLAIN, out) ||
+                   hyb_jinja_spent(j);
         n = (int64_t)hyb_jstring_at(&j->arena, v.u.s, (size_t)from);
-        if (!hyb_jinja_view(j, v.u.s->p + n, hyb_jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out)) return false;
+        if (!hyb_jinja_view(j, v.u.s->p + n, hyb_jstring_at(&j->arena, v.u.s, (size_t)to) - (size_t)n, out))
+            return false;
         out->u.s->chars = (size_t)(to - from);
         out->mark = v.mark;
         return true;
     }
-    if (text ? !hyb_jinja_items(j, v, &items) : !hyb_jinja_new_list(j, 0, v.u.list->kind == HYB_J_TUPLE ? HYB_J_TUPLE : HYB_J_PLAIN, out)) return false;
-    for (i = from; by > 0 ? i < to : i > to; ) {
+    if (text ? !hyb_jinja_items(j, v, &items)
+             : !hyb_jinja_new_list(j, 0, v.u.list->kind == HYB_J_TUPLE ? HYB_J_TUPLE : HYB_J_PLAIN, out))
+        return false;
+    for (i = from; by > 0 ? i < to : i > to;) {
         if (!text && !hyb_jinja_push(j, *out, v.u.list->items[i])) return false;
         if (text && !hyb_jinja_put(j, &b, items->items[i].u.s->p, items->items[i].u.s->n)) return false;
-        if (by > 0 ? by > to - i : by < to - i) break;       /* the next one would be past the end, or overflow */
+        if (by > 0 ? by > to - i : by < to - i) break; /* the next one would be past the end, or overflow */
         i += by;
     }
     if (!text) return true;
@@ -14504,14 +16240,17 @@ static bool hyb_jinja_path(hyb_jinja *j, hyb_jvalue v, hyb_jvalue path, hyb_jval
     const char *p, *end, *q;
     if (path.type != HYB_J_STRING) return hyb_jinja_item(j, v, path, out);
     *out = v;
-    for (p = path.u.s->p, end = p + path.u.s->n; ; p = q + 1) {
+    for (p = path.u.s->p, end = p + path.u.s->n;; p = q + 1) {
         hyb_jvalue key;
         bool number;
         int64_t index = 0;
         const char *d;
         for (q = p; q < end && *q != '.'; q++) {}
         number = q > p && q - p < 10;
-        for (d = p; d < q; d++) { number = number && hyb_is_digit(*d); if (number) index = index * 10 + (*d - '0'); }
+        for (d = p; d < q; d++) {
+            number = number && hyb_is_digit(*d);
+            if (number) index = index * 10 + (*d - '0');
+        }
         if (!hyb_jinja_view(j, p, (size_t)(q - p), &key)) return false;
         if (number) key = hyb_jint(index);
         if (!hyb_jinja_item(j, *out, key, out)) return false;
@@ -14523,19 +16262,20 @@ static bool hyb_jinja_path(hyb_jinja *j, hyb_jvalue v, hyb_jvalue path, hyb_jval
 static bool hyb_jinja_sort_key(hyb_jinja *j, hyb_jvalue v, hyb_jvalue attribute, bool exact, hyb_jvalue *key)
 {
     *key = v;
-    if (attribute.type != HYB_J_MISSING && attribute.type != HYB_J_NONE && !hyb_jinja_path(j, v, attribute, key)) return false;
+    if (attribute.type != HYB_J_MISSING && attribute.type != HYB_J_NONE && !hyb_jinja_path(j, v, attribute, key))
+        return false;
     return exact || key->type != HYB_J_STRING || hyb_jinja_casing(j, key->u.s, HYB_J_LOWER, key);
 }
 
-/* ---- text ---- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* Filters of strings take any value, as its text. */
-#define HYB_J_TEXT_FILTER(name, method)                                                      \
-    static bool hyb_jf_##name(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)       \
-    {                                                                                            \
-        if (!hyb_jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false;  \
-        out->mark = c->self.mark;                                                                \
-        return true;                                                                             \
+#define HYB_J_TEXT_FILTER(name, method) \
+    static bool hyb_jf_##name(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) \
+    { \
+        if (!hyb_jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false; \
+        out->mark = c->self.mark; \
+        return true; \
     }
 HYB_J_TEXT_FILTER(case, hyb_jm_case)
 HYB_J_TEXT_FILTER(trim, hyb_jm_strip)
@@ -14547,7 +16287,8 @@ static bool hyb_jinja_center(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 HYB_J_TEXT_FILTER(center, hyb_jinja_center)
 #undef HYB_J_TEXT_FILTER
 
-/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in lower. */
+/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in
+ * lower. */
 static bool hyb_jf_title(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
@@ -14565,7 +16306,8 @@ static bool hyb_jf_title(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
             hyb_utf8_next(q, end, &code);
             if (hyb_jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) break;
         }
-        if (!hyb_jinja_cased(j, &b, p, first, HYB_J_UPPER) || !hyb_jinja_cased(j, &b, first, q, HYB_J_LOWER)) return false;
+        if (!hyb_jinja_cased(j, &b, p, first, HYB_J_UPPER) || !hyb_jinja_cased(j, &b, first, q, HYB_J_LOWER))
+            return false;
     }
     return hyb_jinja_text(j, &b, out);
 }
@@ -14575,8 +16317,9 @@ static bool hyb_jf_replace(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jvalue s, from, to;
     int64_t most;
-    return hyb_jinja_to_string(j, c->self, &s) && hyb_jinja_to_string(j, c->a[0], &from) && hyb_jinja_to_string(j, c->a[1], &to)
-        && hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) && hyb_jinja_replace(j, s.u.s, from.u.s, to.u.s, most, out);
+    return hyb_jinja_to_string(j, c->self, &s) && hyb_jinja_to_string(j, c->a[0], &from) &&
+           hyb_jinja_to_string(j, c->a[1], &to) && hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) &&
+           hyb_jinja_replace(j, s.u.s, from.u.s, to.u.s, most, out);
 }
 
 static bool hyb_jf_escape(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -14592,11 +16335,15 @@ static bool hyb_jf_indent(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t width = 4;
     const char *p, *end, *q, *next;
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (c->self.type != HYB_J_STRING && !j->js) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_STRING && !j->js)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hyb_jtype_name(c->self));
     if (!hyb_jinja_to_string(j, c->self, &s)) return false;
-    if (c->a[0].type == HYB_J_STRING) by = c->a[0];
-    else if (!hyb_jinja_want_int(j, c->name, c->a[0], 4, &width) || !hyb_jinja_view(j, " ", 1, &by) || !hyb_jinja_repeat(j, by, width, &by)) return false;
-    for (p = s.u.s->p, end = p + s.u.s->n; ; p = next, start = false) {
+    if (c->a[0].type == HYB_J_STRING)
+        by = c->a[0];
+    else if (!hyb_jinja_want_int(j, c->name, c->a[0], 4, &width) || !hyb_jinja_view(j, " ", 1, &by) ||
+             !hyb_jinja_repeat(j, by, width, &by))
+        return false;
+    for (p = s.u.s->p, end = p + s.u.s->n;; p = next, start = false) {
         q = hyb_jline_end(p, end, &next);
         if ((start ? first : blank || q > p) && !hyb_jinja_put(j, &b, by.u.s->p, by.u.s->n)) return false;
         if (!hyb_jinja_put(j, &b, p, (size_t)(q - p))) return false;
@@ -14615,20 +16362,33 @@ static bool hyb_jf_truncate(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t length, leeway, keep;
     size_t bytes, i, size = hyb_jsize(c->self);
     if (c->self.type == HYB_J_LIST && c->self.u.list->kind == HYB_J_ITERATOR) size = SIZE_MAX;
-    if (c->self.type != HYB_J_STRING && c->self.type != HYB_J_LIST && c->self.type != HYB_J_DICT && c->self.type != HYB_J_UNDEFINED && !j->js)
+    if (c->self.type != HYB_J_STRING && c->self.type != HYB_J_LIST && c->self.type != HYB_J_DICT &&
+        c->self.type != HYB_J_UNDEFINED && !j->js)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
-    if (!hyb_jinja_to_string(j, c->self, &s) || !hyb_jinja_want_int(j, c->name, c->a[0], 255, &length) || !hyb_jinja_view(j, "...", 3, &end)
-        || !hyb_jinja_want_string(j, c->name, c->a[2].type == HYB_J_MISSING ? end : c->a[2], &tail)
-        || !hyb_jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
+    if (!hyb_jinja_to_string(j, c->self, &s) || !hyb_jinja_want_int(j, c->name, c->a[0], 255, &length) ||
+        !hyb_jinja_view(j, "...", 3, &end) ||
+        !hyb_jinja_want_string(j, c->name, c->a[2].type == HYB_J_MISSING ? end : c->a[2], &tail) ||
+        !hyb_jinja_want_int(j, c->name, c->a[3], 5, &leeway))
+        return false;
     keep = length - (int64_t)hyb_jstring_chars(&j->arena, tail);
-    if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
-    if (c->self.type != HYB_J_STRING && !j->js) {        /* anything short is left alone */
+    if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
+    if (c->self.type != HYB_J_STRING && !j->js) { /* anything short is left alone */
         *out = c->self;
-        return size <= (size_t)(length + leeway) || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
+        return size <= (size_t)(length + leeway) ||
+               hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
     }
-    if ((int64_t)hyb_jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
+    if ((int64_t)hyb_jstring_chars(&j->arena, s.u.s) <= length + leeway) {
+        *out = s;
+        return true;
+    }
     bytes = hyb_jstring_at(&j->arena, s.u.s, (size_t)keep);
-    if (!hyb_jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
+    if (!hyb_jflag(c->a[1], false))
+        for (i = bytes; i-- > 0;)
+            if (s.u.s->p[i] == ' ') {
+                bytes = i;
+                break;
+            }
     c->self.mark = s.mark;
     if (!hyb_jinja_view(j, s.u.s->p, bytes, &s)) return false;
     s.mark = c->self.mark;
@@ -14643,7 +16403,7 @@ static bool hyb_jf_wordcount(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     uint32_t code;
     if (!hyb_jinja_to_string(j, c->self, &s)) return false;
     *out = hyb_jint(0);
-    for (p = s.u.s->p, end = p + s.u.s->n; p < end; ) {
+    for (p = s.u.s->p, end = p + s.u.s->n; p < end;) {
         bool word;
         p += hyb_utf8_next(p, end, &code);
         word = hyb_jis_word(code);
@@ -14662,7 +16422,8 @@ static bool hyb_jinja_quote_url(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool
     for (i = 0; i < s.u.s->n; i++) {
         unsigned char one = (unsigned char)s.u.s->p[i];
         char text[8];
-        bool plain = one < 0x80 && one && (hyb_jis_letter(one) || hyb_is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
+        bool plain = one < 0x80 && one &&
+                     (hyb_jis_letter(one) || hyb_is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
         snprintf(text, sizeof text, plain ? "%c" : query && one == ' ' ? "+" : "%%%02X", one);
         if (!hyb_jinja_puts(j, b, text)) return false;
     }
@@ -14682,8 +16443,9 @@ static bool hyb_jf_urlencode(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     for (i = 0; i < items->n; i++) {
         if (!hyb_jinja_items(j, items->items[i], &pair)) return false;
         if (pair->n != 2) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "urlencode expects pairs");
-        if ((i && !hyb_jinja_put(j, &b, "&", 1)) || !hyb_jinja_quote_url(j, &b, pair->items[0], true) || !hyb_jinja_put(j, &b, "=", 1)
-            || !hyb_jinja_quote_url(j, &b, pair->items[1], true)) return false;
+        if ((i && !hyb_jinja_put(j, &b, "&", 1)) || !hyb_jinja_quote_url(j, &b, pair->items[0], true) ||
+            !hyb_jinja_put(j, &b, "=", 1) || !hyb_jinja_quote_url(j, &b, pair->items[1], true))
+            return false;
     }
     return hyb_jinja_text(j, &b, out);
 }
@@ -14702,7 +16464,8 @@ static bool hyb_jf_format(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         }
     } else {
         if (!hyb_jinja_new_list(j, c->args->n, HYB_J_TUPLE, &values)) return false;
-        for (i = 0; i < c->args->n; i++) if (!hyb_jinja_push(j, values, c->args->v[i])) return false;
+        for (i = 0; i < c->args->n; i++)
+            if (!hyb_jinja_push(j, values, c->args->v[i])) return false;
     }
     return hyb_jinja_percent(j, c->self.u.s, c->self.mark != 0, values, out);
 }
@@ -14716,9 +16479,13 @@ static bool hyb_jf_tojson(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     memset(&f, 0, sizeof f);
     f.ascii = hyb_jflag(c->a[0], false);
     f.sort = hyb_jflag(c->a[3], false);
-    if (c->a[1].type == HYB_J_STRING) { f.indent = c->a[1].u.s->p; f.n_indent = c->a[1].u.s->n; }
-    else if (c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE) {
-        if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &width) || !hyb_jinja_view(j, " ", 1, &by) || !hyb_jinja_repeat(j, by, width, &by)) return false;
+    if (c->a[1].type == HYB_J_STRING) {
+        f.indent = c->a[1].u.s->p;
+        f.n_indent = c->a[1].u.s->n;
+    } else if (c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE) {
+        if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &width) || !hyb_jinja_view(j, " ", 1, &by) ||
+            !hyb_jinja_repeat(j, by, width, &by))
+            return false;
         f.indent = by.u.s->p;
         f.n_indent = by.u.s->n;
     }
@@ -14728,23 +16495,29 @@ static bool hyb_jf_tojson(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     f.n_colon = 2;
     if (c->a[2].type == HYB_J_LIST) {
         hyb_jstring *comma, *colon;
-        if (c->a[2].u.list->n != 2) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: separators must be two strings");
-        if (!hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[0], &comma) || !hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[1], &colon)) return false;
-        f.comma = comma->p; f.n_comma = comma->n;
-        f.colon = colon->p; f.n_colon = colon->n;
+        if (c->a[2].u.list->n != 2)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: separators must be two strings");
+        if (!hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[0], &comma) ||
+            !hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[1], &colon))
+            return false;
+        f.comma = comma->p;
+        f.n_comma = comma->n;
+        f.colon = colon->p;
+        f.n_colon = colon->n;
     }
     return hyb_jinja_json(j, &b, &f, c->self, 0) && hyb_jinja_text(j, &b, out);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 /* An integer beyond 64 bits with the other sign, or without. */
 static bool hyb_jinja_big_sign(hyb_jinja *j, hyb_jvalue v, bool plus, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     bool minus = v.u.s->p[0] == '-';
-    if ((!minus && !plus && !hyb_jinja_put(j, &b, "-", 1)) || !hyb_jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus)
-        || !hyb_jinja_text(j, &b, out)) return false;
+    if ((!minus && !plus && !hyb_jinja_put(j, &b, "-", 1)) ||
+        !hyb_jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus) || !hyb_jinja_text(j, &b, out))
+        return false;
     out->type = HYB_J_BIG;
     return true;
 }
@@ -14752,14 +16525,19 @@ static bool hyb_jinja_big_sign(hyb_jinja *j, hyb_jvalue v, bool plus, hyb_jvalue
 static bool hyb_jf_abs(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     if (c->self.type == HYB_J_BIG) return hyb_jinja_big_sign(j, c->self, true, out);
-    if (!hyb_jis_number(c->self)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hyb_jtype_name(c->self));
-    if (c->self.type == HYB_J_FLOAT) { *out = hyb_jfloat(fabs(c->self.u.d)); return true; }
+    if (!hyb_jis_number(c->self))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type == HYB_J_FLOAT) {
+        *out = hyb_jfloat(fabs(c->self.u.d));
+        return true;
+    }
     if (hyb_jwhole(c->self) == INT64_MIN) return hyb_jinja_overflow(j);
     *out = hyb_jint(hyb_jwhole(c->self) < 0 ? -hyb_jwhole(c->self) : hyb_jwhole(c->self));
     return true;
 }
 
-/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores between them. */
+/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores
+ * between them. */
 static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
 {
     static const char *const words[] = { "inf", "infinity", "nan" };
@@ -14778,7 +16556,10 @@ static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
         p += n;
         if (one == '_' && digit && p < end) {
             hyb_utf8_next(p, end, &code);
-            if (hyb_jdecimal(code) >= 0) { digit = false; continue; }
+            if (hyb_jdecimal(code) >= 0) {
+                digit = false;
+                continue;
+            }
         }
         digit = d >= 0;
         if (!hyb_jinja_put(j, &b, &one, 1)) return false;
@@ -14793,15 +16574,19 @@ static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
     }
     if (b.size >= 2 && *b.data == '.' && !hyb_is_digit(b.data[1])) return false;
     used = hyb_decimal_read(b.data, b.data + b.size, v);
-    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) {        /* "1." and "1.e5" */
+    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) { /* "1." and "1.e5" */
         double scale;
         size_t more;
-        if (used + 1 == b.size) used++;
+        if (used + 1 == b.size)
+            used++;
         else if ((b.data[used + 1] | 32) == 'e' && !memchr(b.data, 'e', used) && !memchr(b.data, 'E', used)) {
             memmove(b.data + used, b.data + used + 1, b.size - used - 1);
             b.size--;
             more = hyb_decimal_read(b.data, b.data + b.size, &scale);
-            if (more == b.size) { used = more; *v = scale; }
+            if (more == b.size) {
+                used = more;
+                *v = scale;
+            }
         }
     }
     if (minus) *v = -*v;
@@ -14819,10 +16604,20 @@ static bool hyb_jparse_int(const hyb_jstring *s, int64_t base, int64_t *v, bool 
     minus = p < end && *p == '-';
     if (p < end && (*p == '-' || *p == '+')) p++;
     zero = end - p > 2 && p[0] == '0';
-    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) { base = 16; p += 2; any = true; }
-    else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) { base = 8; p += 2; any = true; }
-    else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) { base = 2; p += 2; any = true; }
-    if (any && *p != '_') any = false;                       /* 0x_1 */
+    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) {
+        base = 16;
+        p += 2;
+        any = true;
+    } else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) {
+        base = 8;
+        p += 2;
+        any = true;
+    } else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) {
+        base = 2;
+        p += 2;
+        any = true;
+    }
+    if (any && *p != '_') any = false; /* 0x_1 */
     if (!base) {
         base = 10;
         if (end - p > 1 && *p == '0' && strspn(p, "0_") < (size_t)(end - p)) return false;
@@ -14830,14 +16625,19 @@ static bool hyb_jparse_int(const hyb_jstring *s, int64_t base, int64_t *v, bool 
     for (*v = 0; p < end; p += n) {
         int d;
         n = hyb_utf8_next(p, end, &code);
-        if (code == '_' && any && p + 1 < end) { any = false; continue; }
+        if (code == '_' && any && p + 1 < end) {
+            any = false;
+            continue;
+        }
         d = hyb_jdecimal(code);
         if (d < 0) d = code < 0x80 && (code | 32) >= 'a' && (code | 32) <= 'z' ? (int)(code | 32) - 'a' + 10 : 99;
         if (d >= base) return false;
         any = true;
         if (*big) continue;
-        if (!hyb_jmul(*v, base, v) || *v < INT64_MIN + d) *big = true;
-        else *v -= d;                                        /* negative: it reaches further */
+        if (!hyb_jmul(*v, base, v) || *v < INT64_MIN + d)
+            *big = true;
+        else
+            *v -= d; /* negative: it reaches further */
     }
     if (!any) return false;
     if (!minus && *v == INT64_MIN) *big = true;
@@ -14860,7 +16660,7 @@ static bool hyb_jinja_big(hyb_jinja *j, const hyb_jstring *s, int64_t base, hyb_
         char one;
         p += hyb_utf8_next(p, end, &code);
         if (code == '_') continue;
-        if ((d = hyb_jdecimal(code)) < 0) return hyb_jinja_overflow(j);                /* 0x... */
+        if ((d = hyb_jdecimal(code)) < 0) return hyb_jinja_overflow(j); /* 0x... */
         one = (char)('0' + d);
         if ((d || b.size > (b.size && *b.data == '-')) && !hyb_jinja_put(j, &b, &one, 1)) return false;
     }
@@ -14875,29 +16675,41 @@ static bool hyb_jf_int(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     bool big;
     double d = 0;
     if (!hyb_jinja_want_int(j, c->name, c->a[1], 10, &base)) return false;
-    if (c->self.type == HYB_J_BIG) { *out = c->self; return true; }
-    if (base < 0 || base == 1 || base > 36) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
+    if (c->self.type == HYB_J_BIG) {
+        *out = c->self;
+        return true;
+    }
+    if (base < 0 || base == 1 || base > 36)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
     *out = c->a[0].type == HYB_J_MISSING ? hyb_jint(0) : c->a[0];
-    if (hyb_jis_whole(c->self)) { *out = hyb_jint(hyb_jwhole(c->self)); return true; }
+    if (hyb_jis_whole(c->self)) {
+        *out = hyb_jint(hyb_jwhole(c->self));
+        return true;
+    }
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
     if (c->self.type == HYB_J_STRING && hyb_jparse_int(c->self.u.s, base, &v, &big)) {
         *out = hyb_jint(v);
         return !big || hyb_jinja_big(j, c->self.u.s, base, out);
     }
-    if (c->self.type == HYB_J_FLOAT) d = c->self.u.d;
-    else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d)) return !j->result;
+    if (c->self.type == HYB_J_FLOAT)
+        d = c->self.u.d;
+    else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d))
+        return !j->result;
     if (d - d == 0) return hyb_jinja_whole_of(j, d, out);
     if (c->self.type == HYB_J_FLOAT && d == d) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
-    return true;                                             /* the default */
+    return true; /* the default */
 }
 static bool hyb_jf_float(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     double d;
     *out = c->a[0].type == HYB_J_MISSING ? hyb_jfloat(0) : c->a[0];
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (hyb_jis_number(c->self)) *out = hyb_jfloat(hyb_jreal(c->self));
-    else if (c->self.type == HYB_J_STRING && hyb_jparse_real(j, c->self.u.s, &d)) *out = hyb_jfloat(d);
-    else if (c->self.type == HYB_J_BIG && hyb_decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d)) *out = hyb_jfloat(d);
+    if (hyb_jis_number(c->self))
+        *out = hyb_jfloat(hyb_jreal(c->self));
+    else if (c->self.type == HYB_J_STRING && hyb_jparse_real(j, c->self.u.s, &d))
+        *out = hyb_jfloat(d);
+    else if (c->self.type == HYB_J_BIG && hyb_decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d))
+        *out = hyb_jfloat(d);
     return !j->result;
 }
 
@@ -14919,8 +16731,14 @@ static bool hyb_jinja_round_places(hyb_jinja *j, hyb_jvalue v, size_t places, hy
     if (!hyb_jinja_put(j, &b, "0", 1) || !hyb_jinja_str(j, &b, text)) return false;
     p = b.data;
     n = b.size;
-    if (n > 1 && p[1] == '-') { p[1] = '0'; minus = true; }
-    for (i = HYB_MIN(n, places - 1); i > 0; i--) { rest = rest || p[n - i] != '0'; p[n - i] = '0'; }
+    if (n > 1 && p[1] == '-') {
+        p[1] = '0';
+        minus = true;
+    }
+    for (i = HYB_MIN(n, places - 1); i > 0; i--) {
+        rest = rest || p[n - i] != '0';
+        p[n - i] = '0';
+    }
     if (n > places) {
         bool up = p[n - places] > '5' || (p[n - places] == '5' && (rest || (p[n - places - 1] & 1)));
         p[n - places] = '0';
@@ -14928,7 +16746,8 @@ static bool hyb_jinja_round_places(hyb_jinja *j, hyb_jvalue v, size_t places, hy
             up = p[i] == '9';
             p[i] = (char)(up ? '0' : p[i] + 1);
         }
-    } else memset(p, '0', n);
+    } else
+        memset(p, '0', n);
     if (real) {
         hyb_decimal_read(p, p + n, &v.u.d);
         *out = hyb_jfloat(minus ? -v.u.d : v.u.d);
@@ -14954,8 +16773,9 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     char text[400];
     if (!hyb_jis_number(c->self) && c->self.type != HYB_J_BIG)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hyb_jtype_name(c->self));
-    if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hyb_jinja_view(j, "common", 6, &common)
-        || !hyb_jinja_want_string(j, c->name, c->a[1].type == HYB_J_MISSING ? common : c->a[1], &method)) return false;
+    if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hyb_jinja_view(j, "common", 6, &common) ||
+        !hyb_jinja_want_string(j, c->name, c->a[1].type == HYB_J_MISSING ? common : c->a[1], &method))
+        return false;
     if (digits < -300 || digits > 40)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -300..40");
     d = hyb_jbig_real(c->self);
@@ -14964,7 +16784,7 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         *out = hyb_jis_whole(c->self) ? hyb_jint(hyb_jwhole(c->self)) : c->self;
         if (c->self.type != HYB_J_FLOAT) return true;
         n = hyb_jformat_real(d, 'f', (int)digits, false, text);
-        hyb_decimal_read(text, text + n, &d);            /* by its exact decimal value */
+        hyb_decimal_read(text, text + n, &d); /* by its exact decimal value */
         *out = hyb_jfloat(d);
         return true;
     }
@@ -14977,7 +16797,7 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
     if (d * scale - d * scale != 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
     d = hyb_jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
-    *out = hyb_jfloat((d + 0.0) / scale);                /* no -0 */
+    *out = hyb_jfloat((d + 0.0) / scale); /* no -0 */
     return true;
 }
 
@@ -14989,12 +16809,13 @@ static bool hyb_jf_sum(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     *out = c->a[1].type == HYB_J_MISSING ? hyb_jint(0) : c->a[1];
     for (i = 0; i < items->n; i++) {
         hyb_jvalue v;
-        if (!hyb_jinja_sort_key(j, items->items[i], c->a[0], true, &v) || !hyb_jinja_binary(j, HYB_J_ADD, *out, v, out)) return false;
+        if (!hyb_jinja_sort_key(j, items->items[i], c->a[0], true, &v) || !hyb_jinja_binary(j, HYB_J_ADD, *out, v, out))
+            return false;
     }
     return true;
 }
 
-/* ---- any value ---- */
+/* ---- any value --------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jf_default(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -15010,7 +16831,7 @@ static bool hyb_jf_safe(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     out->mark = !j->js;
     return true;
 }
-/* ---- pprint: as Python's pprint.pformat, 80 columns wide ---- */
+/* ---- pprint: as Python's pprint.pformat, 80 columns wide --------------------------------------------------------- */
 
 /* A copy of v whose dicts are in the order of their keys; dicts with keys of several types stay as they are. */
 static bool hyb_jinja_sorted_dicts(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
@@ -15024,13 +16845,15 @@ static bool hyb_jinja_sorted_dicts(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
     if (!hyb_jinja_enter(j)) return false;
     if (v.type == HYB_J_LIST) {
         ok = hyb_jinja_new_list(j, v.u.list->n, v.u.list->kind, out);
-        for (i = 0; ok && i < v.u.list->n; i++) ok = hyb_jinja_sorted_dicts(j, v.u.list->items[i], &one) && hyb_jinja_push(j, *out, one);
+        for (i = 0; ok && i < v.u.list->n; i++)
+            ok = hyb_jinja_sorted_dicts(j, v.u.list->items[i], &one) && hyb_jinja_push(j, *out, one);
     } else {
         for (i = 0; i < v.u.dict->n; i++) {
             strings = strings && v.u.dict->entries[i].key.type == HYB_J_STRING;
             numbers = numbers && hyb_jis_number(v.u.dict->entries[i].key);
         }
-        ok = (!(strings || numbers) || hyb_jinja_sort_keys(j, v.u.dict, &keys)) && hyb_jinja_check(j, hyb_jdict_new(&j->arena, out));
+        ok = (!(strings || numbers) || hyb_jinja_sort_keys(j, v.u.dict, &keys)) &&
+             hyb_jinja_check(j, hyb_jdict_new(&j->arena, out));
         for (i = 0; ok && i < v.u.dict->n; i++) {
             hyb_jvalue key = keys ? keys->items[i] : v.u.dict->entries[i].key;
             const hyb_jentry *e = hyb_jdict_find(&j->arena, v.u.dict, key);
@@ -15054,12 +16877,14 @@ static bool hyb_jinja_repr_length(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *text, 
 static bool hyb_jinja_pretty_break(hyb_jinja *j, hyb_jbuffer *b, int64_t indent)
 {
     if (!hyb_jinja_put(j, b, "\n", 1)) return false;
-    for (; indent > 0; indent--) if (!hyb_jinja_put(j, b, " ", 1)) return false;
+    for (; indent > 0; indent--)
+        if (!hyb_jinja_put(j, b, " ", 1)) return false;
     return true;
 }
 
 /* A long text as several, broken at line ends and after blanks. chunks: their reprs. */
-static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t width, int64_t allowance, hyb_jvalue chunks)
+static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t width, int64_t allowance,
+                                    hyb_jvalue chunks)
 {
     const char *p, *end = s->p + s->n, *next, *q, *from;
     hyb_jvalue piece, text;
@@ -15067,38 +16892,50 @@ static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t 
     int64_t n;
     for (p = s->p; p < end; p = next) {
         hyb_jline_end(p, end, &next);
-        if (!hyb_jinja_view(j, p, (size_t)(next - p), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)) return false;
-        if (n <= width - (next == end ? allowance : 0)) { if (!hyb_jinja_push(j, chunks, text)) return false; continue; }
-        for (from = q = p; q < next; ) {                     /* [from, q) is what fits so far */
+        if (!hyb_jinja_view(j, p, (size_t)(next - p), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n))
+            return false;
+        if (n <= width - (next == end ? allowance : 0)) {
+            if (!hyb_jinja_push(j, chunks, text)) return false;
+            continue;
+        }
+        for (from = q = p; q < next;) { /* [from, q) is what fits so far */
             const char *r = q;
             size_t used;
             while (r < next && (used = hyb_utf8_next(r, next, &code)) != 0 && !hyb_jspace(code)) r += used;
             while (r < next && (used = hyb_utf8_next(r, next, &code)) != 0 && hyb_jspace(code)) r += used;
-            if (!hyb_jinja_view(j, from, (size_t)(r - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)) return false;
+            if (!hyb_jinja_view(j, from, (size_t)(r - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n))
+                return false;
             if (n > width - (r == end ? allowance : 0) && q > from) {
-                if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)
-                    || !hyb_jinja_push(j, chunks, text)) return false;
+                if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) ||
+                    !hyb_jinja_repr_length(j, piece, &text, &n) || !hyb_jinja_push(j, chunks, text))
+                    return false;
                 from = q;
             }
             q = r;
         }
-        if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)
-            || !hyb_jinja_push(j, chunks, text)) return false;
+        if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n) ||
+            !hyb_jinja_push(j, chunks, text))
+            return false;
     }
     return true;
 }
-static bool hyb_jinja_pretty_text(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, hyb_jvalue repr, int64_t indent, int64_t allowance, bool top)
+static bool hyb_jinja_pretty_text(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, hyb_jvalue repr, int64_t indent,
+                                  int64_t allowance, bool top)
 {
     hyb_jvalue chunks;
     const hyb_jlist *l;
     size_t i;
     indent += top;
-    if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &chunks) || !hyb_jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks)) return false;
+    if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &chunks) ||
+        !hyb_jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks))
+        return false;
     l = chunks.u.list;
     if (l->n < 2) return hyb_jinja_put(j, b, repr.u.s->p, repr.u.s->n);
     if (top && !hyb_jinja_put(j, b, "(", 1)) return false;
     for (i = 0; i < l->n; i++)
-        if ((i && !hyb_jinja_pretty_break(j, b, indent)) || !hyb_jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n)) return false;
+        if ((i && !hyb_jinja_pretty_break(j, b, indent)) ||
+            !hyb_jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n))
+            return false;
     return !top || hyb_jinja_put(j, b, ")", 1);
 }
 
@@ -15117,12 +16954,14 @@ static bool hyb_jinja_pretty_items(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, i
         if (i && (!hyb_jinja_put(j, b, ",", 1) || !hyb_jinja_pretty_break(j, b, indent))) return false;
         width = 0;
         if (dict) {
-            if (!hyb_jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) || !hyb_jinja_put(j, b, key.u.s->p, key.u.s->n)
-                || !hyb_jinja_put(j, b, ": ", 2)) return false;
+            if (!hyb_jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) ||
+                !hyb_jinja_put(j, b, key.u.s->p, key.u.s->n) || !hyb_jinja_put(j, b, ": ", 2))
+                return false;
             width += 2;
         }
         if (!hyb_jinja_pretty(j, b, dict ? v.u.dict->entries[i].value : v.u.list->items[i], indent + width,
-            i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false)) return false;
+                              i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false))
+            return false;
     }
     return hyb_jinja_puts(j, b, close);
 }
@@ -15133,11 +16972,13 @@ static bool hyb_jinja_pretty(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, int64_t
     int64_t n;
     bool ok;
     if (!hyb_jinja_repr_length(j, v, &text, &n) || !hyb_jinja_enter(j)) return false;
-    if (n > 80 - indent - allowance && (v.type == HYB_J_DICT ? v.u.dict->n > 0 : v.type == HYB_J_LIST && v.u.list->kind <= HYB_J_TUPLE && v.u.list->n))
+    if (n > 80 - indent - allowance &&
+        (v.type == HYB_J_DICT ? v.u.dict->n > 0 : v.type == HYB_J_LIST && v.u.list->kind <= HYB_J_TUPLE && v.u.list->n))
         ok = hyb_jinja_pretty_items(j, b, v, indent, allowance);
     else if (n > 80 - indent - allowance && v.type == HYB_J_STRING && !v.mark && v.u.s->n)
         ok = hyb_jinja_pretty_text(j, b, v, text, indent, allowance, top);
-    else ok = hyb_jinja_put(j, b, text.u.s->p, text.u.s->n);
+    else
+        ok = hyb_jinja_put(j, b, text.u.s->p, text.u.s->n);
     j->depth++;
     return ok;
 }
@@ -15145,7 +16986,8 @@ static bool hyb_jf_pprint(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     hyb_jvalue v;
-    return hyb_jinja_sorted_dicts(j, c->self, &v) && hyb_jinja_pretty(j, &b, v, 0, 0, true) && hyb_jinja_text(j, &b, out);
+    return hyb_jinja_sorted_dicts(j, c->self, &v) && hyb_jinja_pretty(j, &b, v, 0, 0, true) &&
+           hyb_jinja_text(j, &b, out);
 }
 static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -15153,9 +16995,10 @@ static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     const hyb_jbuiltin *f;
     if (!hyb_jinja_want_string(j, c->name, c->a[0], &name)) return false;
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP) return hyb_jinja_attribute(j, c->self, name, out);
+    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP)
+        return hyb_jinja_attribute(j, c->self, name, out);
     if ((f = hyb_jmethod(c->self, name)) != NULL) return hyb_jinja_method(j, c->self, f, out);
-    *out = hyb_jundefined(name, true);                   /* of dicts it never gives the members */
+    *out = hyb_jundefined(name, true); /* of dicts it never gives the members */
     return true;
 }
 static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -15163,7 +17006,8 @@ static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     switch (c->self.type) {
     case HYB_J_STRING: *out = hyb_jint((int64_t)hyb_jstring_chars(&j->arena, c->self.u.s)); return true;
     case HYB_J_LIST:
-        if (c->self.u.list->kind == HYB_J_ITERATOR) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
+        if (c->self.u.list->kind == HYB_J_ITERATOR)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
         *out = hyb_jint((int64_t)c->self.u.list->n);
         return true;
     case HYB_J_DICT: *out = hyb_jint((int64_t)c->self.u.dict->n); return true;
@@ -15172,19 +17016,20 @@ static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
 }
 
-/* ---- sequences ---- */
+/* ---- sequences --------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jf_list(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
-    return hyb_jinja_items(j, c->self, &items) && (hyb_jlist_view(&j->arena, items, 0, items->n, HYB_J_PLAIN, out) || hyb_jinja_spent(j));
+    return hyb_jinja_items(j, c->self, &items) &&
+           (hyb_jlist_view(&j->arena, items, 0, items->n, HYB_J_PLAIN, out) || hyb_jinja_spent(j));
 }
 static bool hyb_jf_first(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
     bool iterator = c->self.type == HYB_J_LIST && c->self.u.list->kind == HYB_J_ITERATOR;
     if (iterator && c->name[0] == 'l') return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no last value");
-    if (iterator) {                                          /* takes one, the others stay */
+    if (iterator) { /* takes one, the others stay */
         items = c->self.u.list;
         if (!hyb_jinja_wake(j, items)) return false;
         *out = hyb_jundefined(NULL, false);
@@ -15206,19 +17051,23 @@ static bool hyb_jf_reverse(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     if (c->self.type == HYB_J_STRING) return hyb_jinja_slice(j, c->self, none, none, hyb_jint(-1), false, out);
     if (c->self.type == HYB_J_DICT) label = "dict_reversekeyiterator object";
     if (c->self.type == HYB_J_LIST) {
-        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object", "", "" };
-        label = c->self.u.list->kind != HYB_J_VIEW ? labels[c->self.u.list->kind] : !strcmp(c->self.u.list->label, "dict_keys") ? "dict_reversekeyiterator object"
-            : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object" : "dict_reversevalueiterator object";
+        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object",
+                                              "", "" };
+        label = c->self.u.list->kind != HYB_J_VIEW             ? labels[c->self.u.list->kind]
+                : !strcmp(c->self.u.list->label, "dict_keys")  ? "dict_reversekeyiterator object"
+                : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object"
+                                                               : "dict_reversevalueiterator object";
     }
     if (!hyb_jf_list(j, c, out) || !hyb_jinja_slice(j, *out, none, none, hyb_jint(-1), false, out)) return false;
-    out->u.list->kind = iterator ? HYB_J_PLAIN : hyb_jlazy(j);    /* what cannot be walked backwards becomes a list */
+    out->u.list->kind = iterator ? HYB_J_PLAIN : hyb_jlazy(j); /* what cannot be walked backwards becomes a list */
     out->u.list->label = iterator ? NULL : label;
     return true;
 }
 static bool hyb_jf_items(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out);
-    if (c->self.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_DICT)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hyb_jtype_name(c->self));
     return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, out);
 }
 static bool hyb_jf_join(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -15237,34 +17086,41 @@ static bool hyb_jf_join(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 }
 
 /* A sorted copy of items by their keys. */
-static bool hyb_jinja_sorted(hyb_jinja *j, const hyb_jlist *items, hyb_jvalue attribute, bool exact, bool reverse, hyb_jvalue *out)
+static bool hyb_jinja_sorted(hyb_jinja *j, const hyb_jlist *items, hyb_jvalue attribute, bool exact, bool reverse,
+                             hyb_jvalue *out)
 {
     hyb_jvalue keys;
     size_t i;
-    if (!hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, &keys)) return false;
+    if (!hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, &keys))
+        return false;
     for (i = 0; i < items->n; i++) {
         hyb_jvalue key;
-        if (!hyb_jinja_push(j, *out, items->items[i]) || !hyb_jinja_sort_key(j, items->items[i], attribute, exact, &key) || !hyb_jinja_push(j, keys, key)) return false;
+        if (!hyb_jinja_push(j, *out, items->items[i]) ||
+            !hyb_jinja_sort_key(j, items->items[i], attribute, exact, &key) || !hyb_jinja_push(j, keys, key))
+            return false;
     }
     return hyb_jinja_sort(j, out->u.list->items, keys.u.list->items, items->n, reverse);
 }
 static bool hyb_jf_sort(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
-    return hyb_jinja_items(j, c->self, &items) && hyb_jinja_sorted(j, items, c->a[2], hyb_jflag(c->a[1], false), hyb_jflag(c->a[0], false), out);
+    return hyb_jinja_items(j, c->self, &items) &&
+           hyb_jinja_sorted(j, items, c->a[2], hyb_jflag(c->a[1], false), hyb_jflag(c->a[0], false), out);
 }
 static bool hyb_jf_dictsort(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jvalue pairs;
     size_t i;
     bool by_value = c->a[1].type == HYB_J_STRING && hyb_jstring_is(c->a[1].u.s, "value");
-    if (c->self.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_DICT)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hyb_jtype_name(c->self));
     for (i = 0; i < c->self.u.dict->n && c->self.u.dict->n > 1; i++) {
         const hyb_jentry *e = &c->self.u.dict->entries[i];
         if (!hyb_jinja_has_order(j, by_value ? e->value : e->key)) return false;
     }
-    return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, &pairs)
-        && hyb_jinja_sorted(j, pairs.u.list, hyb_jint(by_value), hyb_jflag(c->a[0], false), hyb_jflag(c->a[2], false), out);
+    return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, &pairs) &&
+           hyb_jinja_sorted(j, pairs.u.list, hyb_jint(by_value), hyb_jflag(c->a[0], false), hyb_jflag(c->a[2], false),
+                            out);
 }
 static bool hyb_jf_minmax(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -15277,7 +17133,10 @@ static bool hyb_jf_minmax(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     for (i = 0; i < items->n; i++) {
         if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key)) return false;
         if (items->n > 1 && !hyb_jinja_has_order(j, key)) return false;
-        if (i && (!hyb_jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) { if (j->result) return false; continue; }
+        if (i && (!hyb_jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) {
+            if (j->result) return false;
+            continue;
+        }
         best = key;
         *out = items->items[i];
     }
@@ -15288,11 +17147,14 @@ static bool hyb_jf_unique(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jlist *items;
     hyb_jvalue seen, key;
     size_t i;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &seen)) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &seen)) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
     for (i = 0; i < items->n; i++) {
         uint32_t before = seen.u.dict->n;
-        if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key)
-            || !hyb_jinja_check(j, hyb_jdict_set(&j->arena, seen.u.dict, key, key))) return false;
+        if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key) ||
+            !hyb_jinja_check(j, hyb_jdict_set(&j->arena, seen.u.dict, key, key)))
+            return false;
         if (seen.u.dict->n > before && !hyb_jinja_push(j, *out, items->items[i])) return false;
     }
     return true;
@@ -15303,7 +17165,9 @@ static bool hyb_jf_groupby(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jvalue sorted, key, last = hyb_jnone(), group = hyb_jnone(), pair;
     bool exact = hyb_jflag(c->a[2], false);
     size_t i;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_sorted(j, items, c->a[0], exact, false, &sorted) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_sorted(j, items, c->a[0], exact, false, &sorted) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
@@ -15311,8 +17175,10 @@ static bool hyb_jf_groupby(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         if (i && (same = hyb_jequal(&j->arena, key, last, j->depth)) < 0) return hyb_jinja_spent(j);
         if (!same) {
             hyb_jvalue shown;
-            if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], true, &shown) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &group)
-                || !hyb_jinja_pair(j, shown, group, &pair) || !hyb_jinja_push(j, *out, pair)) return false;
+            if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], true, &shown) ||
+                !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &group) || !hyb_jinja_pair(j, shown, group, &pair) ||
+                !hyb_jinja_push(j, *out, pair))
+                return false;
         }
         last = key;
         if (!hyb_jinja_push(j, group, sorted.u.list->items[i])) return false;
@@ -15328,26 +17194,32 @@ static bool hyb_jf_batch(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     bool slice = c->name[0] == 's', fill = c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE;
     int64_t n;
     size_t i, k, rows, width, extra, at = 0;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_want_int(j, c->name, c->a[0], 0, &n) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
-    if (n < 1 || n > INT32_MAX) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_want_int(j, c->name, c->a[0], 0, &n) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
+    if (n < 1 || n > INT32_MAX)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
     rows = slice ? (size_t)n : (items->n + (size_t)n - 1) / (size_t)n;
     width = slice ? items->n / (size_t)n : (size_t)n;
     extra = slice ? items->n % (size_t)n : 0;
     for (i = 0; i < rows; i++) {
         size_t take = HYB_MIN(width + (i < extra), items->n - at);
         if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &row)) return false;
-        for (k = 0; k < take; k++) if (!hyb_jinja_push(j, row, items->items[at + k])) return false;
+        for (k = 0; k < take; k++)
+            if (!hyb_jinja_push(j, row, items->items[at + k])) return false;
         at += take;
         if (fill && (slice ? i >= extra : take < width))
-            for (k = take; k < (slice ? width + 1 : width); k++) if (!hyb_jinja_push(j, row, c->a[1])) return false;
+            for (k = take; k < (slice ? width + 1 : width); k++)
+                if (!hyb_jinja_push(j, row, c->a[1])) return false;
         if (!hyb_jinja_push(j, *out, row)) return false;
     }
     return true;
 }
 
-/* ---- filters and tests that take the name of another one ---- */
+/* ---- filters and tests that take the name of another one --------------------------------------------------------- */
 
-static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, hyb_jvalue *out);
+static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args,
+                             hyb_jvalue *out);
 static bool hyb_jinja_test(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, bool *out);
 
 static hyb_jargs hyb_jargs_from(const hyb_jargs *args, size_t from)
@@ -15376,10 +17248,12 @@ static bool hyb_jf_map(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     } else if (attribute.type == HYB_J_MISSING) {
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
-    if (!hyb_jtruth(c->self)) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out);    /* None, 0: not even looked at */
+    if (!hyb_jtruth(c->self)) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out); /* None, 0: not even looked at */
     if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
-        if (name ? !hyb_jinja_filter(j, name, items->items[i], &rest, &v) : !hyb_jinja_path(j, items->items[i], attribute, &v)) return false;
+        if (name ? !hyb_jinja_filter(j, name, items->items[i], &rest, &v)
+                 : !hyb_jinja_path(j, items->items[i], attribute, &v))
+            return false;
         if (!name && v.type == HYB_J_UNDEFINED && missing.type != HYB_J_MISSING) v = missing;
         if (!hyb_jinja_push(j, *out, v)) return false;
     }
@@ -15413,48 +17287,64 @@ static bool hyb_jf_select(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 }
 
 /* Filters that are generators in Python: nothing is computed, nor wrong, before somebody looks. */
+/* clang-format off */
 static const hyb_jbuiltin hyb_jgenerators[] = {
     { "map", "*", 0, hyb_jf_map }, { "select", "*", 0, hyb_jf_select }, { "reject", "*", 0, hyb_jf_select },
     { "selectattr", "*", 0, hyb_jf_select }, { "rejectattr", "*", 0, hyb_jf_select }, { "items", "", 0, hyb_jf_items },
     { "unique", "case_sensitive attribute", 0, hyb_jf_unique }, { "batch", "linecount fill_with", 1, hyb_jf_batch },
     { "slice", "slices fill_with", 1, hyb_jf_batch }
 };
+/* clang-format on */
 static bool hyb_jf_generator(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
-    static const char *const labels[] = { "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
-        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items", "generator object sync_do_unique",
-        "generator object do_batch", "generator object sync_do_slice" };
+    static const char *const labels[] = {
+        "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
+        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items",
+        "generator object sync_do_unique", "generator object do_batch", "generator object sync_do_slice"
+    };
     const hyb_jbuiltin *f = hyb_jbuiltin_find(hyb_jgenerators, HYB_COUNT(hyb_jgenerators), c->name, strlen(c->name));
     return hyb_jinja_later(j, f, c, labels[f - hyb_jgenerators], out);
 }
 
+/* clang-format off */
 static const hyb_jbuiltin hyb_jfilters[] = {
-    { "abs", "", 0, hyb_jf_abs }, { "attr", "name", 1, hyb_jf_attr }, { "batch", "linecount fill_with", 1, hyb_jf_generator },
+    { "abs", "", 0, hyb_jf_abs }, { "attr", "name", 1, hyb_jf_attr },
+    { "batch", "linecount fill_with", 1, hyb_jf_generator },
     { "capitalize", "", 0, hyb_jf_case }, { "center", "width", 0, hyb_jf_center }, { "count", "", 0, hyb_jf_length },
     { "d", "default_value boolean", 0, hyb_jf_default }, { "default", "default_value boolean", 0, hyb_jf_default },
-    { "dictsort", "case_sensitive by reverse", 0, hyb_jf_dictsort }, { "e", "", 0, hyb_jf_escape }, { "escape", "", 0, hyb_jf_escape },
+    { "dictsort", "case_sensitive by reverse", 0, hyb_jf_dictsort }, { "e", "", 0, hyb_jf_escape },
+    { "escape", "", 0, hyb_jf_escape },
     { "first", "", 0, hyb_jf_first }, { "float", "default", 0, hyb_jf_float }, { "forceescape", "", 0, hyb_jf_escape },
     { "format", "*", 0, hyb_jf_format }, { "groupby", "attribute default case_sensitive", 1, hyb_jf_groupby },
-    { "indent", "width first blank", 0, hyb_jf_indent }, { "int", "default base", 0, hyb_jf_int }, { "items", "", 0, hyb_jf_generator },
+    { "indent", "width first blank", 0, hyb_jf_indent }, { "int", "default base", 0, hyb_jf_int },
+    { "items", "", 0, hyb_jf_generator },
     { "join", "d attribute", 0, hyb_jf_join }, { "last", "", 0, hyb_jf_first }, { "length", "", 0, hyb_jf_length },
     { "list", "", 0, hyb_jf_list }, { "lower", "", 0, hyb_jf_case }, { "map", "*", 0, hyb_jf_generator },
     { "max", "case_sensitive attribute", 0, hyb_jf_minmax }, { "min", "case_sensitive attribute", 0, hyb_jf_minmax },
-    { "pprint", "", 0, hyb_jf_pprint }, { "reject", "*", 0, hyb_jf_generator }, { "rejectattr", "*", 0, hyb_jf_generator },
-    { "replace", "old new count", 2, hyb_jf_replace }, { "reverse", "", 0, hyb_jf_reverse }, { "round", "precision method", 0, hyb_jf_round },
+    { "pprint", "", 0, hyb_jf_pprint }, { "reject", "*", 0, hyb_jf_generator },
+    { "rejectattr", "*", 0, hyb_jf_generator },
+    { "replace", "old new count", 2, hyb_jf_replace }, { "reverse", "", 0, hyb_jf_reverse },
+    { "round", "precision method", 0, hyb_jf_round },
     { "safe", "", 0, hyb_jf_safe }, { "select", "*", 0, hyb_jf_generator }, { "selectattr", "*", 0, hyb_jf_generator },
-    { "slice", "slices fill_with", 1, hyb_jf_generator }, { "sort", "reverse case_sensitive attribute", 0, hyb_jf_sort },
+    { "slice", "slices fill_with", 1, hyb_jf_generator },
+    { "sort", "reverse case_sensitive attribute", 0, hyb_jf_sort },
     { "string", "", 0, hyb_jf_string }, { "sum", "attribute start", 0, hyb_jf_sum }, { "title", "", 0, hyb_jf_title },
     { "tojson", "ensure_ascii indent separators sort_keys", 0, hyb_jf_tojson }, { "trim", "chars", 0, hyb_jf_trim },
-    { "truncate", "length killwords end leeway", 0, hyb_jf_truncate }, { "unique", "case_sensitive attribute", 0, hyb_jf_generator },
+    { "truncate", "length killwords end leeway", 0, hyb_jf_truncate },
+    { "unique", "case_sensitive attribute", 0, hyb_jf_generator },
     { "upper", "", 0, hyb_jf_case }, { "urlencode", "", 0, hyb_jf_urlencode }, { "wordcount", "", 0, hyb_jf_wordcount }
 };
+/* clang-format on */
 
-static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, hyb_jvalue *out)
+static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args,
+                             hyb_jvalue *out)
 {
     const hyb_jbuiltin *f = hyb_jbuiltin_find(hyb_jfilters, HYB_COUNT(hyb_jfilters), name->p, name->n);
     bool ok;
-    if (!f) return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no filter '%.*s'", (int)HYB_MIN(name->n, (size_t)60), name->p);
-    if (!hyb_jinja_enter(j)) return false;               /* map('map', ...) */
+    if (!f)
+        return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no filter '%.*s'",
+                              (int)HYB_MIN(name->n, (size_t)60), name->p);
+    if (!hyb_jinja_enter(j)) return false; /* map('map', ...) */
     ok = hyb_jbuiltin_call(j, f, v, args, out);
     j->depth++;
     return ok;
@@ -15476,7 +17366,8 @@ static bool hyb_jt_kind(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jtype t = (hyb_jtype)c->self.type;
     bool yes = false;
     HYB_UNUSED(j);
-    switch (hyb_jword("none boolean true false integer float number string mapping iterable sequence callable escaped", c->name, strlen(c->name))) {
+    switch (hyb_jword("none boolean true false integer float number string mapping iterable sequence callable escaped",
+                      c->name, strlen(c->name))) {
     case 0: yes = t == HYB_J_NONE; break;
     case 1: yes = t == HYB_J_BOOL; break;
     case 2: yes = t == HYB_J_BOOL && c->self.u.b; break;
@@ -15486,8 +17377,13 @@ static bool hyb_jt_kind(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     case 6: yes = t == HYB_J_INT || t == HYB_J_FLOAT || t == HYB_J_BIG || (t == HYB_J_BOOL && !j->js); break;
     case 7: yes = t == HYB_J_STRING; break;
     case 8: yes = t == HYB_J_DICT; break;
-    case 9: yes = t == HYB_J_STRING || t == HYB_J_LIST || t == HYB_J_DICT || t == HYB_J_UNDEFINED || t == HYB_J_LOOP; break;
-    case 10: yes = t == HYB_J_STRING || t == HYB_J_DICT || t == HYB_J_UNDEFINED || (t == HYB_J_LIST && (c->self.u.list->kind < HYB_J_ITERATOR || j->js)); break;
+    case 9:
+        yes = t == HYB_J_STRING || t == HYB_J_LIST || t == HYB_J_DICT || t == HYB_J_UNDEFINED || t == HYB_J_LOOP;
+        break;
+    case 10:
+        yes = t == HYB_J_STRING || t == HYB_J_DICT || t == HYB_J_UNDEFINED ||
+              (t == HYB_J_LIST && (c->self.u.list->kind < HYB_J_ITERATOR || j->js));
+        break;
     case 11: yes = t == HYB_J_FUNCTION || t == HYB_J_LOOP || (t == HYB_J_UNDEFINED && !j->js); break;
     case 12: yes = hyb_jis_safe(c->self); break;
     default: break;
@@ -15510,7 +17406,7 @@ static bool hyb_jt_compare(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     static const char names[] = "eq equalto == ne != lt lessthan < le <= gt greaterthan > ge >= in";
     static const hyb_jop ops[] = { HYB_J_EQ, HYB_J_EQ, HYB_J_EQ, HYB_J_NE, HYB_J_NE, HYB_J_LT, HYB_J_LT, HYB_J_LT,
-        HYB_J_LE, HYB_J_LE, HYB_J_GT, HYB_J_GT, HYB_J_GT, HYB_J_GE, HYB_J_GE, HYB_J_IN };
+                                   HYB_J_LE, HYB_J_LE, HYB_J_GT, HYB_J_GT, HYB_J_GT, HYB_J_GE, HYB_J_GE, HYB_J_IN };
     int which = hyb_jword(names, c->name, strlen(c->name));
     *out = hyb_jbool(false);
     return hyb_jinja_compare(j, ops[which], c->self, c->a[0], &out->u.b);
@@ -15518,8 +17414,10 @@ static bool hyb_jt_compare(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 static bool hyb_jt_sameas(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     int same = 0;
-    if (c->self.type == c->a[0].type && c->self.type <= HYB_J_STRING) same = hyb_jequal(&j->arena, c->self, c->a[0], j->depth);
-    else if (c->self.type == c->a[0].type) same = c->self.u.dict == c->a[0].u.dict;
+    if (c->self.type == c->a[0].type && c->self.type <= HYB_J_STRING)
+        same = hyb_jequal(&j->arena, c->self, c->a[0], j->depth);
+    else if (c->self.type == c->a[0].type)
+        same = c->self.u.dict == c->a[0].u.dict;
     *out = hyb_jbool(same > 0);
     return same >= 0 || hyb_jinja_spent(j);
 }
@@ -15530,22 +17428,30 @@ static bool hyb_jt_case(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 }
 static bool hyb_jt_known(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out);
 
+/* clang-format off */
 static const hyb_jbuiltin hyb_jtests[] = {
     { "defined", "", 0, hyb_jt_defined }, { "undefined", "", 0, hyb_jt_defined },
-    { "none", "", 0, hyb_jt_kind }, { "boolean", "", 0, hyb_jt_kind }, { "true", "", 0, hyb_jt_kind }, { "false", "", 0, hyb_jt_kind },
-    { "integer", "", 0, hyb_jt_kind }, { "float", "", 0, hyb_jt_kind }, { "number", "", 0, hyb_jt_kind }, { "string", "", 0, hyb_jt_kind },
+    { "none", "", 0, hyb_jt_kind }, { "boolean", "", 0, hyb_jt_kind }, { "true", "", 0, hyb_jt_kind },
+    { "false", "", 0, hyb_jt_kind },
+    { "integer", "", 0, hyb_jt_kind }, { "float", "", 0, hyb_jt_kind }, { "number", "", 0, hyb_jt_kind },
+    { "string", "", 0, hyb_jt_kind },
     { "mapping", "", 0, hyb_jt_kind }, { "iterable", "", 0, hyb_jt_kind }, { "sequence", "", 0, hyb_jt_kind },
     { "callable", "", 0, hyb_jt_kind }, { "escaped", "", 0, hyb_jt_kind },
-    { "odd", "", 0, hyb_jt_divisible }, { "even", "", 0, hyb_jt_divisible }, { "divisibleby", "num", 1, hyb_jt_divisible },
-    { "eq", "other", 1, hyb_jt_compare }, { "equalto", "other", 1, hyb_jt_compare }, { "==", "other", 1, hyb_jt_compare },
+    { "odd", "", 0, hyb_jt_divisible }, { "even", "", 0, hyb_jt_divisible },
+    { "divisibleby", "num", 1, hyb_jt_divisible },
+    { "eq", "other", 1, hyb_jt_compare }, { "equalto", "other", 1, hyb_jt_compare },
+    { "==", "other", 1, hyb_jt_compare },
     { "ne", "other", 1, hyb_jt_compare }, { "!=", "other", 1, hyb_jt_compare },
-    { "lt", "other", 1, hyb_jt_compare }, { "lessthan", "other", 1, hyb_jt_compare }, { "<", "other", 1, hyb_jt_compare },
+    { "lt", "other", 1, hyb_jt_compare }, { "lessthan", "other", 1, hyb_jt_compare },
+    { "<", "other", 1, hyb_jt_compare },
     { "le", "other", 1, hyb_jt_compare }, { "<=", "other", 1, hyb_jt_compare },
-    { "gt", "other", 1, hyb_jt_compare }, { "greaterthan", "other", 1, hyb_jt_compare }, { ">", "other", 1, hyb_jt_compare },
+    { "gt", "other", 1, hyb_jt_compare }, { "greaterthan", "other", 1, hyb_jt_compare },
+    { ">", "other", 1, hyb_jt_compare },
     { "ge", "other", 1, hyb_jt_compare }, { ">=", "other", 1, hyb_jt_compare }, { "in", "seq", 1, hyb_jt_compare },
     { "sameas", "other", 1, hyb_jt_sameas }, { "lower", "", 0, hyb_jt_case }, { "upper", "", 0, hyb_jt_case },
     { "filter", "", 0, hyb_jt_known }, { "test", "", 0, hyb_jt_known }
 };
+/* clang-format on */
 
 /* 'tojson' is filter, 'odd' is test */
 static bool hyb_jt_known(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -15555,7 +17461,7 @@ static bool hyb_jt_known(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     if (c->self.type != HYB_J_STRING) return hyb_jinja_key(j, c->self);
     s = c->self.u.s;
     *out = hyb_jbool(c->name[0] == 'f' ? hyb_jbuiltin_find(hyb_jfilters, HYB_COUNT(hyb_jfilters), s->p, s->n) != NULL
-        : hyb_jbuiltin_find(hyb_jtests, HYB_COUNT(hyb_jtests), s->p, s->n) != NULL);
+                                       : hyb_jbuiltin_find(hyb_jtests, HYB_COUNT(hyb_jtests), s->p, s->n) != NULL);
     return true;
 }
 
@@ -15563,13 +17469,15 @@ static bool hyb_jinja_test(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, 
 {
     const hyb_jbuiltin *f = hyb_jbuiltin_find(hyb_jtests, HYB_COUNT(hyb_jtests), name->p, name->n);
     hyb_jvalue yes;
-    if (!f) return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no test '%.*s'", (int)HYB_MIN(name->n, (size_t)60), name->p);
+    if (!f)
+        return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no test '%.*s'", (int)HYB_MIN(name->n, (size_t)60),
+                              name->p);
     if (!hyb_jbuiltin_call(j, f, v, args, &yes)) return false;
     *out = yes.u.b;
     return true;
 }
 
-/* ---- functions ---- */
+/* ---- functions --------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jg_range(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -15577,8 +17485,10 @@ static bool hyb_jg_range(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t start = 0, stop, step, i;
     for (i = 0; i < 3; i++)
         if (c->a[i].type != HYB_J_MISSING && !hyb_jis_whole(c->a[i]))
-            return c->a[i].type == HYB_J_UNDEFINED ? hyb_jinja_undefined(j, c->a[i])
-                : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "range expects integers, not a %s", hyb_jtype_name(c->a[i]));
+            return c->a[i].type == HYB_J_UNDEFINED
+                       ? hyb_jinja_undefined(j, c->a[i])
+                       : hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "range expects integers, not a %s",
+                                        hyb_jtype_name(c->a[i]));
     stop = hyb_jwhole(c->a[two ? 1 : 0]);
     if (two) start = hyb_jwhole(c->a[0]);
     step = c->a[2].type == HYB_J_MISSING ? 1 : hyb_jwhole(c->a[2]);
@@ -15592,17 +17502,21 @@ static bool hyb_jg_dict(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jvalue key = hyb_jnone();
     hyb_jlist *items, *pair;
     size_t i;
-    if (c->args->n > 1) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most one value without a name", c->name);
+    if (c->args->n > 1)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most one value without a name", c->name);
     if (!hyb_jinja_check(j, hyb_jdict_new(&j->arena, out))) return false;
     if (c->args->n && c->args->v[0].type == HYB_J_DICT) {
         const hyb_jdict *d = c->args->v[0].u.dict;
-        for (i = 0; i < d->n; i++) if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, d->entries[i].key, d->entries[i].value))) return false;
+        for (i = 0; i < d->n; i++)
+            if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, d->entries[i].key, d->entries[i].value)))
+                return false;
     } else if (c->args->n) {
         if (!hyb_jinja_items(j, c->args->v[0], &items)) return false;
         for (i = 0; i < items->n; i++) {
             if (!hyb_jinja_items(j, items->items[i], &pair)) return false;
             if (pair->n != 2) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects pairs", c->name);
-            if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, pair->items[0], pair->items[1]))) return false;
+            if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, pair->items[0], pair->items[1])))
+                return false;
         }
     }
     key.type = HYB_J_STRING;
@@ -15628,47 +17542,63 @@ static bool hyb_jg_strftime(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     hyb_jstring *format;
-    return hyb_jinja_want_string(j, c->name, c->a[0], &format) && hyb_jinja_strftime(j, &b, format->p, format->p + format->n) && hyb_jinja_text(j, &b, out);
+    return hyb_jinja_want_string(j, c->name, c->a[0], &format) &&
+           hyb_jinja_strftime(j, &b, format->p, format->p + format->n) && hyb_jinja_text(j, &b, out);
 }
 
-static const hyb_jbuiltin hyb_jglobals[] = {
-    { "range", "/start stop step", 1, hyb_jg_range }, { "dict", "*", 0, hyb_jg_dict }, { "namespace", "*", 0, hyb_jg_dict },
-    { "raise_exception", "message", 1, hyb_jg_raise }, { "strftime_now", "format", 1, hyb_jg_strftime }
-};
+static const hyb_jbuiltin hyb_jglobals[] = { { "range", "/start stop step", 1, hyb_jg_range },
+                                             { "dict", "*", 0, hyb_jg_dict },
+                                             { "namespace", "*", 0, hyb_jg_dict },
+                                             { "raise_exception", "message", 1, hyb_jg_raise },
+                                             { "strftime_now", "format", 1, hyb_jg_strftime } };
 /* ==== end src/text/jinja_test.c ==== */
 
 /* ==== begin src/text/jinja_lex.c ==== */
-/* text/jinja_lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks, lstrip_blocks. */
+/* text/jinja_lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks,
+ * lstrip_blocks. */
 
 typedef enum hyb_jtoken_type {
-    HYB_J_END, HYB_J_TEXT, HYB_J_PRINT_BEGIN, HYB_J_PRINT_END, HYB_J_BLOCK_BEGIN, HYB_J_BLOCK_END,
-    HYB_J_NAME, HYB_J_STRING_TOKEN, HYB_J_INT_TOKEN, HYB_J_FLOAT_TOKEN, HYB_J_OPERATOR
+    HYB_J_END,
+    HYB_J_TEXT,
+    HYB_J_PRINT_BEGIN,
+    HYB_J_PRINT_END,
+    HYB_J_BLOCK_BEGIN,
+    HYB_J_BLOCK_END,
+    HYB_J_NAME,
+    HYB_J_STRING_TOKEN,
+    HYB_J_INT_TOKEN,
+    HYB_J_FLOAT_TOKEN,
+    HYB_J_OPERATOR
 } hyb_jtoken_type;
 
 typedef struct hyb_jtoken {
     hyb_jtoken_type type;
-    uint32_t    at;                      /* in the source */
-    const char *p;                       /* text, name, string with its quotes */
-    size_t      n;
-    int         op;                      /* of an operator: its character, or first * 256 + second */
-    int64_t     i;
-    double      d;
+    uint32_t at;   /* in the source */
+    const char *p; /* text, name, string with its quotes */
+    size_t n;
+    int op; /* of an operator: its character, or first * 256 + second */
+    int64_t i;
+    double d;
 } hyb_jtoken;
 
 enum { HYB_J_BRACKETS = 256 };
 
 typedef struct hyb_jlexer {
     const char *source, *p, *end;
-    bool        inside;                  /* of a tag */
-    bool        print;                   /* the tag is {{ }} */
-    bool        trim, lstrip;
-    char        brackets[HYB_J_BRACKETS];   /* the closing ones that are awaited */
-    int         n_brackets;
-    const char *problem;                 /* what is wrong, at p */
-    bool        too_much;                /* it is a limit */
+    bool inside; /* of a tag */
+    bool print;  /* the tag is {{ }} */
+    bool trim, lstrip;
+    char brackets[HYB_J_BRACKETS]; /* the closing ones that are awaited */
+    int n_brackets;
+    const char *problem; /* what is wrong, at p */
+    bool too_much;       /* it is a limit */
 } hyb_jlexer;
 
-static bool hyb_jlex_fail(hyb_jlexer *x, const char *problem) { if (!x->problem) x->problem = problem; return false; }
+static bool hyb_jlex_fail(hyb_jlexer *x, const char *problem)
+{
+    if (!x->problem) x->problem = problem;
+    return false;
+}
 
 static const char *hyb_jlex_skip_space(const char *p, const char *end)
 {
@@ -15679,15 +17609,21 @@ static const char *hyb_jlex_skip_space(const char *p, const char *end)
 /* After the sign of a closing delimiter was seen: eats what belongs to it. */
 static void hyb_jlex_after(hyb_jlexer *x, char sign, bool block)
 {
-    if (sign == '-') x->p = hyb_jlex_skip_space(x->p, x->end);
-    else if (block && x->trim && sign != '+' && x->p < x->end && *x->p == '\n') x->p++;
+    if (sign == '-')
+        x->p = hyb_jlex_skip_space(x->p, x->end);
+    else if (block && x->trim && sign != '+' && x->p < x->end && *x->p == '\n')
+        x->p++;
 }
 
-/* The end of text before a tag: without its white space ('-'), or without the indentation of the tag's own line (lstrip_blocks). */
+/* The end of text before a tag: without its white space ('-'), or without the indentation of the tag's own line
+ * (lstrip_blocks). */
 static const char *hyb_jlex_text_end(const hyb_jlexer *x, const char *text, const char *tag, char sign, bool print)
 {
     const char *end = tag, *line, *stop;
-    if (sign == '-') { hyb_jtrim(&text, &end, false, true); return end; }
+    if (sign == '-') {
+        hyb_jtrim(&text, &end, false, true);
+        return end;
+    }
     if (sign == '+' || print || !x->lstrip) return tag;
     for (line = tag; line > text && line[-1] != '\n'; line--) {}
     if (line == text && text > x->source && text[-1] != '\n') return tag;
@@ -15706,7 +17642,8 @@ static size_t hyb_jlex_close(const hyb_jlexer *x, const char *p, const char *mar
     return (size_t)(x->end - p) >= signed_ + 2 && p[signed_] == mark[0] && p[signed_ + 1] == mark[1] ? signed_ + 2 : 0;
 }
 
-/* {% raw %}: p stands behind "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no raw block. */
+/* {% raw %}: p stands behind "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no
+ * raw block. */
 static bool hyb_jlex_raw(hyb_jlexer *x, const char *p, hyb_jtoken *t)
 {
     const char *text, *tag, *q;
@@ -15745,15 +17682,26 @@ static bool hyb_jlex_outside(hyb_jlexer *x, hyb_jtoken *t)
         const char *text = x->p, *tag = text, *end;
         char sign;
         bool print;
-        for (; tag < x->end && !(tag[0] == '{' && tag + 1 < x->end && (tag[1] == '{' || tag[1] == '%' || tag[1] == '#')); tag++) {}
+        for (;
+             tag < x->end && !(tag[0] == '{' && tag + 1 < x->end && (tag[1] == '{' || tag[1] == '%' || tag[1] == '#'));
+             tag++) {}
         t->at = (uint32_t)(text - x->source);
         t->type = HYB_J_TEXT;
         t->p = text;
-        if (tag == x->end) { t->n = (size_t)(tag - text); x->p = tag; return true; }
+        if (tag == x->end) {
+            t->n = (size_t)(tag - text);
+            x->p = tag;
+            return true;
+        }
         sign = tag + 2 < x->end && (tag[2] == '-' || tag[2] == '+') ? tag[2] : 0;
         print = tag[1] == '{';
         end = hyb_jlex_text_end(x, text, tag, sign, print);
-        if (end > text) { t->n = (size_t)(end - text); x->p = tag; return true; }   /* the tag is next; its text is empty then */
+        /* the tag is next; its text is empty then */
+        if (end > text) {
+            t->n = (size_t)(end - text);
+            x->p = tag;
+            return true;
+        }
         x->p = tag;
         t->at = (uint32_t)(tag - x->source);
         if (tag[1] == '#') {
@@ -15765,7 +17713,10 @@ static bool hyb_jlex_outside(hyb_jlexer *x, hyb_jtoken *t)
             hyb_jlex_after(x, sign, true);
             continue;
         }
-        if (!print && hyb_jlex_raw(x, tag + 2 + (sign != 0), t)) { if (t->n) return true; continue; }
+        if (!print && hyb_jlex_raw(x, tag + 2 + (sign != 0), t)) {
+            if (t->n) return true;
+            continue;
+        }
         if (x->problem) return false;
         x->p = tag + 2 + (sign != 0);
         x->inside = true;
@@ -15781,7 +17732,8 @@ static bool hyb_jlex_outside(hyb_jlexer *x, hyb_jtoken *t)
 /* Digits with single underscores between them. */
 static const char *hyb_jlex_digits(const char *p, const char *end)
 {
-    while (p < end && (hyb_is_digit(*p) || (*p == '_' && hyb_is_digit(p[-1]) && p + 1 < end && hyb_is_digit(p[1])))) p++;
+    while (p < end && (hyb_is_digit(*p) || (*p == '_' && hyb_is_digit(p[-1]) && p + 1 < end && hyb_is_digit(p[1]))))
+        p++;
     return p;
 }
 
@@ -15790,30 +17742,46 @@ static bool hyb_jlex_number(hyb_jlexer *x, hyb_jtoken *t)
     char text[256];
     const char *p = x->p, *q, *start = p;
     size_t n = 0;
-    bool after_dot = p > x->source && p[-1] == '.';          /* a.0.1 are two indices */
+    bool after_dot = p > x->source && p[-1] == '.'; /* a.0.1 are two indices */
     bool big;
     int64_t base = 10;
     hyb_jstring s;
-    if (*p == '0' && p + 2 < x->end && strchr("xXoObB", p[1])) base = (p[1] | 32) == 'x' ? 16 : (p[1] | 32) == 'o' ? 8 : 2;
+    if (*p == '0' && p + 2 < x->end && strchr("xXoObB", p[1]))
+        base = (p[1] | 32) == 'x' ? 16 : (p[1] | 32) == 'o' ? 8 : 2;
     t->type = HYB_J_INT_TOKEN;
     if (base != 10) {
         for (p += 2; p < x->end && (hyb_is_digit(*p) || ((*p | 32) >= 'a' && (*p | 32) <= 'f') || *p == '_'); p++) {}
     } else {
         p = hyb_jlex_digits(p, x->end);
-        if (!after_dot && p + 1 < x->end && *p == '.' && hyb_is_digit(p[1])) { p = hyb_jlex_digits(p + 1, x->end); t->type = HYB_J_FLOAT_TOKEN; }
+        if (!after_dot && p + 1 < x->end && *p == '.' && hyb_is_digit(p[1])) {
+            p = hyb_jlex_digits(p + 1, x->end);
+            t->type = HYB_J_FLOAT_TOKEN;
+        }
         if (!after_dot && p < x->end && (*p | 32) == 'e') {
             q = p + 1;
             if (q < x->end && (*q == '+' || *q == '-')) q++;
-            if (q < x->end && hyb_is_digit(*q)) { p = hyb_jlex_digits(q, x->end); t->type = HYB_J_FLOAT_TOKEN; }
+            if (q < x->end && hyb_is_digit(*q)) {
+                p = hyb_jlex_digits(q, x->end);
+                t->type = HYB_J_FLOAT_TOKEN;
+            }
         }
     }
-    for (q = start; q < p && n + 1 < sizeof text; q++) if (*q != '_') text[n++] = *q;
+    for (q = start; q < p && n + 1 < sizeof text; q++)
+        if (*q != '_') text[n++] = *q;
     text[n] = 0;
     if (n + 1 == sizeof text) return hyb_jlex_fail(x, "a number is too long");
-    s.p = text; s.n = n; s.chars = n; s.buffer = NULL;
-    if (t->type == HYB_J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0")) return hyb_jlex_fail(x, "a number has a leading zero");
-    if (t->type == HYB_J_FLOAT_TOKEN) hyb_decimal_read(text, text + n, &t->d);
-    else if (!hyb_jparse_int(&s, base, &t->i, &big) || big) { x->too_much = true; return hyb_jlex_fail(x, "an integer leaves the range of 64 bits"); }
+    s.p = text;
+    s.n = n;
+    s.chars = n;
+    s.buffer = NULL;
+    if (t->type == HYB_J_INT_TOKEN && base == 10 && text[0] == '0' && n > strspn(text, "0"))
+        return hyb_jlex_fail(x, "a number has a leading zero");
+    if (t->type == HYB_J_FLOAT_TOKEN)
+        hyb_decimal_read(text, text + n, &t->d);
+    else if (!hyb_jparse_int(&s, base, &t->i, &big) || big) {
+        x->too_much = true;
+        return hyb_jlex_fail(x, "an integer leaves the range of 64 bits");
+    }
     x->p = p;
     return true;
 }
@@ -15825,14 +17793,22 @@ static bool hyb_jlex_operator(hyb_jlexer *x, hyb_jtoken *t)
     size_t i;
     t->type = HYB_J_OPERATOR;
     for (i = 0; pairs[i] && x->end - p >= 2; i += 2)
-        if (p[0] == pairs[i] && p[1] == pairs[i + 1]) { t->op = p[0] * 256 + p[1]; x->p += 2; return true; }
+        if (p[0] == pairs[i] && p[1] == pairs[i + 1]) {
+            t->op = p[0] * 256 + p[1];
+            x->p += 2;
+            return true;
+        }
     if (!*p || !strchr(singles, *p)) return hyb_jlex_fail(x, "this character has no meaning here");
     t->op = *p;
     if (*p == '(' || *p == '[' || *p == '{') {
-        if (x->n_brackets == HYB_J_BRACKETS) { x->too_much = true; return hyb_jlex_fail(x, "brackets are nested too deep"); }
+        if (x->n_brackets == HYB_J_BRACKETS) {
+            x->too_much = true;
+            return hyb_jlex_fail(x, "brackets are nested too deep");
+        }
         x->brackets[x->n_brackets++] = *p == '(' ? ')' : *p == '[' ? ']' : '}';
     } else if (*p == ')' || *p == ']' || *p == '}') {
-        if (!x->n_brackets || x->brackets[x->n_brackets - 1] != *p) return hyb_jlex_fail(x, "this bracket closes nothing");
+        if (!x->n_brackets || x->brackets[x->n_brackets - 1] != *p)
+            return hyb_jlex_fail(x, "this bracket closes nothing");
         x->n_brackets--;
     }
     x->p++;
@@ -15855,7 +17831,8 @@ static bool hyb_jlex_inside(hyb_jlexer *x, hyb_jtoken *t)
     x->p = hyb_jlex_skip_space(x->p, x->end);
     t->at = (uint32_t)(x->p - x->source);
     t->p = p = x->p;
-    if (p == x->end) return hyb_jlex_fail(x, x->print ? "the template ends inside of {{ }}" : "the template ends inside of {% %}");
+    if (p == x->end)
+        return hyb_jlex_fail(x, x->print ? "the template ends inside of {{ }}" : "the template ends inside of {% %}");
     if (!x->n_brackets && (n = hyb_jlex_close(x, p, x->print ? "}}" : "%}", !x->print, &sign)) != 0) {
         x->p += n;
         x->inside = false;
@@ -15865,7 +17842,8 @@ static bool hyb_jlex_inside(hyb_jlexer *x, hyb_jtoken *t)
     }
     if (hyb_is_digit(*p)) return hyb_jlex_number(x, t);
     if (*p == '"' || *p == '\'') {
-        for (p++; p < x->end && *p != *x->p; p++) if (*p == '\\' && p + 1 < x->end) p++;
+        for (p++; p < x->end && *p != *x->p; p++)
+            if (*p == '\\' && p + 1 < x->end) p++;
         if (p == x->end) return hyb_jlex_fail(x, "a string is not closed");
         t->type = HYB_J_STRING_TOKEN;
         t->n = (size_t)(p + 1 - x->p);
@@ -15890,26 +17868,60 @@ static bool hyb_jlex_next(hyb_jlexer *x, hyb_jtoken *t)
 /* ==== end src/text/jinja_lex.c ==== */
 
 /* ==== begin src/text/jinja_parse.c ==== */
-/* text/jinja_parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) ** c, a filter
- * binds tighter than a sign, every word can be a name where a value is expected). */
+/* text/jinja_parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) **
+ * c, a filter binds tighter than a sign, every word can be a name where a value is expected). */
 
 typedef enum hyb_jkind {
     /* expressions */
-    HYB_J_CONST, HYB_J_VARIABLE, HYB_J_LIST_OF, HYB_J_TUPLE_OF, HYB_J_DICT_OF, HYB_J_CHOICE,
+    HYB_J_CONST,
+    HYB_J_VARIABLE,
+    HYB_J_LIST_OF,
+    HYB_J_TUPLE_OF,
+    HYB_J_DICT_OF,
+    HYB_J_CHOICE,
     /* links of a chain: a is what they stand behind */
-    HYB_J_NOT, HYB_J_NEGATE, HYB_J_PLUS, HYB_J_BINARY, HYB_J_AND, HYB_J_OR, HYB_J_COMPARE, HYB_J_ATTRIBUTE,
-    HYB_J_ITEM, HYB_J_SLICE, HYB_J_CALL, HYB_J_FILTER, HYB_J_TEST,
+    HYB_J_NOT,
+    HYB_J_NEGATE,
+    HYB_J_PLUS,
+    HYB_J_BINARY,
+    HYB_J_AND,
+    HYB_J_OR,
+    HYB_J_COMPARE,
+    HYB_J_ATTRIBUTE,
+    HYB_J_ITEM,
+    HYB_J_SLICE,
+    HYB_J_CALL,
+    HYB_J_FILTER,
+    HYB_J_TEST,
     /* arguments and parts */
-    HYB_J_POSITIONAL, HYB_J_KEYWORD, HYB_J_STAR, HYB_J_STARSTAR, HYB_J_PART, HYB_J_MEMBER,
+    HYB_J_POSITIONAL,
+    HYB_J_KEYWORD,
+    HYB_J_STAR,
+    HYB_J_STARSTAR,
+    HYB_J_PART,
+    HYB_J_MEMBER,
     /* statements */
-    HYB_J_OUTPUT_TEXT, HYB_J_OUTPUT, HYB_J_IF, HYB_J_FOR, HYB_J_SET, HYB_J_SET_BLOCK, HYB_J_MACRO, HYB_J_CALL_BLOCK,
-    HYB_J_FILTER_BLOCK, HYB_J_WITH, HYB_J_BLOCK, HYB_J_BREAK, HYB_J_CONTINUE
+    HYB_J_OUTPUT_TEXT,
+    HYB_J_OUTPUT,
+    HYB_J_IF,
+    HYB_J_FOR,
+    HYB_J_SET,
+    HYB_J_SET_BLOCK,
+    HYB_J_MACRO,
+    HYB_J_CALL_BLOCK,
+    HYB_J_FILTER_BLOCK,
+    HYB_J_WITH,
+    HYB_J_BLOCK,
+    HYB_J_BREAK,
+    HYB_J_CONTINUE
 } hyb_jkind;
 
 /* One node. What a, b, c, d hold by kind:
- *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an even number)   NEGATE PLUS  a
+ *   LIST_OF TUPLE_OF  a: PARTs            DICT_OF  a: MEMBERs (a: key, b: value)      NOT a (flag: an
+ *                     even number)   NEGATE PLUS  a
  *   BINARY AND OR     a, b                COMPARE  a: first, b: PARTs with op         CHOICE  a if b else c
- *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)   FILTER  a|name(b)   TEST  a is name(b)
+ *   ATTRIBUTE a.name  ITEM a[b]           SLICE    a[b:c:d]                           CALL  a(b)
+ *                     FILTER  a|name(b)   TEST  a is name(b)
  *   OUTPUT a, b: more PARTs    IF   a: condition, b: then, c: the next IF or the else part (flag)
  *   FOR  a: target, b: items, c: body, d: PART (a: condition, b: else part), flag: recursive
  *   SET  a: target, b: value              SET_BLOCK  a: target, b: filters around NULL, c: body
@@ -15917,13 +17929,13 @@ typedef enum hyb_jkind {
  *   FILTER_BLOCK  b: filters, c: body     WITH  b: SETs, c: body   BLOCK  c: body with a scope */
 struct hyb_jnode {
     uint8_t kind, op;
-    bool    flag;
+    bool flag;
     uint32_t at;
-    hyb_jnode *next;                 /* in the list it is part of */
+    hyb_jnode *next; /* in the list it is part of */
     hyb_jnode *a, *b, *c, *d;
-    hyb_jnode *outer;                /* whose a this is, in a chain a + b.c|d: evaluated from the inside out without recursion */
-    hyb_jstring *name;               /* one string for all uses of a name: names are compared by address */
-    hyb_jvalue   value;
+    hyb_jnode *outer;  /* whose a this is, in a chain a + b.c|d: evaluated from the inside out without recursion */
+    hyb_jstring *name; /* one string for all uses of a name: names are compared by address */
+    hyb_jvalue value;
 };
 
 static bool hyb_jinja_repr_function(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
@@ -15935,22 +17947,25 @@ static bool hyb_jinja_repr_function(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v)
         snprintf(text, sizeof text, "<LoopContext %lu/%lu>", (unsigned long)loop->i + 1, (unsigned long)loop->items->n);
         return hyb_jinja_puts(j, b, text);
     }
-    if (f->builtin && f->self.type > HYB_J_NONE)         /* Python writes an address */
-        return hyb_jinja_puts(j, b, "<built-in method ") && hyb_jinja_puts(j, b, f->builtin->name) && hyb_jinja_puts(j, b, " of ")
-            && hyb_jinja_puts(j, b, hyb_jtype_name(f->self)) && hyb_jinja_puts(j, b, " object at 0x0>");
-    if (f->builtin) return hyb_jinja_puts(j, b, "<function ") && hyb_jinja_puts(j, b, f->builtin->name) && hyb_jinja_put(j, b, ">", 1);
+    if (f->builtin && f->self.type > HYB_J_NONE) /* Python writes an address */
+        return hyb_jinja_puts(j, b, "<built-in method ") && hyb_jinja_puts(j, b, f->builtin->name) &&
+               hyb_jinja_puts(j, b, " of ") && hyb_jinja_puts(j, b, hyb_jtype_name(f->self)) &&
+               hyb_jinja_puts(j, b, " object at 0x0>");
+    if (f->builtin)
+        return hyb_jinja_puts(j, b, "<function ") && hyb_jinja_puts(j, b, f->builtin->name) &&
+               hyb_jinja_put(j, b, ">", 1);
     if (!f->node->name) return hyb_jinja_puts(j, b, "<Macro None>");
     return hyb_jinja_puts(j, b, "<Macro ") && hyb_jinja_repr_string(j, b, f->node->name) && hyb_jinja_put(j, b, ">", 1);
 }
 
 typedef struct hyb_jparser {
     hyb_jarena *arena;
-    hyb_jlexer  lex;
-    hyb_jtoken  now, peek;           /* the token at hand, and the one after it */
-    hyb_jdict  *names;
-    hybrid_error   *error;
-    hybrid_result   result;
-    int             depth, loops;        /* nesting left; loops around (for break) */
+    hyb_jlexer lex;
+    hyb_jtoken now, peek; /* the token at hand, and the one after it */
+    hyb_jdict *names;
+    hybrid_error *error;
+    hybrid_result result;
+    int depth, loops; /* nesting left; loops around (for break) */
 } hyb_jparser;
 
 static HYB_PRINTF(4, 5) void hyb_jparse_fail(hyb_jparser *p, hybrid_result result, size_t at, const char *format, ...)
@@ -15969,8 +17984,10 @@ static HYB_PRINTF(4, 5) void hyb_jparse_fail(hyb_jparser *p, hybrid_result resul
 }
 static void hyb_jparse_spent(hyb_jparser *p)
 {
-    if (p->arena->result == HYBRID_ERROR_MEMORY) hyb_jparse_fail(p, HYBRID_ERROR_MEMORY, p->now.at, "out of memory");
-    else hyb_jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is too large");
+    if (p->arena->result == HYBRID_ERROR_MEMORY)
+        hyb_jparse_fail(p, HYBRID_ERROR_MEMORY, p->now.at, "out of memory");
+    else
+        hyb_jparse_fail(p, HYBRID_ERROR_LIMIT, p->now.at, "the template is too large");
 }
 
 /* From the first error on, every token is the end: all loops of the parser come to their end then. */
@@ -15978,25 +17995,38 @@ static void hyb_jparse_advance(hyb_jparser *p)
 {
     p->now = p->peek;
     if (!p->result && !hyb_jlex_next(&p->lex, &p->peek))
-        hyb_jparse_fail(p, p->lex.too_much ? HYBRID_ERROR_LIMIT : HYBRID_ERROR_FORMAT, (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
-    if (p->result) { memset(&p->now, 0, sizeof p->now); memset(&p->peek, 0, sizeof p->peek); }
+        hyb_jparse_fail(p, p->lex.too_much ? HYBRID_ERROR_LIMIT : HYBRID_ERROR_FORMAT,
+                        (size_t)(p->lex.p - p->lex.source), "%s", p->lex.problem);
+    if (p->result) {
+        memset(&p->now, 0, sizeof p->now);
+        memset(&p->peek, 0, sizeof p->peek);
+    }
 }
 
 /* What stands at hand, for messages. */
 static void hyb_jparse_unexpected(hyb_jparser *p, const char *wanted)
 {
-    static const char *const types[] = { "the end of the template", "text", "{{", "}}", "{%", "%}", "", "a string", "a number", "a number", "" };
+    static const char *const types[] = {
+        "the end of the template", "text", "{{", "}}", "{%", "%}", "", "a string", "a number", "a number", ""
+    };
     char op[4];
     op[0] = (char)(p->now.op > 255 ? p->now.op >> 8 : p->now.op);
     op[1] = (char)(p->now.op > 255 ? p->now.op & 255 : 0);
     op[2] = 0;
-    if (p->now.type == HYB_J_NAME) hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not '%.*s'", wanted, (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
-    else hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not %s", wanted, p->now.type == HYB_J_OPERATOR ? op : types[p->now.type]);
+    if (p->now.type == HYB_J_NAME)
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not '%.*s'", wanted,
+                        (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
+    else
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "%s is expected, not %s", wanted,
+                        p->now.type == HYB_J_OPERATOR ? op : types[p->now.type]);
     hyb_jparse_advance(p);
 }
 
 static bool hyb_jparse_is_op(const hyb_jparser *p, int op) { return p->now.type == HYB_J_OPERATOR && p->now.op == op; }
-static bool hyb_jparse_is_word(const hyb_jparser *p, const char *words) { return p->now.type == HYB_J_NAME && hyb_jword(words, p->now.p, p->now.n) >= 0; }
+static bool hyb_jparse_is_word(const hyb_jparser *p, const char *words)
+{
+    return p->now.type == HYB_J_NAME && hyb_jword(words, p->now.p, p->now.n) >= 0;
+}
 static bool hyb_jparse_skip_op(hyb_jparser *p, int op)
 {
     if (!hyb_jparse_is_op(p, op)) return false;
@@ -16009,7 +18039,10 @@ static bool hyb_jparse_skip_word(hyb_jparser *p, const char *word)
     hyb_jparse_advance(p);
     return true;
 }
-static void hyb_jparse_want_op(hyb_jparser *p, int op, const char *shown) { if (!hyb_jparse_skip_op(p, op)) hyb_jparse_unexpected(p, shown); }
+static void hyb_jparse_want_op(hyb_jparser *p, int op, const char *shown)
+{
+    if (!hyb_jparse_skip_op(p, op)) hyb_jparse_unexpected(p, shown);
+}
 
 /* Every recursion of the parser enters here and leaves by p->depth++. */
 static bool hyb_jparse_enter(hyb_jparser *p)
@@ -16028,7 +18061,11 @@ static bool hyb_jparse_enter(hyb_jparser *p)
 static hyb_jnode *hyb_jparse_node(hyb_jparser *p, hyb_jkind kind)
 {
     hyb_jnode *n = (hyb_jnode *)hyb_jarena_alloc(p->arena, sizeof *n);
-    if (!n) { hyb_jparse_spent(p); hyb_jparse_advance(p); return NULL; }
+    if (!n) {
+        hyb_jparse_spent(p);
+        hyb_jparse_advance(p);
+        return NULL;
+    }
     memset(n, 0, sizeof *n);
     n->kind = (uint8_t)kind;
     n->at = p->now.at;
@@ -16051,17 +18088,26 @@ static hyb_jstring *hyb_jparse_intern(hyb_jparser *p, const char *name, size_t n
 {
     hyb_jvalue key;
     hyb_jentry *e;
-    if (!hyb_jstring_view(p->arena, name, n, &key)) { hyb_jparse_spent(p); return NULL; }
-    hyb_jstring_chars(p->arena, key.u.s);                          /* counted now: several threads may share a template */
+    if (!hyb_jstring_view(p->arena, name, n, &key)) {
+        hyb_jparse_spent(p);
+        return NULL;
+    }
+    hyb_jstring_chars(p->arena, key.u.s); /* counted now: several threads may share a template */
     if ((e = hyb_jdict_find(p->arena, p->names, key)) != NULL) return e->value.u.s;
-    if (!hyb_jdict_set(p->arena, p->names, key, key)) { hyb_jparse_spent(p); return NULL; }
+    if (!hyb_jdict_set(p->arena, p->names, key, key)) {
+        hyb_jparse_spent(p);
+        return NULL;
+    }
     return key.u.s;
 }
 /* A name at hand, taken. */
 static hyb_jstring *hyb_jparse_name(hyb_jparser *p)
 {
     hyb_jstring *name;
-    if (p->now.type != HYB_J_NAME) { hyb_jparse_unexpected(p, "a name"); return NULL; }
+    if (p->now.type != HYB_J_NAME) {
+        hyb_jparse_unexpected(p, "a name");
+        return NULL;
+    }
     name = hyb_jparse_intern(p, p->now.p, p->now.n);
     hyb_jparse_advance(p);
     return name;
@@ -16076,10 +18122,20 @@ static size_t hyb_jparse_unescape(const char *p, const char *end, char *out)
         const char *known;
         uint32_t code = 0;
         int digits = 0, most;
-        if (*p != '\\' || p + 1 == end) { *out++ = *p++; continue; }
+        if (*p != '\\' || p + 1 == end) {
+            *out++ = *p++;
+            continue;
+        }
         p++;
-        if (*p == '\n') { p++; continue; }
-        if (*p && (known = strchr(from, *p)) != NULL) { *out++ = to[known - from]; p++; continue; }
+        if (*p == '\n') {
+            p++;
+            continue;
+        }
+        if (*p && (known = strchr(from, *p)) != NULL) {
+            *out++ = to[known - from];
+            p++;
+            continue;
+        }
         most = *p == 'x' ? 2 : *p == 'u' ? 4 : *p == 'U' ? 8 : 0;
         if (most) {
             for (digits = 0; digits < most && p + 1 + digits < end; digits++) {
@@ -16088,7 +18144,11 @@ static size_t hyb_jparse_unescape(const char *p, const char *end, char *out)
                 if (d < 0) break;
                 code = code << 4 | (uint32_t)d;
             }
-            if (digits == most) { p += 1 + most; out += hyb_utf8_write(code, out); continue; }
+            if (digits == most) {
+                p += 1 + most;
+                out += hyb_utf8_write(code, out);
+                continue;
+            }
         } else if (*p >= '0' && *p <= '7') {
             for (; digits < 3 && p < end && *p >= '0' && *p <= '7'; digits++) code = code * 8 + (uint32_t)(*p++ - '0');
             out += hyb_utf8_write(code, out);
@@ -16112,11 +18172,19 @@ static hyb_jnode *hyb_jparse_string(hyb_jparser *p)
     hyb_jbuffer b = { NULL, 0, 0 };
     hyb_jnode *n = hyb_jparse_node(p, HYB_J_CONST);
     while (n && p->now.type == HYB_J_STRING_TOKEN) {
-        char *text = (char *)hyb_jarena_alloc(p->arena, p->now.n * 2);    /* \7 is two bytes and makes one; \u0800 makes three */
-        if (!text || !hyb_jbuffer_append(p->arena, &b, text, hyb_jparse_unescape(p->now.p + 1, p->now.p + p->now.n - 1, text))) { hyb_jparse_spent(p); return NULL; }
+        /* \7 is two bytes and makes one; \u0800 makes three */
+        char *text = (char *)hyb_jarena_alloc(p->arena, p->now.n * 2);
+        if (!text ||
+            !hyb_jbuffer_append(p->arena, &b, text, hyb_jparse_unescape(p->now.p + 1, p->now.p + p->now.n - 1, text))) {
+            hyb_jparse_spent(p);
+            return NULL;
+        }
         hyb_jparse_advance(p);
     }
-    if (!n || !hyb_jstring_buffer(p->arena, &b, &n->value)) { hyb_jparse_spent(p); return NULL; }
+    if (!n || !hyb_jstring_buffer(p->arena, &b, &n->value)) {
+        hyb_jparse_spent(p);
+        return NULL;
+    }
     hyb_jstring_chars(p->arena, n->value.u.s);
     return n;
 }
@@ -16125,20 +18193,29 @@ static hyb_jnode *hyb_jparse_expression(hyb_jparser *p);
 static hyb_jnode *hyb_jparse_operators(hyb_jparser *p, int least);
 
 /* How tight operators bind. */
-enum { HYB_J_BIND_OR = 1, HYB_J_BIND_AND, HYB_J_BIND_NOT, HYB_J_BIND_COMPARE, HYB_J_BIND_ADD, HYB_J_BIND_TILDE,
-    HYB_J_BIND_MUL, HYB_J_BIND_POW };
+enum {
+    HYB_J_BIND_OR = 1,
+    HYB_J_BIND_AND,
+    HYB_J_BIND_NOT,
+    HYB_J_BIND_COMPARE,
+    HYB_J_BIND_ADD,
+    HYB_J_BIND_TILDE,
+    HYB_J_BIND_MUL,
+    HYB_J_BIND_POW
+};
 
 static hyb_jnode *hyb_jparse_primary(hyb_jparser *p, bool target);
 
 static bool hyb_jparse_tuple_ends(const hyb_jparser *p, const char *stop)
 {
-    return p->now.type == HYB_J_PRINT_END || p->now.type == HYB_J_BLOCK_END || p->now.type == HYB_J_END || hyb_jparse_is_op(p, ')')
-        || hyb_jparse_is_word(p, stop);
+    return p->now.type == HYB_J_PRINT_END || p->now.type == HYB_J_BLOCK_END || p->now.type == HYB_J_END ||
+           hyb_jparse_is_op(p, ')') || hyb_jparse_is_word(p, stop);
 }
 
 typedef enum hyb_jtuple { HYB_J_FULL, HYB_J_NO_CHOICE, HYB_J_TARGET } hyb_jtuple;
 
-/* One expression, or several with commas: a tuple. NO_CHOICE: without "if", TARGET: names to assign to. stop: words that end it. */
+/* One expression, or several with commas: a tuple. NO_CHOICE: without "if", TARGET: names to assign to. stop: words
+ * that end it. */
 static hyb_jnode *hyb_jparse_tuple(hyb_jparser *p, hyb_jtuple how, const char *stop, bool brackets)
 {
     hyb_jnode *tuple = hyb_jparse_node(p, HYB_J_TUPLE_OF), **tail, *part;
@@ -16146,8 +18223,9 @@ static hyb_jnode *hyb_jparse_tuple(hyb_jparser *p, hyb_jtuple how, const char *s
     if (!tuple) return NULL;
     for (tail = &tuple->a; !hyb_jparse_tuple_ends(p, stop); tail = &part->next) {
         if (!(part = hyb_jparse_node(p, HYB_J_PART))) return NULL;
-        part->a = how == HYB_J_TARGET ? hyb_jparse_primary(p, true) : how == HYB_J_FULL ? hyb_jparse_expression(p)
-            : hyb_jparse_operators(p, HYB_J_BIND_OR);
+        part->a = how == HYB_J_TARGET ? hyb_jparse_primary(p, true)
+                  : how == HYB_J_FULL ? hyb_jparse_expression(p)
+                                      : hyb_jparse_operators(p, HYB_J_BIND_OR);
         if (!part->a) return NULL;
         *tail = part;
         if (!hyb_jparse_skip_op(p, ',')) {
@@ -16156,7 +18234,10 @@ static hyb_jnode *hyb_jparse_tuple(hyb_jparser *p, hyb_jtuple how, const char *s
         }
         comma = true;
     }
-    if (!comma && !brackets) { hyb_jparse_unexpected(p, "an expression"); return NULL; }
+    if (!comma && !brackets) {
+        hyb_jparse_unexpected(p, "an expression");
+        return NULL;
+    }
     return tuple;
 }
 
@@ -16168,7 +18249,8 @@ static hyb_jnode *hyb_jparse_list(hyb_jparser *p, bool dict)
     if (!list) return NULL;
     hyb_jparse_advance(p);
     for (tail = &list->a; !hyb_jparse_is_op(p, close); tail = &part->next) {
-        if (!(part = hyb_jparse_node(p, dict ? HYB_J_MEMBER : HYB_J_PART)) || !(part->a = hyb_jparse_expression(p))) return NULL;
+        if (!(part = hyb_jparse_node(p, dict ? HYB_J_MEMBER : HYB_J_PART)) || !(part->a = hyb_jparse_expression(p)))
+            return NULL;
         if (dict) {
             hyb_jparse_want_op(p, ':', "':'");
             if (!(part->b = hyb_jparse_expression(p))) return NULL;
@@ -16185,12 +18267,15 @@ static hyb_jnode *hyb_jparse_primary(hyb_jparser *p, bool target)
     hyb_jnode *n;
     switch (p->now.type) {
     case HYB_J_NAME:
-        if (hyb_jparse_is_word(p, "true True")) n = hyb_jparse_const(p, hyb_jbool(true));
-        else if (hyb_jparse_is_word(p, "false False")) n = hyb_jparse_const(p, hyb_jbool(false));
-        else if (hyb_jparse_is_word(p, "none None")) n = hyb_jparse_const(p, hyb_jnone());
+        if (hyb_jparse_is_word(p, "true True"))
+            n = hyb_jparse_const(p, hyb_jbool(true));
+        else if (hyb_jparse_is_word(p, "false False"))
+            n = hyb_jparse_const(p, hyb_jbool(false));
+        else if (hyb_jparse_is_word(p, "none None"))
+            n = hyb_jparse_const(p, hyb_jnone());
         else {
             if (!(n = hyb_jparse_node(p, HYB_J_VARIABLE)) || !(n->name = hyb_jparse_name(p))) return NULL;
-            if (target && hyb_jparse_is_op(p, '.')) {                     /* a member of a namespace */
+            if (target && hyb_jparse_is_op(p, '.')) { /* a member of a namespace */
                 hyb_jnode *member = hyb_jparse_node(p, HYB_J_ATTRIBUTE);
                 hyb_jparse_advance(p);
                 if (!member || !(member->name = hyb_jparse_name(p))) return NULL;
@@ -16202,8 +18287,14 @@ static hyb_jnode *hyb_jparse_primary(hyb_jparser *p, bool target)
         hyb_jparse_advance(p);
         return n;
     case HYB_J_STRING_TOKEN: return hyb_jparse_string(p);
-    case HYB_J_INT_TOKEN: n = hyb_jparse_const(p, hyb_jint(p->now.i)); hyb_jparse_advance(p); return n;
-    case HYB_J_FLOAT_TOKEN: n = hyb_jparse_const(p, hyb_jfloat(p->now.d)); hyb_jparse_advance(p); return n;
+    case HYB_J_INT_TOKEN:
+        n = hyb_jparse_const(p, hyb_jint(p->now.i));
+        hyb_jparse_advance(p);
+        return n;
+    case HYB_J_FLOAT_TOKEN:
+        n = hyb_jparse_const(p, hyb_jfloat(p->now.d));
+        hyb_jparse_advance(p);
+        return n;
     default: break;
     }
     if (hyb_jparse_is_op(p, '(')) {
@@ -16228,11 +18319,15 @@ static bool hyb_jparse_args(hyb_jparser *p, hyb_jnode **args)
     int last = HYB_J_POSITIONAL;
     hyb_jparse_advance(p);
     while (!hyb_jparse_is_op(p, ')')) {
-        hyb_jkind kind = hyb_jparse_is_op(p, '*') ? HYB_J_STAR : hyb_jparse_is_op(p, '*' * 256 + '*') ? HYB_J_STARSTAR
-            : p->now.type == HYB_J_NAME && p->peek.type == HYB_J_OPERATOR && p->peek.op == '=' ? HYB_J_KEYWORD : HYB_J_POSITIONAL;
+        hyb_jkind kind = hyb_jparse_is_op(p, '*')               ? HYB_J_STAR
+                         : hyb_jparse_is_op(p, '*' * 256 + '*') ? HYB_J_STARSTAR
+                         : p->now.type == HYB_J_NAME && p->peek.type == HYB_J_OPERATOR && p->peek.op == '='
+                             ? HYB_J_KEYWORD
+                             : HYB_J_POSITIONAL;
         if (!(arg = hyb_jparse_node(p, kind))) return false;
         if ((kind == HYB_J_POSITIONAL && last != HYB_J_POSITIONAL) || last == HYB_J_STARSTAR) {
-            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "this argument must stand before those with a name or a star");
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at,
+                            "this argument must stand before those with a name or a star");
             return false;
         }
         last = kind;
@@ -16286,10 +18381,14 @@ static hyb_jnode *hyb_jparse_call(hyb_jparser *p, hyb_jnode *of)
 static hyb_jnode *hyb_jparse_postfix(hyb_jparser *p, hyb_jnode *n)
 {
     while (n) {
-        if (hyb_jparse_is_op(p, '.')) n = hyb_jparse_member(p, n);
-        else if (hyb_jparse_is_op(p, '[')) n = hyb_jparse_subscript(p, n);
-        else if (hyb_jparse_is_op(p, '(')) n = hyb_jparse_call(p, n);
-        else break;
+        if (hyb_jparse_is_op(p, '.'))
+            n = hyb_jparse_member(p, n);
+        else if (hyb_jparse_is_op(p, '['))
+            n = hyb_jparse_subscript(p, n);
+        else if (hyb_jparse_is_op(p, '('))
+            n = hyb_jparse_call(p, n);
+        else
+            break;
     }
     return n;
 }
@@ -16313,8 +18412,9 @@ static hyb_jnode *hyb_jparse_test(hyb_jparser *p, hyb_jnode *of)
     } else if (hyb_jparse_is_word(p, "is")) {
         hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "tests cannot be chained with 'is'");
         return NULL;
-    } else if (((p->now.type >= HYB_J_NAME && p->now.type <= HYB_J_FLOAT_TOKEN) || hyb_jparse_is_op(p, '[')
-        || hyb_jparse_is_op(p, '{')) && !hyb_jparse_is_word(p, "else or and")) {
+    } else if (((p->now.type >= HYB_J_NAME && p->now.type <= HYB_J_FLOAT_TOKEN) || hyb_jparse_is_op(p, '[') ||
+                hyb_jparse_is_op(p, '{')) &&
+               !hyb_jparse_is_word(p, "else or and")) {
         if (!(n->b = hyb_jparse_node(p, HYB_J_POSITIONAL))) return NULL;
         if (!(n->b->a = hyb_jparse_postfix(p, hyb_jparse_primary(p, false)))) return NULL;
     }
@@ -16337,10 +18437,14 @@ static hyb_jnode *hyb_jparse_unary(hyb_jparser *p)
         n = sign;
     }
     while (n) {
-        if (hyb_jparse_skip_op(p, '|')) n = hyb_jparse_filter(p, n);
-        else if (hyb_jparse_skip_word(p, "is")) n = hyb_jparse_test(p, n);
-        else if (hyb_jparse_is_op(p, '(')) n = hyb_jparse_call(p, n);
-        else break;
+        if (hyb_jparse_skip_op(p, '|'))
+            n = hyb_jparse_filter(p, n);
+        else if (hyb_jparse_skip_word(p, "is"))
+            n = hyb_jparse_test(p, n);
+        else if (hyb_jparse_is_op(p, '('))
+            n = hyb_jparse_call(p, n);
+        else
+            break;
     }
     p->depth++;
     return n;
@@ -16351,11 +18455,21 @@ static int hyb_jparse_operator(hyb_jparser *p, hyb_jkind *kind, hyb_jop *op)
 {
     *kind = HYB_J_BINARY;
     if (p->now.type == HYB_J_NAME) {
-        if (hyb_jparse_is_word(p, "or")) { *kind = HYB_J_OR; return HYB_J_BIND_OR; }
-        if (hyb_jparse_is_word(p, "and")) { *kind = HYB_J_AND; return HYB_J_BIND_AND; }
+        if (hyb_jparse_is_word(p, "or")) {
+            *kind = HYB_J_OR;
+            return HYB_J_BIND_OR;
+        }
+        if (hyb_jparse_is_word(p, "and")) {
+            *kind = HYB_J_AND;
+            return HYB_J_BIND_AND;
+        }
         *kind = HYB_J_COMPARE;
-        if (hyb_jparse_is_word(p, "in")) { *op = HYB_J_IN; return HYB_J_BIND_COMPARE; }
-        if (!hyb_jparse_is_word(p, "not") || p->peek.type != HYB_J_NAME || p->peek.n != 2 || memcmp(p->peek.p, "in", 2)) return 0;
+        if (hyb_jparse_is_word(p, "in")) {
+            *op = HYB_J_IN;
+            return HYB_J_BIND_COMPARE;
+        }
+        if (!hyb_jparse_is_word(p, "not") || p->peek.type != HYB_J_NAME || p->peek.n != 2 || memcmp(p->peek.p, "in", 2))
+            return 0;
         *op = HYB_J_NOT_IN;
         return HYB_J_BIND_COMPARE;
     }
@@ -16409,7 +18523,8 @@ static hyb_jnode *hyb_jparse_operators(hyb_jparser *p, int least)
     if (least <= HYB_J_BIND_NOT && hyb_jparse_is_word(p, "not")) {
         if (!(outer = hyb_jparse_node(p, HYB_J_NOT))) return NULL;
         outer->flag = true;
-        while (hyb_jparse_skip_word(p, "not")) outer->flag = !outer->flag;      /* not not not a: only their parity is kept */
+        /* not not not a: only their parity is kept */
+        while (hyb_jparse_skip_word(p, "not")) outer->flag = !outer->flag;
         if (!(n = hyb_jparse_operators(p, HYB_J_BIND_COMPARE))) return NULL;
         outer->a = n;
         n->outer = outer;
@@ -16438,11 +18553,17 @@ static hyb_jnode *hyb_jparse_expression(hyb_jparser *p)
     if (!hyb_jparse_enter(p)) return NULL;
     value = hyb_jparse_operators(p, HYB_J_BIND_OR);
     while (value && hyb_jparse_is_word(p, "if")) {
-        if (!(n = hyb_jparse_node(p, HYB_J_CHOICE))) { value = NULL; break; }
+        if (!(n = hyb_jparse_node(p, HYB_J_CHOICE))) {
+            value = NULL;
+            break;
+        }
         hyb_jparse_advance(p);
         n->a = value;
         value = n;
-        if (!(n->b = hyb_jparse_operators(p, HYB_J_BIND_OR))) { value = NULL; break; }
+        if (!(n->b = hyb_jparse_operators(p, HYB_J_BIND_OR))) {
+            value = NULL;
+            break;
+        }
         if (!hyb_jparse_skip_word(p, "else")) continue;
         *slot = n;
         slot = &n->c;
@@ -16462,7 +18583,10 @@ static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list);
 /* A body up to its end word, which is taken. The "%}" before the body is taken first. */
 static bool hyb_jparse_enclosed(hyb_jparser *p, const char *end, hyb_jnode **list)
 {
-    if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+    if (p->now.type != HYB_J_BLOCK_END) {
+        hyb_jparse_unexpected(p, "%}");
+        return false;
+    }
     hyb_jparse_advance(p);
     if (!hyb_jparse_body(p, end, list)) return false;
     hyb_jparse_advance(p);
@@ -16476,8 +18600,13 @@ static hyb_jnode *hyb_jparse_target(hyb_jparser *p, const char *stop, bool membe
     bool ok = n && (n->kind == HYB_J_VARIABLE || (n->kind == HYB_J_ATTRIBUTE && members));
     if (n && n->kind == HYB_J_TUPLE_OF && n->a)
         for (part = n->a, ok = true; part; part = part->next)
-            if (part->a->kind != HYB_J_VARIABLE && part->a->kind != HYB_J_TUPLE_OF && (part->a->kind != HYB_J_ATTRIBUTE || !members)) ok = false;
-    if (n && !ok) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this cannot be assigned to"); return NULL; }
+            if (part->a->kind != HYB_J_VARIABLE && part->a->kind != HYB_J_TUPLE_OF &&
+                (part->a->kind != HYB_J_ATTRIBUTE || !members))
+                ok = false;
+    if (n && !ok) {
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this cannot be assigned to");
+        return NULL;
+    }
     return n;
 }
 
@@ -16485,12 +18614,15 @@ static bool hyb_jparse_if(hyb_jparser *p, hyb_jnode *n)
 {
     for (;;) {
         if (!(n->a = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "", false))) return false;
-        if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+        if (p->now.type != HYB_J_BLOCK_END) {
+            hyb_jparse_unexpected(p, "%}");
+            return false;
+        }
         hyb_jparse_advance(p);
         if (!hyb_jparse_body(p, "elif else endif", &n->b)) return false;
         if (hyb_jparse_skip_word(p, "endif")) return !p->result;
         if (hyb_jparse_skip_word(p, "else")) {
-            n->flag = true;                                  /* c is a body, not another IF */
+            n->flag = true; /* c is a body, not another IF */
             return hyb_jparse_enclosed(p, "endif", &n->c);
         }
         hyb_jparse_advance(p);
@@ -16503,11 +18635,18 @@ static bool hyb_jparse_for(hyb_jparser *p, hyb_jnode *n)
 {
     bool ok;
     if (!(n->a = hyb_jparse_target(p, "in", false))) return false;
-    if (!hyb_jparse_skip_word(p, "in")) { hyb_jparse_unexpected(p, "'in'"); return false; }
-    if (!(n->b = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "recursive", false)) || !(n->d = hyb_jparse_node(p, HYB_J_PART))) return false;
+    if (!hyb_jparse_skip_word(p, "in")) {
+        hyb_jparse_unexpected(p, "'in'");
+        return false;
+    }
+    if (!(n->b = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "recursive", false)) || !(n->d = hyb_jparse_node(p, HYB_J_PART)))
+        return false;
     if (hyb_jparse_skip_word(p, "if") && !(n->d->a = hyb_jparse_expression(p))) return false;
     n->flag = hyb_jparse_skip_word(p, "recursive");
-    if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+    if (p->now.type != HYB_J_BLOCK_END) {
+        hyb_jparse_unexpected(p, "%}");
+        return false;
+    }
     hyb_jparse_advance(p);
     p->loops++;
     ok = hyb_jparse_body(p, "endfor else", &n->c);
@@ -16547,7 +18686,8 @@ static bool hyb_jparse_parameters(hyb_jparser *p, hyb_jnode **list)
             if (!(one->a = hyb_jparse_expression(p))) return false;
             defaults = true;
         } else if (defaults) {
-            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, one->at, "a parameter without a default follows one with a default");
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, one->at,
+                            "a parameter without a default follows one with a default");
             return false;
         }
         *tail = one;
@@ -16563,7 +18703,10 @@ static bool hyb_jparse_with(hyb_jparser *p, hyb_jnode *n)
     hyb_jnode *set, **tail = &n->b;
     while (p->now.type == HYB_J_NAME) {
         if (!(set = hyb_jparse_node(p, HYB_J_SET)) || !(set->a = hyb_jparse_primary(p, true))) return false;
-        if (set->a->kind != HYB_J_VARIABLE) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, set->at, "this cannot be assigned to"); return false; }
+        if (set->a->kind != HYB_J_VARIABLE) {
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, set->at, "this cannot be assigned to");
+            return false;
+        }
         hyb_jparse_want_op(p, '=', "'='");
         if (!(set->b = hyb_jparse_expression(p))) return false;
         *tail = set;
@@ -16588,7 +18731,7 @@ static bool hyb_jparse_captured(hyb_jparser *p, const char *end, hyb_jnode **lis
 static bool hyb_jparse_print(hyb_jparser *p, hyb_jnode *n)
 {
     hyb_jnode *part, **tail = &n->b;
-    n->kind = HYB_J_BLOCK;                               /* of nothing */
+    n->kind = HYB_J_BLOCK; /* of nothing */
     if (p->now.type == HYB_J_BLOCK_END) return true;
     n->kind = HYB_J_OUTPUT;
     if (!(n->a = hyb_jparse_expression(p))) return false;
@@ -16604,15 +18747,20 @@ static bool hyb_jparse_print(hyb_jparser *p, hyb_jnode *n)
 /* The statement whose word is at hand, up to its last "%}" (not taken). */
 static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
 {
-    static const char words[] = "if for set macro call filter with generation print break continue autoescape do include import from extends block trans";
+    static const char words[] = "if for set macro call filter with generation print break continue autoescape do "
+                                "include import from extends block trans";
     int which = p->now.type == HYB_J_NAME ? hyb_jword(words, p->now.p, p->now.n) : -1;
     if (which < 0) {
-        if (p->now.type == HYB_J_NAME) hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "there is no tag '%.*s' here", (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
-        else hyb_jparse_unexpected(p, "the name of a tag");
+        if (p->now.type == HYB_J_NAME)
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "there is no tag '%.*s' here",
+                            (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
+        else
+            hyb_jparse_unexpected(p, "the name of a tag");
         return false;
     }
     if (which >= 11) {
-        hyb_jparse_fail(p, HYBRID_ERROR_UNSUPPORTED, p->now.at, "the tag '%.*s' is not supported: chat templates have none", (int)p->now.n, p->now.p);
+        hyb_jparse_fail(p, HYBRID_ERROR_UNSUPPORTED, p->now.at,
+                        "the tag '%.*s' is not supported: chat templates have none", (int)p->now.n, p->now.p);
         return false;
     }
     hyb_jparse_advance(p);
@@ -16622,14 +18770,20 @@ static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
     case 2: n->kind = HYB_J_SET; return hyb_jparse_set(p, n);
     case 3:
         n->kind = HYB_J_MACRO;
-        return (n->name = hyb_jparse_name(p)) != NULL && hyb_jparse_parameters(p, &n->b) && hyb_jparse_captured(p, "endmacro", &n->c);
+        return (n->name = hyb_jparse_name(p)) != NULL && hyb_jparse_parameters(p, &n->b) &&
+               hyb_jparse_captured(p, "endmacro", &n->c);
     case 4:
         n->kind = HYB_J_CALL_BLOCK;
         if (hyb_jparse_is_op(p, '(') && !hyb_jparse_parameters(p, &n->b)) return false;
         if (!(n->a = hyb_jparse_expression(p))) return false;
-        if (n->a->kind != HYB_J_CALL) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->a->at, "{%% call %%} needs a call of a macro"); return false; }
+        if (n->a->kind != HYB_J_CALL) {
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->a->at, "{%% call %%} needs a call of a macro");
+            return false;
+        }
         return hyb_jparse_captured(p, "endcall", &n->c);
-    case 5: n->kind = HYB_J_FILTER_BLOCK; return hyb_jparse_filters(p, &n->b) && hyb_jparse_captured(p, "endfilter", &n->c);
+    case 5:
+        n->kind = HYB_J_FILTER_BLOCK;
+        return hyb_jparse_filters(p, &n->b) && hyb_jparse_captured(p, "endfilter", &n->c);
     case 6: n->kind = HYB_J_WITH; return hyb_jparse_with(p, n);
     case 7: n->kind = HYB_J_BLOCK; return hyb_jparse_captured(p, "endgeneration", &n->c);
     case 8: return hyb_jparse_print(p, n);
@@ -16641,7 +18795,8 @@ static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
     }
 }
 
-/* Text and tags up to a tag whose word is one of ends; the word is at hand then. ends NULL: up to the end of the template. */
+/* Text and tags up to a tag whose word is one of ends; the word is at hand then. ends NULL: up to the end of the
+ * template. */
 static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list)
 {
     hyb_jnode *n, **tail = list;
@@ -16650,32 +18805,43 @@ static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list)
     while (!p->result && p->now.type != HYB_J_END) {
         if (p->now.type == HYB_J_BLOCK_BEGIN) {
             hyb_jparse_advance(p);
-            if (ends && hyb_jparse_is_word(p, ends)) { p->depth++; return true; }
+            if (ends && hyb_jparse_is_word(p, ends)) {
+                p->depth++;
+                return true;
+            }
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT)) || !hyb_jparse_statement(p, n)) return false;
-            if (p->now.type != HYB_J_BLOCK_END) hyb_jparse_unexpected(p, "%}");
-            else hyb_jparse_advance(p);
+            if (p->now.type != HYB_J_BLOCK_END)
+                hyb_jparse_unexpected(p, "%}");
+            else
+                hyb_jparse_advance(p);
         } else if (p->now.type == HYB_J_PRINT_BEGIN) {
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT))) return false;
             hyb_jparse_advance(p);
             if (!(n->a = hyb_jparse_tuple(p, HYB_J_FULL, "", false))) return false;
-            if (p->now.type != HYB_J_PRINT_END) hyb_jparse_unexpected(p, "}}");
-            else hyb_jparse_advance(p);
+            if (p->now.type != HYB_J_PRINT_END)
+                hyb_jparse_unexpected(p, "}}");
+            else
+                hyb_jparse_advance(p);
         } else {
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT_TEXT))) return false;
-            if (!hyb_jstring_view(p->arena, p->now.p, p->now.n, &n->value)) { hyb_jparse_spent(p); return false; }
+            if (!hyb_jstring_view(p->arena, p->now.p, p->now.n, &n->value)) {
+                hyb_jparse_spent(p);
+                return false;
+            }
             hyb_jparse_advance(p);
         }
         *tail = n;
         tail = &n->next;
     }
     p->depth++;
-    if (ends) hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, start, "the template ends before the tag that closes this: %s", ends);
+    if (ends)
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, start, "the template ends before the tag that closes this: %s", ends);
     return !p->result;
 }
 
 /* A parsed template; the names are NULL where the template never says them. */
 struct hyb_jtree {
-    hyb_jnode   *body;
+    hyb_jnode *body;
     hyb_jstring *loop, *caller, *varargs, *kwargs;
 };
 
@@ -16686,7 +18852,8 @@ static hyb_jstring *hyb_jparse_mentioned(hyb_jparser *p, const char *name)
 }
 
 /* A whole template. source lives as long as the arena. */
-static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n, bool trim, bool lstrip, hyb_jtree *tree, hybrid_error *error)
+static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n, bool trim, bool lstrip,
+                                hyb_jtree *tree, hybrid_error *error)
 {
     enum { DEPTH = 400 };
     hyb_jparser p;
@@ -16699,7 +18866,10 @@ static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n,
     p.lex.lstrip = lstrip;
     p.error = error;
     p.depth = DEPTH;
-    if (!hyb_jdict_new(arena, &names)) { hyb_jparse_spent(&p); return p.result; }
+    if (!hyb_jdict_new(arena, &names)) {
+        hyb_jparse_spent(&p);
+        return p.result;
+    }
     p.names = names.u.dict;
     hyb_jparse_advance(&p);
     hyb_jparse_advance(&p);
@@ -16713,16 +18883,19 @@ static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n,
 /* ==== end src/text/jinja_statement.c ==== */
 
 /* ==== begin src/text/jinja_eval.c ==== */
-/* text/jinja_eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth), every node costs
- * a step (max_steps). */
+/* text/jinja_eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth),
+ * every node costs a step (max_steps). */
 
 /* Names that were set here; below them those of the block around. A macro keeps the scope it was defined in. */
-typedef struct hyb_jbinding { const hyb_jstring *name; hyb_jvalue value; } hyb_jbinding;
+typedef struct hyb_jbinding {
+    const hyb_jstring *name;
+    hyb_jvalue value;
+} hyb_jbinding;
 struct hyb_jscope {
-    hyb_jscope   *parent;
+    hyb_jscope *parent;
     hyb_jbinding *vars;
-    size_t            n, capacity;
-    bool              kept;              /* by a macro: a loop must not use it for its next turn */
+    size_t n, capacity;
+    bool kept; /* by a macro: a loop must not use it for its next turn */
 };
 
 typedef enum hyb_jflow { HYB_J_NEXT, HYB_J_BROKEN, HYB_J_CONTINUED, HYB_J_FAILED } hyb_jflow;
@@ -16730,20 +18903,30 @@ typedef enum hyb_jflow { HYB_J_NEXT, HYB_J_BROKEN, HYB_J_CONTINUED, HYB_J_FAILED
 static bool hyb_jinja_eval(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_jvalue *out);
 static hyb_jflow hyb_jinja_run(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n);
 
-static void hyb_jscope_open(hyb_jscope *s, hyb_jscope *parent) { memset(s, 0, sizeof *s); s->parent = parent; }
+static void hyb_jscope_open(hyb_jscope *s, hyb_jscope *parent)
+{
+    memset(s, 0, sizeof *s);
+    s->parent = parent;
+}
 /* One that a macro may keep. */
 static hyb_jscope *hyb_jscope_new(hyb_jinja *j, hyb_jscope *parent)
 {
     hyb_jscope *s = (hyb_jscope *)hyb_jarena_alloc(&j->arena, sizeof *s);
-    if (s) hyb_jscope_open(s, parent);
-    else hyb_jinja_spent(j);
+    if (s)
+        hyb_jscope_open(s, parent);
+    else
+        hyb_jinja_spent(j);
     return s;
 }
 static bool hyb_jscope_set(hyb_jinja *j, hyb_jscope *s, const hyb_jstring *name, hyb_jvalue value)
 {
     size_t i;
     if (!hyb_jarena_work(&j->arena, 1 + s->n / 8)) return hyb_jinja_spent(j);
-    for (i = 0; i < s->n; i++) if (s->vars[i].name == name) { s->vars[i].value = value; return true; }
+    for (i = 0; i < s->n; i++)
+        if (s->vars[i].name == name) {
+            s->vars[i].value = value;
+            return true;
+        }
     if (s->n == s->capacity) {
         size_t capacity = s->capacity ? s->capacity * 2 : 4;
         hyb_jbinding *vars = (hyb_jbinding *)hyb_jarena_alloc(&j->arena, capacity * sizeof *vars);
@@ -16766,18 +18949,26 @@ static bool hyb_jinja_lookup(hyb_jinja *j, const hyb_jscope *s, hyb_jstring *nam
     size_t i;
     for (; s; s = s->parent) {
         if (!hyb_jarena_work(&j->arena, 1 + s->n / 8)) return hyb_jinja_spent(j);
-        for (i = 0; i < s->n; i++) if (s->vars[i].name == name) { *out = s->vars[i].value; return true; }
+        for (i = 0; i < s->n; i++)
+            if (s->vars[i].name == name) {
+                *out = s->vars[i].value;
+                return true;
+            }
     }
     key.type = HYB_J_STRING;
     key.u.s = name;
-    if ((e = hyb_jdict_find(&j->arena, j->context, key)) != NULL) { *out = e->value; return true; }
+    if ((e = hyb_jdict_find(&j->arena, j->context, key)) != NULL) {
+        *out = e->value;
+        return true;
+    }
     if (j->arena.result) return hyb_jinja_spent(j);
-    if ((f = hyb_jbuiltin_find(hyb_jglobals, HYB_COUNT(hyb_jglobals), name->p, name->n)) != NULL) return hyb_jinja_method(j, hyb_jnone(), f, out);
+    if ((f = hyb_jbuiltin_find(hyb_jglobals, HYB_COUNT(hyb_jglobals), name->p, name->n)) != NULL)
+        return hyb_jinja_method(j, hyb_jnone(), f, out);
     *out = hyb_jundefined(name, false);
     return true;
 }
 
-/* ---- capturing output ---- */
+/* ---- capturing output -------------------------------------------------------------------------------------------- */
 
 static void hyb_jinja_capture(hyb_jinja *j, hyb_jbuffer *b, hyb_jbuffer **outer)
 {
@@ -16793,7 +18984,7 @@ static bool hyb_jinja_captured(hyb_jinja *j, hyb_jbuffer *outer, bool ok, hyb_jv
     return ok && hyb_jinja_text(j, b, out);
 }
 
-/* ---- calls ---- */
+/* ---- calls ------------------------------------------------------------------------------------------------------- */
 
 /* All arguments of a call, stars unfolded. */
 static bool hyb_jinja_args(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *list, hyb_jargs *args)
@@ -16805,7 +18996,8 @@ static bool hyb_jinja_args(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *list, h
     memset(args, 0, sizeof *args);
     if (!list) return true;
     for (n = list; n; n = n->next) count++;
-    if (!hyb_jinja_new_list(j, count, HYB_J_PLAIN, &plain) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &named))) return false;
+    if (!hyb_jinja_new_list(j, count, HYB_J_PLAIN, &plain) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &named)))
+        return false;
     for (n = list; n; n = n->next) {
         if (!hyb_jinja_eval(j, s, n->a, &v)) return false;
         j->at = n->at;
@@ -16813,17 +19005,22 @@ static bool hyb_jinja_args(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *list, h
             if (!hyb_jinja_push(j, plain, v)) return false;
         } else if (n->kind == HYB_J_STAR) {
             if (!hyb_jinja_items(j, v, &items)) return false;
-            for (i = 0; i < items->n; i++) if (!hyb_jinja_push(j, plain, items->items[i])) return false;
+            for (i = 0; i < items->n; i++)
+                if (!hyb_jinja_push(j, plain, items->items[i])) return false;
         } else if (n->kind == HYB_J_KEYWORD) {
             hyb_jvalue key = hyb_jnone();
             key.type = HYB_J_STRING;
             key.u.s = n->name;
             if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, named.u.dict, key, v))) return false;
         } else {
-            if (v.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict, not a %s", hyb_jtype_name(v));
+            if (v.type != HYB_J_DICT)
+                return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict, not a %s", hyb_jtype_name(v));
             for (i = 0; i < v.u.dict->n; i++) {
-                if (v.u.dict->entries[i].key.type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict with strings as keys");
-                if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, named.u.dict, v.u.dict->entries[i].key, v.u.dict->entries[i].value))) return false;
+                if (v.u.dict->entries[i].key.type != HYB_J_STRING)
+                    return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "** needs a dict with strings as keys");
+                if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, named.u.dict, v.u.dict->entries[i].key,
+                                                      v.u.dict->entries[i].value)))
+                    return false;
             }
         }
     }
@@ -16848,37 +19045,51 @@ static const hyb_jnode *hyb_jinja_parameter(const hyb_jnode *macro, const hyb_js
     return p;
 }
 
-/* Puts the arguments into the macro's scope. What has no parameter goes to varargs and kwargs, if the template speaks of them. */
-static bool hyb_jinja_bind(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *macro, const hyb_jargs *args, hyb_jvalue caller)
+/* Puts the arguments into the macro's scope. What has no parameter goes to varargs and kwargs, if the template
+ * speaks of them. */
+static bool hyb_jinja_bind(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *macro, const hyb_jargs *args,
+                           hyb_jvalue caller)
 {
     hyb_jvalue rest, more, v, key = hyb_jnone();
     const hyb_jnode *p;
     size_t i, at = 0;
     if (j->tree->caller && !hyb_jscope_set(j, s, j->tree->caller, caller)) return false;
-    if (!hyb_jinja_new_list(j, 0, HYB_J_TUPLE, &rest) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &more))) return false;
+    if (!hyb_jinja_new_list(j, 0, HYB_J_TUPLE, &rest) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &more)))
+        return false;
     for (p = macro->b; p; p = p->next, at++) {
         bool given = at < args->n;
         if (!hyb_jarena_work(&j->arena, 1 + args->n_named)) return hyb_jinja_spent(j);
         v = given ? args->v[at] : hyb_jundefined(p->name, false);
         for (i = 0; !given && i < args->n_named; i++)
-            if (args->names[i]->n == p->name->n && !memcmp(args->names[i]->p, p->name->p, p->name->n)) { v = args->named[i]; given = true; }
+            if (args->names[i]->n == p->name->n && !memcmp(args->names[i]->p, p->name->p, p->name->n)) {
+                v = args->named[i];
+                given = true;
+            }
         if (!given && p->a && !hyb_jinja_eval(j, s, p->a, &v)) return false;
         if (!hyb_jscope_set(j, s, p->name, v)) return false;
     }
-    for (; at < args->n; at++) if (!hyb_jinja_push(j, rest, args->v[at])) return false;
+    for (; at < args->n; at++)
+        if (!hyb_jinja_push(j, rest, args->v[at])) return false;
     key.type = HYB_J_STRING;
     if (!hyb_jarena_work(&j->arena, args->n_named * at)) return hyb_jinja_spent(j);
     for (i = 0; i < args->n_named; i++) {
         key.u.s = args->names[i];
-        if (!hyb_jinja_parameter(macro, key.u.s) && !hyb_jinja_check(j, hyb_jdict_set(&j->arena, more.u.dict, key, args->named[i]))) return false;
+        if (!hyb_jinja_parameter(macro, key.u.s) &&
+            !hyb_jinja_check(j, hyb_jdict_set(&j->arena, more.u.dict, key, args->named[i])))
+            return false;
     }
-    if (rest.u.list->n && !j->tree->varargs) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has fewer parameters than arguments are given");
+    if (rest.u.list->n && !j->tree->varargs)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has fewer parameters than arguments are given");
     if (more.u.dict->n && !j->tree->kwargs)
-        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has no parameter '%.*s'", (int)HYB_MIN(more.u.dict->entries[0].key.u.s->n, (size_t)60), more.u.dict->entries[0].key.u.s->p);
-    return (!j->tree->varargs || hyb_jscope_set(j, s, j->tree->varargs, rest)) && (!j->tree->kwargs || hyb_jscope_set(j, s, j->tree->kwargs, more));
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "the macro has no parameter '%.*s'",
+                              (int)HYB_MIN(more.u.dict->entries[0].key.u.s->n, (size_t)60),
+                              more.u.dict->entries[0].key.u.s->p);
+    return (!j->tree->varargs || hyb_jscope_set(j, s, j->tree->varargs, rest)) &&
+           (!j->tree->kwargs || hyb_jscope_set(j, s, j->tree->kwargs, more));
 }
 
-static bool hyb_jinja_call_macro(hyb_jinja *j, const hyb_jfunction *f, const hyb_jargs *args, hyb_jvalue caller, hyb_jvalue *out)
+static bool hyb_jinja_call_macro(hyb_jinja *j, const hyb_jfunction *f, const hyb_jargs *args, hyb_jvalue caller,
+                                 hyb_jvalue *out)
 {
     hyb_jbuffer text, *outer;
     hyb_jscope *s = hyb_jscope_new(j, f->scope);
@@ -16923,7 +19134,7 @@ static bool hyb_jinja_macro(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb
     return true;
 }
 
-/* ---- expressions ---- */
+/* ---- expressions ------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jinja_eval_list(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_jvalue *out)
 {
@@ -16932,7 +19143,8 @@ static bool hyb_jinja_eval_list(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n,
     size_t count = 0;
     for (part = n->a; part; part = part->next) count++;
     if (!hyb_jinja_new_list(j, count, n->kind == HYB_J_TUPLE_OF ? HYB_J_TUPLE : HYB_J_PLAIN, out)) return false;
-    for (part = n->a; part; part = part->next) if (!hyb_jinja_eval(j, s, part->a, &v) || !hyb_jinja_push(j, *out, v)) return false;
+    for (part = n->a; part; part = part->next)
+        if (!hyb_jinja_eval(j, s, part->a, &v) || !hyb_jinja_push(j, *out, v)) return false;
     return true;
 }
 static bool hyb_jinja_eval_dict(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_jvalue *out)
@@ -16964,8 +19176,9 @@ static bool hyb_jinja_eval_compare(hyb_jinja *j, hyb_jscope *s, const hyb_jnode 
 static bool hyb_jinja_eval_slice(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_jvalue *v)
 {
     hyb_jvalue a = hyb_jnone(), b = a, c = a;
-    if ((n->b && !hyb_jinja_eval(j, s, n->b, &a)) || (n->c && !hyb_jinja_eval(j, s, n->c, &b))
-        || (n->d && !hyb_jinja_eval(j, s, n->d, &c))) return false;
+    if ((n->b && !hyb_jinja_eval(j, s, n->b, &a)) || (n->c && !hyb_jinja_eval(j, s, n->c, &b)) ||
+        (n->d && !hyb_jinja_eval(j, s, n->d, &c)))
+        return false;
     j->at = n->at;
     /* jinja2 folds constants, where a slice that makes no sense is undefined */
     return hyb_jinja_slice(j, *v, a, b, c, n->a->kind == HYB_J_CONST, v);
@@ -16988,7 +19201,10 @@ static bool hyb_jinja_sign(hyb_jinja *j, hyb_jvalue v, bool minus, hyb_jvalue *o
     if (v.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, v);
     if (v.type == HYB_J_BIG) return minus ? hyb_jinja_big_sign(j, v, false, out) : (*out = v, true);
     if (!hyb_jis_number(v)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no sign", hyb_jtype_name(v));
-    if (v.type == HYB_J_FLOAT) { *out = hyb_jfloat(minus ? -v.u.d : v.u.d); return true; }
+    if (v.type == HYB_J_FLOAT) {
+        *out = hyb_jfloat(minus ? -v.u.d : v.u.d);
+        return true;
+    }
     return hyb_jinja_integers(j, minus ? HYB_J_SUB : HYB_J_ADD, 0, hyb_jwhole(v), out);
 }
 
@@ -16999,14 +19215,16 @@ static bool hyb_jinja_eval_link(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n,
     j->at = n->at;
     switch (n->kind) {
     case HYB_J_NOT: *v = hyb_jbool(hyb_jtruth(*v) == n->flag); return true;
-    case HYB_J_NEGATE: case HYB_J_PLUS: return hyb_jinja_sign(j, *v, n->kind == HYB_J_NEGATE, v);
+    case HYB_J_NEGATE:
+    case HYB_J_PLUS: return hyb_jinja_sign(j, *v, n->kind == HYB_J_NEGATE, v);
     case HYB_J_ATTRIBUTE: return hyb_jinja_attribute(j, *v, n->name, v);
     case HYB_J_SLICE: return hyb_jinja_eval_slice(j, s, n, v);
     case HYB_J_COMPARE: return hyb_jinja_eval_compare(j, s, n, v);
-    case HYB_J_CALL: case HYB_J_FILTER: case HYB_J_TEST:
-        return hyb_jinja_eval_call(j, s, n, hyb_jundefined(j->tree->caller, false), v);
-    case HYB_J_AND: case HYB_J_OR:
-        return hyb_jtruth(*v) == (n->kind == HYB_J_OR) || hyb_jinja_eval(j, s, n->b, v);
+    case HYB_J_CALL:
+    case HYB_J_FILTER:
+    case HYB_J_TEST: return hyb_jinja_eval_call(j, s, n, hyb_jundefined(j->tree->caller, false), v);
+    case HYB_J_AND:
+    case HYB_J_OR: return hyb_jtruth(*v) == (n->kind == HYB_J_OR) || hyb_jinja_eval(j, s, n->b, v);
     default: break;
     }
     if (!hyb_jinja_eval(j, s, n->b, &b)) return false;
@@ -17035,8 +19253,10 @@ static const hyb_jnode *hyb_jinja_choice(hyb_jinja *j, hyb_jscope *s, const hyb_
 
 HYB_INLINE bool hyb_jnode_is_link(const hyb_jnode *n) { return n->kind >= HYB_J_NOT && n->kind <= HYB_J_TEST; }
 
-/* The chain that ends in top, from its innermost link on; given: the value before a link without one, of filter blocks. */
-static bool hyb_jinja_eval_chain(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *top, const hyb_jvalue *given, hyb_jvalue *out)
+/* The chain that ends in top, from its innermost link on; given: the value before a link without one, of filter
+ * blocks. */
+static bool hyb_jinja_eval_chain(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *top, const hyb_jvalue *given,
+                                 hyb_jvalue *out)
 {
     const hyb_jnode *n = top;
     for (;;) {
@@ -17073,7 +19293,7 @@ static bool hyb_jinja_eval(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_
     return ok;
 }
 
-/* ---- statements ---- */
+/* ---- statements -------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jinja_assign(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *target, hyb_jvalue v)
 {
@@ -17086,14 +19306,18 @@ static bool hyb_jinja_assign(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *targe
     if (target->kind == HYB_J_VARIABLE) return hyb_jscope_set(j, s, target->name, v);
     if (target->kind == HYB_J_ATTRIBUTE) {
         if (!hyb_jinja_lookup(j, s, target->a->name, &holder)) return false;
-        if (holder.type != HYB_J_NAMESPACE) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "only members of a namespace can be set, not those of a %s", hyb_jtype_name(holder));
+        if (holder.type != HYB_J_NAMESPACE)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "only members of a namespace can be set, not those of a %s",
+                                  hyb_jtype_name(holder));
         key.type = HYB_J_STRING;
         key.u.s = target->name;
         return hyb_jinja_check(j, hyb_jdict_set(&j->arena, holder.u.dict, key, v));
     }
     if (!hyb_jinja_items(j, v, &items)) return false;
     for (part = target->a; part; part = part->next) count++;
-    if (items->n != count) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%lu values cannot be spread over %lu names", (unsigned long)items->n, (unsigned long)count);
+    if (items->n != count)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%lu values cannot be spread over %lu names",
+                              (unsigned long)items->n, (unsigned long)count);
     if (!hyb_jinja_enter(j)) return false;
     for (part = target->a; part && ok; part = part->next) ok = hyb_jinja_assign(j, s, part->a, items->items[i++]);
     j->depth++;
@@ -17109,7 +19333,8 @@ static bool hyb_jinja_choose(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hy
     hyb_jscope_open(&inner, s);
     if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &list)) return false;
     for (i = 0; i < (*items)->n; i++) {
-        if (!hyb_jinja_assign(j, &inner, n->a, (*items)->items[i]) || !hyb_jinja_eval(j, &inner, n->d->a, &yes)) return false;
+        if (!hyb_jinja_assign(j, &inner, n->a, (*items)->items[i]) || !hyb_jinja_eval(j, &inner, n->d->a, &yes))
+            return false;
         if (hyb_jtruth(yes) && !hyb_jinja_push(j, list, (*items)->items[i])) return false;
     }
     *items = list.u.list;
@@ -17123,7 +19348,7 @@ static bool hyb_jinja_loop(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_
     hyb_jvalue v = hyb_jnone();
     hyb_jloop *loop;
     hyb_jflow flow = HYB_J_NEXT;
-    bool whole = false;                                      /* a turn came to its end */
+    bool whole = false; /* a turn came to its end */
     j->at = n->at;
     if (!hyb_jinja_items(j, of, &items) || (n->d->a && !hyb_jinja_choose(j, s, n, &items))) return false;
     if (!items->n) {
@@ -17140,13 +19365,17 @@ static bool hyb_jinja_loop(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_
     v.type = HYB_J_LOOP;
     v.u.loop = loop;
     for (; loop->i < items->n && flow != HYB_J_BROKEN; loop->i++) {
-        if (inner && !inner->kept) inner->n = 0;             /* every turn starts with what is set outside */
-        else if (!(inner = hyb_jscope_new(j, s))) return false;
-        if ((j->tree->loop && !hyb_jscope_set(j, inner, j->tree->loop, v)) || !hyb_jinja_assign(j, inner, n->a, items->items[loop->i])) return false;
+        if (inner && !inner->kept)
+            inner->n = 0; /* every turn starts with what is set outside */
+        else if (!(inner = hyb_jscope_new(j, s)))
+            return false;
+        if ((j->tree->loop && !hyb_jscope_set(j, inner, j->tree->loop, v)) ||
+            !hyb_jinja_assign(j, inner, n->a, items->items[loop->i]))
+            return false;
         if ((flow = hyb_jinja_run(j, inner, n->c)) == HYB_J_FAILED) return false;
         whole = whole || flow == HYB_J_NEXT;
     }
-    if (whole || !n->d->b) return true;                      /* all turns were cut short by break or continue: that is "else" too */
+    if (whole || !n->d->b) return true; /* all turns were cut short by break or continue: that is "else" too */
     return (inner = hyb_jscope_new(j, s)) != NULL && hyb_jinja_run(j, inner, n->d->b) != HYB_J_FAILED;
 }
 
@@ -17168,7 +19397,8 @@ static bool hyb_jinja_with(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_
     const hyb_jnode *set;
     hyb_jvalue v;
     if (!inner) return false;
-    for (set = n->b; set; set = set->next) if (!hyb_jinja_eval(j, s, set->b, &v) || !hyb_jinja_assign(j, inner, set->a, v)) return false;
+    for (set = n->b; set; set = set->next)
+        if (!hyb_jinja_eval(j, s, set->b, &v) || !hyb_jinja_assign(j, inner, set->a, v)) return false;
     *flow = hyb_jinja_run(j, inner, n->c);
     return true;
 }
@@ -17178,8 +19408,14 @@ static bool hyb_jinja_if(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n, hyb_jf
     hyb_jvalue v;
     for (; n; n = n->c) {
         if (!hyb_jinja_eval(j, s, n->a, &v)) return false;
-        if (hyb_jtruth(v)) { *flow = hyb_jinja_run(j, s, n->b); return true; }
-        if (n->flag) { *flow = hyb_jinja_run(j, s, n->c); return true; }
+        if (hyb_jtruth(v)) {
+            *flow = hyb_jinja_run(j, s, n->b);
+            return true;
+        }
+        if (n->flag) {
+            *flow = hyb_jinja_run(j, s, n->c);
+            return true;
+        }
     }
     return true;
 }
@@ -17198,7 +19434,8 @@ static bool hyb_jinja_statement(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n,
     case HYB_J_OUTPUT_TEXT: return hyb_jinja_put(j, j->out, n->value.u.s->p, n->value.u.s->n);
     case HYB_J_OUTPUT:
         if (!hyb_jinja_eval(j, s, n->a, &v) || !hyb_jinja_print(j, v)) return false;
-        for (n = n->b; n; n = n->next) if (!hyb_jinja_eval(j, s, n->a, &v) || !hyb_jinja_print(j, v)) return false;
+        for (n = n->b; n; n = n->next)
+            if (!hyb_jinja_eval(j, s, n->a, &v) || !hyb_jinja_print(j, v)) return false;
         return true;
     case HYB_J_IF: return hyb_jinja_if(j, s, n, flow);
     case HYB_J_FOR: return hyb_jinja_eval(j, s, n->b, &v) && hyb_jinja_loop(j, s, n, v, 0);
@@ -17207,8 +19444,8 @@ static bool hyb_jinja_statement(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n,
     case HYB_J_FILTER_BLOCK: return hyb_jinja_block_value(j, s, n, &v) && hyb_jinja_print(j, v);
     case HYB_J_MACRO: return hyb_jinja_macro(j, s, n, &v) && hyb_jscope_set(j, s, n->name, v);
     case HYB_J_CALL_BLOCK:
-        return hyb_jinja_macro(j, s, n, &caller) && hyb_jinja_eval(j, s, n->a->a, &v) && hyb_jinja_eval_call(j, s, n->a, caller, &v)
-            && hyb_jinja_print(j, v);
+        return hyb_jinja_macro(j, s, n, &caller) && hyb_jinja_eval(j, s, n->a->a, &v) &&
+               hyb_jinja_eval_call(j, s, n->a, caller, &v) && hyb_jinja_print(j, v);
     case HYB_J_WITH: return hyb_jinja_with(j, s, n, flow);
     case HYB_J_BLOCK: return (inner = hyb_jscope_new(j, s)) != NULL && hyb_jinja_run(j, inner, n->c) != HYB_J_FAILED;
     default: *flow = n->kind == HYB_J_BREAK ? HYB_J_BROKEN : HYB_J_CONTINUED; return true;
@@ -17220,8 +19457,11 @@ static hyb_jflow hyb_jinja_run(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n)
     hyb_jflow flow = HYB_J_NEXT;
     if (!hyb_jinja_enter(j)) return HYB_J_FAILED;
     for (; n && flow == HYB_J_NEXT; n = n->next) {
-        if (!hyb_jarena_work(&j->arena, 1)) { hyb_jinja_spent(j); flow = HYB_J_FAILED; }
-        else if (!hyb_jinja_statement(j, s, n, &flow)) flow = HYB_J_FAILED;
+        if (!hyb_jarena_work(&j->arena, 1)) {
+            hyb_jinja_spent(j);
+            flow = HYB_J_FAILED;
+        } else if (!hyb_jinja_statement(j, s, n, &flow))
+            flow = HYB_J_FAILED;
     }
     j->depth++;
     return flow;
@@ -17233,11 +19473,11 @@ static hyb_jflow hyb_jinja_run(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n)
 
 struct hybrid_template {
     hybrid_runtime *rt;
-    hyb_jarena  arena;               /* holds the tree and a copy of the text */
-    hyb_jtree   tree;
-    const char     *source;
-    size_t          n_source;
-    bool            js;
+    hyb_jarena arena; /* holds the tree and a copy of the text */
+    hyb_jtree tree;
+    const char *source;
+    size_t n_source;
+    bool js;
 };
 
 HYB_BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
@@ -17256,8 +19496,11 @@ static hybrid_result hyb_text_set(hybrid_runtime *rt, hybrid_text *text, const c
     if (text->capacity <= n) {
         char *data = (char *)hyb_alloc(rt, n + 1);
         if (!data) return hyb_fail_memory(error, n + 1);
-        if (!text->runtime) { text->runtime = rt; hyb_atomic_add(&rt->references, 1); }
-        else hyb_free(rt, text->data);
+        if (!text->runtime) {
+            text->runtime = rt;
+            hyb_atomic_add(&rt->references, 1);
+        } else
+            hyb_free(rt, text->data);
         text->data = data;
         text->capacity = n + 1;
     }
@@ -17272,14 +19515,18 @@ static size_t hyb_template_newlines(const char *p, size_t n, char *out)
 {
     size_t i, m = 0;
     for (i = 0; i < n; i++) {
-        if (p[i] == '\r') { out[m++] = '\n'; i += i + 1 < n && p[i + 1] == '\n'; }
-        else out[m++] = p[i];
+        if (p[i] == '\r') {
+            out[m++] = '\n';
+            i += i + 1 < n && p[i + 1] == '\n';
+        } else
+            out[m++] = p[i];
     }
     return m - (m && out[m - 1] == '\n');
 }
 
-HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
-              hybrid_template **tmpl, hybrid_error *error), (runtime, desc, tmpl, error))
+HYB_BORDER(hybrid_result, hybrid_template_create,
+           (hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
+           (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
     const char *text = desc && desc->text ? desc->text : HYBRID_TEMPLATE_CHATML;
@@ -17290,8 +19537,13 @@ HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, cons
     size_t n = desc && desc->text && desc->size ? desc->size : strlen(text);
     if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: tmpl is NULL");
     *tmpl = NULL;
-    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d", (int)desc->dialect);
-    if (n > LARGEST) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_template_create: the template has %llu bytes, at most 16 MB are read", (unsigned long long)n);
+    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d",
+                        (int)desc->dialect);
+    if (n > LARGEST)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_template_create: the template has %llu bytes, at most 16 MB are read",
+                        (unsigned long long)n);
     if ((result = hyb_runtime_retain(runtime, &rt, error))) return result;
     if (!(t = (hybrid_template *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
@@ -17302,14 +19554,18 @@ HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, cons
     t->arena.steps = UINT64_MAX;
     hyb_stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
-    if (!(source = (char *)hyb_jarena_alloc(&t->arena, n))) result = hyb_fail_memory(error, n);
+    if (!(source = (char *)hyb_jarena_alloc(&t->arena, n)))
+        result = hyb_fail_memory(error, n);
     else {
         t->source = source;
         t->n_source = hyb_template_newlines(text, n, source);
-        result = hyb_jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks, !desc || !desc->no_lstrip_blocks, &t->tree, error);
+        result = hyb_jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks,
+                            !desc || !desc->no_lstrip_blocks, &t->tree, error);
     }
-    if (result) hybrid_template_destroy(t);
-    else *tmpl = t;
+    if (result)
+        hybrid_template_destroy(t);
+    else
+        *tmpl = t;
     return result;
 }
 
@@ -17323,8 +19579,10 @@ HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
     hyb_runtime_release(rt);
 }
 
-/* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
-static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hyb_jinja *j, hybrid_error *error)
+/* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed
+ * all the same. */
+static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now,
+                             int utc_offset, hyb_jinja *j, hybrid_error *error)
 {
     enum { DEPTH = 500, DEEPEST = 10000 };
     hyb_jvalue context;
@@ -17341,16 +19599,19 @@ static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_lim
     j->js = t->js;
     j->error = error;
     j->out = &j->page;
-    j->now = HYB_MAX(HYB_MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) + (int64_t)utc_offset * 60;
+    j->now = HYB_MAX(HYB_MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) +
+             (int64_t)utc_offset * 60;
     if (!hyb_jdict_new(&j->arena, &context)) return hyb_jinja_spent(j);
     j->context = context.u.dict;
     return true;
 }
 /* A JSON text as a value. doc must be freed after the render (also after a failure). what: for the message. */
-static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, size_t n, hyb_json_type type, hyb_json_doc *doc, hyb_jvalue *out)
+static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, size_t n, hyb_json_type type,
+                            hyb_json_doc *doc, hyb_jvalue *out)
 {
     hybrid_error e;
-    hybrid_result result = hyb_json_parse(j->arena.rt, text, n ? n : strlen(text), HYB_JSON_DEPTH, j->arena.max_bytes / sizeof(hyb_json), doc, &e);
+    hybrid_result result = hyb_json_parse(j->arena.rt, text, n ? n : strlen(text), HYB_JSON_DEPTH,
+                                          j->arena.max_bytes / sizeof(hyb_json), doc, &e);
     if (!result && doc->root->type != type) {
         result = HYBRID_ERROR_FORMAT;
         snprintf(e.message, sizeof e.message, "must be a JSON %s", type == HYB_JSON_ARRAY ? "array" : "object");
@@ -17375,8 +19636,9 @@ static void hyb_text_empty(hybrid_text *text)
     if (text->data) text->data[0] = 0;
 }
 
-HYB_BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
-              hybrid_text *out, hybrid_error *error), (tmpl, desc, out, error))
+HYB_BORDER(hybrid_result, hybrid_template_render,
+           (const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error),
+           (tmpl, desc, out, error))
 {
     static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
     hyb_json_doc doc;
@@ -17386,7 +19648,9 @@ HYB_BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, 
     bool ok;
     if (!out) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
     hyb_text_empty(out);
-    if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
+    if (!tmpl)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
     if (!desc) desc = &zero;
     memset(&doc, 0, sizeof doc);
     ok = hyb_render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);
@@ -17417,25 +19681,30 @@ static bool hyb_chat_list(hyb_jinja *j, const hybrid_chat_message *messages, siz
     size_t i;
     if (!hyb_jinja_new_list(j, n, HYB_J_PLAIN, out)) return false;
     for (i = 0; i < n; i++)
-        if (!hyb_jinja_check(j, hyb_jdict_new(&j->arena, &one)) || !hyb_chat_put_text(j, one.u.dict, "role", messages[i].role)
-            || !hyb_chat_put_text(j, one.u.dict, "content", messages[i].content) || !hyb_jinja_push(j, *out, one)) return false;
+        if (!hyb_jinja_check(j, hyb_jdict_new(&j->arena, &one)) ||
+            !hyb_chat_put_text(j, one.u.dict, "role", messages[i].role) ||
+            !hyb_chat_put_text(j, one.u.dict, "content", messages[i].content) || !hyb_jinja_push(j, *out, one))
+            return false;
     return true;
 }
 
-/* A message as apply_chat_template passes it on: without the members that are None, and with what was thought under the names that
- * templates ask for: "reasoning_content", "thinking" (whichever of these and "reasoning" the message has). */
+/* A message as apply_chat_template passes it on: without the members that are None, and with what was thought under the
+ * names that templates ask for: "reasoning_content", "thinking" (whichever of these and "reasoning" the message
+ * has). */
 static bool hyb_chat_prepare_one(hyb_jinja *j, const hyb_jdict *from, hyb_jvalue *out)
 {
     static const char *const names[] = { "reasoning_content", "thinking", "reasoning" };
     const hyb_jvalue *thought = NULL;
     uint32_t i;
     if (!hyb_jinja_check(j, hyb_jdict_new(&j->arena, out))) return false;
-    for (i = 0; i < HYB_COUNT(names) && !(thought && thought->type != HYB_J_NONE); i++) thought = hyb_jdict_get(&j->arena, from, names[i]);
+    for (i = 0; i < HYB_COUNT(names) && !(thought && thought->type != HYB_J_NONE); i++)
+        thought = hyb_jdict_get(&j->arena, from, names[i]);
     if (thought && thought->type == HYB_J_NONE) thought = NULL;
     if (thought && !hyb_jinja_check(j, hyb_jdict_put(&j->arena, out->u.dict, "thinking", *thought))) return false;
     for (i = 0; i < from->n; i++)
-        if (from->entries[i].value.type != HYB_J_NONE
-            && !hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, from->entries[i].key, from->entries[i].value))) return false;
+        if (from->entries[i].value.type != HYB_J_NONE &&
+            !hyb_jinja_check(j, hyb_jdict_set(&j->arena, out->u.dict, from->entries[i].key, from->entries[i].value)))
+            return false;
     return !thought || hyb_jinja_check(j, hyb_jdict_put(&j->arena, out->u.dict, "reasoning_content", *thought));
 }
 static bool hyb_chat_prepare(hyb_jinja *j, hyb_jvalue *messages)
@@ -17446,7 +19715,8 @@ static bool hyb_chat_prepare(hyb_jinja *j, hyb_jvalue *messages)
     for (i = 0; i < messages->u.list->n; i++) {
         const hyb_jvalue *m = &messages->u.list->items[i];
         if (m->type != HYB_J_DICT) {
-            j->result = hyb_fail(j->error, HYBRID_ERROR_FORMAT, "messages: element %lu must be a JSON object", (unsigned long)i);
+            j->result = hyb_fail(j->error, HYBRID_ERROR_FORMAT, "messages: element %lu must be a JSON object",
+                                 (unsigned long)i);
             return false;
         }
         if (!hyb_chat_prepare_one(j, m->u.dict, &one) || !hyb_jinja_push(j, list, one)) return false;
@@ -17480,49 +19750,72 @@ static bool hyb_chat_merge(hyb_jinja *j, const hyb_jlist *from, const hyb_jstrin
         text = hyb_chat_text(j, from->items[at], "content");
         if (role && text && hyb_jstring_is(role, "user")) break;
     }
-    if (!hyb_jinja_new_list(j, from->n, HYB_J_PLAIN, out) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &one))
-        || !hyb_jinja_view(j, system->p, system->n, &content)) return false;
+    if (!hyb_jinja_new_list(j, from->n, HYB_J_PLAIN, out) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &one)) ||
+        !hyb_jinja_view(j, system->p, system->n, &content))
+        return false;
     if (at == from->n) {
-        if (!hyb_chat_put_text(j, one.u.dict, "role", "user") || !hyb_jinja_check(j, hyb_jdict_put(&j->arena, one.u.dict, "content", content))
-            || !hyb_jinja_push(j, *out, one)) return false;
+        if (!hyb_chat_put_text(j, one.u.dict, "role", "user") ||
+            !hyb_jinja_check(j, hyb_jdict_put(&j->arena, one.u.dict, "content", content)) ||
+            !hyb_jinja_push(j, *out, one))
+            return false;
     } else {
-        const hyb_jdict *d = from->items[at].u.dict;     /* its other members stay */
-        for (k = 0; k < d->n; k++) if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, one.u.dict, d->entries[k].key, d->entries[k].value))) return false;
-        if (!hyb_jinja_check(j, hyb_jstring_concat(&j->arena, content.u.s, "\n", 1, &content))
-            || !hyb_jinja_check(j, hyb_jstring_concat(&j->arena, content.u.s, text->p, text->n, &content))
-            || !hyb_jinja_check(j, hyb_jdict_put(&j->arena, one.u.dict, "content", content))) return false;
+        const hyb_jdict *d = from->items[at].u.dict; /* its other members stay */
+        for (k = 0; k < d->n; k++)
+            if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, one.u.dict, d->entries[k].key, d->entries[k].value)))
+                return false;
+        if (!hyb_jinja_check(j, hyb_jstring_concat(&j->arena, content.u.s, "\n", 1, &content)) ||
+            !hyb_jinja_check(j, hyb_jstring_concat(&j->arena, content.u.s, text->p, text->n, &content)) ||
+            !hyb_jinja_check(j, hyb_jdict_put(&j->arena, one.u.dict, "content", content)))
+            return false;
     }
-    for (i = 1; i < from->n; i++) if (!hyb_jinja_push(j, *out, i == at ? one : from->items[i])) return false;
+    for (i = 1; i < from->n; i++)
+        if (!hyb_jinja_push(j, *out, i == at ? one : from->items[i])) return false;
     return true;
 }
 
 enum { HYB_CHAT_MESSAGES, HYB_CHAT_TOOLS, HYB_CHAT_EXTRA, HYB_CHAT_DOCS };
 
 /* The variables of apply_chat_template. */
-static bool hyb_chat_context(hyb_jinja *j, const hybrid_chat_desc *desc, hyb_jvalue messages, hyb_json_doc docs[HYB_CHAT_DOCS])
+static bool hyb_chat_context(hyb_jinja *j, const hybrid_chat_desc *desc, hyb_jvalue messages,
+                             hyb_json_doc docs[HYB_CHAT_DOCS])
 {
-    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token" };
+    static const char *const tokens[] = { "bos_token", "eos_token", "unk_token", "sep_token",
+                                          "pad_token", "cls_token", "mask_token" };
     const char *names[7];
     hyb_jvalue tools = hyb_jnone(), extra;
     hyb_jdict *c = j->context;
     size_t i;
-    if (desc->tools && !hyb_render_json(j, "tools", desc->tools, 0, HYB_JSON_ARRAY, &docs[HYB_CHAT_TOOLS], &tools)) return false;
-    if (!hyb_jinja_check(j, hyb_jdict_put(&j->arena, c, "messages", messages) && hyb_jdict_put(&j->arena, c, "tools", tools)
-            && hyb_jdict_put(&j->arena, c, "documents", hyb_jnone())
-            && hyb_jdict_put(&j->arena, c, "add_generation_prompt", hyb_jbool(desc->add_generation_prompt)))) return false;
-    names[0] = desc->bos_token; names[1] = desc->eos_token; names[2] = desc->unk_token; names[3] = desc->sep_token;
-    names[4] = desc->pad_token; names[5] = desc->cls_token; names[6] = desc->mask_token;
-    for (i = 0; i < HYB_COUNT(tokens); i++) if (names[i] && !hyb_chat_put_text(j, c, tokens[i], names[i])) return false;
+    if (desc->tools && !hyb_render_json(j, "tools", desc->tools, 0, HYB_JSON_ARRAY, &docs[HYB_CHAT_TOOLS], &tools))
+        return false;
+    if (!hyb_jinja_check(j, hyb_jdict_put(&j->arena, c, "messages", messages) &&
+                                hyb_jdict_put(&j->arena, c, "tools", tools) &&
+                                hyb_jdict_put(&j->arena, c, "documents", hyb_jnone()) &&
+                                hyb_jdict_put(&j->arena, c, "add_generation_prompt",
+                                              hyb_jbool(desc->add_generation_prompt))))
+        return false;
+    names[0] = desc->bos_token;
+    names[1] = desc->eos_token;
+    names[2] = desc->unk_token;
+    names[3] = desc->sep_token;
+    names[4] = desc->pad_token;
+    names[5] = desc->cls_token;
+    names[6] = desc->mask_token;
+    for (i = 0; i < HYB_COUNT(tokens); i++)
+        if (names[i] && !hyb_chat_put_text(j, c, tokens[i], names[i])) return false;
     if (!desc->extra) return true;
     if (!hyb_render_json(j, "extra", desc->extra, 0, HYB_JSON_OBJECT, &docs[HYB_CHAT_EXTRA], &extra)) return false;
     for (i = 0; i < extra.u.dict->n; i++)
-        if (!hyb_jinja_check(j, hyb_jdict_set(&j->arena, c, extra.u.dict->entries[i].key, extra.u.dict->entries[i].value))) return false;
+        if (!hyb_jinja_check(j,
+                             hyb_jdict_set(&j->arena, c, extra.u.dict->entries[i].key, extra.u.dict->entries[i].value)))
+            return false;
     return true;
 }
 
-/* One attempt. lost: the conversation begins with a system message, and the template refused it or did not write its text. */
-static hybrid_result hyb_chat_attempt(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n, const hybrid_chat_desc *desc,
-    bool merge, hybrid_text *out, bool *lost, hybrid_error *error)
+/* One attempt. lost: the conversation begins with a system message, and the template refused it or did not write its
+ * text. */
+static hybrid_result hyb_chat_attempt(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
+                                      const hybrid_chat_desc *desc, bool merge, hybrid_text *out, bool *lost,
+                                      hybrid_error *error)
 {
     hyb_json_doc docs[HYB_CHAT_DOCS];
     const hyb_jstring *system = NULL;
@@ -17532,10 +19825,11 @@ static hybrid_result hyb_chat_attempt(const hybrid_template *tmpl, const hybrid_
     bool ok;
     int i;
     memset(docs, 0, sizeof docs);
-    ok = hyb_render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error)
-        && (desc->messages ? hyb_render_json(&j, "messages", desc->messages, 0, HYB_JSON_ARRAY, &docs[HYB_CHAT_MESSAGES], &list)
-            : hyb_chat_list(&j, messages, n, &list))
-        && hyb_chat_prepare(&j, &list);
+    ok = hyb_render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error) &&
+         (desc->messages
+              ? hyb_render_json(&j, "messages", desc->messages, 0, HYB_JSON_ARRAY, &docs[HYB_CHAT_MESSAGES], &list)
+              : hyb_chat_list(&j, messages, n, &list)) &&
+         hyb_chat_prepare(&j, &list);
     if (ok) system = hyb_chat_system(&j, list);
     ok = ok && (!merge || hyb_chat_merge(&j, list.u.list, system, &list)) && hyb_chat_context(&j, desc, list, docs);
     result = ok ? hyb_render_page(&j, out) : j.result;
@@ -17543,32 +19837,40 @@ static hybrid_result hyb_chat_attempt(const hybrid_template *tmpl, const hybrid_
     if (ok && system && !merge) {
         const char *p = system->p, *end = p + system->n, *line;
         hyb_jtrim(&p, &end, true, true);
-        for (line = p; line < end && *line != '\n'; line++) {}    /* the first line: templates may indent or escape the others */
-        *lost = result == HYBRID_ERROR_INVALID || (!result && line > p && hyb_jfind(out->data, out->size, p, (size_t)(line - p), 0) == SIZE_MAX);
+        /* the first line: templates may indent or escape the others */
+        for (line = p; line < end && *line != '\n'; line++) {}
+        *lost = result == HYBRID_ERROR_INVALID ||
+                (!result && line > p && hyb_jfind(out->data, out->size, p, (size_t)(line - p), 0) == SIZE_MAX);
     }
     hyb_jarena_free(&j.arena);
     for (i = 0; i < HYB_CHAT_DOCS; i++) hyb_json_free(&docs[i]);
     return result;
 }
 
-HYB_BORDER(hybrid_result, hybrid_chat_render, (const hybrid_template *tmpl, const hybrid_chat_message *messages,
-              size_t n,
-    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error),
-              (tmpl, messages, n, desc, out, error))
+HYB_BORDER(hybrid_result, hybrid_chat_render,
+           (const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n, const hybrid_chat_desc *desc,
+            hybrid_text *out, hybrid_error *error),
+           (tmpl, messages, n, desc, out, error))
 {
-    static const hybrid_chat_desc zero = { false, false, NULL, NULL, NULL, NULL, NULL, 0, 0, { 0, 0, 0, 0 }, NULL, NULL, NULL, NULL, NULL };
+    static const hybrid_chat_desc zero = { false, false,          NULL, NULL, NULL, NULL, NULL, 0,
+                                           0,     { 0, 0, 0, 0 }, NULL, NULL, NULL, NULL, NULL };
     hybrid_result result;
     bool lost;
     size_t i;
     if (!out) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: out is NULL");
     hyb_text_empty(out);
     if (!tmpl)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "this model has no chat template (a base model): let it continue text, or make a template "
-                            "(hybrid_template_create(NULL, NULL, ...) gives that of ChatML); hybrid_chat_render: tmpl is NULL");
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "this model has no chat template (a base model): let it continue text, or make a template "
+            "(hybrid_template_create(NULL, NULL, ...) gives that of ChatML); hybrid_chat_render: tmpl is NULL");
     if (!desc) desc = &zero;
-    if (n && !messages && !desc->messages) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: messages is NULL");
+    if (n && !messages && !desc->messages)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: messages is NULL");
     for (i = 0; !desc->messages && i < n; i++)
-        if (!messages[i].role) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: message %lu has no role", (unsigned long)i);
+        if (!messages[i].role)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_chat_render: message %lu has no role",
+                            (unsigned long)i);
     result = hyb_chat_attempt(tmpl, messages, n, desc, false, out, &lost, error);
     if (!lost || !desc->merge_system) return result;
     hyb_text_empty(out);

@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id bde3f04ee7e26ffa): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3fd0cdc046239933): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,32 +15,32 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      149  macros.h           what compilers call things, and the macros that every room uses
- *     6835  end.h              closes what core/begin opened
+ *      153  macros.h           what compilers call things, and the macros that every room uses
+ *     6840  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      201  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      288  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      427  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      685  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      790  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      931  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3660  cache.c            compiled kernels on disk, or in the host's own store
- *     3905  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4315  device.c           an opened GPU: its context, its memory, its kernels
- *     4667  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4813  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5231  gemm.c             large products by cuBLAS.
- *     5345  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5395  ops_matmul.c       the op matmul: which kernels a product takes
- *     5702  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5885  ops_attention.c    which kernel of attention takes which rows
- *     6045  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6318  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     6415  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6681  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      206  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
+ *      293  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      432  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      690  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      795  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      936  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3665  cache.c            compiled kernels on disk, or in the host's own store
+ *     3910  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4320  device.c           an opened GPU: its context, its memory, its kernels
+ *     4672  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4818  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5236  gemm.c             large products by cuBLAS.
+ *     5350  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5400  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5707  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5890  ops_attention.c    which kernel of attention takes which rows
+ *     6050  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6323  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     6420  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6686  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -52,14 +52,15 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "bde3f04ee7e26ffa"
+#define HYBRID_CUDA__SOURCE_ID "3fd0cdc046239933"
 
 /* ==== begin src/core/begin.h ==== */
-/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
+ * only. */
 #if defined(__TINYC__)
-    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+    #error "hybrid: tcc cannot compile the implementation (no atomic operations): compile that file with gcc or clang"
 #elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
-    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+    #error "hybrid: compile the file with the implementation with gcc, clang or MSVC: this compiler is another"
 #endif
 #include <errno.h>
 #include <float.h>
@@ -114,20 +115,23 @@
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
     #ifdef __cplusplus
-        #pragma GCC diagnostic ignored "-Wuninitialized"      /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        #pragma GCC diagnostic ignored "-Wuninitialized"
     #endif
-    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")
 #elif defined(_MSC_VER)
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
-    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(__NO_SIGNED_ZEROS__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math and its parts break equal results and NaN checks: compile this file without them"
 #endif
-/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else
+ * goes wrong without a word. */
 #if defined(__FLT_EVAL_METHOD__)
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYB_EXCESS_PRECISION
@@ -142,7 +146,7 @@
     #endif
 #endif
 #if defined(HYB_EXCESS_PRECISION)
-    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
+    #error "hybrid: excess precision (x87) gives wrong results: add -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif
 /* ==== end src/core/begin.h ==== */
 
@@ -150,23 +154,23 @@
 /* core/macros: what compilers call things, and the macros that every room uses. */
 
 #define HYB_UNUSED(x) ((void)(x))
-#define HYB_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYB_COUNT(a)  (sizeof(a) / sizeof((a)[0]))
 #define HYB_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define HYB_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYB_INLINE static inline __attribute__((always_inline))
-    #define HYB_NOINLINE __attribute__((noinline))
-    #define HYB_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYB_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYB_RESTRICT __restrict__
+    #define HYB_INLINE            static inline __attribute__((always_inline))
+    #define HYB_NOINLINE          __attribute__((noinline))
+    #define HYB_LIKELY(x)         __builtin_expect(!!(x), 1)
+    #define HYB_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+    #define HYB_RESTRICT          __restrict__
     #define HYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-    #define HYB_INLINE static __forceinline
-    #define HYB_NOINLINE __declspec(noinline)
-    #define HYB_LIKELY(x) (x)
+    #define HYB_INLINE      static __forceinline
+    #define HYB_NOINLINE    __declspec(noinline)
+    #define HYB_LIKELY(x)   (x)
     #define HYB_UNLIKELY(x) (x)
-    #define HYB_RESTRICT __restrict
+    #define HYB_RESTRICT    __restrict
     #define HYB_PRINTF(fmt, args)
 #endif
 
@@ -195,7 +199,8 @@
 /* A failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
 #define hyb_fail(err, result, ...) hyb_fail_at(err, result, 0, __VA_ARGS__)
 #define hyb_fail_memory(err, bytes) \
-    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", \
+                (unsigned long long)(bytes))
 /* ==== end src/core/macros.h ==== */
 
 /* ==== begin src/cuda/system.h ==== */

@@ -3,10 +3,11 @@
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
     switch (result) {
-#define HYB_X(name, value, text) case name: return text;
+#define HYB_X(name, value, text) \
+    case name: return text;
         HYBRID_RESULTS(HYB_X)
 #undef HYB_X
-        case HYBRID_RESULT_LAST_: break;
+    case HYBRID_RESULT_LAST_: break;
     }
     return "unknown result";
 }
@@ -18,8 +19,10 @@ HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
 #endif
 HYBRID_API const char *hybrid_source_id(void) { return HYB_SOURCE_ID; }
 
-/* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); */
-static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, ...)
+/* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT,
+ * "..."); */
+static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset,
+                                                  const char *format, ...)
 {
     va_list args;
     char *p;
@@ -29,7 +32,9 @@ static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_resu
     va_start(args, format);
     vsnprintf(err->message, sizeof err->message, format, args);
     va_end(args);
-    for (p = err->message; *p; p++) if ((unsigned char)*p < 32 || *p == 127) *p = '?';       /* names from files end up on terminals */
+    /* names from files end up on terminals */
+    for (p = err->message; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
     return result;
 }
 /* Checked arithmetic on sizes: false on overflow. */

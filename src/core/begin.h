@@ -1,8 +1,9 @@
-/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file only. */
+/* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
+ * only. */
 #if defined(__TINYC__)
-    #error "hybrid: tcc cannot compile the implementation (it has no atomic operations): compile that one file with gcc or clang; tcc can link it and use it"
+    #error "hybrid: tcc cannot compile the implementation (no atomic operations): compile that file with gcc or clang"
 #elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
-    #error "hybrid: this compiler is none of gcc, clang and MSVC: compile the file with the implementation with one of them"
+    #error "hybrid: compile the file with the implementation with gcc, clang or MSVC: this compiler is another"
 #endif
 #include <errno.h>
 #include <float.h>
@@ -57,20 +58,23 @@
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-function"
     #ifdef __cplusplus
-        #pragma GCC diagnostic ignored "-Wuninitialized"      /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        /* intrinsics that begin with '__m512 __Y = __Y', in g++ only */
+        #pragma GCC diagnostic ignored "-Wuninitialized"
     #endif
-    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    /* arrays of registers, set in loops that gcc warns about before it unrolls them */
+    #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
     #pragma GCC push_options
     #pragma GCC optimize("fp-contract=off")
 #elif defined(_MSC_VER)
     #pragma warning(push, 3)
     #pragma fp_contract(off)
 #endif
-#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || defined(__NO_SIGNED_ZEROS__) || \
-    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
-    #error "hybrid: -ffast-math, or a part of it, breaks the promise of equal results (and NaN checks); compile the file with the implementation without it"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || defined(__RECIPROCAL_MATH__) || \
+    defined(__NO_SIGNED_ZEROS__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__ > 0)
+    #error "hybrid: -ffast-math and its parts break equal results and NaN checks: compile this file without them"
 #endif
-/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else goes wrong without a word. */
+/* A float operation must give a float: where sums are kept wider (x87), rounding by adding 1.5 * 2^23 and much else
+ * goes wrong without a word. */
 #if defined(__FLT_EVAL_METHOD__)
     #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16
         #define HYB_EXCESS_PRECISION
@@ -85,5 +89,5 @@
     #endif
 #endif
 #if defined(HYB_EXCESS_PRECISION)
-    #error "hybrid: here floats are computed with excess precision (x87), which gives wrong results: compile with -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
+    #error "hybrid: excess precision (x87) gives wrong results: add -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
 #endif

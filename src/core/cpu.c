@@ -25,7 +25,12 @@
 
 /* The ISA classes that kernels are written for. Generic runs everywhere, AVX2 wherever AVX-VNNI or AVX-512 does. */
 typedef enum hyb_isa {
-    HYB_ISA_GENERIC, HYB_ISA_AVX2, HYB_ISA_AVXVNNI, HYB_ISA_AVX512, HYB_ISA_NEON, HYB_ISA_COUNT
+    HYB_ISA_GENERIC,
+    HYB_ISA_AVX2,
+    HYB_ISA_AVXVNNI,
+    HYB_ISA_AVX512,
+    HYB_ISA_NEON,
+    HYB_ISA_COUNT
 } hyb_isa;
 
 static const char *hyb_isa_name(hyb_isa isa)
@@ -37,23 +42,26 @@ static const char *hyb_isa_name(hyb_isa isa)
 #if defined(HYB_X86)
 static void hyb_cpuid(uint32_t leaf, uint32_t sub, uint32_t r[4])
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+    #if defined(_MSC_VER) && !defined(__clang__)
     int v[4];
     __cpuidex(v, (int)leaf, (int)sub);
-    r[0] = (uint32_t)v[0]; r[1] = (uint32_t)v[1]; r[2] = (uint32_t)v[2]; r[3] = (uint32_t)v[3];
-#else
+    r[0] = (uint32_t)v[0];
+    r[1] = (uint32_t)v[1];
+    r[2] = (uint32_t)v[2];
+    r[3] = (uint32_t)v[3];
+    #else
     __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
-#endif
+    #endif
 }
 static uint64_t hyb_xgetbv(void)
 {
-#if defined(_MSC_VER) && !defined(__clang__)
+    #if defined(_MSC_VER) && !defined(__clang__)
     return _xgetbv(0);
-#else
+    #else
     uint32_t lo, hi;
     __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
     return (uint64_t)hi << 32 | lo;
-#endif
+    #endif
 }
 #endif
 
@@ -71,7 +79,8 @@ static bool hyb_cpu_avxvnni(void)
 #endif
 }
 
-/* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save the registers. */
+/* AVX2 class: AVX2 + FMA + F16C. AVX512 class: F, BW, DQ, VL + VNNI (+ all of AVX2). Both also need the OS to save
+ * the registers. */
 static hyb_isa hyb_cpu_isa(void)
 {
 #if defined(HYB_X86)
@@ -86,7 +95,8 @@ static hyb_isa hyb_cpu_isa(void)
     if ((xcr & 6) != 6) return HYB_ISA_GENERIC;
     hyb_cpuid(7, 0, r);
     if (!(r[1] & 1u << 5)) return HYB_ISA_GENERIC;
-    if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) && (xcr & 0xE6) == 0xE6)
+    if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) &&
+        (xcr & 0xE6) == 0xE6)
         return HYB_ISA_AVX512;
     return hyb_cpu_avxvnni() ? HYB_ISA_AVXVNNI : HYB_ISA_AVX2;
 #elif defined(HYB_ARM)

@@ -1,6 +1,7 @@
-/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is opened when first needed. */
+/* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is
+ * opened when first needed. */
 
-static const hyb_provider *hyb_gpu_provider;       /* set once, before main, by a back end that is compiled in: idempotent */
+static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
 /* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
 static int hyb_device_index(const char *device)
@@ -25,8 +26,11 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     rt->gpu_tried = true;
     if (index == -2 || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
     why.message[0] = 0;
-    if (!hyb_gpu_provider) r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
-    else r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
+    if (!hyb_gpu_provider)
+        r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
+                     "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+    else
+        r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
         hyb_atomic_store(&rt->gpu_there, hyb_process());
         return HYBRID_OK;
@@ -36,7 +40,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
         hyb_log(rt, HYBRID_LOG_INFO, "computing on the CPU: %s", why.message);
         return HYBRID_OK;
     }
-    rt->gpu_tried = false;                             /* the next call says it again */
+    rt->gpu_tried = false; /* the next call says it again */
     return hyb_fail(error, r, "%s", why.message);
 }
 
@@ -51,10 +55,13 @@ static hybrid_result hyb_runtime_gpu(hybrid_runtime *rt, hyb_device **gpu, hybri
 {
     hybrid_result r = HYBRID_OK;
     hyb_spin_take(&rt->gpu_lock);
-    if (!rt->gpu_tried) r = hyb_gpu_open(rt, error);
+    if (!rt->gpu_tried)
+        r = hyb_gpu_open(rt, error);
     else if (rt->gpu && !hyb_gpu_here(rt) && hyb_device_index(rt->device_wanted) >= 0)
-        r = hyb_fail(error, HYBRID_ERROR_DEVICE, "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
-                         "make a runtime with another device, or begin the child with exec", rt->device_wanted);
+        r = hyb_fail(error, HYBRID_ERROR_DEVICE,
+                     "the GPU '%.24s' was opened before this process was forked, and CUDA does not work in a child: "
+                     "make a runtime with another device, or begin the child with exec",
+                     rt->device_wanted);
     *gpu = rt->gpu && hyb_gpu_here(rt) ? rt->gpu : NULL;
     hyb_spin_give(&rt->gpu_lock);
     return r;
@@ -73,7 +80,8 @@ static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, 
     if ((!wanted || !wanted[0]) && hyb_gpu_provider) wanted = hyb_gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
     if (hyb_device_index(wanted) == -3)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
     return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }

@@ -1,16 +1,16 @@
 /* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
 
 typedef struct hyb_file {
-    const unsigned char *data;          /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
-    uint64_t             size;
-    hybrid_reader        reader;        /* when !data */
-    void                *map;           /* to unmap */
-    size_t               map_size;
+    const unsigned char *data; /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
+    uint64_t size;
+    hybrid_reader reader; /* when !data */
+    void *map;            /* to unmap */
+    size_t map_size;
 #ifndef HYBRID_NO_STDIO
     #if defined(_WIN32)
-    FILE                *stream;        /* when neither */
+    FILE *stream; /* when neither */
     #else
-    int                  fd;            /* when neither: descriptor + 1 */
+    int fd; /* when neither: descriptor + 1 */
     #endif
 #endif
 } hyb_file;
@@ -60,7 +60,7 @@ static const char *hyb_path_end(const char *path, size_t most)
     const char *name = path + hyb_path_base(path);
     const size_t n = strlen(name);
     if (n > most) name += n - most;
-    while (((unsigned char)*name & 0xC0) == 0x80) name++;    /* not inside of a character */
+    while (((unsigned char)*name & 0xC0) == 0x80) name++; /* not inside of a character */
     return name;
 }
 
@@ -72,7 +72,8 @@ static bool hyb_file_exists(const char *path)
     return false;
 #elif defined(_WIN32)
     wchar_t wide[1024];
-    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 && GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0 &&
+           GetFileAttributesW(wide) != INVALID_FILE_ATTRIBUTES;
 #else
     struct stat st;
     return !stat(path, &st);
@@ -86,12 +87,14 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
-#if defined(HYB_MMAP_WIN32)
+    #if defined(HYB_MMAP_WIN32)
     {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
         LARGE_INTEGER bytes;
-        if (file == INVALID_HANDLE_VALUE) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
-        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart && (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
+        if (file == INVALID_HANDLE_VALUE)
+            return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s' (error %lu)", path, GetLastError());
+        if (GetFileSizeEx(file, &bytes) && bytes.QuadPart &&
+            (mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL)) != NULL) {
             f->size = (uint64_t)bytes.QuadPart;
             f->map = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
             f->data = (const unsigned char *)f->map;
@@ -100,7 +103,7 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         CloseHandle(file);
         if (f->data) return HYBRID_OK;
     }
-#endif
+    #endif
     if (!(f->stream = _wfopen(wide, L"rb"))) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
     if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "cannot tell the size of '%.160s'", path);
@@ -115,35 +118,38 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
 {
     struct stat st;
-    int fd = open(path, O_RDONLY | O_NONBLOCK);              /* a pipe would wait for a writer; of a regular file it changes nothing */
+    /* a pipe would wait for a writer; of a regular file it changes nothing */
+    int fd = open(path, O_RDONLY | O_NONBLOCK);
     if (fd < 0) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s': %.60s", path, strerror(errno));
     f->fd = fd + 1;
-    if (fstat(fd, &st) || !S_ISREG(st.st_mode)) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
+    if (fstat(fd, &st) || !S_ISREG(st.st_mode))
+        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
     f->size = (uint64_t)st.st_size;
-#if defined(HYB_MMAP_POSIX)
+    #if defined(HYB_MMAP_POSIX)
     if (f->size && f->size <= SIZE_MAX) {
         void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
         if (map != MAP_FAILED) {
             f->map = map;
             f->map_size = (size_t)f->size;
             f->data = (const unsigned char *)map;
-            close(fd);                                       /* the map does not need it, and a host has few: one for each part of a model */
+            close(fd); /* the map does not need it, and a host has few: one for each part of a model */
             f->fd = 0;
         }
     }
-#endif
+    #endif
     return HYBRID_OK;
 }
-/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an old
- * _POSIX_C_SOURCE hides pread. */
+/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an
+ * old _POSIX_C_SOURCE hides pread. */
 static ssize_t hyb_file_pread(int fd, void *dst, size_t n, off_t offset)
 {
-#if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
-    (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
+    #if defined(_GNU_SOURCE) || (defined(_POSIX_C_SOURCE) && _POSIX_C_SOURCE - 0 >= 200809L) || \
+        (defined(_XOPEN_SOURCE) && _XOPEN_SOURCE - 0 >= 500) || \
+        (!defined(__STRICT_ANSI__) && !defined(_POSIX_C_SOURCE) && !defined(_XOPEN_SOURCE))
     return pread(fd, dst, n, offset);
-#else
+    #else
     return lseek(fd, offset, SEEK_SET) == offset ? read(fd, dst, n) : -1;
-#endif
+    #endif
 }
 static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
@@ -162,7 +168,10 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 #else
 static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 {
-    HYB_UNUSED(f); HYB_UNUSED(offset); HYB_UNUSED(dst); HYB_UNUSED(n);
+    HYB_UNUSED(f);
+    HYB_UNUSED(offset);
+    HYB_UNUSED(dst);
+    HYB_UNUSED(n);
     return false;
 }
 #endif
@@ -174,17 +183,21 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
     hybrid_result r = HYBRID_OK;
     memset(f, 0, sizeof *f);
     f->reader = source->reader;
-    if (given != 1) r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
-    else if (source->data) { f->data = (const unsigned char *)source->data; f->size = source->size; }
-    else if (source->path && !*source->path) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
+    if (given != 1)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data and reader, not %d of them", given);
+    else if (source->data) {
+        f->data = (const unsigned char *)source->data;
+        f->size = source->size;
+    } else if (source->path && !*source->path)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
         r = hyb_file_open_path(source->path, f, error);
 #else
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
 #endif
-    }
-    else f->size = source->reader.size;
+    } else
+        f->size = source->reader.size;
     if (r) hyb_file_close(f);
     return r;
 }
@@ -193,16 +206,22 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
 static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size_t n, hybrid_error *error)
 {
     if (offset > f->size || n > f->size - offset)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, offset, "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
-                               (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, offset,
+                           "the file ends at byte %llu, but %llu bytes at %llu are needed: it is truncated",
+                           (unsigned long long)f->size, (unsigned long long)n, (unsigned long long)offset);
     if (!n) return HYBRID_OK;
-    if (f->data) { memcpy(dst, f->data + offset, n); return HYBRID_OK; }
+    if (f->data) {
+        memcpy(dst, f->data + offset, n);
+        return HYBRID_OK;
+    }
     if (f->reader.read_at) {
         const bool good = f->reader.read_at(f->reader.user, offset, dst, n);
         hyb_fp_plain();
         if (good) return HYBRID_OK;
-        return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu", (unsigned long long)n, (unsigned long long)offset);
+        return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "the reader failed to deliver %llu bytes at %llu",
+                           (unsigned long long)n, (unsigned long long)offset);
     }
     if (hyb_file_read_at(f, offset, dst, n)) return HYBRID_OK;
-    return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n, (unsigned long long)offset);
+    return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n,
+                       (unsigned long long)offset);
 }

@@ -1,7 +1,8 @@
-/* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round twice (Windows, i386). */
+/* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round
+ * twice (Windows, i386). */
 
-/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own rounding mislead the
- * second one, and where the float is subnormal, whose half ways are elsewhere. */
+/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own
+ * rounding mislead the second one, and where the float is subnormal, whose half ways are elsewhere. */
 HYB_INLINE bool hyb_fma_is_safe(uint64_t sum)
 {
     const uint64_t exponent = sum >> 52 & 0x7FF;
@@ -14,7 +15,7 @@ static HYB_NOINLINE float hyb_fma_odd(double product, double c)
     double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);
     uint64_t bits;
     memcpy(&bits, &sum, 8);
-    if (!(bits & 1) && (lost > 0 || lost < 0)) bits += (lost > 0) == (sum > 0) ? 1 : (uint64_t)-1;      /* NaN is neither */
+    if (!(bits & 1) && (lost > 0 || lost < 0)) bits += (lost > 0) == (sum > 0) ? 1 : (uint64_t)-1; /* NaN is neither */
     memcpy(&sum, &bits, 8);
     return (float)sum;
 }
@@ -27,7 +28,8 @@ HYB_INLINE float hyb_fma_own(float a, float b, float c)
     return HYB_LIKELY(hyb_fma_is_safe(bits)) ? (float)sum : hyb_fma_odd(product, c);
 }
 
-#if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__aarch64__)
+#if defined(FP_FAST_FMAF) || defined(__FP_FAST_FMAF) || defined(__FMA__) || defined(__ARM_FEATURE_FMA) || \
+    defined(__aarch64__)
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return fmaf(a, b, c); }
 #else
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return hyb_fma_own(a, b, c); }

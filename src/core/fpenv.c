@@ -1,9 +1,10 @@
 /* core/fpenv: the floating-point environment at the border of the library.
  *
- * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds, Delphi, Free Pascal).
- * Every public function puts the environment that C begins with in its place, and puts the host's back: control bits, and the flags of
- * exceptions that were raised before, bit by bit. So do the workers, and the host's threads that run pieces of ours. The host's callbacks run
- * in the library's environment; what they change of it is undone when they return.
+ * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds,
+ * Delphi, Free Pascal). Every public function puts the environment that C begins with in its place, and puts the host's
+ * back: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
+ * host's threads that run pieces of ours. The host's callbacks run in the library's environment; what they change of it
+ * is undone when they return.
  *
  * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
 
@@ -20,7 +21,7 @@
 #elif defined(__riscv) && defined(__riscv_flen)
     #define HYB_FP_RISCV
 #elif defined(__wasm__)
-    #define HYB_FP_NONE                                  /* it has no other environment */
+    #define HYB_FP_NONE /* it has no other environment */
 #else
     #define HYB_FP_FENV
     #include <fenv.h>
@@ -29,12 +30,12 @@
 /* What the host had. */
 typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
-    uint32_t sse;                                            /* MXCSR: flags in bits 0-5 */
-    uint16_t x87, x87_flags;                                 /* the C library's strtod and printf look at its rounding */
+    uint32_t sse;            /* MXCSR: flags in bits 0-5 */
+    uint16_t x87, x87_flags; /* the C library's strtod and printf look at its rounding */
 #elif defined(HYB_FP_MSVC_X86)
     uint32_t sse;
 #elif defined(HYB_FP_FENV)
-    fenv_t   all;
+    fenv_t all;
 #else
     uint64_t control, flags;
 #endif
@@ -43,21 +44,38 @@ typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
 
 enum { HYB_SSE_FLAGS = 0x3F, HYB_SSE_PLAIN = 0x1F80, HYB_X87_BITS = 0x0F3F, HYB_X87_PLAIN = 0x033F };
-HYB_INLINE uint32_t hyb_sse_get(void) { uint32_t v; __asm__ volatile("stmxcsr %0" : "=m"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_sse_set(uint32_t v) { __asm__ volatile("ldmxcsr %0" :: "m"(v) : "memory"); }
-HYB_INLINE uint16_t hyb_x87_get(void) { uint16_t v; __asm__ volatile("fnstcw %0" : "=m"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_x87_set(uint16_t v) { __asm__ volatile("fldcw %0" :: "m"(v) : "memory"); }
-HYB_INLINE uint16_t hyb_x87_flags(void) { uint16_t v; __asm__ volatile("fnstsw %0" : "=m"(v) :: "memory"); return v & 0x3F; }
+HYB_INLINE uint32_t hyb_sse_get(void)
+{
+    uint32_t v;
+    __asm__ volatile("stmxcsr %0" : "=m"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_sse_set(uint32_t v) { __asm__ volatile("ldmxcsr %0" ::"m"(v) : "memory"); }
+HYB_INLINE uint16_t hyb_x87_get(void)
+{
+    uint16_t v;
+    __asm__ volatile("fnstcw %0" : "=m"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_x87_set(uint16_t v) { __asm__ volatile("fldcw %0" ::"m"(v) : "memory"); }
+HYB_INLINE uint16_t hyb_x87_flags(void)
+{
+    uint16_t v;
+    __asm__ volatile("fnstsw %0" : "=m"(v)::"memory");
+    return v & 0x3F;
+}
 
 /* Control word and flags at once: flags that came up inside must not trap when the host's mask is back. */
 static HYB_NOINLINE void hyb_x87_restore(uint16_t control, uint16_t flags)
 {
-    struct { uint32_t control, status, tags, other[4]; } environment;
-    __asm__ volatile("fnstenv %0" : "=m"(environment) :: "memory");
+    struct {
+        uint32_t control, status, tags, other[4];
+    } environment;
+    __asm__ volatile("fnstenv %0" : "=m"(environment)::"memory");
     environment.control = (environment.control & 0xFFFF0000u) | control;
-    environment.status = (environment.status & ~0xBFu) | flags;                       /* bit 7 sums up the unmasked ones */
+    environment.status = (environment.status & ~0xBFu) | flags; /* bit 7 sums up the unmasked ones */
     if (flags & ~control & 0x3F) environment.status |= 0x80;
-    __asm__ volatile("fldenv %0" :: "m"(environment) : "memory");
+    __asm__ volatile("fldenv %0" ::"m"(environment) : "memory");
 }
 
 HYB_INLINE hyb_fp hyb_fp_enter(void)
@@ -74,7 +92,8 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
 HYB_INLINE void hyb_fp_leave(hyb_fp host)
 {
     if (hyb_sse_get() != host.sse) hyb_sse_set(host.sse);
-    if (HYB_UNLIKELY(hyb_x87_get() != host.x87 || hyb_x87_flags() != host.x87_flags)) hyb_x87_restore(host.x87, host.x87_flags);
+    if (HYB_UNLIKELY(hyb_x87_get() != host.x87 || hyb_x87_flags() != host.x87_flags))
+        hyb_x87_restore(host.x87, host.x87_flags);
 }
 
 #elif defined(HYB_FP_MSVC_X86)
@@ -86,7 +105,10 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
     if ((host.sse & ~0x3Fu) != 0x1F80) _mm_setcsr(0x1F80);
     return host;
 }
-HYB_INLINE void hyb_fp_leave(hyb_fp host) { if (_mm_getcsr() != host.sse) _mm_setcsr(host.sse); }
+HYB_INLINE void hyb_fp_leave(hyb_fp host)
+{
+    if (_mm_getcsr() != host.sse) _mm_setcsr(host.sse);
+}
 
 #elif defined(HYB_FP_NONE)
 
@@ -109,31 +131,57 @@ HYB_INLINE hyb_fp hyb_fp_enter(void)
 }
 HYB_INLINE void hyb_fp_leave(hyb_fp host) { fesetenv(&host.all); }
 
-#else                                                        /* a register of control bits, all zero at first, and one of flags */
+#else /* a register of control bits, all zero at first, and one of flags */
 
-#if defined(HYB_FP_ARM64)
-HYB_INLINE uint64_t hyb_fp_control(void) { uint64_t v; __asm__ volatile("mrs %0, fpcr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE uint64_t hyb_fp_flags(void) { uint64_t v; __asm__ volatile("mrs %0, fpsr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("msr fpcr, %0" :: "r"(v) : "memory"); }
-HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("msr fpsr, %0" :: "r"(v) : "memory"); }
-#elif defined(HYB_FP_MSVC_ARM64)
+    #if defined(HYB_FP_ARM64)
+HYB_INLINE uint64_t hyb_fp_control(void)
+{
+    uint64_t v;
+    __asm__ volatile("mrs %0, fpcr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE uint64_t hyb_fp_flags(void)
+{
+    uint64_t v;
+    __asm__ volatile("mrs %0, fpsr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("msr fpcr, %0" ::"r"(v) : "memory"); }
+HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("msr fpsr, %0" ::"r"(v) : "memory"); }
+    #elif defined(HYB_FP_MSVC_ARM64)
 HYB_INLINE uint64_t hyb_fp_control(void) { return (uint64_t)_ReadStatusReg(ARM64_FPCR); }
 HYB_INLINE uint64_t hyb_fp_flags(void) { return (uint64_t)_ReadStatusReg(ARM64_FPSR); }
 HYB_INLINE void hyb_fp_set_control(uint64_t v) { _WriteStatusReg(ARM64_FPCR, (__int64)v); }
 HYB_INLINE void hyb_fp_set_flags(uint64_t v) { _WriteStatusReg(ARM64_FPSR, (__int64)v); }
-#elif defined(HYB_FP_ARM32)                              /* one register: flags of exceptions in 0-4 and 7, of saturation in 27, of comparisons above */
-HYB_INLINE uint32_t hyb_fpscr_get(void) { uint32_t v; __asm__ volatile("vmrs %0, fpscr" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fpscr_set(uint32_t v) { __asm__ volatile("vmsr fpscr, %0" :: "r"(v) : "memory", "cc"); }
+    #elif defined(HYB_FP_ARM32)
+/* one register: flags of exceptions in 0-4 and 7, of saturation in 27, of comparisons above */
+HYB_INLINE uint32_t hyb_fpscr_get(void)
+{
+    uint32_t v;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fpscr_set(uint32_t v) { __asm__ volatile("vmsr fpscr, %0" ::"r"(v) : "memory", "cc"); }
 HYB_INLINE uint64_t hyb_fp_control(void) { return hyb_fpscr_get() & 0x07FF9F00u; }
 HYB_INLINE uint64_t hyb_fp_flags(void) { return hyb_fpscr_get() & 0x0800009Fu; }
 HYB_INLINE void hyb_fp_set_control(uint64_t v) { hyb_fpscr_set((hyb_fpscr_get() & ~0x07FF9F00u) | (uint32_t)v); }
 HYB_INLINE void hyb_fp_set_flags(uint64_t v) { hyb_fpscr_set((hyb_fpscr_get() & ~0x0800009Fu) | (uint32_t)v); }
-#else
-HYB_INLINE uint64_t hyb_fp_control(void) { uintptr_t v; __asm__ volatile("frrm %0" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE uint64_t hyb_fp_flags(void) { uintptr_t v; __asm__ volatile("frflags %0" : "=r"(v) :: "memory"); return v; }
-HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("fsrm %0" :: "r"((uintptr_t)v) : "memory"); }
-HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("fsflags %0" :: "r"((uintptr_t)v) : "memory"); }
-#endif
+    #else
+HYB_INLINE uint64_t hyb_fp_control(void)
+{
+    uintptr_t v;
+    __asm__ volatile("frrm %0" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE uint64_t hyb_fp_flags(void)
+{
+    uintptr_t v;
+    __asm__ volatile("frflags %0" : "=r"(v)::"memory");
+    return v;
+}
+HYB_INLINE void hyb_fp_set_control(uint64_t v) { __asm__ volatile("fsrm %0" ::"r"((uintptr_t)v) : "memory"); }
+HYB_INLINE void hyb_fp_set_flags(uint64_t v) { __asm__ volatile("fsflags %0" ::"r"((uintptr_t)v) : "memory"); }
+    #endif
 
 HYB_INLINE hyb_fp hyb_fp_enter(void)
 {
@@ -155,24 +203,24 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
- * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the environment. The gate `house`
- * knows the few functions that do without. */
-#define HYB_BORDER(type, name, parameters, arguments)     \
+ * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the
+ * environment. The gate `house` knows the few functions that do without. */
+#define HYB_BORDER(type, name, parameters, arguments) \
     static HYB_NOINLINE type hyb_in_##name parameters; \
-    HYBRID_API type name parameters                           \
-    {                                                         \
-        const hyb_fp border = hyb_fp_enter();         \
-        type answer = hyb_in_##name arguments;            \
-        hyb_fp_leave(border);                             \
-        return answer;                                        \
-    }                                                         \
+    HYBRID_API type name parameters \
+    { \
+        const hyb_fp border = hyb_fp_enter(); \
+        type answer = hyb_in_##name arguments; \
+        hyb_fp_leave(border); \
+        return answer; \
+    } \
     static HYB_NOINLINE type hyb_in_##name parameters
-#define HYB_BORDER_VOID(name, parameters, arguments)      \
+#define HYB_BORDER_VOID(name, parameters, arguments) \
     static HYB_NOINLINE void hyb_in_##name parameters; \
-    HYBRID_API void name parameters                           \
-    {                                                         \
-        const hyb_fp border = hyb_fp_enter();         \
-        hyb_in_##name arguments;                          \
-        hyb_fp_leave(border);                             \
-    }                                                         \
+    HYBRID_API void name parameters \
+    { \
+        const hyb_fp border = hyb_fp_enter(); \
+        hyb_in_##name arguments; \
+        hyb_fp_leave(border); \
+    } \
     static HYB_NOINLINE void hyb_in_##name parameters

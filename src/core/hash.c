@@ -1,8 +1,10 @@
-/* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide: the hash is
- * SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself. So the order of a table
- * differs from run to run, and nothing that hybrid computes or writes may depend on it. */
+/* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide:
+ * the hash is SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself.
+ * So the order of a table differs from run to run, and nothing that hybrid computes or writes may depend on it. */
 
-typedef struct hyb_hash_key { uint64_t k0, k1; } hyb_hash_key;
+typedef struct hyb_hash_key {
+    uint64_t k0, k1;
+} hyb_hash_key;
 
 #define HYB_ROTATE(x, n) ((x) << (n) | (x) >> (64 - (n)))
 
@@ -45,8 +47,8 @@ static uint64_t hyb_hash(const hyb_hash_key *key, const void *data, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the nanosecond and
- * the addresses of stack, heap and code, so that the key differs even without them. */
+/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the
+ * nanosecond and the addresses of stack, heap and code, so that the key differs even without them. */
 static void hyb_hash_gather(uint64_t secret[8], const void *heap)
 {
     memset(secret, 0, 8 * sizeof secret[0]);

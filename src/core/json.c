@@ -1,34 +1,44 @@
-/* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's members
- * are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an error with its place.
- * Parsing does not recurse; depth and number of nodes are limited by the caller. */
+/* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's
+ * members are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an
+ * error with its place. Parsing does not recurse; depth and number of nodes are limited by the caller. */
 
 typedef enum hyb_json_type {
-    HYB_JSON_NULL, HYB_JSON_BOOL, HYB_JSON_INT, HYB_JSON_REAL,
-    HYB_JSON_BIG,        /* an integer beyond 64 bits: its digits, as a string */
-    HYB_JSON_STRING, HYB_JSON_ARRAY, HYB_JSON_OBJECT
+    HYB_JSON_NULL,
+    HYB_JSON_BOOL,
+    HYB_JSON_INT,
+    HYB_JSON_REAL,
+    HYB_JSON_BIG, /* an integer beyond 64 bits: its digits, as a string */
+    HYB_JSON_STRING,
+    HYB_JSON_ARRAY,
+    HYB_JSON_OBJECT
 } hyb_json_type;
 
 typedef struct hyb_json {
-    uint8_t  type;
-    uint32_t n;              /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
-    uint32_t skip;           /* nodes of this value, itself included: this + skip is what follows it */
-    uint32_t at;             /* byte position in the text */
-    union { bool b; int64_t i; double d; const char *s; } u;
+    uint8_t type;
+    uint32_t n;    /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
+    uint32_t skip; /* nodes of this value, itself included: this + skip is what follows it */
+    uint32_t at;   /* byte position in the text */
+    union {
+        bool b;
+        int64_t i;
+        double d;
+        const char *s;
+    } u;
 } hyb_json;
 
 typedef struct hyb_json_doc {
     hybrid_runtime *rt;
-    hyb_json   *root;
-    char           *text;    /* all decoded strings */
-    size_t          count, capacity;
+    hyb_json *root;
+    char *text; /* all decoded strings */
+    size_t count, capacity;
 } hyb_json_doc;
 
-enum { HYB_JSON_DEPTH = 128 };                           /* a good limit for what has no reason to be deeper */
+enum { HYB_JSON_DEPTH = 128 }; /* a good limit for what has no reason to be deeper */
 
 typedef struct hyb_json_reader {
     hyb_json_doc *doc;
     const char *start, *p, *end;
-    char *text;                                              /* where the next string goes: strings never grow by decoding */
+    char *text; /* where the next string goes: strings never grow by decoding */
     size_t max_nodes;
     hybrid_error *error;
 } hyb_json_reader;
@@ -45,9 +55,13 @@ static hybrid_result hyb_json_fail(hyb_json_reader *r, const char *what)
 {
     const char *p, *line = r->start;
     unsigned lines = 1;
-    for (p = r->start; p < r->p; p++) if (*p == '\n') { lines++; line = p + 1; }
+    for (p = r->start; p < r->p; p++)
+        if (*p == '\n') {
+            lines++;
+            line = p + 1;
+        }
     return hyb_fail_at(r->error, HYBRID_ERROR_FORMAT, (uint64_t)(r->p - r->start), "JSON, line %u, column %u: %s",
-        lines, (unsigned)(r->p - line) + 1, what);
+                       lines, (unsigned)(r->p - line) + 1, what);
 }
 
 static void hyb_json_space(hyb_json_reader *r)
@@ -61,14 +75,19 @@ static hyb_json *hyb_json_push(hyb_json_reader *r, hyb_json_type type, hybrid_re
     hyb_json_doc *doc = r->doc;
     hyb_json *node;
     if (doc->count >= r->max_nodes) {
-        *result = hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, (uint64_t)(r->p - r->start), "JSON: more than %llu values", (unsigned long long)r->max_nodes);
+        *result = hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, (uint64_t)(r->p - r->start), "JSON: more than %llu values",
+                              (unsigned long long)r->max_nodes);
         return NULL;
     }
     if (doc->count == doc->capacity) {
         size_t capacity = doc->capacity ? doc->capacity * 2 : 32;
-        void *grown = capacity > SIZE_MAX / sizeof *node ? NULL
-            : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
-        if (!grown) { *result = hyb_fail_memory(r->error, capacity * sizeof *node); return NULL; }
+        void *grown = capacity > SIZE_MAX / sizeof *node
+                          ? NULL
+                          : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
+        if (!grown) {
+            *result = hyb_fail_memory(r->error, capacity * sizeof *node);
+            return NULL;
+        }
         doc->root = (hyb_json *)grown;
         doc->capacity = capacity;
     }
@@ -88,7 +107,10 @@ static int32_t hyb_json_hex(const char *p, const char *end)
     if (end - p < 4) return -1;
     for (i = 0; i < 4; i++) {
         char c = p[i];
-        int d = hyb_is_digit(c) ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+        int d = hyb_is_digit(c)        ? c - '0'
+                : c >= 'a' && c <= 'f' ? c - 'a' + 10
+                : c >= 'A' && c <= 'F' ? c - 'A' + 10
+                                       : -1;
         if (d < 0) return -1;
         code = code * 16 + d;
     }
@@ -104,11 +126,17 @@ static bool hyb_json_escape(hyb_json_reader *r)
     char c;
     if (r->p == r->end) return false;
     c = *r->p++;
-    if (c && (found = strchr(from, c)) != NULL) { *r->text++ = to[found - from]; return true; }
-    if (c != 'u' || (code = hyb_json_hex(r->p, r->end)) < 0) { r->p--; return false; }
+    if (c && (found = strchr(from, c)) != NULL) {
+        *r->text++ = to[found - from];
+        return true;
+    }
+    if (c != 'u' || (code = hyb_json_hex(r->p, r->end)) < 0) {
+        r->p--;
+        return false;
+    }
     r->p += 4;
-    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' && r->p[1] == 'u'
-        && (low = hyb_json_hex(r->p + 2, r->end)) >= 0xDC00 && low < 0xE000) {
+    if (code >= 0xD800 && code < 0xDC00 && r->end - r->p >= 6 && r->p[0] == '\\' && r->p[1] == 'u' &&
+        (low = hyb_json_hex(r->p + 2, r->end)) >= 0xDC00 && low < 0xE000) {
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
         r->p += 6;
     }
@@ -124,7 +152,7 @@ static hybrid_result hyb_json_string(hyb_json_reader *r)
     uint32_t code;
     size_t n;
     if (!node) return result;
-    for (r->p++; r->p < r->end && *r->p != '"'; ) {
+    for (r->p++; r->p < r->end && *r->p != '"';) {
         unsigned char c = (unsigned char)*r->p;
         if (c < 0x20) return hyb_json_fail(r, "a control character in a string must be written as an escape");
         if (c == '\\') {
@@ -158,8 +186,10 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
     if (minus) p++;
     for (digits = p; p < r->end && hyb_is_digit(*p); p++) {
         unsigned d = (unsigned)(*p - '0');
-        if (v > (limit - d) / 10) fits = false;
-        else v = v * 10 + d;
+        if (v > (limit - d) / 10)
+            fits = false;
+        else
+            v = v * 10 + d;
     }
     if (p == digits) return hyb_json_fail(r, minus ? "a digit must follow '-'" : "a value is expected here");
     if (*digits == '0' && p - digits > 1) return hyb_json_fail(r, "a number has a leading zero");
@@ -176,14 +206,16 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
         if (p == digits) return hyb_json_fail(r, "an exponent has no digits");
     }
     if (!(node = hyb_json_push(r, !whole ? HYB_JSON_REAL : fits ? HYB_JSON_INT : HYB_JSON_BIG, &result))) return result;
-    if (whole && !fits) {                                    /* no longer than its text, like a string: the zero takes the place of what follows */
+    if (whole && !fits) { /* no longer than its text, like a string: the zero takes the place of what follows */
         node->u.s = r->text;
         node->n = (uint32_t)(p - r->p);
         memcpy(r->text, r->p, node->n);
         r->text += node->n;
         *r->text++ = 0;
-    } else if (whole) node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
-    else hyb_decimal_read(r->p, p, &node->u.d);
+    } else if (whole)
+        node->u.i = minus ? (int64_t)(0 - v) : (int64_t)v;
+    else
+        hyb_decimal_read(r->p, p, &node->u.d);
     r->p = p;
     return HYBRID_OK;
 }
@@ -211,7 +243,8 @@ static hybrid_result hyb_json_value(hyb_json_reader *r)
     case 't': return hyb_json_word(r, "true", HYB_JSON_BOOL, true);
     case 'f': return hyb_json_word(r, "false", HYB_JSON_BOOL, false);
     case 'n': return hyb_json_word(r, "null", HYB_JSON_NULL, false);
-    case '[': case '{':
+    case '[':
+    case '{':
         if (hyb_json_push(r, *r->p == '[' ? HYB_JSON_ARRAY : HYB_JSON_OBJECT, &result)) r->p++;
         return result;
     default: return hyb_json_number(r);
@@ -222,7 +255,7 @@ static hybrid_result hyb_json_value(hyb_json_reader *r)
 static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
 {
     hyb_json_doc *doc = r->doc;
-    int64_t open = -1;                                       /* index of the innermost open container */
+    int64_t open = -1; /* index of the innermost open container */
     size_t depth = 0, index;
     hybrid_result result;
     for (;;) {
@@ -241,20 +274,25 @@ static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
         if (open >= 0) doc->root[open].n++;
         if (doc->root[index].type >= HYB_JSON_ARRAY) {
             if (++depth > max_depth)
-                return hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, doc->root[index].at, "JSON: nested deeper than %llu levels", (unsigned long long)max_depth);
+                return hyb_fail_at(r->error, HYBRID_ERROR_LIMIT, doc->root[index].at,
+                                   "JSON: nested deeper than %llu levels", (unsigned long long)max_depth);
             doc->root[index].u.i = open;
             open = (int64_t)index;
             hyb_json_space(r);
             if (r->p == r->end || *r->p != (doc->root[index].type == HYB_JSON_ARRAY ? ']' : '}')) continue;
         }
-        for (;;) {                                           /* close what ends here */
+        for (;;) { /* close what ends here */
             hyb_json *c;
             if (open < 0) return HYBRID_OK;
             c = &doc->root[open];
             hyb_json_space(r);
-            if (r->p < r->end && *r->p == ',' && c->n) { r->p++; break; }
+            if (r->p < r->end && *r->p == ',' && c->n) {
+                r->p++;
+                break;
+            }
             if (r->p == r->end || *r->p != (c->type == HYB_JSON_ARRAY ? ']' : '}'))
-                return hyb_json_fail(r, c->type == HYB_JSON_ARRAY ? "',' or ']' is expected here" : "',' or '}' is expected here");
+                return hyb_json_fail(r, c->type == HYB_JSON_ARRAY ? "',' or ']' is expected here"
+                                                                  : "',' or '}' is expected here");
             r->p++;
             c->skip = (uint32_t)(doc->count - (size_t)open);
             open = c->u.i;
@@ -266,15 +304,21 @@ static hybrid_result hyb_json_document(hyb_json_reader *r, size_t max_depth)
 
 /* Reads n bytes at text. The tree does not point into them. On failure doc is empty. Errors: FORMAT, LIMIT, MEMORY. */
 static hybrid_result hyb_json_parse(hybrid_runtime *rt, const char *text, size_t n, size_t max_depth, size_t max_nodes,
-    hyb_json_doc *doc, hybrid_error *error)
+                                    hyb_json_doc *doc, hybrid_error *error)
 {
     hyb_json_reader r;
     hybrid_result result;
     memset(doc, 0, sizeof *doc);
-    if (n >= UINT32_MAX) return hyb_fail(error, HYBRID_ERROR_LIMIT, "JSON: the text has %llu bytes, at most 4 GB are read", (unsigned long long)n);
+    if (n >= UINT32_MAX)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "JSON: the text has %llu bytes, at most 4 GB are read",
+                        (unsigned long long)n);
     doc->rt = rt;
     if (!(doc->text = (char *)hyb_alloc(rt, n + 1))) return hyb_fail_memory(error, n + 1);
-    r.doc = doc; r.start = r.p = text; r.end = text + n; r.text = doc->text; r.error = error;
+    r.doc = doc;
+    r.start = r.p = text;
+    r.end = text + n;
+    r.text = doc->text;
+    r.error = error;
     r.max_nodes = HYB_MIN(max_nodes, (size_t)UINT32_MAX);
     if (!(result = hyb_json_document(&r, max_depth))) {
         hyb_json_space(&r);
@@ -284,7 +328,8 @@ static hybrid_result hyb_json_parse(hybrid_runtime *rt, const char *text, size_t
     return result;
 }
 
-/* Children: for (i = 0, v = hyb_json_first(c); i < c->n; i++, v = hyb_json_next(v)); of an object v is the key, v + 1 the value. */
+/* Children: for (i = 0, v = hyb_json_first(c); i < c->n; i++, v = hyb_json_next(v)); of an object v is the key, v +
+ * 1 the value. */
 HYB_INLINE const hyb_json *hyb_json_first(const hyb_json *c) { return c + 1; }
 HYB_INLINE const hyb_json *hyb_json_next(const hyb_json *v) { return v + v->skip; }
 HYB_INLINE const hyb_json *hyb_json_next_member(const hyb_json *key) { return key + 1 + key[1].skip; }
@@ -310,17 +355,27 @@ static bool hyb_json_quote(const char *s, size_t n, bool ascii, hybrid_write_fn 
         char out[16];
         uint32_t code = 0;
         size_t used = hyb_utf8_read(p, end, &code), made = 0;
-        if (used && code >= 0x20 && code != '"' && code != '\\' && (code < 0x7F || !ascii)) { p += used; continue; }
+        if (used && code >= 0x20 && code != '"' && code != '\\' && (code < 0x7F || !ascii)) {
+            p += used;
+            continue;
+        }
         if (p > plain && !write(user, plain, (size_t)(p - plain))) return false;
-        if (!used) { used = 1; code = 0xFFFD; }
-        if (code == '"' || code == '\\') { out[0] = '\\'; out[1] = (char)code; made = 2; }
-        else if (code == '\n' || code == '\r' || code == '\t' || code == '\b' || code == '\f') {
+        if (!used) {
+            used = 1;
+            code = 0xFFFD;
+        }
+        if (code == '"' || code == '\\') {
+            out[0] = '\\';
+            out[1] = (char)code;
+            made = 2;
+        } else if (code == '\n' || code == '\r' || code == '\t' || code == '\b' || code == '\f') {
             out[0] = '\\';
             out[1] = code == '\n' ? 'n' : code == '\r' ? 'r' : code == '\t' ? 't' : code == '\b' ? 'b' : 'f';
             made = 2;
         } else if (code > 0xFFFF && ascii) {
             code -= 0x10000;
-            made = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", 0xD800 + (unsigned)(code >> 10), 0xDC00 + (unsigned)(code & 0x3FF));
+            made = (size_t)snprintf(out, sizeof out, "\\u%04x\\u%04x", 0xD800 + (unsigned)(code >> 10),
+                                    0xDC00 + (unsigned)(code & 0x3FF));
         } else if (code < 0x20 || ascii) {
             made = (size_t)snprintf(out, sizeof out, "\\u%04x", (unsigned)code);
         } else {
@@ -333,12 +388,22 @@ static bool hyb_json_quote(const char *s, size_t n, bool ascii, hybrid_write_fn 
     return (p == plain || write(user, plain, (size_t)(p - plain))) && write(user, "\"", 1);
 }
 
-/* A number as text: shortest form that reads back as the same double. Not-a-number and infinities as Python writes them. */
+/* A number as text: shortest form that reads back as the same double. Not-a-number and infinities as Python writes
+ * them. */
 static size_t hyb_json_real(double v, char out[40])
 {
-    if (v != v) { memcpy(out, "NaN", 4); return 3; }
-    if (v == HUGE_VAL) { memcpy(out, "Infinity", 9); return 8; }
-    if (v == -HUGE_VAL) { memcpy(out, "-Infinity", 10); return 9; }
+    if (v != v) {
+        memcpy(out, "NaN", 4);
+        return 3;
+    }
+    if (v == HUGE_VAL) {
+        memcpy(out, "Infinity", 9);
+        return 8;
+    }
+    if (v == -HUGE_VAL) {
+        memcpy(out, "-Infinity", 10);
+        return 9;
+    }
     return hyb_decimal_write(v, out);
 }
 
@@ -363,8 +428,9 @@ static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
     default:
         if (!write(user, "{", 1)) return false;
         for (i = 0, child = hyb_json_first(v); i < v->n; i++, child = hyb_json_next_member(child))
-            if ((i && !write(user, ",", 1)) || !hyb_json_quote(child->u.s, child->n, false, write, user) || !write(user, ":", 1)
-                || !hyb_json_write(child + 1, write, user)) return false;
+            if ((i && !write(user, ",", 1)) || !hyb_json_quote(child->u.s, child->n, false, write, user) ||
+                !write(user, ":", 1) || !hyb_json_write(child + 1, write, user))
+                return false;
         return write(user, "}", 1);
     }
 }

@@ -1,23 +1,23 @@
 /* core/macros: what compilers call things, and the macros that every room uses. */
 
 #define HYB_UNUSED(x) ((void)(x))
-#define HYB_COUNT(a) (sizeof(a) / sizeof((a)[0]))
+#define HYB_COUNT(a)  (sizeof(a) / sizeof((a)[0]))
 #define HYB_MIN(a, b) ((a) < (b) ? (a) : (b))
 #define HYB_MAX(a, b) ((a) > (b) ? (a) : (b))
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYB_INLINE static inline __attribute__((always_inline))
-    #define HYB_NOINLINE __attribute__((noinline))
-    #define HYB_LIKELY(x) __builtin_expect(!!(x), 1)
-    #define HYB_UNLIKELY(x) __builtin_expect(!!(x), 0)
-    #define HYB_RESTRICT __restrict__
+    #define HYB_INLINE            static inline __attribute__((always_inline))
+    #define HYB_NOINLINE          __attribute__((noinline))
+    #define HYB_LIKELY(x)         __builtin_expect(!!(x), 1)
+    #define HYB_UNLIKELY(x)       __builtin_expect(!!(x), 0)
+    #define HYB_RESTRICT          __restrict__
     #define HYB_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
 #else
-    #define HYB_INLINE static __forceinline
-    #define HYB_NOINLINE __declspec(noinline)
-    #define HYB_LIKELY(x) (x)
+    #define HYB_INLINE      static __forceinline
+    #define HYB_NOINLINE    __declspec(noinline)
+    #define HYB_LIKELY(x)   (x)
     #define HYB_UNLIKELY(x) (x)
-    #define HYB_RESTRICT __restrict
+    #define HYB_RESTRICT    __restrict
     #define HYB_PRINTF(fmt, args)
 #endif
 
@@ -46,4 +46,5 @@
 /* A failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT, "..."); see core/base.c. */
 #define hyb_fail(err, result, ...) hyb_fail_at(err, result, 0, __VA_ARGS__)
 #define hyb_fail_memory(err, bytes) \
-    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", (unsigned long long)(bytes))
+    hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", \
+                (unsigned long long)(bytes))

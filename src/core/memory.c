@@ -1,37 +1,50 @@
 /* core/memory: the runtime, which everything hangs off, and memory and log through it. */
 
-typedef struct hyb_device hyb_device;          /* compute/backend.c says what it can do */
+typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
 /* A GPU back end, as hybrid_cuda.h registers it. */
 typedef struct hyb_provider {
-    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what was looked for. */
-    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
+     * was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                          hybrid_error *error);
     /* The device does not keep the runtime: it belongs to it. */
     hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
     void (*close)(hyb_device *device);
     const char *(*name)(const hyb_device *device);
-    const char *(*wanted)(void);               /* what the environment asks for, or NULL */
+    const char *(*wanted)(void); /* what the environment asks for, or NULL */
 } hyb_provider;
 
 struct hybrid_runtime {
-    hybrid_allocator    allocator;
-    hybrid_logger       logger;
-    hyb_isa         isa;
-    hyb_hash_key    hash_key;              /* of tables of foreign names */
-    hyb_pool        pool;
-    volatile uint64_t   references;
-    hyb_spin        gpu_lock;              /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than hybrid_runtime_device */
-    char                device_wanted[24];
-    bool                gpu_tried;
-    hyb_device     *gpu;                   /* NULL: none, or not yet opened */
-    volatile uint64_t   gpu_there;             /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
-    uint64_t            max_device_bytes;
+    hybrid_allocator allocator;
+    hybrid_logger logger;
+    hyb_isa isa;
+    hyb_hash_key hash_key; /* of tables of foreign names */
+    hyb_pool pool;
+    volatile uint64_t references;
+    /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than
+     * hybrid_runtime_device */
+    hyb_spin gpu_lock;
+    char device_wanted[24];
+    bool gpu_tried;
+    hyb_device *gpu; /* NULL: none, or not yet opened */
+    /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
+    volatile uint64_t gpu_there;
+    uint64_t max_device_bytes;
     hybrid_kernel_cache kernel_cache;
-    char                kernel_cache_path[512];
+    char kernel_cache_path[512];
 };
 
-static void *hyb_default_alloc(void *user, size_t size) { HYB_UNUSED(user); return malloc(size); }
-static void hyb_default_free(void *user, void *block) { HYB_UNUSED(user); free(block); }
+static void *hyb_default_alloc(void *user, size_t size)
+{
+    HYB_UNUSED(user);
+    return malloc(size);
+}
+static void hyb_default_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    free(block);
+}
 
 /* Uninitialised memory, or NULL. size 0 gives a block too, so that NULL always means failure. */
 static void *hyb_alloc(hybrid_runtime *rt, size_t size)

@@ -1,15 +1,17 @@
-/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there; it stays the file
- * that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is written into. */
+/* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there;
+ * it stays the file that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is
+ * written into. */
 
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
-    FILE    *stream;
-    char    *path;               /* of the file itself, behind all links; one allocation with temporary */
-    char    *temporary;          /* beside it; NULL: the stream is the path, a device or a pipe */
-    bool     exists, keep;       /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    FILE *stream;
+    char *path;      /* of the file itself, behind all links; one allocation with temporary */
+    char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
+    /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
+    bool exists, keep;
     unsigned mode, owner, group; /* of the existing file */
 #else
-    int      none;
+    int none;
 #endif
 } hyb_output;
 
@@ -17,14 +19,17 @@ typedef struct hyb_output {
 
 /* What lies at a path, links followed. */
 typedef struct hyb_output_look {
-    bool     exists, folder, stream, keep;
-    int      refused;            /* errno that a write would give, or 0 */
+    bool exists, folder, stream, keep;
+    int refused; /* errno that a write would give, or 0 */
     unsigned mode, owner, group;
-    uint64_t device, number;     /* which file it is */
+    uint64_t device, number; /* which file it is */
 } hyb_output_look;
 
-#if defined(_WIN32)
-static bool hyb_output_wide(const char *path, wchar_t wide[1024]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0; }
+    #if defined(_WIN32)
+static bool hyb_output_wide(const char *path, wchar_t wide[1024])
+{
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) > 0;
+}
 static FILE *hyb_output_fopen(const char *path, bool write)
 {
     wchar_t wide[1024];
@@ -52,7 +57,8 @@ static bool hyb_output_new(const char *path)
     return true;
 }
 
-/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its target. */
+/* A link is not replaced but written through; one that leads nowhere is written into as a pipe is, which makes its
+ * target. */
 static void hyb_output_see(const char *path, hyb_output_look *t)
 {
     wchar_t wide[1024];
@@ -65,10 +71,12 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
     t->stream = t->exists && (attributes & FILE_ATTRIBUTE_DEVICE);
     t->folder = t->exists && (attributes & FILE_ATTRIBUTE_DIRECTORY);
     if (!t->exists || t->stream || t->folder) return;
-    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL, OPEN_EXISTING, 0, NULL);
+    file = CreateFileW(wide, FILE_READ_ATTRIBUTES, FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE, NULL,
+                       OPEN_EXISTING, 0, NULL);
     t->stream = file == INVALID_HANDLE_VALUE || GetFileType(file) != FILE_TYPE_DISK;
     if (file == INVALID_HANDLE_VALUE) return;
-    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) || (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
+    t->keep = (attributes & FILE_ATTRIBUTE_REPARSE_POINT) ||
+              (GetFileInformationByHandle(file, &info) && info.nNumberOfLinks > 1);
     if (attributes & FILE_ATTRIBUTE_READONLY) t->refused = EACCES;
     CloseHandle(file);
 }
@@ -77,8 +85,10 @@ static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
     const size_t n = strlen(path) + 1;
     char *copy = (char *)hyb_alloc(rt, n);
-    if (copy) memcpy(copy, path, n);
-    else errno = ENOMEM;
+    if (copy)
+        memcpy(copy, path, n);
+    else
+        errno = ENOMEM;
     return copy;
 }
 
@@ -86,10 +96,11 @@ static bool hyb_output_place(const hyb_output *o)
 {
     wchar_t from[1024], to[1024];
     if (!hyb_output_wide(o->temporary, from) || !hyb_output_wide(o->path, to)) return false;
-    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) || MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
+    return (o->exists && ReplaceFileW(to, from, NULL, 0, NULL, NULL)) ||
+           MoveFileExW(from, to, MOVEFILE_REPLACE_EXISTING);
 }
 
-#else
+    #else
 
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
@@ -123,9 +134,10 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
 /* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
 static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
-#if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
-    extern ssize_t readlink(const char *, char *, size_t);   /* hidden by -std=c99 */
-#endif
+        #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && \
+            !defined(__USE_XOPEN_EXTENDED) && !defined(__USE_XOPEN2K)
+    extern ssize_t readlink(const char *, char *, size_t); /* hidden by -std=c99 */
+        #endif
     enum { LONGEST = 4096, MOST = 40 };
     char *at = (char *)hyb_alloc(rt, strlen(path) + 1), *link = (char *)hyb_alloc(rt, LONGEST), *next;
     int turns, why = ENOMEM;
@@ -133,9 +145,13 @@ static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
     for (turns = 0; at && link; turns++) {
         const ssize_t n = readlink(at, link, LONGEST);
         const size_t base = n > 0 && link[0] != '/' ? hyb_path_base(at) : 0;
-        if (n < 0) { hyb_free(rt, link); return at; }
+        if (n < 0) {
+            hyb_free(rt, link);
+            return at;
+        }
         next = NULL;
-        if (n == LONGEST || turns == MOST) why = n == LONGEST ? ENAMETOOLONG : ELOOP;
+        if (n == LONGEST || turns == MOST)
+            why = n == LONGEST ? ENAMETOOLONG : ELOOP;
         else if ((next = (char *)hyb_alloc(rt, base + (size_t)n + 1)) != NULL) {
             memcpy(next, at, base);
             memcpy(next + base, link, (size_t)n);
@@ -161,7 +177,7 @@ static bool hyb_output_place(const hyb_output *o)
     }
     return !rename(o->temporary, o->path);
 }
-#endif
+    #endif
 
 /* Ends without a result: nothing remains. */
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
@@ -183,32 +199,39 @@ static bool hyb_output_beside(hyb_output *o, size_t room)
     for (i = 0; i < 1000; i++) {
         char number[16] = "";
         if (i) snprintf(number, sizeof number, "-%d", i);
-        if (brief) snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
-        else snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hyb_output_process(), number);
+        if (brief)
+            snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
+        else
+            snprintf(o->temporary, room, "%s.%lu%s.part", o->path, hyb_output_process(), number);
         if (hyb_output_new(o->temporary)) {
             if ((o->stream = hyb_output_fopen(o->temporary, true)) != NULL) return true;
             hyb_output_remove(o->temporary);
             return false;
         }
-        if (errno == ENAMETOOLONG && !brief) brief = true;   /* a name may be as long as the system allows, without ours */
-        else if (errno != EEXIST) return false;
+        /* a name may be as long as the system allows, without ours */
+        if (errno == ENAMETOOLONG && !brief)
+            brief = true;
+        else if (errno != EEXIST)
+            return false;
     }
     return false;
 }
 
-/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that has no name any
- * more: then there is nothing to be replaced, and it is written into as a pipe is. */
-static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_output_look *look, char **target, hybrid_error *error)
+/* Looks at a path and finds what it leads to; *target is freed by the caller. A link of /proc may lead to a file that
+ * has no name any more: then there is nothing to be replaced, and it is written into as a pipe is. */
+static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_output_look *look, char **target,
+                                     hybrid_error *error)
 {
     enum { LOOKS = 64 };
     hyb_output_look behind;
     int turns;
-    for (turns = 0; turns < LOOKS; turns++) {                /* another writer may have given the file its name in between */
+    for (turns = 0; turns < LOOKS; turns++) { /* another writer may have given the file its name in between */
         memset(look, 0, sizeof *look);
         memset(&behind, 0, sizeof behind);
         hyb_output_see(path, look);
         if (look->folder) return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is a folder: name a file in it", path);
-        if (look->refused) return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
+        if (look->refused)
+            return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' cannot be written: %.60s", path, strerror(look->refused));
         if (!(*target = hyb_output_follow(rt, path))) {
             if (errno == ENOMEM) return hyb_fail_memory(error, strlen(path) + 4096);
             return hyb_fail(error, HYBRID_ERROR_IO, "'%.120s' leads nowhere: %.60s", path, strerror(errno));
@@ -244,7 +267,9 @@ static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_o
     if (look.stream && (o->stream = hyb_output_fopen(path, true)) != NULL) return HYBRID_OK;
     o->temporary = look.stream ? NULL : o->path + n + 1;
     if (!look.stream && hyb_output_beside(o, room)) return HYBRID_OK;
-    r = hyb_fail(error, HYBRID_ERROR_IO, look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path, strerror(errno));
+    r = hyb_fail(error, HYBRID_ERROR_IO,
+                 look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path,
+                 strerror(errno));
     hyb_output_abandon(rt, o);
     return r;
 }
@@ -271,12 +296,14 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     hybrid_result r = HYBRID_OK;
     good = !fclose(o->stream) && good;
     o->stream = NULL;
-    if (!good) r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
+    if (!good)
+        r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
     else if (o->temporary) {
         if (!o->keep) named = hyb_output_place(o);
         if (!named && !(o->exists && hyb_output_over(o, &begun)))
-            r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s", o->path, strerror(errno),
-                             begun ? "; it is beside it, as " : "", begun ? hyb_path_end(o->temporary, 60) : "");
+            r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s",
+                         o->path, strerror(errno), begun ? "; it is beside it, as " : "",
+                         begun ? hyb_path_end(o->temporary, 60) : "");
     }
     if (o->temporary && !named && !(r && begun)) hyb_output_remove(o->temporary);
     hyb_output_abandon(rt, o);
@@ -285,21 +312,31 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
 
 #else
 
-static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o) { HYB_UNUSED(rt); HYB_UNUSED(o); }
+static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
+{
+    HYB_UNUSED(rt);
+    HYB_UNUSED(o);
+}
 static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
 {
-    HYB_UNUSED(rt); HYB_UNUSED(path);
+    HYB_UNUSED(rt);
+    HYB_UNUSED(path);
     o->none = 0;
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): write through a callback");
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "this build has no files (HYBRID_NO_STDIO): write through a callback");
 }
 static bool hyb_output_write(hyb_output *o, const void *data, size_t n)
 {
-    HYB_UNUSED(o); HYB_UNUSED(data); HYB_UNUSED(n);
+    HYB_UNUSED(o);
+    HYB_UNUSED(data);
+    HYB_UNUSED(n);
     return false;
 }
 static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid_error *error)
 {
-    HYB_UNUSED(rt); HYB_UNUSED(o); HYB_UNUSED(error);
+    HYB_UNUSED(rt);
+    HYB_UNUSED(o);
+    HYB_UNUSED(error);
     return HYBRID_OK;
 }
 

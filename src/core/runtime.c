@@ -10,11 +10,14 @@ static void hyb_runtime_release(hybrid_runtime *rt)
     pthread_cond_destroy(&rt->pool.wake);
 #endif
     hyb_free(rt, rt->pool.workers);
-    { hybrid_allocator a = rt->allocator; a.free(a.user, rt); }
+    {
+        hybrid_allocator a = rt->allocator;
+        a.free(a.user, rt);
+    }
 }
 
-HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *desc, hybrid_runtime **runtime,
-              hybrid_error *error), (desc, runtime, error))
+HYB_BORDER(hybrid_result, hybrid_runtime_create,
+           (const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error), (desc, runtime, error))
 {
     hybrid_runtime_desc zero;
     hybrid_allocator a;
@@ -24,17 +27,28 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
     if (!runtime) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: runtime is NULL");
     *runtime = NULL;
     if (HYB_BIG_ENDIAN)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "hybrid runs on little-endian machines only, and this one is big-endian; converting the model does not help");
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid runs on little-endian machines only, and this one is big-endian; converting the model "
+                        "does not help");
     memset(&zero, 0, sizeof zero);
     if (!desc) desc = &zero;
     a = desc->allocator;
-    if (!a.alloc != !a.free) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
-    if (!desc->kernel_cache.load != !desc->kernel_cache.store) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
+    if (!a.alloc != !a.free)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: give both alloc and free, or neither");
+    if (!desc->kernel_cache.load != !desc->kernel_cache.store)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_runtime_create: give both load and store of the kernel cache, or neither");
     if (desc->kernel_cache.path && strlen(desc->kernel_cache.path) >= sizeof rt->kernel_cache_path)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes", (unsigned)sizeof rt->kernel_cache_path - 1);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_runtime_create: the path of the kernel cache is longer than %u bytes",
+                        (unsigned)sizeof rt->kernel_cache_path - 1);
     if (desc->n_threads < 0 || desc->n_threads > HYB_MAX_THREADS)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d", desc->n_threads, HYB_MAX_THREADS);
-    if (!a.alloc) { a.alloc = hyb_default_alloc; a.free = hyb_default_free; }
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_runtime_create: n_threads is %d, must be 0..%d",
+                        desc->n_threads, HYB_MAX_THREADS);
+    if (!a.alloc) {
+        a.alloc = hyb_default_alloc;
+        a.free = hyb_default_free;
+    }
     rt = (hybrid_runtime *)a.alloc(a.user, sizeof *rt);
     hyb_fp_plain();
     if (!rt) return hyb_fail_memory(error, sizeof *rt);
@@ -49,7 +63,8 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
         if (i == HYB_ISA_COUNT) {
             a.free(a.user, rt);
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon", desc->isa);
+                            "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon",
+                            desc->isa);
         }
         rt->isa = hyb_isa_limit((hyb_isa)i, rt->isa);
     }
@@ -66,7 +81,7 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
     }
     rt->max_device_bytes = desc->max_device_bytes;
     rt->kernel_cache = desc->kernel_cache;
-    if (desc->kernel_cache.path) {                         /* the caller's text may go */
+    if (desc->kernel_cache.path) { /* the caller's text may go */
         snprintf(rt->kernel_cache_path, sizeof rt->kernel_cache_path, "%s", desc->kernel_cache.path);
         rt->kernel_cache.path = rt->kernel_cache_path;
     }
@@ -79,7 +94,8 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create, (const hybrid_runtime_desc *des
 }
 
 /* A runtime with the same settings but another allocator, and without a GPU: what it makes has the same size. */
-static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator, hybrid_runtime **runtime, hybrid_error *error)
+static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_allocator *allocator,
+                                      hybrid_runtime **runtime, hybrid_error *error)
 {
     hybrid_runtime_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -87,7 +103,7 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
     if (model) {
         desc.logger = model->logger;
         desc.n_threads = model->pool.n_lanes;
-        desc.parallel_for = model->pool.host_for;      /* without threads it decides how many lanes there are */
+        desc.parallel_for = model->pool.host_for; /* without threads it decides how many lanes there are */
         desc.parallel_user = model->pool.host_user;
         desc.isa = hyb_isa_name(model->isa);
         desc.device = "cpu";
@@ -96,7 +112,10 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
 }
 
 HYB_BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime)) { hyb_runtime_release(runtime); }
-HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime) { return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa()); }
+HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
+{
+    return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
+}
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
 /* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
@@ -108,21 +127,24 @@ static hybrid_result hyb_runtime_retain(hybrid_runtime *runtime, hybrid_runtime 
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_devices, (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
-              size_t *count, hybrid_error *error), (runtime, list, capacity, count, error))
+HYB_BORDER(hybrid_result, hybrid_devices,
+           (hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error),
+           (runtime, list, capacity, count, error))
 {
     hybrid_runtime_desc desc;
     hybrid_runtime *rt;
     hybrid_result r;
     if (count) *count = 0;
-    if (!count || (!list && capacity)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
+    if (!count || (!list && capacity))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
     if (!hyb_gpu_provider) {
         hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);
-    desc.device = "cpu";                                   /* none need be opened to list them */
-    if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK) return r;
+    desc.device = "cpu"; /* none need be opened to list them */
+    if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK)
+        return r;
     r = hyb_gpu_provider->list(rt, list, capacity, count, error);
     hyb_runtime_release(rt);
     return r;
@@ -133,6 +155,7 @@ HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
     return runtime && hyb_gpu_here(runtime) ? hyb_gpu_provider->name(runtime->gpu) : "";
 }
 
-/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on it. */
+/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on
+ * it. */
 static void hyb_parallel(hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg) { hyb_pool_run(&rt->pool, n, fn, arg); }
 static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }

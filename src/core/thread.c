@@ -1,37 +1,50 @@
 /* core/thread: atomics, threads, and the worker pool.
  *
- * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are done, not when
- * the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that lost its core delays the
- * others by one chunk at most. Workers spin for about a millisecond after a section, then sleep. */
+ * The pool runs one section at a time: n chunks, taken by whoever is free. A section is finished when its chunks are
+ * done, not when the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that
+ * lost its core delays the others by one chunk at most. Workers spin for about a millisecond after a section, then
+ * sleep. */
 
 #if defined(_MSC_VER) && !defined(__clang__)
-    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return (uint64_t)_InterlockedOr64((volatile long long *)p, 0); }
-    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { _InterlockedExchange64((volatile long long *)p, (long long)v); }
-    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v); }
-    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
-    {
-        uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
-        bool ok = old == *expected;
-        *expected = old;
-        return ok;
-    }
-    HYB_INLINE void hyb_pause(void) { YieldProcessor(); }
+HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p)
+{
+    return (uint64_t)_InterlockedOr64((volatile long long *)p, 0);
+}
+HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v)
+{
+    _InterlockedExchange64((volatile long long *)p, (long long)v);
+}
+HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v)
+{
+    return (uint64_t)_InterlockedExchangeAdd64((volatile long long *)p, (long long)v);
+}
+HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+{
+    uint64_t old = (uint64_t)_InterlockedCompareExchange64((volatile long long *)p, (long long)v, (long long)*expected);
+    bool ok = old == *expected;
+    *expected = old;
+    return ok;
+}
+HYB_INLINE void hyb_pause(void) { YieldProcessor(); }
 #else
-    HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
-    HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
-    HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v) { return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST); }
-    HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
-    {
-        return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
-    }
-    HYB_INLINE void hyb_pause(void)
-    {
+HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p) { return __atomic_load_n(p, __ATOMIC_SEQ_CST); }
+HYB_INLINE void hyb_atomic_store(volatile uint64_t *p, uint64_t v) { __atomic_store_n(p, v, __ATOMIC_SEQ_CST); }
+HYB_INLINE uint64_t hyb_atomic_add(volatile uint64_t *p, uint64_t v)
+{
+    return __atomic_fetch_add(p, v, __ATOMIC_SEQ_CST);
+}
+HYB_INLINE bool hyb_atomic_cas(volatile uint64_t *p, uint64_t *expected, uint64_t v)
+{
+    return __atomic_compare_exchange_n(p, expected, v, false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+}
+HYB_INLINE void hyb_pause(void)
+{
     #if defined(__x86_64__) || defined(__i386__)
-        __builtin_ia32_pause();
+    __builtin_ia32_pause();
     #elif defined(__aarch64__) || defined(__arm__)
-        __asm__ volatile("yield" ::: "memory");
+    __asm__ volatile("yield" ::: "memory");
     #endif
-    }
+}
 #endif
 
 /* Gives the core to another thread. */
@@ -50,30 +63,31 @@ static void hyb_nap(void)
 #if defined(HYB_THREADS_WIN32)
     Sleep(1);
 #elif defined(HYB_THREADS_POSIX)
-    struct timeval t;                                        /* nanosleep is hidden by -std=c99 */
+    struct timeval t; /* nanosleep is hidden by -std=c99 */
     t.tv_sec = 0;
     t.tv_usec = 200;
     select(0, NULL, NULL, NULL, &t);
 #endif
 }
 
-/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number knows. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number
+ * knows. */
 static uint64_t hyb_process(void)
 {
 #if defined(_WIN32)
-    return 1;                                                /* no fork */
+    return 1; /* no fork */
 #else
     return (uint64_t)getpid();
 #endif
 }
 
-/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another thread when this process was
- * forked never ends: it keeps nobody out. */
+/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another
+ * thread when this process was forked never ends: it keeps nobody out. */
 static bool hyb_busy(uint64_t in_use) { return in_use && in_use == hyb_process(); }
 
-/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the host's: it could wait
- * for a thread that waits for the lock. A lock that another process holds was held when this one was forked, by a thread that is not here:
- * it is free. */
+/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the
+ * host's: it could wait for a thread that waits for the lock. A lock that another process holds was held when this one
+ * was forked, by a thread that is not here: it is free. */
 typedef volatile uint64_t hyb_spin;
 static void hyb_spin_take(hyb_spin *lock)
 {
@@ -81,11 +95,14 @@ static void hyb_spin_take(hyb_spin *lock)
     uint64_t open = 0;
     int spins = 0;
     while (!hyb_atomic_cas(lock, &open, here)) {
-        if (open && open != here) continue;                  /* cas again, from what it holds */
+        if (open && open != here) continue; /* cas again, from what it holds */
         open = 0;
-        if (++spins < 1000) hyb_pause();
-        else if (spins < 1100) hyb_yield();
-        else hyb_nap();                                  /* a compiler may be at work behind it, for seconds */
+        if (++spins < 1000)
+            hyb_pause();
+        else if (spins < 1100)
+            hyb_yield();
+        else
+            hyb_nap(); /* a compiler may be at work behind it, for seconds */
     }
 }
 static void hyb_spin_give(hyb_spin *lock) { hyb_atomic_store(lock, 0); }
@@ -97,13 +114,14 @@ static uint64_t hyb_now_ns(void)
     LARGE_INTEGER now, rate;
     QueryPerformanceCounter(&now);
     QueryPerformanceFrequency(&rate);
-    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u + (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
+    return (uint64_t)(now.QuadPart / rate.QuadPart) * 1000000000u +
+           (uint64_t)(now.QuadPart % rate.QuadPart) * 1000000000u / (uint64_t)rate.QuadPart;
 #else
     #if defined(CLOCK_MONOTONIC)
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-    #else                                                    /* -std=c99 hides the better clock */
+    #else /* -std=c99 hides the better clock */
     struct timeval t;
     gettimeofday(&t, NULL);
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
@@ -128,38 +146,41 @@ static int hyb_cpu_count(void)
 
 enum { HYB_MAX_THREADS = 256, HYB_MAX_CHUNKS = 65535, HYB_SPIN_US = 1000 };
 
-/* fn(arg, chunk, lane): lane is below hyb_pool_lanes() and no two chunks run on one lane at a time, so scratch memory can be per lane. */
+/* fn(arg, chunk, lane): lane is below hyb_pool_lanes() and no two chunks run on one lane at a time, so scratch
+ * memory can be per lane. */
 typedef void (*hyb_chunk_fn)(void *arg, int chunk, int lane);
 
 typedef struct hyb_pool hyb_pool;
 typedef struct hyb_worker {
     hyb_pool *pool;
-    int           lane;
+    int lane;
 #if defined(HYB_THREADS_POSIX)
-    pthread_t     thread;
+    pthread_t thread;
 #elif defined(HYB_THREADS_WIN32)
-    HANDLE        thread;
+    HANDLE thread;
 #endif
 } hyb_worker;
 
 struct hyb_pool {
-    int    n_lanes;                      /* caller included */
+    int n_lanes; /* caller included */
     void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
-    void  *host_user;
-    volatile uint64_t ticket;            /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
-    volatile uint64_t done;              /* chunks finished in this section */
-    volatile uint64_t owner;             /* the process that the workers live in; HYB_ADOPTING is set while a child makes the pool its own */
-    volatile uint64_t busy;              /* a section is running: others compute alone */
+    void *host_user;
+    /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
+    volatile uint64_t ticket;
+    volatile uint64_t done; /* chunks finished in this section */
+    /* the process that the workers live in; HYB_ADOPTING is set while a child makes the pool its own */
+    volatile uint64_t owner;
+    volatile uint64_t busy; /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
-    hyb_chunk_fn fn;                 /* of the section; read only by who holds one of its chunks */
-    void  *arg;
-    bool   started;                      /* by who holds busy */
-    int    n_workers;                    /* that could be started: at most n_lanes - 1 */
+    hyb_chunk_fn fn; /* of the section; read only by who holds one of its chunks */
+    void *arg;
+    bool started;  /* by who holds busy */
+    int n_workers; /* that could be started: at most n_lanes - 1 */
     hyb_worker *workers;
 #if defined(HYB_THREADS_POSIX)
     pthread_mutex_t mutex;
-    pthread_cond_t  wake;
+    pthread_cond_t wake;
 #elif defined(HYB_THREADS_WIN32)
     SRWLOCK mutex;
     CONDITION_VARIABLE wake;
@@ -174,7 +195,7 @@ static void hyb_pool_work(hyb_pool *pool, int lane)
         uint32_t next = (uint32_t)(ticket & 0xFFFF), n = (uint32_t)(ticket >> 16) & 0xFFFF;
         if (next >= n) return;
         if (!hyb_atomic_cas(&pool->ticket, &ticket, ticket + 1)) continue;
-        pool->fn(pool->arg, (int)next, lane);                /* fn and arg stand: the section cannot end before this chunk */
+        pool->fn(pool->arg, (int)next, lane); /* fn and arg stand: the section cannot end before this chunk */
         hyb_atomic_add(&pool->done, 1);
         ticket = hyb_atomic_load(&pool->ticket);
     }
@@ -199,15 +220,15 @@ static void hyb_pool_clear(hyb_pool *pool)
     hyb_atomic_store(&pool->busy, 0);
 }
 
-/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will never be given:
- * the first thread to use the pool there begins it anew. */
+/* In a forked child the workers do not exist, a section of another thread will never end, and a lock of a worker will
+ * never be given: the first thread to use the pool there begins it anew. */
 #define HYB_ADOPTING ((uint64_t)1 << 63)
 static void hyb_pool_adopt(hyb_pool *pool)
 {
     const uint64_t here = hyb_process();
     uint64_t owner = hyb_atomic_load(&pool->owner);
     while (owner != here) {
-        if (owner == (here | HYB_ADOPTING)) {            /* another thread is at it */
+        if (owner == (here | HYB_ADOPTING)) { /* another thread is at it */
             hyb_yield();
             owner = hyb_atomic_load(&pool->owner);
         } else if (hyb_atomic_cas(&pool->owner, &owner, here | HYB_ADOPTING)) {
@@ -227,28 +248,28 @@ static void hyb_pool_init(hyb_pool *pool)
 #if defined(HYB_THREADS_POSIX) || defined(HYB_THREADS_WIN32)
 static void hyb_pool_lock(hyb_pool *pool)
 {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_mutex_lock(&pool->mutex);
-#else
+    #else
     AcquireSRWLockExclusive(&pool->mutex);
-#endif
+    #endif
 }
 static void hyb_pool_unlock(hyb_pool *pool)
 {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_mutex_unlock(&pool->mutex);
-#else
+    #else
     ReleaseSRWLockExclusive(&pool->mutex);
-#endif
+    #endif
 }
 static void hyb_pool_wake(hyb_pool *pool)
 {
     hyb_pool_lock(pool);
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
     pthread_cond_broadcast(&pool->wake);
-#else
+    #else
     WakeAllConditionVariable(&pool->wake);
-#endif
+    #endif
     hyb_pool_unlock(pool);
 }
 
@@ -256,7 +277,7 @@ static void hyb_worker_main(hyb_worker *worker)
 {
     hyb_pool *pool = worker->pool;
     uint64_t seen = 0;
-    hyb_fp_plain();                                      /* a thread begins with that of the one that made it */
+    hyb_fp_plain(); /* a thread begins with that of the one that made it */
     for (;;) {
         uint64_t since = hyb_now_us(), spins = 0;
         while (hyb_atomic_load(&pool->ticket) >> 32 == seen) {
@@ -266,11 +287,11 @@ static void hyb_worker_main(hyb_worker *worker)
                 hyb_pool_lock(pool);
                 hyb_atomic_add(&pool->sleepers, 1);
                 while (hyb_atomic_load(&pool->ticket) >> 32 == seen && !hyb_atomic_load(&pool->stop)) {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
                     pthread_cond_wait(&pool->wake, &pool->mutex);
-#else
+    #else
                     SleepConditionVariableSRW(&pool->wake, &pool->mutex, INFINITE, 0);
-#endif
+    #endif
                 }
                 hyb_atomic_add(&pool->sleepers, (uint64_t)-1);
                 hyb_pool_unlock(pool);
@@ -282,48 +303,57 @@ static void hyb_worker_main(hyb_worker *worker)
     }
 }
 
-/* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames. What the system gives
- * beyond this stays. */
+/* A worker needs 64 KB at most; some systems give a thread little more, and the compilers' sanitizers blow up frames.
+ * What the system gives beyond this stays. */
 enum { HYB_WORKER_STACK = 1024 * 1024 };
 
-#if defined(HYB_THREADS_POSIX)
-static void *hyb_worker_entry(void *arg) { hyb_worker_main((hyb_worker *)arg); return NULL; }
+    #if defined(HYB_THREADS_POSIX)
+static void *hyb_worker_entry(void *arg)
+{
+    hyb_worker_main((hyb_worker *)arg);
+    return NULL;
+}
 
-/* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the host blocks everywhere, to wait
- * for it, must not end the process in a thread that the host does not know of. A worker begins with the mask of the thread that makes it:
- * that thread blocks all but what a thread's own fault raises, and has its mask back afterwards. */
-#if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
-    #define HYB_SIGNALS SIG_SETMASK
-#elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && !defined(__alpha__) && !defined(__sparc__)
-    #define HYB_SIGNALS 2                                /* -std=c99 hides them, though not sigset_t */
-    #define HYB_SIGNALS_HIDDEN
-#endif
-#if defined(HYB_SIGNALS)
+        /* The host's signals belong to its own threads: a handler may rely on what its thread is, and a signal that the
+         * host blocks everywhere, to wait for it, must not end the process in a thread that the host does not know of.
+         * A worker begins with the mask of the thread that makes it: that thread blocks all but what a thread's own
+         * fault raises, and has its mask back afterwards. */
+        #if defined(SIG_SETMASK) && !defined(__EMSCRIPTEN__)
+            #define HYB_SIGNALS SIG_SETMASK
+        #elif defined(__linux__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__mips__) && \
+            !defined(__alpha__) && !defined(__sparc__)
+            #define HYB_SIGNALS 2 /* -std=c99 hides them, though not sigset_t */
+            #define HYB_SIGNALS_HIDDEN
+        #endif
+        #if defined(HYB_SIGNALS)
 static bool hyb_signals_set(const sigset_t *now, sigset_t *before)
 {
-    #if defined(HYB_SIGNALS_HIDDEN)
+            #if defined(HYB_SIGNALS_HIDDEN)
     int pthread_sigmask(int how, const sigset_t *set, sigset_t *old);
-    #endif
+            #endif
     return !pthread_sigmask(HYB_SIGNALS, now, before);
 }
 
 static bool hyb_signals_block(sigset_t *before)
 {
-    #if defined(HYB_SIGNALS_HIDDEN)
-    int sigfillset(sigset_t *set);
-    int sigdelset(sigset_t *set, int number);
-    #endif
+            #if defined(HYB_SIGNALS_HIDDEN)
+    int sigfillset(sigset_t * set);
+    int sigdelset(sigset_t * set, int number);
+            #endif
     static const int own[] = {
-        SIGSEGV, SIGFPE, SIGILL, SIGABRT,
-    #if defined(SIGBUS)
+        SIGSEGV,
+        SIGFPE,
+        SIGILL,
+        SIGABRT,
+            #if defined(SIGBUS)
         SIGBUS,
-    #endif
-    #if defined(SIGTRAP)
+            #endif
+            #if defined(SIGTRAP)
         SIGTRAP,
-    #endif
-    #if defined(SIGSYS)
+            #endif
+            #if defined(SIGSYS)
         SIGSYS,
-    #endif
+            #endif
     };
     sigset_t all;
     size_t i;
@@ -331,20 +361,21 @@ static bool hyb_signals_block(sigset_t *before)
     for (i = 0; i < HYB_COUNT(own); i++) sigdelset(&all, own[i]);
     return hyb_signals_set(&all, before);
 }
-#endif
+        #endif
 
 /* Starts the workers of lanes 1.. until one cannot be started. */
 static void hyb_workers_start(hyb_pool *pool)
 {
     pthread_attr_t attr, *with = NULL;
     size_t stack = 0;
-#if defined(HYB_SIGNALS)
+        #if defined(HYB_SIGNALS)
     sigset_t before;
     const bool blocked = hyb_signals_block(&before);
-#endif
+        #endif
     if (!pthread_attr_init(&attr)) {
         with = &attr;
-        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYB_WORKER_STACK) pthread_attr_setstacksize(&attr, HYB_WORKER_STACK);
+        if (!pthread_attr_getstacksize(&attr, &stack) && stack < HYB_WORKER_STACK)
+            pthread_attr_setstacksize(&attr, HYB_WORKER_STACK);
     }
     while (pool->n_workers + 1 < pool->n_lanes) {
         hyb_worker *w = &pool->workers[pool->n_workers];
@@ -352,23 +383,28 @@ static void hyb_workers_start(hyb_pool *pool)
         pool->n_workers++;
     }
     if (with) pthread_attr_destroy(with);
-#if defined(HYB_SIGNALS)
+        #if defined(HYB_SIGNALS)
     if (blocked) hyb_signals_set(&before, NULL);
-#endif
+        #endif
 }
-#else
-static DWORD WINAPI hyb_worker_entry(LPVOID arg) { hyb_worker_main((hyb_worker *)arg); return 0; }
+    #else
+static DWORD WINAPI hyb_worker_entry(LPVOID arg)
+{
+    hyb_worker_main((hyb_worker *)arg);
+    return 0;
+}
 
 static void hyb_workers_start(hyb_pool *pool)
 {
     while (pool->n_workers + 1 < pool->n_lanes) {
         hyb_worker *w = &pool->workers[pool->n_workers];
-        w->thread = CreateThread(NULL, HYB_WORKER_STACK, hyb_worker_entry, w, 0x00010000 /* that much is reserved, not used */, NULL);
+        w->thread = CreateThread(NULL, HYB_WORKER_STACK, hyb_worker_entry, w,
+                                 0x00010000 /* that much is reserved, not used */, NULL);
         if (!w->thread) break;
         pool->n_workers++;
     }
 }
-#endif
+    #endif
 
 /* Starts the workers at the first section. One that cannot be started leaves a smaller pool: its lane stays empty. */
 static void hyb_pool_start(hyb_pool *pool)
@@ -383,10 +419,15 @@ static void hyb_pool_start(hyb_pool *pool)
 }
 #endif
 
-typedef struct hyb_host_section { hyb_chunk_fn fn; void *arg; volatile uint64_t next; int n; } hyb_host_section;
+typedef struct hyb_host_section {
+    hyb_chunk_fn fn;
+    void *arg;
+    volatile uint64_t next;
+    int n;
+} hyb_host_section;
 static void hyb_host_lane(void *arg, int lane)
 {
-    const hyb_fp host = hyb_fp_enter();              /* a thread of the host's */
+    const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
     hyb_host_section *s = (hyb_host_section *)arg;
     uint64_t chunk;
     while ((chunk = hyb_atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
@@ -402,7 +443,10 @@ static void hyb_pool_run(hyb_pool *pool, int n, hyb_chunk_fn fn, void *arg)
     if (n > 1 && lanes > 1 && n <= HYB_MAX_CHUNKS && hyb_atomic_cas(&pool->busy, &idle, 1)) {
         if (pool->host_for) {
             hyb_host_section section;
-            section.fn = fn; section.arg = arg; section.next = 0; section.n = n;
+            section.fn = fn;
+            section.arg = arg;
+            section.next = 0;
+            section.n = n;
             pool->host_for(pool->host_user, HYB_MIN(n, lanes), hyb_host_lane, &section);
             hyb_fp_plain();
         } else {
@@ -417,7 +461,7 @@ static void hyb_pool_run(hyb_pool *pool, int n, hyb_chunk_fn fn, void *arg)
             hyb_pool_work(pool, 0);
             for (i = 0; hyb_atomic_load(&pool->done) < (uint64_t)n; i++) {
                 hyb_pause();
-                if (i > 2000) hyb_yield();               /* a worker lost its core: give it ours */
+                if (i > 2000) hyb_yield(); /* a worker lost its core: give it ours */
             }
 #endif
         }
@@ -436,12 +480,12 @@ static void hyb_pool_stop(hyb_pool *pool)
     hyb_atomic_store(&pool->stop, 1);
     hyb_pool_wake(pool);
     for (i = 0; i < pool->n_workers; i++) {
-#if defined(HYB_THREADS_POSIX)
+    #if defined(HYB_THREADS_POSIX)
         pthread_join(pool->workers[i].thread, NULL);
-#else
+    #else
         WaitForSingleObject(pool->workers[i].thread, INFINITE);
         CloseHandle(pool->workers[i].thread);
-#endif
+    #endif
     }
     pool->started = false;
 #else

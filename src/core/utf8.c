@@ -8,7 +8,10 @@ static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
     uint32_t c, low;
     if (!left) return 0;
     c = p[0];
-    if (c < 0x80) { *code = c; return 1; }
+    if (c < 0x80) {
+        *code = c;
+        return 1;
+    }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
     if (left < n) return 0;
@@ -27,7 +30,10 @@ static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
 static size_t hyb_utf8_write(uint32_t code, char out[4])
 {
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
-    if (code < 0x80) { out[0] = (char)code; return 1; }
+    if (code < 0x80) {
+        out[0] = (char)code;
+        return 1;
+    }
     if (code < 0x800) {
         out[0] = (char)(0xC0 | code >> 6);
         out[1] = (char)(0x80 | (code & 0x3F));

@@ -1,10 +1,10 @@
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
 
 typedef struct hyb_names {
-    hybrid_string   *names;
-    uint32_t        *slots;      /* index + 1 of a name, 0: free; linear probing, at most half full */
-    size_t           count, capacity;
-    hyb_hash_key key;        /* the runtime's: a file cannot steer where its names go */
+    hybrid_string *names;
+    uint32_t *slots; /* index + 1 of a name, 0: free; linear probing, at most half full */
+    size_t count, capacity;
+    hyb_hash_key key; /* the runtime's: a file cannot steer where its names go */
 } hyb_names;
 
 #define HYB_NO_NAME SIZE_MAX
@@ -49,7 +49,10 @@ static bool hyb_names_reserve(hybrid_runtime *rt, hyb_names *t, size_t n)
     bigger.names = (hybrid_string *)hyb_calloc(rt, capacity, sizeof(hybrid_string));
     bigger.slots = (uint32_t *)hyb_calloc(rt, 2 * capacity, sizeof(uint32_t));
     bigger.key = rt->hash_key;
-    if (!bigger.names || !bigger.slots) { hyb_names_free(rt, &bigger); return false; }
+    if (!bigger.names || !bigger.slots) {
+        hyb_names_free(rt, &bigger);
+        return false;
+    }
     if (t->count) memcpy(bigger.names, t->names, t->count * sizeof(hybrid_string));
     for (i = 0; i < t->count; i++) bigger.slots[hyb_names_slot(&bigger, bigger.names[i])] = (uint32_t)i + 1;
     hyb_names_free(rt, t);
@@ -75,7 +78,10 @@ static hybrid_string hyb_string(const char *text)
     return s;
 }
 
-static bool hyb_string_is(hybrid_string s, const char *text) { return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size)); }
+static bool hyb_string_is(hybrid_string s, const char *text)
+{
+    return s.size == strlen(text) && (!s.size || !memcmp(s.data, text, s.size));
+}
 
 /* A name from a file, safe to print: shortened, with anything unusual as '?'. Returns text. */
 static const char *hyb_printable(hybrid_string name, char text[64])

@@ -1,19 +1,20 @@
 /* gguf/open: a model's file, or all parts of one that was split, as one set of keys and tensors.
  *
- * A part says how many there are and which it is (split.count, split.no). Its file is named so, too: NAME-00002-of-00003.gguf, so that
- * one path is enough to find the others. The keys that describe the model are in the first part; a key of another part counts as well,
- * unless it says something else than the first. Tensors may lie in any part. */
+ * A part says how many there are and which it is (split.count, split.no). Its file is named so, too:
+ * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in the
+ * first part; a key of another part counts as well, unless it says something else than the first. Tensors may lie in
+ * any part. */
 
 struct hybrid_gguf {
-    hybrid_runtime             *rt;
-    hyb_gguf_part          *parts;           /* in the order of split.no */
-    size_t                      n_parts;
-    hyb_gguf_key           *keys;
+    hybrid_runtime *rt;
+    hyb_gguf_part *parts; /* in the order of split.no */
+    size_t n_parts;
+    hyb_gguf_key *keys;
     hyb_gguf_tensor_record *tensors;
-    hyb_names               key_names, tensor_names;
-    size_t                      n_keys, n_tensors;
-    bool                        lent;            /* the readers are the caller's: not to be closed */
-    uint64_t                    in_use;          /* hybrid_gguf_read_tensor is under way: its reader may not call back */
+    hyb_names key_names, tensor_names;
+    size_t n_keys, n_tensors;
+    bool lent;       /* the readers are the caller's: not to be closed */
+    uint64_t in_use; /* hybrid_gguf_read_tensor is under way: its reader may not call back */
 };
 
 HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
@@ -23,7 +24,8 @@ HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     if (!g) return;
     rt = g->rt;
     if (hyb_busy(g->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_gguf_destroy: the file is in use: its reader called it again; it was not destroyed");
         return;
     }
     g->in_use = hyb_process();
@@ -48,11 +50,11 @@ static void hyb_source_close(const hybrid_source *source, size_t first)
         if (source->parts[i].reader.close) source->parts[i].reader.close(source->parts[i].reader.user);
 }
 
-/* ---- the names of parts ---- */
+/* ---- the names of parts ------------------------------------------------------------------------------------------ */
 
 typedef struct hyb_gguf_numbers {
-    size_t at, width;                            /* of the digits of the part's number */
-    long   number, count;
+    size_t at, width; /* of the digits of the part's number */
+    long number, count;
 } hyb_gguf_numbers;
 
 static long hyb_gguf_digits(const char *p, size_t n)
@@ -71,7 +73,8 @@ static bool hyb_gguf_numbers_of(const char *path, hyb_gguf_numbers *n)
 {
     const size_t base = hyb_path_base(path);
     size_t i = base, of = 0, digits = 0;
-    for (; path[i]; i++) if (!strncmp(path + i, "-of-", 4)) of = i;
+    for (; path[i]; i++)
+        if (!strncmp(path + i, "-of-", 4)) of = i;
     if (!of) return false;
     for (i = of; i > base && hyb_is_digit(path[i - 1]); i--) {}
     n->at = i;
@@ -91,7 +94,7 @@ static char *hyb_gguf_path_of(hybrid_runtime *rt, const char *path, const hyb_gg
     return other;
 }
 
-/* ---- reading the parts ---- */
+/* ---- reading the parts ------------------------------------------------------------------------------------------- */
 
 /* Says in the sentence which part it is about. */
 static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const char *part)
@@ -102,7 +105,8 @@ static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const 
     return hyb_fail_at(error, r, whole.offset, "%.80s: %.170s", part, whole.message);
 }
 
-/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing of it is open. */
+/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing
+ * of it is open. */
 static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hyb_gguf_part part;
@@ -115,15 +119,20 @@ static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, 
     if (!r && !g->parts) {
         if (!(g->parts = (hyb_gguf_part *)hyb_calloc(g->rt, (size_t)part.count, sizeof part)))
             r = hyb_fail_memory(error, (size_t)part.count * sizeof part);
-        else g->n_parts = (size_t)part.count;
+        else
+            g->n_parts = (size_t)part.count;
     }
     if (!r && (size_t)part.count != g->n_parts)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is one of %lld parts, another is one of %lld: they are of different models",
-                         (long long)part.count, (long long)g->n_parts);
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                     "it is one of %lld parts, another is one of %lld: they are of different models",
+                     (long long)part.count, (long long)g->n_parts);
     if (!r && g->parts[part.no].version)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1, (long long)part.count);
-    if (r) hyb_gguf_part_free(g->rt, &part);
-    else g->parts[part.no] = part;
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1,
+                     (long long)part.count);
+    if (r)
+        hyb_gguf_part_free(g->rt, &part);
+    else
+        g->parts[part.no] = part;
     return r;
 }
 
@@ -136,25 +145,33 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
     hybrid_result r = HYBRID_OK;
     for (first = 0; !g->parts[first].version; first++) {}
     if (!hyb_gguf_numbers_of(path, &numbers))
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "this file is part %llu of %llu, but its name does not end in '-%05llu-of-%05llu.gguf', by which the others are found: rename it, or give all parts",
-                            (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "this file is part %llu of %llu, but its name does not end in '-%05llu-of-%05llu.gguf', by "
+                        "which the others are found: rename it, or give all parts",
+                        (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1,
+                        (unsigned long long)n);
     if (numbers.number != (long)first + 1 || numbers.count != (long)n)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is part %llu of %llu, as its keys say: give it its name again",
-                            hyb_path_end(path, 120), (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "'%s' is part %llu of %llu, as its keys say: give it its name again", hyb_path_end(path, 120),
+                        (unsigned long long)first + 1, (unsigned long long)n);
     for (i = 0; i < n && !r; i++) {
         hybrid_source source;
         char *other;
         if (i == first) continue;
-        if (!(other = hyb_gguf_path_of(g->rt, path, &numbers, (long)i + 1))) return hyb_fail_memory(error, strlen(path) + 16);
+        if (!(other = hyb_gguf_path_of(g->rt, path, &numbers, (long)i + 1)))
+            return hyb_fail_memory(error, strlen(path) + 16);
         memset(&source, 0, sizeof source);
         source.path = other;
         r = hyb_gguf_take(g, &source, error);
         if (r == HYBRID_ERROR_IO && !hyb_file_exists(other))
-            r = hyb_fail(error, r, "part %llu of %llu is missing: '%s' is not there; download all parts into one folder",
-                             (unsigned long long)i + 1, (unsigned long long)n, hyb_path_end(other, 120));
-        else if (r && r != HYBRID_ERROR_MEMORY) r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
+            r = hyb_fail(error, r,
+                         "part %llu of %llu is missing: '%s' is not there; download all parts into one folder",
+                         (unsigned long long)i + 1, (unsigned long long)n, hyb_path_end(other, 120));
+        else if (r && r != HYBRID_ERROR_MEMORY)
+            r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
         else if (!r && !g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again", hyb_path_end(other, 120));
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again",
+                         hyb_path_end(other, 120));
         hyb_free(g->rt, other);
     }
     return r;
@@ -174,8 +191,9 @@ static hybrid_result hyb_gguf_take_list(hybrid_gguf *g, const hybrid_source *sou
     if (r && !g->lent && i < source->n_parts) hyb_source_close(source, i);
     for (i = 0; i < g->n_parts && !r; i++)
         if (!g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "part %llu of %llu is missing: %llu were given; give all of them",
-                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (unsigned long long)source->n_parts);
+            r = hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                         "part %llu of %llu is missing: %llu were given; give all of them", (unsigned long long)i + 1,
+                         (unsigned long long)g->n_parts, (unsigned long long)source->n_parts);
     return r;
 }
 
@@ -187,17 +205,20 @@ static hybrid_result hyb_gguf_take_all(hybrid_gguf *g, const hybrid_source *sour
     if ((r = hyb_gguf_take(g, source, error)) != HYBRID_OK || g->n_parts == 1) return r;
     if (source->path) return hyb_gguf_take_neighbours(g, source->path, error);
     for (i = 0; !g->parts[i].version; i++) {}
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "this is part %llu of a model split in %llu: give all of them (hybrid_source.parts), or join them with 'llama-gguf-split --merge'",
-                        (unsigned long long)i + 1, (unsigned long long)g->n_parts);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "this is part %llu of a model split in %llu: give all of them (hybrid_source.parts), or join them "
+                    "with 'llama-gguf-split --merge'",
+                    (unsigned long long)i + 1, (unsigned long long)g->n_parts);
 }
 
-/* ---- one set of them ---- */
+/* ---- one set of them --------------------------------------------------------------------------------------------- */
 
 /* Keys that say how a file is cut, or laid out, say nothing about the model. */
 static bool hyb_gguf_is_of_part(hybrid_string name, uint32_t part)
 {
     if (part && hyb_string_is(name, "general.alignment")) return true;
-    return hyb_string_is(name, "split.no") || hyb_string_is(name, "split.count") || hyb_string_is(name, "split.tensors.count");
+    return hyb_string_is(name, "split.no") || hyb_string_is(name, "split.count") ||
+           hyb_string_is(name, "split.tensors.count");
 }
 
 /* A key that an earlier part has as well: is it the same, or one that may differ? */
@@ -205,9 +226,10 @@ static bool hyb_gguf_agrees(const hybrid_gguf *g, const hyb_gguf_key *a, const h
 {
     const hyb_gguf_span *va = &a->value, *vb = &b->value;
     if (a->part == b->part) return false;
-    if (name.size >= 8 && !memcmp(name.data, "general.", 8) && !hyb_string_is(name, "general.architecture")) return true;
-    return va->type == vb->type && va->item_type == vb->item_type && va->size == vb->size
-           && !memcmp(g->parts[a->part].bytes + va->at, g->parts[b->part].bytes + vb->at, (size_t)va->size);
+    if (name.size >= 8 && !memcmp(name.data, "general.", 8) && !hyb_string_is(name, "general.architecture"))
+        return true;
+    return va->type == vb->type && va->item_type == vb->item_type && va->size == vb->size &&
+           !memcmp(g->parts[a->part].bytes + va->at, g->parts[b->part].bytes + vb->at, (size_t)va->size);
 }
 
 static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, hybrid_error *error)
@@ -223,9 +245,11 @@ static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, h
     same = &g->keys[hyb_names_find(&g->key_names, name)];
     if (hyb_gguf_agrees(g, same, key, name)) return HYBRID_OK;
     if (same->part == key->part)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged", hyb_printable(name, text));
-    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "parts %u and %u differ in key '%s': they are of different models",
-                           (unsigned)same->part + 1, (unsigned)key->part + 1, hyb_printable(name, text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged",
+                           hyb_printable(name, text));
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at,
+                       "parts %u and %u differ in key '%s': they are of different models", (unsigned)same->part + 1,
+                       (unsigned)key->part + 1, hyb_printable(name, text));
 }
 
 static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_record *record, hybrid_error *error)
@@ -238,9 +262,11 @@ static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_r
     }
     same = &g->tensors[hyb_names_find(&g->tensor_names, t->name)].tensor;
     if (same->part == t->part)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
-    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at, "parts %u and %u both have a tensor '%s': they are of different models",
-                           (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
+                           "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
+                       "parts %u and %u both have a tensor '%s': they are of different models",
+                       (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
 }
 
 /* Room for the keys and tensors of all parts. Those of a single file stay where they are. */
@@ -252,12 +278,15 @@ static hybrid_result hyb_gguf_make_room(hybrid_gguf *g, hybrid_error *error)
         n_tensors += g->parts[i].n_tensors;
     }
     if (n_keys > HYBRID_GGUF_MAX_KEYS || n_tensors > HYBRID_GGUF_MAX_TENSORS)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%llu tensors and %llu keys in all parts are more than hybrid accepts (%d and %d)",
-                            (unsigned long long)n_tensors, (unsigned long long)n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "%llu tensors and %llu keys in all parts are more than hybrid accepts (%d and %d)",
+                        (unsigned long long)n_tensors, (unsigned long long)n_keys, HYBRID_GGUF_MAX_TENSORS,
+                        HYBRID_GGUF_MAX_KEYS);
     if (!hyb_names_reserve(g->rt, &g->key_names, n_keys)) return hyb_fail_memory(error, n_keys * 24);
     if (!hyb_names_reserve(g->rt, &g->tensor_names, n_tensors)) return hyb_fail_memory(error, n_tensors * 24);
     if (g->n_parts == 1) return HYBRID_OK;
-    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(g->rt, n_keys, sizeof *g->keys))) return hyb_fail_memory(error, n_keys * sizeof *g->keys);
+    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(g->rt, n_keys, sizeof *g->keys)))
+        return hyb_fail_memory(error, n_keys * sizeof *g->keys);
     if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(g->rt, n_tensors, sizeof *g->tensors)))
         return hyb_fail_memory(error, n_tensors * sizeof *g->tensors);
     return HYBRID_OK;
@@ -299,14 +328,18 @@ static hybrid_result hyb_gguf_join(hybrid_gguf *g, hybrid_error *error)
     for (i = 0; i < g->n_parts && !r && g->n_parts > 1; i++) {
         const int64_t said = g->parts[i].n_tensors_in_all;
         if (said >= 0 && (uint64_t)said != g->n_tensors)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "part %llu of %llu says that there are %lld tensors, but all parts have %llu: they are of different models",
-                             (unsigned long long)i + 1, (unsigned long long)g->n_parts, (long long)said, (unsigned long long)g->n_tensors);
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT,
+                         "part %llu of %llu says that there are %lld tensors, but all parts have %llu: they are of "
+                         "different models",
+                         (unsigned long long)i + 1, (unsigned long long)g->n_parts, (long long)said,
+                         (unsigned long long)g->n_tensors);
     }
     return r;
 }
 
 /* lent: the readers of the source are not closed, neither now nor later. */
-static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent, hybrid_gguf **gguf, hybrid_error *error)
+static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent,
+                                          hybrid_gguf **gguf, hybrid_error *error)
 {
     hybrid_runtime *rt = NULL;
     hybrid_gguf *g = NULL;
@@ -314,8 +347,10 @@ static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_
     *gguf = NULL;
     if (source->parts && (source->path || source->data || source->reader.read_at))
         r = hyb_fail(error, HYBRID_ERROR_INVALID, "give exactly one of path, data, reader and parts");
-    else if (source->parts && !source->n_parts) r = hyb_fail(error, HYBRID_ERROR_INVALID, "the list of parts is empty");
-    else r = hyb_runtime_retain(runtime, &rt, error);
+    else if (source->parts && !source->n_parts)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the list of parts is empty");
+    else
+        r = hyb_runtime_retain(runtime, &rt, error);
     if (!r && !(g = (hybrid_gguf *)hyb_calloc(rt, 1, sizeof *g))) {
         hyb_runtime_release(rt);
         r = hyb_fail_memory(error, sizeof *g);
@@ -334,8 +369,9 @@ static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybrid_source *source,
-              hybrid_gguf **gguf, hybrid_error *error), (runtime, source, gguf, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_open,
+           (hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error),
+           (runtime, source, gguf, error))
 {
     if (gguf) *gguf = NULL;
     if (!source) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_open: source is NULL");
@@ -346,10 +382,13 @@ HYB_BORDER(hybrid_result, hybrid_gguf_open, (hybrid_runtime *runtime, const hybr
     return hyb_gguf_open_source(runtime, source, false, gguf, error);
 }
 
-/* ---- looking at it ---- */
+/* ---- looking at it ----------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(size_t, hybrid_gguf_part_count, (const hybrid_gguf *g), (g)) { return g ? g->n_parts : 0; }
-HYB_BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i)) { return g && i < g->n_parts ? g->parts[i].file.size : 0; }
+HYB_BORDER(uint64_t, hybrid_gguf_part_size, (const hybrid_gguf *g, size_t i), (g, i))
+{
+    return g && i < g->n_parts ? g->parts[i].file.size : 0;
+}
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
 {
     uint64_t size = 0;
@@ -372,19 +411,19 @@ static void hyb_gguf_value_of(const hybrid_gguf *g, size_t i, hybrid_gguf_value 
     value->count = span->count;
     value->data = p->bytes + span->at;
     value->size = span->size;
-    value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hyb_gguf_number_size(span->item_type) ? p->index + span->index : NULL;
+    value->index = p->index && span->type == HYBRID_GGUF_ARRAY && !hyb_gguf_number_size(span->item_type)
+                       ? p->index + span->index
+                       : NULL;
 }
 
-HYB_BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i,
-              value))
+HYB_BORDER(hybrid_string, hybrid_gguf_key, (const hybrid_gguf *g, size_t i, hybrid_gguf_value *value), (g, i, value))
 {
     if (!g || i >= g->n_keys) return hyb_string(NULL);
     if (value) hyb_gguf_value_of(g, i, value);
     return g->key_names.names[i];
 }
 
-HYB_BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key,
-              value))
+HYB_BORDER(bool, hybrid_gguf_find, (const hybrid_gguf *g, const char *key, hybrid_gguf_value *value), (g, key, value))
 {
     size_t i = g && key ? hyb_names_find(&g->key_names, hyb_string(key)) : HYB_NO_NAME;
     if (i == HYB_NO_NAME) return false;
@@ -429,19 +468,29 @@ HYB_BORDER(const hybrid_gguf_tensor *, hybrid_gguf_find_tensor, (const hybrid_gg
     return i == HYB_NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor, (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst,
-              hybrid_error *error), (g, tensor, dst, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
+           (hybrid_gguf *g, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error), (g, tensor, dst, error))
 {
     char text[64];
     hybrid_result r;
-    if (!g || !tensor || !dst) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
-    if (hyb_busy(g->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
+    if (!g || !tensor || !dst)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: an argument is NULL");
+    if (hyb_busy(g->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_read_tensor: the file is in use: its reader called it again");
     if (tensor->type == HYBRID_TYPE_LAST_)
-        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset, "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another quantization, Q4_K_M or Q8_0",
-                               hyb_printable(tensor->name, text), (unsigned long)tensor->type_id, hybrid_gguf_tensor_type_name(tensor->type_id));
-    if (tensor->part >= g->n_parts) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, tensor->offset,
+                           "tensor '%s' has type %lu (%s), which hybrid cannot read: get this model in another "
+                           "quantization, Q4_K_M or Q8_0",
+                           hyb_printable(tensor->name, text), (unsigned long)tensor->type_id,
+                           hybrid_gguf_tensor_type_name(tensor->type_id));
+    if (tensor->part >= g->n_parts)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
     if (!tensor->size) return HYBRID_OK;
-    if (tensor->size > SIZE_MAX) return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset, "tensor '%s' has more bytes than this machine can address", hyb_printable(tensor->name, text));
+    if (tensor->size > SIZE_MAX)
+        return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset,
+                           "tensor '%s' has more bytes than this machine can address",
+                           hyb_printable(tensor->name, text));
     g->in_use = hyb_process();
     r = hyb_file_read(&g->parts[tensor->part].file, tensor->offset, dst, (size_t)tensor->size, error);
     g->in_use = 0;
@@ -460,4 +509,7 @@ static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, con
 }
 
 /* Do the bytes of a tensor lie in a file that is mapped? */
-static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t) { return g->parts[t->part].file.map != NULL; }
+static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
+{
+    return g->parts[t->part].file.map != NULL;
+}

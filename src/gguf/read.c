@@ -1,29 +1,30 @@
-/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file can be checked by. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file
+ * can be checked by. */
 
 typedef struct hyb_gguf_key {
     hyb_gguf_span value;
-    size_t            name_at, name_size;
-    uint32_t          part;
+    size_t name_at, name_size;
+    uint32_t part;
 } hyb_gguf_key;
 
 typedef struct hyb_gguf_tensor_record {
-    hybrid_gguf_tensor tensor;           /* name is filled in when the metadata stopped moving */
-    size_t             name_at, name_size;
+    hybrid_gguf_tensor tensor; /* name is filled in when the metadata stopped moving */
+    size_t name_at, name_size;
 } hyb_gguf_tensor_record;
 
 /* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
 typedef struct hyb_gguf_part {
-    hyb_file                file;
-    const unsigned char        *bytes;           /* the metadata: of the map, or owned */
-    unsigned char              *owned;
-    uint32_t                   *index;
-    hyb_gguf_key           *keys;
+    hyb_file file;
+    const unsigned char *bytes; /* the metadata: of the map, or owned */
+    unsigned char *owned;
+    uint32_t *index;
+    hyb_gguf_key *keys;
     hyb_gguf_tensor_record *tensors;
-    size_t                      n_keys, n_tensors;
-    uint64_t                    alignment;
-    int64_t                     no, count;       /* split.no and split.count: 0 and 1 of a file that is whole */
-    int64_t                     n_tensors_in_all;/* split.tensors.count; -1: not given */
-    int                         version;
+    size_t n_keys, n_tensors;
+    uint64_t alignment;
+    int64_t no, count;        /* split.no and split.count: 0 and 1 of a file that is whole */
+    int64_t n_tensors_in_all; /* split.tensors.count; -1: not given */
+    int version;
 } hyb_gguf_part;
 
 static void hyb_gguf_part_free(hybrid_runtime *rt, hyb_gguf_part *p)
@@ -47,11 +48,13 @@ static hybrid_string hyb_gguf_part_name(const hyb_gguf_part *p, size_t name_at, 
 /* What a file without GGUF's magic bytes is, for the message: people meet these. */
 static const char *hyb_gguf_not(const unsigned char *p, uint64_t n)
 {
-    if (n >= 7 && !memcmp(p, "version", 7)) return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
+    if (n >= 7 && !memcmp(p, "version", 7))
+        return "it looks like a Git LFS pointer: fetch the file itself with 'git lfs pull'";
     if (n >= 1 && *p == '<') return "it looks like a web page: download the file itself";
     if (n >= 4 && (!memcmp(p, "lmgg", 4) || !memcmp(p, "fmgg", 4) || !memcmp(p, "tjgg", 4) || !memcmp(p, "algg", 4)))
         return "it is a model file from before GGUF: look for a newer one";
-    if (n >= 4 && !memcmp(p, "PK\3\4", 4)) return "it looks like a PyTorch checkpoint or zip archive: convert it to GGUF";
+    if (n >= 4 && !memcmp(p, "PK\3\4", 4))
+        return "it looks like a PyTorch checkpoint or zip archive: convert it to GGUF";
     if (n >= 9 && p[8] == '{') return "it looks like a safetensors file: convert it to GGUF";
     return "its first bytes are not 'GGUF'";
 }
@@ -63,23 +66,34 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     if (!s->size) return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
     if ((r = hyb_gguf_need(s, HYB_MIN(s->size, 16)))) return r;
     if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
-        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s", hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
+        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s",
+                        hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
     s->at = 4;
     if ((r = hyb_gguf_scan_u32(s, version))) return r;
     if (*version && !(*version & 0xFFFF))
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's gguf-convert-endian");
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+                           "this GGUF file is big-endian, hybrid reads little-endian ones: convert it with gguf-py's "
+                           "gguf-convert-endian");
     if (*version == 1)
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+            "this GGUF file has version 1 of 2023, hybrid reads versions 2 and 3: look for a newer file of this model");
     if (*version != 2 && *version != 3)
-        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4, "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
+        return hyb_fail_at(s->error, HYBRID_ERROR_UNSUPPORTED, 4,
+                           "this GGUF file has version %lu, hybrid reads versions 2 and 3", (unsigned long)*version);
     if ((r = hyb_gguf_scan_u64(s, n_tensors)) || (r = hyb_gguf_scan_u64(s, n_keys))) return r;
     if (*n_tensors > HYBRID_GGUF_MAX_TENSORS || *n_keys > HYBRID_GGUF_MAX_KEYS)
-        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, 8, "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
-                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS, HYBRID_GGUF_MAX_KEYS);
-    /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions, type and offset. */
+        return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, 8,
+                           "%llu tensors and %llu keys are more than hybrid accepts (%d and %d): the file is damaged",
+                           (unsigned long long)*n_tensors, (unsigned long long)*n_keys, HYBRID_GGUF_MAX_TENSORS,
+                           HYBRID_GGUF_MAX_KEYS);
+    /* A key has at least the size of its name, a type and a byte; a tensor the size of its name, its dimensions,
+     * type and offset. */
     if (*n_keys * 13 + *n_tensors * 24 > s->size - s->at)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, 8, "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
-                               (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, 8,
+            "truncated or damaged: %llu tensors and %llu keys do not fit in %llu bytes: download or copy it again",
+            (unsigned long long)*n_tensors, (unsigned long long)*n_keys, (unsigned long long)s->size);
     return HYBRID_OK;
 }
 
@@ -97,7 +111,9 @@ static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
         if (!empty && t->ne[i] > INT64_MAX / elements) return "its dimensions multiply to more than 2^63 elements";
         elements = empty ? 0 : elements * t->ne[i];
     }
-    t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id) ? (hybrid_type)t->type_id : HYBRID_TYPE_LAST_;
+    t->type = t->type_id < HYBRID_TYPE_LAST_ && hybrid_type_block_size((hybrid_type)t->type_id)
+                  ? (hybrid_type)t->type_id
+                  : HYBRID_TYPE_LAST_;
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
@@ -118,19 +134,24 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
     record->name_at = s->name_at;
     record->name_size = s->name_size;
     if (n_dims > 4)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4, "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject), (unsigned long)n_dims);
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
+                           "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject),
+                           (unsigned long)n_dims);
     t->n_dims = (int)n_dims;
     for (i = 0; i < 4; i++) t->ne[i] = 1;
-    for (i = 0; i < n_dims; i++) if ((r = hyb_gguf_scan_u64(s, &t->ne[i]))) return r;
+    for (i = 0; i < n_dims; i++)
+        if ((r = hyb_gguf_scan_u64(s, &t->ne[i]))) return r;
     if ((r = hyb_gguf_scan_u32(s, &t->type_id)) || (r = hyb_gguf_scan_u64(s, &t->offset))) return r;
     if ((wrong = hyb_gguf_size_tensor(t)))
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged", hyb_gguf_subject(s, subject), wrong);
+        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->name_at, "%s: %s: the file is damaged",
+                           hyb_gguf_subject(s, subject), wrong);
     return HYBRID_OK;
 }
 
 static bool hyb_gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number, or there twice. */
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number,
+ * or there twice. */
 static bool hyb_gguf_part_number(const hyb_gguf_part *p, const char *key, int64_t *out, const hyb_gguf_key **wrong)
 {
     const hyb_gguf_key *found = NULL;
@@ -157,30 +178,45 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     hyb_gguf_part_number(p, "split.tensors.count", &p->n_tensors_in_all, &wrong);
     hyb_gguf_part_number(p, "general.alignment", &alignment, &wrong);
     if (wrong)
-        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at, "key '%s' is there twice, or is no whole number: the file is damaged",
-                               hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at,
+                           "key '%s' is there twice, or is no whole number: the file is damaged",
+                           hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
     if (!hyb_gguf_good_alignment(alignment))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "key 'general.alignment' is no power of two of at least 8: the file is damaged");
     p->alignment = (uint64_t)alignment;
-    if (p->count <= 1) { p->no = 0; p->count = 1; }          /* a set that was joined says 0 */
+    /* a set that was joined says 0 */
+    if (p->count <= 1) {
+        p->no = 0;
+        p->count = 1;
+    }
     if (p->count > HYBRID_GGUF_MAX_PARTS)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with 'llama-gguf-split --merge'",
-                            (long long)p->count, HYBRID_GGUF_MAX_PARTS);
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "this file is one of %lld parts (key 'split.count'), hybrid accepts %d: join them with "
+                        "'llama-gguf-split --merge'",
+                        (long long)p->count, HYBRID_GGUF_MAX_PARTS);
     if (p->no < 0 || p->no >= p->count)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
-                            (long long)p->no, (long long)p->count);
+        return hyb_fail(
+            error, HYBRID_ERROR_FORMAT,
+            "this file is number %lld of %lld parts, counted from 0 (keys 'split.no' and 'split.count'): it is damaged",
+            (long long)p->no, (long long)p->count);
     return HYBRID_OK;
 }
 
-/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must not be able to
- * choose a slow case. */
+/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must
+ * not be able to choose a slow case. */
 static void hyb_gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
 {
     size_t start = n / 2, end = n, root, child;
     const hybrid_gguf_tensor *moved;
     while (end > 1) {
-        if (start) moved = heap[root = --start];
-        else { moved = heap[--end]; heap[end] = heap[0]; root = 0; }
+        if (start)
+            moved = heap[root = --start];
+        else {
+            moved = heap[--end];
+            heap[end] = heap[0];
+            root = 0;
+        }
         while ((child = 2 * root + 1) < end) {
             HYB_STEPS(1);
             if (child + 1 < end && heap[child + 1]->offset > heap[child]->offset) child++;
@@ -208,8 +244,10 @@ static hybrid_result hyb_gguf_check_overlap(hybrid_runtime *rt, hyb_gguf_part *g
     if (!ascending) hyb_gguf_sort(order, n);
     for (i = 1; i < n && !r; i++)
         if (order[i]->offset - order[i - 1]->offset < order[i - 1]->size)
-            r = hyb_fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset, "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
-                                hyb_printable(order[i - 1]->name, a), hyb_printable(order[i]->name, b), (unsigned long long)order[i]->offset);
+            r = hyb_fail_at(error, HYBRID_ERROR_FORMAT, order[i]->offset,
+                            "tensors '%s' and '%s' overlap at byte %llu: the file is damaged",
+                            hyb_printable(order[i - 1]->name, a), hyb_printable(order[i]->name, b),
+                            (unsigned long long)order[i]->offset);
     hyb_free(rt, (void *)order);
     return r;
 }
@@ -220,9 +258,10 @@ static uint64_t hyb_gguf_last_place(const hyb_gguf_part *g, uint64_t start)
     return HYB_MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
 }
 
-/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements has no bytes, and
- * may lie where others do, or at the end. */
-static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g, uint64_t metadata_end, hybrid_error *error)
+/* Places of the tensors: relative to the data section until here, in the file from here on. A tensor without elements
+ * has no bytes, and may lie where others do, or at the end. */
+static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g, uint64_t metadata_end,
+                                            hybrid_error *error)
 {
     char text[64];
     uint64_t start = (metadata_end + g->alignment - 1) / g->alignment * g->alignment, size = g->file.size;
@@ -234,11 +273,16 @@ static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g
         const uint64_t end = empty ? hyb_gguf_last_place(g, start) : size;
         t->name = hyb_gguf_part_name(g, g->tensors[i].name_at, g->tensors[i].name_size);
         if (t->offset % g->alignment)
-            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at, "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
-                                   hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
+            return hyb_fail_at(
+                error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at,
+                "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
         if (start > end || t->offset > end - start || t->size > end - start - t->offset)
-            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size, "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: download or copy it again",
-                                   hyb_printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start, (unsigned long long)t->offset, (unsigned long long)size);
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size,
+                               "truncated: tensor '%s' has %llu bytes at %llu + %llu, but the file ends at %llu: "
+                               "download or copy it again",
+                               hyb_printable(t->name, text), (unsigned long long)t->size, (unsigned long long)start,
+                               (unsigned long long)t->offset, (unsigned long long)size);
         t->offset += start;
         if (g->file.data && t->type != HYBRID_TYPE_LAST_) t->data = g->file.data + HYB_MIN(t->offset, size);
     }
@@ -254,15 +298,18 @@ static hybrid_result hyb_gguf_scan_all(hyb_gguf_part *g, hyb_gguf_scan *s)
     g->version = (int)version;
     g->n_keys = (size_t)n_keys;
     g->n_tensors = (size_t)n_tensors;
-    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(s->rt, g->n_keys, sizeof *g->keys))) return hyb_fail_memory(s->error, n_keys * sizeof *g->keys);
-    if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(s->rt, g->n_tensors, sizeof *g->tensors))) return hyb_fail_memory(s->error, n_tensors * sizeof *g->tensors);
+    if (!(g->keys = (hyb_gguf_key *)hyb_calloc(s->rt, g->n_keys, sizeof *g->keys)))
+        return hyb_fail_memory(s->error, n_keys * sizeof *g->keys);
+    if (!(g->tensors = (hyb_gguf_tensor_record *)hyb_calloc(s->rt, g->n_tensors, sizeof *g->tensors)))
+        return hyb_fail_memory(s->error, n_tensors * sizeof *g->tensors);
     for (i = 0; i < n_keys; i++) {
         if ((r = hyb_gguf_scan_name(s, "key", i))) return r;
         g->keys[i].name_at = s->name_at;
         g->keys[i].name_size = s->name_size;
         if ((r = hyb_gguf_scan_value(s, &g->keys[i].value))) return r;
     }
-    for (i = 0; i < n_tensors; i++) if ((r = hyb_gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
+    for (i = 0; i < n_tensors; i++)
+        if ((r = hyb_gguf_scan_tensor(s, i, &g->tensors[i]))) return r;
     return HYBRID_OK;
 }
 

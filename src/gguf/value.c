@@ -4,16 +4,19 @@
 
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
 {
-    static const char *const names[HYB_GGUF_N_TYPES] = { "u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64" };
+    static const char *const names[HYB_GGUF_N_TYPES] = { "u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                                         "bool", "string", "array", "u64", "i64", "f64" };
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
     static const char *const names[] = {
-        "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_K",
-        "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16", "I32", "I64", "F64", "IQ1_M", "BF16", NULL,
-        NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4", "Q1_0" };
+        "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
+        "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16",
+        "I32", "I64", "F64", "IQ1_M", "BF16", NULL, NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4",
+        "Q1_0"
+    };
     return type_id < HYB_COUNT(names) && names[type_id] ? names[type_id] : "unknown";
 }
 
@@ -36,19 +39,22 @@ static bool hyb_gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int
 {
     uint64_t u;
     switch (type) {
-        case HYBRID_GGUF_U8:   *out = *p; return true;
-        case HYBRID_GGUF_I8:   *out = (int8_t)*p; return true;
-        case HYBRID_GGUF_U16:  *out = hyb_load_u16(p); return true;
-        case HYBRID_GGUF_I16:  *out = (int16_t)hyb_load_u16(p); return true;
-        case HYBRID_GGUF_U32:  *out = hyb_load_u32(p); return true;
-        case HYBRID_GGUF_I32:  *out = (int32_t)hyb_load_u32(p); return true;
-        case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
-        case HYBRID_GGUF_I64:  *out = (int64_t)hyb_load_u64(p); return true;
-        case HYBRID_GGUF_U64:
-            if ((u = hyb_load_u64(p)) > INT64_MAX) return false;
-            *out = (int64_t)u;
-            return true;
-        case HYBRID_GGUF_F32: case HYBRID_GGUF_F64: case HYBRID_GGUF_STRING: case HYBRID_GGUF_ARRAY: break;
+    case HYBRID_GGUF_U8: *out = *p; return true;
+    case HYBRID_GGUF_I8: *out = (int8_t)*p; return true;
+    case HYBRID_GGUF_U16: *out = hyb_load_u16(p); return true;
+    case HYBRID_GGUF_I16: *out = (int16_t)hyb_load_u16(p); return true;
+    case HYBRID_GGUF_U32: *out = hyb_load_u32(p); return true;
+    case HYBRID_GGUF_I32: *out = (int32_t)hyb_load_u32(p); return true;
+    case HYBRID_GGUF_BOOL: *out = *p != 0; return true;
+    case HYBRID_GGUF_I64: *out = (int64_t)hyb_load_u64(p); return true;
+    case HYBRID_GGUF_U64:
+        if ((u = hyb_load_u64(p)) > INT64_MAX) return false;
+        *out = (int64_t)u;
+        return true;
+    case HYBRID_GGUF_F32:
+    case HYBRID_GGUF_F64:
+    case HYBRID_GGUF_STRING:
+    case HYBRID_GGUF_ARRAY: break;
     }
     return false;
 }
@@ -56,11 +62,16 @@ static bool hyb_gguf_load_i64(hybrid_gguf_type type, const unsigned char *p, int
 static bool hyb_gguf_load_f64(hybrid_gguf_type type, const unsigned char *p, double *out)
 {
     int64_t i;
-    if (type == HYBRID_GGUF_F32) *out = hyb_load_f32(p);
-    else if (type == HYBRID_GGUF_F64) memcpy(out, p, 8);
-    else if (type == HYBRID_GGUF_U64) *out = (double)hyb_load_u64(p);
-    else if (hyb_gguf_load_i64(type, p, &i)) *out = (double)i;
-    else return false;
+    if (type == HYBRID_GGUF_F32)
+        *out = hyb_load_f32(p);
+    else if (type == HYBRID_GGUF_F64)
+        memcpy(out, p, 8);
+    else if (type == HYBRID_GGUF_U64)
+        *out = (double)hyb_load_u64(p);
+    else if (hyb_gguf_load_i64(type, p, &i))
+        *out = (double)i;
+    else
+        return false;
     return true;
 }
 
@@ -96,21 +107,23 @@ HYB_BORDER(hybrid_string, hybrid_gguf_item_string, (const hybrid_gguf_value *val
     if (value->type == HYBRID_GGUF_STRING) {
         s.data = (const char *)value->data;
         s.size = (size_t)value->size;
-    }
-    else if (value->index) {
+    } else if (value->index) {
         s.data = (const char *)value->data + value->index[i] + 8;
         s.size = (size_t)hyb_load_u64(s.data - 8);
     }
     return s;
 }
 
-/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see hyb_gguf_scan_array. */
+/* The index of n arrays: n offsets from data, then n distances from this index to that of the item; see
+ * hyb_gguf_scan_array. */
 HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64_t i, hybrid_gguf_value *item),
-              (value, i, item))
+           (value, i, item))
 {
     const unsigned char *p;
     uint64_t end;
-    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY || i >= value->count || !value->index) return false;
+    if (!value || !item || value->type != HYBRID_GGUF_ARRAY || value->item_type != HYBRID_GGUF_ARRAY ||
+        i >= value->count || !value->index)
+        return false;
     p = (const unsigned char *)value->data + value->index[i];
     end = i + 1 < value->count ? value->index[i + 1] : value->size;
     item->type = HYBRID_GGUF_ARRAY;

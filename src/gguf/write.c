@@ -1,37 +1,37 @@
-/* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing, replacing and copying
- * are the same thing; each is walked by the reader's own scan before it is accepted. */
+/* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing,
+ * replacing and copying are the same thing; each is walked by the reader's own scan before it is accepted. */
 
 typedef struct hyb_gguf_entry {
-    unsigned char *bytes;                /* size and characters of the key, type, value */
-    size_t         size;
+    unsigned char *bytes; /* size and characters of the key, type, value */
+    size_t size;
 } hyb_gguf_entry;
 
 typedef struct hyb_gguf_planned {
-    char              *name;             /* own copy */
-    hybrid_gguf_tensor tensor;           /* offset: relative to the data section */
+    char *name;                /* own copy */
+    hybrid_gguf_tensor tensor; /* offset: relative to the data section */
 } hyb_gguf_planned;
 
 typedef enum hyb_gguf_stage { HYB_GGUF_COLLECTING, HYB_GGUF_WRITING, HYB_GGUF_ENDED } hyb_gguf_stage;
 
 struct hybrid_gguf_writer {
-    hybrid_runtime       *rt;
-    hyb_gguf_stage    stage;
-    hybrid_error          failed;        /* the first failure; result HYBRID_OK: none */
-    hyb_names         key_names, tensor_names;
-    hyb_gguf_entry   *entries;       /* of key_names.capacity */
-    hyb_gguf_planned *tensors;       /* of tensor_names.capacity */
-    uint64_t              metadata;      /* bytes so far */
-    uint64_t              alignment, written;
-    size_t                current;       /* tensor whose bytes come next, and how many it has got */
-    uint64_t              got;
-    hybrid_write_fn       write;         /* NULL: output */
-    void                 *user;
-    hyb_output        output;
-    uint64_t              in_use;        /* a call is under way: its callbacks (writing, log, memory) may not begin another */
+    hybrid_runtime *rt;
+    hyb_gguf_stage stage;
+    hybrid_error failed; /* the first failure; result HYBRID_OK: none */
+    hyb_names key_names, tensor_names;
+    hyb_gguf_entry *entries;   /* of key_names.capacity */
+    hyb_gguf_planned *tensors; /* of tensor_names.capacity */
+    uint64_t metadata;         /* bytes so far */
+    uint64_t alignment, written;
+    size_t current; /* tensor whose bytes come next, and how many it has got */
+    uint64_t got;
+    hybrid_write_fn write; /* NULL: output */
+    void *user;
+    hyb_output output;
+    uint64_t in_use; /* a call is under way: its callbacks (writing, log, memory) may not begin another */
 };
 
-HYB_BORDER(hybrid_result, hybrid_gguf_writer_create, (hybrid_runtime *runtime, hybrid_gguf_writer **writer,
-              hybrid_error *error), (runtime, writer, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_writer_create,
+           (hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error), (runtime, writer, error))
 {
     hybrid_runtime *rt;
     hybrid_result r;
@@ -54,7 +54,9 @@ HYB_BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
     if (!w) return;
     rt = w->rt;
     if (hyb_busy(w->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_gguf_writer_destroy: the writer is in use: one of its callbacks called it again; it was not "
+                "destroyed");
         return;
     }
     w->in_use = hyb_process();
@@ -72,7 +74,9 @@ HYB_BORDER_VOID(hybrid_gguf_writer_destroy, (hybrid_gguf_writer *w), (w))
 /* Begins a call of the writer, if none is under way. */
 static hybrid_result hyb_gguf_enter(hybrid_gguf_writer *w, const char *function, hybrid_error *error)
 {
-    if (hyb_busy(w->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again", function);
+    if (hyb_busy(w->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the writer is in use: one of its callbacks called it again",
+                        function);
     w->in_use = hyb_process();
     return HYBRID_OK;
 }
@@ -87,7 +91,8 @@ static hybrid_result hyb_gguf_note(hybrid_gguf_writer *w, const hybrid_error *fa
     return failure->result;
 }
 
-/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one stands. */
+/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one
+ * stands. */
 static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, size_t item_size)
 {
     if (t->count < t->capacity) return items;
@@ -98,11 +103,12 @@ static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, 
 static bool hyb_gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
     const size_t need = w->key_names.count + n, old = w->key_names.capacity;
-    size_t capacity = 16;                  /* as hyb_names_reserve has it */
+    size_t capacity = 16; /* as hyb_names_reserve has it */
     void *grown;
     if (need <= old) return true;
     while (capacity < need) capacity *= 2;
-    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries))) return false;
+    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries)))
+        return false;
     w->entries = (hyb_gguf_entry *)grown;
     return hyb_names_reserve(w->rt, &w->key_names, need);
 }
@@ -115,18 +121,32 @@ static bool hyb_gguf_grow_tensors(hybrid_gguf_writer *w)
     return grown && hyb_names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
 }
 
-/* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL: error is filled in. */
-static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size, hybrid_error *error)
+/* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL:
+ * error is filled in. */
+static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, hybrid_gguf_type type, uint64_t size,
+                                      hybrid_error *error)
 {
     char text[64];
     unsigned char *bytes;
-    if (w->stage != HYB_GGUF_COLLECTING) { hyb_fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hyb_printable(key, text)); return NULL; }
-    if (!key.size) { hyb_fail(error, HYBRID_ERROR_INVALID, "a key needs a name"); return NULL; }
-    if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA || w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
-        hyb_fail(error, HYBRID_ERROR_LIMIT, "key '%s': there would be more than %d bytes of metadata, or %d in its name", hyb_printable(key, text), HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+    if (w->stage != HYB_GGUF_COLLECTING) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "key '%s' comes too late: writing has begun", hyb_printable(key, text));
         return NULL;
     }
-    if (!(bytes = (unsigned char *)hyb_alloc(w->rt, 12 + key.size + (size_t)size))) { hyb_fail_memory(error, 12 + key.size + size); return NULL; }
+    if (!key.size) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "a key needs a name");
+        return NULL;
+    }
+    if (key.size > HYBRID_GGUF_MAX_NAME || size > HYBRID_GGUF_MAX_METADATA ||
+        w->metadata + key.size + size + 12 > HYBRID_GGUF_MAX_METADATA) {
+        hyb_fail(error, HYBRID_ERROR_LIMIT,
+                 "key '%s': there would be more than %d bytes of metadata, or %d in its name", hyb_printable(key, text),
+                 HYBRID_GGUF_MAX_METADATA, HYBRID_GGUF_MAX_NAME);
+        return NULL;
+    }
+    if (!(bytes = (unsigned char *)hyb_alloc(w->rt, 12 + key.size + (size_t)size))) {
+        hyb_fail_memory(error, 12 + key.size + size);
+        return NULL;
+    }
     hyb_gguf_store_u64(bytes, key.size);
     memcpy(bytes + 8, key.data, key.size);
     hyb_store_u32(bytes + 8 + key.size, (uint32_t)type);
@@ -134,7 +154,8 @@ static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, 
 }
 
 /* Does a record hold what its type and counts say? */
-static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size, hybrid_error *error)
+static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size,
+                                  hybrid_error *error)
 {
     hyb_gguf_scan s;
     hyb_gguf_span span;
@@ -153,8 +174,10 @@ static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *by
     if (!r && s.at == s.size) return true;
     if (r != HYBRID_ERROR_MEMORY) {
         char subject[96];
-        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more than %d deep",
-                     hyb_gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
+        hyb_fail(error, HYBRID_ERROR_INVALID,
+                 "the value of %s is malformed: its %llu bytes are not what its type and count say, or it nests more "
+                 "than %d deep",
+                 hyb_gguf_subject(&s, subject), (unsigned long long)(size - 12 - key_size), HYBRID_GGUF_MAX_DEPTH);
     }
     return false;
 }
@@ -190,12 +213,16 @@ static hybrid_result hyb_gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes
 {
     const hybrid_string key = hyb_gguf_record_key(bytes);
     bool room;
-    if (!hyb_gguf_record_holds(w, bytes, key.size, size, error)) { hyb_free(w->rt, bytes); return error->result; }
+    if (!hyb_gguf_record_holds(w, bytes, key.size, size, error)) {
+        hyb_free(w->rt, bytes);
+        return error->result;
+    }
     if (hyb_names_find(&w->key_names, key) == HYB_NO_NAME) {
         room = w->key_names.count < HYBRID_GGUF_MAX_KEYS;
         if (!room || !hyb_gguf_grow_keys(w, 1)) {
             hyb_free(w->rt, bytes);
-            return room ? hyb_fail_memory(error, size) : hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+            return room ? hyb_fail_memory(error, size)
+                        : hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
         }
     }
     hyb_gguf_put(w, bytes, size);
@@ -203,33 +230,40 @@ static hybrid_result hyb_gguf_accept(hybrid_gguf_writer *w, unsigned char *bytes
 }
 
 /* The record of a value, and its size; NULL: error is filled in. */
-static unsigned char *hyb_gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, size_t *size, hybrid_error *error)
+static unsigned char *hyb_gguf_value_record(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value,
+                                            size_t *size, hybrid_error *error)
 {
     const size_t header = value->type == HYBRID_GGUF_ARRAY ? 12 : value->type == HYBRID_GGUF_STRING ? 8 : 0;
     char text[64];
     unsigned char *bytes, *p;
     if ((!value->data && value->size) || value->size > HYBRID_GGUF_MAX_METADATA) {
-        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much", hyb_printable(key, text));
+        hyb_fail(error, HYBRID_ERROR_INVALID, "the value of key '%s' has no data, or too much",
+                 hyb_printable(key, text));
         return NULL;
     }
     if (!(bytes = hyb_gguf_record(w, key, value->type, header + value->size, error))) return NULL;
     p = bytes + 12 + key.size;
-    if (header == 12) { hyb_store_u32(p, (uint32_t)value->item_type); hyb_gguf_store_u64(p + 4, value->count); }
+    if (header == 12) {
+        hyb_store_u32(p, (uint32_t)value->item_type);
+        hyb_gguf_store_u64(p + 4, value->count);
+    }
     if (header == 8) hyb_gguf_store_u64(p, value->size);
     if (value->size) memcpy(p + header, value->data, (size_t)value->size);
     *size = 12 + key.size + header + (size_t)value->size;
     return bytes;
 }
 
-static void hyb_gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value, hybrid_error *error)
+static void hyb_gguf_set_value(hybrid_gguf_writer *w, hybrid_string key, const hybrid_gguf_value *value,
+                               hybrid_error *error)
 {
     size_t size;
     unsigned char *bytes = hyb_gguf_value_record(w, key, value, &size, error);
     if (bytes) hyb_gguf_accept(w, bytes, size, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_gguf_value *value, hybrid_error *error), (w, key, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *value, hybrid_error *error),
+           (w, key, value, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -240,8 +274,9 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set, (hybrid_gguf_writer *w, const char *k
 }
 
 /* A value of one number, string or array of numbers. */
-static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, hybrid_gguf_type item_type, const void *data,
-                                            uint64_t count, uint64_t size, hybrid_error *error)
+static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
+                                        hybrid_gguf_type item_type, const void *data, uint64_t count, uint64_t size,
+                                        hybrid_error *error)
 {
     hybrid_gguf_value value;
     value.type = type;
@@ -253,8 +288,9 @@ static hybrid_result hyb_gguf_set_plain(hybrid_gguf_writer *w, const char *key, 
     return hybrid_gguf_set(w, key, &value, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
-              int64_t value, hybrid_error *error), (w, key, type, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_int,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error),
+           (w, key, type, value, error))
 {
     hybrid_error e;
     int64_t back;
@@ -268,8 +304,9 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_int, (hybrid_gguf_writer *w, const cha
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type,
-              double value, hybrid_error *error), (w, key, type, value, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_float,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type type, double value, hybrid_error *error),
+           (w, key, type, value, error))
 {
     hybrid_error e;
     float single = (float)value;
@@ -281,16 +318,17 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_float, (hybrid_gguf_writer *w, const c
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_string, (hybrid_gguf_writer *w, const char *key, const char *text,
-              hybrid_error *error), (w, key, text, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_string,
+           (hybrid_gguf_writer *w, const char *key, const char *text, hybrid_error *error), (w, key, text, error))
 {
     if (!text) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_string: text is NULL");
     return hyb_gguf_set_plain(w, key, HYBRID_GGUF_STRING, HYBRID_GGUF_STRING, text, 1, strlen(text), error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const char *key,
-              hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error),
-              (w, key, item_type, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers,
+           (hybrid_gguf_writer *w, const char *key, hybrid_gguf_type item_type, const void *items, size_t count,
+            hybrid_error *error),
+           (w, key, item_type, items, count, error))
 {
     size_t size = (unsigned)item_type < HYB_GGUF_N_TYPES ? hyb_gguf_number_size(item_type) : 0;
     uint64_t bytes = count > HYBRID_GGUF_MAX_METADATA ? UINT64_MAX : (uint64_t)count * size;
@@ -298,7 +336,8 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_numbers, (hybrid_gguf_writer *w, const
 }
 
 /* What set_strings and set_arrays share: the items are strings when values is NULL. */
-static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings, const hybrid_gguf_value *values, size_t count, hybrid_error *error)
+static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const hybrid_string *strings,
+                               const hybrid_gguf_value *values, size_t count, hybrid_error *error)
 {
     uint64_t size = 12, header = values ? 12 : 8, part;
     unsigned char *bytes, *p;
@@ -307,10 +346,12 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
         const void *data = values ? values[i].data : strings[i].data;
         part = values ? values[i].size : strings[i].size;
         if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
-            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data, (unsigned long long)i);
+            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data,
+                     (unsigned long long)i);
             return;
         }
-        size += header + HYB_MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);    /* too much is noticed below; the sum cannot wrap */
+        /* too much is noticed below; the sum cannot wrap */
+        size += header + HYB_MIN(part, (uint64_t)HYBRID_GGUF_MAX_METADATA);
     }
     if (!(bytes = hyb_gguf_record(w, key, HYBRID_GGUF_ARRAY, size, error))) return;
     p = bytes + 12 + key.size;
@@ -319,8 +360,11 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
     p += 12;
     for (i = 0; i < count; i++) {
         part = values ? values[i].size : strings[i].size;
-        if (values) { hyb_store_u32(p, (uint32_t)values[i].item_type); hyb_gguf_store_u64(p + 4, values[i].count); }
-        else hyb_gguf_store_u64(p, part);
+        if (values) {
+            hyb_store_u32(p, (uint32_t)values[i].item_type);
+            hyb_gguf_store_u64(p + 4, values[i].count);
+        } else
+            hyb_gguf_store_u64(p, part);
         p += header;
         if (part) memcpy(p, values ? values[i].data : strings[i].data, (size_t)part);
         p += part;
@@ -328,30 +372,35 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
     hyb_gguf_accept(w, bytes, (size_t)(p - bytes), error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_strings, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_string *items, size_t count, hybrid_error *error), (w, key, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_strings,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_string *items, size_t count, hybrid_error *error),
+           (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || (!items && count)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
+    if (!w || !key || (!items && count))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_strings: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_strings", error)) != HYBRID_OK) return e.result;
     hyb_gguf_set_items(w, hyb_string(key), items, NULL, count, &e);
     return hyb_gguf_note(w, &e, error);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_set_arrays, (hybrid_gguf_writer *w, const char *key,
-              const hybrid_gguf_value *items, size_t count, hybrid_error *error), (w, key, items, count, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_set_arrays,
+           (hybrid_gguf_writer *w, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error),
+           (w, key, items, count, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
-    if (!w || !key || !items) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
+    if (!w || !key || !items)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_arrays: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_arrays", error)) != HYBRID_OK) return e.result;
     hyb_gguf_set_items(w, hyb_string(key), NULL, items, count, &e);
     return hyb_gguf_note(w, &e, error);
 }
 
 /* Records of all keys of a file into list (from->n_keys), *n of them so far; and room for them. */
-static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb_gguf_entry *list, size_t *n, hybrid_error *error)
+static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb_gguf_entry *list, size_t *n,
+                             hybrid_error *error)
 {
     const uint64_t metadata = w->metadata;
     hybrid_gguf_value value;
@@ -363,17 +412,19 @@ static void hyb_gguf_records(hybrid_gguf_writer *w, const hybrid_gguf *from, hyb
         ++*n;
         hyb_gguf_record_holds(w, one->bytes, key.size, one->size, error);
         n_new += hyb_names_find(&w->key_names, key) == HYB_NO_NAME;
-        w->metadata += one->size;                          /* so that all together stay below the limit */
+        w->metadata += one->size; /* so that all together stay below the limit */
     }
     w->metadata = metadata;
     if (error->result) return;
-    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS) hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
-    else if (!hyb_gguf_grow_keys(w, n_new)) hyb_fail_memory(error, n_new * sizeof *list);
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (!hyb_gguf_grow_keys(w, n_new))
+        hyb_fail_memory(error, n_new * sizeof *list);
 }
 
 /* All of them or none. */
-HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from,
-              hybrid_error *error), (w, from, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const hybrid_gguf *from, hybrid_error *error),
+           (w, from, error))
 {
     hyb_gguf_entry *list;
     hybrid_error e;
@@ -381,17 +432,22 @@ HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const h
     e.result = HYBRID_OK;
     if (!w || !from) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_copy_keys: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_copy_keys", error)) != HYBRID_OK) return e.result;
-    if (!(list = (hyb_gguf_entry *)hyb_calloc(w->rt, from->n_keys, sizeof *list))) hyb_fail_memory(&e, from->n_keys * sizeof *list);
-    else hyb_gguf_records(w, from, list, &n, &e);
+    if (!(list = (hyb_gguf_entry *)hyb_calloc(w->rt, from->n_keys, sizeof *list)))
+        hyb_fail_memory(&e, from->n_keys * sizeof *list);
+    else
+        hyb_gguf_records(w, from, list, &n, &e);
     for (i = 0; i < n; i++) {
-        if (e.result) hyb_free(w->rt, list[i].bytes);
-        else hyb_gguf_put(w, list[i].bytes, list[i].size);
+        if (e.result)
+            hyb_free(w->rt, list[i].bytes);
+        else
+            hyb_gguf_put(w, list[i].bytes, list[i].size);
     }
     hyb_free(w->rt, list);
     return hyb_gguf_note(w, &e, error);
 }
 
-static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error)
+static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims,
+                                 const uint64_t *ne, hybrid_error *error)
 {
     hyb_gguf_planned *planned;
     hybrid_string key = hyb_string(name);
@@ -402,16 +458,33 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     t.type_id = (uint32_t)type;
     t.n_dims = n_dims;
     for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
-    if (w->stage != HYB_GGUF_COLLECTING) wrong = "it comes too late: writing has begun";
-    else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME) wrong = "its name is empty or too long";
-    else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne)) wrong = "it must have 0 to 4 dimensions";
-    else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_) wrong = "hybrid does not know its type";
-    else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME) wrong = "there is one of this name already";
-    if (wrong) { hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong); return; }
-    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) { hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS); return; }
-    if (!hyb_gguf_grow_tensors(w)) { hyb_fail_memory(error, sizeof *w->tensors); return; }
+    if (w->stage != HYB_GGUF_COLLECTING)
+        wrong = "it comes too late: writing has begun";
+    else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME)
+        wrong = "its name is empty or too long";
+    else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne))
+        wrong = "it must have 0 to 4 dimensions";
+    else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_)
+        wrong = "hybrid does not know its type";
+    else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME)
+        wrong = "there is one of this name already";
+    if (wrong) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong);
+        return;
+    }
+    if (w->tensor_names.count >= HYBRID_GGUF_MAX_TENSORS) {
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d tensors", HYBRID_GGUF_MAX_TENSORS);
+        return;
+    }
+    if (!hyb_gguf_grow_tensors(w)) {
+        hyb_fail_memory(error, sizeof *w->tensors);
+        return;
+    }
     planned = &w->tensors[w->tensor_names.count];
-    if (!(planned->name = (char *)hyb_alloc(w->rt, key.size))) { hyb_fail_memory(error, key.size); return; }
+    if (!(planned->name = (char *)hyb_alloc(w->rt, key.size))) {
+        hyb_fail_memory(error, key.size);
+        return;
+    }
     memcpy(planned->name, name, key.size);
     t.name.data = planned->name;
     t.name.size = key.size;
@@ -419,8 +492,10 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     hyb_names_add(&w->tensor_names, t.name);
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const char *name, hybrid_type type,
-              int n_dims, const uint64_t *ne, hybrid_error *error), (w, name, type, n_dims, ne, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
+           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne,
+            hybrid_error *error),
+           (w, name, type, n_dims, ne, error))
 {
     hybrid_error e;
     e.result = HYBRID_OK;
@@ -430,7 +505,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor, (hybrid_gguf_writer *w, const 
     return hyb_gguf_note(w, &e, error);
 }
 
-/* ---- from here on bytes go out; a failure is final ---- */
+/* ---- from here on bytes go out; a failure is final --------------------------------------------------------------- */
 
 static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
@@ -442,8 +517,8 @@ static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
         w->written += n;
         return true;
     }
-    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s", (unsigned long long)w->written,
-                    w->write ? "the callback returned false" : "is the disk full?");
+    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
+                (unsigned long long)w->written, w->write ? "the callback returned false" : "is the disk full?");
     return false;
 }
 
@@ -458,7 +533,8 @@ static bool hyb_gguf_pad(hybrid_gguf_writer *w)
 {
     static const unsigned char zeros[64] = { 0 };
     uint64_t n = (w->alignment - w->written % w->alignment) % w->alignment;
-    for (; n > sizeof zeros; n -= sizeof zeros) if (!hyb_gguf_emit(w, zeros, sizeof zeros)) return false;
+    for (; n > sizeof zeros; n -= sizeof zeros)
+        if (!hyb_gguf_emit(w, zeros, sizeof zeros)) return false;
     return hyb_gguf_emit(w, zeros, (size_t)n);
 }
 
@@ -471,14 +547,17 @@ static hybrid_result hyb_gguf_arrange(hybrid_gguf_writer *w, hybrid_error *error
     int64_t alignment = 32;
     if (i != HYB_NO_NAME) {
         const unsigned char *type = w->entries[i].bytes + 8 + key.size;
-        if (hyb_load_u32(type) != HYBRID_GGUF_U32 || !hyb_gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) || !hyb_gguf_good_alignment(alignment))
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "key 'general.alignment' must be of type U32 and a power of two of at least 8");
+        if (hyb_load_u32(type) != HYBRID_GGUF_U32 || !hyb_gguf_load_i64(HYBRID_GGUF_U32, type + 4, &alignment) ||
+            !hyb_gguf_good_alignment(alignment))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "key 'general.alignment' must be of type U32 and a power of two of at least 8");
     }
     w->alignment = (uint64_t)alignment;
     for (i = 0; i < n; i++) {
         hybrid_gguf_tensor *t = &w->tensors[i].tensor;
         t->offset = at;
-        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
+        if (t->size > INT64_MAX / 4 || at > INT64_MAX / 4)
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "the tensors have more than 2^61 bytes");
         at = (at + t->size + w->alignment - 1) / w->alignment * w->alignment;
     }
     return HYBRID_OK;
@@ -510,10 +589,12 @@ static void hyb_gguf_skip_empty(hybrid_gguf_writer *w)
     while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
 }
 
-static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path, hybrid_error *error)
+static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write, void *user, const char *path,
+                                    hybrid_error *error)
 {
     hybrid_result r;
-    if (w->stage != HYB_GGUF_COLLECTING) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
+    if (w->stage != HYB_GGUF_COLLECTING)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failed.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
         if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
@@ -527,8 +608,8 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
     return w->failed.result;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_write_fn write, void *user,
-              hybrid_error *error), (w, write, user, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_begin,
+           (hybrid_gguf_writer *w, hybrid_write_fn write, void *user, hybrid_error *error), (w, write, user, error))
 {
     hybrid_result r;
     if (!w || !write) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: an argument is NULL");
@@ -539,7 +620,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_begin, (hybrid_gguf_writer *w, hybrid_writ
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_begin_path, (hybrid_gguf_writer *w, const char *path, hybrid_error *error),
-              (w, path, error))
+           (w, path, error))
 {
     hybrid_result r;
     if (!w || !path) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin_path: an argument is NULL");
@@ -554,15 +635,18 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
     char text[64];
     const hybrid_gguf_tensor *t;
     if (!w->failed.result && w->stage != HYB_GGUF_WRITING)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
     if (!w->failed.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
         if (!t)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
-                                (unsigned long long)n);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_gguf_write: all tensors are complete, but %llu bytes more are given",
+                            (unsigned long long)n);
         if (n > t->size - w->got)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given", hyb_printable(t->name, text),
-                                (unsigned long long)(t->size - w->got), (unsigned long long)n);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' has %llu bytes to come, but %llu are given",
+                            hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
+                            (unsigned long long)n);
         if (hyb_gguf_emit(w, data, n) && (w->got += n) == t->size) {
             w->current++;
             w->got = 0;
@@ -574,8 +658,8 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
     return w->failed.result;
 }
 
-HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n,
-              hybrid_error *error), (w, data, n, error))
+HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error),
+           (w, data, n, error))
 {
     hybrid_result r;
     if (!w || (!data && n)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_write: an argument is NULL");
@@ -589,18 +673,22 @@ static hybrid_result hyb_gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
     if (w->stage != HYB_GGUF_WRITING) {
-        if (!w->failed.result) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
+        if (!w->failed.result)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
         if (error) *error = w->failed;
         return w->failed.result;
     }
     if (!w->failed.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes", hyb_printable(t->name, text),
-                            (unsigned long long)(t->size - w->got), (unsigned long long)t->size);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes",
+                        hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
+                        (unsigned long long)t->size);
     }
     w->stage = HYB_GGUF_ENDED;
-    if (w->failed.result) hyb_output_abandon(w->rt, &w->output);
-    else if (!w->write) hyb_output_finish(w->rt, &w->output, &w->failed);
+    if (w->failed.result)
+        hyb_output_abandon(w->rt, &w->output);
+    else if (!w->write)
+        hyb_output_finish(w->rt, &w->output, &w->failed);
     if (w->failed.result && error) *error = w->failed;
     return w->failed.result;
 }

@@ -1,13 +1,16 @@
-/* quant/blocks: how the bytes of every quantized type lie in a file, and nothing else. Encoders, decoders and kernels share these.
+/* quant/blocks: how the bytes of every quantized type lie in a file, and nothing else. Encoders, decoders and kernels
+ * share these.
  *
- * A row of n values is n / 32 or n / 256 blocks, one after the other. d and dmin (m) are IEEE halves, little-endian. "q[i]" below is the
- * unsigned number that is stored for value i of the block.
+ * A row of n values is n / 32 or n / 256 blocks, one after the other. d and dmin (m) are IEEE halves, little-endian.
+ * "q[i]" below is the unsigned number that is stored for value i of the block.
  *
- * Blocks of 32. qs[j] holds q[j] in its low nibble and q[j + 16] in its high one; bit i of qh (a little-endian 32-bit number) is bit 4 of q[i].
+ * Blocks of 32. qs[j] holds q[j] in its low nibble and q[j + 16] in its high one; bit i of qh (a little-endian 32-bit
+ * number) is bit 4 of q[i].
  *   Q4_0  value = d * (q - 8)             Q4_1  value = d * q + m
  *   Q5_0  value = d * (q - 16)            Q5_1  value = d * q + m           Q8_0  value = d * qs[i]
  *
- * Super-blocks of 256, in sub-blocks of 16 (Q2_K Q3_K Q6_K) or 32 (Q4_K Q5_K) values; sub-block s of value i is i / 16 or i / 32.
+ * Super-blocks of 256, in sub-blocks of 16 (Q2_K Q3_K Q6_K) or 32 (Q4_K Q5_K) values; sub-block s of value i is i / 16
+ * or i / 32.
  *   Q2_K  value = (d * sc[s]) * q - (dmin * m[s])    scales[s] = sc | m << 4
  *         q: halves of 128 values h = i / 128; within one, value v = i % 128 is bits 2(v/32), +1 of qs[32h + v % 32]
  *   Q3_K  value = (d * (sc[s] - 32)) * (q - 4)       sc: 6 bits, packed in 12 bytes (below)
@@ -16,30 +19,78 @@
  *         q: quarters of 64 values c = i / 64; value v = i % 64 is the low (v < 32) or high nibble of qs[32c + v % 32]
  *   Q5_K  as Q4_K; bit 4 of q is bit i / 32 of qh[i % 32]
  *   Q6_K  value = (d * sc[s]) * (q - 32)             sc: signed bytes
- *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v % 64],
- *         the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
+ *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v %
+ *         64], the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
 
-enum { HYB_QK = 32, HYB_QK_K = 256 };     /* values of a block, of a super-block */
+enum { HYB_QK = 32, HYB_QK_K = 256 }; /* values of a block, of a super-block */
 
-typedef struct hyb_block_q4_0 { uint16_t d; uint8_t qs[16]; } hyb_block_q4_0;
-typedef struct hyb_block_q4_1 { uint16_t d, m; uint8_t qs[16]; } hyb_block_q4_1;
-typedef struct hyb_block_q5_0 { uint16_t d; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_0;
-typedef struct hyb_block_q5_1 { uint16_t d, m; uint8_t qh[4]; uint8_t qs[16]; } hyb_block_q5_1;
-typedef struct hyb_block_q8_0 { uint16_t d; int8_t qs[32]; } hyb_block_q8_0;
-typedef struct hyb_block_q2_K { uint8_t scales[16]; uint8_t qs[64]; uint16_t d, dmin; } hyb_block_q2_K;
-typedef struct hyb_block_q3_K { uint8_t hmask[32]; uint8_t qs[64]; uint8_t scales[12]; uint16_t d; } hyb_block_q3_K;
-typedef struct hyb_block_q4_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qs[128]; } hyb_block_q4_K;
-typedef struct hyb_block_q5_K { uint16_t d, dmin; uint8_t scales[12]; uint8_t qh[32]; uint8_t qs[128]; } hyb_block_q5_K;
-typedef struct hyb_block_q6_K { uint8_t ql[128]; uint8_t qh[64]; int8_t scales[16]; uint16_t d; } hyb_block_q6_K;
+typedef struct hyb_block_q4_0 {
+    uint16_t d;
+    uint8_t qs[16];
+} hyb_block_q4_0;
+typedef struct hyb_block_q4_1 {
+    uint16_t d, m;
+    uint8_t qs[16];
+} hyb_block_q4_1;
+typedef struct hyb_block_q5_0 {
+    uint16_t d;
+    uint8_t qh[4];
+    uint8_t qs[16];
+} hyb_block_q5_0;
+typedef struct hyb_block_q5_1 {
+    uint16_t d, m;
+    uint8_t qh[4];
+    uint8_t qs[16];
+} hyb_block_q5_1;
+typedef struct hyb_block_q8_0 {
+    uint16_t d;
+    int8_t qs[32];
+} hyb_block_q8_0;
+typedef struct hyb_block_q2_K {
+    uint8_t scales[16];
+    uint8_t qs[64];
+    uint16_t d, dmin;
+} hyb_block_q2_K;
+typedef struct hyb_block_q3_K {
+    uint8_t hmask[32];
+    uint8_t qs[64];
+    uint8_t scales[12];
+    uint16_t d;
+} hyb_block_q3_K;
+typedef struct hyb_block_q4_K {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qs[128];
+} hyb_block_q4_K;
+typedef struct hyb_block_q5_K {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qh[32];
+    uint8_t qs[128];
+} hyb_block_q5_K;
+typedef struct hyb_block_q6_K {
+    uint8_t ql[128];
+    uint8_t qh[64];
+    int8_t scales[16];
+    uint16_t d;
+} hyb_block_q6_K;
 
 #define HYB_BLOCK_SIZE(type, bytes) typedef char hyb_size_of_##type[sizeof(hyb_block_##type) == (bytes) ? 1 : -1]
-HYB_BLOCK_SIZE(q4_0, 18); HYB_BLOCK_SIZE(q4_1, 20); HYB_BLOCK_SIZE(q5_0, 22); HYB_BLOCK_SIZE(q5_1, 24);
-HYB_BLOCK_SIZE(q8_0, 34); HYB_BLOCK_SIZE(q2_K, 84); HYB_BLOCK_SIZE(q3_K, 110); HYB_BLOCK_SIZE(q4_K, 144);
-HYB_BLOCK_SIZE(q5_K, 176); HYB_BLOCK_SIZE(q6_K, 210);
+HYB_BLOCK_SIZE(q4_0, 18);
+HYB_BLOCK_SIZE(q4_1, 20);
+HYB_BLOCK_SIZE(q5_0, 22);
+HYB_BLOCK_SIZE(q5_1, 24);
+HYB_BLOCK_SIZE(q8_0, 34);
+HYB_BLOCK_SIZE(q2_K, 84);
+HYB_BLOCK_SIZE(q3_K, 110);
+HYB_BLOCK_SIZE(q4_K, 144);
+HYB_BLOCK_SIZE(q5_K, 176);
+HYB_BLOCK_SIZE(q6_K, 210);
 #undef HYB_BLOCK_SIZE
 
-/* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits; bytes 8-11: the low
- * nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three words at once. */
+/* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits;
+ * bytes 8-11: the low nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three
+ * words at once. */
 HYB_INLINE void hyb_scales_k4_unpack(const uint8_t *packed, uint8_t *sc, uint8_t *m)
 {
     uint32_t a = hyb_load_u32(packed), b = hyb_load_u32(packed + 4), c = hyb_load_u32(packed + 8);
@@ -56,8 +107,8 @@ HYB_INLINE void hyb_scales_k4_pack(const uint8_t *sc, const uint8_t *m, uint8_t 
     hyb_store_u32(packed + 8, (s1 & 0x0F0F0F0Fu) | ((m1 & 0x0F0F0F0Fu) << 4));
 }
 
-/* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes 0-7; two high bits of
- * sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
+/* The 12 bytes of Q3_K: 16 scales of 6 bits. Low nibbles: sc[0-7] in the low, sc[8-15] in the high nibbles of bytes
+ * 0-7; two high bits of sc[s]: bits 2(s/4), +1 of byte 8 + s % 4. Unpacked as sc - 32, -32..31. */
 HYB_INLINE void hyb_scales_q3_unpack(const uint8_t *packed, int8_t *sc)
 {
     int s;

@@ -2,13 +2,13 @@
 
 typedef struct hyb_convert {
     const hyb_type_traits *from, *to;
-    const char  *src;
-    char        *dst;
-    size_t       src_row, dst_row;           /* bytes */
-    size_t       row, n_rows, rows_a_chunk;  /* values, rows */
+    const char *src;
+    char *dst;
+    size_t src_row, dst_row;          /* bytes */
+    size_t row, n_rows, rows_a_chunk; /* values, rows */
     const float *importance;
-    float       *scratch;                    /* a row a lane */
-    volatile uint64_t damaged;               /* rows with NaN or infinity that blocks cannot hold */
+    float *scratch;            /* a row a lane */
+    volatile uint64_t damaged; /* rows with NaN or infinity that blocks cannot hold */
 } hyb_convert;
 
 static void hyb_convert_chunk(void *arg, int chunk, int lane)
@@ -23,9 +23,10 @@ static void hyb_convert_chunk(void *arg, int chunk, int lane)
     }
 }
 
-HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type from, const void *src,
-              hybrid_type to, void *dst, size_t n_rows, size_t row, const float *importance, hybrid_error *error),
-              (runtime, from, src, to, dst, n_rows, row, importance, error))
+HYB_BORDER(hybrid_result, hybrid_convert,
+           (hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst, size_t n_rows,
+            size_t row, const float *importance, hybrid_error *error),
+           (runtime, from, src, to, dst, n_rows, row, importance, error))
 {
     hyb_convert c;
     hybrid_runtime *rt;
@@ -34,14 +35,20 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     memset(&c, 0, sizeof c);
     c.from = hyb_type_info(from);
     c.to = hyb_type_info(to);
-    if (!c.from || !c.to) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows", (int)(c.from ? to : from));
+    if (!c.from || !c.to)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows",
+                        (int)(c.from ? to : from));
     if (row % c.from->block_size || row % c.to->block_size)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s", (unsigned long long)row, c.from->name, c.to->name);
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_convert: rows of %llu values do not divide into blocks of %s and %s",
+                        (unsigned long long)row, c.from->name, c.to->name);
     if (!n_rows || !row) return HYBRID_OK;
     if (!src || !dst || (c.from->block_size > 1 && (uintptr_t)src % 2) || (c.to->block_size > 1 && (uintptr_t)dst % 2))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: src or dst is NULL or an odd address");
     for (i = 0; importance && i < row; i++)
-        if (!(importance[i] >= 0 && importance[i] < INFINITY)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number", (unsigned long long)i);
+        if (!(importance[i] >= 0 && importance[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: importance %llu is negative or no number",
+                            (unsigned long long)i);
     if ((r = hyb_runtime_retain(runtime, &rt, error))) return r;
     c.src = (const char *)src;
     c.dst = (char *)dst;
@@ -51,7 +58,8 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     c.n_rows = n_rows;
     c.rows_a_chunk = n_rows / 1024 + 1;
     c.importance = importance;
-    if (!hyb_mul_size(row, (size_t)hyb_lanes(rt), &bytes) || !hyb_mul_size(bytes, sizeof(float), &bytes)) bytes = SIZE_MAX;
+    if (!hyb_mul_size(row, (size_t)hyb_lanes(rt), &bytes) || !hyb_mul_size(bytes, sizeof(float), &bytes))
+        bytes = SIZE_MAX;
     c.scratch = bytes == SIZE_MAX ? NULL : (float *)hyb_alloc(rt, bytes);
     if (!c.scratch) {
         hyb_runtime_release(rt);
@@ -61,7 +69,8 @@ HYB_BORDER(hybrid_result, hybrid_convert, (hybrid_runtime *runtime, hybrid_type 
     hyb_free(rt, c.scratch);
     hyb_runtime_release(rt);
     if (c.damaged)
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC, "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
-                            (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "%llu of %llu rows hold NaN or infinity, which %s cannot: the source is damaged",
+                        (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
     return HYBRID_OK;
 }

@@ -1,4 +1,5 @@
-/* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value stands alone. */
+/* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value
+ * stands alone. */
 
 static void hyb_dequantize_f32(const void *blocks, float *y, size_t n) { memcpy(y, blocks, n * sizeof *y); }
 static void hyb_quantize_f32(const float *x, void *blocks, size_t n, const float *importance)

@@ -1,5 +1,5 @@
-/* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K Q4_K Q5_K.
- * Layouts: quant/blocks. */
+/* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K
+ * Q4_K Q5_K. Layouts: quant/blocks. */
 
 static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
 {
@@ -7,7 +7,7 @@ static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
     int i, s;
     for (; b < end; b++, y += HYB_QK_K) {
         float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)(b->scales[s] & 15), min = dmin * (float)(b->scales[s] >> 4);
             for (i = 0; i < 16; i++) y[16 * s + i] = scale * (float)(qs[i] >> (s % 8 / 2 * 2) & 3) - min;
@@ -23,7 +23,7 @@ static void hyb_dequantize_q4_K(const void *blocks, float *y, size_t n)
         float d = hyb_f16_to_f32(b->d), dmin = hyb_f16_to_f32(b->dmin);
         uint8_t sc[8], m[8];
         hyb_scales_k4_unpack(b->scales, sc, m);
-        for (s = 0; s < 8; s++) {                            /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
+        for (s = 0; s < 8; s++) { /* 32 values from i = 32 s: nibble s % 2 of 32 bytes */
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
             for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)(qs[i] >> (s % 2 * 4) & 15) - min;
@@ -42,20 +42,23 @@ static void hyb_dequantize_q5_K(const void *blocks, float *y, size_t n)
         for (s = 0; s < 8; s++) {
             const uint8_t *qs = b->qs + s / 2 * 32;
             float scale = d * (float)sc[s], min = dmin * (float)m[s];
-            for (i = 0; i < 32; i++) y[32 * s + i] = scale * (float)((qs[i] >> (s % 2 * 4) & 15) | (b->qh[i] >> s & 1) << 4) - min;
+            for (i = 0; i < 32; i++)
+                y[32 * s + i] = scale * (float)((qs[i] >> (s % 2 * 4) & 15) | (b->qh[i] >> s & 1) << 4) - min;
         }
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_affine {
     uint16_t d, dmin;
-    float    sc[16], m[16], q[HYB_QK_K], err;
+    float sc[16], m[16], q[HYB_QK_K], err;
 } hyb_affine;
 
 /* Sums for the least-squares (d, dmin) of x = d u - dmin v, u = sc * q, v = m. */
-typedef struct hyb_affine_sums { float uu, vv, uv, xu, xv; } hyb_affine_sums;
+typedef struct hyb_affine_sums {
+    float uu, vv, uv, xu, xv;
+} hyb_affine_sums;
 
 /* The least-squares steps, where the sums determine them; both at least 0. */
 static void hyb_solve_affine(const hyb_affine_sums *t, float *d, float *dmin)
@@ -64,16 +67,19 @@ static void hyb_solve_affine(const hyb_affine_sums *t, float *d, float *dmin)
     if (det > 1e-6f * t->uu * t->vv) {
         *d = (t->xu * t->vv - t->xv * t->uv) / det;
         *dmin = (t->xu * t->uv - t->xv * t->uu) / det;
-    } else if (t->uu > 0 && t->vv == 0) *d = t->xu / t->uu;
-    else if (t->vv > 0 && t->uu == 0) *dmin = -t->xv / t->vv;
+    } else if (t->uu > 0 && t->vv == 0)
+        *d = t->xu / t->uu;
+    else if (t->vv > 0 && t->uu == 0)
+        *dmin = -t->xv / t->vv;
     if (!(*d > 0)) *d = 0;
     if (!(*dmin > 0)) *dmin = 0;
 }
 
-/* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of the sub-block where
- * it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin to the least squares of what was chosen. */
-static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, const float *mean, int len, float sc_hi, float hi,
-                               float *d, float *dmin, hyb_affine *out)
+/* Fills out for one pair of steps: around the line fit[s], four scales; for each, the offset that keeps the middle of
+ * the sub-block where it is, as the two nearest mins; of these eight, the one with the least error. Moves d and dmin
+ * to the least squares of what was chosen. */
+static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, const float *mean, int len, float sc_hi,
+                           float hi, float *d, float *dmin, hyb_affine *out)
 {
     hyb_affine_sums t = { 0, 0, 0, 0, 0 };
     float step, step_min;
@@ -86,7 +92,8 @@ static void hyb_try_affine(const hyb_encode_input *in, const hyb_line *fit, cons
     for (s = 0; s < HYB_QK_K / len; s++) {
         const float *x = in->x + len * s, *w = in->w + len * s;
         float scale[HYB_LANES], offset[HYB_LANES], sc[HYB_LANES], m[HYB_LANES], err[HYB_LANES], *q = out->q + len * s;
-        float below = step > 0 ? floorf(fit[s].scale / step) : 0, q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
+        float below = step > 0 ? floorf(fit[s].scale / step) : 0,
+              q_mean = fit[s].scale > 0 ? (mean[s] - fit[s].offset) / fit[s].scale : 0;
         for (k = 0; k < HYB_LANES; k++) {
             float ideal;
             sc[k] = hyb_round_clamped(below + (float)(k / 2 - 1), 0, sc_hi);
@@ -124,11 +131,11 @@ static void hyb_affine_steps(const hyb_line *fit, int n_sub, float sc_hi, float 
     }
 }
 
-/* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The steps are tried as
- * the best lines suggest and by least squares. When hardly any error is left (a constant, few distinct values) it is the rounding of the
- * steps to halves: eight more draws. */
-static void hyb_encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi,
-                                  uint16_t *d, uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
+/* d, dmin, the scales sc and mins m in 0..sc_hi of 256 / len sub-blocks, and the integers q in 0..hi of 256 values. The
+ * steps are tried as the best lines suggest and by least squares. When hardly any error is left (a constant, few
+ * distinct values) it is the rounding of the steps to halves: eight more draws. */
+static void hyb_encode_affine(const float *values, const float *importance, int len, float sc_hi, float hi, uint16_t *d,
+                              uint16_t *dmin, uint8_t *sc, uint8_t *m, float *q)
 {
     hyb_encode_input in;
     hyb_affine now, best;
@@ -155,7 +162,8 @@ static void hyb_encode_affine(const float *values, const float *importance, int 
     hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &best);
     for (pass = 0; pass < 9; pass++) {
         if (pass > 0 && !(best.err > 0 && best.err < 5e-5f * xx)) break;
-        if (pass == 1) for (s = 0; s < n_sub; s++) fit[s] = hyb_plain_line(in.x + len * s, len, hi, 0);
+        if (pass == 1)
+            for (s = 0; s < n_sub; s++) fit[s] = hyb_plain_line(in.x + len * s, len, hi, 0);
         if (pass > 0) hyb_affine_steps(fit, n_sub, sc_hi - (float)(pass - 1), &step, &step_min);
         hyb_try_affine(&in, fit, mean, len, sc_hi, hi, &step, &step_min, &now);
         if (now.err < best.err) best = now;

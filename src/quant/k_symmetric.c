@@ -1,4 +1,5 @@
-/* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts: quant/blocks. */
+/* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ * quant/blocks. */
 
 static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
 {
@@ -8,7 +9,7 @@ static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
         float d = hyb_f16_to_f32(b->d);
         int8_t sc[16];
         hyb_scales_q3_unpack(b->scales, sc);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, bits 2(s % 8 / 2), +1 */
             const uint8_t *qs = b->qs + s / 8 * 32 + s % 2 * 16, *hmask = b->hmask + s % 2 * 16;
             float scale = d * (float)sc[s];
             for (i = 0; i < 16; i++) {
@@ -25,7 +26,7 @@ static void hyb_dequantize_q6_K(const void *blocks, float *y, size_t n)
     int i, s;
     for (; b < end; b++, y += HYB_QK_K) {
         float d = hyb_f16_to_f32(b->d);
-        for (s = 0; s < 16; s++) {                           /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
+        for (s = 0; s < 16; s++) { /* 16 values from i = 16 s: half s / 8, quarter of it s % 8 / 2 */
             const uint8_t *ql = b->ql + s / 8 * 64 + s % 4 * 16, *qh = b->qh + s / 8 * 32 + s % 2 * 16;
             float scale = d * (float)b->scales[s];
             for (i = 0; i < 16; i++) {
@@ -36,15 +37,16 @@ static void hyb_dequantize_q6_K(const void *blocks, float *y, size_t n)
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_symmetric {
     uint16_t d;
-    float    sc[16], q[HYB_QK_K], err;
+    float sc[16], q[HYB_QK_K], err;
 } hyb_symmetric;
 
 /* Fills out for one d: of the sixteen scales next to fit[s] / d, the one with the least error. */
-static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo, float hi, hyb_symmetric *out)
+static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, float d, float sc_lo, float sc_hi, float lo,
+                              float hi, hyb_symmetric *out)
 {
     static const float zero[HYB_LANES] = { 0, 0, 0, 0, 0, 0, 0, 0 };
     float stored;
@@ -53,7 +55,8 @@ static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, floa
     if (stored == 0) out->d = hyb_encode_half(in, d, 1, &stored);
     out->err = 0;
     for (s = 0; s < 16; s++) {
-        float scale[HYB_LANES], sc[HYB_LANES], err[HYB_LANES], least = 0, nearest = hyb_round_clamped(fit[s] / stored, sc_lo, sc_hi);
+        float scale[HYB_LANES], sc[HYB_LANES], err[HYB_LANES],
+            least = 0, nearest = hyb_round_clamped(fit[s] / stored, sc_lo, sc_hi);
         const float *x = in->x + 16 * s, *w = in->w + 16 * s;
         for (half = 0; half < 2; half++) {
             for (k = 0; k < HYB_LANES; k++) {
@@ -62,16 +65,21 @@ static void hyb_try_symmetric(const hyb_encode_input *in, const float *fit, floa
             }
             hyb_try_lines(x, w, 16, scale, zero, lo, hi, err);
             k = hyb_smallest(err);
-            if (half == 0 || err[k] < least) { least = err[k]; out->sc[s] = sc[k]; }
+            if (half == 0 || err[k] < least) {
+                least = err[k];
+                out->sc[s] = sc[k];
+            }
         }
         out->err += least;
         hyb_apply_line(x, 16, stored * out->sc[s], 0, lo, hi, out->q + 16 * s);
     }
 }
 
-/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of the sub-blocks
- * suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to a half: eight more draws. */
-static uint16_t hyb_encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo, float hi, int8_t *sc, float *q)
+/* The scale d, the 16 scales sc in sc_lo..sc_hi and the integers q in lo..hi of 256 values. d is as the best scales of
+ * the sub-blocks suggest. When hardly any error is left (a constant, few distinct values) it is the rounding of d to
+ * a half: eight more draws. */
+static uint16_t hyb_encode_symmetric(const float *values, const float *importance, float sc_lo, float sc_hi, float lo,
+                                     float hi, int8_t *sc, float *q)
 {
     hyb_encode_input in;
     hyb_symmetric now, best;

@@ -64,7 +64,7 @@ static void hyb_dequantize_q8_0(const void *blocks, float *y, size_t n)
     }
 }
 
-/* ---- encoding ---- */
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
 
 /* value = d * q: the half d and the integers q in lo..hi of 32 values. */
 static uint16_t hyb_encode_scale_32(const float *values, const float *importance, float lo, float hi, float *q)
@@ -76,8 +76,9 @@ static uint16_t hyb_encode_scale_32(const float *values, const float *importance
     memset(q, 0, HYB_QK * sizeof *q);
     if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
     fit = hyb_fit_scale(in.x, in.w, HYB_QK, lo, hi);
-    for (k = 0; k < HYB_LANES; k++) {                    /* the last: no search, exact for one value */
-        half[k] = k < 7 ? hyb_encode_half(&in, fit, k - 3, &scale[k]) : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / lo, 0, &scale[k]);
+    for (k = 0; k < HYB_LANES; k++) { /* the last: no search, exact for one value */
+        half[k] = k < 7 ? hyb_encode_half(&in, fit, k - 3, &scale[k])
+                        : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / lo, 0, &scale[k]);
         offset[k] = 0;
     }
     hyb_try_lines(in.x, in.w, HYB_QK, scale, offset, lo, hi, err);
@@ -87,7 +88,8 @@ static uint16_t hyb_encode_scale_32(const float *values, const float *importance
 }
 
 /* value = d * q + m: the halves d and m, and the integers q in 0..hi of 32 values. */
-static void hyb_encode_line_32(const float *values, const float *importance, float hi, uint16_t *d, uint16_t *m, float *q)
+static void hyb_encode_line_32(const float *values, const float *importance, float hi, uint16_t *d, uint16_t *m,
+                               float *q)
 {
     hyb_encode_input in;
     hyb_line line;
@@ -97,7 +99,7 @@ static void hyb_encode_line_32(const float *values, const float *importance, flo
     memset(q, 0, HYB_QK * sizeof *q);
     *d = *m = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
     if (kind != HYB_ENCODE_NORMAL) return;
-    middle = in.x[0];                                        /* around zero, so that the sums do not cancel */
+    middle = in.x[0]; /* around zero, so that the sums do not cancel */
     for (i = 0; i < HYB_QK; i++) in.x[i] -= middle;
     line = hyb_fit_line(in.x, in.w, HYB_QK, hi, 1e30f);
     for (i = 0; i < HYB_QK; i++) in.x[i] += middle;
@@ -180,11 +182,15 @@ static void hyb_quantize_q8_0(const float *x, void *blocks, size_t n, const floa
         uint32_t peak = hyb_largest_bits(x + i, HYB_QK);
         uint16_t d = hyb_f32_to_f16(hyb_bits_f32(peak) / 127.0f);
         float inverse;
-        if (peak >= 0x7F800000u) d = HYB_HALF_NAN;
-        else if (d == HYB_HALF_INFINITY) d = HYB_HALF_LARGEST;
-        else if (d == 0 && peak) d = 1;                      /* the smallest step there is */
+        if (peak >= 0x7F800000u)
+            d = HYB_HALF_NAN;
+        else if (d == HYB_HALF_INFINITY)
+            d = HYB_HALF_LARGEST;
+        else if (d == 0 && peak)
+            d = 1; /* the smallest step there is */
         inverse = d == 0 || d == HYB_HALF_NAN ? 0.0f : 1.0f / hyb_f16_to_f32(d);
         b->d = d;
-        for (j = 0; j < HYB_QK; j++) b->qs[j] = (int8_t)(d == HYB_HALF_NAN ? 0.0f : hyb_round_clamped(x[i + (size_t)j] * inverse, -127, 127));
+        for (j = 0; j < HYB_QK; j++)
+            b->qs[j] = (int8_t)(d == HYB_HALF_NAN ? 0.0f : hyb_round_clamped(x[i + (size_t)j] * inverse, -127, 127));
     }
 }

@@ -1,20 +1,28 @@
-/* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are alike: most matrices
- * in the type of the name, those that hurt most (output, attention values, the second matrix of the feed-forward, first and last layers)
- * in a better one, norms and the like as they are. */
+/* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are
+ * alike: most matrices in the type of the name, those that hurt most (output, attention values, the second matrix of
+ * the feed-forward, first and last layers) in a better one, norms and the like as they are. */
 
-typedef struct hyb_mix_row { hybrid_mix mix; const char *name; hybrid_type type; } hyb_mix_row;
+typedef struct hyb_mix_row {
+    hybrid_mix mix;
+    const char *name;
+    hybrid_type type;
+} hyb_mix_row;
 
 static const hyb_mix_row *hyb_mix_rows(size_t *count)
 {
+    /* clang-format off */
     static const hyb_mix_row rows[] = {
-        { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 }, { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
+        { HYBRID_MIX_F32, "F32", HYBRID_TYPE_F32 }, { HYBRID_MIX_F16, "F16", HYBRID_TYPE_F16 },
+        { HYBRID_MIX_BF16, "BF16", HYBRID_TYPE_BF16 },
         { HYBRID_MIX_Q8_0, "Q8_0", HYBRID_TYPE_Q8_0 }, { HYBRID_MIX_Q6_K, "Q6_K", HYBRID_TYPE_Q6_K },
         { HYBRID_MIX_Q5_K_M, "Q5_K_M", HYBRID_TYPE_Q5_K }, { HYBRID_MIX_Q5_K_S, "Q5_K_S", HYBRID_TYPE_Q5_K },
         { HYBRID_MIX_Q5_1, "Q5_1", HYBRID_TYPE_Q5_1 }, { HYBRID_MIX_Q5_0, "Q5_0", HYBRID_TYPE_Q5_0 },
         { HYBRID_MIX_Q4_K_M, "Q4_K_M", HYBRID_TYPE_Q4_K }, { HYBRID_MIX_Q4_K_S, "Q4_K_S", HYBRID_TYPE_Q4_K },
         { HYBRID_MIX_Q4_1, "Q4_1", HYBRID_TYPE_Q4_1 }, { HYBRID_MIX_Q4_0, "Q4_0", HYBRID_TYPE_Q4_0 },
         { HYBRID_MIX_Q3_K_L, "Q3_K_L", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q3_K_M, "Q3_K_M", HYBRID_TYPE_Q3_K },
-        { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K } };
+        { HYBRID_MIX_Q3_K_S, "Q3_K_S", HYBRID_TYPE_Q3_K }, { HYBRID_MIX_Q2_K, "Q2_K", HYBRID_TYPE_Q2_K }
+    };
+    /* clang-format on */
     *count = HYB_COUNT(rows);
     return rows;
 }
@@ -23,7 +31,8 @@ HYBRID_API const char *hybrid_mix_name(hybrid_mix mix)
 {
     size_t n, i;
     const hyb_mix_row *rows = hyb_mix_rows(&n);
-    for (i = 0; i < n; i++) if (rows[i].mix == mix) return rows[i].name;
+    for (i = 0; i < n; i++)
+        if (rows[i].mix == mix) return rows[i].name;
     return NULL;
 }
 
@@ -38,7 +47,8 @@ HYB_BORDER(bool, hybrid_mix_at, (size_t i, hybrid_mix *mix), (i, mix))
 
 static bool hyb_same_letters(const char *a, const char *b)
 {
-    for (; *a && *b; a++, b++) if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
+    for (; *a && *b; a++, b++)
+        if ((*a >= 'a' && *a <= 'z' ? *a - 32 : *a) != *b) return false;
     return !*a && !*b;
 }
 
@@ -58,21 +68,26 @@ HYB_BORDER(bool, hybrid_mix_find, (const char *name, hybrid_mix *mix), (name, mi
     return false;
 }
 
-/* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers, positions, recurrences). */
+/* Matrices whose name ends in "weight", but for those that are small, or looked up, or steer (norms, routers,
+ * positions, recurrences). */
 static bool hyb_mix_encodes(const char *name, int n_dims, const uint64_t *ne)
 {
     static const char *const kept[] = {
-        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj", "ssm_conv1d", "shortconv.conv.weight",
-        "indexer.k_proj.weight", "indexer.q_proj.weight", "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight",
-        "time_mix_v0.weight", "time_mix_v1.weight", "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
-        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight", "time_mix_lerp_fused.weight",
-        "attn_rel_b.weight", ".position_embd", ".rel_pos", ".patch_embd", ".patch_merger" };
+        "_norm.weight", "ffn_gate_inp.weight", "ffn_gate_tid2eid.weight", "altup", "laurel", "per_layer_model_proj",
+        "ssm_conv1d", "shortconv.conv.weight", "indexer.k_proj.weight", "indexer.q_proj.weight",
+        "time_mix_first.weight", "time_mix_w0.weight", "time_mix_w1.weight", "time_mix_w2.weight", "time_mix_v0.weight",
+        "time_mix_v1.weight", "time_mix_v2.weight", "time_mix_a0.weight", "time_mix_a1.weight", "time_mix_a2.weight",
+        "time_mix_g1.weight", "time_mix_g2.weight", "time_mix_decay_w1.weight", "time_mix_decay_w2.weight",
+        "time_mix_lerp_fused.weight", "attn_rel_b.weight", ".position_embd", ".rel_pos", ".patch_embd", ".patch_merger"
+    };
     size_t length = strlen(name), i;
     int d, used = 1;
-    for (d = 1; d < n_dims; d++) if (ne[d] > 1) used = d + 1;
+    for (d = 1; d < n_dims; d++)
+        if (ne[d] > 1) used = d + 1;
     if (used < 2 || length < 6 || strcmp(name + length - 6, "weight")) return false;
     if (!strcmp(name, "position_embd.weight") || !strcmp(name, "token_types.weight")) return false;
-    for (i = 0; i < HYB_COUNT(kept); i++) if (strstr(name, kept[i])) return false;
+    for (i = 0; i < HYB_COUNT(kept); i++)
+        if (strstr(name, kept[i])) return false;
     return true;
 }
 
@@ -84,15 +99,21 @@ static bool hyb_mix_more_bits(int layer, int n_layer)
 
 static hybrid_type hyb_mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
 {
-    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4;                       /* few of them: more bits cost little */
+    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4; /* few of them: more bits cost little */
     if (m->n_expert == 8) return HYBRID_TYPE_Q8_0;
-    if (mix == HYBRID_MIX_Q2_K) type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
-    else if (mix == HYBRID_MIX_Q3_K_M) type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
-    else if (mix == HYBRID_MIX_Q3_K_L) type = HYBRID_TYPE_Q5_K;
-    else if (mix == HYBRID_MIX_Q4_K_S && layer < 4) type = HYBRID_TYPE_Q5_K;
-    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer)) type = HYBRID_TYPE_Q6_K;
+    if (mix == HYBRID_MIX_Q2_K)
+        type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    else if (mix == HYBRID_MIX_Q3_K_M)
+        type = layer < 2 ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    else if (mix == HYBRID_MIX_Q3_K_L)
+        type = HYBRID_TYPE_Q5_K;
+    else if (mix == HYBRID_MIX_Q4_K_S && layer < 4)
+        type = HYBRID_TYPE_Q5_K;
+    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer))
+        type = HYBRID_TYPE_Q6_K;
     if (m->n_layer == 80 && m->n_head != m->n_head_kv && m->architecture && !strcmp(m->architecture, "llama") &&
-        (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K)) type = HYBRID_TYPE_Q5_K;   /* the 70B ones */
+        (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K))
+        type = HYBRID_TYPE_Q5_K; /* the 70B ones */
     return type;
 }
 
@@ -100,9 +121,11 @@ static hybrid_type hyb_mix_ffn_down(hybrid_mix mix, bool falcon, int layer, int 
 {
     bool more = hyb_mix_more_bits(layer, n_layer);
     if (mix == HYBRID_MIX_Q2_K) return HYBRID_TYPE_Q3_K;
-    if (mix == HYBRID_MIX_Q3_K_M) return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
+    if (mix == HYBRID_MIX_Q3_K_M)
+        return layer < n_layer / 16 ? HYBRID_TYPE_Q5_K : !falcon || more ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
     if (mix == HYBRID_MIX_Q3_K_L) return falcon ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q5_K;
-    if (mix == HYBRID_MIX_Q4_K_M && falcon) return layer < n_layer / 16 ? HYBRID_TYPE_Q6_K : more ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
+    if (mix == HYBRID_MIX_Q4_K_M && falcon)
+        return layer < n_layer / 16 ? HYBRID_TYPE_Q6_K : more ? HYBRID_TYPE_Q5_K : HYBRID_TYPE_Q4_K;
     if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && more) return HYBRID_TYPE_Q6_K;
     if (mix == HYBRID_MIX_Q4_K_S && !falcon && layer < n_layer / 8) return HYBRID_TYPE_Q5_K;
     return type;
@@ -112,18 +135,29 @@ static hybrid_type hyb_mix_attention_output(hybrid_mix mix, bool falcon, int n_e
 {
     if (falcon) return mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q4_K : type;
     if (n_expert == 8)
-        return mix == HYBRID_MIX_Q2_K || mix == HYBRID_MIX_Q3_K_S || mix == HYBRID_MIX_Q3_K_M || mix == HYBRID_MIX_Q4_K_S || mix == HYBRID_MIX_Q4_K_M ? HYBRID_TYPE_Q5_K : type;
-    return mix == HYBRID_MIX_Q2_K ? HYBRID_TYPE_Q3_K : mix == HYBRID_MIX_Q3_K_M ? HYBRID_TYPE_Q4_K : mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q5_K : type;
+        return mix == HYBRID_MIX_Q2_K || mix == HYBRID_MIX_Q3_K_S || mix == HYBRID_MIX_Q3_K_M ||
+                       mix == HYBRID_MIX_Q4_K_S || mix == HYBRID_MIX_Q4_K_M
+                   ? HYBRID_TYPE_Q5_K
+                   : type;
+    return mix == HYBRID_MIX_Q2_K     ? HYBRID_TYPE_Q3_K
+           : mix == HYBRID_MIX_Q3_K_M ? HYBRID_TYPE_Q4_K
+           : mix == HYBRID_MIX_Q3_K_L ? HYBRID_TYPE_Q5_K
+                                      : type;
 }
 
-/* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide, halves. */
+/* A row that super-blocks do not divide gets the next better type of 32 values a block; one that 32 does not divide,
+ * halves. */
 static hybrid_type hyb_mix_fits(hybrid_type type, uint64_t row)
 {
     if (row % hybrid_type_block_size(type)) {
-        if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K) type = HYBRID_TYPE_Q4_0;
-        else if (type == HYBRID_TYPE_Q4_K) type = HYBRID_TYPE_Q5_0;
-        else if (type == HYBRID_TYPE_Q5_K) type = HYBRID_TYPE_Q5_1;
-        else if (type == HYBRID_TYPE_Q6_K) type = HYBRID_TYPE_Q8_0;
+        if (type == HYBRID_TYPE_Q2_K || type == HYBRID_TYPE_Q3_K)
+            type = HYBRID_TYPE_Q4_0;
+        else if (type == HYBRID_TYPE_Q4_K)
+            type = HYBRID_TYPE_Q5_0;
+        else if (type == HYBRID_TYPE_Q5_K)
+            type = HYBRID_TYPE_Q5_1;
+        else if (type == HYBRID_TYPE_Q6_K)
+            type = HYBRID_TYPE_Q8_0;
     }
     return row % hybrid_type_block_size(type) ? HYBRID_TYPE_F16 : type;
 }
@@ -136,8 +170,10 @@ static int hyb_mix_layer(const char *name)
     return layer;
 }
 
-HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_mix_model *model,
-              const char *name, int n_dims, const uint64_t *ne, hybrid_type now), (mix, model, name, n_dims, ne, now))
+HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
+           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne,
+            hybrid_type now),
+           (mix, model, name, n_dims, ne, now))
 {
     size_t n, i;
     const hyb_mix_row *rows = hyb_mix_rows(&n);
@@ -152,9 +188,11 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for, (hybrid_mix mix, const hybrid_
     output = !strcmp(name, "output.weight");
     layer = hyb_mix_layer(name);
     if (output || !strcmp(name, "token_embd.weight") || !strcmp(name, "per_layer_token_embd.weight")) {
-        if (output || model->tied_output) {                  /* the matrix that makes the logits */
-            if (falcon || ne[0] % hybrid_type_block_size(type)) type = HYBRID_TYPE_Q8_0;
-            else if (type != HYBRID_TYPE_Q8_0) type = HYBRID_TYPE_Q6_K;
+        if (output || model->tied_output) { /* the matrix that makes the logits */
+            if (falcon || ne[0] % hybrid_type_block_size(type))
+                type = HYBRID_TYPE_Q8_0;
+            else if (type != HYBRID_TYPE_Q8_0)
+                type = HYBRID_TYPE_Q6_K;
         }
     } else if (strstr(name, "attn_v.weight") || strstr(name, "attn_qkv.weight") || strstr(name, "attn_kv_b.weight")) {
         type = hyb_mix_attention_value(mix, model, layer, type);

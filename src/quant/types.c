@@ -1,18 +1,21 @@
-/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions, and a line here. */
+/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions,
+ * and a line here. */
 
 typedef struct hyb_type_traits {
     const char *name;
-    size_t      block_size, block_bytes;   /* values, bytes */
-    void      (*dequantize_row)(const void *blocks, float *values, size_t n);
-    void      (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
+    size_t block_size, block_bytes; /* values, bytes */
+    void (*dequantize_row)(const void *blocks, float *values, size_t n);
+    void (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
 } hyb_type_traits;
 
-/* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks 2-byte aligned. */
+/* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks
+ * 2-byte aligned. */
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
 #define HYB_TYPE(id, block_size, block_bytes, suffix) \
     case HYBRID_TYPE_##id: { \
-        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, hyb_quantize_##suffix }; \
+        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
+                                                hyb_quantize_##suffix }; \
         return &traits; \
     }
 #define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
@@ -59,14 +62,16 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
     return bytes;
 }
 
-/* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on some machines. */
+/* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on
+ * some machines. */
 static bool hyb_quant_arguments(const hyb_type_traits *t, const void *blocks, const float *values, size_t n)
 {
-    return t && n % t->block_size == 0 && (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
+    return t && n % t->block_size == 0 &&
+           (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
 }
 
 HYB_BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
-              (type, blocks, values, n))
+           (type, blocks, values, n))
 {
     const hyb_type_traits *t = hyb_type_info(type);
     if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
@@ -86,8 +91,9 @@ static bool hyb_all_finite(const float *values, size_t n)
     return worst < 0x7F800000u;
 }
 
-HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *values, void *blocks, size_t n,
-              const float *importance), (type, values, blocks, n, importance))
+HYB_BORDER(hybrid_result, hybrid_quantize,
+           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance),
+           (type, values, blocks, n, importance))
 {
     const hyb_type_traits *t = hyb_type_info(type);
     size_t i;
@@ -95,7 +101,8 @@ HYB_BORDER(hybrid_result, hybrid_quantize, (hybrid_type type, const float *value
     if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
     if (importance) {
         if (!hyb_all_finite(importance, n)) return HYBRID_ERROR_INVALID;
-        for (i = 0; i < n; i++) if (importance[i] < 0) return HYBRID_ERROR_INVALID;
+        for (i = 0; i < n; i++)
+            if (importance[i] < 0) return HYBRID_ERROR_INVALID;
     }
     if (n) t->quantize_row(values, blocks, n, importance);
     return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;

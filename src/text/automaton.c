@@ -1,20 +1,24 @@
-/* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are and however they
- * are made. A state is a beginning of some string; state 0 is the empty one. States are numbered by length, so that those that follow a
- * state stand side by side, and everything that a state refers back to has a lower number.
+/* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are
+ * and however they are made. A state is a beginning of some string; state 0 is the empty one. States are numbered by
+ * length, so that those that follow a state stand side by side, and everything that a state refers back to has a lower
+ * number.
  *
- *     strings aa, ab, b:    0 -a-> 1 -a-> 3        child  1 3 5 5 5 5      the states after s: child[s] .. child[s + 1] - 1
+ *     strings aa, ab, b:    0 -a-> 1 -a-> 3        child  1 3 5 5 5 5      the states after s: child[s] .. child[s + 1]
+ *     - 1
  *                           0 -b-> 2               byte   . a b a b
- *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a string that s ends with
+ *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a
+ *                                                  string that s ends with
  */
 
 typedef struct hyb_automaton {
-    uint32_t  n;                /* states */
-    uint32_t *child;            /* n + 1 */
-    uint32_t *fail;             /* n */
-    uint32_t *depth;            /* n: bytes of the state */
-    int32_t  *best[2];          /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
-    uint8_t  *byte;             /* n: the last one of the state */
-    uint32_t  root[256];        /* from state 0 */
+    uint32_t n;      /* states */
+    uint32_t *child; /* n + 1 */
+    uint32_t *fail;  /* n */
+    uint32_t *depth; /* n: bytes of the state */
+    /* n: the longest whole string that the state ends with, -1: none; [1]: only of those that are marked */
+    int32_t *best[2];
+    uint8_t *byte;      /* n: the last one of the state */
+    uint32_t root[256]; /* from state 0 */
 } hyb_automaton;
 
 static void hyb_automaton_free(hybrid_runtime *rt, hyb_automaton *a)
@@ -45,7 +49,10 @@ HYB_INLINE uint32_t hyb_automaton_child(const hyb_automaton *a, uint32_t s, uint
     HYB_STEPS(1);
     while (high - low > 1) {
         uint32_t middle = low + (high - low) / 2;
-        if (a->byte[middle] <= byte) low = middle; else high = middle;
+        if (a->byte[middle] <= byte)
+            low = middle;
+        else
+            high = middle;
     }
     return low < high && a->byte[low] == byte ? low : 0;
 }
@@ -59,20 +66,20 @@ HYB_INLINE uint32_t hyb_automaton_next(const hyb_automaton *a, uint32_t s, uint8
     return a->root[byte];
 }
 
-/* ---- making ---- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 typedef struct hyb_automaton_source {
     const hybrid_string *strings;
-    const uint8_t       *marked;        /* of each string, or NULL */
-    size_t               n;
-    bool                 backwards;     /* the strings are read from their ends, for texts that are */
+    const uint8_t *marked; /* of each string, or NULL */
+    size_t n;
+    bool backwards; /* the strings are read from their ends, for texts that are */
 } hyb_automaton_source;
 
 typedef struct hyb_automaton_work {
     const hyb_automaton_source *source;
-    hyb_automaton a;                /* room for every byte of every string */
-    uint32_t *order, *other;            /* n strings; those that begin with a state stand side by side */
-    uint32_t *low, *high;               /* where they do, of every state */
+    hyb_automaton a;         /* room for every byte of every string */
+    uint32_t *order, *other; /* n strings; those that begin with a state stand side by side */
+    uint32_t *low, *high;    /* where they do, of every state */
 } hyb_automaton_work;
 
 /* The byte that follows the first depth bytes of string i; -1 at its end. */
@@ -92,7 +99,8 @@ static void hyb_automaton_sort(hyb_automaton_work *w, uint32_t low, uint32_t hig
         for (i = low + 1; i < high; i++) {
             const uint32_t item = w->order[i];
             const int key = hyb_automaton_key(w->source, item, depth);
-            for (j = i; j > low && hyb_automaton_key(w->source, w->order[j - 1], depth) > key; j--) w->order[j] = w->order[j - 1];
+            for (j = i; j > low && hyb_automaton_key(w->source, w->order[j - 1], depth) > key; j--)
+                w->order[j] = w->order[j - 1];
             w->order[j] = item;
         }
         return;
@@ -108,7 +116,8 @@ static void hyb_automaton_sort(hyb_automaton_work *w, uint32_t low, uint32_t hig
     memcpy(w->order + low, w->other + low, (high - low) * sizeof *w->order);
 }
 
-/* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands already. */
+/* State v, which follows s by a byte. Where it falls back to is shorter than v: all that is asked for here stands
+ * already. */
 static void hyb_automaton_add(hyb_automaton_work *w, uint32_t s, uint32_t v, uint8_t byte)
 {
     hyb_automaton *a = &w->a;
@@ -128,7 +137,7 @@ static void hyb_automaton_expand(hyb_automaton_work *w, uint32_t s)
     for (k = 0; k < 2; k++) a->best[k][s] = s ? a->best[k][a->fail[s]] : -1;
     for (k = 0; i < w->high[s] && hyb_automaton_key(w->source, w->order[i], a->depth[s]) < 0; i++) {
         const bool marked = w->source->marked && w->source->marked[w->order[i]];
-        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i];          /* of equal strings the first */
+        if (!(k & 1)) a->best[0][s] = (int32_t)w->order[i]; /* of equal strings the first */
         if (!(k & 2) && marked) a->best[1][s] = (int32_t)w->order[i];
         k |= marked ? 3 : 1;
     }
@@ -158,7 +167,8 @@ static bool hyb_automaton_fit(hybrid_runtime *rt, const hyb_automaton *from, hyb
     return true;
 }
 
-/* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no memory. */
+/* Of n strings, none of them empty, at most 2^31 bytes in all; in time that grows with their bytes. false: no
+ * memory. */
 static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *source, hyb_automaton *out)
 {
     hyb_automaton_work w;

@@ -213,7 +213,8 @@ static const uint8_t *hyb_split_afmoe_letters(const uint8_t *classes, const uint
 static int hyb_youtu_set(uint32_t c)
 {
     if (c < 0x2014) return 0;
-    if (c < 0x3001) return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
+    if (c < 0x3001)
+        return c == 0x2014 || c == 0x2018 || c == 0x2019 || c == 0x201C || c == 0x201D || c == 0x2026 ? 2 : 0;
     if (c < 0x3040) return 2;
     if (c < 0x3105) return c < 0x3100 ? 4 : 0;
     if (c < 0x3131) return c < 0x3130 ? 3 : 0;
@@ -246,7 +247,7 @@ static const uint8_t *hyb_split_gpt4o_digits(const uint8_t *classes, const uint8
     return hyb_split_cased(classes, p, end, true, 1);
 }
 
-/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after what is neither ---- */
+/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after a mark ---- */
 
 static const uint8_t *hyb_split_kimi(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {

@@ -1,25 +1,29 @@
-/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them need:
- * truth, order, iteration, attributes. */
+/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them
+ * need: truth, order, iteration, attributes. */
 
 typedef struct hyb_jargs {
-    size_t           n, n_named;
-    hyb_jvalue  *v;                  /* the positional ones */
+    size_t n, n_named;
+    hyb_jvalue *v; /* the positional ones */
     hyb_jstring **names;
-    hyb_jvalue  *named;
+    hyb_jvalue *named;
 } hyb_jargs;
 
 enum { HYB_J_PARAMS = 6 };
 typedef struct hyb_jcall {
-    hyb_jvalue       self;           /* what a filter, test or method works on */
-    hyb_jvalue       a[HYB_J_PARAMS];   /* by parameter; MISSING when not given */
-    const hyb_jargs *args;           /* as written, for those that take any */
-    const char          *name;
+    hyb_jvalue self;            /* what a filter, test or method works on */
+    hyb_jvalue a[HYB_J_PARAMS]; /* by parameter; MISSING when not given */
+    const hyb_jargs *args;      /* as written, for those that take any */
+    const char *name;
 } hyb_jcall;
 
 typedef bool (*hyb_jfn)(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out);
 
 /* params: names in order, separated by one space; "/": they cannot be given by name; "*": anything goes. */
-typedef struct hyb_jbuiltin { const char *name, *params; int required; hyb_jfn fn; } hyb_jbuiltin;
+typedef struct hyb_jbuiltin {
+    const char *name, *params;
+    int required;
+    hyb_jfn fn;
+} hyb_jbuiltin;
 
 static const hyb_jbuiltin *hyb_jbuiltin_find(const hyb_jbuiltin *table, size_t n, const char *name, size_t n_name)
 {
@@ -45,17 +49,21 @@ static int hyb_jword(const char *words, const char *name, size_t n)
 /* Bytes or elements. */
 static size_t hyb_jsize(hyb_jvalue v)
 {
-    return v.type == HYB_J_STRING ? v.u.s->n : v.type == HYB_J_LIST ? v.u.list->n : v.type == HYB_J_DICT ? v.u.dict->n : 0;
+    return v.type == HYB_J_STRING ? v.u.s->n
+           : v.type == HYB_J_LIST ? v.u.list->n
+           : v.type == HYB_J_DICT ? v.u.dict->n
+                                  : 0;
 }
 
-static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue self, const hyb_jargs *args, hyb_jvalue *out)
+static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue self, const hyb_jargs *args,
+                              hyb_jvalue *out)
 {
     hyb_jcall c;
     bool by_place = *f->params == '/';
     const char *params = f->params + by_place, *p;
     int count = *params != 0, i;
     size_t k;
-    uint64_t work = 1 + hyb_jsize(self) / 8;             /* what it walks over, at least once */
+    uint64_t work = 1 + hyb_jsize(self) / 8; /* what it walks over, at least once */
     for (k = 0; k < args->n; k++) work += hyb_jsize(args->v[k]) / 16;
     if (!hyb_jarena_work(&j->arena, work)) return hyb_jinja_spent(j);
     c.self = self;
@@ -63,28 +71,41 @@ static bool hyb_jbuiltin_call(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jvalue se
     c.name = f->name;
     if (*f->params == '*') return f->fn(j, &c, out);
     for (p = params; *p; p++) count += *p == ' ';
-    if (by_place && args->n_named && !j->js) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
-    for (i = 0; i < HYB_J_PARAMS; i++) { c.a[i] = hyb_jnone(); c.a[i].type = HYB_J_MISSING; }
-    if (args->n > (size_t)count) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count, (unsigned long)args->n);
+    if (by_place && args->n_named && !j->js)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes no arguments by name", f->name);
+    for (i = 0; i < HYB_J_PARAMS; i++) {
+        c.a[i] = hyb_jnone();
+        c.a[i].type = HYB_J_MISSING;
+    }
+    if (args->n > (size_t)count)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s takes at most %d arguments, %lu are given", f->name, count,
+                              (unsigned long)args->n);
     for (k = 0; k < args->n; k++) c.a[k] = args->v[k];
     for (k = 0; k < args->n_named; k++) {
         i = hyb_jword(params, args->names[k]->p, args->names[k]->n);
-        if (i < 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name, (int)HYB_MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
-        if (c.a[i].type != HYB_J_MISSING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
+        if (i < 0)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s has no parameter '%.*s'", f->name,
+                                  (int)HYB_MIN(args->names[k]->n, (size_t)60), args->names[k]->p);
+        if (c.a[i].type != HYB_J_MISSING)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s got two values for one parameter", f->name);
         c.a[i] = args->named[k];
     }
     for (i = 0; i < f->required; i++)
-        if (c.a[i].type == HYB_J_MISSING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs %d arguments", f->name, f->required);
+        if (c.a[i].type == HYB_J_MISSING)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s needs %d arguments", f->name, f->required);
     return f->fn(j, &c, out);
 }
 
-/* ---- what functions need of values ---- */
+/* ---- what functions need of values ------------------------------------------------------------------------------- */
 
 static bool hyb_jtruth(hyb_jvalue v)
 {
     switch (v.type) {
-    case HYB_J_UNDEFINED: case HYB_J_NONE: case HYB_J_MISSING: return false;
-    case HYB_J_BOOL: case HYB_J_INT: return hyb_jwhole(v) != 0;
+    case HYB_J_UNDEFINED:
+    case HYB_J_NONE:
+    case HYB_J_MISSING: return false;
+    case HYB_J_BOOL:
+    case HYB_J_INT: return hyb_jwhole(v) != 0;
     case HYB_J_FLOAT: return v.u.d != 0;
     case HYB_J_STRING: return v.u.s->n != 0;
     case HYB_J_BIG: return true;
@@ -101,14 +122,16 @@ static bool hyb_jinja_want_int(hyb_jinja *j, const char *who, hyb_jvalue v, int6
 {
     *out = missing;
     if (v.type == HYB_J_MISSING || v.type == HYB_J_NONE) return true;
-    if (!hyb_jis_whole(v)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects an integer, not a %s", who, hyb_jtype_name(v));
+    if (!hyb_jis_whole(v))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects an integer, not a %s", who, hyb_jtype_name(v));
     *out = hyb_jwhole(v);
     return true;
 }
 static bool hyb_jinja_want_string(hyb_jinja *j, const char *who, hyb_jvalue v, hyb_jstring **out)
 {
     if (v.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, v);
-    if (v.type != HYB_J_STRING) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a string, not a %s", who, hyb_jtype_name(v));
+    if (v.type != HYB_J_STRING)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s expects a string, not a %s", who, hyb_jtype_name(v));
     *out = v.u.s;
     return true;
 }
@@ -130,7 +153,10 @@ static bool hyb_jinja_order(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, int *order
     if (same < 0) return hyb_jinja_spent(j);
     *order = 0;
     if (same) return true;
-    if (hyb_jis_whole(a) && hyb_jis_whole(b)) { *order = hyb_jwhole(a) < hyb_jwhole(b) ? -1 : 1; return true; }
+    if (hyb_jis_whole(a) && hyb_jis_whole(b)) {
+        *order = hyb_jwhole(a) < hyb_jwhole(b) ? -1 : 1;
+        return true;
+    }
     if (a.type == HYB_J_BIG || b.type == HYB_J_BIG) {
         hyb_jvalue big = a.type == HYB_J_BIG ? a : b;
         bool minus = big.u.s->p[0] == '-', both = a.type == b.type;
@@ -139,22 +165,36 @@ static bool hyb_jinja_order(hyb_jinja *j, hyb_jvalue a, hyb_jvalue b, int *order
             *order = (digits < 0) == minus ? 1 : -1;
             return true;
         }
-        if (both || hyb_jis_whole(a) || hyb_jis_whole(b)) { *order = (a.type == HYB_J_BIG) == minus ? -1 : 1; return true; }
+        if (both || hyb_jis_whole(a) || hyb_jis_whole(b)) {
+            *order = (a.type == HYB_J_BIG) == minus ? -1 : 1;
+            return true;
+        }
     }
-    if (a.type == HYB_J_FLOAT && hyb_jis_integer(b)) { *order = -hyb_jorder_mixed(b, a.u.d); return true; }
-    if (b.type == HYB_J_FLOAT && hyb_jis_integer(a)) { *order = hyb_jorder_mixed(a, b.u.d); return true; }
-    if (hyb_jis_number(a) && hyb_jis_number(b)) { *order = hyb_jreal(a) < hyb_jreal(b) ? -1 : 1; return true; }
+    if (a.type == HYB_J_FLOAT && hyb_jis_integer(b)) {
+        *order = -hyb_jorder_mixed(b, a.u.d);
+        return true;
+    }
+    if (b.type == HYB_J_FLOAT && hyb_jis_integer(a)) {
+        *order = hyb_jorder_mixed(a, b.u.d);
+        return true;
+    }
+    if (hyb_jis_number(a) && hyb_jis_number(b)) {
+        *order = hyb_jreal(a) < hyb_jreal(b) ? -1 : 1;
+        return true;
+    }
     if (a.type == HYB_J_STRING && b.type == HYB_J_STRING) {
         size_t n = HYB_MIN(a.u.s->n, b.u.s->n);
         int bytes = n ? memcmp(a.u.s->p, b.u.s->p, n) : 0;
         *order = bytes ? (bytes < 0 ? -1 : 1) : a.u.s->n < b.u.s->n ? -1 : 1;
         return true;
     }
-    if (a.type == HYB_J_LIST && b.type == HYB_J_LIST && ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js)) {
+    if (a.type == HYB_J_LIST && b.type == HYB_J_LIST &&
+        ((a.u.list->kind == b.u.list->kind && a.u.list->kind <= HYB_J_TUPLE) || j->js)) {
         const hyb_jlist *x = a.u.list, *y = b.u.list;
         bool ok = true;
         if (!hyb_jinja_enter(j)) return false;
-        for (i = 0; ok && !*order && i < x->n && i < y->n; i++) ok = hyb_jinja_order(j, x->items[i], y->items[i], order);
+        for (i = 0; ok && !*order && i < x->n && i < y->n; i++)
+            ok = hyb_jinja_order(j, x->items[i], y->items[i], order);
         j->depth++;
         if (ok && !*order) *order = x->n < y->n ? -1 : x->n > y->n;
         return ok;
@@ -181,14 +221,19 @@ static bool hyb_jinja_key(hyb_jinja *j, hyb_jvalue v)
 }
 
 /* What makes the items of an iterator when they are asked for. */
-struct hyb_jlater { const hyb_jbuiltin *f; hyb_jvalue self; hyb_jargs args; };
+struct hyb_jlater {
+    const hyb_jbuiltin *f;
+    hyb_jvalue self;
+    hyb_jargs args;
+};
 
 /* An iterator that f will fill; at once in the dialect that knows no iterators. label: as Python prints it. */
 static bool hyb_jinja_later(hyb_jinja *j, const hyb_jbuiltin *f, hyb_jcall *c, const char *label, hyb_jvalue *out)
 {
     hyb_jlater *later;
     if (j->js) return f->fn(j, c, out);
-    if (!(later = (hyb_jlater *)hyb_jarena_alloc(&j->arena, sizeof *later)) || !hyb_jlist_new(&j->arena, 0, HYB_J_ITERATOR, out))
+    if (!(later = (hyb_jlater *)hyb_jarena_alloc(&j->arena, sizeof *later)) ||
+        !hyb_jlist_new(&j->arena, 0, HYB_J_ITERATOR, out))
         return hyb_jinja_spent(j);
     later->f = f;
     later->self = c->self;
@@ -214,7 +259,8 @@ static bool hyb_jinja_wake(hyb_jinja *j, hyb_jlist *l)
     return true;
 }
 
-/* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for huggingface.js). */
+/* What a for loop walks over: elements, characters, keys. An iterator is empty afterwards (but not for
+ * huggingface.js). */
 static bool hyb_jinja_items(hyb_jinja *j, hyb_jvalue v, hyb_jlist **items)
 {
     hyb_jvalue list, one;
@@ -229,10 +275,12 @@ static bool hyb_jinja_items(hyb_jinja *j, hyb_jvalue v, hyb_jlist **items)
         v.u.list->n = 0;
         break;
     case HYB_J_STRING:
-        if (!hyb_jlist_new(&j->arena, hyb_jstring_chars(&j->arena, v.u.s), HYB_J_PLAIN, &list)) return hyb_jinja_spent(j);
+        if (!hyb_jlist_new(&j->arena, hyb_jstring_chars(&j->arena, v.u.s), HYB_J_PLAIN, &list))
+            return hyb_jinja_spent(j);
         for (p = v.u.s->p, end = p + v.u.s->n; p < end; p += code) {
             code = (uint32_t)hyb_utf8_next(p, end, &i);
-            if (!hyb_jstring_view(&j->arena, p, code, &one) || !hyb_jlist_push(&j->arena, list.u.list, one)) return hyb_jinja_spent(j);
+            if (!hyb_jstring_view(&j->arena, p, code, &one) || !hyb_jlist_push(&j->arena, list.u.list, one))
+                return hyb_jinja_spent(j);
         }
         break;
     case HYB_J_DICT:
@@ -302,10 +350,17 @@ static bool hyb_jinja_sort(hyb_jinja *j, hyb_jvalue *items, hyb_jvalue *keys, si
                 to_keys[k] = first ? from_keys[a++] : from_keys[b++];
             }
         }
-        swap = from_items; from_items = to_items; to_items = swap;
-        swap = from_keys; from_keys = to_keys; to_keys = swap;
+        swap = from_items;
+        from_items = to_items;
+        to_items = swap;
+        swap = from_keys;
+        from_keys = to_keys;
+        to_keys = swap;
     }
-    if (from_items != items) { memcpy(items, from_items, n * sizeof *items); memcpy(keys, from_keys, n * sizeof *keys); }
+    if (from_items != items) {
+        memcpy(items, from_items, n * sizeof *items);
+        memcpy(keys, from_keys, n * sizeof *keys);
+    }
     return true;
 }
 

@@ -1,6 +1,7 @@
 /* text/jinja_case: made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit.
- * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second one is meant.
- * A mapping has a third: what is added. Of characters that become several: the character, and up to three that it becomes. */
+ * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
+ * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three
+ * that it becomes. */
 
 /* str.upper */
 static const uint32_t hyb_jcase_upper[] = {

@@ -9,14 +9,17 @@ static bool hyb_jinja_path(hyb_jinja *j, hyb_jvalue v, hyb_jvalue path, hyb_jval
     const char *p, *end, *q;
     if (path.type != HYB_J_STRING) return hyb_jinja_item(j, v, path, out);
     *out = v;
-    for (p = path.u.s->p, end = p + path.u.s->n; ; p = q + 1) {
+    for (p = path.u.s->p, end = p + path.u.s->n;; p = q + 1) {
         hyb_jvalue key;
         bool number;
         int64_t index = 0;
         const char *d;
         for (q = p; q < end && *q != '.'; q++) {}
         number = q > p && q - p < 10;
-        for (d = p; d < q; d++) { number = number && hyb_is_digit(*d); if (number) index = index * 10 + (*d - '0'); }
+        for (d = p; d < q; d++) {
+            number = number && hyb_is_digit(*d);
+            if (number) index = index * 10 + (*d - '0');
+        }
         if (!hyb_jinja_view(j, p, (size_t)(q - p), &key)) return false;
         if (number) key = hyb_jint(index);
         if (!hyb_jinja_item(j, *out, key, out)) return false;
@@ -28,19 +31,20 @@ static bool hyb_jinja_path(hyb_jinja *j, hyb_jvalue v, hyb_jvalue path, hyb_jval
 static bool hyb_jinja_sort_key(hyb_jinja *j, hyb_jvalue v, hyb_jvalue attribute, bool exact, hyb_jvalue *key)
 {
     *key = v;
-    if (attribute.type != HYB_J_MISSING && attribute.type != HYB_J_NONE && !hyb_jinja_path(j, v, attribute, key)) return false;
+    if (attribute.type != HYB_J_MISSING && attribute.type != HYB_J_NONE && !hyb_jinja_path(j, v, attribute, key))
+        return false;
     return exact || key->type != HYB_J_STRING || hyb_jinja_casing(j, key->u.s, HYB_J_LOWER, key);
 }
 
-/* ---- text ---- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* Filters of strings take any value, as its text. */
-#define HYB_J_TEXT_FILTER(name, method)                                                      \
-    static bool hyb_jf_##name(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)       \
-    {                                                                                            \
-        if (!hyb_jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false;  \
-        out->mark = c->self.mark;                                                                \
-        return true;                                                                             \
+#define HYB_J_TEXT_FILTER(name, method) \
+    static bool hyb_jf_##name(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out) \
+    { \
+        if (!hyb_jinja_to_string(j, c->self, &c->self) || !method(j, c, out)) return false; \
+        out->mark = c->self.mark; \
+        return true; \
     }
 HYB_J_TEXT_FILTER(case, hyb_jm_case)
 HYB_J_TEXT_FILTER(trim, hyb_jm_strip)
@@ -52,7 +56,8 @@ static bool hyb_jinja_center(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 HYB_J_TEXT_FILTER(center, hyb_jinja_center)
 #undef HYB_J_TEXT_FILTER
 
-/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in lower. */
+/* Words begin after blanks, dashes and opening brackets; the first character of each in upper case, the others in
+ * lower. */
 static bool hyb_jf_title(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
@@ -70,7 +75,8 @@ static bool hyb_jf_title(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
             hyb_utf8_next(q, end, &code);
             if (hyb_jspace(code) || (code < 0x80 && code && strchr("-({[<", (int)code))) break;
         }
-        if (!hyb_jinja_cased(j, &b, p, first, HYB_J_UPPER) || !hyb_jinja_cased(j, &b, first, q, HYB_J_LOWER)) return false;
+        if (!hyb_jinja_cased(j, &b, p, first, HYB_J_UPPER) || !hyb_jinja_cased(j, &b, first, q, HYB_J_LOWER))
+            return false;
     }
     return hyb_jinja_text(j, &b, out);
 }
@@ -80,8 +86,9 @@ static bool hyb_jf_replace(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jvalue s, from, to;
     int64_t most;
-    return hyb_jinja_to_string(j, c->self, &s) && hyb_jinja_to_string(j, c->a[0], &from) && hyb_jinja_to_string(j, c->a[1], &to)
-        && hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) && hyb_jinja_replace(j, s.u.s, from.u.s, to.u.s, most, out);
+    return hyb_jinja_to_string(j, c->self, &s) && hyb_jinja_to_string(j, c->a[0], &from) &&
+           hyb_jinja_to_string(j, c->a[1], &to) && hyb_jinja_want_int(j, c->name, c->a[2], -1, &most) &&
+           hyb_jinja_replace(j, s.u.s, from.u.s, to.u.s, most, out);
 }
 
 static bool hyb_jf_escape(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -97,11 +104,15 @@ static bool hyb_jf_indent(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t width = 4;
     const char *p, *end, *q, *next;
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (c->self.type != HYB_J_STRING && !j->js) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_STRING && !j->js)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "indent expects a string, not a %s", hyb_jtype_name(c->self));
     if (!hyb_jinja_to_string(j, c->self, &s)) return false;
-    if (c->a[0].type == HYB_J_STRING) by = c->a[0];
-    else if (!hyb_jinja_want_int(j, c->name, c->a[0], 4, &width) || !hyb_jinja_view(j, " ", 1, &by) || !hyb_jinja_repeat(j, by, width, &by)) return false;
-    for (p = s.u.s->p, end = p + s.u.s->n; ; p = next, start = false) {
+    if (c->a[0].type == HYB_J_STRING)
+        by = c->a[0];
+    else if (!hyb_jinja_want_int(j, c->name, c->a[0], 4, &width) || !hyb_jinja_view(j, " ", 1, &by) ||
+             !hyb_jinja_repeat(j, by, width, &by))
+        return false;
+    for (p = s.u.s->p, end = p + s.u.s->n;; p = next, start = false) {
         q = hyb_jline_end(p, end, &next);
         if ((start ? first : blank || q > p) && !hyb_jinja_put(j, &b, by.u.s->p, by.u.s->n)) return false;
         if (!hyb_jinja_put(j, &b, p, (size_t)(q - p))) return false;
@@ -120,20 +131,33 @@ static bool hyb_jf_truncate(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     int64_t length, leeway, keep;
     size_t bytes, i, size = hyb_jsize(c->self);
     if (c->self.type == HYB_J_LIST && c->self.u.list->kind == HYB_J_ITERATOR) size = SIZE_MAX;
-    if (c->self.type != HYB_J_STRING && c->self.type != HYB_J_LIST && c->self.type != HYB_J_DICT && c->self.type != HYB_J_UNDEFINED && !j->js)
+    if (c->self.type != HYB_J_STRING && c->self.type != HYB_J_LIST && c->self.type != HYB_J_DICT &&
+        c->self.type != HYB_J_UNDEFINED && !j->js)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
-    if (!hyb_jinja_to_string(j, c->self, &s) || !hyb_jinja_want_int(j, c->name, c->a[0], 255, &length) || !hyb_jinja_view(j, "...", 3, &end)
-        || !hyb_jinja_want_string(j, c->name, c->a[2].type == HYB_J_MISSING ? end : c->a[2], &tail)
-        || !hyb_jinja_want_int(j, c->name, c->a[3], 5, &leeway)) return false;
+    if (!hyb_jinja_to_string(j, c->self, &s) || !hyb_jinja_want_int(j, c->name, c->a[0], 255, &length) ||
+        !hyb_jinja_view(j, "...", 3, &end) ||
+        !hyb_jinja_want_string(j, c->name, c->a[2].type == HYB_J_MISSING ? end : c->a[2], &tail) ||
+        !hyb_jinja_want_int(j, c->name, c->a[3], 5, &leeway))
+        return false;
     keep = length - (int64_t)hyb_jstring_chars(&j->arena, tail);
-    if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
-    if (c->self.type != HYB_J_STRING && !j->js) {        /* anything short is left alone */
+    if (length > INT32_MAX || length < 0 || leeway < 0 || leeway > INT32_MAX || keep < 0)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate: length and leeway must hold the end mark");
+    if (c->self.type != HYB_J_STRING && !j->js) { /* anything short is left alone */
         *out = c->self;
-        return size <= (size_t)(length + leeway) || hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
+        return size <= (size_t)(length + leeway) ||
+               hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "truncate expects a string, not a %s", hyb_jtype_name(c->self));
     }
-    if ((int64_t)hyb_jstring_chars(&j->arena, s.u.s) <= length + leeway) { *out = s; return true; }
+    if ((int64_t)hyb_jstring_chars(&j->arena, s.u.s) <= length + leeway) {
+        *out = s;
+        return true;
+    }
     bytes = hyb_jstring_at(&j->arena, s.u.s, (size_t)keep);
-    if (!hyb_jflag(c->a[1], false)) for (i = bytes; i-- > 0; ) if (s.u.s->p[i] == ' ') { bytes = i; break; }
+    if (!hyb_jflag(c->a[1], false))
+        for (i = bytes; i-- > 0;)
+            if (s.u.s->p[i] == ' ') {
+                bytes = i;
+                break;
+            }
     c->self.mark = s.mark;
     if (!hyb_jinja_view(j, s.u.s->p, bytes, &s)) return false;
     s.mark = c->self.mark;
@@ -148,7 +172,7 @@ static bool hyb_jf_wordcount(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     uint32_t code;
     if (!hyb_jinja_to_string(j, c->self, &s)) return false;
     *out = hyb_jint(0);
-    for (p = s.u.s->p, end = p + s.u.s->n; p < end; ) {
+    for (p = s.u.s->p, end = p + s.u.s->n; p < end;) {
         bool word;
         p += hyb_utf8_next(p, end, &code);
         word = hyb_jis_word(code);
@@ -167,7 +191,8 @@ static bool hyb_jinja_quote_url(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool
     for (i = 0; i < s.u.s->n; i++) {
         unsigned char one = (unsigned char)s.u.s->p[i];
         char text[8];
-        bool plain = one < 0x80 && one && (hyb_jis_letter(one) || hyb_is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
+        bool plain = one < 0x80 && one &&
+                     (hyb_jis_letter(one) || hyb_is_digit((char)one) || strchr(query ? "_.-~" : "_.-~/", one) != NULL);
         snprintf(text, sizeof text, plain ? "%c" : query && one == ' ' ? "+" : "%%%02X", one);
         if (!hyb_jinja_puts(j, b, text)) return false;
     }
@@ -187,8 +212,9 @@ static bool hyb_jf_urlencode(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     for (i = 0; i < items->n; i++) {
         if (!hyb_jinja_items(j, items->items[i], &pair)) return false;
         if (pair->n != 2) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "urlencode expects pairs");
-        if ((i && !hyb_jinja_put(j, &b, "&", 1)) || !hyb_jinja_quote_url(j, &b, pair->items[0], true) || !hyb_jinja_put(j, &b, "=", 1)
-            || !hyb_jinja_quote_url(j, &b, pair->items[1], true)) return false;
+        if ((i && !hyb_jinja_put(j, &b, "&", 1)) || !hyb_jinja_quote_url(j, &b, pair->items[0], true) ||
+            !hyb_jinja_put(j, &b, "=", 1) || !hyb_jinja_quote_url(j, &b, pair->items[1], true))
+            return false;
     }
     return hyb_jinja_text(j, &b, out);
 }
@@ -207,7 +233,8 @@ static bool hyb_jf_format(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         }
     } else {
         if (!hyb_jinja_new_list(j, c->args->n, HYB_J_TUPLE, &values)) return false;
-        for (i = 0; i < c->args->n; i++) if (!hyb_jinja_push(j, values, c->args->v[i])) return false;
+        for (i = 0; i < c->args->n; i++)
+            if (!hyb_jinja_push(j, values, c->args->v[i])) return false;
     }
     return hyb_jinja_percent(j, c->self.u.s, c->self.mark != 0, values, out);
 }
@@ -221,9 +248,13 @@ static bool hyb_jf_tojson(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     memset(&f, 0, sizeof f);
     f.ascii = hyb_jflag(c->a[0], false);
     f.sort = hyb_jflag(c->a[3], false);
-    if (c->a[1].type == HYB_J_STRING) { f.indent = c->a[1].u.s->p; f.n_indent = c->a[1].u.s->n; }
-    else if (c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE) {
-        if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &width) || !hyb_jinja_view(j, " ", 1, &by) || !hyb_jinja_repeat(j, by, width, &by)) return false;
+    if (c->a[1].type == HYB_J_STRING) {
+        f.indent = c->a[1].u.s->p;
+        f.n_indent = c->a[1].u.s->n;
+    } else if (c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE) {
+        if (!hyb_jinja_want_int(j, c->name, c->a[1], 0, &width) || !hyb_jinja_view(j, " ", 1, &by) ||
+            !hyb_jinja_repeat(j, by, width, &by))
+            return false;
         f.indent = by.u.s->p;
         f.n_indent = by.u.s->n;
     }
@@ -233,23 +264,29 @@ static bool hyb_jf_tojson(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     f.n_colon = 2;
     if (c->a[2].type == HYB_J_LIST) {
         hyb_jstring *comma, *colon;
-        if (c->a[2].u.list->n != 2) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: separators must be two strings");
-        if (!hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[0], &comma) || !hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[1], &colon)) return false;
-        f.comma = comma->p; f.n_comma = comma->n;
-        f.colon = colon->p; f.n_colon = colon->n;
+        if (c->a[2].u.list->n != 2)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "tojson: separators must be two strings");
+        if (!hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[0], &comma) ||
+            !hyb_jinja_want_string(j, c->name, c->a[2].u.list->items[1], &colon))
+            return false;
+        f.comma = comma->p;
+        f.n_comma = comma->n;
+        f.colon = colon->p;
+        f.n_colon = colon->n;
     }
     return hyb_jinja_json(j, &b, &f, c->self, 0) && hyb_jinja_text(j, &b, out);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 /* An integer beyond 64 bits with the other sign, or without. */
 static bool hyb_jinja_big_sign(hyb_jinja *j, hyb_jvalue v, bool plus, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     bool minus = v.u.s->p[0] == '-';
-    if ((!minus && !plus && !hyb_jinja_put(j, &b, "-", 1)) || !hyb_jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus)
-        || !hyb_jinja_text(j, &b, out)) return false;
+    if ((!minus && !plus && !hyb_jinja_put(j, &b, "-", 1)) ||
+        !hyb_jinja_put(j, &b, v.u.s->p + minus, v.u.s->n - minus) || !hyb_jinja_text(j, &b, out))
+        return false;
     out->type = HYB_J_BIG;
     return true;
 }
@@ -257,14 +294,19 @@ static bool hyb_jinja_big_sign(hyb_jinja *j, hyb_jvalue v, bool plus, hyb_jvalue
 static bool hyb_jf_abs(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     if (c->self.type == HYB_J_BIG) return hyb_jinja_big_sign(j, c->self, true, out);
-    if (!hyb_jis_number(c->self)) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hyb_jtype_name(c->self));
-    if (c->self.type == HYB_J_FLOAT) { *out = hyb_jfloat(fabs(c->self.u.d)); return true; }
+    if (!hyb_jis_number(c->self))
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "abs expects a number, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type == HYB_J_FLOAT) {
+        *out = hyb_jfloat(fabs(c->self.u.d));
+        return true;
+    }
     if (hyb_jwhole(c->self) == INT64_MIN) return hyb_jinja_overflow(j);
     *out = hyb_jint(hyb_jwhole(c->self) < 0 ? -hyb_jwhole(c->self) : hyb_jwhole(c->self));
     return true;
 }
 
-/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores between them. */
+/* As Python's float(text): false when it is none (or j->result is set). Digits of any script, single underscores
+ * between them. */
 static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
 {
     static const char *const words[] = { "inf", "infinity", "nan" };
@@ -283,7 +325,10 @@ static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
         p += n;
         if (one == '_' && digit && p < end) {
             hyb_utf8_next(p, end, &code);
-            if (hyb_jdecimal(code) >= 0) { digit = false; continue; }
+            if (hyb_jdecimal(code) >= 0) {
+                digit = false;
+                continue;
+            }
         }
         digit = d >= 0;
         if (!hyb_jinja_put(j, &b, &one, 1)) return false;
@@ -298,15 +343,19 @@ static bool hyb_jparse_real(hyb_jinja *j, const hyb_jstring *s, double *v)
     }
     if (b.size >= 2 && *b.data == '.' && !hyb_is_digit(b.data[1])) return false;
     used = hyb_decimal_read(b.data, b.data + b.size, v);
-    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) {        /* "1." and "1.e5" */
+    if (used && used < b.size && b.data[used] == '.' && !memchr(b.data, '.', used)) { /* "1." and "1.e5" */
         double scale;
         size_t more;
-        if (used + 1 == b.size) used++;
+        if (used + 1 == b.size)
+            used++;
         else if ((b.data[used + 1] | 32) == 'e' && !memchr(b.data, 'e', used) && !memchr(b.data, 'E', used)) {
             memmove(b.data + used, b.data + used + 1, b.size - used - 1);
             b.size--;
             more = hyb_decimal_read(b.data, b.data + b.size, &scale);
-            if (more == b.size) { used = more; *v = scale; }
+            if (more == b.size) {
+                used = more;
+                *v = scale;
+            }
         }
     }
     if (minus) *v = -*v;
@@ -324,10 +373,20 @@ static bool hyb_jparse_int(const hyb_jstring *s, int64_t base, int64_t *v, bool 
     minus = p < end && *p == '-';
     if (p < end && (*p == '-' || *p == '+')) p++;
     zero = end - p > 2 && p[0] == '0';
-    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) { base = 16; p += 2; any = true; }
-    else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) { base = 8; p += 2; any = true; }
-    else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) { base = 2; p += 2; any = true; }
-    if (any && *p != '_') any = false;                       /* 0x_1 */
+    if (zero && (p[1] | 32) == 'x' && (base == 16 || !base)) {
+        base = 16;
+        p += 2;
+        any = true;
+    } else if (zero && (p[1] | 32) == 'o' && (base == 8 || !base)) {
+        base = 8;
+        p += 2;
+        any = true;
+    } else if (zero && (p[1] | 32) == 'b' && (base == 2 || !base)) {
+        base = 2;
+        p += 2;
+        any = true;
+    }
+    if (any && *p != '_') any = false; /* 0x_1 */
     if (!base) {
         base = 10;
         if (end - p > 1 && *p == '0' && strspn(p, "0_") < (size_t)(end - p)) return false;
@@ -335,14 +394,19 @@ static bool hyb_jparse_int(const hyb_jstring *s, int64_t base, int64_t *v, bool 
     for (*v = 0; p < end; p += n) {
         int d;
         n = hyb_utf8_next(p, end, &code);
-        if (code == '_' && any && p + 1 < end) { any = false; continue; }
+        if (code == '_' && any && p + 1 < end) {
+            any = false;
+            continue;
+        }
         d = hyb_jdecimal(code);
         if (d < 0) d = code < 0x80 && (code | 32) >= 'a' && (code | 32) <= 'z' ? (int)(code | 32) - 'a' + 10 : 99;
         if (d >= base) return false;
         any = true;
         if (*big) continue;
-        if (!hyb_jmul(*v, base, v) || *v < INT64_MIN + d) *big = true;
-        else *v -= d;                                        /* negative: it reaches further */
+        if (!hyb_jmul(*v, base, v) || *v < INT64_MIN + d)
+            *big = true;
+        else
+            *v -= d; /* negative: it reaches further */
     }
     if (!any) return false;
     if (!minus && *v == INT64_MIN) *big = true;
@@ -365,7 +429,7 @@ static bool hyb_jinja_big(hyb_jinja *j, const hyb_jstring *s, int64_t base, hyb_
         char one;
         p += hyb_utf8_next(p, end, &code);
         if (code == '_') continue;
-        if ((d = hyb_jdecimal(code)) < 0) return hyb_jinja_overflow(j);                /* 0x... */
+        if ((d = hyb_jdecimal(code)) < 0) return hyb_jinja_overflow(j); /* 0x... */
         one = (char)('0' + d);
         if ((d || b.size > (b.size && *b.data == '-')) && !hyb_jinja_put(j, &b, &one, 1)) return false;
     }
@@ -380,29 +444,41 @@ static bool hyb_jf_int(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     bool big;
     double d = 0;
     if (!hyb_jinja_want_int(j, c->name, c->a[1], 10, &base)) return false;
-    if (c->self.type == HYB_J_BIG) { *out = c->self; return true; }
-    if (base < 0 || base == 1 || base > 36) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
+    if (c->self.type == HYB_J_BIG) {
+        *out = c->self;
+        return true;
+    }
+    if (base < 0 || base == 1 || base > 36)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: the base must be 2..36");
     *out = c->a[0].type == HYB_J_MISSING ? hyb_jint(0) : c->a[0];
-    if (hyb_jis_whole(c->self)) { *out = hyb_jint(hyb_jwhole(c->self)); return true; }
+    if (hyb_jis_whole(c->self)) {
+        *out = hyb_jint(hyb_jwhole(c->self));
+        return true;
+    }
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
     if (c->self.type == HYB_J_STRING && hyb_jparse_int(c->self.u.s, base, &v, &big)) {
         *out = hyb_jint(v);
         return !big || hyb_jinja_big(j, c->self.u.s, base, out);
     }
-    if (c->self.type == HYB_J_FLOAT) d = c->self.u.d;
-    else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d)) return !j->result;
+    if (c->self.type == HYB_J_FLOAT)
+        d = c->self.u.d;
+    else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d))
+        return !j->result;
     if (d - d == 0) return hyb_jinja_whole_of(j, d, out);
     if (c->self.type == HYB_J_FLOAT && d == d) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
-    return true;                                             /* the default */
+    return true; /* the default */
 }
 static bool hyb_jf_float(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     double d;
     *out = c->a[0].type == HYB_J_MISSING ? hyb_jfloat(0) : c->a[0];
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (hyb_jis_number(c->self)) *out = hyb_jfloat(hyb_jreal(c->self));
-    else if (c->self.type == HYB_J_STRING && hyb_jparse_real(j, c->self.u.s, &d)) *out = hyb_jfloat(d);
-    else if (c->self.type == HYB_J_BIG && hyb_decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d)) *out = hyb_jfloat(d);
+    if (hyb_jis_number(c->self))
+        *out = hyb_jfloat(hyb_jreal(c->self));
+    else if (c->self.type == HYB_J_STRING && hyb_jparse_real(j, c->self.u.s, &d))
+        *out = hyb_jfloat(d);
+    else if (c->self.type == HYB_J_BIG && hyb_decimal_read(c->self.u.s->p, c->self.u.s->p + c->self.u.s->n, &d))
+        *out = hyb_jfloat(d);
     return !j->result;
 }
 
@@ -424,8 +500,14 @@ static bool hyb_jinja_round_places(hyb_jinja *j, hyb_jvalue v, size_t places, hy
     if (!hyb_jinja_put(j, &b, "0", 1) || !hyb_jinja_str(j, &b, text)) return false;
     p = b.data;
     n = b.size;
-    if (n > 1 && p[1] == '-') { p[1] = '0'; minus = true; }
-    for (i = HYB_MIN(n, places - 1); i > 0; i--) { rest = rest || p[n - i] != '0'; p[n - i] = '0'; }
+    if (n > 1 && p[1] == '-') {
+        p[1] = '0';
+        minus = true;
+    }
+    for (i = HYB_MIN(n, places - 1); i > 0; i--) {
+        rest = rest || p[n - i] != '0';
+        p[n - i] = '0';
+    }
     if (n > places) {
         bool up = p[n - places] > '5' || (p[n - places] == '5' && (rest || (p[n - places - 1] & 1)));
         p[n - places] = '0';
@@ -433,7 +515,8 @@ static bool hyb_jinja_round_places(hyb_jinja *j, hyb_jvalue v, size_t places, hy
             up = p[i] == '9';
             p[i] = (char)(up ? '0' : p[i] + 1);
         }
-    } else memset(p, '0', n);
+    } else
+        memset(p, '0', n);
     if (real) {
         hyb_decimal_read(p, p + n, &v.u.d);
         *out = hyb_jfloat(minus ? -v.u.d : v.u.d);
@@ -459,8 +542,9 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     char text[400];
     if (!hyb_jis_number(c->self) && c->self.type != HYB_J_BIG)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round expects a number, not a %s", hyb_jtype_name(c->self));
-    if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hyb_jinja_view(j, "common", 6, &common)
-        || !hyb_jinja_want_string(j, c->name, c->a[1].type == HYB_J_MISSING ? common : c->a[1], &method)) return false;
+    if (!hyb_jinja_want_int(j, c->name, c->a[0], 0, &digits) || !hyb_jinja_view(j, "common", 6, &common) ||
+        !hyb_jinja_want_string(j, c->name, c->a[1].type == HYB_J_MISSING ? common : c->a[1], &method))
+        return false;
     if (digits < -300 || digits > 40)
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: the precision must be -300..40");
     d = hyb_jbig_real(c->self);
@@ -469,7 +553,7 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         *out = hyb_jis_whole(c->self) ? hyb_jint(hyb_jwhole(c->self)) : c->self;
         if (c->self.type != HYB_J_FLOAT) return true;
         n = hyb_jformat_real(d, 'f', (int)digits, false, text);
-        hyb_decimal_read(text, text + n, &d);            /* by its exact decimal value */
+        hyb_decimal_read(text, text + n, &d); /* by its exact decimal value */
         *out = hyb_jfloat(d);
         return true;
     }
@@ -482,7 +566,7 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
     if (d * scale - d * scale != 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
     d = hyb_jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
-    *out = hyb_jfloat((d + 0.0) / scale);                /* no -0 */
+    *out = hyb_jfloat((d + 0.0) / scale); /* no -0 */
     return true;
 }
 
@@ -494,12 +578,13 @@ static bool hyb_jf_sum(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     *out = c->a[1].type == HYB_J_MISSING ? hyb_jint(0) : c->a[1];
     for (i = 0; i < items->n; i++) {
         hyb_jvalue v;
-        if (!hyb_jinja_sort_key(j, items->items[i], c->a[0], true, &v) || !hyb_jinja_binary(j, HYB_J_ADD, *out, v, out)) return false;
+        if (!hyb_jinja_sort_key(j, items->items[i], c->a[0], true, &v) || !hyb_jinja_binary(j, HYB_J_ADD, *out, v, out))
+            return false;
     }
     return true;
 }
 
-/* ---- any value ---- */
+/* ---- any value --------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jf_default(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -515,7 +600,7 @@ static bool hyb_jf_safe(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     out->mark = !j->js;
     return true;
 }
-/* ---- pprint: as Python's pprint.pformat, 80 columns wide ---- */
+/* ---- pprint: as Python's pprint.pformat, 80 columns wide --------------------------------------------------------- */
 
 /* A copy of v whose dicts are in the order of their keys; dicts with keys of several types stay as they are. */
 static bool hyb_jinja_sorted_dicts(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
@@ -529,13 +614,15 @@ static bool hyb_jinja_sorted_dicts(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
     if (!hyb_jinja_enter(j)) return false;
     if (v.type == HYB_J_LIST) {
         ok = hyb_jinja_new_list(j, v.u.list->n, v.u.list->kind, out);
-        for (i = 0; ok && i < v.u.list->n; i++) ok = hyb_jinja_sorted_dicts(j, v.u.list->items[i], &one) && hyb_jinja_push(j, *out, one);
+        for (i = 0; ok && i < v.u.list->n; i++)
+            ok = hyb_jinja_sorted_dicts(j, v.u.list->items[i], &one) && hyb_jinja_push(j, *out, one);
     } else {
         for (i = 0; i < v.u.dict->n; i++) {
             strings = strings && v.u.dict->entries[i].key.type == HYB_J_STRING;
             numbers = numbers && hyb_jis_number(v.u.dict->entries[i].key);
         }
-        ok = (!(strings || numbers) || hyb_jinja_sort_keys(j, v.u.dict, &keys)) && hyb_jinja_check(j, hyb_jdict_new(&j->arena, out));
+        ok = (!(strings || numbers) || hyb_jinja_sort_keys(j, v.u.dict, &keys)) &&
+             hyb_jinja_check(j, hyb_jdict_new(&j->arena, out));
         for (i = 0; ok && i < v.u.dict->n; i++) {
             hyb_jvalue key = keys ? keys->items[i] : v.u.dict->entries[i].key;
             const hyb_jentry *e = hyb_jdict_find(&j->arena, v.u.dict, key);
@@ -559,12 +646,14 @@ static bool hyb_jinja_repr_length(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *text, 
 static bool hyb_jinja_pretty_break(hyb_jinja *j, hyb_jbuffer *b, int64_t indent)
 {
     if (!hyb_jinja_put(j, b, "\n", 1)) return false;
-    for (; indent > 0; indent--) if (!hyb_jinja_put(j, b, " ", 1)) return false;
+    for (; indent > 0; indent--)
+        if (!hyb_jinja_put(j, b, " ", 1)) return false;
     return true;
 }
 
 /* A long text as several, broken at line ends and after blanks. chunks: their reprs. */
-static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t width, int64_t allowance, hyb_jvalue chunks)
+static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t width, int64_t allowance,
+                                    hyb_jvalue chunks)
 {
     const char *p, *end = s->p + s->n, *next, *q, *from;
     hyb_jvalue piece, text;
@@ -572,38 +661,50 @@ static bool hyb_jinja_pretty_chunks(hyb_jinja *j, const hyb_jstring *s, int64_t 
     int64_t n;
     for (p = s->p; p < end; p = next) {
         hyb_jline_end(p, end, &next);
-        if (!hyb_jinja_view(j, p, (size_t)(next - p), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)) return false;
-        if (n <= width - (next == end ? allowance : 0)) { if (!hyb_jinja_push(j, chunks, text)) return false; continue; }
-        for (from = q = p; q < next; ) {                     /* [from, q) is what fits so far */
+        if (!hyb_jinja_view(j, p, (size_t)(next - p), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n))
+            return false;
+        if (n <= width - (next == end ? allowance : 0)) {
+            if (!hyb_jinja_push(j, chunks, text)) return false;
+            continue;
+        }
+        for (from = q = p; q < next;) { /* [from, q) is what fits so far */
             const char *r = q;
             size_t used;
             while (r < next && (used = hyb_utf8_next(r, next, &code)) != 0 && !hyb_jspace(code)) r += used;
             while (r < next && (used = hyb_utf8_next(r, next, &code)) != 0 && hyb_jspace(code)) r += used;
-            if (!hyb_jinja_view(j, from, (size_t)(r - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)) return false;
+            if (!hyb_jinja_view(j, from, (size_t)(r - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n))
+                return false;
             if (n > width - (r == end ? allowance : 0) && q > from) {
-                if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)
-                    || !hyb_jinja_push(j, chunks, text)) return false;
+                if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) ||
+                    !hyb_jinja_repr_length(j, piece, &text, &n) || !hyb_jinja_push(j, chunks, text))
+                    return false;
                 from = q;
             }
             q = r;
         }
-        if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n)
-            || !hyb_jinja_push(j, chunks, text)) return false;
+        if (!hyb_jinja_view(j, from, (size_t)(q - from), &piece) || !hyb_jinja_repr_length(j, piece, &text, &n) ||
+            !hyb_jinja_push(j, chunks, text))
+            return false;
     }
     return true;
 }
-static bool hyb_jinja_pretty_text(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, hyb_jvalue repr, int64_t indent, int64_t allowance, bool top)
+static bool hyb_jinja_pretty_text(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, hyb_jvalue repr, int64_t indent,
+                                  int64_t allowance, bool top)
 {
     hyb_jvalue chunks;
     const hyb_jlist *l;
     size_t i;
     indent += top;
-    if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &chunks) || !hyb_jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks)) return false;
+    if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &chunks) ||
+        !hyb_jinja_pretty_chunks(j, v.u.s, 80 - indent, allowance + top, chunks))
+        return false;
     l = chunks.u.list;
     if (l->n < 2) return hyb_jinja_put(j, b, repr.u.s->p, repr.u.s->n);
     if (top && !hyb_jinja_put(j, b, "(", 1)) return false;
     for (i = 0; i < l->n; i++)
-        if ((i && !hyb_jinja_pretty_break(j, b, indent)) || !hyb_jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n)) return false;
+        if ((i && !hyb_jinja_pretty_break(j, b, indent)) ||
+            !hyb_jinja_put(j, b, l->items[i].u.s->p, l->items[i].u.s->n))
+            return false;
     return !top || hyb_jinja_put(j, b, ")", 1);
 }
 
@@ -622,12 +723,14 @@ static bool hyb_jinja_pretty_items(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, i
         if (i && (!hyb_jinja_put(j, b, ",", 1) || !hyb_jinja_pretty_break(j, b, indent))) return false;
         width = 0;
         if (dict) {
-            if (!hyb_jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) || !hyb_jinja_put(j, b, key.u.s->p, key.u.s->n)
-                || !hyb_jinja_put(j, b, ": ", 2)) return false;
+            if (!hyb_jinja_repr_length(j, v.u.dict->entries[i].key, &key, &width) ||
+                !hyb_jinja_put(j, b, key.u.s->p, key.u.s->n) || !hyb_jinja_put(j, b, ": ", 2))
+                return false;
             width += 2;
         }
         if (!hyb_jinja_pretty(j, b, dict ? v.u.dict->entries[i].value : v.u.list->items[i], indent + width,
-            i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false)) return false;
+                              i + 1 == n ? allowance + (int64_t)strlen(close) : 1, false))
+            return false;
     }
     return hyb_jinja_puts(j, b, close);
 }
@@ -638,11 +741,13 @@ static bool hyb_jinja_pretty(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, int64_t
     int64_t n;
     bool ok;
     if (!hyb_jinja_repr_length(j, v, &text, &n) || !hyb_jinja_enter(j)) return false;
-    if (n > 80 - indent - allowance && (v.type == HYB_J_DICT ? v.u.dict->n > 0 : v.type == HYB_J_LIST && v.u.list->kind <= HYB_J_TUPLE && v.u.list->n))
+    if (n > 80 - indent - allowance &&
+        (v.type == HYB_J_DICT ? v.u.dict->n > 0 : v.type == HYB_J_LIST && v.u.list->kind <= HYB_J_TUPLE && v.u.list->n))
         ok = hyb_jinja_pretty_items(j, b, v, indent, allowance);
     else if (n > 80 - indent - allowance && v.type == HYB_J_STRING && !v.mark && v.u.s->n)
         ok = hyb_jinja_pretty_text(j, b, v, text, indent, allowance, top);
-    else ok = hyb_jinja_put(j, b, text.u.s->p, text.u.s->n);
+    else
+        ok = hyb_jinja_put(j, b, text.u.s->p, text.u.s->n);
     j->depth++;
     return ok;
 }
@@ -650,7 +755,8 @@ static bool hyb_jf_pprint(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jbuffer b = { NULL, 0, 0 };
     hyb_jvalue v;
-    return hyb_jinja_sorted_dicts(j, c->self, &v) && hyb_jinja_pretty(j, &b, v, 0, 0, true) && hyb_jinja_text(j, &b, out);
+    return hyb_jinja_sorted_dicts(j, c->self, &v) && hyb_jinja_pretty(j, &b, v, 0, 0, true) &&
+           hyb_jinja_text(j, &b, out);
 }
 static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -658,9 +764,10 @@ static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     const hyb_jbuiltin *f;
     if (!hyb_jinja_want_string(j, c->name, c->a[0], &name)) return false;
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP) return hyb_jinja_attribute(j, c->self, name, out);
+    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP)
+        return hyb_jinja_attribute(j, c->self, name, out);
     if ((f = hyb_jmethod(c->self, name)) != NULL) return hyb_jinja_method(j, c->self, f, out);
-    *out = hyb_jundefined(name, true);                   /* of dicts it never gives the members */
+    *out = hyb_jundefined(name, true); /* of dicts it never gives the members */
     return true;
 }
 static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -668,7 +775,8 @@ static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     switch (c->self.type) {
     case HYB_J_STRING: *out = hyb_jint((int64_t)hyb_jstring_chars(&j->arena, c->self.u.s)); return true;
     case HYB_J_LIST:
-        if (c->self.u.list->kind == HYB_J_ITERATOR) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
+        if (c->self.u.list->kind == HYB_J_ITERATOR)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
         *out = hyb_jint((int64_t)c->self.u.list->n);
         return true;
     case HYB_J_DICT: *out = hyb_jint((int64_t)c->self.u.dict->n); return true;
@@ -677,19 +785,20 @@ static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
 }
 
-/* ---- sequences ---- */
+/* ---- sequences --------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jf_list(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
-    return hyb_jinja_items(j, c->self, &items) && (hyb_jlist_view(&j->arena, items, 0, items->n, HYB_J_PLAIN, out) || hyb_jinja_spent(j));
+    return hyb_jinja_items(j, c->self, &items) &&
+           (hyb_jlist_view(&j->arena, items, 0, items->n, HYB_J_PLAIN, out) || hyb_jinja_spent(j));
 }
 static bool hyb_jf_first(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
     bool iterator = c->self.type == HYB_J_LIST && c->self.u.list->kind == HYB_J_ITERATOR;
     if (iterator && c->name[0] == 'l') return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no last value");
-    if (iterator) {                                          /* takes one, the others stay */
+    if (iterator) { /* takes one, the others stay */
         items = c->self.u.list;
         if (!hyb_jinja_wake(j, items)) return false;
         *out = hyb_jundefined(NULL, false);
@@ -711,19 +820,23 @@ static bool hyb_jf_reverse(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     if (c->self.type == HYB_J_STRING) return hyb_jinja_slice(j, c->self, none, none, hyb_jint(-1), false, out);
     if (c->self.type == HYB_J_DICT) label = "dict_reversekeyiterator object";
     if (c->self.type == HYB_J_LIST) {
-        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object", "", "" };
-        label = c->self.u.list->kind != HYB_J_VIEW ? labels[c->self.u.list->kind] : !strcmp(c->self.u.list->label, "dict_keys") ? "dict_reversekeyiterator object"
-            : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object" : "dict_reversevalueiterator object";
+        static const char *const labels[] = { "list_reverseiterator object", "reversed object", "range_iterator object",
+                                              "", "" };
+        label = c->self.u.list->kind != HYB_J_VIEW             ? labels[c->self.u.list->kind]
+                : !strcmp(c->self.u.list->label, "dict_keys")  ? "dict_reversekeyiterator object"
+                : !strcmp(c->self.u.list->label, "dict_items") ? "dict_reverseitemiterator object"
+                                                               : "dict_reversevalueiterator object";
     }
     if (!hyb_jf_list(j, c, out) || !hyb_jinja_slice(j, *out, none, none, hyb_jint(-1), false, out)) return false;
-    out->u.list->kind = iterator ? HYB_J_PLAIN : hyb_jlazy(j);    /* what cannot be walked backwards becomes a list */
+    out->u.list->kind = iterator ? HYB_J_PLAIN : hyb_jlazy(j); /* what cannot be walked backwards becomes a list */
     out->u.list->label = iterator ? NULL : label;
     return true;
 }
 static bool hyb_jf_items(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out);
-    if (c->self.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_DICT)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "items expects a dict, not a %s", hyb_jtype_name(c->self));
     return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, out);
 }
 static bool hyb_jf_join(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -742,34 +855,41 @@ static bool hyb_jf_join(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 }
 
 /* A sorted copy of items by their keys. */
-static bool hyb_jinja_sorted(hyb_jinja *j, const hyb_jlist *items, hyb_jvalue attribute, bool exact, bool reverse, hyb_jvalue *out)
+static bool hyb_jinja_sorted(hyb_jinja *j, const hyb_jlist *items, hyb_jvalue attribute, bool exact, bool reverse,
+                             hyb_jvalue *out)
 {
     hyb_jvalue keys;
     size_t i;
-    if (!hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, &keys)) return false;
+    if (!hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, &keys))
+        return false;
     for (i = 0; i < items->n; i++) {
         hyb_jvalue key;
-        if (!hyb_jinja_push(j, *out, items->items[i]) || !hyb_jinja_sort_key(j, items->items[i], attribute, exact, &key) || !hyb_jinja_push(j, keys, key)) return false;
+        if (!hyb_jinja_push(j, *out, items->items[i]) ||
+            !hyb_jinja_sort_key(j, items->items[i], attribute, exact, &key) || !hyb_jinja_push(j, keys, key))
+            return false;
     }
     return hyb_jinja_sort(j, out->u.list->items, keys.u.list->items, items->n, reverse);
 }
 static bool hyb_jf_sort(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jlist *items;
-    return hyb_jinja_items(j, c->self, &items) && hyb_jinja_sorted(j, items, c->a[2], hyb_jflag(c->a[1], false), hyb_jflag(c->a[0], false), out);
+    return hyb_jinja_items(j, c->self, &items) &&
+           hyb_jinja_sorted(j, items, c->a[2], hyb_jflag(c->a[1], false), hyb_jflag(c->a[0], false), out);
 }
 static bool hyb_jf_dictsort(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
     hyb_jvalue pairs;
     size_t i;
     bool by_value = c->a[1].type == HYB_J_STRING && hyb_jstring_is(c->a[1].u.s, "value");
-    if (c->self.type != HYB_J_DICT) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hyb_jtype_name(c->self));
+    if (c->self.type != HYB_J_DICT)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "dictsort expects a dict, not a %s", hyb_jtype_name(c->self));
     for (i = 0; i < c->self.u.dict->n && c->self.u.dict->n > 1; i++) {
         const hyb_jentry *e = &c->self.u.dict->entries[i];
         if (!hyb_jinja_has_order(j, by_value ? e->value : e->key)) return false;
     }
-    return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, &pairs)
-        && hyb_jinja_sorted(j, pairs.u.list, hyb_jint(by_value), hyb_jflag(c->a[0], false), hyb_jflag(c->a[2], false), out);
+    return hyb_jinja_dict_view(j, c->self.u.dict, 'i', HYB_J_PLAIN, &pairs) &&
+           hyb_jinja_sorted(j, pairs.u.list, hyb_jint(by_value), hyb_jflag(c->a[0], false), hyb_jflag(c->a[2], false),
+                            out);
 }
 static bool hyb_jf_minmax(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -782,7 +902,10 @@ static bool hyb_jf_minmax(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     for (i = 0; i < items->n; i++) {
         if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key)) return false;
         if (items->n > 1 && !hyb_jinja_has_order(j, key)) return false;
-        if (i && (!hyb_jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) { if (j->result) return false; continue; }
+        if (i && (!hyb_jinja_order(j, key, best, &order) || (c->name[1] == 'i' ? order >= 0 : order <= 0))) {
+            if (j->result) return false;
+            continue;
+        }
         best = key;
         *out = items->items[i];
     }
@@ -793,11 +916,14 @@ static bool hyb_jf_unique(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jlist *items;
     hyb_jvalue seen, key;
     size_t i;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &seen)) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_check(j, hyb_jdict_new(&j->arena, &seen)) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
     for (i = 0; i < items->n; i++) {
         uint32_t before = seen.u.dict->n;
-        if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key)
-            || !hyb_jinja_check(j, hyb_jdict_set(&j->arena, seen.u.dict, key, key))) return false;
+        if (!hyb_jinja_sort_key(j, items->items[i], c->a[1], hyb_jflag(c->a[0], false), &key) ||
+            !hyb_jinja_check(j, hyb_jdict_set(&j->arena, seen.u.dict, key, key)))
+            return false;
         if (seen.u.dict->n > before && !hyb_jinja_push(j, *out, items->items[i])) return false;
     }
     return true;
@@ -808,7 +934,9 @@ static bool hyb_jf_groupby(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     hyb_jvalue sorted, key, last = hyb_jnone(), group = hyb_jnone(), pair;
     bool exact = hyb_jflag(c->a[2], false);
     size_t i;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_sorted(j, items, c->a[0], exact, false, &sorted) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_sorted(j, items, c->a[0], exact, false, &sorted) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
     for (i = 0; i < sorted.u.list->n; i++) {
         int same = 0;
         if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], exact, &key)) return false;
@@ -816,8 +944,10 @@ static bool hyb_jf_groupby(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         if (i && (same = hyb_jequal(&j->arena, key, last, j->depth)) < 0) return hyb_jinja_spent(j);
         if (!same) {
             hyb_jvalue shown;
-            if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], true, &shown) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &group)
-                || !hyb_jinja_pair(j, shown, group, &pair) || !hyb_jinja_push(j, *out, pair)) return false;
+            if (!hyb_jinja_sort_key(j, sorted.u.list->items[i], c->a[0], true, &shown) ||
+                !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &group) || !hyb_jinja_pair(j, shown, group, &pair) ||
+                !hyb_jinja_push(j, *out, pair))
+                return false;
         }
         last = key;
         if (!hyb_jinja_push(j, group, sorted.u.list->items[i])) return false;
@@ -833,26 +963,32 @@ static bool hyb_jf_batch(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     bool slice = c->name[0] == 's', fill = c->a[1].type != HYB_J_MISSING && c->a[1].type != HYB_J_NONE;
     int64_t n;
     size_t i, k, rows, width, extra, at = 0;
-    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_want_int(j, c->name, c->a[0], 0, &n) || !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out)) return false;
-    if (n < 1 || n > INT32_MAX) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
+    if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_want_int(j, c->name, c->a[0], 0, &n) ||
+        !hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out))
+        return false;
+    if (n < 1 || n > INT32_MAX)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "%s: the number must be positive", c->name);
     rows = slice ? (size_t)n : (items->n + (size_t)n - 1) / (size_t)n;
     width = slice ? items->n / (size_t)n : (size_t)n;
     extra = slice ? items->n % (size_t)n : 0;
     for (i = 0; i < rows; i++) {
         size_t take = HYB_MIN(width + (i < extra), items->n - at);
         if (!hyb_jinja_new_list(j, 0, HYB_J_PLAIN, &row)) return false;
-        for (k = 0; k < take; k++) if (!hyb_jinja_push(j, row, items->items[at + k])) return false;
+        for (k = 0; k < take; k++)
+            if (!hyb_jinja_push(j, row, items->items[at + k])) return false;
         at += take;
         if (fill && (slice ? i >= extra : take < width))
-            for (k = take; k < (slice ? width + 1 : width); k++) if (!hyb_jinja_push(j, row, c->a[1])) return false;
+            for (k = take; k < (slice ? width + 1 : width); k++)
+                if (!hyb_jinja_push(j, row, c->a[1])) return false;
         if (!hyb_jinja_push(j, *out, row)) return false;
     }
     return true;
 }
 
-/* ---- filters and tests that take the name of another one ---- */
+/* ---- filters and tests that take the name of another one --------------------------------------------------------- */
 
-static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, hyb_jvalue *out);
+static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args,
+                             hyb_jvalue *out);
 static bool hyb_jinja_test(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, bool *out);
 
 static hyb_jargs hyb_jargs_from(const hyb_jargs *args, size_t from)
@@ -881,10 +1017,12 @@ static bool hyb_jf_map(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     } else if (attribute.type == HYB_J_MISSING) {
         return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "map needs the name of a filter, or attribute=");
     }
-    if (!hyb_jtruth(c->self)) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out);    /* None, 0: not even looked at */
+    if (!hyb_jtruth(c->self)) return hyb_jinja_new_list(j, 0, HYB_J_PLAIN, out); /* None, 0: not even looked at */
     if (!hyb_jinja_items(j, c->self, &items) || !hyb_jinja_new_list(j, items->n, HYB_J_PLAIN, out)) return false;
     for (i = 0; i < items->n; i++) {
-        if (name ? !hyb_jinja_filter(j, name, items->items[i], &rest, &v) : !hyb_jinja_path(j, items->items[i], attribute, &v)) return false;
+        if (name ? !hyb_jinja_filter(j, name, items->items[i], &rest, &v)
+                 : !hyb_jinja_path(j, items->items[i], attribute, &v))
+            return false;
         if (!name && v.type == HYB_J_UNDEFINED && missing.type != HYB_J_MISSING) v = missing;
         if (!hyb_jinja_push(j, *out, v)) return false;
     }
@@ -918,48 +1056,64 @@ static bool hyb_jf_select(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 }
 
 /* Filters that are generators in Python: nothing is computed, nor wrong, before somebody looks. */
+/* clang-format off */
 static const hyb_jbuiltin hyb_jgenerators[] = {
     { "map", "*", 0, hyb_jf_map }, { "select", "*", 0, hyb_jf_select }, { "reject", "*", 0, hyb_jf_select },
     { "selectattr", "*", 0, hyb_jf_select }, { "rejectattr", "*", 0, hyb_jf_select }, { "items", "", 0, hyb_jf_items },
     { "unique", "case_sensitive attribute", 0, hyb_jf_unique }, { "batch", "linecount fill_with", 1, hyb_jf_batch },
     { "slice", "slices fill_with", 1, hyb_jf_batch }
 };
+/* clang-format on */
 static bool hyb_jf_generator(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
-    static const char *const labels[] = { "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
-        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items", "generator object sync_do_unique",
-        "generator object do_batch", "generator object sync_do_slice" };
+    static const char *const labels[] = {
+        "generator object sync_do_map", "generator object select_or_reject", "generator object select_or_reject",
+        "generator object select_or_reject", "generator object select_or_reject", "generator object do_items",
+        "generator object sync_do_unique", "generator object do_batch", "generator object sync_do_slice"
+    };
     const hyb_jbuiltin *f = hyb_jbuiltin_find(hyb_jgenerators, HYB_COUNT(hyb_jgenerators), c->name, strlen(c->name));
     return hyb_jinja_later(j, f, c, labels[f - hyb_jgenerators], out);
 }
 
+/* clang-format off */
 static const hyb_jbuiltin hyb_jfilters[] = {
-    { "abs", "", 0, hyb_jf_abs }, { "attr", "name", 1, hyb_jf_attr }, { "batch", "linecount fill_with", 1, hyb_jf_generator },
+    { "abs", "", 0, hyb_jf_abs }, { "attr", "name", 1, hyb_jf_attr },
+    { "batch", "linecount fill_with", 1, hyb_jf_generator },
     { "capitalize", "", 0, hyb_jf_case }, { "center", "width", 0, hyb_jf_center }, { "count", "", 0, hyb_jf_length },
     { "d", "default_value boolean", 0, hyb_jf_default }, { "default", "default_value boolean", 0, hyb_jf_default },
-    { "dictsort", "case_sensitive by reverse", 0, hyb_jf_dictsort }, { "e", "", 0, hyb_jf_escape }, { "escape", "", 0, hyb_jf_escape },
+    { "dictsort", "case_sensitive by reverse", 0, hyb_jf_dictsort }, { "e", "", 0, hyb_jf_escape },
+    { "escape", "", 0, hyb_jf_escape },
     { "first", "", 0, hyb_jf_first }, { "float", "default", 0, hyb_jf_float }, { "forceescape", "", 0, hyb_jf_escape },
     { "format", "*", 0, hyb_jf_format }, { "groupby", "attribute default case_sensitive", 1, hyb_jf_groupby },
-    { "indent", "width first blank", 0, hyb_jf_indent }, { "int", "default base", 0, hyb_jf_int }, { "items", "", 0, hyb_jf_generator },
+    { "indent", "width first blank", 0, hyb_jf_indent }, { "int", "default base", 0, hyb_jf_int },
+    { "items", "", 0, hyb_jf_generator },
     { "join", "d attribute", 0, hyb_jf_join }, { "last", "", 0, hyb_jf_first }, { "length", "", 0, hyb_jf_length },
     { "list", "", 0, hyb_jf_list }, { "lower", "", 0, hyb_jf_case }, { "map", "*", 0, hyb_jf_generator },
     { "max", "case_sensitive attribute", 0, hyb_jf_minmax }, { "min", "case_sensitive attribute", 0, hyb_jf_minmax },
-    { "pprint", "", 0, hyb_jf_pprint }, { "reject", "*", 0, hyb_jf_generator }, { "rejectattr", "*", 0, hyb_jf_generator },
-    { "replace", "old new count", 2, hyb_jf_replace }, { "reverse", "", 0, hyb_jf_reverse }, { "round", "precision method", 0, hyb_jf_round },
+    { "pprint", "", 0, hyb_jf_pprint }, { "reject", "*", 0, hyb_jf_generator },
+    { "rejectattr", "*", 0, hyb_jf_generator },
+    { "replace", "old new count", 2, hyb_jf_replace }, { "reverse", "", 0, hyb_jf_reverse },
+    { "round", "precision method", 0, hyb_jf_round },
     { "safe", "", 0, hyb_jf_safe }, { "select", "*", 0, hyb_jf_generator }, { "selectattr", "*", 0, hyb_jf_generator },
-    { "slice", "slices fill_with", 1, hyb_jf_generator }, { "sort", "reverse case_sensitive attribute", 0, hyb_jf_sort },
+    { "slice", "slices fill_with", 1, hyb_jf_generator },
+    { "sort", "reverse case_sensitive attribute", 0, hyb_jf_sort },
     { "string", "", 0, hyb_jf_string }, { "sum", "attribute start", 0, hyb_jf_sum }, { "title", "", 0, hyb_jf_title },
     { "tojson", "ensure_ascii indent separators sort_keys", 0, hyb_jf_tojson }, { "trim", "chars", 0, hyb_jf_trim },
-    { "truncate", "length killwords end leeway", 0, hyb_jf_truncate }, { "unique", "case_sensitive attribute", 0, hyb_jf_generator },
+    { "truncate", "length killwords end leeway", 0, hyb_jf_truncate },
+    { "unique", "case_sensitive attribute", 0, hyb_jf_generator },
     { "upper", "", 0, hyb_jf_case }, { "urlencode", "", 0, hyb_jf_urlencode }, { "wordcount", "", 0, hyb_jf_wordcount }
 };
+/* clang-format on */
 
-static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args, hyb_jvalue *out)
+static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args,
+                             hyb_jvalue *out)
 {
     const hyb_jbuiltin *f = hyb_jbuiltin_find(hyb_jfilters, HYB_COUNT(hyb_jfilters), name->p, name->n);
     bool ok;
-    if (!f) return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no filter '%.*s'", (int)HYB_MIN(name->n, (size_t)60), name->p);
-    if (!hyb_jinja_enter(j)) return false;               /* map('map', ...) */
+    if (!f)
+        return hyb_jinja_fail(j, HYBRID_ERROR_UNSUPPORTED, "there is no filter '%.*s'",
+                              (int)HYB_MIN(name->n, (size_t)60), name->p);
+    if (!hyb_jinja_enter(j)) return false; /* map('map', ...) */
     ok = hyb_jbuiltin_call(j, f, v, args, out);
     j->depth++;
     return ok;

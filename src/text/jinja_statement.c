@@ -5,7 +5,10 @@ static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list);
 /* A body up to its end word, which is taken. The "%}" before the body is taken first. */
 static bool hyb_jparse_enclosed(hyb_jparser *p, const char *end, hyb_jnode **list)
 {
-    if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+    if (p->now.type != HYB_J_BLOCK_END) {
+        hyb_jparse_unexpected(p, "%}");
+        return false;
+    }
     hyb_jparse_advance(p);
     if (!hyb_jparse_body(p, end, list)) return false;
     hyb_jparse_advance(p);
@@ -19,8 +22,13 @@ static hyb_jnode *hyb_jparse_target(hyb_jparser *p, const char *stop, bool membe
     bool ok = n && (n->kind == HYB_J_VARIABLE || (n->kind == HYB_J_ATTRIBUTE && members));
     if (n && n->kind == HYB_J_TUPLE_OF && n->a)
         for (part = n->a, ok = true; part; part = part->next)
-            if (part->a->kind != HYB_J_VARIABLE && part->a->kind != HYB_J_TUPLE_OF && (part->a->kind != HYB_J_ATTRIBUTE || !members)) ok = false;
-    if (n && !ok) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this cannot be assigned to"); return NULL; }
+            if (part->a->kind != HYB_J_VARIABLE && part->a->kind != HYB_J_TUPLE_OF &&
+                (part->a->kind != HYB_J_ATTRIBUTE || !members))
+                ok = false;
+    if (n && !ok) {
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->at, "this cannot be assigned to");
+        return NULL;
+    }
     return n;
 }
 
@@ -28,12 +36,15 @@ static bool hyb_jparse_if(hyb_jparser *p, hyb_jnode *n)
 {
     for (;;) {
         if (!(n->a = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "", false))) return false;
-        if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+        if (p->now.type != HYB_J_BLOCK_END) {
+            hyb_jparse_unexpected(p, "%}");
+            return false;
+        }
         hyb_jparse_advance(p);
         if (!hyb_jparse_body(p, "elif else endif", &n->b)) return false;
         if (hyb_jparse_skip_word(p, "endif")) return !p->result;
         if (hyb_jparse_skip_word(p, "else")) {
-            n->flag = true;                                  /* c is a body, not another IF */
+            n->flag = true; /* c is a body, not another IF */
             return hyb_jparse_enclosed(p, "endif", &n->c);
         }
         hyb_jparse_advance(p);
@@ -46,11 +57,18 @@ static bool hyb_jparse_for(hyb_jparser *p, hyb_jnode *n)
 {
     bool ok;
     if (!(n->a = hyb_jparse_target(p, "in", false))) return false;
-    if (!hyb_jparse_skip_word(p, "in")) { hyb_jparse_unexpected(p, "'in'"); return false; }
-    if (!(n->b = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "recursive", false)) || !(n->d = hyb_jparse_node(p, HYB_J_PART))) return false;
+    if (!hyb_jparse_skip_word(p, "in")) {
+        hyb_jparse_unexpected(p, "'in'");
+        return false;
+    }
+    if (!(n->b = hyb_jparse_tuple(p, HYB_J_NO_CHOICE, "recursive", false)) || !(n->d = hyb_jparse_node(p, HYB_J_PART)))
+        return false;
     if (hyb_jparse_skip_word(p, "if") && !(n->d->a = hyb_jparse_expression(p))) return false;
     n->flag = hyb_jparse_skip_word(p, "recursive");
-    if (p->now.type != HYB_J_BLOCK_END) { hyb_jparse_unexpected(p, "%}"); return false; }
+    if (p->now.type != HYB_J_BLOCK_END) {
+        hyb_jparse_unexpected(p, "%}");
+        return false;
+    }
     hyb_jparse_advance(p);
     p->loops++;
     ok = hyb_jparse_body(p, "endfor else", &n->c);
@@ -90,7 +108,8 @@ static bool hyb_jparse_parameters(hyb_jparser *p, hyb_jnode **list)
             if (!(one->a = hyb_jparse_expression(p))) return false;
             defaults = true;
         } else if (defaults) {
-            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, one->at, "a parameter without a default follows one with a default");
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, one->at,
+                            "a parameter without a default follows one with a default");
             return false;
         }
         *tail = one;
@@ -106,7 +125,10 @@ static bool hyb_jparse_with(hyb_jparser *p, hyb_jnode *n)
     hyb_jnode *set, **tail = &n->b;
     while (p->now.type == HYB_J_NAME) {
         if (!(set = hyb_jparse_node(p, HYB_J_SET)) || !(set->a = hyb_jparse_primary(p, true))) return false;
-        if (set->a->kind != HYB_J_VARIABLE) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, set->at, "this cannot be assigned to"); return false; }
+        if (set->a->kind != HYB_J_VARIABLE) {
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, set->at, "this cannot be assigned to");
+            return false;
+        }
         hyb_jparse_want_op(p, '=', "'='");
         if (!(set->b = hyb_jparse_expression(p))) return false;
         *tail = set;
@@ -131,7 +153,7 @@ static bool hyb_jparse_captured(hyb_jparser *p, const char *end, hyb_jnode **lis
 static bool hyb_jparse_print(hyb_jparser *p, hyb_jnode *n)
 {
     hyb_jnode *part, **tail = &n->b;
-    n->kind = HYB_J_BLOCK;                               /* of nothing */
+    n->kind = HYB_J_BLOCK; /* of nothing */
     if (p->now.type == HYB_J_BLOCK_END) return true;
     n->kind = HYB_J_OUTPUT;
     if (!(n->a = hyb_jparse_expression(p))) return false;
@@ -147,15 +169,20 @@ static bool hyb_jparse_print(hyb_jparser *p, hyb_jnode *n)
 /* The statement whose word is at hand, up to its last "%}" (not taken). */
 static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
 {
-    static const char words[] = "if for set macro call filter with generation print break continue autoescape do include import from extends block trans";
+    static const char words[] = "if for set macro call filter with generation print break continue autoescape do "
+                                "include import from extends block trans";
     int which = p->now.type == HYB_J_NAME ? hyb_jword(words, p->now.p, p->now.n) : -1;
     if (which < 0) {
-        if (p->now.type == HYB_J_NAME) hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "there is no tag '%.*s' here", (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
-        else hyb_jparse_unexpected(p, "the name of a tag");
+        if (p->now.type == HYB_J_NAME)
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, p->now.at, "there is no tag '%.*s' here",
+                            (int)HYB_MIN(p->now.n, (size_t)60), p->now.p);
+        else
+            hyb_jparse_unexpected(p, "the name of a tag");
         return false;
     }
     if (which >= 11) {
-        hyb_jparse_fail(p, HYBRID_ERROR_UNSUPPORTED, p->now.at, "the tag '%.*s' is not supported: chat templates have none", (int)p->now.n, p->now.p);
+        hyb_jparse_fail(p, HYBRID_ERROR_UNSUPPORTED, p->now.at,
+                        "the tag '%.*s' is not supported: chat templates have none", (int)p->now.n, p->now.p);
         return false;
     }
     hyb_jparse_advance(p);
@@ -165,14 +192,20 @@ static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
     case 2: n->kind = HYB_J_SET; return hyb_jparse_set(p, n);
     case 3:
         n->kind = HYB_J_MACRO;
-        return (n->name = hyb_jparse_name(p)) != NULL && hyb_jparse_parameters(p, &n->b) && hyb_jparse_captured(p, "endmacro", &n->c);
+        return (n->name = hyb_jparse_name(p)) != NULL && hyb_jparse_parameters(p, &n->b) &&
+               hyb_jparse_captured(p, "endmacro", &n->c);
     case 4:
         n->kind = HYB_J_CALL_BLOCK;
         if (hyb_jparse_is_op(p, '(') && !hyb_jparse_parameters(p, &n->b)) return false;
         if (!(n->a = hyb_jparse_expression(p))) return false;
-        if (n->a->kind != HYB_J_CALL) { hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->a->at, "{%% call %%} needs a call of a macro"); return false; }
+        if (n->a->kind != HYB_J_CALL) {
+            hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, n->a->at, "{%% call %%} needs a call of a macro");
+            return false;
+        }
         return hyb_jparse_captured(p, "endcall", &n->c);
-    case 5: n->kind = HYB_J_FILTER_BLOCK; return hyb_jparse_filters(p, &n->b) && hyb_jparse_captured(p, "endfilter", &n->c);
+    case 5:
+        n->kind = HYB_J_FILTER_BLOCK;
+        return hyb_jparse_filters(p, &n->b) && hyb_jparse_captured(p, "endfilter", &n->c);
     case 6: n->kind = HYB_J_WITH; return hyb_jparse_with(p, n);
     case 7: n->kind = HYB_J_BLOCK; return hyb_jparse_captured(p, "endgeneration", &n->c);
     case 8: return hyb_jparse_print(p, n);
@@ -184,7 +217,8 @@ static bool hyb_jparse_statement(hyb_jparser *p, hyb_jnode *n)
     }
 }
 
-/* Text and tags up to a tag whose word is one of ends; the word is at hand then. ends NULL: up to the end of the template. */
+/* Text and tags up to a tag whose word is one of ends; the word is at hand then. ends NULL: up to the end of the
+ * template. */
 static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list)
 {
     hyb_jnode *n, **tail = list;
@@ -193,32 +227,43 @@ static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list)
     while (!p->result && p->now.type != HYB_J_END) {
         if (p->now.type == HYB_J_BLOCK_BEGIN) {
             hyb_jparse_advance(p);
-            if (ends && hyb_jparse_is_word(p, ends)) { p->depth++; return true; }
+            if (ends && hyb_jparse_is_word(p, ends)) {
+                p->depth++;
+                return true;
+            }
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT)) || !hyb_jparse_statement(p, n)) return false;
-            if (p->now.type != HYB_J_BLOCK_END) hyb_jparse_unexpected(p, "%}");
-            else hyb_jparse_advance(p);
+            if (p->now.type != HYB_J_BLOCK_END)
+                hyb_jparse_unexpected(p, "%}");
+            else
+                hyb_jparse_advance(p);
         } else if (p->now.type == HYB_J_PRINT_BEGIN) {
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT))) return false;
             hyb_jparse_advance(p);
             if (!(n->a = hyb_jparse_tuple(p, HYB_J_FULL, "", false))) return false;
-            if (p->now.type != HYB_J_PRINT_END) hyb_jparse_unexpected(p, "}}");
-            else hyb_jparse_advance(p);
+            if (p->now.type != HYB_J_PRINT_END)
+                hyb_jparse_unexpected(p, "}}");
+            else
+                hyb_jparse_advance(p);
         } else {
             if (!(n = hyb_jparse_node(p, HYB_J_OUTPUT_TEXT))) return false;
-            if (!hyb_jstring_view(p->arena, p->now.p, p->now.n, &n->value)) { hyb_jparse_spent(p); return false; }
+            if (!hyb_jstring_view(p->arena, p->now.p, p->now.n, &n->value)) {
+                hyb_jparse_spent(p);
+                return false;
+            }
             hyb_jparse_advance(p);
         }
         *tail = n;
         tail = &n->next;
     }
     p->depth++;
-    if (ends) hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, start, "the template ends before the tag that closes this: %s", ends);
+    if (ends)
+        hyb_jparse_fail(p, HYBRID_ERROR_FORMAT, start, "the template ends before the tag that closes this: %s", ends);
     return !p->result;
 }
 
 /* A parsed template; the names are NULL where the template never says them. */
 struct hyb_jtree {
-    hyb_jnode   *body;
+    hyb_jnode *body;
     hyb_jstring *loop, *caller, *varargs, *kwargs;
 };
 
@@ -229,7 +274,8 @@ static hyb_jstring *hyb_jparse_mentioned(hyb_jparser *p, const char *name)
 }
 
 /* A whole template. source lives as long as the arena. */
-static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n, bool trim, bool lstrip, hyb_jtree *tree, hybrid_error *error)
+static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n, bool trim, bool lstrip,
+                                hyb_jtree *tree, hybrid_error *error)
 {
     enum { DEPTH = 400 };
     hyb_jparser p;
@@ -242,7 +288,10 @@ static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n,
     p.lex.lstrip = lstrip;
     p.error = error;
     p.depth = DEPTH;
-    if (!hyb_jdict_new(arena, &names)) { hyb_jparse_spent(&p); return p.result; }
+    if (!hyb_jdict_new(arena, &names)) {
+        hyb_jparse_spent(&p);
+        return p.result;
+    }
     p.names = names.u.dict;
     hyb_jparse_advance(&p);
     hyb_jparse_advance(&p);

@@ -1,74 +1,99 @@
-/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it: strings, lists and
- * dicts that are never changed once a template can see them, so that they can share memory. */
+/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it:
+ * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
 
-/* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every allocation fails. */
-typedef struct hyb_jchunk { struct hyb_jchunk *next; size_t size, used; } hyb_jchunk;
+/* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
+ * allocation fails. */
+typedef struct hyb_jchunk {
+    struct hyb_jchunk *next;
+    size_t size, used;
+} hyb_jchunk;
 typedef struct hyb_jarena {
     hybrid_runtime *rt;
-    hyb_jchunk *chunks;              /* the newest first; that is the one with room */
-    size_t          bytes, max_bytes;    /* of all chunks */
-    uint64_t        steps;               /* left */
-    hyb_stack   stack;
-    hybrid_result   result;
-    bool            deep;                /* the result is a limit of depth */
+    hyb_jchunk *chunks;      /* the newest first; that is the one with room */
+    size_t bytes, max_bytes; /* of all chunks */
+    uint64_t steps;          /* left */
+    hyb_stack stack;
+    hybrid_result result;
+    bool deep; /* the result is a limit of depth */
 } hyb_jarena;
 
 typedef enum hyb_jtype {
-    HYB_J_UNDEFINED, HYB_J_NONE, HYB_J_BOOL, HYB_J_INT, HYB_J_FLOAT,
-    HYB_J_BIG,                       /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
-    HYB_J_STRING, HYB_J_LIST, HYB_J_DICT,
-    HYB_J_NAMESPACE, HYB_J_FUNCTION, HYB_J_LOOP,
-    HYB_J_MISSING                    /* an argument that was not given; no template sees it */
+    HYB_J_UNDEFINED,
+    HYB_J_NONE,
+    HYB_J_BOOL,
+    HYB_J_INT,
+    HYB_J_FLOAT,
+    HYB_J_BIG, /* an integer beyond 64 bits: its digits, which can be looked at and rounded, not computed with */
+    HYB_J_STRING,
+    HYB_J_LIST,
+    HYB_J_DICT,
+    HYB_J_NAMESPACE,
+    HYB_J_FUNCTION,
+    HYB_J_LOOP,
+    HYB_J_MISSING /* an argument that was not given; no template sees it */
 } hyb_jtype;
 
-typedef struct hyb_jstring   hyb_jstring;
-typedef struct hyb_jlist     hyb_jlist;
-typedef struct hyb_jdict     hyb_jdict;
+typedef struct hyb_jstring hyb_jstring;
+typedef struct hyb_jlist hyb_jlist;
+typedef struct hyb_jdict hyb_jdict;
 typedef struct hyb_jfunction hyb_jfunction;
-typedef struct hyb_jloop     hyb_jloop;
+typedef struct hyb_jloop hyb_jloop;
 
 typedef struct hyb_jvalue {
     uint8_t type;
-    uint8_t mark;                        /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
+    uint8_t mark; /* of an undefined value: it is a missing attribute, not a missing name; of a string: safe (Markup) */
     union {
-        bool b; int64_t i; double d;
-        hyb_jstring *s;              /* also the name of what is undefined, or NULL */
-        hyb_jlist *list; hyb_jdict *dict; hyb_jfunction *function; hyb_jloop *loop;
+        bool b;
+        int64_t i;
+        double d;
+        hyb_jstring *s; /* also the name of what is undefined, or NULL */
+        hyb_jlist *list;
+        hyb_jdict *dict;
+        hyb_jfunction *function;
+        hyb_jloop *loop;
     } u;
 } hyb_jvalue;
 
 /* Bytes that grow: output, and long strings that a template builds up piece by piece. */
-typedef struct hyb_jbuffer { char *data; size_t size, capacity; } hyb_jbuffer;
+typedef struct hyb_jbuffer {
+    char *data;
+    size_t size, capacity;
+} hyb_jbuffer;
 
 struct hyb_jstring {
-    const char      *p;
-    size_t           n, chars;           /* bytes; code points, SIZE_MAX: not counted yet */
-    hyb_jbuffer *buffer;             /* its bytes lie at the front of this one, or NULL */
+    const char *p;
+    size_t n, chars;     /* bytes; code points, SIZE_MAX: not counted yet */
+    hyb_jbuffer *buffer; /* its bytes lie at the front of this one, or NULL */
 };
 
-/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty afterwards.
- * VIEW: a dict's keys, values, items. */
+/* RANGE: range(...). ITERATOR: what Python gives as a generator: always true, made when it is first walked, and empty
+ * afterwards. VIEW: a dict's keys, values, items. */
 typedef enum hyb_jlist_kind { HYB_J_PLAIN, HYB_J_TUPLE, HYB_J_RANGE, HYB_J_ITERATOR, HYB_J_VIEW } hyb_jlist_kind;
 typedef struct hyb_jlater hyb_jlater;
-typedef struct hyb_jspan { int64_t start, stop, step; } hyb_jspan;
+typedef struct hyb_jspan {
+    int64_t start, stop, step;
+} hyb_jspan;
 struct hyb_jlist {
     hyb_jvalue *items;
-    size_t          n, capacity;
+    size_t n, capacity;
     hyb_jlist_kind kind;
-    const char     *label;               /* what Python calls an iterator or a view */
-    hyb_jlater *later;               /* an iterator that was not walked yet: what makes its items */
-    hyb_jspan  *span;                /* of a range */
+    const char *label; /* what Python calls an iterator or a view */
+    hyb_jlater *later; /* an iterator that was not walked yet: what makes its items */
+    hyb_jspan *span;   /* of a range */
 };
 
-typedef struct hyb_jentry { hyb_jvalue key, value; uint32_t hash; } hyb_jentry;
+typedef struct hyb_jentry {
+    hyb_jvalue key, value;
+    uint32_t hash;
+} hyb_jentry;
 struct hyb_jdict {
-    hyb_jentry *entries;             /* in the order of insertion */
-    uint32_t        n, capacity;
-    uint32_t       *slots;               /* open addressing, entry + 1; NULL while a walk is as fast */
-    uint32_t        n_slots;             /* a power of two */
+    hyb_jentry *entries; /* in the order of insertion */
+    uint32_t n, capacity;
+    uint32_t *slots;  /* open addressing, entry + 1; NULL while a walk is as fast */
+    uint32_t n_slots; /* a power of two */
 };
 
-/* ---- arena ---- */
+/* ---- arena ------------------------------------------------------------------------------------------------------- */
 
 static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
 {
@@ -76,19 +101,33 @@ static void *hyb_jarena_alloc(hyb_jarena *arena, size_t size)
     hyb_jchunk *c = arena->chunks;
     size_t room;
     if (arena->result) return NULL;
-    if (size > SIZE_MAX / 2) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
+    if (size > SIZE_MAX / 2) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return NULL;
+    }
     size = hyb_align(size ? size : 1, 16);
     if (!c || c->size - c->used < size) {
-        bool alone = c && size > c->size / 4;                /* a big block must not end a chunk that still has room */
+        bool alone = c && size > c->size / 4; /* a big block must not end a chunk that still has room */
         room = alone ? size : HYB_MAX(size, c ? HYB_MIN(c->size * 2, (size_t)LARGEST) : (size_t)FIRST);
         if (room + HEAD > arena->max_bytes - arena->bytes) room = size;
-        if (room + HEAD > arena->max_bytes - arena->bytes) { arena->result = HYBRID_ERROR_LIMIT; return NULL; }
-        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) { arena->result = HYBRID_ERROR_MEMORY; return NULL; }
+        if (room + HEAD > arena->max_bytes - arena->bytes) {
+            arena->result = HYBRID_ERROR_LIMIT;
+            return NULL;
+        }
+        if (!(c = (hyb_jchunk *)hyb_alloc(arena->rt, room + HEAD))) {
+            arena->result = HYBRID_ERROR_MEMORY;
+            return NULL;
+        }
         arena->bytes += room + HEAD;
         c->size = room;
         c->used = 0;
-        if (alone && arena->chunks) { c->next = arena->chunks->next; arena->chunks->next = c; }
-        else { c->next = arena->chunks; arena->chunks = c; }
+        if (alone && arena->chunks) {
+            c->next = arena->chunks->next;
+            arena->chunks->next = c;
+        } else {
+            c->next = arena->chunks;
+            arena->chunks = c;
+        }
     }
     c->used += size;
     return (char *)c + HEAD + c->used - size;
@@ -107,7 +146,11 @@ static void hyb_jarena_free(hyb_jarena *arena)
 static bool hyb_jarena_work(hyb_jarena *arena, uint64_t n)
 {
     if (arena->result) return false;
-    if (n > arena->steps) { arena->steps = 0; arena->result = HYBRID_ERROR_LIMIT; return false; }
+    if (n > arena->steps) {
+        arena->steps = 0;
+        arena->result = HYBRID_ERROR_LIMIT;
+        return false;
+    }
     arena->steps -= n;
     return true;
 }
@@ -116,7 +159,10 @@ static bool hyb_jarena_work(hyb_jarena *arena, uint64_t n)
 static bool hyb_jarena_room(hyb_jarena *arena, int depth)
 {
     if (depth > 0 && hyb_stack_room(&arena->stack)) return true;
-    if (!arena->result) { arena->result = HYBRID_ERROR_LIMIT; arena->deep = true; }
+    if (!arena->result) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        arena->deep = true;
+    }
     return false;
 }
 
@@ -126,7 +172,10 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     if (n > b->capacity - b->size) {
         size_t total, capacity;
         char *grown;
-        if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+        if (!hyb_add_size(b->size, n, &total) || total > SIZE_MAX / 4) {
+            arena->result = HYBRID_ERROR_LIMIT;
+            return false;
+        }
         capacity = HYB_MAX(total * 2, (size_t)64);
         if (!(grown = (char *)hyb_jarena_alloc(arena, capacity))) return false;
         if (b->size) memcpy(grown, b->data, b->size);
@@ -138,12 +187,36 @@ static bool hyb_jbuffer_append(hyb_jarena *arena, hyb_jbuffer *b, const char *p,
     return true;
 }
 
-/* ---- making values ---- */
+/* ---- making values ----------------------------------------------------------------------------------------------- */
 
-static hyb_jvalue hyb_jnone(void) { hyb_jvalue v; memset(&v, 0, sizeof v); v.type = HYB_J_NONE; return v; }
-static hyb_jvalue hyb_jbool(bool b) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_BOOL; v.u.b = b; return v; }
-static hyb_jvalue hyb_jint(int64_t i) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_INT; v.u.i = i; return v; }
-static hyb_jvalue hyb_jfloat(double d) { hyb_jvalue v = hyb_jnone(); v.type = HYB_J_FLOAT; v.u.d = d; return v; }
+static hyb_jvalue hyb_jnone(void)
+{
+    hyb_jvalue v;
+    memset(&v, 0, sizeof v);
+    v.type = HYB_J_NONE;
+    return v;
+}
+static hyb_jvalue hyb_jbool(bool b)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_BOOL;
+    v.u.b = b;
+    return v;
+}
+static hyb_jvalue hyb_jint(int64_t i)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_INT;
+    v.u.i = i;
+    return v;
+}
+static hyb_jvalue hyb_jfloat(double d)
+{
+    hyb_jvalue v = hyb_jnone();
+    v.type = HYB_J_FLOAT;
+    v.u.d = d;
+    return v;
+}
 static hyb_jvalue hyb_jundefined(hyb_jstring *name, bool attribute)
 {
     hyb_jvalue v = hyb_jnone();
@@ -179,7 +252,8 @@ static bool hyb_jstring_buffer(hyb_jarena *arena, const hyb_jbuffer *b, hyb_jval
     return hyb_jstring_view(arena, b->data ? b->data : "", b->size, out);
 }
 
-/* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes linear time. */
+/* a + b. A long a that is the end of its buffer is continued in place, so that building a text in a loop takes
+ * linear time. */
 static bool hyb_jstring_concat(hyb_jarena *arena, hyb_jstring *a, const char *p, size_t n, hyb_jvalue *out)
 {
     hyb_jbuffer *b = a->buffer;
@@ -187,7 +261,7 @@ static bool hyb_jstring_concat(hyb_jarena *arena, hyb_jstring *a, const char *p,
         if (!(b = (hyb_jbuffer *)hyb_jarena_alloc(arena, sizeof *b))) return false;
         b->data = NULL;
         b->size = b->capacity = 0;
-        if (a->n + n < 256) {                                /* short: no spare room */
+        if (a->n + n < 256) { /* short: no spare room */
             b->capacity = a->n + n;
             if (!(b->data = (char *)hyb_jarena_alloc(arena, b->capacity))) return false;
         }
@@ -216,7 +290,8 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
     if (!hyb_jarena_work(arena, 1)) return false;
     if (l->n == l->capacity) {
         size_t capacity = l->capacity ? l->capacity * 2 : 4;
-        hyb_jvalue *grown = capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
+        hyb_jvalue *grown =
+            capacity > SIZE_MAX / 4 / sizeof v ? NULL : (hyb_jvalue *)hyb_jarena_alloc(arena, capacity * sizeof v);
         if (!grown) return false;
         if (l->n) memcpy(grown, l->items, l->n * sizeof v);
         l->items = grown;
@@ -226,21 +301,22 @@ static bool hyb_jlist_push(hyb_jarena *arena, hyb_jlist *l, hyb_jvalue v)
     return true;
 }
 /* The elements [from, from + n), not copied. */
-static bool hyb_jlist_view(hyb_jarena *arena, const hyb_jlist *of, size_t from, size_t n, hyb_jlist_kind kind, hyb_jvalue *out)
+static bool hyb_jlist_view(hyb_jarena *arena, const hyb_jlist *of, size_t from, size_t n, hyb_jlist_kind kind,
+                           hyb_jvalue *out)
 {
     if (!hyb_jlist_new(arena, 0, kind, out)) return false;
     out->u.list->items = n ? of->items + from : NULL;
-    out->u.list->n = out->u.list->capacity = n;              /* full: a push would move it, never write into the other */
+    out->u.list->n = out->u.list->capacity = n; /* full: a push would move it, never write into the other */
     return true;
 }
 
-/* ---- text ---- */
+/* ---- text -------------------------------------------------------------------------------------------------------- */
 
 /* What Python's str.isspace and strip() take for white space. */
 static bool hyb_jspace(uint32_t c)
 {
-    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 || (c >= 0x2000 && c <= 0x200A)
-        || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
+    return (c >= 9 && c <= 13) || (c >= 0x1C && c <= 0x20) || c == 0x85 || c == 0xA0 || c == 0x1680 ||
+           (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
 /* Where the last character of [p, end) starts; p < end. */
@@ -287,7 +363,7 @@ static size_t hyb_jstring_at(hyb_jarena *arena, hyb_jstring *s, size_t i)
 {
     const char *p = s->p, *end = s->p + s->n;
     uint32_t code;
-    if (hyb_jstring_chars(arena, s) == s->n) return i;   /* ASCII */
+    if (hyb_jstring_chars(arena, s) == s->n) return i; /* ASCII */
     hyb_jarena_work(arena, i / 4);
     for (; i && p < end; i--) p += hyb_utf8_next(p, end, &code);
     return (size_t)(p - s->p);
@@ -306,8 +382,11 @@ static size_t hyb_jmax_suffix(const unsigned char *x, size_t m, bool reverse, si
     while (at + k < m) {
         unsigned char a = x[at + k], b = x[start + k];
         if (a == b) {
-            if (k + 1 == p) { at += p; k = 0; }
-            else k++;
+            if (k + 1 == p) {
+                at += p;
+                k = 0;
+            } else
+                k++;
         } else if (reverse ? a > b : a < b) {
             at += k + 1;
             k = 0;
@@ -327,12 +406,19 @@ static size_t hyb_jfind_long(const unsigned char *y, size_t n, const unsigned ch
 {
     size_t p, q, cut = hyb_jmax_suffix(x, m, false, &p), other = hyb_jmax_suffix(x, m, true, &q), at, i, known = 0;
     bool periodic;
-    if (other > cut) { cut = other; p = q; }
+    if (other > cut) {
+        cut = other;
+        p = q;
+    }
     periodic = p + cut <= m && !memcmp(x, x + p, cut);
     if (!periodic) p = HYB_MAX(cut, m - cut) + 1;
-    for (at = 0; at + m <= n; ) {
+    for (at = 0; at + m <= n;) {
         for (i = HYB_MAX(cut, known); i < m && x[i] == y[at + i]; i++) {}
-        if (i < m) { at += i - cut + 1; known = 0; continue; }
+        if (i < m) {
+            at += i - cut + 1;
+            known = 0;
+            continue;
+        }
         for (i = cut; i > known && x[i - 1] == y[at + i - 1]; i--) {}
         if (i <= known) return at;
         at += p;
@@ -364,16 +450,19 @@ static size_t hyb_jfind_last(hyb_jarena *arena, const char *p, size_t n, const c
 {
     size_t at;
     if (m > n) return SIZE_MAX;
-    for (at = n - m; ; at--) {
+    for (at = n - m;; at--) {
         if ((at % 64 == 0 || m > 64) && !hyb_jarena_work(arena, 1 + m / 16)) return SIZE_MAX;
         if (!memcmp(p + at, needle, m)) return at;
         if (!at) return SIZE_MAX;
     }
 }
 
-/* ---- comparison ---- */
+/* ---- comparison -------------------------------------------------------------------------------------------------- */
 
-HYB_INLINE bool hyb_jis_number(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT || v.type == HYB_J_FLOAT; }
+HYB_INLINE bool hyb_jis_number(hyb_jvalue v)
+{
+    return v.type == HYB_J_BOOL || v.type == HYB_J_INT || v.type == HYB_J_FLOAT;
+}
 HYB_INLINE bool hyb_jis_whole(hyb_jvalue v) { return v.type == HYB_J_BOOL || v.type == HYB_J_INT; }
 HYB_INLINE int64_t hyb_jwhole(hyb_jvalue v) { return v.type == HYB_J_BOOL ? (int64_t)v.u.b : v.u.i; }
 HYB_INLINE double hyb_jreal(hyb_jvalue v) { return v.type == HYB_J_FLOAT ? v.u.d : (double)hyb_jwhole(v); }
@@ -390,7 +479,7 @@ HYB_INLINE bool hyb_jis_integer(hyb_jvalue v) { return hyb_jis_whole(v) || v.typ
 /* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
 static HYB_NOINLINE int hyb_jorder_mixed(hyb_jvalue a, double d)
 {
-    const double most = 9223372036854775808.0;               /* 2^63 */
+    const double most = 9223372036854775808.0; /* 2^63 */
     char digits[400];
     size_t n, size;
     bool minus;
@@ -417,29 +506,33 @@ static HYB_NOINLINE uint64_t hyb_jhash_real(const hyb_jarena *arena, double d)
     char digits[400];
     uint64_t bits;
     if (d >= -9223372036854775808.0 && d < 9223372036854775808.0) {
-        if (d == (double)(int64_t)d) bits = (uint64_t)(int64_t)d;
-        else memcpy(&bits, &d, 8);
+        if (d == (double)(int64_t)d)
+            bits = (uint64_t)(int64_t)d;
+        else
+            memcpy(&bits, &d, 8);
         return hyb_hash(&arena->rt->hash_key, &bits, 8);
     }
     if (d - d != 0) return hyb_hash(&arena->rt->hash_key, &d, 8);
     return hyb_hash(&arena->rt->hash_key, digits, (size_t)snprintf(digits, sizeof digits, "%.0f", d));
 }
 
-/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is 16 at most. */
+/* As Python's hash: equal numbers of different types have one. Lists, dicts and their views cannot be keys. depth is
+ * 16 at most. */
 static bool hyb_jhash(hyb_jarena *arena, hyb_jvalue v, int depth, uint32_t *hash)
 {
     uint64_t h = 14695981039346656037u, bits;
     size_t i;
     switch (v.type) {
-    case HYB_J_STRING: case HYB_J_BIG: h = hyb_hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
-    case HYB_J_FLOAT:
-        h = hyb_jhash_real(arena, v.u.d);
-        break;
-    case HYB_J_BOOL: case HYB_J_INT:
+    case HYB_J_STRING:
+    case HYB_J_BIG: h = hyb_hash(&arena->rt->hash_key, v.u.s->p, v.u.s->n); break;
+    case HYB_J_FLOAT: h = hyb_jhash_real(arena, v.u.d); break;
+    case HYB_J_BOOL:
+    case HYB_J_INT:
         bits = (uint64_t)hyb_jwhole(v);
         h = hyb_hash(&arena->rt->hash_key, &bits, 8);
         break;
-    case HYB_J_NONE: case HYB_J_UNDEFINED: h = v.type; break;
+    case HYB_J_NONE:
+    case HYB_J_UNDEFINED: h = v.type; break;
     case HYB_J_LIST:
         if (v.u.list->kind == HYB_J_PLAIN || v.u.list->kind == HYB_J_VIEW || depth <= 0) return false;
         if (v.u.list->kind == HYB_J_ITERATOR) return hyb_jhash_address(arena, v.u.list, hash);
@@ -451,7 +544,9 @@ static bool hyb_jhash(hyb_jarena *arena, hyb_jvalue v, int depth, uint32_t *hash
         }
         h = hyb_hash(&arena->rt->hash_key, &h, 8);
         break;
-    case HYB_J_FUNCTION: case HYB_J_LOOP: case HYB_J_NAMESPACE: return hyb_jhash_address(arena, v.u.list, hash);
+    case HYB_J_FUNCTION:
+    case HYB_J_LOOP:
+    case HYB_J_NAMESPACE: return hyb_jhash_address(arena, v.u.list, hash);
     default: return false;
     }
     *hash = (uint32_t)(h ^ h >> 32);
@@ -469,7 +564,8 @@ static int hyb_jequal_views(hyb_jarena *arena, const hyb_jlist *a, const hyb_jli
     int same;
     if (a->label != b->label || !strcmp(a->label, "dict_values")) return 0;
     for (i = 0; i < a->n; i++) {
-        for (k = 0, same = 0; k < b->n && !same; k++) if ((same = hyb_jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
+        for (k = 0, same = 0; k < b->n && !same; k++)
+            if ((same = hyb_jequal(arena, a->items[i], b->items[k], depth - 1)) < 0) return -1;
         if (!same) return 0;
     }
     return 1;
@@ -488,11 +584,13 @@ static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth)
     if (a.type != b.type) return 0;
     if (a.type == HYB_J_STRING && !hyb_jarena_work(arena, a.u.s->n / 16)) return -1;
     switch (a.type) {
-    case HYB_J_STRING: case HYB_J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
+    case HYB_J_STRING:
+    case HYB_J_BIG: return a.u.s->n == b.u.s->n && !memcmp(a.u.s->p, b.u.s->p, a.u.s->n);
     case HYB_J_LIST:
         if (a.u.list == b.u.list) return 1;
         if (!hyb_jarena_room(arena, depth)) return -1;
-        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYB_J_ITERATOR) return 0;
+        if (a.u.list->n != b.u.list->n || a.u.list->kind != b.u.list->kind || a.u.list->kind == HYB_J_ITERATOR)
+            return 0;
         if (a.u.list->kind == HYB_J_VIEW) return hyb_jequal_views(arena, a.u.list, b.u.list, depth);
         for (i = 0; i < a.u.list->n; i++)
             if ((same = hyb_jequal(arena, a.u.list->items[i], b.u.list->items[i], depth - 1)) != 1) return same;
@@ -508,12 +606,13 @@ static int hyb_jequal(hyb_jarena *arena, hyb_jvalue a, hyb_jvalue b, int depth)
             if ((same = hyb_jequal(arena, a.u.dict->entries[i].value, e->value, depth - 1)) != 1) return same;
         }
         return 1;
-    case HYB_J_NONE: case HYB_J_UNDEFINED: return 1;
-    default: return a.u.dict == b.u.dict;                    /* identity */
+    case HYB_J_NONE:
+    case HYB_J_UNDEFINED: return 1;
+    default: return a.u.dict == b.u.dict; /* identity */
     }
 }
 
-/* ---- dicts ---- */
+/* ---- dicts ------------------------------------------------------------------------------------------------------- */
 
 static bool hyb_jdict_new(hyb_jarena *arena, hyb_jvalue *out)
 {
@@ -535,12 +634,14 @@ static hyb_jentry *hyb_jdict_find(hyb_jarena *arena, const hyb_jdict *d, hyb_jva
     if (!hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return NULL;
     if (!d->slots) {
         for (i = 0; i < d->n; i++)
-            if (d->entries[i].hash == hash && hyb_jequal(arena, d->entries[i].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[i];
+            if (d->entries[i].hash == hash && hyb_jequal(arena, d->entries[i].key, key, HYB_J_KEY_DEPTH) == 1)
+                return &d->entries[i];
         return NULL;
     }
     for (i = hash & (d->n_slots - 1); (slot = d->slots[i]) != 0; i = (i + 1) & (d->n_slots - 1)) {
         if (!hyb_jarena_work(arena, 1)) return NULL;
-        if (d->entries[slot - 1].hash == hash && hyb_jequal(arena, d->entries[slot - 1].key, key, HYB_J_KEY_DEPTH) == 1) return &d->entries[slot - 1];
+        if (d->entries[slot - 1].hash == hash && hyb_jequal(arena, d->entries[slot - 1].key, key, HYB_J_KEY_DEPTH) == 1)
+            return &d->entries[slot - 1];
     }
     return NULL;
 }
@@ -549,7 +650,10 @@ static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
 {
     uint32_t capacity = d->capacity ? d->capacity * 2 : 4, i;
     hyb_jentry *entries;
-    if (capacity > UINT32_MAX / 8) { arena->result = HYBRID_ERROR_LIMIT; return false; }
+    if (capacity > UINT32_MAX / 8) {
+        arena->result = HYBRID_ERROR_LIMIT;
+        return false;
+    }
     if (!(entries = (hyb_jentry *)hyb_jarena_alloc(arena, (size_t)capacity * sizeof *entries))) return false;
     if (d->n) memcpy(entries, d->entries, d->n * sizeof *entries);
     if (capacity > 8) {
@@ -569,13 +673,17 @@ static bool hyb_jdict_grow(hyb_jarena *arena, hyb_jdict *d)
     return true;
 }
 
-/* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result is still OK). */
+/* Only namespaces are changed once a template knows them. False: no memory, or the key is none (then arena->result
+ * is still OK). */
 static bool hyb_jdict_set(hyb_jarena *arena, hyb_jdict *d, hyb_jvalue key, hyb_jvalue value)
 {
     hyb_jentry *e = hyb_jdict_find(arena, d, key);
     uint32_t hash, at;
     if (arena->result || !hyb_jhash(arena, key, HYB_J_KEY_DEPTH, &hash)) return false;
-    if (e) { e->value = value; return true; }
+    if (e) {
+        e->value = value;
+        return true;
+    }
     if (d->n == d->capacity && !hyb_jdict_grow(arena, d)) return false;
     e = &d->entries[d->n++];
     e->key = key;
@@ -594,7 +702,10 @@ static hyb_jvalue *hyb_jdict_get(hyb_jarena *arena, const hyb_jdict *d, const ch
     hyb_jstring s;
     hyb_jvalue key = hyb_jnone();
     hyb_jentry *e;
-    s.p = name; s.n = strlen(name); s.chars = SIZE_MAX; s.buffer = NULL;
+    s.p = name;
+    s.n = strlen(name);
+    s.chars = SIZE_MAX;
+    s.buffer = NULL;
     key.type = HYB_J_STRING;
     key.u.s = &s;
     e = hyb_jdict_find(arena, d, key);
@@ -625,17 +736,21 @@ static bool hyb_jfrom_json_one(hyb_jarena *arena, const hyb_json *json, hyb_jval
 }
 
 /* A container whose members are still to come. */
-typedef struct hyb_jopen { struct hyb_jopen *up; hyb_jvalue to; uint32_t left; } hyb_jopen;
+typedef struct hyb_jopen {
+    struct hyb_jopen *up;
+    hyb_jvalue to;
+    uint32_t left;
+} hyb_jopen;
 
-/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open containers wait in a
- * row, and their members come in the order of the tree's nodes. */
+/* A JSON tree as values; its strings are not copied, so the document must outlive them. Does not recurse: open
+ * containers wait in a row, and their members come in the order of the tree's nodes. */
 static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *out)
 {
     hyb_jopen *open = NULL, *spare = NULL, *l;
     const hyb_json *p = json;
     hyb_jvalue key = hyb_jnone(), value;
     do {
-        while (open && !open->left) {                        /* full: the next value belongs to the one around */
+        while (open && !open->left) { /* full: the next value belongs to the one around */
             l = open;
             open = l->up;
             l->up = spare;
@@ -647,15 +762,19 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
             p++;
         }
         if (!hyb_jfrom_json_one(arena, p, &value)) return false;
-        if (!open) *out = value;
+        if (!open)
+            *out = value;
         else {
             open->left--;
             if (open->to.type == HYB_J_DICT ? !hyb_jdict_set(arena, open->to.u.dict, key, value)
-                : !hyb_jlist_push(arena, open->to.u.list, value)) return false;
+                                            : !hyb_jlist_push(arena, open->to.u.list, value))
+                return false;
         }
         if (p->type >= HYB_JSON_ARRAY) {
-            if ((l = spare) != NULL) spare = l->up;
-            else if (!(l = (hyb_jopen *)hyb_jarena_alloc(arena, sizeof *l))) return false;
+            if ((l = spare) != NULL)
+                spare = l->up;
+            else if (!(l = (hyb_jopen *)hyb_jarena_alloc(arena, sizeof *l)))
+                return false;
             l->up = open;
             l->to = value;
             l->left = p->n;

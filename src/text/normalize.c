@@ -10,10 +10,13 @@
 #define HYB_NFC_BITS 8192
 static bool hyb_nfc_search(uint32_t c)
 {
-    size_t low = 0, high = HYB_COUNT(hyb_nfc_edges);        /* edges below low are at or before c */
+    size_t low = 0, high = HYB_COUNT(hyb_nfc_edges); /* edges below low are at or before c */
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_edges[middle] <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_edges[middle] <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low & 1;
 }
@@ -24,8 +27,7 @@ static void hyb_nfc_expand(uint8_t bits[HYB_NFC_BITS])
     uint32_t c;
     memset(bits, 0, HYB_NFC_BITS);
     for (i = 0; i + 1 < HYB_COUNT(hyb_nfc_edges); i += 2)
-        for (c = hyb_nfc_edges[i]; c < hyb_nfc_edges[i + 1] && c < 65536; c++)
-            bits[c >> 3] |= (uint8_t)(1u << (c & 7));
+        for (c = hyb_nfc_edges[i]; c < hyb_nfc_edges[i + 1] && c < 65536; c++) bits[c >> 3] |= (uint8_t)(1u << (c & 7));
 }
 
 HYB_INLINE bool hyb_nfc_touches(const uint8_t *bits, uint32_t c)
@@ -39,8 +41,14 @@ static const uint8_t *hyb_nfc_first(const uint8_t *bits, const uint8_t *p, const
     uint32_t c;
     size_t length, valid;
     while (p < end) {
-        if (end - p >= 8 && !(hyb_load_u64(p) & 0x8080808080808080u)) { p += 8; continue; }
-        if (*p < 0xCC) { p++; continue; }
+        if (end - p >= 8 && !(hyb_load_u64(p) & 0x8080808080808080u)) {
+            p += 8;
+            continue;
+        }
+        if (*p < 0xCC) {
+            p++;
+            continue;
+        }
         length = hyb_utf8_decode(p, end, &c, &valid);
         if (length && hyb_nfc_touches(bits, c)) return p;
         p += length ? length : 1;
@@ -53,7 +61,10 @@ static unsigned hyb_nfc_class(uint32_t c)
     size_t low = 0, high = HYB_COUNT(hyb_nfc_classes);
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_classes[middle] >> 8 <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_classes[middle] >> 8 <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low ? hyb_nfc_classes[low - 1] & 255 : 0;
 }
@@ -64,7 +75,10 @@ static uint64_t hyb_nfc_split(uint32_t c)
     size_t low = 0, high = HYB_COUNT(hyb_nfc_splits);
     while (low < high) {
         const size_t middle = (low + high) / 2;
-        if (hyb_nfc_splits[middle] >> 42 <= c) low = middle + 1; else high = middle;
+        if (hyb_nfc_splits[middle] >> 42 <= c)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return low && hyb_nfc_splits[low - 1] >> 42 == c ? hyb_nfc_splits[low - 1] : 0;
 }
@@ -91,7 +105,7 @@ static size_t hyb_nfc_decompose(uint32_t c, uint32_t out[4])
         out[2] = HYB_HANGUL_T + c % 28;
         return c % 28 ? 3 : 2;
     }
-    while (n_tail < 3 && (split = hyb_nfc_split(c)) != 0) {      /* only what comes first is split again */
+    while (n_tail < 3 && (split = hyb_nfc_split(c)) != 0) { /* only what comes first is split again */
         if (split & 0x1FFFFF) tail[n_tail++] = (uint32_t)(split & 0x1FFFFF);
         c = (uint32_t)(split >> 21) & 0x1FFFFF;
     }
@@ -113,16 +127,19 @@ static uint32_t hyb_nfc_pair(uint32_t a, uint32_t b)
         const uint64_t split = hyb_nfc_splits[hyb_nfc_composes[middle]];
         const uint64_t other = split & ((UINT64_C(1) << 42) - 1);
         if (other == pair) return (uint32_t)(split >> 42);
-        if (other < pair) low = middle + 1; else high = middle;
+        if (other < pair)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return 0;
 }
 
-/* ---- a piece that has to be looked at ---- */
+/* ---- a piece that has to be looked at ---------------------------------------------------------------------------- */
 
 typedef struct hyb_nfc_char {
     uint32_t point;
-    uint32_t order;              /* the combining class; 0: begins anew */
+    uint32_t order; /* the combining class; 0: begins anew */
 } hyb_nfc_char;
 
 /* Orders each run of marks by their classes, those of one class as they stand; other: room for n. */
@@ -138,8 +155,7 @@ static void hyb_nfc_sort(hyb_nfc_char *chars, size_t n, hyb_nfc_char *other)
                 for (j = i; j > begin && chars[j - 1].order > c.order; j--) chars[j] = chars[j - 1];
                 chars[j] = c;
             }
-        }
-        else {
+        } else {
             size_t count[256], sum = begin;
             memset(count, 0, sizeof count);
             for (i = begin; i < end; i++) count[chars[i].order]++;
@@ -177,10 +193,10 @@ static size_t hyb_nfc_compose(hyb_nfc_char *chars, size_t n)
 
 typedef struct hyb_nfc_text {
     uint8_t *bytes;
-    size_t   n, capacity;
+    size_t n, capacity;
 } hyb_nfc_text;
 
-#define HYB_NFC_AFTER 32       /* bytes that may be read after the text: zeros */
+#define HYB_NFC_AFTER 32 /* bytes that may be read after the text: zeros */
 
 static bool hyb_nfc_reserve(hybrid_runtime *rt, hyb_nfc_text *out, size_t more)
 {
@@ -228,8 +244,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
 
 /* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is no UTF-8 stays.
  * false: no memory. */
-static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size,
-                        hyb_nfc_text *out)
+static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size, hyb_nfc_text *out)
 {
     const uint8_t *p = text, *end = text + size, *q, *begin;
     uint32_t c;
@@ -240,7 +255,7 @@ static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text
     ok = hyb_nfc_reserve(rt, out, size);
     while (ok && q < end) {
         begin = q;
-        if (q > p) {                                     /* with the character before it */
+        if (q > p) { /* with the character before it */
             for (begin = q - 1; begin > p && q - begin < 4 && (*begin & 0xC0) == 0x80; begin--) {}
             if (hyb_utf8_decode(begin, q, &c, &valid) != (size_t)(q - begin)) begin = q;
         }

@@ -1,23 +1,24 @@
-/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own regular expressions;
- * here every one is a small matcher by hand, quoted above it, and a family is a row of up to six of them, each applied inside the
- * pieces of the one before. A matcher gets p < end, the beginning and the end of a piece, and returns the end of the first word. */
+/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own
+ * regular expressions; here every one is a small matcher by hand, quoted above it, and a family is a row of up to six
+ * of them, each applied inside the pieces of the one before. A matcher gets p < end, the beginning and the end of a
+ * piece, and returns the end of the first word. */
 
 typedef const uint8_t *(*hyb_split_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
 
 typedef struct hyb_pretokenizer {
-    const char      *name;
-    hyb_split_fn splits[7];       /* zero ends the list */
-    bool             whole_words;     /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
-    bool             add_bos;
-    bool             nfc;             /* Hugging Face's tokenizer puts normalization form C in front */
+    const char *name;
+    hyb_split_fn splits[7]; /* zero ends the list */
+    bool whole_words;       /* a word that is a token is that token, whatever the merges say ("ignore_merges") */
+    bool add_bos;
+    bool nfc; /* Hugging Face's tokenizer puts normalization form C in front */
 } hyb_pretokenizer;
 
 #define HYB_CHARS(name) (1u << HYB_CHAR_##name)
-#define HYB_CASED_UP  (HYB_CHARS(LU) | HYB_CHARS(LT))
-#define HYB_CASELESS  (HYB_CHARS(LM) | HYB_CHARS(LO))
-#define HYB_LETTERS   (HYB_CASED_UP | HYB_CHARS(LL) | HYB_CASELESS)
-#define HYB_SPACES    (HYB_CHARS(SPACE) | HYB_CHARS(NEWLINE))
-#define HYB_REST      (0xFFFu & ~(HYB_LETTERS | HYB_CHARS(NUMBER) | HYB_SPACES))     /* [^\s\p{L}\p{N}] */
+#define HYB_CASED_UP    (HYB_CHARS(LU) | HYB_CHARS(LT))
+#define HYB_CASELESS    (HYB_CHARS(LM) | HYB_CHARS(LO))
+#define HYB_LETTERS     (HYB_CASED_UP | HYB_CHARS(LL) | HYB_CASELESS)
+#define HYB_SPACES      (HYB_CHARS(SPACE) | HYB_CHARS(NEWLINE))
+#define HYB_REST        (0xFFFu & ~(HYB_LETTERS | HYB_CHARS(NUMBER) | HYB_SPACES)) /* [^\s\p{L}\p{N}] */
 
 HYB_INLINE bool hyb_in_set(unsigned set, unsigned char_class) { return (set >> char_class & 1) != 0; }
 
@@ -27,7 +28,10 @@ static bool hyb_in_edges(const uint32_t *edges, size_t n, uint32_t c)
     size_t low = 0;
     while (low < n) {
         const size_t middle = (low + n) / 2;
-        if (edges[middle] <= c) low = middle + 1; else n = middle;
+        if (edges[middle] <= c)
+            low = middle + 1;
+        else
+            n = middle;
     }
     return low & 1;
 }
@@ -67,12 +71,16 @@ HYB_INLINE const uint8_t *hyb_match_contraction(const uint8_t *p, const uint8_t 
     return any_case && p[1] == 0xC5 && p[2] == 0xBF ? p + 3 : p;
 }
 
-/* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or nothing else is there. */
+/* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or
+ * nothing else is there. */
 HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *last = p, *q = p;
     size_t length;
-    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) { last = q; q += length; }
+    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) {
+        last = q;
+        q += length;
+    }
     return q == end || last == p ? q : last;
 }
 
@@ -106,12 +114,13 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
     return hyb_match_spaces(classes, p, end);
 }
 
-#define HYB_NO_CONTRACTIONS 1u       /* without the first alternative */
-#define HYB_NO_LINE_ENDS    2u       /* without [\r\n]* after what is neither letter nor number */
+#define HYB_NO_CONTRACTIONS 1u /* without the first alternative */
+#define HYB_NO_LINE_ENDS    2u /* without [\r\n]* after what is neither letter nor number */
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                 unsigned letters, int digits, unsigned without)
+/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS
+ * \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
+HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters,
+                                         int digits, unsigned without)
 {
     const unsigned rest = HYB_REST & ~letters;
     const uint8_t *q;
@@ -130,9 +139,11 @@ HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *
         next = hyb_class_at(classes, q, end, &length);
         if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next)) return hyb_chars_of(classes, q + length, end, letters);
     }
-    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters);     /* a mark, where marks are letters */
-    if (*p == ' ' && hyb_in_set(rest, next)) q += length;
-    else if (!hyb_in_set(rest, k)) return hyb_match_lines(classes, p, end);
+    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters); /* a mark, where marks are letters */
+    if (*p == ' ' && hyb_in_set(rest, next))
+        q += length;
+    else if (!hyb_in_set(rest, k))
+        return hyb_match_lines(classes, p, end);
     q = hyb_chars_of(classes, q, end, rest);
     return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of(classes, q, end, HYB_CHARS(NEWLINE));
 }
@@ -151,8 +162,8 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
 }
 
 /* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
-HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            size_t *length, bool without_han)
+HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
+                                    bool without_han)
 {
     uint32_t c;
     const unsigned k = hyb_char_at(classes, p, end, length, &c);
@@ -160,11 +171,11 @@ HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, co
     return hyb_in_edges(hyb_han_edges, HYB_COUNT(hyb_han_edges), c) ? (unsigned)HYB_CHAR_OTHER : k;
 }
 
-/* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W = [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions;
- * p when there is none. U* takes all it can and gives back from its end until W+ finds a first character, so what matters is the last
- * character of the run of U that is in W too. */
-HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                 bool suffix, bool without_han)
+/* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W =
+ * [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions; p when there is none. U* takes all it can and gives back from its end
+ * until W+ finds a first character, so what matters is the last character of the run of U that is in W too. */
+HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
+                                         bool without_han)
 {
     const unsigned both = HYB_CASELESS | HYB_CHARS(MARK);
     const unsigned upper = HYB_CASED_UP | both, lower = HYB_CHARS(LL) | both;
@@ -180,17 +191,20 @@ HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *
     if (q < end && k == HYB_CHAR_LL) {
         for (stop = q; stop < end; stop += length)
             if (!hyb_in_set(lower, hyb_cased_class(classes, stop, end, &length, without_han))) break;
-    }
-    else if (common) stop = common;
-    else if (begin > p && first == HYB_CHAR_MARK) stop = begin;      /* the optional character is itself the W */
-    else if (q > begin) stop = q;
-    else return p;
+    } else if (common)
+        stop = common;
+    else if (begin > p && first == HYB_CHAR_MARK)
+        stop = begin; /* the optional character is itself the W */
+    else if (q > begin)
+        stop = q;
+    else
+        return p;
     return suffix ? hyb_match_contraction(stop, end, true) : stop;
 }
 
 /* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
-HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                    int digits, bool slash)
+HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, int digits,
+                                            bool slash)
 {
     const uint8_t *q = hyb_char_of(classes, p, end, HYB_CHARS(NUMBER));
     size_t length;
@@ -206,8 +220,8 @@ HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_
 }
 
 /* the words above, and what stands between words */
-HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                  bool suffix, int digits)
+HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
+                                          int digits)
 {
     const uint8_t *q = hyb_cased_word(classes, p, end, suffix, false);
     return q != p ? q : hyb_split_no_word(classes, p, end, digits, true);
@@ -222,7 +236,7 @@ static const uint8_t *hyb_split_tekken(const uint8_t *classes, const uint8_t *p,
     return hyb_split_cased(classes, p, end, false, 1);
 }
 
-/* ---- splits of one kind of character: the pieces are the matches and what lies between them ---- */
+/* ---- splits of one kind of character: the pieces are the matches and what lies between them ---------------------- */
 
 /* SET+ */
 HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
@@ -232,7 +246,10 @@ HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, 
 }
 
 /* \p{N}+, \p{N}{1,3}, \p{N} */
-static const uint8_t *hyb_split_numbers(const uint8_t *classes, const uint8_t *p, const uint8_t *end) { return hyb_runs_of(classes, p, end, HYB_CHARS(NUMBER)); }
+static const uint8_t *hyb_split_numbers(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+{
+    return hyb_runs_of(classes, p, end, HYB_CHARS(NUMBER));
+}
 
 static const uint8_t *hyb_split_number3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -274,7 +291,8 @@ static const uint8_t *hyb_split_line_breaks(const uint8_t *classes, const uint8_
 typedef bool (*hyb_member_fn)(unsigned char_class, uint32_t code_point);
 
 /* \s?MEMBER+ (space) or MEMBER+ at p; p when there is none. */
-HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hyb_member_fn member, bool space)
+HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            hyb_member_fn member, bool space)
 {
     const uint8_t *begin = space ? hyb_char_of(classes, p, end, HYB_SPACES) : p, *q;
     size_t length;
@@ -287,12 +305,13 @@ HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_
         }
         if (q != begin) return q;
         if (begin == p) return p;
-        begin = p;                                       /* white space can be a member itself (U+3000) */
+        begin = p; /* white space can be a member itself (U+3000) */
     }
 }
 
 /* The same, or all that lies before the next match. */
-HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end, hyb_member_fn member, bool space)
+HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                            hyb_member_fn member, bool space)
 {
     const uint8_t *q = hyb_match_members(classes, p, end, member, space);
     size_t length;
@@ -304,13 +323,22 @@ HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_
     return q;
 }
 
-static bool hyb_is_falcon_mark(unsigned k, uint32_t c)        /* [\p{P}\$\+<=>\^~\|`] */
+static bool hyb_is_falcon_mark(unsigned k, uint32_t c) /* [\p{P}\$\+<=>\^~\|`] */
 {
-    return k == HYB_CHAR_PUNCTUATION || c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' || c == '|' || c == '`';
+    return k == HYB_CHAR_PUNCTUATION || c == '$' || c == '+' || (c >= '<' && c <= '>') || c == '^' || c == '~' ||
+           c == '|' || c == '`';
 }
 static bool hyb_is_default_mark(unsigned k, uint32_t c) { return c != '`' && hyb_is_falcon_mark(k, c); }
-static bool hyb_is_letter(unsigned k, uint32_t c) { HYB_UNUSED(c); return hyb_in_set(HYB_LETTERS, k); }
-static bool hyb_is_punctuation(unsigned k, uint32_t c) { HYB_UNUSED(c); return k == HYB_CHAR_PUNCTUATION; }
+static bool hyb_is_letter(unsigned k, uint32_t c)
+{
+    HYB_UNUSED(c);
+    return hyb_in_set(HYB_LETTERS, k);
+}
+static bool hyb_is_punctuation(unsigned k, uint32_t c)
+{
+    HYB_UNUSED(c);
+    return k == HYB_CHAR_PUNCTUATION;
+}
 
 static bool hyb_is_deepseek_letter(unsigned k, uint32_t c)
 {
@@ -320,27 +348,28 @@ static bool hyb_is_deepseek_letter(unsigned k, uint32_t c)
         if (c <= hyb_deepseek_letters[i + 1]) return true;
     return false;
 }
-static bool hyb_is_deepseek_mark(unsigned k, uint32_t c)      /* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
+/* [!-/:-~\uFF01-\uFF0F\uFF1A-\uFF5E\u2018-\u201F\u3000-\u3002] */
+static bool hyb_is_deepseek_mark(unsigned k, uint32_t c)
 {
     HYB_UNUSED(k);
-    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) || (c >= 0xFF1A && c <= 0xFF5E) ||
-           (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
+    return (c >= 0x21 && c <= 0x2F) || (c >= 0x3A && c <= 0x7E) || (c >= 0xFF01 && c <= 0xFF0F) ||
+           (c >= 0xFF1A && c <= 0xFF5E) || (c >= 0x2018 && c <= 0x201F) || (c >= 0x3000 && c <= 0x3002);
 }
-static bool hyb_is_deepseek_cjk(unsigned k, uint32_t c)       /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
+static bool hyb_is_deepseek_cjk(unsigned k, uint32_t c) /* [\u4E00-\u9FA5\u0800-\u4E00\uAC00-\uD7FF] */
 {
     HYB_UNUSED(k);
     return (c >= 0x800 && c <= 0x9FA5) || (c >= 0xAC00 && c <= 0xD7FF);
 }
-static bool hyb_is_deepseek3_cjk(unsigned k, uint32_t c)      /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
+static bool hyb_is_deepseek3_cjk(unsigned k, uint32_t c) /* [\u4E00-\u9FA5\u3040-\u309F\u30A0-\u30FF] */
 {
     HYB_UNUSED(k);
     return (c >= 0x4E00 && c <= 0x9FA5) || (c >= 0x3040 && c <= 0x30FF);
 }
 
-#define HYB_SPLIT_MEMBERS(name, member, space)                                                                        \
-    static const uint8_t *hyb_split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end)               \
-    {                                                                                                                      \
-        return hyb_split_members(classes, p, end, member, space);                                                      \
+#define HYB_SPLIT_MEMBERS(name, member, space) \
+    static const uint8_t *hyb_split_##name(const uint8_t *classes, const uint8_t *p, const uint8_t *end) \
+    { \
+        return hyb_split_members(classes, p, end, member, space); \
     }
 HYB_SPLIT_MEMBERS(falcon_marks, hyb_is_falcon_mark, false)
 HYB_SPLIT_MEMBERS(default_marks, hyb_is_default_mark, false)
@@ -366,8 +395,7 @@ static const uint8_t *hyb_split_trailing_space(const uint8_t *classes, const uin
 
 /* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                      bool lines)
+HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
 {
     const unsigned word = HYB_LETTERS | HYB_CHARS(MARK), marks = HYB_CHARS(PUNCTUATION) | HYB_CHARS(SYMBOL);
     const uint8_t *q;
@@ -377,7 +405,9 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
         for (q = p + 1; q < end && (uint8_t)((*q | 0x20) - 'a') < 26; q++) {}
         if (q > p + 1) return q;
     }
-    if (!hyb_in_set(HYB_LETTERS | marks | HYB_CHARS(NEWLINE), k) && (q = hyb_chars_of(classes, p + length, end, word)) != p + length) return q;
+    if (!hyb_in_set(HYB_LETTERS | marks | HYB_CHARS(NEWLINE), k) &&
+        (q = hyb_chars_of(classes, p + length, end, word)) != p + length)
+        return q;
     if ((q = hyb_chars_of(classes, p, end, word)) != p) return q;
     q = *p == ' ' ? p + 1 : p;
     if (q < end && hyb_in_set(marks, hyb_class_at(classes, q, end, &length))) {
@@ -388,8 +418,7 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
     if (lines) return hyb_match_lines(classes, p, end);
     return k == HYB_CHAR_NEWLINE ? p + length : hyb_match_spaces(classes, p, end);
 }
-HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                                     bool lines)
+HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
 {
     const uint8_t *q = hyb_match_deepseek3(classes, p, end, lines);
     size_t length;

@@ -1,14 +1,16 @@
-/* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of them knows the longest
- * one that is complete, and how much of one the text so far ends with, which is what must be held back. */
+/* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of
+ * them knows the longest one that is complete, and how much of one the text so far ends with, which is what must be
+ * held back. */
 
 struct hybrid_stop_matcher {
-    hybrid_runtime   *rt;
+    hybrid_runtime *rt;
     hyb_automaton automaton;
-    uint32_t          state;
-    uint8_t          *held;      /* bytes not shown yet, and those of the last feed */
-    size_t            n_held, n_shown, capacity;    /* n_shown: at the front of held, given to the caller by the last call */
-    bool              stopped;
-    uint64_t          in_use;    /* the allocator may not call back */
+    uint32_t state;
+    uint8_t *held; /* bytes not shown yet, and those of the last feed */
+    /* n_shown: at the front of held, given to the caller by the last call */
+    size_t n_held, n_shown, capacity;
+    bool stopped;
+    uint64_t in_use; /* the allocator may not call back */
 };
 
 HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
@@ -17,7 +19,8 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     if (!matcher) return;
     rt = matcher->rt;
     if (hyb_busy(matcher->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        hyb_log(rt, HYBRID_LOG_ERROR,
+                "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
     matcher->in_use = hyb_process();
@@ -27,9 +30,10 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hybrid_string *stops,
-              size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error),
-              (runtime, stops, n_stops, matcher, error))
+HYB_BORDER(hybrid_result, hybrid_stop_create,
+           (hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher,
+            hybrid_error *error),
+           (runtime, stops, n_stops, matcher, error))
 {
     hyb_automaton_source source;
     hybrid_runtime *rt;
@@ -39,12 +43,14 @@ HYB_BORDER(hybrid_result, hybrid_stop_create, (hybrid_runtime *runtime, const hy
     if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
     *matcher = NULL;
     if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
-    if (n_stops > 32767)       /* times 65536 bytes: states have 31 bits */
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767", (unsigned long long)n_stops);
+    if (n_stops > 32767) /* times 65536 bytes: states have 31 bits */
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767",
+                        (unsigned long long)n_stops);
     for (i = 0; i < n_stops; i++)
         if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
-                                (unsigned long long)i, (unsigned long long)stops[i].size);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
+                            (unsigned long long)i, (unsigned long long)stops[i].size);
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(m = (hybrid_stop_matcher *)hyb_calloc(rt, 1, sizeof *m))) {
         hyb_runtime_release(rt);
@@ -70,7 +76,8 @@ static void hyb_stop_forget(hybrid_stop_matcher *m)
     m->n_shown = 0;
 }
 
-/* Bytes of the stop string that is complete: the way back from the state leads over beginnings, and the first that is a whole one is it. */
+/* Bytes of the stop string that is complete: the way back from the state leads over beginnings, and the first that
+ * is a whole one is it. */
 static size_t hyb_stop_size(const hybrid_stop_matcher *m)
 {
     const hyb_automaton *a = &m->automaton;
@@ -79,8 +86,10 @@ static size_t hyb_stop_size(const hybrid_stop_matcher *m)
     return a->depth[s];
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const void *bytes, size_t size,
-              hybrid_string *safe, int *which, hybrid_error *error), (matcher, bytes, size, safe, which, error))
+HYB_BORDER(hybrid_result, hybrid_stop_feed,
+           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which,
+            hybrid_error *error),
+           (matcher, bytes, size, safe, which, error))
 {
     hybrid_stop_matcher *m = matcher;
     const uint8_t *p = (const uint8_t *)bytes;
@@ -89,9 +98,13 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const
     if (safe) safe->data = NULL;
     if (safe) safe->size = 0;
     if (which) *which = -1;
-    if (!m || (!bytes && size) || !safe || !which) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
-    if (hyb_busy(m->in_use)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: the matcher is in use: its allocator called it again");
-    if (!hyb_add_size(m->n_held - m->n_shown, size, &need)) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+    if (!m || (!bytes && size) || !safe || !which)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
+    if (hyb_busy(m->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+    if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
         uint8_t *held;
@@ -109,12 +122,15 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed, (hybrid_stop_matcher *matcher, const
         m->state = hyb_automaton_next(&m->automaton, m->state, p[i]);
         found = m->automaton.best[0][m->state];
     }
-    keep = m->automaton.depth[m->state];                 /* of the longest beginning: a complete string may be shorter */
-    if (found >= 0) { keep = hyb_stop_size(m); m->stopped = true; }
+    keep = m->automaton.depth[m->state]; /* of the longest beginning: a complete string may be shorter */
+    if (found >= 0) {
+        keep = hyb_stop_size(m);
+        m->stopped = true;
+    }
     safe->data = (const char *)m->held;
     safe->size = m->n_shown = m->n_held - keep;
     *which = found;
-    if (m->stopped) m->n_held = m->n_shown;              /* the stop string itself is never shown */
+    if (m->stopped) m->n_held = m->n_shown; /* the stop string itself is never shown */
     return HYBRID_OK;
 }
 

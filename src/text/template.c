@@ -2,11 +2,11 @@
 
 struct hybrid_template {
     hybrid_runtime *rt;
-    hyb_jarena  arena;               /* holds the tree and a copy of the text */
-    hyb_jtree   tree;
-    const char     *source;
-    size_t          n_source;
-    bool            js;
+    hyb_jarena arena; /* holds the tree and a copy of the text */
+    hyb_jtree tree;
+    const char *source;
+    size_t n_source;
+    bool js;
 };
 
 HYB_BORDER_VOID(hybrid_text_free, (hybrid_text *text), (text))
@@ -25,8 +25,11 @@ static hybrid_result hyb_text_set(hybrid_runtime *rt, hybrid_text *text, const c
     if (text->capacity <= n) {
         char *data = (char *)hyb_alloc(rt, n + 1);
         if (!data) return hyb_fail_memory(error, n + 1);
-        if (!text->runtime) { text->runtime = rt; hyb_atomic_add(&rt->references, 1); }
-        else hyb_free(rt, text->data);
+        if (!text->runtime) {
+            text->runtime = rt;
+            hyb_atomic_add(&rt->references, 1);
+        } else
+            hyb_free(rt, text->data);
         text->data = data;
         text->capacity = n + 1;
     }
@@ -41,14 +44,18 @@ static size_t hyb_template_newlines(const char *p, size_t n, char *out)
 {
     size_t i, m = 0;
     for (i = 0; i < n; i++) {
-        if (p[i] == '\r') { out[m++] = '\n'; i += i + 1 < n && p[i + 1] == '\n'; }
-        else out[m++] = p[i];
+        if (p[i] == '\r') {
+            out[m++] = '\n';
+            i += i + 1 < n && p[i + 1] == '\n';
+        } else
+            out[m++] = p[i];
     }
     return m - (m && out[m - 1] == '\n');
 }
 
-HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, const hybrid_template_desc *desc,
-              hybrid_template **tmpl, hybrid_error *error), (runtime, desc, tmpl, error))
+HYB_BORDER(hybrid_result, hybrid_template_create,
+           (hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
+           (runtime, desc, tmpl, error))
 {
     enum { LARGEST = 16 << 20, MEMORY = 512 << 20 };
     const char *text = desc && desc->text ? desc->text : HYBRID_TEMPLATE_CHATML;
@@ -59,8 +66,13 @@ HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, cons
     size_t n = desc && desc->text && desc->size ? desc->size : strlen(text);
     if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: tmpl is NULL");
     *tmpl = NULL;
-    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d", (int)desc->dialect);
-    if (n > LARGEST) return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_template_create: the template has %llu bytes, at most 16 MB are read", (unsigned long long)n);
+    if (desc && (unsigned)desc->dialect > HYBRID_TEMPLATE_JS)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_create: there is no dialect %d",
+                        (int)desc->dialect);
+    if (n > LARGEST)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_template_create: the template has %llu bytes, at most 16 MB are read",
+                        (unsigned long long)n);
     if ((result = hyb_runtime_retain(runtime, &rt, error))) return result;
     if (!(t = (hybrid_template *)hyb_calloc(rt, 1, sizeof *t))) {
         hyb_runtime_release(rt);
@@ -71,14 +83,18 @@ HYB_BORDER(hybrid_result, hybrid_template_create, (hybrid_runtime *runtime, cons
     t->arena.steps = UINT64_MAX;
     hyb_stack_open(&t->arena.stack);
     t->js = desc && desc->dialect == HYBRID_TEMPLATE_JS;
-    if (!(source = (char *)hyb_jarena_alloc(&t->arena, n))) result = hyb_fail_memory(error, n);
+    if (!(source = (char *)hyb_jarena_alloc(&t->arena, n)))
+        result = hyb_fail_memory(error, n);
     else {
         t->source = source;
         t->n_source = hyb_template_newlines(text, n, source);
-        result = hyb_jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks, !desc || !desc->no_lstrip_blocks, &t->tree, error);
+        result = hyb_jparse(&t->arena, source, t->n_source, !desc || !desc->no_trim_blocks,
+                            !desc || !desc->no_lstrip_blocks, &t->tree, error);
     }
-    if (result) hybrid_template_destroy(t);
-    else *tmpl = t;
+    if (result)
+        hybrid_template_destroy(t);
+    else
+        *tmpl = t;
     return result;
 }
 
@@ -92,8 +108,10 @@ HYB_BORDER_VOID(hybrid_template_destroy, (hybrid_template *tmpl), (tmpl))
     hyb_runtime_release(rt);
 }
 
-/* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed all the same. */
-static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now, int utc_offset, hyb_jinja *j, hybrid_error *error)
+/* A render's state, before there are variables: they go into j->context. False: error set; the arena must be freed
+ * all the same. */
+static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_limits *limits, int64_t now,
+                             int utc_offset, hyb_jinja *j, hybrid_error *error)
 {
     enum { DEPTH = 500, DEEPEST = 10000 };
     hyb_jvalue context;
@@ -110,16 +128,19 @@ static bool hyb_render_begin(const hybrid_template *t, const hybrid_template_lim
     j->js = t->js;
     j->error = error;
     j->out = &j->page;
-    j->now = HYB_MAX(HYB_MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) + (int64_t)utc_offset * 60;
+    j->now = HYB_MAX(HYB_MIN(now ? now : (int64_t)time(NULL), (int64_t)1 << 50), -((int64_t)1 << 50)) +
+             (int64_t)utc_offset * 60;
     if (!hyb_jdict_new(&j->arena, &context)) return hyb_jinja_spent(j);
     j->context = context.u.dict;
     return true;
 }
 /* A JSON text as a value. doc must be freed after the render (also after a failure). what: for the message. */
-static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, size_t n, hyb_json_type type, hyb_json_doc *doc, hyb_jvalue *out)
+static bool hyb_render_json(hyb_jinja *j, const char *what, const char *text, size_t n, hyb_json_type type,
+                            hyb_json_doc *doc, hyb_jvalue *out)
 {
     hybrid_error e;
-    hybrid_result result = hyb_json_parse(j->arena.rt, text, n ? n : strlen(text), HYB_JSON_DEPTH, j->arena.max_bytes / sizeof(hyb_json), doc, &e);
+    hybrid_result result = hyb_json_parse(j->arena.rt, text, n ? n : strlen(text), HYB_JSON_DEPTH,
+                                          j->arena.max_bytes / sizeof(hyb_json), doc, &e);
     if (!result && doc->root->type != type) {
         result = HYBRID_ERROR_FORMAT;
         snprintf(e.message, sizeof e.message, "must be a JSON %s", type == HYB_JSON_ARRAY ? "array" : "object");
@@ -144,8 +165,9 @@ static void hyb_text_empty(hybrid_text *text)
     if (text->data) text->data[0] = 0;
 }
 
-HYB_BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, const hybrid_render_desc *desc,
-              hybrid_text *out, hybrid_error *error), (tmpl, desc, out, error))
+HYB_BORDER(hybrid_result, hybrid_template_render,
+           (const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error),
+           (tmpl, desc, out, error))
 {
     static const hybrid_render_desc zero = { NULL, 0, 0, 0, { 0, 0, 0, 0 } };
     hyb_json_doc doc;
@@ -155,7 +177,9 @@ HYB_BORDER(hybrid_result, hybrid_template_render, (const hybrid_template *tmpl, 
     bool ok;
     if (!out) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: out is NULL");
     hyb_text_empty(out);
-    if (!tmpl) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
+    if (!tmpl)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_template_render: tmpl is NULL (a model that has no chat template gives none)");
     if (!desc) desc = &zero;
     memset(&doc, 0, sizeof doc);
     ok = hyb_render_begin(tmpl, &desc->limits, desc->now, desc->utc_offset, &j, error);

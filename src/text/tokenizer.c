@@ -1,6 +1,6 @@
 /* text/tokenizer: making tokenizers, text to ids, ids to text. */
 
-/* ---- making ---- */
+/* ---- making ------------------------------------------------------------------------------------------------------ */
 
 static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
 {
@@ -17,14 +17,17 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     memcpy(t->roles, source->roles, sizeof t->roles);
     for (i = 0; i < 256; i++) t->byte_ids[i] = -1;
     if (!t->n_tokens) return hyb_fail(error, HYBRID_ERROR_INVALID, "the vocabulary has no tokens");
-    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
-    if ((r = hyb_vocab_read_tokens(t, source, error)) != HYBRID_OK || (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
-        (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK) return r;
+    if (t->n_tokens > INT32_MAX / 2 || source->merges.count > INT32_MAX / 2)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the vocabulary has more than a billion entries");
+    if ((r = hyb_vocab_read_tokens(t, source, error)) != HYBRID_OK ||
+        (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
+        (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
+        return r;
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
-    }
-    else if ((r = hyb_vocab_make_merges(t, source, error)) != HYBRID_OK) return r;
+    } else if ((r = hyb_vocab_make_merges(t, source, error)) != HYBRID_OK)
+        return r;
     if ((r = hyb_vocab_make_joined(t, error)) != HYBRID_OK || t->spm) return r;
     if (!(t->classes = (uint8_t *)hyb_alloc(t->rt, 65536))) return hyb_fail_memory(error, 65536);
     hyb_unicode_expand(t->classes);
@@ -35,7 +38,8 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab_source *source, hybrid_tokenizer **tokenizer, hybrid_error *error)
+static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab_source *source,
+                                        hybrid_tokenizer **tokenizer, hybrid_error *error)
 {
     hybrid_runtime *rt;
     hybrid_tokenizer *t;
@@ -46,8 +50,10 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
         return hyb_fail_memory(error, sizeof *t);
     }
     t->rt = rt;
-    if ((r = hyb_tokenizer_build(t, source, error)) != HYBRID_OK) hyb_vocab_destroy(t);
-    else *tokenizer = t;
+    if ((r = hyb_tokenizer_build(t, source, error)) != HYBRID_OK)
+        hyb_vocab_destroy(t);
+    else
+        *tokenizer = t;
     return r;
 }
 
@@ -56,10 +62,14 @@ HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokeni
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
 
-/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables know. */
-static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_], hybrid_error *error)
+/* The token of a role by the text that the caller gave; these are looked up here because ids are all that the tables
+ * know. */
+static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t roles[HYBRID_ROLE_COUNT_],
+                                    hybrid_error *error)
 {
-    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL }, { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" }, { "<unk>", NULL, NULL, NULL } };
+    static const char *const usual[3][4] = { { "<s>", "<bos>", "<|begin_of_text|>", NULL },
+                                             { "</s>", "<eos>", "<|end_of_text|>", "<|endoftext|>" },
+                                             { "<unk>", NULL, NULL, NULL } };
     static const hybrid_token_role usual_role[3] = { HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_UNKNOWN };
     size_t i, k;
     int role;
@@ -68,32 +78,42 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
         const hybrid_string s = desc->tokens[i];
         if (!s.size || !s.data) continue;
         for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
-            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size)) roles[role] = (int32_t)i;
+            if (desc->roles[role] && strlen(desc->roles[role]) == s.size && !memcmp(desc->roles[role], s.data, s.size))
+                roles[role] = (int32_t)i;
         if (*s.data != '<') continue;
         for (role = 0; role < 3; role++)
             for (k = 0; k < 4 && usual[role][k]; k++)
-                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size && !memcmp(usual[role][k], s.data, s.size))
+                if (!desc->roles[usual_role[role]] && roles[usual_role[role]] < 0 && strlen(usual[role][k]) == s.size &&
+                    !memcmp(usual[role][k], s.data, s.size))
                     roles[usual_role[role]] = (int32_t)i;
     }
     for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
         if (desc->roles[role] && roles[role] < 0)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary", role, desc->roles[role]);
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary",
+                            role, desc->roles[role]);
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
-              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, desc, tokenizer, error))
+HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
+           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+            hybrid_error *error),
+           (runtime, desc, tokenizer, error))
 {
     hyb_vocab_source source;
     hybrid_result r;
     if (!tokenizer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: tokenizer is NULL");
     *tokenizer = NULL;
-    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges)) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
+    if (!desc || !desc->tokens || (desc->n_merges && !desc->merges))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_tokenizer_create: desc, its tokens or its merges are NULL");
     memset(&source, 0, sizeof source);
-    if (desc->model && !strcmp(desc->model, "spm")) source.spm = true;
-    else if (desc->model && strcmp(desc->model, "bpe")) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
+    if (desc->model && !strcmp(desc->model, "spm"))
+        source.spm = true;
+    else if (desc->model && strcmp(desc->model, "bpe"))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
     if (!source.spm && !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
     source.raw = !source.spm && desc->raw_tokens;
     source.tokens.list = desc->tokens;
     source.tokens.count = desc->n_tokens;
@@ -109,7 +129,7 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_create, (hybrid_runtime *runtime, con
     return hyb_tokenizer_make(runtime, &source, tokenizer, error);
 }
 
-/* ---- text to ids ---- */
+/* ---- text to ids ------------------------------------------------------------------------------------------------- */
 
 /* Cuts a piece as the pre-tokenizer's splits say, from the given one on, and tokenizes the words. */
 static void hyb_tokenize_piece(hyb_tokenize_job *job, const hyb_split_fn *split, const uint8_t *p, const uint8_t *end)
@@ -120,11 +140,11 @@ static void hyb_tokenize_piece(hyb_tokenize_job *job, const hyb_split_fn *split,
             q = split[0](classes, p, end);
             hyb_tokenize_piece(job, split + 1, p, q);
         }
-    }
-    else for (; p < end; p = q) {
-        q = split[0](classes, p, end);
-        hyb_tokenize_word(job, p, (size_t)(q - p));
-    }
+    } else
+        for (; p < end; p = q) {
+            q = split[0](classes, p, end);
+            hyb_tokenize_word(job, p, (size_t)(q - p));
+        }
 }
 
 /* spm knows no words; the places where nothing can merge make some that come again. */
@@ -176,8 +196,14 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
-    if (!t->spm) { hyb_tokenize_normal(job, p, end); return; }
-    if (!space && !hyb_has_escaped_space(p, end)) { hyb_tokenize_joined(job, p, end); return; }
+    if (!t->spm) {
+        hyb_tokenize_normal(job, p, end);
+        return;
+    }
+    if (!space && !hyb_has_escaped_space(p, end)) {
+        hyb_tokenize_joined(job, p, end);
+        return;
+    }
     if (!hyb_add_size(size, 1 + 8 * HYB_CACHE_TEXT, &bytes) || !(copy = (uint8_t *)hyb_alloc(t->rt, bytes))) {
         job->out_of_memory = true;
         return;
@@ -203,26 +229,29 @@ static void hyb_tokenize_text(hyb_tokenize_job *job, const uint8_t *text, size_t
     for (k = list.n; k-- > 0 && !job->out_of_memory;) {
         const uint8_t *q = text + list.items[k].at;
         const int32_t id = list.items[k].id;
-        if (q < p) continue;                              /* inside of the one before */
+        if (q < p) continue; /* inside of the one before */
         hyb_tokenize_fragment(job, p, q);
         hyb_emit_token(job, id);
         p = q + (t->offsets[id + 1] - t->offsets[id]);
-        if (t->kinds[id] & HYB_TOKEN_STRIP) while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
+        if (t->kinds[id] & HYB_TOKEN_STRIP)
+            while (p < end && (*p == ' ' || (*p >= '\t' && *p <= '\r'))) p++;
     }
     if (!job->out_of_memory) hyb_tokenize_fragment(job, p, end);
     hyb_special_list_free(t->rt, &list);
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, const char *text, size_t size,
-              unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error),
-              (tokenizer, text, size, flags, ids, capacity, n, error))
+HYB_BORDER(hybrid_result, hybrid_tokenize,
+           (const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags, int32_t *ids,
+            size_t capacity, size_t *n, hybrid_error *error),
+           (tokenizer, text, size, flags, ids, capacity, n, error))
 {
     const hybrid_tokenizer *t = tokenizer;
     hyb_tokenize_job job;
     hyb_cached_word few[64];
     size_t words = HYB_COUNT(few);
     if (n) *n = 0;
-    if (!t || (!text && size) || (!ids && capacity) || !n) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
+    if (!t || (!text && size) || (!ids && capacity) || !n)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenize: tokenizer, text, ids or n is NULL");
     if (!text) text = "";
     memset(&job, 0, sizeof job);
     job.t = t;
@@ -233,21 +262,28 @@ HYB_BORDER(hybrid_result, hybrid_tokenize, (const hybrid_tokenizer *tokenizer, c
     job.cache = few;
     if (size > 2048) {
         while (words < 32768 && words < size / 16) words *= 2;
-        if (!(job.cache = (hyb_cached_word *)hyb_alloc_aligned(t->rt, words * sizeof *job.cache))) return hyb_fail_memory(error, words * sizeof *job.cache);
+        if (!(job.cache = (hyb_cached_word *)hyb_alloc_aligned(t->rt, words * sizeof *job.cache)))
+            return hyb_fail_memory(error, words * sizeof *job.cache);
     }
     memset(job.cache, 0, words * sizeof *job.cache);
     job.cache_mask = words / 2 - 1;
-    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0) hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_bos && t->roles[HYBRID_ROLE_BOS] >= 0)
+        hyb_emit_token(&job, t->roles[HYBRID_ROLE_BOS]);
     hyb_tokenize_text(&job, (const uint8_t *)text, size, flags);
-    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0) hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
+    if (flags & HYBRID_TOKENIZE_ADD_SPECIAL && t->add_eos && t->roles[HYBRID_ROLE_EOS] >= 0)
+        hyb_emit_token(&job, t->roles[HYBRID_ROLE_EOS]);
     if (job.cache != few) hyb_free_aligned(t->rt, job.cache);
-    if (job.out_of_memory) return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes", (unsigned long long)size);
+    if (job.out_of_memory)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory while tokenizing %llu bytes",
+                        (unsigned long long)size);
     *n = job.n;
-    if (job.n > capacity) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu", (unsigned long long)job.n, (unsigned long long)capacity);
+    if (job.n > capacity)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu tokens, there is room for %llu",
+                        (unsigned long long)job.n, (unsigned long long)capacity);
     return HYBRID_OK;
 }
 
-/* ---- ids to text ---- */
+/* ---- ids to text ------------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(hybrid_string, hybrid_token_bytes, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
@@ -264,32 +300,43 @@ HYB_BORDER(hybrid_token_type, hybrid_token_kind, (const hybrid_tokenizer *tokeni
     return (hybrid_token_type)hyb_token_type(tokenizer, id);
 }
 
-HYB_BORDER(hybrid_result, hybrid_detokenize, (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
-              unsigned flags, char *text, size_t capacity, size_t *size, hybrid_error *error),
-              (tokenizer, ids, n_ids, flags, text, capacity, size, error))
+HYB_BORDER(hybrid_result, hybrid_detokenize,
+           (const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags, char *text,
+            size_t capacity, size_t *size, hybrid_error *error),
+           (tokenizer, ids, n_ids, flags, text, capacity, size, error))
 {
     size_t i, n = 0;
-    bool space = tokenizer && tokenizer->add_space;      /* the one that tokenizing put before the first word */
+    bool space = tokenizer && tokenizer->add_space; /* the one that tokenizing put before the first word */
     if (size) *size = 0;
-    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
-    for (i = 0; i < n_ids; i++) if (ids[i] < 0) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i, (long)ids[i]);
+    if (!tokenizer || (!ids && n_ids) || (!text && capacity) || !size)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: tokenizer, ids, text or size is NULL");
+    for (i = 0; i < n_ids; i++)
+        if (ids[i] < 0)
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_detokenize: ids[%llu] is %ld", (unsigned long long)i,
+                            (long)ids[i]);
     for (i = 0; i < n_ids; i++) {
         hybrid_token_type type = hybrid_token_kind(tokenizer, ids[i]);
         hybrid_string s = hybrid_token_bytes(tokenizer, ids[i]);
-        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL)) continue;
+        if ((type == HYBRID_TOKEN_CONTROL || type == HYBRID_TOKEN_UNKNOWN) && !(flags & HYBRID_DETOKENIZE_SPECIAL))
+            continue;
         if (space && s.size) {
             space = false;
-            if (*s.data == ' ') { s.data++; s.size--; }
+            if (*s.data == ' ') {
+                s.data++;
+                s.size--;
+            }
         }
         if (s.size && n < capacity) memcpy(text + n, s.data, HYB_MIN(s.size, capacity - n));
         n += s.size;
     }
     *size = n;
-    if (n > capacity) return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu", (unsigned long long)n, (unsigned long long)capacity);
+    if (n > capacity)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the text has %llu bytes, there is room for %llu",
+                        (unsigned long long)n, (unsigned long long)capacity);
     return HYBRID_OK;
 }
 
-/* ---- questions ---- */
+/* ---- questions --------------------------------------------------------------------------------------------------- */
 
 HYB_BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_t id), (tokenizer, id))
 {
@@ -297,13 +344,13 @@ HYB_BORDER(bool, hybrid_token_is_end, (const hybrid_tokenizer *tokenizer, int32_
 }
 
 HYB_BORDER(int32_t, hybrid_token_role_id, (const hybrid_tokenizer *tokenizer, hybrid_token_role role),
-              (tokenizer, role))
+           (tokenizer, role))
 {
     return tokenizer && (unsigned)role < HYBRID_ROLE_COUNT_ ? tokenizer->roles[role] : -1;
 }
 
 HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const char *bytes, size_t size),
-              (tokenizer, bytes, size))
+           (tokenizer, bytes, size))
 {
     int32_t id;
     if (!tokenizer || !bytes || !size) return -1;
@@ -312,5 +359,11 @@ HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const
 }
 
 HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
-HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0; }
-HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer) { return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0; }
+HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0;
+}
+HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
+}

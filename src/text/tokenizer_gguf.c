@@ -10,13 +10,13 @@ static bool hyb_vocab_gguf_flag(const hybrid_gguf *g, hybrid_runtime *rt, const 
 }
 
 typedef struct hyb_role_key {
-    const char       *key;
+    const char *key;
     hybrid_token_role role;
 } hyb_role_key;
 
 /* Whether a file says which token this is: 0 unknown, 1 BOS, 2 EOS. */
 static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int which,
-                                      const int32_t roles[HYBRID_ROLE_COUNT_])
+                                  const int32_t roles[HYBRID_ROLE_COUNT_])
 {
     static const char *const keys[3] = { "tokenizer.ggml.unknown_token_id", "tokenizer.ggml.bos_token_id",
                                          "tokenizer.ggml.eos_token_id" };
@@ -25,17 +25,18 @@ static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int 
     int64_t said;
     if (hybrid_gguf_get_i64(g, keys[which], &said)) return;
     if (id >= 0)
-        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: token %d is taken, as is usual",
-                    keys[which], (int)id);
-    else if (which) hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
+        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s: token %d is taken, as is usual", keys[which],
+                (int)id);
+    else if (which)
+        hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
 }
 
 /* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
 static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_t n_tokens,
-                                     int32_t roles[HYBRID_ROLE_COUNT_])
+                                 int32_t roles[HYBRID_ROLE_COUNT_])
 {
     static const hyb_role_key keys[] = {
-        { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX },    /* the older names first: the newer ones count */
+        { "tokenizer.ggml.prefix_token_id", HYBRID_ROLE_FIM_PREFIX }, /* the older names first: the newer ones count */
         { "tokenizer.ggml.suffix_token_id", HYBRID_ROLE_FIM_SUFFIX },
         { "tokenizer.ggml.middle_token_id", HYBRID_ROLE_FIM_MIDDLE },
         { "tokenizer.ggml.bos_token_id", HYBRID_ROLE_BOS },
@@ -43,7 +44,7 @@ static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_
         { "tokenizer.ggml.eot_token_id", HYBRID_ROLE_EOT },
         { "tokenizer.ggml.eom_token_id", HYBRID_ROLE_EOM },
         { "tokenizer.ggml.unknown_token_id", HYBRID_ROLE_UNKNOWN },
-        { "tokenizer.ggml.seperator_token_id", HYBRID_ROLE_SEPARATOR },  /* spelled so in the format */
+        { "tokenizer.ggml.seperator_token_id", HYBRID_ROLE_SEPARATOR }, /* spelled so in the format */
         { "tokenizer.ggml.padding_token_id", HYBRID_ROLE_PADDING },
         { "tokenizer.ggml.mask_token_id", HYBRID_ROLE_MASK },
         { "tokenizer.ggml.fim_pre_token_id", HYBRID_ROLE_FIM_PREFIX },
@@ -57,12 +58,14 @@ static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_
     int64_t id;
     for (i = 0; i < HYB_COUNT(keys); i++) {
         if (!hybrid_gguf_get_i64(g, keys[i].key, &id)) continue;
-        if (id >= 0 && (uint64_t)id < n_tokens) roles[keys[i].role] = (int32_t)id;
+        if (id >= 0 && (uint64_t)id < n_tokens)
+            roles[keys[i].role] = (int32_t)id;
         else if (id != -1 && id != UINT32_MAX)
             hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: %s is %lld, there are %llu tokens: it is taken as not there",
-                        keys[i].key, (long long)id, (unsigned long long)n_tokens);
+                    keys[i].key, (long long)id, (unsigned long long)n_tokens);
     }
-    for (i = 0; i < HYBRID_ROLE_COUNT_; i++) if (roles[i] >= 0 && (size_t)roles[i] >= n_tokens) roles[i] = -1;
+    for (i = 0; i < HYBRID_ROLE_COUNT_; i++)
+        if (roles[i] >= 0 && (size_t)roles[i] >= n_tokens) roles[i] = -1;
     for (i = 0; i < 3; i++) hyb_vocab_gguf_absent(g, rt, (int)i, roles);
 }
 
@@ -81,12 +84,12 @@ static const char *hyb_vocab_gguf_guess(const hybrid_gguf *g)
     hybrid_string architecture = { NULL, 0 };
     hybrid_gguf_get_string(g, "general.architecture", &architecture);
     if (hyb_string_is(architecture, "gpt2")) return "gpt-2";
-    return hyb_string_is(architecture, "gptneox") ? "olmo" : "default";      /* OLMo's tokenizer is GPT-NeoX's */
+    return hyb_string_is(architecture, "gptneox") ? "olmo" : "default"; /* OLMo's tokenizer is GPT-NeoX's */
 }
 
 /* How byte-level BPE cuts words. */
 static hybrid_result hyb_vocab_gguf_pre(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
-                                            hybrid_error *error)
+                                        hybrid_error *error)
 {
     hybrid_string pre = { NULL, 0 };
     hybrid_gguf_value v;
@@ -97,31 +100,38 @@ static hybrid_result hyb_vocab_gguf_pre(const hybrid_gguf *g, hybrid_runtime *rt
     if (!pre.size) {
         pre.data = hyb_vocab_gguf_guess(g);
         pre.size = strlen(pre.data);
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file does not say how its text is cut into words "
-                    "(tokenizer.ggml.pre): \"%s\" is taken, a guess that makes answers worse where it is wrong. "
-                    "Convert the model again with a recent converter, or write the name of its family: "
-                    "gguf-new-metadata --pre-tokenizer NAME IN OUT (of gguf-py)", pre.data);
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file does not say how its text is cut into words "
+                "(tokenizer.ggml.pre): \"%s\" is taken, a guess that makes answers worse where it is wrong. "
+                "Convert the model again with a recent converter, or write the name of its family: "
+                "gguf-new-metadata --pre-tokenizer NAME IN OUT (of gguf-py)",
+                pre.data);
     }
     source->pre = hyb_find_pretokenizer(pre.data, pre.size);
     if (source->pre) return HYBRID_OK;
     hyb_printable(pre, text);
     if ((kind = hyb_vocab_gguf_other_kind(pre)) != NULL)
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", a tokenizer %s: hybrid "
-                            "does not have it", text, kind);
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.pre is \"%s\", which is not known to this "
-                        "version of hybrid", text);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "tokenizer.ggml.pre is \"%s\", a tokenizer %s: hybrid "
+                        "does not have it",
+                        text, kind);
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                    "tokenizer.ggml.pre is \"%s\", which is not known to this "
+                    "version of hybrid",
+                    text);
 }
 
 static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
-                                              hybrid_error *error)
+                                          hybrid_error *error)
 {
     hybrid_string model = { NULL, 0 }, architecture = { NULL, 0 };
     hybrid_result r;
     char text[64];
     int i;
     if (!hybrid_gguf_get_string(g, "tokenizer.ggml.model", &model))
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.model: it carries no "
-                            "vocabulary");
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "the file has no key tokenizer.ggml.model: it carries no "
+                        "vocabulary");
     hybrid_gguf_get_string(g, "general.architecture", &architecture);
     for (i = 0; i < HYBRID_ROLE_COUNT_; i++) source->roles[i] = -1;
     if (hyb_string_is(model, "llama")) {
@@ -134,8 +144,10 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
     }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                            "byte-level BPE) and llama (SentencePiece BPE)", text);
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
+                        "byte-level BPE) and llama (SentencePiece BPE)",
+                        text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
     source->add_bos = source->pre->add_bos;
@@ -143,40 +155,50 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
 }
 
 /* Tables of the file; *types (n_tokens) is allocated. Everything must be as long as the list of tokens. */
-static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source, hybrid_gguf_value *tokens,
-                                         hybrid_gguf_value *merges, uint8_t **types, hybrid_error *error)
+static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime *rt, hyb_vocab_source *source,
+                                           hybrid_gguf_value *tokens, hybrid_gguf_value *merges, uint8_t **types,
+                                           hybrid_error *error)
 {
     hybrid_gguf_value v;
     size_t i;
-    if (!hybrid_gguf_find(g, "tokenizer.ggml.tokens", tokens)) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "the file has no key tokenizer.ggml.tokens: it carries no vocabulary");
-    if (tokens->type != HYBRID_GGUF_ARRAY || tokens->item_type != HYBRID_GGUF_STRING || !tokens->count || tokens->count > INT32_MAX / 2)
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.tokens", tokens))
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "the file has no key tokenizer.ggml.tokens: it carries no vocabulary");
+    if (tokens->type != HYBRID_GGUF_ARRAY || tokens->item_type != HYBRID_GGUF_STRING || !tokens->count ||
+        tokens->count > INT32_MAX / 2)
         return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.tokens is not a list of strings");
     source->tokens.array = tokens;
     source->tokens.count = (size_t)tokens->count;
     if (hybrid_gguf_find(g, "tokenizer.ggml.scores", &v)) {
-        if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count) return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
+        if (v.item_type != HYBRID_GGUF_F32 || v.count != tokens->count)
+            return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.scores is not one f32 for each token");
         source->scores = v.data;
-    }
-    else if (source->spm)
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.scores: pieces with lower ids are "
-                    "merged first");
+    } else if (source->spm)
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file has no tokenizer.ggml.scores: pieces with lower ids are "
+                "merged first");
     if (hybrid_gguf_find(g, "tokenizer.ggml.token_type", &v)) {
-        if (v.count != tokens->count) return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
-                                                          (unsigned long long)v.count, (unsigned long long)tokens->count);
-        if (!(*types = (uint8_t *)hyb_alloc(rt, source->tokens.count))) return hyb_fail_memory(error, source->tokens.count);
+        if (v.count != tokens->count)
+            return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                            "tokenizer.ggml.token_type has %llu items, there are %llu tokens",
+                            (unsigned long long)v.count, (unsigned long long)tokens->count);
+        if (!(*types = (uint8_t *)hyb_alloc(rt, source->tokens.count)))
+            return hyb_fail_memory(error, source->tokens.count);
         for (i = 0; i < source->tokens.count; i++) {
             int64_t type = hybrid_gguf_item_i64(&v, i);
             (*types)[i] = (uint8_t)(type >= 1 && type <= 6 ? type : (int64_t)HYBRID_TOKEN_UNUSED);
         }
         source->types = *types;
-    }
-    else
-        hyb_log(rt, HYBRID_LOG_WARN, "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
-                    "known, no token is a control token");
+    } else
+        hyb_log(rt, HYBRID_LOG_WARN,
+                "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
+                "known, no token is a control token");
     if (source->spm) return HYBRID_OK;
-    if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY || (merges->item_type != HYBRID_GGUF_STRING && merges->count))
-        return hyb_fail(error, HYBRID_ERROR_FORMAT, "tokenizer.ggml.merges is not there or not a list of strings: "
-                            "without it no bytes can be joined to tokens");
+    if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
+        (merges->item_type != HYBRID_GGUF_STRING && merges->count))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "tokenizer.ggml.merges is not there or not a list of strings: "
+                        "without it no bytes can be joined to tokens");
     source->merges.array = merges;
     source->merges.count = merges->count > INT32_MAX / 2 ? INT32_MAX : (size_t)merges->count;
     return HYBRID_OK;
@@ -185,13 +207,16 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
 static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 {
     size_t i;
-    for (i = 0; i < t->n_tokens; i++) if (t->kinds[i] & HYB_TOKEN_END) return;
-    hyb_log(t->rt, HYBRID_LOG_WARN, "tokenizer: no token ends an answer (the file has no "
-                "tokenizer.ggml.eos_token_id, and no name is a known one)");
+    for (i = 0; i < t->n_tokens; i++)
+        if (t->kinds[i] & HYB_TOKEN_END) return;
+    hyb_log(t->rt, HYBRID_LOG_WARN,
+            "tokenizer: no token ends an answer (the file has no "
+            "tokenizer.ggml.eos_token_id, and no name is a known one)");
 }
 
-HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, const hybrid_gguf *gguf,
-              hybrid_tokenizer **tokenizer, hybrid_error *error), (runtime, gguf, tokenizer, error))
+HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
+           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;
     hybrid_gguf_value tokens, merges;
@@ -208,8 +233,8 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf, (hybrid_runtime *runtime, 
         hyb_vocab_gguf_roles(gguf, rt, source.tokens.count, source.roles);
         source.add_bos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_bos_token", source.add_bos);
         source.add_eos = hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_eos_token", source.add_eos);
-        source.add_space = source.spm &&
-                           hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
+        source.add_space =
+            source.spm && hyb_vocab_gguf_flag(gguf, rt, "tokenizer.ggml.add_space_prefix", source.add_space);
         r = hyb_tokenizer_make(rt, &source, tokenizer, error);
         if (!r) hyb_vocab_gguf_check_ends(*tokenizer);
     }

@@ -1,30 +1,50 @@
-/* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a character. */
+/* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a
+ * character. */
 
 /* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
 typedef enum hyb_char_class {
-    HYB_CHAR_OTHER, HYB_CHAR_LU, HYB_CHAR_LT, HYB_CHAR_LL, HYB_CHAR_LM, HYB_CHAR_LO, HYB_CHAR_MARK,
-    HYB_CHAR_NUMBER, HYB_CHAR_PUNCTUATION, HYB_CHAR_SYMBOL, HYB_CHAR_SPACE, HYB_CHAR_NEWLINE
+    HYB_CHAR_OTHER,
+    HYB_CHAR_LU,
+    HYB_CHAR_LT,
+    HYB_CHAR_LL,
+    HYB_CHAR_LM,
+    HYB_CHAR_LO,
+    HYB_CHAR_MARK,
+    HYB_CHAR_NUMBER,
+    HYB_CHAR_PUNCTUATION,
+    HYB_CHAR_SYMBOL,
+    HYB_CHAR_SPACE,
+    HYB_CHAR_NEWLINE
 } hyb_char_class;
 
-/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms, surrogates
- * and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least 1). */
+/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
+ * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
+ * 1). */
 static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
 {
     uint32_t c = *p, low = 0x80, high = 0xBF;
     size_t n, i;
     *valid = 1;
-    if (c < 0x80) { *code_point = c; return 1; }
+    if (c < 0x80) {
+        *code_point = c;
+        return 1;
+    }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (c == 0xE0) low = 0xA0;
-    else if (c == 0xED) high = 0x9F;
-    else if (c == 0xF0) low = 0x90;
-    else if (c == 0xF4) high = 0x8F;
+    if (c == 0xE0)
+        low = 0xA0;
+    else if (c == 0xED)
+        high = 0x9F;
+    else if (c == 0xF0)
+        low = 0x90;
+    else if (c == 0xF4)
+        high = 0x8F;
     c &= 0x7Fu >> n;
     for (i = 1; i < n; i++) {
         if (p + i == end || p[i] < low || p[i] > high) return 0;
         c = c << 6 | (p[i] & 0x3F);
-        low = 0x80; high = 0xBF;
+        low = 0x80;
+        high = 0xBF;
         *valid = i + 1;
     }
     *code_point = c;
@@ -34,7 +54,10 @@ static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *co
 /* Writes code_point (a valid one) to out; the number of bytes, 1..4. */
 static size_t hyb_utf8_encode(uint32_t code_point, uint8_t out[4])
 {
-    if (code_point < 0x80) { out[0] = (uint8_t)code_point; return 1; }
+    if (code_point < 0x80) {
+        out[0] = (uint8_t)code_point;
+        return 1;
+    }
     if (code_point < 0x800) {
         out[0] = (uint8_t)(0xC0 | code_point >> 6);
         out[1] = (uint8_t)(0x80 | (code_point & 63));
@@ -58,7 +81,10 @@ static unsigned hyb_unicode_class(uint32_t code_point)
     size_t low = 0, high = HYB_COUNT(hyb_unicode_runs);
     while (high - low > 1) {
         size_t middle = (low + high) / 2;
-        if (hyb_unicode_runs[middle] >> 4 <= code_point) low = middle; else high = middle;
+        if (hyb_unicode_runs[middle] >> 4 <= code_point)
+            low = middle;
+        else
+            high = middle;
     }
     return hyb_unicode_runs[low] & 15;
 }
@@ -74,19 +100,30 @@ static void hyb_unicode_expand(uint8_t table[65536])
     }
 }
 
-/* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte that is no UTF-8). */
-HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length, uint32_t *code_point)
+/* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
+ * that is no UTF-8). */
+HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
+                                uint32_t *code_point)
 {
     size_t valid;
-    if (HYB_LIKELY(*p < 0x80)) { *length = 1; *code_point = *p; return table[*p]; }
+    if (HYB_LIKELY(*p < 0x80)) {
+        *length = 1;
+        *code_point = *p;
+        return table[*p];
+    }
     *length = hyb_utf8_decode(p, end, code_point, &valid);
-    if (!*length) { *length = 1; *code_point = UINT32_MAX; return HYB_CHAR_OTHER; }
+    if (!*length) {
+        *length = 1;
+        *code_point = UINT32_MAX;
+        return HYB_CHAR_OTHER;
+    }
     return *code_point < 65536 ? table[*code_point] : hyb_unicode_class(*code_point);
 }
 
-/* ---- streaming ---- */
+/* ---- streaming --------------------------------------------------------------------------------------------------- */
 
-/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished character. */
+/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
+ * character. */
 static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, char *out, size_t *used)
 {
     static const char replacement[3] = { '\xEF', '\xBF', '\xBD' };
@@ -100,7 +137,7 @@ static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, c
             p += length;
             continue;
         }
-        if (!last && p + valid == end && *p >= 0xC2 && *p <= 0xF4) break;   /* may still become a character */
+        if (!last && p + valid == end && *p >= 0xC2 && *p <= 0xF4) break; /* may still become a character */
         memcpy(out + n, replacement, 3);
         n += 3;
         p += valid;
@@ -110,12 +147,12 @@ static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, c
 }
 
 HYB_BORDER(size_t, hybrid_utf8_feed, (hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out),
-              (stream, bytes, size, out))
+           (stream, bytes, size, out))
 {
     const uint8_t *p = (const uint8_t *)bytes;
     size_t n = 0, used, i;
     uint8_t head[4];
-    while (stream->size && size) {                       /* finish the character that was begun, byte by byte */
+    while (stream->size && size) { /* finish the character that was begun, byte by byte */
         memcpy(head, stream->pending, stream->size);
         head[stream->size] = *p++;
         size--;

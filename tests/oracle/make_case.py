@@ -77,8 +77,9 @@ def letter(c):
 
 sys.stdout = open("src/text/jinja_case.c", "w", encoding="ascii")
 print(f"""/* text/jinja_case: made by tests/oracle/make_case.py from the str of Python {sys.version.split()[0]} (Unicode {unicodedata.unidata_version}); do not edit.
- * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second one is meant.
- * A mapping has a third: what is added. Of characters that become several: the character, and up to three that it becomes. */
+ * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
+ * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three
+ * that it becomes. */
 """)
 put_map("upper", "str.upper", one(str.upper))
 put_map("lower", "str.lower", one(str.lower))

@@ -112,14 +112,15 @@ assert matched(r"[\p{L}\p{M}\d]") <= matched(r"\w")
 
 with open("src/text/unicode_data.c", "w", encoding="ascii") as f:
     f.write(f"""/* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database {VERSION}; do not edit.
- * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in text/unicode.c). */
+ * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in
+ * text/unicode.c). */
 static const uint32_t hyb_unicode_runs[{len(runs)}] = {{
-{table(runs, 16, "0x%X")}
+{table(runs, 11, "0x%X")}
 }};
 
 /* First and last code points: the letters that DeepSeek-LLM's pre-tokenizer spells out. */
 static const uint32_t hyb_deepseek_letters[{len(deepseek)}] = {{
-{table(deepseek, 18, "0x%X")}
+{table(deepseek, 13, "0x%X")}
 }};
 
 /* \\d: the first of each run and the first after it. */
