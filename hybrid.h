@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2a06a18f99904568): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dd7ede9a349a8703): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     3244  output.c           a file that is written
  *     3590  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3626  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    35736  end.h              closes what core/begin opened
+ *    36195  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4067  names.c            names that must differ, found by hash
@@ -129,55 +129,55 @@
  *    19668  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    19962  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    20364  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    20465  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    20580  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
- *    20674  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    20692  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
- *    20730  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
- *    20831  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
- *    21238  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
- *    21276  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
- *    21395  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    21466  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
- *    21570  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    22054  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    22440  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
- *    22738  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
- *    22962  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    23683  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
- *    23883  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    24946  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    25594  cpu_int.c          the table of integer-block kernels
- *    25652  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
- *    25735  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    28426  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    29754  cpu_select.c       the kernels of an instruction set
- *    29796  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    29991  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
- *    30266  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    19970  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
+ *    20474  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
+ *    20575  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
+ *    20690  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
+ *    20784  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    20802  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
+ *    20840  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
+ *    20941  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+ *    21519  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
+ *    21557  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
+ *    21676  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    21747  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+ *    21851  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
+ *    22335  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
+ *    22721  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ *    23019  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
+ *    23243  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    23964  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+ *    24164  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    25227  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    25875  cpu_int.c          the table of integer-block kernels
+ *    25933  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
+ *    26016  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
+ *    28779  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
+ *    30143  cpu_select.c       the kernels of an instruction set
+ *    30185  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
+ *    30380  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+ *    30655  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    30810  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    31139  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    31522  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    31871  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    31918  unused.c           tensors of the file that the model is not computed with
- *    32083  forward.c          one transformer for all families, over the op table
- *    32703  place.c            which layers run where
- *    32868  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    32953  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    31269  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    31598  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    31981  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    32330  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    32377  unused.c           tensors of the file that the model is not computed with
+ *    32542  forward.c          one transformer for all families, over the op table
+ *    33162  place.c            which layers run where
+ *    33327  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    33412  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    33223  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    33571  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    33879  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    34043  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    34839  next.c             the next token of a sequence
- *    34906  plan.c             the bytes of a model and a context before they are loaded
- *    35025  dialog.c           the messages of a conversation, and the prompt that they make
- *    35222  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    33682  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    34030  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    34338  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
+ *    34502  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    35298  next.c             the next token of a sequence
+ *    35365  plan.c             the bytes of a model and a context before they are loaded
+ *    35484  dialog.c           the messages of a conversation, and the prompt that they make
+ *    35681  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "2a06a18f99904568"
+#define HYBRID__SOURCE_ID "dd7ede9a349a8703"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -19900,6 +19900,9 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     OP(kv_store) \
     PARTS(heads) \
     OP(attention) \
+    OP(shift) \
+    OP(wkv7) \
+    OP(shortconv) \
     OP(glu) \
     OP(route) \
     OP(experts) \
@@ -19943,7 +19946,9 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
  *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
- *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+ *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64
+ *   shift, shortconv: columns at .. at + n of all rows of a run
+ *   wkv7         one head of all rows of a run */
 /* clang-format off */
 #define HYB_CPU_KERNELS(X) \
     X(norm,       (const hyb_op_norm *op, const float *x, float *out)) \
@@ -19955,7 +19960,10 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
     X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
-                   void *scratch))
+                   void *scratch)) \
+    X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
+    X(wkv7,       (const hyb_op_wkv7 *op, const hyb_run *run, int head)) \
+    X(shortconv,  (const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n))
 /* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
@@ -19990,8 +19998,10 @@ typedef struct hyb_tensor {
 /* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
 typedef struct hyb_run {
     int first_row, n_rows;
-    int32_t pos;          /* position of the first row */
-    const int32_t *pages; /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int32_t pos;               /* position of the first row */
+    const int32_t *pages;      /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int32_t slot_in, slot_out; /* of a recurrent state: the slot that the run goes on from (-1: zeros), and the one that
+                                  it leaves it in */
 } hyb_run;
 enum { HYB_PAGE = 32 }; /* positions a page of the KV cache */
 
@@ -20043,7 +20053,8 @@ HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch
 
 /* RMS:    out = x / sqrt(mean(x^2) + eps) * w
  * Layer:  out = (x - mean) / sqrt(var + eps) * w + b     (var is biased)
- * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and 0. */
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and
+ * 0. */
 typedef enum hyb_norm_kind { HYB_NORM_RMS, HYB_NORM_LAYER } hyb_norm_kind;
 typedef struct hyb_op_norm {
     hyb_norm_kind kind;
@@ -20215,10 +20226,109 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
     return bytes;
 }
 
+/* ---- recurrence ---- */
+
+/* What a layer keeps of a sequence from row to row, in a slot: slot s is at data + s * stride. A run goes on from its
+ * slot_in and leaves its slot_out, which may be the same one. No two runs of a batch have the same slot_out, and no
+ * slot_out is the slot_in of another run; several runs may have the same slot_in. */
+typedef struct hyb_slots {
+    float *data;
+    int64_t stride; /* in floats */
+} hyb_slots;
+
+/* The bytes of what slots keep that a batch reads and writes, n floats a slot. */
+HYB_INLINE double hyb_slots_bytes(const hyb_batch *batch, int64_t n) { return 8.0 * batch->n_runs * (double)n; }
+
+/* The token shift: out_i (n, n_embd) = x + (before - x) * mix_i, where before is the row before x in its run, and for
+ * the first row of a run what its slot keeps: n_embd values, the last row of x. All rows of the batch, no gaps; out_i
+ * begins at out + i * plane. */
+typedef struct hyb_op_shift {
+    const float *x;
+    const float *mix; /* (n_mix, n_embd) */
+    int n_mix;
+    int64_t n_embd;
+    hyb_slots slots;
+    float *out;
+    int64_t plane;
+} hyb_op_shift;
+HYB_INLINE double hyb_bytes_shift(const hyb_op_shift *op, const hyb_batch *batch)
+{
+    const double values = (double)op->n_embd * (batch->n + (double)op->n_mix * (batch->n + 1));
+    return 4 * values + hyb_slots_bytes(batch, op->n_embd);
+}
+
+/* The recurrence of RWKV-7 ("Goose", Peng et al. 2025), with what stands around it, for every head alone. Rows have
+ * n_head * size values; those of r, k, v, decay, rate, value_gate and gate are `stride` floats apart.
+ *
+ *   v  = v + (v_first - v) * sigmoid(value_gate)           the first layer has neither: v as it is
+ *   w  = exp(-0.606531 sigmoid(decay)), a = sigmoid(rate)
+ *   kk = k k_k, over its L2 norm (at least 1e-12)
+ *   k  = k (1 + (a - 1) k_a)
+ *   sa_i = sum over j of -kk_j M_ij                        M (size, size) of the slot, from row to row
+ *   M_ij = M_ij w_j + sa_i kk_j a_j + v_i k_j
+ *   y_i  = sum over j of M_ij r_j
+ *   y    = the normed y (mean and variance of the head, eps) ln_w + ln_b
+ *   out  = (y + v sum over j of r_j k_j r_k_j) gate
+ *
+ * The slot keeps M of every head, transposed: M_ij is value (head * size + j) * size + i. */
+enum { HYB_WKV_SIZE_MAX = 128 };
+typedef struct hyb_op_wkv7 {
+    const float *r, *k, *v;
+    const float *decay, *rate; /* before the sigmoid */
+    const float *value_gate;   /* before the sigmoid; NULL, as v_first then is: the first layer */
+    const float *gate;         /* or NULL: 1 */
+    int64_t stride;
+    const float *v_first; /* v of the first layer */
+    int64_t v_first_stride;
+    const float *k_k, *k_a, *r_k; /* (n_head * size) */
+    const float *ln_w, *ln_b;     /* (n_head * size), or NULL, both: no norm */
+    float eps;
+    int n_head, size; /* size <= HYB_WKV_SIZE_MAX */
+    hyb_slots slots;
+    float *out;
+    int64_t out_stride; /* may be any of the rows that are `stride` apart */
+} hyb_op_wkv7;
+HYB_INLINE double hyb_bytes_wkv7(const hyb_op_wkv7 *op, const hyb_batch *batch)
+{
+    const double width = (double)op->n_head * op->size;
+    const int rows = 6 + (op->gate ? 1 : 0) + (op->v_first ? 2 : 0), weights = 3 + (op->ln_w ? 2 : 0);
+    return 4 * width * (rows * (double)batch->n + weights) + hyb_slots_bytes(batch, (int64_t)width * op->size);
+}
+
+/* A gated short convolution (LFM2). Rows of bcx are b, c and x, n_embd values each, side by side:
+ *
+ *   u(t) = b x,   out(t) = c * sum over j of w_j * u(t - (n_taps - 1) + j)
+ *
+ * for every column alone; w is (n_embd, n_taps). The slot keeps the last n_taps - 1 rows of u, the oldest first. */
+enum { HYB_TAPS_MAX = 16 };
+typedef struct hyb_op_shortconv {
+    const float *bcx;
+    int64_t bcx_stride;
+    const float *w;
+    int n_taps; /* 1 .. HYB_TAPS_MAX */
+    int64_t n_embd;
+    hyb_slots slots;
+    float *out;
+    int64_t out_stride;
+} hyb_op_shortconv;
+HYB_INLINE double hyb_bytes_shortconv(const hyb_op_shortconv *op, const hyb_batch *batch)
+{
+    const double n = (double)op->n_embd;
+    return 4 * n * (4.0 * batch->n + op->n_taps) + hyb_slots_bytes(batch, (op->n_taps - 1) * op->n_embd);
+}
+
 /* ---- activations and experts ---- */
 
-/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. */
-typedef enum hyb_act_kind { HYB_ACT_SILU, HYB_ACT_GELU_TANH, HYB_ACT_GELU } hyb_act_kind;
+/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. RELU2 is the square of max(x, 0). */
+typedef enum hyb_act_kind {
+    HYB_ACT_SILU,
+    HYB_ACT_GELU_TANH,
+    HYB_ACT_GELU,
+    HYB_ACT_TANH,
+    HYB_ACT_SIGMOID,
+    HYB_ACT_RELU2,
+    HYB_ACT_KINDS
+} hyb_act_kind;
 typedef struct hyb_op_glu {
     hyb_act_kind act;
     const float *gate;
@@ -20868,10 +20978,10 @@ HYB_INLINE float hyb_v_ldexp_scalar(float p, float t)
 /* ==== end src/compute/cpu_vec_scalar.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
- * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
- * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
- * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
+ * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
+ * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
+ * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
  * (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
@@ -20919,6 +21029,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
     e = HYB_V_ADD(HYB_V_FN(exp)(HYB_V_ADD(a, a)), HYB_V_SET1(1.0f));
     e = HYB_V_SUB(HYB_V_SET1(1.0f), HYB_V_DIV(HYB_V_SET1(2.0f), e));
     return HYB_V_COPYSIGN(HYB_V_SELECT(HYB_V_LESS(a, HYB_V_SET1(0.625f)), p, e), x);
+}
+
+/* 1 / (1 + e^-x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
+}
+
+/* max(x, 0)^2; NaN stays. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(relu2)(HYB_V x)
+{
+    HYB_V r = HYB_V_MAX(HYB_V_SET1(0.0f), x);
+    return HYB_V_MUL(r, r);
 }
 
 /* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
@@ -20976,6 +21100,18 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh)(x);
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid)(x);
+    case HYB_ACT_RELU2: return HYB_V_FN(relu2)(x);
+    default: return HYB_V_FN(gelu_tanh)(x);
+    }
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -21095,13 +21231,7 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
 {
     int64_t i;
     for (i = 0; i < n; i++) {
-        float g = gate[i], v;
-        if (act == HYB_ACT_SILU)
-            v = hyb_silu_scalar(g);
-        else if (act == HYB_ACT_GELU)
-            v = hyb_gelu_scalar(g);
-        else
-            v = hyb_gelu_tanh_scalar(g);
+        const float v = hyb_activate_scalar(act, gate[i]);
         out[i] = up ? v * up[i] : v;
     }
 }
@@ -21226,6 +21356,157 @@ static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run
                                       op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
                                       op->out + (run->first_row + r) * op->out_stride +
                                           (int64_t)h * op->kv->head_dim_v);
+}
+
+/* ---- recurrence -----------------------------------------------------------------------------------------------------
+ *
+ * What a slot keeps is read before it is written, so that slot_out may be slot_in. */
+
+static void hyb_shift_generic(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    const float *x = op->x + run->first_row * op->n_embd;
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride;
+    int64_t c;
+    int r, i;
+    for (c = at; c < at + n; c++) {
+        float before = kept ? kept[c] : 0.0f;
+        for (r = 0; r < run->n_rows; r++) {
+            const float now = x[r * op->n_embd + c], back = before - now;
+            for (i = 0; i < op->n_mix; i++) {
+                const float part = back * op->mix[i * op->n_embd + c];
+                op->out[i * op->plane + (run->first_row + r) * op->n_embd + c] = now + part;
+            }
+            before = now;
+        }
+        keep[c] = before;
+    }
+}
+
+static void hyb_shortconv_generic(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    const int64_t width = op->n_embd;
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride;
+    const int back = op->n_taps - 1;
+    int64_t c;
+    int r, j;
+    for (c = at; c < at + n; c++) {
+        float u[HYB_TAPS_MAX]; /* the last n_taps of them, the newest at the end */
+        for (j = 0; j < back; j++) u[j] = kept ? kept[j * width + c] : 0.0f;
+        for (r = 0; r < run->n_rows; r++) {
+            const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + c;
+            float sum = 0;
+            u[back] = row[0] * row[2 * width];
+            for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
+            op->out[(run->first_row + r) * op->out_stride + c] = row[width] * sum;
+            for (j = 0; j < back; j++) u[j] = u[j + 1];
+        }
+        for (j = 0; j < back; j++) keep[j * width + c] = u[j];
+    }
+}
+
+/* What the recurrence makes of a row of a head before it touches M. */
+typedef struct hyb_wkv7_row {
+    float r[HYB_WKV_SIZE_MAX], k[HYB_WKV_SIZE_MAX], v[HYB_WKV_SIZE_MAX], w[HYB_WKV_SIZE_MAX];
+    float away[HYB_WKV_SIZE_MAX], back[HYB_WKV_SIZE_MAX]; /* -kk and kk a */
+    float y[HYB_WKV_SIZE_MAX];
+    float bonus; /* sum of r k r_k */
+} hyb_wkv7_row;
+
+/* row: of the batch; at: the head's first value. */
+static void hyb_wkv7_prepare_generic(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t)
+{
+    const int64_t from = row * op->stride + at;
+    const float *v_first = op->v_first ? op->v_first + row * op->v_first_stride + at : NULL;
+    float squares[32] = { 0 }, bonus[32] = { 0 }, norm;
+    int j;
+    for (j = 0; j < op->size; j++) {
+        t->away[j] = op->k[from + j] * op->k_k[at + j];
+        squares[j % 32] = hyb_fmaf(t->away[j], t->away[j], squares[j % 32]);
+    }
+    norm = 1.0f / hyb_max_scalar(1e-12f, sqrtf(hyb_halve(squares, 32)));
+    for (j = 0; j < op->size; j++) {
+        const float a = hyb_sigmoid_scalar(op->rate[from + j]), kk = t->away[j] * norm;
+        t->r[j] = op->r[from + j];
+        t->w[j] = hyb_exp_scalar(-0.606531f * hyb_sigmoid_scalar(op->decay[from + j]));
+        t->away[j] = -kk;
+        t->back[j] = kk * a;
+        t->k[j] = op->k[from + j] * hyb_fmaf(a - 1.0f, op->k_a[at + j], 1.0f);
+        t->v[j] = op->v[from + j];
+        if (v_first) {
+            const float part = (v_first[j] - t->v[j]) * hyb_sigmoid_scalar(op->value_gate[from + j]);
+            t->v[j] = t->v[j] + part;
+        }
+        bonus[j % 32] = hyb_fmaf(t->r[j] * t->k[j], op->r_k[at + j], bonus[j % 32]);
+    }
+    t->bonus = hyb_halve(bonus, 32);
+}
+
+/* One row: M (size, size), transposed, and y. */
+static void hyb_wkv7_step_generic(float *m, int size, hyb_wkv7_row *t)
+{
+    float sa[HYB_WKV_SIZE_MAX] = { 0 };
+    int i, j;
+    for (j = 0; j < size; j++)
+        for (i = 0; i < size; i++) sa[i] = hyb_fmaf(m[j * size + i], t->away[j], sa[i]);
+    for (i = 0; i < size; i++) t->y[i] = 0;
+    for (j = 0; j < size; j++)
+        for (i = 0; i < size; i++) {
+            float x = m[j * size + i] * t->w[j];
+            x = hyb_fmaf(sa[i], t->back[j], x);
+            x = hyb_fmaf(t->v[i], t->k[j], x);
+            m[j * size + i] = x;
+            t->y[i] = hyb_fmaf(x, t->r[j], t->y[i]);
+        }
+}
+
+/* The norm of a head's y, as an op of one group. */
+static hyb_op_norm hyb_wkv7_norm(const hyb_op_wkv7 *op, int64_t at)
+{
+    hyb_op_norm norm;
+    memset(&norm, 0, sizeof norm);
+    norm.kind = HYB_NORM_LAYER;
+    norm.n = op->size;
+    norm.eps = op->eps;
+    norm.w = op->ln_w + at;
+    norm.b = op->ln_b + at;
+    return norm;
+}
+
+/* M of a head in the slot that the run leaves, as it was in the one that it goes on from. */
+static float *hyb_wkv7_matrix(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t values = (int64_t)op->size * op->size;
+    float *m = op->slots.data + run->slot_out * op->slots.stride + head * values;
+    if (run->slot_in < 0)
+        memset(m, 0, (size_t)values * sizeof *m);
+    else if (run->slot_in != run->slot_out)
+        memcpy(m, op->slots.data + run->slot_in * op->slots.stride + head * values, (size_t)values * sizeof *m);
+    return m;
+}
+
+static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t at = (int64_t)head * op->size;
+    float *m = hyb_wkv7_matrix(op, run, head);
+    hyb_wkv7_row t;
+    int r, i;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *gate = op->gate ? op->gate + row * op->stride + at : NULL;
+        float *out = op->out + row * op->out_stride + at;
+        hyb_wkv7_prepare_generic(op, row, at, &t);
+        hyb_wkv7_step_generic(m, op->size, &t);
+        if (op->ln_w) {
+            const hyb_op_norm norm = hyb_wkv7_norm(op, at);
+            hyb_norm_generic(&norm, t.y, t.y);
+        }
+        for (i = 0; i < op->size; i++) {
+            const float y = hyb_fmaf(t.bonus, t.v[i], t.y[i]);
+            out[i] = gate ? y * gate[i] : y;
+        }
+    }
 }
 
 static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
@@ -25891,10 +26172,10 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_v_transpose_avx2(__m256 v[8])
 /* ==== end src/compute/cpu_vec_avx2.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
- * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
- * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
- * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
+ * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
+ * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
+ * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
  * (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
@@ -25942,6 +26223,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
     e = HYB_V_ADD(HYB_V_FN(exp)(HYB_V_ADD(a, a)), HYB_V_SET1(1.0f));
     e = HYB_V_SUB(HYB_V_SET1(1.0f), HYB_V_DIV(HYB_V_SET1(2.0f), e));
     return HYB_V_COPYSIGN(HYB_V_SELECT(HYB_V_LESS(a, HYB_V_SET1(0.625f)), p, e), x);
+}
+
+/* 1 / (1 + e^-x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
+}
+
+/* max(x, 0)^2; NaN stays. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(relu2)(HYB_V x)
+{
+    HYB_V r = HYB_V_MAX(HYB_V_SET1(0.0f), x);
+    return HYB_V_MUL(r, r);
 }
 
 /* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
@@ -25999,6 +26294,18 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh)(x);
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid)(x);
+    case HYB_ACT_RELU2: return HYB_V_FN(relu2)(x);
+    default: return HYB_V_FN(gelu_tanh)(x);
+    }
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -26137,12 +26444,7 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU)
-            v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU)
-            v = HYB_V_FN(gelu)(v);
-        else
-            v = HYB_V_FN(gelu_tanh)(v);
+        v = HYB_V_FN(activate)(act, v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -26214,6 +26516,21 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_recurrent.inc ==== */
+/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shift_generic(op, run, at, n);
+}
+static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shortconv_generic(op, run, at, n);
+}
+static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+/* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
 /* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -27220,10 +27537,10 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_v_transpose_avx512(__m512 v[16])
 /* ==== end src/compute/cpu_vec_avx512.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
- * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
- * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
- * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
+ * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
+ * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
+ * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
  * (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
@@ -27271,6 +27588,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
     e = HYB_V_ADD(HYB_V_FN(exp)(HYB_V_ADD(a, a)), HYB_V_SET1(1.0f));
     e = HYB_V_SUB(HYB_V_SET1(1.0f), HYB_V_DIV(HYB_V_SET1(2.0f), e));
     return HYB_V_COPYSIGN(HYB_V_SELECT(HYB_V_LESS(a, HYB_V_SET1(0.625f)), p, e), x);
+}
+
+/* 1 / (1 + e^-x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
+}
+
+/* max(x, 0)^2; NaN stays. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(relu2)(HYB_V x)
+{
+    HYB_V r = HYB_V_MAX(HYB_V_SET1(0.0f), x);
+    return HYB_V_MUL(r, r);
 }
 
 /* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
@@ -27328,6 +27659,18 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh)(x);
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid)(x);
+    case HYB_ACT_RELU2: return HYB_V_FN(relu2)(x);
+    default: return HYB_V_FN(gelu_tanh)(x);
+    }
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -27466,12 +27809,7 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU)
-            v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU)
-            v = HYB_V_FN(gelu)(v);
-        else
-            v = HYB_V_FN(gelu_tanh)(v);
+        v = HYB_V_FN(activate)(act, v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -27543,6 +27881,21 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_recurrent.inc ==== */
+/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shift_generic(op, run, at, n);
+}
+static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shortconv_generic(op, run, at, n);
+}
+static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+/* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
 /* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -28548,10 +28901,10 @@ HYB_INLINE float32x4_t hyb_v_halve_each_neon(const float32x4_t v[4])
 /* ==== end src/compute/cpu_vec_neon.inc ==== */
 
 /* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, silu, gelu and its tanh form. One text, stamped for each instruction set by the HYB_V_
- * macros; the same operations in the same order everywhere, so the same bits. Largest errors over all floats
- * (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh 2, gelu
- * 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
+/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
+ * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
+ * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
+ * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
  * (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
@@ -28599,6 +28952,20 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
     e = HYB_V_ADD(HYB_V_FN(exp)(HYB_V_ADD(a, a)), HYB_V_SET1(1.0f));
     e = HYB_V_SUB(HYB_V_SET1(1.0f), HYB_V_DIV(HYB_V_SET1(2.0f), e));
     return HYB_V_COPYSIGN(HYB_V_SELECT(HYB_V_LESS(a, HYB_V_SET1(0.625f)), p, e), x);
+}
+
+/* 1 / (1 + e^-x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
+}
+
+/* max(x, 0)^2; NaN stays. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(relu2)(HYB_V x)
+{
+    HYB_V r = HYB_V_MAX(HYB_V_SET1(0.0f), x);
+    return HYB_V_MUL(r, r);
 }
 
 /* x / (1 + e^-(w + low)); 0 where e^-w leaves the floats, also for x = -inf. */
@@ -28656,6 +29023,18 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     e = HYB_V_MUL(HYB_V_DIV(p, d), e);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh)(x);
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid)(x);
+    case HYB_ACT_RELU2: return HYB_V_FN(relu2)(x);
+    default: return HYB_V_FN(gelu_tanh)(x);
+    }
 }
 /* ==== end src/compute/math.inc ==== */
 
@@ -28794,12 +29173,7 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
         HYB_V v = HYB_V_FN(get)(gate + i, n - i);
-        if (act == HYB_ACT_SILU)
-            v = HYB_V_FN(silu)(v);
-        else if (act == HYB_ACT_GELU)
-            v = HYB_V_FN(gelu)(v);
-        else
-            v = HYB_V_FN(gelu_tanh)(v);
+        v = HYB_V_FN(activate)(act, v);
         if (up) v = HYB_V_MUL(v, HYB_V_FN(get)(up + i, n - i));
         HYB_V_FN(put)(out + i, v, n - i);
     }
@@ -28871,6 +29245,21 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
 /* ==== end src/compute/cpu_rows.inc ==== */
+
+/* ==== begin src/compute/cpu_recurrent.inc ==== */
+/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu_generic.c says what each does. */
+
+static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shift_generic(op, run, at, n);
+}
+static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    hyb_shortconv_generic(op, run, at, n);
+}
+static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+/* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
 /* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -30609,6 +30998,77 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
+/* ---- recurrence: a run's rows follow each other, so columns or heads are split ---- */
+
+/* Columns of a chunk: fewer for long runs, more for those of a row; `each` values are computed for one. */
+typedef struct hyb_cpu_columns_job {
+    const hyb_cpu *cpu;
+    const void *op;
+    int64_t width, piece;
+} hyb_cpu_columns_job;
+
+static void hyb_cpu_columns(hyb_backend *be, const void *op, int64_t width, int each, hyb_chunk_fn fn)
+{
+    hyb_cpu_columns_job job;
+    const int64_t rows = HYB_MAX(be->batch->n / HYB_MAX(be->batch->n_runs, 1), 1);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    job.width = width;
+    job.piece = (int64_t)hyb_align((size_t)HYB_MAX(HYB_CPU_SPLIT / (rows * each), 1), 64);
+    hyb_parallel(be->rt, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
+}
+
+/* The run and the first column of a chunk. */
+static const hyb_run *hyb_cpu_columns_chunk(const hyb_cpu_columns_job *job, int chunk, int64_t *at, int64_t *n)
+{
+    const int64_t pieces = (job->width + job->piece - 1) / job->piece;
+    *at = chunk % pieces * job->piece;
+    *n = HYB_MIN(job->piece, job->width - *at);
+    return &job->cpu->base.batch->runs[chunk / pieces];
+}
+
+static void hyb_cpu_shift_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_columns_job *job = (const hyb_cpu_columns_job *)arg;
+    int64_t at, n;
+    const hyb_run *run = hyb_cpu_columns_chunk(job, chunk, &at, &n);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shift((const hyb_op_shift *)job->op, run, at, n);
+}
+static void hyb_cpu_shift(hyb_backend *be, const hyb_op_shift *op)
+{
+    hyb_cpu_columns(be, op, op->n_embd, op->n_mix, hyb_cpu_shift_chunk);
+}
+
+static void hyb_cpu_shortconv_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_columns_job *job = (const hyb_cpu_columns_job *)arg;
+    int64_t at, n;
+    const hyb_run *run = hyb_cpu_columns_chunk(job, chunk, &at, &n);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shortconv((const hyb_op_shortconv *)job->op, run, at, n);
+}
+static void hyb_cpu_shortconv(hyb_backend *be, const hyb_op_shortconv *op)
+{
+    hyb_cpu_columns(be, op, op->n_embd, op->n_taps, hyb_cpu_shortconv_chunk);
+}
+
+static void hyb_cpu_wkv7_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_wkv7 *op = (const hyb_op_wkv7 *)job->op;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->wkv7(op, &job->cpu->base.batch->runs[chunk / op->n_head], chunk % op->n_head);
+}
+static void hyb_cpu_wkv7(hyb_backend *be, const hyb_op_wkv7 *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
+}
+
 /* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
 
 static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
@@ -30796,10 +31256,9 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = {
-        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush,
-        hyb_host_attends, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
-    };
+    static const hyb_device_ops ops = { true,          hyb_host_alloc,        hyb_host_free,          hyb_host_cost,
+                                        hyb_host_fits, hyb_host_write,        hyb_host_flush,         hyb_host_attends,
+                                        hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create };
     device->ops = &ops;
     device->rt = rt;
 }

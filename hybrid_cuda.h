@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3fd0cdc046239933): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 310143536a1b6786): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,31 +16,31 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      153  macros.h           what compilers call things, and the macros that every room uses
- *     6840  end.h              closes what core/begin opened
+ *     6869  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
  *      206  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      293  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      432  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      690  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      795  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      936  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3665  cache.c            compiled kernels on disk, or in the host's own store
- *     3910  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4320  device.c           an opened GPU: its context, its memory, its kernels
- *     4672  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4818  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5236  gemm.c             large products by cuBLAS.
- *     5350  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5400  ops_matmul.c       the op matmul: which kernels a product takes
- *     5707  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5890  ops_attention.c    which kernel of attention takes which rows
- *     6050  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6323  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     6420  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6686  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      301  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
+ *      440  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      698  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
+ *      803  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *      944  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3676  cache.c            compiled kernels on disk, or in the host's own store
+ *     3921  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4331  device.c           an opened GPU: its context, its memory, its kernels
+ *     4683  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     4829  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5247  gemm.c             large products by cuBLAS.
+ *     5361  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5411  ops_matmul.c       the op matmul: which kernels a product takes
+ *     5718  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     5919  ops_attention.c    which kernel of attention takes which rows
+ *     6079  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     6352  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     6449  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
+ *     6715  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -52,7 +52,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "3fd0cdc046239933"
+#define HYBRID_CUDA__SOURCE_ID "310143536a1b6786"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -231,6 +231,9 @@
     OP(kv_store) \
     PARTS(heads) \
     OP(attention) \
+    OP(shift) \
+    OP(wkv7) \
+    OP(shortconv) \
     OP(glu) \
     OP(route) \
     OP(experts) \
@@ -274,7 +277,9 @@
  *   softcap      out = cap * tanh(x / cap); out may be x
  *   kv_row       one head's row, to the cache's type
  *   attention    rows row0 .. row0 + n_rows of a run, query heads head0 .. head0 + n_heads of one kv head;
- *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64 */
+ *                n_rows * n_heads is at most HYB_ATTENTION_QUERIES. scratch: hyb_attention_bytes, aligned to 64
+ *   shift, shortconv: columns at .. at + n of all rows of a run
+ *   wkv7         one head of all rows of a run */
 /* clang-format off */
 #define HYB_CPU_KERNELS(X) \
     X(norm,       (const hyb_op_norm *op, const float *x, float *out)) \
@@ -286,7 +291,10 @@
     X(softcap,    (float *out, const float *x, float cap, int64_t n)) \
     X(kv_row,     (hybrid_type type, const float *x, void *row, int n)) \
     X(attention,  (const hyb_op_attention *op, const hyb_run *run, int row0, int n_rows, int head0, int n_heads, \
-                   void *scratch))
+                   void *scratch)) \
+    X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
+    X(wkv7,       (const hyb_op_wkv7 *op, const hyb_run *run, int head)) \
+    X(shortconv,  (const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n))
 /* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
@@ -2587,10 +2595,13 @@ static const char *const hyb_cuda_text_rows[] = {
 "\n"
 "/* ---- element by element --------------------------------------------------------------------------------------------- */\n"
 "\n"
-"enum { SILU, GELU_TANH, GELU };\n"
+"enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };       /* as hyb_act_kind */\n"
 "__device__ __forceinline__ float activate(float x, int act)\n"
 "{\n"
 "    if (act == SILU) return x / (1.0f + expf(-x));\n"
+"    if (act == TANH) return tanhf(x);\n"
+"    if (act == SIGMOID) return 1.0f / (1.0f + expf(-x));\n"
+"    if (act == RELU2) return x < 0.0f ? 0.0f : x * x;         /* NaN stays */\n"
 "    if (act == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));\n"
 "    return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));\n"
 "}\n"
@@ -2614,13 +2625,13 @@ static const char *const hyb_cuda_text_rows[] = {
 "KERNEL __launch_bounds__(256) glu_4(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out, i64 out_stride, int n, int act)\n"
 "{\n"
 "    glu_row<4>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
-"}\n"
+"}\n",
 "KERNEL __launch_bounds__(256) glu_1(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out, i64 out_stride, int n, int act)\n"
 "{\n"
 "    glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
 "}\n"
 "\n"
-"/* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */\n",
+"/* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */\n"
 "enum { ADD, SCALE, SOFTCAP };\n"
 "template <int V> __device__ __forceinline__ void values_row(float *out, const float *x, const float *y, float factor, i64 n, int kind)\n"
 "{\n"
@@ -5831,7 +5842,7 @@ static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
                       && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
     hyb_op_glu o = *op;
     int64_t first, rows;
-    int32_t n = (int32_t)op->n, act = op->act == HYB_ACT_SILU ? 0 : op->act == HYB_ACT_GELU_TANH ? 1 : 2;
+    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
     void *args[8];
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
@@ -5860,6 +5871,24 @@ static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
 static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
 {
     hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
+}
+
+/* ---- recurrence ---- */
+
+static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
+}
+static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
+}
+static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
 }
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */

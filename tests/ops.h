@@ -29,7 +29,7 @@ typedef struct area {
 /* What the statement in double says: a value, a number, or a value of a cache. */
 typedef struct wanted { const void *at; hybrid_type type; int i; bool is_id; double value; } wanted;
 
-enum { AREAS = 32, ROWS_MAX = 700, RUNS_MAX = 5, PAGES_MAX = 14 };
+enum { AREAS = 32, ROWS_MAX = 700, RUNS_MAX = 5, PAGES_MAX = 14, SLOTS = 7 };
 typedef struct side {
     const char     *name;
     hybrid_runtime *rt;
@@ -88,7 +88,7 @@ static void *area_new(side *s, area_kind kind, void *content, size_t bytes, size
     if (bytes && s->device->ops->write(s->device, a->memory + shift, content, bytes, &error)) { printf("%s\n", error.message); exit(1); }
     return a->memory + shift;
 }
-static size_t draw_shift(side *s) { return draw_chance(s, 60) ? 0 : 4 * (size_t)draw_int(s, 1, 3); }
+static size_t draw_begin(side *s) { return draw_chance(s, 60) ? 0 : 4 * (size_t)draw_int(s, 1, 3); }
 
 /* n floats of about 1 times size. */
 static float *draw_floats(side *s, int64_t n, float size)
@@ -96,7 +96,7 @@ static float *draw_floats(side *s, int64_t n, float size)
     float *x = (float *)malloc((size_t)n * sizeof *x + 1);
     int64_t i;
     for (i = 0; i < n; i++) x[i] = draw_float(s) * size;
-    return (float *)area_new(s, AREA_FLOATS, x, (size_t)n * sizeof *x, draw_shift(s));
+    return (float *)area_new(s, AREA_FLOATS, x, (size_t)n * sizeof *x, draw_begin(s));
 }
 /* rows of n values, stride apart, without anything behind the last one. */
 static float *draw_rows(side *s, int64_t rows, int64_t n, int64_t stride) { return draw_floats(s, rows ? (rows - 1) * stride + n : 0, 1); }
@@ -142,6 +142,19 @@ static void side_end(side *s)
 
 /* ---- batches and caches --------------------------------------------------------------------------------------------- */
 
+/* Slots of the runs: each leaves one of its own, and goes on from it, from one that several share, or from nothing. No draw but of its own. */
+static void draw_slots(side *s, int first)
+{
+    const uint64_t seed = s->seed;
+    int i;
+    for (i = 0; i < s->batch.n_runs; i++) {
+        const int from = draw_int(s, 0, 9);
+        s->runs[i].slot_out = (first + 3 * i) % SLOTS;
+        s->runs[i].slot_in = from < 3 ? -1 : from < 7 ? s->runs[i].slot_out : (first + 3 * draw_int(s, RUNS_MAX, SLOTS - 1)) % SLOTS;
+    }
+    s->seed = seed;
+}
+
 /* Up to `most` rows: single tokens and prompts of several sequences, in pages that lie anywhere. */
 static void draw_batch(side *s, int most)
 {
@@ -168,6 +181,7 @@ static void draw_batch(side *s, int most)
         if (draw_chance(s, 40)) s->out[b->n_out++] = r;
     }
     if (!b->n_out) s->out[b->n_out++] = b->n - 1;
+    draw_slots(s, first);
     s->limits.n_rows = b->n; s->limits.n_out = b->n_out;
     s->limits.n_seq = b->n_runs; s->limits.pages_a_seq = PAGES_MAX;
 }
@@ -592,9 +606,183 @@ static void exact_attention(side *s, const hyb_op_attention *op)
         }
 }
 
+/* ---- recurrence ---- */
+
+/* Slots of n values, with gaps. */
+static hyb_slots draw_kept(side *s, int64_t n)
+{
+    hyb_slots slots;
+    slots.stride = draw_stride(s, n);
+    slots.data = draw_rows(s, SLOTS, n, slots.stride);
+    return slots;
+}
+/* Value i of what a run goes on from. */
+static double kept_value(const hyb_slots *slots, const hyb_run *run, int64_t i)
+{
+    return run->slot_in < 0 ? 0 : slots->data[run->slot_in * slots->stride + i];
+}
+
+static void draw_shift(side *s, hyb_op_shift *op)
+{
+    draw_batch(s, draw_chance(s, 70) ? 20 : 150);
+    op->n_embd = draw_size(s, 900);
+    op->n_mix = draw_chance(s, 40) ? 1 : draw_int(s, 1, 6);
+    op->x = draw_rows(s, s->batch.n, op->n_embd, op->n_embd);
+    op->mix = draw_rows(s, op->n_mix, op->n_embd, op->n_embd);
+    op->slots = draw_kept(s, op->n_embd);
+    op->plane = draw_stride(s, s->batch.n * op->n_embd);
+    op->out = draw_rows(s, op->n_mix, s->batch.n * op->n_embd, op->plane);
+    s->near = 1e-6; s->exact = 3e-7;
+}
+static void exact_shift(side *s, const hyb_op_shift *op)
+{
+    int b, r, i;
+    int64_t c;
+    for (b = 0; b < s->batch.n_runs; b++)
+        for (c = 0; c < op->n_embd; c++) {
+            const hyb_run *run = &s->runs[b];
+            double before = kept_value(&op->slots, run, c);
+            for (r = run->first_row; r < run->first_row + run->n_rows; r++) {
+                const double x = op->x[r * op->n_embd + c];
+                for (i = 0; i < op->n_mix; i++)
+                    want(s, op->out + i * op->plane + r * op->n_embd + c, x + (before - x) * op->mix[i * op->n_embd + c]);
+                before = x;
+            }
+            want(s, op->slots.data + run->slot_out * op->slots.stride + c, before);
+        }
+}
+
+static void draw_wkv7(side *s, hyb_op_wkv7 *op)
+{
+    static const int sizes[] = { 64, 64, 64, 128, 32, 16, 8, 40, 5, 100 };
+    int64_t width;
+    float *rows;
+    draw_batch(s, draw_chance(s, 80) ? 20 : 100);
+    op->size = sizes[draw_int(s, 0, 9)];
+    op->n_head = op->size > 64 ? 1 : draw_int(s, 1, 3);
+    width = (int64_t)op->n_head * op->size;
+    op->stride = draw_chance(s, 50) ? 7 * width : draw_stride(s, width);
+    if (op->stride >= 7 * width) {                                                                      /* side by side */
+        rows = draw_rows(s, s->batch.n, 7 * width, op->stride);
+        op->r = rows; op->k = rows + width; op->v = rows + 2 * width; op->decay = rows + 3 * width;
+        op->rate = rows + 4 * width; op->value_gate = rows + 5 * width; op->gate = rows + 6 * width;
+    } else {
+        rows = draw_rows(s, s->batch.n, width, op->stride);
+        op->r = rows;
+        op->k = draw_rows(s, s->batch.n, width, op->stride);
+        op->v = draw_rows(s, s->batch.n, width, op->stride);
+        op->decay = draw_rows(s, s->batch.n, width, op->stride);
+        op->rate = draw_rows(s, s->batch.n, width, op->stride);
+        op->value_gate = draw_rows(s, s->batch.n, width, op->stride);
+        op->gate = draw_rows(s, s->batch.n, width, op->stride);
+    }
+    if (draw_chance(s, 30)) op->gate = NULL;
+    op->v_first_stride = draw_stride(s, width);
+    op->v_first = draw_rows(s, s->batch.n, width, op->v_first_stride);
+    if (draw_chance(s, 30)) op->v_first = op->value_gate = NULL;
+    op->k_k = draw_floats(s, width, 1);
+    op->k_a = draw_floats(s, width, 1);
+    op->r_k = draw_floats(s, width, 0.1f);
+    op->ln_w = draw_chance(s, 70) ? draw_floats(s, width, 1) : NULL;
+    op->ln_b = op->ln_w ? draw_floats(s, width, 1) : NULL;
+    op->eps = 64e-5f;
+    op->slots = draw_kept(s, width * op->size);
+    op->out_stride = op->stride;
+    op->out = draw_chance(s, 30) ? rows : draw_rows(s, s->batch.n, width, op->out_stride = draw_stride(s, width));
+    s->near = 3e-5; s->exact = 3e-5;
+}
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+/* One row of a head. M (size, size): row i is of value i, column j of key j. */
+static void exact_wkv7_row(side *s, const hyb_op_wkv7 *op, int row, int64_t at, double *m)
+{
+    enum { MAX = HYB_WKV_SIZE_MAX };
+    const int n = op->size;
+    const int64_t from = row * op->stride + at;
+    double v[MAX], k[MAX], w[MAX], a[MAX], kk[MAX], y[MAX], norm = 0, bonus = 0, mean = 0, var = 0;
+    int i, j;
+    for (j = 0; j < n; j++) {
+        v[j] = op->v[from + j];
+        if (op->v_first) v[j] += (op->v_first[row * op->v_first_stride + at + j] - v[j]) * sigmoid(op->value_gate[from + j]);
+        w[j] = exp(-0.606531 * sigmoid(op->decay[from + j]));
+        a[j] = sigmoid(op->rate[from + j]);
+        kk[j] = op->k[from + j] * op->k_k[at + j];
+        norm += kk[j] * kk[j];
+        k[j] = op->k[from + j] * (1 + (a[j] - 1) * op->k_a[at + j]);
+        bonus += op->r[from + j] * k[j] * op->r_k[at + j];
+    }
+    for (j = 0; j < n; j++) kk[j] /= OPS_LARGER(sqrt(norm), 1e-12);
+    for (i = 0; i < n; i++) {
+        double sa = 0;
+        for (j = 0; j < n; j++) sa -= m[i * n + j] * kk[j];
+        y[i] = 0;
+        for (j = 0; j < n; j++) {
+            m[i * n + j] = m[i * n + j] * w[j] + sa * kk[j] * a[j] + v[i] * k[j];
+            y[i] += m[i * n + j] * op->r[from + j];
+        }
+        mean += y[i] / n;
+    }
+    for (i = 0; i < n; i++) var += (y[i] - mean) * (y[i] - mean) / n;
+    for (i = 0; i < n; i++) {
+        double out = op->ln_w ? (y[i] - mean) / sqrt(var + op->eps) * op->ln_w[at + i] + op->ln_b[at + i] : y[i];
+        out += bonus * v[i];
+        want(s, op->out + row * op->out_stride + at + i, op->gate ? out * op->gate[from + i] : out);
+    }
+}
+static void exact_wkv7(side *s, const hyb_op_wkv7 *op)
+{
+    const int n = op->size;
+    double *m = (double *)malloc((size_t)(n * n) * sizeof *m);
+    int b, h, r, i, j;
+    for (b = 0; b < s->batch.n_runs; b++)
+        for (h = 0; h < op->n_head; h++) {
+            const hyb_run *run = &s->runs[b];
+            const int64_t first = (int64_t)h * n * n;
+            for (i = 0; i < n; i++)
+                for (j = 0; j < n; j++) m[i * n + j] = kept_value(&op->slots, run, first + j * n + i);
+            for (r = 0; r < run->n_rows; r++) exact_wkv7_row(s, op, run->first_row + r, (int64_t)h * n, m);
+            for (i = 0; i < n; i++)
+                for (j = 0; j < n; j++) want(s, op->slots.data + run->slot_out * op->slots.stride + first + j * n + i, m[i * n + j]);
+        }
+    free(m);
+}
+
+static void draw_shortconv(side *s, hyb_op_shortconv *op)
+{
+    draw_batch(s, draw_chance(s, 70) ? 20 : 150);
+    op->n_embd = draw_size(s, 900);
+    op->n_taps = draw_chance(s, 60) ? 3 : draw_int(s, 1, HYB_TAPS_MAX);
+    op->bcx_stride = draw_stride(s, 3 * op->n_embd);
+    op->bcx = draw_rows(s, s->batch.n, 3 * op->n_embd, op->bcx_stride);
+    op->w = draw_floats(s, op->n_embd * op->n_taps, 1);
+    op->slots = draw_kept(s, op->n_embd * (op->n_taps - 1));
+    op->out_stride = draw_stride(s, op->n_embd);
+    op->out = draw_rows(s, s->batch.n, op->n_embd, op->out_stride);
+    s->near = 2e-6; s->exact = 1e-6;
+}
+static void exact_shortconv(side *s, const hyb_op_shortconv *op)
+{
+    const int back = op->n_taps - 1;
+    double u[ROWS_MAX + HYB_TAPS_MAX];                                                                  /* with what came before the run */
+    int64_t c;
+    int b, r, j;
+    for (b = 0; b < s->batch.n_runs; b++)
+        for (c = 0; c < op->n_embd; c++) {
+            const hyb_run *run = &s->runs[b];
+            for (j = 0; j < back; j++) u[j] = kept_value(&op->slots, run, j * op->n_embd + c);
+            for (r = 0; r < run->n_rows; r++) {
+                const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + c;
+                double sum = 0;
+                u[back + r] = (double)row[0] * row[2 * op->n_embd];
+                for (j = 0; j < op->n_taps; j++) sum += u[r + j] * op->w[c * op->n_taps + j];
+                want(s, op->out + (run->first_row + r) * op->out_stride + c, row[op->n_embd] * sum);
+            }
+            for (j = 0; j < back; j++) want(s, op->slots.data + run->slot_out * op->slots.stride + j * op->n_embd + c, u[run->n_rows + j]);
+        }
+}
+
 static void draw_glu(side *s, hyb_op_glu *op)
 {
-    op->act = (hyb_act_kind)draw_int(s, 0, 2);
+    op->act = (hyb_act_kind)draw_int(s, 0, HYB_ACT_KINDS - 1);
     op->n = draw_chance(s, 10) ? draw_int(s, 4000, 9000) : draw_size(s, 1500);
     op->n_rows = draw_int(s, 1, 7);
     op->gate_stride = draw_chance(s, 50) ? 2 * op->n : draw_stride(s, op->n);
@@ -606,14 +794,24 @@ static void draw_glu(side *s, hyb_op_glu *op)
     if (draw_chance(s, 70)) op->up = op->out_stride == op->up_stride && op->gate != op->out ? op->out : draw_rows(s, op->n_rows, op->n, op->up_stride);
     s->near = 2e-6; s->exact = 5e-7;
 }
+static double activated(hyb_act_kind act, double x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return x / (1 + exp(-x));
+    case HYB_ACT_GELU: return 0.5 * x * erfc(-x * 0.70710678118654752440);
+    case HYB_ACT_GELU_TANH: return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+    case HYB_ACT_TANH: return tanh(x);
+    case HYB_ACT_SIGMOID: return 1 / (1 + exp(-x));
+    case HYB_ACT_RELU2: return x > 0 ? x * x : 0;
+    default: return HUGE_VAL;
+    }
+}
 static void exact_glu(side *s, const hyb_op_glu *op)
 {
     int64_t r, i;
     for (r = 0; r < op->n_rows; r++)
         for (i = 0; i < op->n; i++) {
-            const double x = op->gate[r * op->gate_stride + i];
-            const double y = op->act == HYB_ACT_SILU ? x / (1 + exp(-x)) : op->act == HYB_ACT_GELU ? 0.5 * x * erfc(-x * 0.70710678118654752440)
-                             : x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+            const double y = activated(op->act, op->gate[r * op->gate_stride + i]);
             want(s, op->out + r * op->out_stride + i, y * (op->up ? op->up[r * op->up_stride + i] : 1));
         }
 }
@@ -990,6 +1188,7 @@ static void ops_compare(side *reference, side *others, int n_others, int n, bool
         const op_case *c = &op_cases[o];
         TEST(c->name);
         if (!test_wanted(c->name)) continue;
+        if (near && o >= HYB_OP_shift && o <= HYB_OP_shortconv) continue;                               /* no kernels on the GPU yet */
         for (i = 0; i < (one ? 1 : n); i++) {
             const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + o;
             any_op op;

@@ -641,7 +641,7 @@ static void test_drawn(void)
 /* The list of ops, and products that nobody computes yet: refused by name, by every call until the next batch. */
 static void test_seam(void)
 {
-    static const hyb_run runs[3] = { { 0, 4, 0, NULL }, { 4, 1, 7, NULL }, { 5, 3, 2, NULL } };
+    static const hyb_run runs[3] = { { 0, 4, 0, NULL, -1, -1 }, { 4, 1, 7, NULL, -1, -1 }, { 5, 3, 2, NULL, -1, -1 } };
     static const int32_t out[2] = { 4, 7 };
     static const int want[8] = { 0, 0, 0, 0, 1, 2, 2, 2 };
     hyb_batch batch;

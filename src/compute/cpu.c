@@ -343,6 +343,77 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
+/* ---- recurrence: a run's rows follow each other, so columns or heads are split ---- */
+
+/* Columns of a chunk: fewer for long runs, more for those of a row; `each` values are computed for one. */
+typedef struct hyb_cpu_columns_job {
+    const hyb_cpu *cpu;
+    const void *op;
+    int64_t width, piece;
+} hyb_cpu_columns_job;
+
+static void hyb_cpu_columns(hyb_backend *be, const void *op, int64_t width, int each, hyb_chunk_fn fn)
+{
+    hyb_cpu_columns_job job;
+    const int64_t rows = HYB_MAX(be->batch->n / HYB_MAX(be->batch->n_runs, 1), 1);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    job.width = width;
+    job.piece = (int64_t)hyb_align((size_t)HYB_MAX(HYB_CPU_SPLIT / (rows * each), 1), 64);
+    hyb_parallel(be->rt, (int)(be->batch->n_runs * ((width + job.piece - 1) / job.piece)), fn, &job);
+}
+
+/* The run and the first column of a chunk. */
+static const hyb_run *hyb_cpu_columns_chunk(const hyb_cpu_columns_job *job, int chunk, int64_t *at, int64_t *n)
+{
+    const int64_t pieces = (job->width + job->piece - 1) / job->piece;
+    *at = chunk % pieces * job->piece;
+    *n = HYB_MIN(job->piece, job->width - *at);
+    return &job->cpu->base.batch->runs[chunk / pieces];
+}
+
+static void hyb_cpu_shift_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_columns_job *job = (const hyb_cpu_columns_job *)arg;
+    int64_t at, n;
+    const hyb_run *run = hyb_cpu_columns_chunk(job, chunk, &at, &n);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shift((const hyb_op_shift *)job->op, run, at, n);
+}
+static void hyb_cpu_shift(hyb_backend *be, const hyb_op_shift *op)
+{
+    hyb_cpu_columns(be, op, op->n_embd, op->n_mix, hyb_cpu_shift_chunk);
+}
+
+static void hyb_cpu_shortconv_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_columns_job *job = (const hyb_cpu_columns_job *)arg;
+    int64_t at, n;
+    const hyb_run *run = hyb_cpu_columns_chunk(job, chunk, &at, &n);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->shortconv((const hyb_op_shortconv *)job->op, run, at, n);
+}
+static void hyb_cpu_shortconv(hyb_backend *be, const hyb_op_shortconv *op)
+{
+    hyb_cpu_columns(be, op, op->n_embd, op->n_taps, hyb_cpu_shortconv_chunk);
+}
+
+static void hyb_cpu_wkv7_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_wkv7 *op = (const hyb_op_wkv7 *)job->op;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->wkv7(op, &job->cpu->base.batch->runs[chunk / op->n_head], chunk % op->n_head);
+}
+static void hyb_cpu_wkv7(hyb_backend *be, const hyb_op_wkv7 *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, be->batch->n_runs * op->n_head, hyb_cpu_wkv7_chunk, &job);
+}
+
 /* ---- the largest logits: plain, since on the host whoever wants them can look at all of them --------------------- */
 
 static void hyb_cpu_top_k_row(const hyb_op_top_k *op, int32_t row)
@@ -530,10 +601,9 @@ static hybrid_result hyb_host_backend_create(hyb_device *device, const hyb_limit
 
 static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 {
-    static const hyb_device_ops ops = {
-        true, hyb_host_alloc, hyb_host_free, hyb_host_cost, hyb_host_fits, hyb_host_write, hyb_host_flush,
-        hyb_host_attends, hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create
-    };
+    static const hyb_device_ops ops = { true,          hyb_host_alloc,        hyb_host_free,          hyb_host_cost,
+                                        hyb_host_fits, hyb_host_write,        hyb_host_flush,         hyb_host_attends,
+                                        hyb_host_show, hyb_host_backend_cost, hyb_host_backend_create };
     device->ops = &ops;
     device->rt = rt;
 }

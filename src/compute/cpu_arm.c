@@ -4,6 +4,7 @@
     #include "cpu_vec_neon.inc"
     #include "math.inc"
     #include "cpu_rows.inc"
+    #include "cpu_recurrent.inc"
     #include "cpu_attention.inc"
     #include "cpu_float.inc"
     #include "cpu_vec_end.inc"

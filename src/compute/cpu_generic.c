@@ -69,13 +69,7 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
 {
     int64_t i;
     for (i = 0; i < n; i++) {
-        float g = gate[i], v;
-        if (act == HYB_ACT_SILU)
-            v = hyb_silu_scalar(g);
-        else if (act == HYB_ACT_GELU)
-            v = hyb_gelu_scalar(g);
-        else
-            v = hyb_gelu_tanh_scalar(g);
+        const float v = hyb_activate_scalar(act, gate[i]);
         out[i] = up ? v * up[i] : v;
     }
 }
@@ -200,6 +194,157 @@ static void hyb_attention_generic(const hyb_op_attention *op, const hyb_run *run
                                       op->q + (run->first_row + r) * op->q_stride + (int64_t)h * op->kv->head_dim_k,
                                       op->out + (run->first_row + r) * op->out_stride +
                                           (int64_t)h * op->kv->head_dim_v);
+}
+
+/* ---- recurrence -----------------------------------------------------------------------------------------------------
+ *
+ * What a slot keeps is read before it is written, so that slot_out may be slot_in. */
+
+static void hyb_shift_generic(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    const float *x = op->x + run->first_row * op->n_embd;
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride;
+    int64_t c;
+    int r, i;
+    for (c = at; c < at + n; c++) {
+        float before = kept ? kept[c] : 0.0f;
+        for (r = 0; r < run->n_rows; r++) {
+            const float now = x[r * op->n_embd + c], back = before - now;
+            for (i = 0; i < op->n_mix; i++) {
+                const float part = back * op->mix[i * op->n_embd + c];
+                op->out[i * op->plane + (run->first_row + r) * op->n_embd + c] = now + part;
+            }
+            before = now;
+        }
+        keep[c] = before;
+    }
+}
+
+static void hyb_shortconv_generic(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    const int64_t width = op->n_embd;
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride;
+    const int back = op->n_taps - 1;
+    int64_t c;
+    int r, j;
+    for (c = at; c < at + n; c++) {
+        float u[HYB_TAPS_MAX]; /* the last n_taps of them, the newest at the end */
+        for (j = 0; j < back; j++) u[j] = kept ? kept[j * width + c] : 0.0f;
+        for (r = 0; r < run->n_rows; r++) {
+            const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + c;
+            float sum = 0;
+            u[back] = row[0] * row[2 * width];
+            for (j = 0; j < op->n_taps; j++) sum = hyb_fmaf(op->w[c * op->n_taps + j], u[j], sum);
+            op->out[(run->first_row + r) * op->out_stride + c] = row[width] * sum;
+            for (j = 0; j < back; j++) u[j] = u[j + 1];
+        }
+        for (j = 0; j < back; j++) keep[j * width + c] = u[j];
+    }
+}
+
+/* What the recurrence makes of a row of a head before it touches M. */
+typedef struct hyb_wkv7_row {
+    float r[HYB_WKV_SIZE_MAX], k[HYB_WKV_SIZE_MAX], v[HYB_WKV_SIZE_MAX], w[HYB_WKV_SIZE_MAX];
+    float away[HYB_WKV_SIZE_MAX], back[HYB_WKV_SIZE_MAX]; /* -kk and kk a */
+    float y[HYB_WKV_SIZE_MAX];
+    float bonus; /* sum of r k r_k */
+} hyb_wkv7_row;
+
+/* row: of the batch; at: the head's first value. */
+static void hyb_wkv7_prepare_generic(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t)
+{
+    const int64_t from = row * op->stride + at;
+    const float *v_first = op->v_first ? op->v_first + row * op->v_first_stride + at : NULL;
+    float squares[32] = { 0 }, bonus[32] = { 0 }, norm;
+    int j;
+    for (j = 0; j < op->size; j++) {
+        t->away[j] = op->k[from + j] * op->k_k[at + j];
+        squares[j % 32] = hyb_fmaf(t->away[j], t->away[j], squares[j % 32]);
+    }
+    norm = 1.0f / hyb_max_scalar(1e-12f, sqrtf(hyb_halve(squares, 32)));
+    for (j = 0; j < op->size; j++) {
+        const float a = hyb_sigmoid_scalar(op->rate[from + j]), kk = t->away[j] * norm;
+        t->r[j] = op->r[from + j];
+        t->w[j] = hyb_exp_scalar(-0.606531f * hyb_sigmoid_scalar(op->decay[from + j]));
+        t->away[j] = -kk;
+        t->back[j] = kk * a;
+        t->k[j] = op->k[from + j] * hyb_fmaf(a - 1.0f, op->k_a[at + j], 1.0f);
+        t->v[j] = op->v[from + j];
+        if (v_first) {
+            const float part = (v_first[j] - t->v[j]) * hyb_sigmoid_scalar(op->value_gate[from + j]);
+            t->v[j] = t->v[j] + part;
+        }
+        bonus[j % 32] = hyb_fmaf(t->r[j] * t->k[j], op->r_k[at + j], bonus[j % 32]);
+    }
+    t->bonus = hyb_halve(bonus, 32);
+}
+
+/* One row: M (size, size), transposed, and y. */
+static void hyb_wkv7_step_generic(float *m, int size, hyb_wkv7_row *t)
+{
+    float sa[HYB_WKV_SIZE_MAX] = { 0 };
+    int i, j;
+    for (j = 0; j < size; j++)
+        for (i = 0; i < size; i++) sa[i] = hyb_fmaf(m[j * size + i], t->away[j], sa[i]);
+    for (i = 0; i < size; i++) t->y[i] = 0;
+    for (j = 0; j < size; j++)
+        for (i = 0; i < size; i++) {
+            float x = m[j * size + i] * t->w[j];
+            x = hyb_fmaf(sa[i], t->back[j], x);
+            x = hyb_fmaf(t->v[i], t->k[j], x);
+            m[j * size + i] = x;
+            t->y[i] = hyb_fmaf(x, t->r[j], t->y[i]);
+        }
+}
+
+/* The norm of a head's y, as an op of one group. */
+static hyb_op_norm hyb_wkv7_norm(const hyb_op_wkv7 *op, int64_t at)
+{
+    hyb_op_norm norm;
+    memset(&norm, 0, sizeof norm);
+    norm.kind = HYB_NORM_LAYER;
+    norm.n = op->size;
+    norm.eps = op->eps;
+    norm.w = op->ln_w + at;
+    norm.b = op->ln_b + at;
+    return norm;
+}
+
+/* M of a head in the slot that the run leaves, as it was in the one that it goes on from. */
+static float *hyb_wkv7_matrix(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t values = (int64_t)op->size * op->size;
+    float *m = op->slots.data + run->slot_out * op->slots.stride + head * values;
+    if (run->slot_in < 0)
+        memset(m, 0, (size_t)values * sizeof *m);
+    else if (run->slot_in != run->slot_out)
+        memcpy(m, op->slots.data + run->slot_in * op->slots.stride + head * values, (size_t)values * sizeof *m);
+    return m;
+}
+
+static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t at = (int64_t)head * op->size;
+    float *m = hyb_wkv7_matrix(op, run, head);
+    hyb_wkv7_row t;
+    int r, i;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *gate = op->gate ? op->gate + row * op->stride + at : NULL;
+        float *out = op->out + row * op->out_stride + at;
+        hyb_wkv7_prepare_generic(op, row, at, &t);
+        hyb_wkv7_step_generic(m, op->size, &t);
+        if (op->ln_w) {
+            const hyb_op_norm norm = hyb_wkv7_norm(op, at);
+            hyb_norm_generic(&norm, t.y, t.y);
+        }
+        for (i = 0; i < op->size; i++) {
+            const float y = hyb_fmaf(t.bonus, t.v[i], t.y[i]);
+            out[i] = gate ? y * gate[i] : y;
+        }
+    }
 }
 
 static const hyb_cpu_kernels hyb_cpu_kernels_generic = {

@@ -28,8 +28,10 @@ typedef struct hyb_tensor {
 /* Consecutive rows of a batch that belong to one sequence at consecutive positions. */
 typedef struct hyb_run {
     int first_row, n_rows;
-    int32_t pos;          /* position of the first row */
-    const int32_t *pages; /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int32_t pos;               /* position of the first row */
+    const int32_t *pages;      /* page table of the sequence: position p lives in page pages[p / HYB_PAGE] */
+    int32_t slot_in, slot_out; /* of a recurrent state: the slot that the run goes on from (-1: zeros), and the one that
+                                  it leaves it in */
 } hyb_run;
 enum { HYB_PAGE = 32 }; /* positions a page of the KV cache */
 
@@ -81,7 +83,8 @@ HYB_INLINE double hyb_bytes_embed(const hyb_op_embed *op, const hyb_batch *batch
 
 /* RMS:    out = x / sqrt(mean(x^2) + eps) * w
  * Layer:  out = (x - mean) / sqrt(var + eps) * w + b     (var is biased)
- * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and 0. */
+ * n_rows rows of n_group groups of n values; groups are n apart, and each is normed alone. w, b (n) may be NULL: 1 and
+ * 0. */
 typedef enum hyb_norm_kind { HYB_NORM_RMS, HYB_NORM_LAYER } hyb_norm_kind;
 typedef struct hyb_op_norm {
     hyb_norm_kind kind;
@@ -253,10 +256,109 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
     return bytes;
 }
 
+/* ---- recurrence ---- */
+
+/* What a layer keeps of a sequence from row to row, in a slot: slot s is at data + s * stride. A run goes on from its
+ * slot_in and leaves its slot_out, which may be the same one. No two runs of a batch have the same slot_out, and no
+ * slot_out is the slot_in of another run; several runs may have the same slot_in. */
+typedef struct hyb_slots {
+    float *data;
+    int64_t stride; /* in floats */
+} hyb_slots;
+
+/* The bytes of what slots keep that a batch reads and writes, n floats a slot. */
+HYB_INLINE double hyb_slots_bytes(const hyb_batch *batch, int64_t n) { return 8.0 * batch->n_runs * (double)n; }
+
+/* The token shift: out_i (n, n_embd) = x + (before - x) * mix_i, where before is the row before x in its run, and for
+ * the first row of a run what its slot keeps: n_embd values, the last row of x. All rows of the batch, no gaps; out_i
+ * begins at out + i * plane. */
+typedef struct hyb_op_shift {
+    const float *x;
+    const float *mix; /* (n_mix, n_embd) */
+    int n_mix;
+    int64_t n_embd;
+    hyb_slots slots;
+    float *out;
+    int64_t plane;
+} hyb_op_shift;
+HYB_INLINE double hyb_bytes_shift(const hyb_op_shift *op, const hyb_batch *batch)
+{
+    const double values = (double)op->n_embd * (batch->n + (double)op->n_mix * (batch->n + 1));
+    return 4 * values + hyb_slots_bytes(batch, op->n_embd);
+}
+
+/* The recurrence of RWKV-7 ("Goose", Peng et al. 2025), with what stands around it, for every head alone. Rows have
+ * n_head * size values; those of r, k, v, decay, rate, value_gate and gate are `stride` floats apart.
+ *
+ *   v  = v + (v_first - v) * sigmoid(value_gate)           the first layer has neither: v as it is
+ *   w  = exp(-0.606531 sigmoid(decay)), a = sigmoid(rate)
+ *   kk = k k_k, over its L2 norm (at least 1e-12)
+ *   k  = k (1 + (a - 1) k_a)
+ *   sa_i = sum over j of -kk_j M_ij                        M (size, size) of the slot, from row to row
+ *   M_ij = M_ij w_j + sa_i kk_j a_j + v_i k_j
+ *   y_i  = sum over j of M_ij r_j
+ *   y    = the normed y (mean and variance of the head, eps) ln_w + ln_b
+ *   out  = (y + v sum over j of r_j k_j r_k_j) gate
+ *
+ * The slot keeps M of every head, transposed: M_ij is value (head * size + j) * size + i. */
+enum { HYB_WKV_SIZE_MAX = 128 };
+typedef struct hyb_op_wkv7 {
+    const float *r, *k, *v;
+    const float *decay, *rate; /* before the sigmoid */
+    const float *value_gate;   /* before the sigmoid; NULL, as v_first then is: the first layer */
+    const float *gate;         /* or NULL: 1 */
+    int64_t stride;
+    const float *v_first; /* v of the first layer */
+    int64_t v_first_stride;
+    const float *k_k, *k_a, *r_k; /* (n_head * size) */
+    const float *ln_w, *ln_b;     /* (n_head * size), or NULL, both: no norm */
+    float eps;
+    int n_head, size; /* size <= HYB_WKV_SIZE_MAX */
+    hyb_slots slots;
+    float *out;
+    int64_t out_stride; /* may be any of the rows that are `stride` apart */
+} hyb_op_wkv7;
+HYB_INLINE double hyb_bytes_wkv7(const hyb_op_wkv7 *op, const hyb_batch *batch)
+{
+    const double width = (double)op->n_head * op->size;
+    const int rows = 6 + (op->gate ? 1 : 0) + (op->v_first ? 2 : 0), weights = 3 + (op->ln_w ? 2 : 0);
+    return 4 * width * (rows * (double)batch->n + weights) + hyb_slots_bytes(batch, (int64_t)width * op->size);
+}
+
+/* A gated short convolution (LFM2). Rows of bcx are b, c and x, n_embd values each, side by side:
+ *
+ *   u(t) = b x,   out(t) = c * sum over j of w_j * u(t - (n_taps - 1) + j)
+ *
+ * for every column alone; w is (n_embd, n_taps). The slot keeps the last n_taps - 1 rows of u, the oldest first. */
+enum { HYB_TAPS_MAX = 16 };
+typedef struct hyb_op_shortconv {
+    const float *bcx;
+    int64_t bcx_stride;
+    const float *w;
+    int n_taps; /* 1 .. HYB_TAPS_MAX */
+    int64_t n_embd;
+    hyb_slots slots;
+    float *out;
+    int64_t out_stride;
+} hyb_op_shortconv;
+HYB_INLINE double hyb_bytes_shortconv(const hyb_op_shortconv *op, const hyb_batch *batch)
+{
+    const double n = (double)op->n_embd;
+    return 4 * n * (4.0 * batch->n + op->n_taps) + hyb_slots_bytes(batch, (op->n_taps - 1) * op->n_embd);
+}
+
 /* ---- activations and experts ---- */
 
-/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. */
-typedef enum hyb_act_kind { HYB_ACT_SILU, HYB_ACT_GELU_TANH, HYB_ACT_GELU } hyb_act_kind;
+/* out = act(gate) * up, or act(gate) when up is NULL. n_rows rows of n values. RELU2 is the square of max(x, 0). */
+typedef enum hyb_act_kind {
+    HYB_ACT_SILU,
+    HYB_ACT_GELU_TANH,
+    HYB_ACT_GELU,
+    HYB_ACT_TANH,
+    HYB_ACT_SIGMOID,
+    HYB_ACT_RELU2,
+    HYB_ACT_KINDS
+} hyb_act_kind;
 typedef struct hyb_op_glu {
     hyb_act_kind act;
     const float *gate;

@@ -124,7 +124,7 @@ static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
                       && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
     hyb_op_glu o = *op;
     int64_t first, rows;
-    int32_t n = (int32_t)op->n, act = op->act == HYB_ACT_SILU ? 0 : op->act == HYB_ACT_GELU_TANH ? 1 : 2;
+    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
     void *args[8];
     args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
     for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
@@ -153,6 +153,24 @@ static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
 static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
 {
     hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
+}
+
+/* ---- recurrence ---- */
+
+static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
+}
+static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
+}
+static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
+{
+    HYB_UNUSED(op);
+    at->refused = "the GPU has no kernel for recurrent layers yet";
 }
 
 /* ---- the largest logits --------------------------------------------------------------------------------------------- */

@@ -12,7 +12,7 @@ def damage(name, old, new):
 
 
 @gate("nvrtc", faults=[
-    ("what only the emulator's compiler takes", damage("rows.cu", "enum { SILU, GELU_TANH, GELU };", "enum { SILU, GELU_TANH, GELU };\nstatic __int128_t wide[__builtin_cpu_supports(\"avx\")];")),
+    ("what only the emulator's compiler takes", damage("rows.cu", "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };", "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };\nstatic __int128_t wide[__builtin_cpu_supports(\"avx\")];")),
     ("a kernel that spills", damage("gemm_f32.cu", "__launch_bounds__(256) gemm_f32", "__launch_bounds__(256, 8) gemm_f32")),
 ])
 def nvrtc(box):

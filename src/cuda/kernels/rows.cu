@@ -126,10 +126,13 @@ KERNEL __launch_bounds__(1024) norm_1(const float *x, i64 x_stride, float *out, 
 
 /* ---- element by element --------------------------------------------------------------------------------------------- */
 
-enum { SILU, GELU_TANH, GELU };
+enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };       /* as hyb_act_kind */
 __device__ __forceinline__ float activate(float x, int act)
 {
     if (act == SILU) return x / (1.0f + expf(-x));
+    if (act == TANH) return tanhf(x);
+    if (act == SIGMOID) return 1.0f / (1.0f + expf(-x));
+    if (act == RELU2) return x < 0.0f ? 0.0f : x * x;         /* NaN stays */
     if (act == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
     return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
 }
