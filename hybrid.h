@@ -1,6 +1,6 @@
 /* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id dd7ede9a349a8703): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5e9fe0de1a2d4359): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -77,7 +77,7 @@
  *     3244  output.c           a file that is written
  *     3590  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
  *     3626  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    36195  end.h              closes what core/begin opened
+ *    36198  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4067  names.c            names that must differ, found by hash
@@ -159,25 +159,25 @@
  *    30655  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    31269  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    31598  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    31981  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    32330  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    32377  unused.c           tensors of the file that the model is not computed with
- *    32542  forward.c          one transformer for all families, over the op table
- *    33162  place.c            which layers run where
- *    33327  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    33412  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    31272  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    31601  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    31984  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    32333  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    32380  unused.c           tensors of the file that the model is not computed with
+ *    32545  forward.c          one transformer for all families, over the op table
+ *    33165  place.c            which layers run where
+ *    33330  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    33415  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    33682  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    34030  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    34338  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    34502  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    35298  next.c             the next token of a sequence
- *    35365  plan.c             the bytes of a model and a context before they are loaded
- *    35484  dialog.c           the messages of a conversation, and the prompt that they make
- *    35681  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    33685  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
+ *    34033  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
+ *    34341  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
+ *    34505  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
+ *    35301  next.c             the next token of a sequence
+ *    35368  plan.c             the bytes of a model and a context before they are loaded
+ *    35487  dialog.c           the messages of a conversation, and the prompt that they make
+ *    35684  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1122,7 +1122,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "dd7ede9a349a8703"
+#define HYBRID__SOURCE_ID "5e9fe0de1a2d4359"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -31174,16 +31174,19 @@ static void hyb_cpu_destroy(hyb_backend *be)
 static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be,
                                             hybrid_error *error)
 {
-    static const hyb_backend_ops ops = { "cpu",
+    /* clang-format off */
+    static const hyb_backend_ops ops = {
+        "cpu",
 #define HYB_OP(name_)    hyb_cpu_##name_,
 #define HYB_PARTS(name_) NULL,
-                                         HYB_OPS(HYB_OP, HYB_PARTS)
+        HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
-                                             HYB_BACKEND_CALLS(HYB_CALL)
+        HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
+    /* clang-format on */
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
     hyb_cpu *cpu = (hyb_cpu *)hyb_calloc(rt, 1, sizeof *cpu);
     *be = NULL;

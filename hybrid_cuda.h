@@ -1,6 +1,6 @@
 /* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 310143536a1b6786): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6a554bc0a5d352c8): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,31 +16,31 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
  *      153  macros.h           what compilers call things, and the macros that every room uses
- *     6869  end.h              closes what core/begin opened
+ *     7656  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
  *      206  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
  *      301  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      440  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      698  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machin...
- *      803  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *      944  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3676  cache.c            compiled kernels on disk, or in the host's own store
- *     3921  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4331  device.c           an opened GPU: its context, its memory, its kernels
- *     4683  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     4829  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5247  gemm.c             large products by cuBLAS.
- *     5361  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5411  ops_matmul.c       the op matmul: which kernels a product takes
- *     5718  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     5919  ops_attention.c    which kernel of attention takes which rows
- *     6079  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     6352  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     6449  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known...
- *     6715  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration...
+ *      470  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
+ *      765  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machine
+ *      905  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
+ *     1059  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3801  cache.c            compiled kernels on disk, or in the host's own store
+ *     4079  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
+ *     4556  device.c           an opened GPU: its context, its memory, its kernels
+ *     4943  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
+ *     5116  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5581  gemm.c             large products by cuBLAS.
+ *     5709  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5771  ops_matmul.c       the op matmul: which kernels a product takes
+ *     6198  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
+ *     6507  ops_attention.c    which kernel of attention takes which rows
+ *     6698  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
+ *     7070  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     7182  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known
+ *     7485  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -52,7 +52,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "310143536a1b6786"
+#define HYBRID_CUDA__SOURCE_ID "6a554bc0a5d352c8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -299,128 +299,158 @@
 /* ==== end src/compute/ops.inc ==== */
 
 /* ==== begin src/cuda/abi.c ==== */
-/* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever included.
+/* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever
+ * included.
  *
- * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in the library
- * (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles are void *, results and
- * enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the real headers where a toolkit is. */
+ * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in
+ * the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles
+ * are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the
+ * real headers where a toolkit is. */
 
 typedef unsigned long long hyb_cu_ptr;
 
-enum {                                  /* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
-    HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3, HYB_CU_DEINITIALIZED = 4,
+/* clang-format off */
+/* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
+enum {
+    HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3,
+    HYB_CU_DEINITIALIZED = 4,
     HYB_CU_STUB_LIBRARY = 34, HYB_CU_DEVICE_UNAVAILABLE = 46, HYB_CU_NO_DEVICE = 100, HYB_CU_INVALID_DEVICE = 101,
     HYB_CU_INVALID_IMAGE = 200, HYB_CU_INVALID_CONTEXT = 201, HYB_CU_NO_BINARY_FOR_GPU = 209, HYB_CU_ECC = 214,
     HYB_CU_INVALID_PTX = 218, HYB_CU_NO_JIT = 221, HYB_CU_PTX_TOO_NEW = 222, HYB_CU_NOT_FOUND = 500,
     HYB_CU_NOT_READY = 600, HYB_CU_ILLEGAL_ADDRESS = 700, HYB_CU_LAUNCH_RESOURCES = 701, HYB_CU_LAUNCH_TIMEOUT = 702,
-    HYB_CU_PEER_ALREADY_ON = 704, HYB_CU_ASSERT = 710, HYB_CU_HARDWARE_STACK = 714, HYB_CU_LAUNCH_FAILED = 719, HYB_CU_SYSTEM_DRIVER_MISMATCH = 803,
+    HYB_CU_PEER_ALREADY_ON = 704, HYB_CU_ASSERT = 710, HYB_CU_HARDWARE_STACK = 714, HYB_CU_LAUNCH_FAILED = 719,
+    HYB_CU_SYSTEM_DRIVER_MISMATCH = 803,
     HYB_CU_COMPAT_NOT_SUPPORTED = 804, HYB_CU_CAPTURE_UNSUPPORTED = 900, HYB_CU_CAPTURE_INVALIDATED = 901
 };
-enum {                                  /* CUdevice_attribute */
-    HYB_CU_DEVICE_THREADS_PER_BLOCK = 1, HYB_CU_DEVICE_SHARED_PER_BLOCK = 8, HYB_CU_DEVICE_WARP_SIZE = 10, HYB_CU_DEVICE_SM_COUNT = 16,
-    HYB_CU_DEVICE_INTEGRATED = 18, HYB_CU_DEVICE_L2_BYTES = 38, HYB_CU_DEVICE_CC_MAJOR = 75, HYB_CU_DEVICE_CC_MINOR = 76,
+enum { /* CUdevice_attribute */
+    HYB_CU_DEVICE_THREADS_PER_BLOCK = 1, HYB_CU_DEVICE_SHARED_PER_BLOCK = 8, HYB_CU_DEVICE_WARP_SIZE = 10,
+    HYB_CU_DEVICE_SM_COUNT = 16,
+    HYB_CU_DEVICE_INTEGRATED = 18, HYB_CU_DEVICE_L2_BYTES = 38, HYB_CU_DEVICE_CC_MAJOR = 75,
+    HYB_CU_DEVICE_CC_MINOR = 76,
     HYB_CU_DEVICE_SHARED_PER_SM = 81, HYB_CU_DEVICE_SHARED_OPTIN = 97
 };
-enum {                                  /* flags and other values */
+enum { /* flags and other values */
     HYB_CU_FUNC_MAX_DYNAMIC_SHARED = 8, HYB_CU_STREAM_NON_BLOCKING = 1, HYB_CU_EVENT_DISABLE_TIMING = 2,
     HYB_CU_HOSTALLOC_PORTABLE = 1, HYB_CU_CAPTURE_RELAXED = 2,
-    HYB_CUBLAS_NO_MEMORY = 3, HYB_CUBLAS_OP_N = 0, HYB_CUBLAS_OP_T = 1, HYB_CUDA_R_32F = 0, HYB_CUDA_R_16F = 2, HYB_CUDA_R_16BF = 14,
+    HYB_CUBLAS_NO_MEMORY = 3, HYB_CUBLAS_OP_N = 0, HYB_CUBLAS_OP_T = 1, HYB_CUDA_R_32F = 0, HYB_CUDA_R_16F = 2,
+    HYB_CUDA_R_16BF = 14,
     HYB_CUBLAS_COMPUTE_32F = 68, HYB_CUBLAS_GEMM_DEFAULT = -1, HYB_CUBLAS_NO_REDUCED_PRECISION = 16
 };
 
-#define HYB_DRIVER_LIST(X)                                                                                                                    \
-    X(1, cuInit,                     "cuInit",                       (unsigned flags))                                                            \
-    X(1, cuDriverGetVersion,         "cuDriverGetVersion",           (int *version))                                                              \
-    X(1, cuGetErrorName,             "cuGetErrorName",               (int result, const char **text))                                             \
-    X(1, cuGetErrorString,           "cuGetErrorString",             (int result, const char **text))                                             \
-    X(1, cuDeviceGetCount,           "cuDeviceGetCount",             (int *count))                                                                \
-    X(1, cuDeviceGet,                "cuDeviceGet",                  (int *device, int ordinal))                                                  \
-    X(1, cuDeviceGetName,            "cuDeviceGetName",              (char *name, int size, int device))                                          \
-    X(1, cuDeviceGetAttribute,       "cuDeviceGetAttribute",         (int *value, int attribute, int device))                                     \
-    X(1, cuDeviceTotalMem,           "cuDeviceTotalMem_v2",          (size_t *bytes, int device))                                                 \
-    X(1, cuDevicePrimaryCtxRetain,   "cuDevicePrimaryCtxRetain",     (void **context, int device))                                                \
-    X(1, cuDevicePrimaryCtxRelease,  "cuDevicePrimaryCtxRelease_v2", (int device))                                                                \
-    X(1, cuCtxSetCurrent,            "cuCtxSetCurrent",              (void *context))                                                             \
-    X(1, cuCtxGetCurrent,            "cuCtxGetCurrent",              (void **context))                                                            \
-    X(1, cuMemGetInfo,               "cuMemGetInfo_v2",              (size_t *available, size_t *total))                                          \
-    X(1, cuMemAlloc,                 "cuMemAlloc_v2",                (hyb_cu_ptr *address, size_t bytes))                                     \
-    X(1, cuMemFree,                  "cuMemFree_v2",                 (hyb_cu_ptr address))                                                    \
-    X(1, cuMemHostAlloc,             "cuMemHostAlloc",               (void **address, size_t bytes, unsigned flags))                              \
-    X(1, cuMemFreeHost,              "cuMemFreeHost",                (void *address))                                                             \
-    X(1, cuMemcpyHtoDAsync,          "cuMemcpyHtoDAsync_v2",         (hyb_cu_ptr to, const void *from, size_t bytes, void *stream))           \
-    X(1, cuMemcpyDtoHAsync,          "cuMemcpyDtoHAsync_v2",         (void *to, hyb_cu_ptr from, size_t bytes, void *stream))                 \
-    X(1, cuMemcpyDtoDAsync,          "cuMemcpyDtoDAsync_v2",         (hyb_cu_ptr to, hyb_cu_ptr from, size_t bytes, void *stream))        \
-    X(1, cuMemsetD8Async,            "cuMemsetD8Async",              (hyb_cu_ptr to, unsigned char value, size_t count, void *stream))        \
-    X(1, cuStreamCreate,             "cuStreamCreate",               (void **stream, unsigned flags))                                             \
-    X(1, cuStreamDestroy,            "cuStreamDestroy_v2",           (void *stream))                                                              \
-    X(1, cuStreamSynchronize,        "cuStreamSynchronize",          (void *stream))                                                              \
-    X(1, cuStreamWaitEvent,          "cuStreamWaitEvent",            (void *stream, void *event, unsigned flags))                                 \
-    X(1, cuEventCreate,              "cuEventCreate",                (void **event, unsigned flags))                                              \
-    X(1, cuEventDestroy,             "cuEventDestroy_v2",            (void *event))                                                               \
-    X(1, cuEventRecord,              "cuEventRecord",                (void *event, void *stream))                                                 \
-    X(1, cuEventQuery,               "cuEventQuery",                 (void *event))                                                               \
-    X(1, cuEventSynchronize,         "cuEventSynchronize",           (void *event))                                                               \
-    X(1, cuModuleLoadData,           "cuModuleLoadData",             (void **module, const void *image))                                          \
-    X(1, cuModuleUnload,             "cuModuleUnload",               (void *module))                                                              \
-    X(1, cuModuleGetFunction,        "cuModuleGetFunction",          (void **function, void *module, const char *name))                           \
-    X(1, cuFuncSetAttribute,         "cuFuncSetAttribute",           (void *function, int attribute, int value))                                  \
-    X(1, cuLaunchKernel,             "cuLaunchKernel",               (void *function, unsigned grid_x, unsigned grid_y, unsigned grid_z,          \
-                                      unsigned block_x, unsigned block_y, unsigned block_z, unsigned shared_bytes, void *stream, void **args,     \
-                                      void **extra))                                                                                              \
-    X(1, cuStreamBeginCapture,       "cuStreamBeginCapture_v2",      (void *stream, int mode))                                                    \
-    X(1, cuStreamEndCapture,         "cuStreamEndCapture",           (void *stream, void **graph))                                                \
-    X(1, cuGraphLaunch,              "cuGraphLaunch",                (void *executable, void *stream))                                            \
-    X(1, cuGraphExecDestroy,         "cuGraphExecDestroy",           (void *executable))                                                          \
-    X(1, cuGraphDestroy,             "cuGraphDestroy",               (void *graph))                                                               \
-    X(0, cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int *mode))                                                     \
-    X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags", (void **executable, void *graph, unsigned long long flags))
+#define HYB_DRIVER_LIST(X) \
+    X(1, cuInit,                    "cuInit",                        (unsigned flags)) \
+    X(1, cuDriverGetVersion,        "cuDriverGetVersion",            (int *version)) \
+    X(1, cuGetErrorName,            "cuGetErrorName",                (int result, const char **text)) \
+    X(1, cuGetErrorString,          "cuGetErrorString",              (int result, const char **text)) \
+    X(1, cuDeviceGetCount,          "cuDeviceGetCount",              (int *count)) \
+    X(1, cuDeviceGet,               "cuDeviceGet",                   (int *device, int ordinal)) \
+    X(1, cuDeviceGetName,           "cuDeviceGetName",               (char *name, int size, int device)) \
+    X(1, cuDeviceGetAttribute,      "cuDeviceGetAttribute",          (int *value, int attribute, int device)) \
+    X(1, cuDeviceTotalMem,          "cuDeviceTotalMem_v2",           (size_t *bytes, int device)) \
+    X(1, cuDevicePrimaryCtxRetain,  "cuDevicePrimaryCtxRetain",      (void **context, int device)) \
+    X(1, cuDevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2",  (int device)) \
+    X(1, cuCtxSetCurrent,           "cuCtxSetCurrent",               (void *context)) \
+    X(1, cuCtxGetCurrent,           "cuCtxGetCurrent",               (void **context)) \
+    X(1, cuMemGetInfo,              "cuMemGetInfo_v2",               (size_t *available, size_t *total)) \
+    X(1, cuMemAlloc,                "cuMemAlloc_v2",                 (hyb_cu_ptr *address, size_t bytes)) \
+    X(1, cuMemFree,                 "cuMemFree_v2",                  (hyb_cu_ptr address)) \
+    X(1, cuMemHostAlloc,            "cuMemHostAlloc",                (void **address, size_t bytes, unsigned flags)) \
+    X(1, cuMemFreeHost,             "cuMemFreeHost",                 (void *address)) \
+    X(1, cuMemcpyHtoDAsync,         "cuMemcpyHtoDAsync_v2",          (hyb_cu_ptr to, const void *from, size_t bytes, \
+                                      void *stream)) \
+    X(1, cuMemcpyDtoHAsync,         "cuMemcpyDtoHAsync_v2",          (void *to, hyb_cu_ptr from, size_t bytes, \
+                                      void *stream)) \
+    X(1, cuMemcpyDtoDAsync,         "cuMemcpyDtoDAsync_v2",          (hyb_cu_ptr to, hyb_cu_ptr from, size_t bytes, \
+                                      void *stream)) \
+    X(1, cuMemsetD8Async,           "cuMemsetD8Async",               (hyb_cu_ptr to, unsigned char value, \
+                                      size_t count, void *stream)) \
+    X(1, cuStreamCreate,            "cuStreamCreate",                (void **stream, unsigned flags)) \
+    X(1, cuStreamDestroy,           "cuStreamDestroy_v2",            (void *stream)) \
+    X(1, cuStreamSynchronize,       "cuStreamSynchronize",           (void *stream)) \
+    X(1, cuStreamWaitEvent,         "cuStreamWaitEvent",             (void *stream, void *event, unsigned flags)) \
+    X(1, cuEventCreate,             "cuEventCreate",                 (void **event, unsigned flags)) \
+    X(1, cuEventDestroy,            "cuEventDestroy_v2",             (void *event)) \
+    X(1, cuEventRecord,             "cuEventRecord",                 (void *event, void *stream)) \
+    X(1, cuEventQuery,              "cuEventQuery",                  (void *event)) \
+    X(1, cuEventSynchronize,        "cuEventSynchronize",            (void *event)) \
+    X(1, cuModuleLoadData,          "cuModuleLoadData",              (void **module, const void *image)) \
+    X(1, cuModuleUnload,            "cuModuleUnload",                (void *module)) \
+    X(1, cuModuleGetFunction,       "cuModuleGetFunction",           (void **function, void *module, \
+                                      const char *name)) \
+    X(1, cuFuncSetAttribute,        "cuFuncSetAttribute",            (void *function, int attribute, int value)) \
+    X(1, cuLaunchKernel,            "cuLaunchKernel",                (void *function, unsigned grid_x, \
+                                      unsigned grid_y, unsigned grid_z, unsigned block_x, unsigned block_y, \
+                                      unsigned block_z, unsigned shared_bytes, void *stream, void **args, \
+                                      void **extra)) \
+    X(1, cuStreamBeginCapture,      "cuStreamBeginCapture_v2",       (void *stream, int mode)) \
+    X(1, cuStreamEndCapture,        "cuStreamEndCapture",            (void *stream, void **graph)) \
+    X(1, cuGraphLaunch,             "cuGraphLaunch",                 (void *executable, void *stream)) \
+    X(1, cuGraphExecDestroy,        "cuGraphExecDestroy",            (void *executable)) \
+    X(1, cuGraphDestroy,            "cuGraphDestroy",                (void *graph)) \
+    X(0, cuThreadExchangeStreamCaptureMode, "cuThreadExchangeStreamCaptureMode", (int *mode)) \
+    X(0, cuGraphInstantiateWithFlags, "cuGraphInstantiateWithFlags",   (void **executable, void *graph, \
+                                      unsigned long long flags))
 
 /* Of drivers before 11.4; newer headers no longer declare it. */
-#define HYB_DRIVER_OLD_LIST(X)                                                                                                                \
-    X(0, cuGraphInstantiate_v2,      "cuGraphInstantiate_v2",        (void **executable, void *graph, void **node, char *log, size_t size))
+#define HYB_DRIVER_OLD_LIST(X) \
+    X(0, cuGraphInstantiate_v2,     "cuGraphInstantiate_v2",         (void **executable, void *graph, void **node, \
+                                      char *log, size_t size))
 
-#define HYB_NVRTC_LIST(X)                                                                                                                     \
-    X(1, nvrtcVersion,               "nvrtcVersion",                 (int *major, int *minor))                                                    \
-    X(1, nvrtcGetNumSupportedArchs,  "nvrtcGetNumSupportedArchs",    (int *count))                                                                \
-    X(1, nvrtcGetSupportedArchs,     "nvrtcGetSupportedArchs",       (int *archs))                                                                \
-    X(1, nvrtcCreateProgram,         "nvrtcCreateProgram",           (void **program, const char *source, const char *name, int n_headers,        \
-                                      const char *const *headers, const char *const *header_names))                                               \
-    X(1, nvrtcCompileProgram,        "nvrtcCompileProgram",          (void *program, int n_options, const char *const *options))                  \
-    X(1, nvrtcDestroyProgram,        "nvrtcDestroyProgram",          (void **program))                                                            \
-    X(1, nvrtcGetPTXSize,            "nvrtcGetPTXSize",              (void *program, size_t *size))                                               \
-    X(1, nvrtcGetPTX,                "nvrtcGetPTX",                  (void *program, char *ptx))                                                  \
-    X(1, nvrtcGetCUBINSize,          "nvrtcGetCUBINSize",            (void *program, size_t *size))                                               \
-    X(1, nvrtcGetCUBIN,              "nvrtcGetCUBIN",                (void *program, char *cubin))                                                \
-    X(1, nvrtcGetProgramLogSize,     "nvrtcGetProgramLogSize",       (void *program, size_t *size))                                               \
-    X(1, nvrtcGetProgramLog,         "nvrtcGetProgramLog",           (void *program, char *log))
+#define HYB_NVRTC_LIST(X) \
+    X(1, nvrtcVersion,              "nvrtcVersion",                  (int *major, int *minor)) \
+    X(1, nvrtcGetNumSupportedArchs, "nvrtcGetNumSupportedArchs",     (int *count)) \
+    X(1, nvrtcGetSupportedArchs,    "nvrtcGetSupportedArchs",        (int *archs)) \
+    X(1, nvrtcCreateProgram,        "nvrtcCreateProgram",            (void **program, const char *source, \
+                                      const char *name, int n_headers, const char *const *headers, \
+                                      const char *const *header_names)) \
+    X(1, nvrtcCompileProgram,       "nvrtcCompileProgram",           (void *program, int n_options, \
+                                      const char *const *options)) \
+    X(1, nvrtcDestroyProgram,       "nvrtcDestroyProgram",           (void **program)) \
+    X(1, nvrtcGetPTXSize,           "nvrtcGetPTXSize",               (void *program, size_t *size)) \
+    X(1, nvrtcGetPTX,               "nvrtcGetPTX",                   (void *program, char *ptx)) \
+    X(1, nvrtcGetCUBINSize,         "nvrtcGetCUBINSize",             (void *program, size_t *size)) \
+    X(1, nvrtcGetCUBIN,             "nvrtcGetCUBIN",                 (void *program, char *cubin)) \
+    X(1, nvrtcGetProgramLogSize,    "nvrtcGetProgramLogSize",        (void *program, size_t *size)) \
+    X(1, nvrtcGetProgramLog,        "nvrtcGetProgramLog",            (void *program, char *log))
 
-#define HYB_CUBLAS_LIST(X)                                                                                                                    \
-    X(1, cublasCreate,               "cublasCreate_v2",              (void **handle))                                                             \
-    X(1, cublasDestroy,              "cublasDestroy_v2",             (void *handle))                                                              \
-    X(1, cublasGetProperty,          "cublasGetProperty",            (int type, int *value))                                                      \
-    X(1, cublasSetStream,            "cublasSetStream_v2",           (void *handle, void *stream))                                                \
-    X(1, cublasSetWorkspace,         "cublasSetWorkspace_v2",        (void *handle, void *workspace, size_t bytes))                               \
-    X(1, cublasSetMathMode,          "cublasSetMathMode",            (void *handle, int mode))                                                    \
-    X(1, cublasGemmEx,               "cublasGemmEx",                 (void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha,   \
-                                      const void *a, int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c,          \
-                                      int type_c, int ldc, int compute, int algorithm))                                                           \
-    X(1, cublasGemmStridedBatchedEx, "cublasGemmStridedBatchedEx",   (void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha,   \
-                                      const void *a, int type_a, int lda, long long stride_a, const void *b, int type_b, int ldb,                 \
-                                      long long stride_b, const void *beta, void *c, int type_c, int ldc, long long stride_c, int count,          \
+#define HYB_CUBLAS_LIST(X) \
+    X(1, cublasCreate,              "cublasCreate_v2",               (void **handle)) \
+    X(1, cublasDestroy,             "cublasDestroy_v2",              (void *handle)) \
+    X(1, cublasGetProperty,         "cublasGetProperty",             (int type, int *value)) \
+    X(1, cublasSetStream,           "cublasSetStream_v2",            (void *handle, void *stream)) \
+    X(1, cublasSetWorkspace,        "cublasSetWorkspace_v2",         (void *handle, void *workspace, size_t bytes)) \
+    X(1, cublasSetMathMode,         "cublasSetMathMode",             (void *handle, int mode)) \
+    X(1, cublasGemmEx,              "cublasGemmEx",                  (void *handle, int op_a, int op_b, int m, int n, \
+                                      int k, const void *alpha, const void *a, int type_a, int lda, const void *b, \
+                                      int type_b, int ldb, const void *beta, void *c, int type_c, int ldc, \
+                                      int compute, int algorithm)) \
+    X(1, cublasGemmStridedBatchedEx, "cublasGemmStridedBatchedEx",    (void *handle, int op_a, int op_b, int m, int n, \
+                                      int k, const void *alpha, const void *a, int type_a, int lda, \
+                                      long long stride_a, const void *b, int type_b, int ldb, long long stride_b, \
+                                      const void *beta, void *c, int type_c, int ldc, long long stride_c, int count, \
                                       int compute, int algorithm))
+/* clang-format on */
 
 #define HYB_X(required, name, symbol, parameters) int (*name) parameters;
-typedef struct hyb_driver_api { HYB_DRIVER_LIST(HYB_X) HYB_DRIVER_OLD_LIST(HYB_X) } hyb_driver_api;
-typedef struct hyb_nvrtc_api { HYB_NVRTC_LIST(HYB_X) } hyb_nvrtc_api;
-typedef struct hyb_cublas_api { HYB_CUBLAS_LIST(HYB_X) } hyb_cublas_api;
+typedef struct hyb_driver_api {
+    HYB_DRIVER_LIST(HYB_X) HYB_DRIVER_OLD_LIST(HYB_X)
+} hyb_driver_api;
+typedef struct hyb_nvrtc_api {
+    HYB_NVRTC_LIST(HYB_X)
+} hyb_nvrtc_api;
+typedef struct hyb_cublas_api {
+    HYB_CUBLAS_LIST(HYB_X)
+} hyb_cublas_api;
 #undef HYB_X
 
-/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can be ended there. */
+/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can
+ * be ended there. */
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-parameter"
 #endif
-#define HYB_X(required, name, symbol, parameters) static int hyb_forked_##name parameters { return HYB_CU_FORKED; }
+#define HYB_X(required, name, symbol, parameters) \
+    static int hyb_forked_##name parameters { return HYB_CU_FORKED; }
 HYB_DRIVER_LIST(HYB_X)
 HYB_DRIVER_OLD_LIST(HYB_X)
 #undef HYB_X
@@ -440,16 +470,17 @@ static void hyb_driver_forked(hyb_driver_api *api)
 /* ==== begin src/cuda/library.c ==== */
 /* cuda/library: finds and opens a dynamic library by a list of names, in the places where users have CUDA.
  *
- * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside shares its
- * copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of Python wheels.
- * Nothing that was opened is closed again: the driver does not survive it, and opening twice costs nothing. */
+ * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside
+ * shares its copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of
+ * Python wheels. Nothing that was opened is closed again: the driver does not survive it, and opening twice costs
+ * nothing. */
 
 enum { HYB_PATH_MAX = 512 };
 
 typedef struct hyb_library {
     void *handle;
-    char  path[HYB_PATH_MAX];       /* full path where the system tells it, else the name */
-    bool  is_override;                  /* found in HYBRID_CUDA_PATH */
+    char path[HYB_PATH_MAX]; /* full path where the system tells it, else the name */
+    bool is_override;        /* found in HYBRID_CUDA_PATH */
 } hyb_library;
 
 /* The text of an environment variable, or NULL when it is absent or empty. */
@@ -496,14 +527,22 @@ static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *f
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
-/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process has. */
+/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process
+ * has. */
 static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
-    struct { const char *file; void *base; const char *name; void *address; } info = { NULL, NULL, NULL, NULL };
+    struct {
+        const char *file;
+        void *base;
+        const char *name;
+        void *address;
+    } info = { NULL, NULL, NULL, NULL };
     int (*find)(const void *address, void *info) = NULL;
-    void *self = dlopen(NULL, RTLD_LAZY), *address = dlsym(lib->handle, symbol), *function = self ? dlsym(self, "dladdr") : NULL;
+    void *self = dlopen(NULL, RTLD_LAZY), *address = dlsym(lib->handle, symbol),
+         *function = self ? dlsym(self, "dladdr") : NULL;
     memcpy(&find, &function, sizeof function);
-    if (address && find && find(address, &info) && info.file && strchr(info.file, '/') && strlen(info.file) < sizeof lib->path)
+    if (address && find && find(address, &info) && info.file && strchr(info.file, '/') &&
+        strlen(info.file) < sizeof lib->path)
         memcpy(lib->path, info.file, strlen(info.file) + 1);
     if (self) dlclose(self);
 }
@@ -513,7 +552,9 @@ static void hyb_library_locate(hyb_library *lib, const char *symbol)
 static bool hyb_path_join(char path[HYB_PATH_MAX], const char *folder, const char *file)
 {
     size_t n = strlen(folder);
-    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYB_SEPARATOR) ? "" : HYB_SEPARATOR == '/' ? "/" : "\\";
+    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYB_SEPARATOR) ? ""
+                          : HYB_SEPARATOR == '/'                                        ? "/"
+                                                                                        : "\\";
     int length = snprintf(path, HYB_PATH_MAX, "%s%s%s", folder, between, file);
     return length > 0 && length < HYB_PATH_MAX;
 }
@@ -528,7 +569,7 @@ static void hyb_path_folder(char folder[HYB_PATH_MAX], const char *path)
     folder[n] = 0;
 }
 
-/* ---- folders ---- */
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
 
 /* Called with one folder after the other; returns true to stop. */
 typedef bool (*hyb_folder_fn)(void *user, const char *folder);
@@ -537,7 +578,8 @@ static bool hyb_star_match(const char *name, const char *pattern, size_t n)
 {
     const char *star = (const char *)memchr(pattern, '*', n);
     size_t head = (size_t)(star - pattern), tail = n - head - 1, length = strlen(name);
-    return name[0] != '.' && length >= head + tail && !memcmp(name, pattern, head) && !memcmp(name + length - tail, star + 1, tail);
+    return name[0] != '.' && length >= head + tail && !memcmp(name, pattern, head) &&
+           !memcmp(name + length - tail, star + 1, tail);
 }
 
 /* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
@@ -578,7 +620,8 @@ static bool hyb_folder_next(const char *folder, const char *pattern, size_t n, c
     return found;
 }
 
-/* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on Windows too. */
+/* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on
+ * Windows too. */
 static bool hyb_folder_expand(const char *pattern, hyb_folder_fn fn, void *user)
 {
     const char *star = strchr(pattern, '*'), *part = star, *end = star;
@@ -597,31 +640,54 @@ static bool hyb_folder_expand(const char *pattern, hyb_folder_fn fn, void *user)
     return false;
 }
 
-typedef struct hyb_cuda_place { const char *variable, *pattern; } hyb_cuda_place;
+typedef struct hyb_cuda_place {
+    const char *variable, *pattern;
+} hyb_cuda_place;
 
-/* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin with a
- * variable are skipped where it is not set. */
+/* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin
+ * with a variable are skipped where it is not set. */
 static bool hyb_cuda_folders(hyb_folder_fn fn, void *user)
 {
     static const hyb_cuda_place places[] = {
 #if defined(_WIN32)
-        { "CUDA_PATH", "/bin/x64" }, { "CUDA_PATH", "/bin" }, { "CUDA_HOME", "/bin/x64" }, { "CUDA_HOME", "/bin" },
-        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" }, { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
-        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin" }, { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin/x86_64" },
-        { "CONDA_PREFIX", "/Library/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "CUDA_PATH", "/bin/x64" },
+        { "CUDA_PATH", "/bin" },
+        { "CUDA_HOME", "/bin/x64" },
+        { "CUDA_HOME", "/bin" },
+        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" },
+        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
+        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin" },
+        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "CONDA_PREFIX", "/Library/bin" },
+        { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin" },
+        { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin/x86_64" },
         { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin" },
         { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin/x86_64" },
         { "APPDATA", "/Python/Python3*/site-packages/nvidia/*/bin" }
 #else
-        { "CUDA_PATH", "/lib64" }, { "CUDA_PATH", "/targets/*/lib" }, { "CUDA_PATH", "/lib" },
-        { "CUDA_HOME", "/lib64" }, { "CUDA_HOME", "/targets/*/lib" }, { "CUDA_HOME", "/lib" },
-        { NULL, "/usr/local/cuda/lib64" }, { NULL, "/usr/local/cuda-*/lib64" }, { NULL, "/usr/local/cuda-*/targets/*/lib" },
-        { NULL, "/opt/cuda/lib64" }, { NULL, "/opt/cuda-*/lib64" }, { NULL, "/usr/lib/cuda/lib64" },
-        { NULL, "/usr/lib/*-linux-gnu" }, { NULL, "/usr/lib64" }, { NULL, "/usr/lib/wsl/lib" }, { NULL, "/run/opengl-driver/lib" },
+        { "CUDA_PATH", "/lib64" },
+        { "CUDA_PATH", "/targets/*/lib" },
+        { "CUDA_PATH", "/lib" },
+        { "CUDA_HOME", "/lib64" },
+        { "CUDA_HOME", "/targets/*/lib" },
+        { "CUDA_HOME", "/lib" },
+        { NULL, "/usr/local/cuda/lib64" },
+        { NULL, "/usr/local/cuda-*/lib64" },
+        { NULL, "/usr/local/cuda-*/targets/*/lib" },
+        { NULL, "/opt/cuda/lib64" },
+        { NULL, "/opt/cuda-*/lib64" },
+        { NULL, "/usr/lib/cuda/lib64" },
+        { NULL, "/usr/lib/*-linux-gnu" },
+        { NULL, "/usr/lib64" },
+        { NULL, "/usr/lib/wsl/lib" },
+        { NULL, "/run/opengl-driver/lib" },
         { "VIRTUAL_ENV", "/lib/python3*/site-packages/nvidia/*/lib" },
-        { "CONDA_PREFIX", "/lib" }, { "CONDA_PREFIX", "/targets/*/lib" }, { "CONDA_PREFIX", "/lib/python3*/site-packages/nvidia/*/lib" },
+        { "CONDA_PREFIX", "/lib" },
+        { "CONDA_PREFIX", "/targets/*/lib" },
+        { "CONDA_PREFIX", "/lib/python3*/site-packages/nvidia/*/lib" },
         { "HOME", "/.local/lib/python3*/site-packages/nvidia/*/lib" },
-        { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" }, { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
+        { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" },
+        { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
 #endif
     };
     char pattern[HYB_PATH_MAX];
@@ -634,17 +700,17 @@ static bool hyb_cuda_folders(hyb_folder_fn fn, void *user)
     return false;
 }
 
-/* ---- the search ---- */
+/* ---- the search -------------------------------------------------------------------------------------------------- */
 
 /* Looks at an opened library; returns true to take it, false to look for the next one. */
 typedef bool (*hyb_library_fn)(void *user, hyb_library *lib);
 
 typedef struct hyb_library_search {
     const char *name;
-    const char *first;                  /* a library that must come from the same folder and be opened before, or NULL */
+    const char *first; /* a library that must come from the same folder and be opened before, or NULL */
     hyb_library_fn accept;
     void *user;
-    bool  is_override;
+    bool is_override;
 } hyb_library_search;
 
 static bool hyb_library_try(const hyb_library_search *search, const char *path, bool only_if_loaded)
@@ -661,14 +727,15 @@ static bool hyb_library_in_folder(void *user, const char *folder)
 {
     const hyb_library_search *search = (const hyb_library_search *)user;
     char path[HYB_PATH_MAX];
-    if (strstr(folder, "/stubs")) return false;                            /* the toolkit's: to link with, not to run */
+    if (strstr(folder, "/stubs")) return false; /* the toolkit's: to link with, not to run */
     if (search->first && hyb_path_join(path, folder, search->first)) hyb_library_load(path, false);
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
 
 /* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
  * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
-static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override, hyb_library_fn accept, void *user)
+static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override,
+                             hyb_library_fn accept, void *user)
 {
     const char *override_folder = hyb_environment("HYBRID_CUDA_PATH");
     hyb_library_search search;
@@ -696,20 +763,22 @@ static bool hyb_library_find(const char *const *names, const char *const *firsts
 /* ==== end src/cuda/library.c ==== */
 
 /* ==== begin src/cuda/driver.c ==== */
-/* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine without CUDA. */
+/* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine
+ * without CUDA. */
 
 typedef struct hyb_driver {
     hyb_driver_api api;
-    hyb_library    library;
-    int                version;         /* 13000: the newest CUDA that this driver knows */
-    const char        *missing;         /* a required function that the library lacks */
+    hyb_library library;
+    int version;         /* 13000: the newest CUDA that this driver knows */
+    const char *missing; /* a required function that the library lacks */
 } hyb_driver;
 
 static bool hyb_driver_accept(void *user, hyb_library *lib)
 {
     hyb_driver *driver = (hyb_driver *)user;
     driver->missing = NULL;
-#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &driver->api.name) && required) driver->missing = symbol;
+#define HYB_X(required, name, symbol, parameters) \
+    if (!hyb_library_symbol(lib, symbol, &driver->api.name) && required) driver->missing = symbol;
     HYB_DRIVER_LIST(HYB_X)
     HYB_DRIVER_OLD_LIST(HYB_X)
 #undef HYB_X
@@ -718,10 +787,12 @@ static bool hyb_driver_accept(void *user, hyb_library *lib)
     return !driver->missing;
 }
 
-/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then on. */
+/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then
+ * on. */
 static bool hyb_driver_is_fault(int result)
 {
-    return result == HYB_CU_FORKED || result == HYB_CU_ECC || result == HYB_CU_ILLEGAL_ADDRESS || result == HYB_CU_LAUNCH_TIMEOUT || result == HYB_CU_ASSERT ||
+    return result == HYB_CU_FORKED || result == HYB_CU_ECC || result == HYB_CU_ILLEGAL_ADDRESS ||
+           result == HYB_CU_LAUNCH_TIMEOUT || result == HYB_CU_ASSERT ||
            (result >= HYB_CU_HARDWARE_STACK && result <= HYB_CU_LAUNCH_FAILED);
 }
 
@@ -729,30 +800,48 @@ static bool hyb_driver_is_fault(int result)
 static const char *hyb_driver_advice(int result)
 {
     switch (result) {
-        case HYB_CU_FORKED: return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
-        case HYB_CU_OUT_OF_MEMORY: return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
-        case HYB_CU_STUB_LIBRARY: return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
-        case HYB_CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
-        case HYB_CU_DEVICE_UNAVAILABLE: return "; another process holds it in exclusive mode";
-        case HYB_CU_SYSTEM_DRIVER_MISMATCH: case HYB_CU_COMPAT_NOT_SUPPORTED: return "; the driver's parts have different versions: reboot, or install the driver again";
-        case HYB_CU_INVALID_IMAGE: case HYB_CU_NO_BINARY_FOR_GPU: case HYB_CU_PTX_TOO_NEW: case HYB_CU_INVALID_PTX:
-            return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
-        case HYB_CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
-        case HYB_CU_DEINITIALIZED: return "; the process is ending";
-        default: return hyb_driver_is_fault(result) ? "; this process cannot use the GPU any more: continue on the CPU, and please report it" : "";
+    case HYB_CU_FORKED:
+        return "; CUDA does not work in a forked process: continue on the CPU, or begin the child with exec";
+    case HYB_CU_OUT_OF_MEMORY:
+        return "; use a smaller context, fewer layers on the GPU, or close other programs that use it";
+    case HYB_CU_STUB_LIBRARY:
+        return "; this is the toolkit's stub, not a driver: take the stubs folder out of the library path";
+    case HYB_CU_NO_DEVICE: return "; check that the GPU is visible (nvidia-smi, CUDA_VISIBLE_DEVICES, container flags)";
+    case HYB_CU_DEVICE_UNAVAILABLE: return "; another process holds it in exclusive mode";
+    case HYB_CU_SYSTEM_DRIVER_MISMATCH:
+    case HYB_CU_COMPAT_NOT_SUPPORTED:
+        return "; the driver's parts have different versions: reboot, or install the driver again";
+    case HYB_CU_INVALID_IMAGE:
+    case HYB_CU_NO_BINARY_FOR_GPU:
+    case HYB_CU_PTX_TOO_NEW:
+    case HYB_CU_INVALID_PTX:
+        return "; NVRTC and driver do not fit: update the driver, or install an NVRTC of its CUDA version";
+    case HYB_CU_LAUNCH_TIMEOUT: return "; the system stopped a kernel that ran too long: use smaller batches";
+    case HYB_CU_DEINITIALIZED: return "; the process is ending";
+    default:
+        return hyb_driver_is_fault(result)
+                   ? "; this process cannot use the GPU any more: continue on the CPU, and please report it"
+                   : "";
     }
 }
 
 static hybrid_result hyb_driver_result(int result)
 {
     switch (result) {
-        case HYB_CU_OK: return HYBRID_OK;
-        case HYB_CU_OUT_OF_MEMORY: return HYBRID_ERROR_MEMORY;
-        case HYB_CU_NO_DEVICE: case HYB_CU_INVALID_DEVICE: case HYB_CU_STUB_LIBRARY: case HYB_CU_NOT_INITIALIZED:
-        case HYB_CU_SYSTEM_DRIVER_MISMATCH: case HYB_CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
-        case HYB_CU_INVALID_IMAGE: case HYB_CU_NO_BINARY_FOR_GPU: case HYB_CU_PTX_TOO_NEW: case HYB_CU_INVALID_PTX:
-        case HYB_CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
-        default: return HYBRID_ERROR_DEVICE;
+    case HYB_CU_OK: return HYBRID_OK;
+    case HYB_CU_OUT_OF_MEMORY: return HYBRID_ERROR_MEMORY;
+    case HYB_CU_NO_DEVICE:
+    case HYB_CU_INVALID_DEVICE:
+    case HYB_CU_STUB_LIBRARY:
+    case HYB_CU_NOT_INITIALIZED:
+    case HYB_CU_SYSTEM_DRIVER_MISMATCH:
+    case HYB_CU_COMPAT_NOT_SUPPORTED: return HYBRID_ERROR_NOT_FOUND;
+    case HYB_CU_INVALID_IMAGE:
+    case HYB_CU_NO_BINARY_FOR_GPU:
+    case HYB_CU_PTX_TOO_NEW:
+    case HYB_CU_INVALID_PTX:
+    case HYB_CU_NO_JIT: return HYBRID_ERROR_UNSUPPORTED;
+    default: return HYBRID_ERROR_DEVICE;
     }
 }
 
@@ -760,13 +849,16 @@ static const char *hyb_driver_name(const hyb_driver *driver, int result)
 {
     const char *name = NULL;
     if (result == HYB_CU_FORKED) return "this process was forked";
-    return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYB_CU_OK && name ? name : "an unknown CUDA error";
+    return driver->api.cuGetErrorName && driver->api.cuGetErrorName(result, &name) == HYB_CU_OK && name
+               ? name
+               : "an unknown CUDA error";
 }
 
 /* "the GPU: what: CUDA_ERROR_X (code); advice" */
 static hybrid_result hyb_driver_fail(const hyb_driver *driver, hybrid_error *error, int result, const char *what)
 {
-    return hyb_fail(error, hyb_driver_result(result), "the GPU: %.80s: %.50s (%d)%s", what, hyb_driver_name(driver, result), result, hyb_driver_advice(result));
+    return hyb_fail(error, hyb_driver_result(result), "the GPU: %.80s: %.50s (%d)%s", what,
+                    hyb_driver_name(driver, result), result, hyb_driver_advice(result));
 }
 
 /* Loads and starts the driver and counts its devices (at least one). Safe to call from several threads, and again. */
@@ -782,43 +874,54 @@ static hybrid_result hyb_driver_open(hyb_driver *driver, int *n_devices, hybrid_
     int result;
     memset(driver, 0, sizeof *driver);
     *n_devices = 0;
-    if (sizeof(void *) != 8) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "no CUDA: this is a 32-bit program, and CUDA is 64-bit only; computing on the CPU");
-    if (!names[0]) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: there is no NVIDIA driver for this system; computing on the CPU");
+    if (sizeof(void *) != 8)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "no CUDA: this is a 32-bit program, and CUDA is 64-bit only; computing on the CPU");
+    if (!names[0])
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "no CUDA: there is no NVIDIA driver for this system; computing on the CPU");
     if (!hyb_library_find(names, NULL, false, hyb_driver_accept, driver)) {
         if (driver->missing)
-            return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: the driver %.100s lacks %s, it is too old; install NVIDIA driver 470 or newer", driver->library.path, driver->missing);
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA: no NVIDIA driver found (%s in the loader's path, HYBRID_CUDA_PATH and the usual folders); "
-                            "install the NVIDIA driver to use a GPU; computing on the CPU", names[0]);
+            return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                            "no CUDA: the driver %.100s lacks %s, it is too old; install NVIDIA driver 470 or newer",
+                            driver->library.path, driver->missing);
+        return hyb_fail(
+            error, HYBRID_ERROR_NOT_FOUND,
+            "no CUDA: no NVIDIA driver found (%s in the loader's path, HYBRID_CUDA_PATH and the usual folders); "
+            "install the NVIDIA driver to use a GPU; computing on the CPU",
+            names[0]);
     }
-    if ((result = driver->api.cuInit(0)) != 0 || (result = driver->api.cuDriverGetVersion(&driver->version)) != 0 || (result = driver->api.cuDeviceGetCount(n_devices)) != 0 || *n_devices < 1) {
+    if ((result = driver->api.cuInit(0)) != 0 || (result = driver->api.cuDriverGetVersion(&driver->version)) != 0 ||
+        (result = driver->api.cuDeviceGetCount(n_devices)) != 0 || *n_devices < 1) {
         *n_devices = 0;
         result = result ? result : HYB_CU_NO_DEVICE;
-        return hyb_fail(error, hyb_driver_result(result), "no CUDA: the driver %.60s answers %.40s (%d)%s", driver->library.path,
-                            hyb_driver_name(driver, result), result, hyb_driver_advice(result));
+        return hyb_fail(error, hyb_driver_result(result), "no CUDA: the driver %.60s answers %.40s (%d)%s",
+                        driver->library.path, hyb_driver_name(driver, result), result, hyb_driver_advice(result));
     }
     return HYBRID_OK;
 }
 /* ==== end src/cuda/driver.c ==== */
 
 /* ==== begin src/cuda/arena.c ==== */
-/* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined when freed.
- * Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a view into it keeps it. */
+/* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined
+ * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a
+ * view into it keeps it. */
 
 enum { HYB_ARENA_ALIGN = 256 };
 
 typedef struct hyb_range hyb_range;
-struct hyb_range {                  /* ranges cover their blocks without gaps, in the order of addresses within a block */
-    uint64_t       at, size;
-    unsigned       holders;             /* 0: free */
-    bool           starts_block;
+struct hyb_range { /* ranges cover their blocks without gaps, in the order of addresses within a block */
+    uint64_t at, size;
+    unsigned holders; /* 0: free */
+    bool starts_block;
     hyb_range *next, *previous;
 };
 
 typedef struct hyb_arena {
     hybrid_runtime *rt;
-    hyb_range  *first;
-    uint64_t        total, used, peak;  /* bytes */
-    unsigned        n_blocks, n_used;
+    hyb_range *first;
+    uint64_t total, used, peak; /* bytes */
+    unsigned n_blocks, n_used;
 } hyb_arena;
 
 static void hyb_arena_create(hyb_arena *arena, hybrid_runtime *rt)
@@ -831,7 +934,10 @@ static void hyb_arena_create(hyb_arena *arena, hybrid_runtime *rt)
 static void hyb_arena_destroy(hyb_arena *arena)
 {
     hyb_range *r = arena->first, *next;
-    for (; r; r = next) { next = r->next; hyb_free(arena->rt, r); }
+    for (; r; r = next) {
+        next = r->next;
+        hyb_free(arena->rt, r);
+    }
     arena->first = NULL;
 }
 
@@ -845,15 +951,19 @@ static hyb_range *hyb_range_insert(hyb_arena *arena, hyb_range *after, uint64_t 
     r->previous = after;
     r->next = after ? after->next : arena->first;
     if (r->next) r->next->previous = r;
-    if (after) after->next = r;
-    else arena->first = r;
+    if (after)
+        after->next = r;
+    else
+        arena->first = r;
     return r;
 }
 
 static void hyb_range_remove(hyb_arena *arena, hyb_range *r)
 {
-    if (r->previous) r->previous->next = r->next;
-    else arena->first = r->next;
+    if (r->previous)
+        r->previous->next = r->next;
+    else
+        arena->first = r->next;
     if (r->next) r->next->previous = r->previous;
     hyb_free(arena->rt, r);
 }
@@ -873,9 +983,13 @@ static bool hyb_arena_add(hyb_arena *arena, uint64_t at, uint64_t size)
     return true;
 }
 
-static uint64_t hyb_arena_round(uint64_t size) { return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN; }
+static uint64_t hyb_arena_round(uint64_t size)
+{
+    return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN;
+}
 
-/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has none. */
+/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has
+ * none. */
 static hybrid_result hyb_arena_take(hyb_arena *arena, uint64_t size, uint64_t *at)
 {
     hyb_range *r, *best = NULL;
@@ -912,8 +1026,9 @@ static bool hyb_arena_hold(hyb_arena *arena, uint64_t address)
     return r != NULL;
 }
 
-/* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is free then,
- * the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it again. */
+/* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is
+ * free then, the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it
+ * again. */
 static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
 {
     hyb_range *r = hyb_arena_at(arena, address), *other;
@@ -942,11 +1057,13 @@ static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
 /* ==== end src/cuda/arena.c ==== */
 
 /* ==== begin src/cuda/modules.c ==== */
-/* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
- * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
- * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
+/* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled
+ * when one of its kernels is first asked for, so modules are small: per quantized type one, from the same text. Those
+ * of mixtures of experts are the texts of the other products with -DEXPERTS: experts_1 one by one, experts_8 and
+ * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
- * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
+ * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order.
+ * tests/nvrtc_check.py compiles all. */
 
 static const char *const hyb_cuda_text_prelude[] = {
 "/* prelude: the seam between kernels and the machine. Kernels are written over these functions and the CUDA built-ins alone; under NVRTC\n"
@@ -3586,12 +3703,15 @@ static const char *const hyb_cuda_text_attention_any[] = {
 NULL
 };
 
+/* clang-format off */
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
 #define HYB_CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
-#define HYB_CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
+#define HYB_CUDA_QUANTS(X) \
+    X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
 #define HYB_CUDA_TYPES(X) HYB_CUDA_FLOATS(X) HYB_CUDA_QUANTS(X)
 
-/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
+/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
+ * attention_any. */
 #define HYB_CUDA_HEADS(X) \
     X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
     X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
@@ -3645,12 +3765,13 @@ enum {
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_COUNT
 };
+/* clang-format on */
 
 typedef struct hyb_cuda_module_info {
-    const char *name;                       /* shown in logs, part of the cache's key */
-    const char *const *parts[4];            /* texts, joined in order; NULL behind the last */
-    const char *options[4];                 /* NULL behind the last */
-    const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
+    const char *name;            /* shown in logs, part of the cache's key */
+    const char *const *parts[4]; /* texts, joined in order; NULL behind the last */
+    const char *options[4];      /* NULL behind the last */
+    const char *kernels[12];     /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
 } hyb_cuda_module_info;
 
 /* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
@@ -3659,14 +3780,18 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module);
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hyb_cuda_embed_module(int type)
 {
-#define HYB_MODULE_OF_TYPE(name, number) case number: return HYB_MODULE_EMBED_##name;
-    switch (type) { HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) }
+#define HYB_MODULE_OF_TYPE(name, number) \
+    case number: return HYB_MODULE_EMBED_##name;
+    switch (type) {
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+    }
 #undef HYB_MODULE_OF_TYPE
     return -1;
 }
 static int hyb_cuda_attention_module(int kv, int dim)
 {
-#define HYB_MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYB_MODULE_ATTENTION_##name##_##d;
+#define HYB_MODULE_OF_HEAD(name, number, d) \
+    if (kv == number && dim == d) return HYB_MODULE_ATTENTION_##name##_##d;
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
     return -1;
@@ -3674,24 +3799,26 @@ static int hyb_cuda_attention_module(int kv, int dim)
 /* ==== end src/cuda/modules.c ==== */
 
 /* ==== begin src/cuda/cache.c ==== */
-/* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is damaged is
- * no entry, a folder that cannot be written is no folder.
+/* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is
+ * damaged is no entry, a folder that cannot be written is no folder.
  *
- * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash of the
- * binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several writers the last
- * one stays. */
+ * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash
+ * of the binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several
+ * writers the last one stays. */
 
 enum { HYB_CACHE_VERSION = 1, HYB_CACHE_HEADER = 48, HYB_CACHE_KEY_TEXT = 40 };
 
 typedef struct hyb_cache {
-    hybrid_runtime     *rt;
-    hybrid_kernel_cache host;                            /* its load and store; path is not kept */
-    char                folder[HYB_PATH_MAX];        /* "": nothing on disk */
+    hybrid_runtime *rt;
+    hybrid_kernel_cache host;  /* its load and store; path is not kept */
+    char folder[HYB_PATH_MAX]; /* "": nothing on disk */
 } hyb_cache;
 
-typedef struct hyb_cache_key { uint64_t a, b; } hyb_cache_key;
+typedef struct hyb_cache_key {
+    uint64_t a, b;
+} hyb_cache_key;
 
-/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ---- */
+/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ----------------------------- */
 
 static uint64_t hyb_hash_step(uint64_t h, uint64_t word, uint64_t factor)
 {
@@ -3718,7 +3845,7 @@ static void hyb_cache_key_add(hyb_cache_key *key, const void *data, size_t n)
     key->b = hyb_hash_bytes(key->b + 1, data, n, HYB_HASH_B);
 }
 
-/* ---- places ---- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* An environment variable as UTF-8; false when it is absent, "" when it is too long. */
 static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
@@ -3741,7 +3868,8 @@ static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
 #endif
 }
 
-/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
+/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than
+ * the one that was meant is worse than none. */
 static void hyb_cache_at(hyb_cache *cache, const char *root, const char *tail)
 {
     const size_t room = sizeof cache->folder - HYB_CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
@@ -3765,36 +3893,60 @@ static void hyb_cache_create(hyb_cache *cache, hybrid_runtime *rt, const hybrid_
     cache->host = *desc;
     cache->host.path = NULL;
     if (desc->load || desc->store) return;
-    if (desc->path) hyb_cache_at(cache, desc->path, "");
-    else if (hyb_environment_path("HYBRID_CUDA_CACHE", root)) hyb_cache_at(cache, root, "");
+    if (desc->path)
+        hyb_cache_at(cache, desc->path, "");
+    else if (hyb_environment_path("HYBRID_CUDA_CACHE", root))
+        hyb_cache_at(cache, root, "");
 #if defined(_WIN32)
-    else if (hyb_environment_path("LOCALAPPDATA", root)) hyb_cache_below(cache, root, "\\hybrid");
+    else if (hyb_environment_path("LOCALAPPDATA", root))
+        hyb_cache_below(cache, root, "\\hybrid");
 #else
-    else if (hyb_environment_path("XDG_CACHE_HOME", root) && root[0]) hyb_cache_below(cache, root, "/hybrid");
-    else if (hyb_environment_path("HOME", root)) hyb_cache_below(cache, root, "/.cache/hybrid");
+    else if (hyb_environment_path("XDG_CACHE_HOME", root) && root[0])
+        hyb_cache_below(cache, root, "/hybrid");
+    else if (hyb_environment_path("HOME", root))
+        hyb_cache_below(cache, root, "/.cache/hybrid");
 #endif
 }
 
 static void hyb_cache_name(const hyb_cache_key *key, char name[HYB_CACHE_KEY_TEXT])
 {
-    snprintf(name, HYB_CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32), (unsigned long)(key->a & 0xFFFFFFFFu),
-             (unsigned long)(key->b >> 32), (unsigned long)(key->b & 0xFFFFFFFFu));
+    snprintf(name, HYB_CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32),
+             (unsigned long)(key->a & 0xFFFFFFFFu), (unsigned long)(key->b >> 32),
+             (unsigned long)(key->b & 0xFFFFFFFFu));
 }
 
-/* ---- disk ---- */
+/* ---- disk -------------------------------------------------------------------------------------------------------- */
 
 #ifdef HYBRID_NO_STDIO
 static bool hyb_cache_write(const char *folder, const char *name, const void *data, size_t size)
 {
-    HYB_UNUSED(folder); HYB_UNUSED(name); HYB_UNUSED(data); HYB_UNUSED(size);
+    HYB_UNUSED(folder);
+    HYB_UNUSED(name);
+    HYB_UNUSED(data);
+    HYB_UNUSED(size);
     return false;
 }
 #else
     #if defined(_WIN32)
-static bool hyb_cache_wide(const char *path, wchar_t wide[HYB_PATH_MAX]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYB_PATH_MAX) > 0; }
-static void hyb_cache_mkdir(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) CreateDirectoryW(w, NULL); }
-static FILE *hyb_cache_open(const char *path) { wchar_t w[HYB_PATH_MAX]; return hyb_cache_wide(path, w) ? _wfopen(w, L"wb") : NULL; }
-static void hyb_cache_remove(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) DeleteFileW(w); }
+static bool hyb_cache_wide(const char *path, wchar_t wide[HYB_PATH_MAX])
+{
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYB_PATH_MAX) > 0;
+}
+static void hyb_cache_mkdir(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    if (hyb_cache_wide(path, w)) CreateDirectoryW(w, NULL);
+}
+static FILE *hyb_cache_open(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    return hyb_cache_wide(path, w) ? _wfopen(w, L"wb") : NULL;
+}
+static void hyb_cache_remove(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    if (hyb_cache_wide(path, w)) DeleteFileW(w);
+}
 static bool hyb_cache_rename(const char *from, const char *to)
 {
     wchar_t a[HYB_PATH_MAX], b[HYB_PATH_MAX];
@@ -3829,8 +3981,10 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
     char path[HYB_PATH_MAX], temporary_name[HYB_CACHE_KEY_TEXT + 64], temporary[HYB_PATH_MAX];
     FILE *f;
     bool ok;
-    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another time. */
-    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(), (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
+    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another
+     * time. */
+    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(),
+             (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
     if (!hyb_path_join(path, folder, name) || !hyb_path_join(temporary, folder, temporary_name)) return false;
     if (!(f = hyb_cache_open(temporary))) {
         hyb_cache_folders(folder);
@@ -3844,9 +3998,10 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
 }
 #endif
 
-/* ---- entries ---- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
-static void hyb_cache_header(unsigned char header[HYB_CACHE_HEADER], const hyb_cache_key *key, const void *data, uint64_t size)
+static void hyb_cache_header(unsigned char header[HYB_CACHE_HEADER], const hyb_cache_key *key, const void *data,
+                             uint64_t size)
 {
     const uint64_t version = HYB_CACHE_VERSION, hash = hyb_hash_bytes(version, data, (size_t)size, HYB_HASH_A);
     memcpy(header, "HYBRIDCU", 8);
@@ -3873,7 +4028,8 @@ static unsigned char *hyb_cache_read(hyb_cache *cache, const char *name, size_t 
         source.path = path;
         if (!hyb_path_join(path, cache->folder, name) || hyb_file_open(&source, &f, NULL)) return NULL;
         *size = (size_t)f.size;
-        if (f.size < HYB_CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size)) || !hyb_file_read(&f, 0, entry, *size, NULL)) {
+        if (f.size < HYB_CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size)) ||
+            !hyb_file_read(&f, 0, entry, *size, NULL)) {
             hyb_file_close(&f);
             return entry;
         }
@@ -3912,51 +4068,67 @@ static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void
     hyb_cache_name(key, name);
     hyb_cache_header(entry, key, data, size);
     memcpy(entry + HYB_CACHE_HEADER, data, size);
-    if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYB_CACHE_HEADER + size);
-    else hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
+    if (cache->host.store)
+        cache->host.store(cache->host.user, name, entry, HYB_CACHE_HEADER + size);
+    else
+        hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
     hyb_free(cache->rt, entry);
 }
 /* ==== end src/cuda/cache.c ==== */
 
 /* ==== begin src/cuda/jit.c ==== */
-/* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from the cache.
- * Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old versions need that, and
- * newer ones gain nothing from two. The host's own functions (log, load, store) are called without the lock. */
+/* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from
+ * the cache. Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old
+ * versions need that, and newer ones gain nothing from two. The host's own functions (log, load, store) are called
+ * without the lock. */
 
-/* ---- architecture: a pure choice ---- */
+/* ---- architecture: a pure choice --------------------------------------------------------------------------------- */
 
-typedef struct hyb_target { int number; bool ptx; } hyb_target;      /* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+/* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+typedef struct hyb_target {
+    int number;
+    bool ptx;
+} hyb_target;
 
 /* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
-static bool hyb_is_tegra(int number) { return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110; }
+static bool hyb_is_tegra(int number)
+{
+    return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110;
+}
 
-/* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order): the very same;
- * a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the driver translates; or none. */
+/* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order):
+ * the very same; a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the
+ * driver translates; or none. */
 static hyb_target hyb_target_choose(int cc, const int *archs, int n)
 {
     hyb_target binary = { 0, false }, ptx = { 0, true };
     int i;
     for (i = 0; i < n; i++) {
         if (archs[i] > cc || archs[i] <= 0) continue;
-        if (archs[i] == cc) { binary.number = cc; return binary; }
-        if (archs[i] / 10 == cc / 10 && !hyb_is_tegra(archs[i]) && !hyb_is_tegra(cc)) binary.number = HYB_MAX(binary.number, archs[i]);
+        if (archs[i] == cc) {
+            binary.number = cc;
+            return binary;
+        }
+        if (archs[i] / 10 == cc / 10 && !hyb_is_tegra(archs[i]) && !hyb_is_tegra(cc))
+            binary.number = HYB_MAX(binary.number, archs[i]);
         ptx.number = HYB_MAX(ptx.number, archs[i]);
     }
     return binary.number ? binary : ptx;
 }
 
-/* ---- NVRTC ---- */
+/* ---- NVRTC ------------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_nvrtc {
     hyb_nvrtc_api api;
-    hyb_library   library;
-    int               major, minor;
-    hyb_target    arch;             /* what this one makes for the device it was opened for */
-    int               cc;
-    char              refused[96];      /* what was found and could not be used, in words */
+    hyb_library library;
+    int major, minor;
+    hyb_target arch; /* what this one makes for the device it was opened for */
+    int cc;
+    char refused[96]; /* what was found and could not be used, in words */
 } hyb_nvrtc;
 
-/* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless it is there already. */
+/* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless
+ * it is there already. */
 static void hyb_nvrtc_builtins(const hyb_nvrtc *nvrtc)
 {
     char folder[HYB_PATH_MAX], path[HYB_PATH_MAX], name[64];
@@ -3974,18 +4146,21 @@ static bool hyb_nvrtc_accept(void *user, hyb_library *lib)
     hyb_nvrtc *nvrtc = (hyb_nvrtc *)user;
     const char *missing = NULL;
     int archs[128], n = 0;
-#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
+#define HYB_X(required, name, symbol, parameters) \
+    if (!hyb_library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
     HYB_NVRTC_LIST(HYB_X)
 #undef HYB_X
     hyb_library_locate(lib, "nvrtcVersion");
     nvrtc->library = *lib;
-    if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
+    if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) ||
+        n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
         snprintf(nvrtc->refused, sizeof nvrtc->refused, "%.70s is too old", lib->path);
         return false;
     }
     nvrtc->arch = hyb_target_choose(nvrtc->cc, archs, n);
     if (!nvrtc->arch.number) {
-        snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d", nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
+        snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d",
+                 nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
         return false;
     }
     hyb_nvrtc_builtins(nvrtc);
@@ -4009,8 +4184,10 @@ static void hyb_nvrtc_names(int driver_version, const char *names[5])
     names[n] = NULL;
 }
 
-/* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for older devices. */
-static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version, bool only_override, hybrid_error *error)
+/* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for
+ * older devices. */
+static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version, bool only_override,
+                                    hybrid_error *error)
 {
     const char *names[5];
     memset(nvrtc, 0, sizeof *nvrtc);
@@ -4018,20 +4195,25 @@ static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version
     hyb_nvrtc_names(driver_version, names);
     if (hyb_library_find(names, NULL, only_override, hyb_nvrtc_accept, nvrtc)) return HYBRID_OK;
     if (nvrtc->refused[0])
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
-                            "or set HYBRID_CUDA_PATH to the folder of its library", nvrtc->refused);
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, Python folders); "
-                        "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder", names[0]);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
+                        "or set HYBRID_CUDA_PATH to the folder of its library",
+                        nvrtc->refused);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, "
+                    "Python folders); "
+                    "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder",
+                    names[0]);
 }
 
-/* ---- the locale: NVRTC before 12.6.2 leaves another one behind ---- */
+/* ---- the locale: NVRTC before 12.6.2 leaves another one behind --------------------------------------------------- */
 
 typedef struct hyb_locale {
 #if defined(_WIN32)
-    int  threads;
+    int threads;
     char name[256];
 #else
-    void *(*use)(void *locale);         /* uselocale, which -std=c99 hides */
+    void *(*use)(void *locale); /* uselocale, which -std=c99 hides */
     void *of_thread;
 #endif
 } hyb_locale;
@@ -4061,7 +4243,7 @@ static void hyb_locale_restore(const hyb_locale *kept)
 #endif
 }
 
-/* ---- compiling ---- */
+/* ---- compiling --------------------------------------------------------------------------------------------------- */
 
 /* The parts of a module in one text, freed by the caller; NULL when the host has no memory. */
 static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *info, size_t *size)
@@ -4077,8 +4259,10 @@ static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *inf
                 n += length;
             }
         *size = n;
-        if (pass) text[n] = 0;
-        else if (!(text = at = (char *)hyb_alloc(rt, n + 1))) return NULL;
+        if (pass)
+            text[n] = 0;
+        else if (!(text = at = (char *)hyb_alloc(rt, n + 1)))
+            return NULL;
     }
     return text;
 }
@@ -4090,7 +4274,8 @@ static char *hyb_nvrtc_words(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, void *p
     char *log = NULL, *p, *end;
     bool found = false;
     snprintf(line, capacity, "the compiler gives no reason");
-    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hyb_calloc(rt, size + 1, 1))) return NULL;
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hyb_calloc(rt, size + 1, 1)))
+        return NULL;
     if (nvrtc->api.nvrtcGetProgramLog(program, log)) log[0] = 0;
     for (p = log; *p && !found; p = *end ? end + 1 : end) {
         end = p + strcspn(p, "\n");
@@ -4114,10 +4299,10 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hyb_nvrtc_log,
- * or NULL. Both are freed by the caller. */
-static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info, const char *text,
-                                           void **data, size_t *size, char **words, hybrid_error *error)
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an
+ * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
+static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
+                                       const char *text, void **data, size_t *size, char **words, hybrid_error *error)
 {
     const char *options[8];
     char arch[40], name[80], line[200];
@@ -4134,55 +4319,69 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
     *size = 0;
     *words = NULL;
     hyb_locale_keep(&locale);
-    if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
+    if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0)
+        code = nvrtc->api.nvrtcCompileProgram(program, n, options);
     hyb_locale_restore(&locale);
     if (code) {
-        if (program) *words = hyb_nvrtc_words(rt, nvrtc, program, line, sizeof line);
-        else snprintf(line, sizeof line, "no memory for the compiler");
-        r = hyb_fail(error, code == HYB_NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
-                         arch + 19, code, line);
-    } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
+        if (program)
+            *words = hyb_nvrtc_words(rt, nvrtc, program, line, sizeof line);
+        else
+            snprintf(line, sizeof line, "no memory for the compiler");
+        r = hyb_fail(error, code == HYB_NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED,
+                     "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major,
+                     nvrtc->minor, info->name, arch + 19, code, line);
+    } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size)
+                                : nvrtc->api.nvrtcGetCUBINSize(program, size)) ||
+               !*size) {
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s",
+                     nvrtc->major, nvrtc->minor, info->name, arch + 19);
     } else if (!(*data = hyb_calloc(rt, *size + 1, 1))) {
         r = hyb_fail_memory(error, *size + 1);
     } else {
-        code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data) : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
-        if (code) r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)", nvrtc->major, nvrtc->minor, info->name, code);
+        code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data)
+                               : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
+        if (code)
+            r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)",
+                         nvrtc->major, nvrtc->minor, info->name, code);
     }
     if (program) nvrtc->api.nvrtcDestroyProgram(&program);
-    if (r) { hyb_free(rt, *data); *data = NULL; }
+    if (r) {
+        hyb_free(rt, *data);
+        *data = NULL;
+    }
     return r;
 }
 
-/* ---- modules on a device ---- */
+/* ---- modules on a device ----------------------------------------------------------------------------------------- */
 
 enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
-    volatile uint64_t ready;            /* 1: loaded, and all below stands */
-    void             *module;
-    void             *functions[HYB_MODULE_KERNELS];
-    unsigned          shared[HYB_MODULE_KERNELS];    /* bytes of dynamic shared memory that were asked for */
-    bool              failed;           /* for good: the same text will not compile the next time */
-    hybrid_error      why;
+    volatile uint64_t ready; /* 1: loaded, and all below stands */
+    void *module;
+    void *functions[HYB_MODULE_KERNELS];
+    unsigned shared[HYB_MODULE_KERNELS]; /* bytes of dynamic shared memory that were asked for */
+    bool failed;                         /* for good: the same text will not compile the next time */
+    hybrid_error why;
 } hyb_module_slot;
 
 typedef struct hyb_jit {
-    hybrid_runtime       *rt;
+    hybrid_runtime *rt;
     const hyb_driver *driver;
     const hyb_cuda_module_info *(*info)(int module);
-    hyb_module_slot  *slots;
-    int                   n_slots, cc;
-    hyb_spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
-    hyb_nvrtc         nvrtc;
-    int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
-    hybrid_error          nvrtc_why;
-    hyb_cache         cache;
-    unsigned              n_compiled, n_from_cache;
+    hyb_module_slot *slots;
+    int n_slots, cc;
+    hyb_spin lock; /* of what follows and the slots; held while anything is compiled or loaded */
+    hyb_nvrtc nvrtc;
+    int nvrtc_state; /* 0 not looked for, 1 there, 2 absent */
+    hybrid_error nvrtc_why;
+    hyb_cache cache;
+    unsigned n_compiled, n_from_cache;
 } hyb_jit;
 
 static hybrid_result hyb_jit_create(hyb_jit *jit, hybrid_runtime *rt, const hyb_driver *driver, int cc,
-                                        const hyb_cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
+                                    const hyb_cuda_module_info *(*info)(int module), int n_modules,
+                                    const hybrid_kernel_cache *cache, hybrid_error *error)
 {
     memset(jit, 0, sizeof *jit);
     jit->rt = rt;
@@ -4190,7 +4389,8 @@ static hybrid_result hyb_jit_create(hyb_jit *jit, hybrid_runtime *rt, const hyb_
     jit->info = info;
     jit->n_slots = n_modules;
     jit->cc = cc;
-    if (!(jit->slots = (hyb_module_slot *)hyb_calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hyb_fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
+    if (!(jit->slots = (hyb_module_slot *)hyb_calloc(rt, (size_t)n_modules, sizeof *jit->slots)))
+        return hyb_fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
     hyb_cache_create(&jit->cache, rt, cache);
     return HYBRID_OK;
 }
@@ -4211,19 +4411,27 @@ static hybrid_result hyb_jit_nvrtc(hyb_jit *jit, hybrid_error *error)
     bool first;
     hyb_spin_take(&jit->lock);
     first = jit->nvrtc_state == 0;
-    if (first) jit->nvrtc_state = hyb_nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
+    if (first)
+        jit->nvrtc_state = hyb_nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override,
+                                          &jit->nvrtc_why)
+                               ? 2
+                               : 1;
     hyb_spin_give(&jit->lock);
     if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
     if (jit->nvrtc_state == 2) return jit->nvrtc_why.result;
-    if (first) hyb_log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
-                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hyb_now_us() - start) / 1000);
+    if (first)
+        hyb_log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major,
+                jit->nvrtc.minor, jit->nvrtc.library.path, jit->nvrtc.arch.ptx ? "compute" : "sm",
+                jit->nvrtc.arch.number, (double)(hyb_now_us() - start) / 1000);
     return HYBRID_OK;
 }
 
-static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, const char *text, size_t size, hyb_cache_key *key)
+static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, const char *text, size_t size,
+                        hyb_cache_key *key)
 {
     char target[96];
-    int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
+    int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major,
+                        jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
     memset(key, 0, sizeof *key);
     hyb_cache_key_add(key, target, (size_t)n);
     for (i = 0; i < 4 && info->options[i]; i++) hyb_cache_key_add(key, info->options[i], strlen(info->options[i]));
@@ -4231,7 +4439,8 @@ static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, co
 }
 
 /* The driver's part: from a binary to functions. */
-static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, const void *binary, hybrid_error *error)
+static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                  const void *binary, hybrid_error *error)
 {
     char what[96];
     int i, code = jit->driver->api.cuModuleLoadData(&slot->module, binary);
@@ -4249,14 +4458,16 @@ static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info
 
 /* What one thread has in its hands while it makes a module. */
 typedef struct hyb_jit_work {
-    char  *text, *words;                /* of the module, and of the compiler */
-    void  *cached, *made;               /* binaries */
+    char *text, *words;  /* of the module, and of the compiler */
+    void *cached, *made; /* binaries */
     size_t text_size, cached_size, made_size;
-    bool   from_cache;
+    bool from_cache;
 } hyb_jit_work;
 
-/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. The lock is held. */
-static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hyb_jit_work *work, hybrid_error *error)
+/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was
+ * updated) is compiled anew. The lock is held. */
+static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                   hyb_jit_work *work, hybrid_error *error)
 {
     hybrid_result r;
     if (work->cached && hyb_jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
@@ -4264,7 +4475,9 @@ static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *inf
         jit->n_from_cache++;
         return HYBRID_OK;
     }
-    if ((r = hyb_nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
+    if ((r = hyb_nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words,
+                               error)) != HYBRID_OK)
+        return r;
     jit->n_compiled++;
     return hyb_jit_load(jit, info, slot, work->made, error);
 }
@@ -4275,7 +4488,8 @@ static bool hyb_jit_ready(hyb_jit *jit, int module)
 }
 
 /* Fills a slot. Of threads that want the same one, all look into the cache, and one builds. */
-static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hybrid_error *error)
+static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                  hybrid_error *error)
 {
     const uint64_t start = hyb_now_us();
     hyb_jit_work work;
@@ -4289,18 +4503,26 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
     hyb_jit_key(jit, info, work.text, work.text_size, &key);
     if (!hyb_cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
     hyb_spin_take(&jit->lock);
-    if (slot->failed) { why = slot->why; r = why.result; }
-    else if (!hyb_atomic_load(&slot->ready)) {
+    if (slot->failed) {
+        why = slot->why;
+        r = why.result;
+    } else if (!hyb_atomic_load(&slot->ready)) {
         r = hyb_jit_build(jit, info, slot, &work, &why);
         mine = !r;
-        if (!r) hyb_atomic_store(&slot->ready, 1);
-        else if (r == HYBRID_ERROR_UNSUPPORTED) { slot->failed = true; slot->why = why; }      /* a wrong text stays wrong; anything else may pass */
+        if (!r)
+            hyb_atomic_store(&slot->ready, 1);
+        else if (r == HYBRID_ERROR_UNSUPPORTED) {
+            slot->failed = true;
+            slot->why = why;
+        } /* a wrong text stays wrong; anything else may pass */
     }
     hyb_spin_give(&jit->lock);
     if (r && error) *error = why;
     hyb_nvrtc_log(jit->rt, work.words);
     if (mine && work.made) hyb_cache_put(&jit->cache, &key, work.made, work.made_size);
-    if (mine) hyb_log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hyb_now_us() - start) / 1000);
+    if (mine)
+        hyb_log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name,
+                work.from_cache ? "from the cache" : "compiled", (double)(hyb_now_us() - start) / 1000);
     hyb_free(jit->rt, work.text);
     hyb_free(jit->rt, work.cached);
     hyb_free(jit->rt, work.made);
@@ -4311,7 +4533,8 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
 static hybrid_result hyb_jit_module(hyb_jit *jit, int module, hybrid_error *error)
 {
     if (hyb_jit_ready(jit, module)) return HYBRID_OK;
-    if (module < 0 || module >= jit->n_slots) return hyb_fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    if (module < 0 || module >= jit->n_slots)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
     return hyb_jit_make(jit, jit->info(module), &jit->slots[module], error);
 }
 
@@ -4321,7 +4544,9 @@ static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
     hyb_module_slot *slot = &jit->slots[module];
     int code = 0;
     hyb_spin_take(&jit->lock);
-    if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYB_CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
+    if (slot->shared[kernel] < bytes &&
+        (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYB_CU_FUNC_MAX_DYNAMIC_SHARED,
+                                                    (int)bytes)) == 0)
         slot->shared[kernel] = bytes;
     hyb_spin_give(&jit->lock);
     return code;
@@ -4329,53 +4554,61 @@ static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
 /* ==== end src/cuda/jit.c ==== */
 
 /* ==== begin src/cuda/device.c ==== */
-/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It belongs to a
- * runtime, which must outlive it.
+/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It
+ * belongs to a runtime, which must outlive it.
  *
- * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another model.
- * Every function that talks to the driver makes it current and puts the caller's context back. */
+ * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another
+ * model. Every function that talks to the driver makes it current and puts the caller's context back. */
 
 typedef struct hyb_cuda_desc {
-    int                 device;         /* ordinal */
-    uint64_t            max_bytes;      /* device memory that may be taken in all; 0: what there is */
-    bool                separate;       /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    int device;         /* ordinal */
+    uint64_t max_bytes; /* device memory that may be taken in all; 0: what there is */
+    bool separate;      /* every allocation is one of the driver's: slow, but overruns are seen by tools */
     hybrid_kernel_cache cache;
-    const hyb_cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
-    int                 n_modules;
+    const hyb_cuda_module_info *(*modules)(int module); /* NULL: those of hybrid */
+    int n_modules;
 } hyb_cuda_desc;
 
 /* A handle of cuBLAS that no queue has. */
-typedef struct hyb_blas_spare { void *handle; int (*destroy)(void *handle); struct hyb_blas_spare *next; } hyb_blas_spare;
+typedef struct hyb_blas_spare {
+    void *handle;
+    int (*destroy)(void *handle);
+    struct hyb_blas_spare *next;
+} hyb_blas_spare;
 
 typedef struct hyb_cuda {
-    hybrid_runtime    *rt;
-    volatile uint64_t  references;
-    volatile uint64_t  process;         /* in which the driver may be called */
-    hyb_spin       orphan_lock;
-    hyb_driver     driver;
-    int                device, cc, n_sm, warp;
-    unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
-    uint64_t           l2_bytes;
-    char               name[96];
-    void              *context;
-    hyb_spin       lock;            /* of the arena and what is counted with it */
-    hyb_arena      arena;
-    uint64_t           max_bytes;
-    bool               separate;
-    unsigned           n_device_allocations;           /* calls of cuMemAlloc */
-    hyb_jit        jit;
-    struct hyb_cublas *blas;        /* NULL: not there, or not asked for */
-    hyb_spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
-    int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
-    volatile uint64_t  blas_proven;     /* it computes a known product */
+    hybrid_runtime *rt;
+    volatile uint64_t references;
+    volatile uint64_t process; /* in which the driver may be called */
+    hyb_spin orphan_lock;
+    hyb_driver driver;
+    int device, cc, n_sm, warp;
+    /* bytes of shared memory: of every kernel, and at most when asked for */
+    unsigned shared_block, shared_optin;
+    uint64_t l2_bytes;
+    char name[96];
+    void *context;
+    hyb_spin lock; /* of the arena and what is counted with it */
+    hyb_arena arena;
+    uint64_t max_bytes;
+    bool separate;
+    unsigned n_device_allocations; /* calls of cuMemAlloc */
+    hyb_jit jit;
+    struct hyb_cublas *blas;       /* NULL: not there, or not asked for */
+    hyb_spin blas_lock;            /* held while cuBLAS is opened, which takes a second */
+    int blas_state;                /* 0: not asked for, 1: there, 2: absent */
+    volatile uint64_t blas_proven; /* it computes a known product */
     hyb_blas_spare *blas_spares;
-    hybrid_error       blas_why;
+    hybrid_error blas_why;
 } hyb_cuda;
 
-/* ---- context ---- */
+/* ---- context ----------------------------------------------------------------------------------------------------- */
 
 /* What a thread had before hyb_cuda_enter. */
-typedef struct hyb_cuda_caller { void *context; int mode; } hyb_cuda_caller;
+typedef struct hyb_cuda_caller {
+    void *context;
+    int mode;
+} hyb_cuda_caller;
 
 /* In a forked child: from now on stand-ins answer for the driver. Returns true there. */
 static bool hyb_cuda_orphaned(hyb_cuda *cu)
@@ -4390,8 +4623,8 @@ static bool hyb_cuda_orphaned(hyb_cuda *cu)
     return true;
 }
 
-/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
- * touches the host's streams. Returns what hyb_cuda_leave puts back. */
+/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph
+ * of its own: none of that touches the host's streams. Returns what hyb_cuda_leave puts back. */
 static hyb_cuda_caller hyb_cuda_enter(hyb_cuda *cu)
 {
     const hyb_driver_api *api = &cu->driver.api;
@@ -4410,7 +4643,7 @@ static void hyb_cuda_leave(hyb_cuda *cu, hyb_cuda_caller caller)
     if (caller.context != cu->context) cu->driver.api.cuCtxSetCurrent(caller.context);
 }
 
-/* ---- the list ---- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static int hyb_cuda_attribute(const hyb_driver *driver, int attribute, int device)
 {
@@ -4425,17 +4658,21 @@ static void hyb_cuda_describe(const hyb_driver *driver, int device, int index, b
     void *context = NULL, *caller = NULL;
     memset(info, 0, sizeof *info);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
-    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "NVIDIA GPU");
+    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device))
+        snprintf(info->name, sizeof info->name, "NVIDIA GPU");
     if (driver->api.cuDeviceTotalMem(&total, device) == 0) info->total_bytes = total;
-    info->capability = hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MAJOR, device) * 10 + hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MINOR, device);
+    info->capability = hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MAJOR, device) * 10 +
+                       hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MINOR, device);
     if (!with_free || driver->api.cuDevicePrimaryCtxRetain(&context, device)) return;
     driver->api.cuCtxGetCurrent(&caller);
-    if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0) info->free_bytes = available;
+    if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0)
+        info->free_bytes = available;
     driver->api.cuCtxSetCurrent(caller);
     driver->api.cuDevicePrimaryCtxRelease(device);
 }
 
-/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so, and 0. */
+/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so,
+ * and 0. */
 static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
     hyb_driver driver;
@@ -4449,11 +4686,12 @@ static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, si
     return r;
 }
 
-/* ---- opening ---- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static void hyb_cuda_retain(hyb_cuda *cu) { hyb_atomic_add(&cu->references, 1); }
 
-/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
+/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the
+ * device. */
 static void hyb_cuda_release(hyb_cuda *cu)
 {
     hyb_blas_spare *spare, *next;
@@ -4483,8 +4721,10 @@ static hybrid_result hyb_cuda_start(hyb_cuda *cu, const hyb_cuda_desc *desc, int
     hybrid_result r;
     int code;
     if (desc->device < 0 || desc->device >= n_devices)
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
-    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hyb_driver_fail(driver, error, code, "opening the device");
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0",
+                        desc->device, n_devices);
+    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0)
+        return hyb_driver_fail(driver, error, code, "opening the device");
     hyb_cuda_describe(driver, cu->device, desc->device, false, &info);
     memcpy(cu->name, info.name, sizeof cu->name);
     cu->cc = info.capability;
@@ -4496,16 +4736,19 @@ static hybrid_result hyb_cuda_start(hyb_cuda *cu, const hyb_cuda_desc *desc, int
     cu->l2_bytes = (uint64_t)hyb_cuda_attribute(driver, HYB_CU_DEVICE_L2_BYTES, cu->device);
     cu->max_bytes = desc->max_bytes;
     cu->separate = desc->separate;
-    if (cu->warp != 32) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
-    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hyb_driver_fail(driver, error, code, "starting the device");
+    if (cu->warp != 32)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
+    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0)
+        return hyb_driver_fail(driver, error, code, "starting the device");
     hyb_arena_create(&cu->arena, cu->rt);
-    r = hyb_jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hyb_cuda_module, desc->modules ? desc->n_modules : (int)HYB_MODULE_COUNT,
-                           &desc->cache, error);
+    r = hyb_jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hyb_cuda_module,
+                       desc->modules ? desc->n_modules : (int)HYB_MODULE_COUNT, &desc->cache, error);
     if (r) driver->api.cuDevicePrimaryCtxRelease(cu->device);
     return r;
 }
 
-/* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what is missing. */
+/* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what
+ * is missing. */
 static hybrid_result hyb_cuda_open(hybrid_runtime *rt, const hyb_cuda_desc *desc, hyb_cuda **out, hybrid_error *error)
 {
     hyb_cuda *cu = (hyb_cuda *)hyb_calloc(rt, 1, sizeof *cu);
@@ -4516,21 +4759,26 @@ static hybrid_result hyb_cuda_open(hybrid_runtime *rt, const hyb_cuda_desc *desc
     cu->rt = rt;
     cu->references = 1;
     cu->process = hyb_process();
-    if ((r = hyb_driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hyb_cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
+    if ((r = hyb_driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK ||
+        (r = hyb_cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
         hyb_free(rt, cu);
         return r;
     }
-    hyb_log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
-                cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
+    hyb_log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name,
+            cu->cc / 10, cu->cc % 10, cu->n_sm, cu->driver.version / 1000, cu->driver.version % 1000 / 10,
+            cu->driver.library.path);
     *out = cu;
     return HYBRID_OK;
 }
 
-/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may refuse. */
+/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may
+ * refuse. */
 static hybrid_result hyb_cuda_probe(hyb_cuda *cu, hybrid_error *error)
 {
     static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
-    static const hyb_cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
+    static const hyb_cuda_module_info info = {
+        "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL }
+    };
     hyb_module_slot slot;
     hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r;
@@ -4549,20 +4797,23 @@ static hybrid_result hyb_cuda_can_compile(hyb_cuda *cu, hybrid_error *error)
 }
 
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
-static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
+static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
+                                     bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
     hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r = HYBRID_OK;
     int i;
     for (i = 0; !r && i <= n; i++) {
-        if (progress && !progress(user, i, n)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
-        else if (i < n) r = hyb_jit_module(&cu->jit, modules[i], error);
+        if (progress && !progress(user, i, n))
+            r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
+        else if (i < n)
+            r = hyb_jit_module(&cu->jit, modules[i], error);
     }
     hyb_cuda_leave(cu, caller);
     return r;
 }
 
-/* ---- memory ---- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* Bytes that the driver has to give, and those in all. */
 static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
@@ -4575,7 +4826,8 @@ static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
     *total = t;
 }
 
-/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
+/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what
+ * lies free in blocks. */
 static uint64_t hyb_cuda_room(hyb_cuda *cu)
 {
     uint64_t available, total, room;
@@ -4602,26 +4854,34 @@ static hybrid_result hyb_cuda_fail_memory(hyb_cuda *cu, uint64_t bytes, uint64_t
     uint64_t available, total;
     double mb = 1024 * 1024;
     if (code == 0)
-        return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or put fewer layers on the GPU",
-                            (double)bytes / mb, (double)cu->max_bytes / mb, (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
+        return hyb_fail(error, HYBRID_ERROR_MEMORY,
+                        "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or "
+                        "put fewer layers on the GPU",
+                        (double)bytes / mb, (double)cu->max_bytes / mb,
+                        (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
     if (code != HYB_CU_OUT_OF_MEMORY) return hyb_driver_fail(&cu->driver, error, code, "allocating device memory");
     hyb_cuda_memory(cu, &available, &total);
-    return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
-                        "use a smaller context or fewer layers on the GPU", (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
+    return hyb_fail(
+        error, HYBRID_ERROR_MEMORY,
+        "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
+        "use a smaller context or fewer layers on the GPU",
+        (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
 }
 
 /* A new block from the driver that has room for bytes. The lock is held. */
 static hybrid_result hyb_cuda_grow(hyb_cuda *cu, uint64_t bytes, hybrid_error *error)
 {
-    const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
+    const uint64_t unit = 2u << 20; /* the driver's own grain; a cap counts to the byte, as the plan does */
     hyb_cu_ptr address = 0;
     uint64_t block;
     hyb_cuda_caller caller;
     int code = 0;
-    if (bytes > (uint64_t)1 << 60) return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
+    if (bytes > (uint64_t)1 << 60)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hyb_arena_round(bytes);
     if (!cu->separate && !cu->max_bytes) block = (block + unit - 1) / unit * unit;
-    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hyb_cuda_fail_memory(cu, bytes, block, 0, error);
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block))
+        return hyb_cuda_fail_memory(cu, bytes, block, 0, error);
     caller = hyb_cuda_enter(cu);
     code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
     if (code == 0) {
@@ -4681,25 +4941,29 @@ static void hyb_cuda_free(hyb_cuda *cu, void *address)
 /* ==== end src/cuda/device.c ==== */
 
 /* ==== begin src/cuda/blas.c ==== */
-/* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas with the
- * libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
+/* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas
+ * with the libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
 
 typedef struct hyb_cublas {
     hyb_cublas_api api;
-    hyb_library    library;
-    int                version[3];
-    const char        *refused;
+    hyb_library library;
+    int version[3];
+    const char *refused;
 } hyb_cublas;
 
-/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. The end of a
- * handle waits for the whole device, which breaks what other contexts record: a handle that is no longer needed waits for the next stream. */
-typedef struct hyb_blas_handle { void *handle, *workspace; hyb_blas_spare *spare; } hyb_blas_handle;
+/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a
+ * graph is captured. The end of a handle waits for the whole device, which breaks what other contexts record: a
+ * handle that is no longer needed waits for the next stream. */
+typedef struct hyb_blas_handle {
+    void *handle, *workspace;
+    hyb_blas_spare *spare;
+} hyb_blas_handle;
 
 /* Whether the libcublasLt that the process uses lies beside this libcublas. */
 static bool hyb_cublas_is_whole(const hyb_library *lib)
 {
 #if defined(_WIN32)
-    HYB_UNUSED(lib);                                     /* loaded with its own folder first in the search */
+    HYB_UNUSED(lib); /* loaded with its own folder first in the search */
     return true;
 #else
     char folder[HYB_PATH_MAX], other_folder[HYB_PATH_MAX];
@@ -4713,7 +4977,8 @@ static bool hyb_cublas_is_whole(const hyb_library *lib)
     hyb_library_locate(&other, "cublasLtCreate");
     hyb_path_folder(folder, lib->path);
     hyb_path_folder(other_folder, other.path);
-    return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+    return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) ||
+           (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
 #endif
 }
 
@@ -4722,13 +4987,20 @@ static bool hyb_cublas_accept(void *user, hyb_library *lib)
     hyb_cublas *blas = (hyb_cublas *)user;
     const char *missing = NULL;
     int i;
-#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
+#define HYB_X(required, name, symbol, parameters) \
+    if (!hyb_library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
     HYB_CUBLAS_LIST(HYB_X)
 #undef HYB_X
     hyb_library_locate(lib, "cublasCreate_v2");
     blas->library = *lib;
-    if (missing) { blas->refused = "it is too old"; return false; }
-    if (!hyb_cublas_is_whole(lib)) { blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers"; return false; }
+    if (missing) {
+        blas->refused = "it is too old";
+        return false;
+    }
+    if (!hyb_cublas_is_whole(lib)) {
+        blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers";
+        return false;
+    }
     for (i = 0; i < 3; i++) blas->api.cublasGetProperty(i, &blas->version[i]);
     return true;
 }
@@ -4742,14 +5014,21 @@ static hybrid_result hyb_cublas_open(hyb_cublas *blas, int driver_version, bool 
     static const char *const names[] = { "libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL };
     static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
 #endif
-    int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;      /* one for a newer driver does not start */
+    /* one for a newer driver does not start */
+    int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;
     if (hyb_library_find(names + newest, firsts + newest, only_override, hyb_cublas_accept, blas)) return HYBRID_OK;
-    if (blas->refused) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path, blas->refused);
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do the large products; "
-                        "pip install nvidia-cublas would make prompts faster", names[newest]);
+    if (blas->refused)
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path,
+                        blas->refused);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do "
+                    "the large products; "
+                    "pip install nvidia-cublas would make prompts faster",
+                    names[newest]);
 }
 
-/* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several threads. */
+/* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several
+ * threads. */
 static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
 {
     hyb_cublas *blas;
@@ -4758,8 +5037,10 @@ static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
     asked = cu->blas_state != 0;
     if (!asked) {
         cu->blas_state = 2;
-        if (!(blas = (hyb_cublas *)hyb_calloc(cu->rt, 1, sizeof *blas))) hyb_fail_memory(&cu->blas_why, sizeof *blas);
-        else if (hyb_cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hyb_free(cu->rt, blas);
+        if (!(blas = (hyb_cublas *)hyb_calloc(cu->rt, 1, sizeof *blas)))
+            hyb_fail_memory(&cu->blas_why, sizeof *blas);
+        else if (hyb_cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why))
+            hyb_free(cu->rt, blas);
         else {
             cu->blas = blas;
             cu->blas_state = 1;
@@ -4767,8 +5048,11 @@ static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
     }
     blas = cu->blas;
     hyb_spin_give(&cu->blas_lock);
-    if (!asked && blas) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
-    else if (!asked) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    if (!asked && blas)
+        hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1],
+                blas->version[2], blas->library.path);
+    else if (!asked)
+        hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     if (!blas && why) *why = cu->blas_why;
     return blas;
 }
@@ -4799,7 +5083,8 @@ static int hyb_blas_take(hyb_cuda *cu, hyb_blas_handle *h)
 static void hyb_blas_give(hyb_cuda *cu, hyb_blas_handle *h)
 {
     if (h->spare) {
-        if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        /* the stream and the workspace end */
+        if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);
         hyb_spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
         cu->blas_spares = h->spare;
@@ -4818,55 +5103,71 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
     int code;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
     if (!h->workspace && (r = hyb_cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
-    if ((code = hyb_blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+    if ((code = hyb_blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 &&
+        (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
         code = blas->api.cublasSetMathMode(h->handle, HYB_CUBLAS_NO_REDUCED_PRECISION);
     if (!code) return HYBRID_OK;
     hyb_blas_give(cu, h);
-    return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
+    return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0],
+                    blas->version[1], cu->name, code);
 }
 /* ==== end src/cuda/blas.c ==== */
 
 /* ==== begin src/cuda/queue.c ==== */
-/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
+/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is
+ * done.
  *
- * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
- * once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is recorded, only a lost device is a
- * failure of the queue: anything else (another thread may break a capture) is one of the recording.
+ * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward
+ * pass is checked once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is
+ * recorded, only a lost device is a failure of the queue: anything else (another thread may break a capture) is one of
+ * the recording.
  *
- * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
- * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
+ * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller
+ * reads on in its file; reads wait in one until the next sync. Without pinned memory both are plain copies, which
+ * the driver passes through pinned memory of its own. */
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
-typedef struct hyb_pinned { char *host; void *event; size_t used; } hyb_pinned;
-typedef struct hyb_pending_read { void *host; size_t offset, bytes; } hyb_pending_read;
+typedef struct hyb_pinned {
+    char *host;
+    void *event;
+    size_t used;
+} hyb_pinned;
+typedef struct hyb_pending_read {
+    void *host;
+    size_t offset, bytes;
+} hyb_pending_read;
 
 typedef struct hyb_cuda_queue {
     hyb_cuda *cu;
-    void         *stream;
-    hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
-    hybrid_error  error;
-    bool          capturing;            /* calls are recorded, not run */
-    bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
-    bool          refused;              /* the failure is only one of the recording */
-    uint64_t      capture_start;        /* n_launches then */
-    const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
-    uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
+    void *stream;
+    hybrid_result result; /* the first failure; HYBRID_OK while there is none */
+    hybrid_error error;
+    bool capturing;         /* calls are recorded, not run */
+    bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
+    bool refused;           /* the failure is only one of the recording */
+    uint64_t capture_start; /* n_launches then */
+    const char *last;       /* the kernel that was launched last: one of the suspects when the device fails */
+    uint64_t n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
     hyb_pinned stages[HYB_STAGE_COUNT];
-    int           stage;                /* the one that is being filled */
-    bool          pageable;             /* there is no pinned memory */
-    char         *back;                 /* pinned, of HYB_STAGE_BYTES: where reads land */
-    size_t        back_used;
-    int           n_pending;
+    int stage;     /* the one that is being filled */
+    bool pageable; /* there is no pinned memory */
+    char *back;    /* pinned, of HYB_STAGE_BYTES: where reads land */
+    size_t back_used;
+    int n_pending;
     hyb_pending_read pending[HYB_READS_MAX];
-    void         *event;                /* of hyb_cuda_wait */
+    void *event; /* of hyb_cuda_wait */
     hyb_blas_handle blas;
-    bool          no_blas;              /* it could not be had for this queue */
+    bool no_blas; /* it could not be had for this queue */
 } hyb_cuda_queue;
 
-typedef struct hyb_cuda_graph { void *executable; uint64_t n_launches; } hyb_cuda_graph;
+typedef struct hyb_cuda_graph {
+    void *executable;
+    uint64_t n_launches;
+} hyb_cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may
+ * work outside. */
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -4888,7 +5189,7 @@ static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
     return true;
 }
 
-/* ---- life ---- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static hybrid_result hyb_cuda_queue_create(hyb_cuda *cu, hyb_cuda_queue **out, hybrid_error *error)
 {
@@ -4945,9 +5246,10 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
     hyb_cuda_caller caller = hyb_cuda_enter(q->cu);
     int i, code;
     if (!hyb_cuda_refuse(q, "waiting")) {
-        code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
+        code = q->cu->driver.api.cuStreamSynchronize(q->stream); /* after a failure too: copies may be in flight */
         hyb_cuda_break(q, code, "waiting");
-        for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
+        for (i = 0; i < q->n_pending && !code; i++)
+            memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;
         q->stages[q->stage].used = 0;
@@ -4966,14 +5268,15 @@ static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
     int code = 0;
     if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
     caller = hyb_cuda_enter(q->cu);
-    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0)
+        other->event = NULL;
     if (!code) code = api->cuEventRecord(other->event, other->stream);
     if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
     hyb_cuda_break(q, code, "waiting for another queue");
     hyb_cuda_leave(q->cu, caller);
 }
 
-/* ---- copies ---- */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 {
@@ -4990,8 +5293,8 @@ static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
     return true;
 }
 
-/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
- * NULL when there is no pinned memory at all. */
+/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the
+ * oldest, waited for. NULL when there is no pinned memory at all. */
 static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -5007,7 +5310,10 @@ static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
     if (i > HYB_STAGE_COUNT) {
         for (k = 0; k < HYB_STAGE_COUNT && q->stages[k].host; k++) {}
         if (k == HYB_STAGE_COUNT || !hyb_pinned_create(q, &q->stages[k])) {
-            if (oldest < 0) { q->pageable = true; return NULL; }
+            if (oldest < 0) {
+                q->pageable = true;
+                return NULL;
+            }
             k = oldest;
             hyb_cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
         }
@@ -5018,7 +5324,11 @@ static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 }
 
 enum { HYB_BULK_CHUNK = 256 << 10 };
-typedef struct hyb_bulk { char *to; const char *from; size_t bytes; } hyb_bulk;
+typedef struct hyb_bulk {
+    char *to;
+    const char *from;
+    size_t bytes;
+} hyb_bulk;
 
 static void hyb_bulk_chunk(void *arg, int chunk, int lane)
 {
@@ -5028,16 +5338,19 @@ static void hyb_bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
- * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
+/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come
+ * in faster. A host's own parallel_for may run anything on this thread, which has a lock, and the device's context:
+ * it is not asked. */
 static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hyb_bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
-    else hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
+    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for)
+        memcpy(to, from, bytes);
+    else
+        hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
 }
 
 /* Host to device; the host's memory may be used again at once. */
@@ -5049,7 +5362,8 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
     hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
     caller = hyb_cuda_enter(q->cu);
-    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");      /* pinned pages are not here */
+    /* pinned pages are not here */
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
@@ -5057,10 +5371,12 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
         size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
         if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
-        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream),
+                       "copying to the device");
         if (s) {
             s->used = HYB_MIN(hyb_align(s->used + n, 64), (size_t)HYB_STAGE_BYTES);
-            if (s->used == HYB_STAGE_BYTES) hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+            if (s->used == HYB_STAGE_BYTES)
+                hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
         }
         to += n;
         from += n;
@@ -5092,7 +5408,8 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
         to = q->back + q->back_used;
         q->back_used = HYB_MIN(hyb_align(q->back_used + bytes, 64), (size_t)HYB_STAGE_BYTES);
     }
-    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream),
+                   "copying from the device");
     hyb_cuda_leave(q->cu, caller);
 }
 
@@ -5102,7 +5419,10 @@ static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t 
     if (q->result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hyb_cuda_break(q,
+                   q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes,
+                                                       q->stream),
+                   "copying on the device");
     hyb_cuda_leave(q->cu, caller);
 }
 
@@ -5112,15 +5432,17 @@ static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
     if (q->result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream),
+                   "clearing device memory");
     hyb_cuda_leave(q->cu, caller);
 }
 
-/* ---- kernels ---- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
-/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
- * use (not while capturing). A grid with a zero is no work. */
-static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is
+ * compiled on first use (not while capturing). A grid with a zero is no work. */
+static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3],
+                            unsigned shared_bytes, void **args)
 {
     hyb_cuda *cu = q->cu;
     hyb_module_slot *slot;
@@ -5133,14 +5455,18 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
+                                 cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
-            if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
+            if (!code)
+                code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0],
+                                                     block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;
             q->last = cu->jit.info(module)->kernels[kernel];
             if (code) {
-                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
+                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1],
+                         grid[2], block[0], block[1], block[2]);
                 hyb_cuda_break(q, code, what);
             }
         }
@@ -5148,7 +5474,7 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     hyb_cuda_leave(cu, caller);
 }
 
-/* ---- graphs ---- */
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
 /* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
 static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
@@ -5157,9 +5483,10 @@ static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char
     return hyb_driver_fail(&q->cu->driver, error, code, what);
 }
 
-/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
- * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
- * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
+/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded
+ * before, and what changes from one replay to the next must lie in device memory: arguments are kept as they are now.
+ * Nothing of the process may synchronise the device meanwhile, so a capture is never left open for the host's code
+ * to come between. On failure nothing is being captured. */
 static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
     hyb_cuda_caller caller;
@@ -5174,7 +5501,8 @@ static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *err
     return code ? hyb_cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
-/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
+/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before:
+ * run without a graph. */
 static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **out, hybrid_error *error)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -5196,15 +5524,20 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
         if (error) *error = q->error;
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
-    }
-    else if (code || !graph) r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
-    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g))) r = hyb_fail_memory(error, sizeof *g);
+    } else if (code || !graph)
+        r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
+    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g)))
+        r = hyb_fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
-        if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
-        else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
-        else code = HYB_CU_CAPTURE_UNSUPPORTED;
-        if (!code) *out = g;
+        if (api->cuGraphInstantiateWithFlags)
+            code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
+        else if (api->cuGraphInstantiate_v2)
+            code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
+        else
+            code = HYB_CU_CAPTURE_UNSUPPORTED;
+        if (!code)
+            *out = g;
         else {
             hyb_free(q->cu->rt, g);
             r = hyb_cuda_graph_fail(q, code, "making a graph", error);
@@ -5215,7 +5548,8 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
     return r;
 }
 
-/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
+/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue
+ * has failed. */
 static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_graph *graph, hybrid_error *error)
 {
     hyb_cuda_caller caller;
@@ -5248,12 +5582,13 @@ static void hyb_cuda_graph_destroy(hyb_cuda *cu, hyb_cuda_graph *graph)
 /* cuda/gemm: large products by cuBLAS. */
 
 /* The call itself: see hyb_cuda_gemm. Returns cuBLAS' status. */
-static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
-                             int n_rows, int n_out, int n_in, bool add)
+static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx,
+                         int y_type, void *y, int ldy, int n_rows, int n_out, int n_in, bool add)
 {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
-    return cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_T, HYB_CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
-                                      HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
+    return cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_T, HYB_CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type,
+                                      ldw, x, w_type, ldx, &beta, y, y_type, ldy, HYB_CUBLAS_COMPUTE_32F,
+                                      HYB_CUBLAS_GEMM_DEFAULT);
 }
 
 enum { HYB_PROOF_N = 64, HYB_PROOF_HALF = HYB_PROOF_N * HYB_PROOF_N * 2, HYB_PROOF_BYTES = 4 * HYB_PROOF_HALF };
@@ -5274,7 +5609,9 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
             w[n * n + i * n + j] = hyb_f32_to_f16(hyb_proof_value(i, j, 7));
         }
     hyb_cuda_write(q, d, host, 2 * HYB_PROOF_HALF);
-    if (hyb_blas_gemm(q->cu, handle, HYB_CUDA_R_16F, d, n, d + HYB_PROOF_HALF, n, HYB_CUDA_R_32F, d + 2 * HYB_PROOF_HALF, n, n, n, n, false)) return false;
+    if (hyb_blas_gemm(q->cu, handle, HYB_CUDA_R_16F, d, n, d + HYB_PROOF_HALF, n, HYB_CUDA_R_32F,
+                      d + 2 * HYB_PROOF_HALF, n, n, n, n, false))
+        return false;
     hyb_cuda_read(q, y, d + 2 * HYB_PROOF_HALF, 2 * HYB_PROOF_HALF);
     if (hyb_cuda_sync(q, NULL)) return false;
     for (i = 0; i < n; i++)
@@ -5286,7 +5623,8 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
     return true;
 }
 
-/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an error. */
+/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an
+ * error. */
 static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_error *error)
 {
     hyb_cuda *cu = q->cu;
@@ -5298,20 +5636,24 @@ static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_erro
     if (hyb_atomic_load(&cu->blas_proven)) return HYBRID_OK;
     if (!(host = (char *)hyb_alloc(cu->rt, HYB_PROOF_BYTES))) return hyb_fail_memory(error, HYB_PROOF_BYTES);
     if ((r = hyb_cuda_alloc(cu, HYB_PROOF_BYTES, &device, error)) == HYBRID_OK) {
-        q->rehearsing = false;                               /* this one runs */
+        q->rehearsing = false; /* this one runs */
         right = hyb_blas_is_right(q, handle, device, host);
         q->rehearsing = rehearsing;
         hyb_cuda_free(cu, device);
-        if (right) hyb_atomic_store(&cu->blas_proven, 1);
-        else r = hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different installations; own kernels do it",
-                              cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
+        if (right)
+            hyb_atomic_store(&cu->blas_proven, 1);
+        else
+            r = hyb_fail(error, HYBRID_ERROR_DEVICE,
+                         "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different "
+                         "installations; own kernels do it",
+                         cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
     }
     hyb_free(cu->rt, host);
     return r;
 }
 
-/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What failed once is
- * not tried again. */
+/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What
+ * failed once is not tried again. */
 static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
 {
     hybrid_error reason;
@@ -5319,7 +5661,10 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     hyb_cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
     if (q->capturing || q->result || q->no_blas) {
-        hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
+        hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s",
+                 q->capturing ? "a capture is under way"
+                 : q->result  ? "the queue has failed"
+                              : "that failed before (see the log)");
         return NULL;
     }
     if (!hyb_cuda_blas(q->cu, why)) return NULL;
@@ -5336,10 +5681,11 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     return q->blas.handle;
 }
 
-/* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x are of w_type
- * (HYB_CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing was done. */
-static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
-                              int n_rows, int n_out, int n_in, bool add)
+/* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x
+ * are of w_type (HYB_CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing
+ * was done. */
+static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type,
+                          void *y, int ldy, int n_rows, int n_out, int n_in, bool add)
 {
     hyb_cuda_caller caller;
     void *handle;
@@ -5352,45 +5698,55 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (!status) return true;
-    q->refused = q->capturing;                               /* outside of a recording it may work */
-    q->result = hyb_fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    q->refused = q->capturing; /* outside of a recording it may work */
+    q->result =
+        hyb_fail(&q->error, HYBRID_ERROR_DEVICE,
+                 "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }
 /* ==== end src/cuda/gemm.c ==== */
 
 /* ==== begin src/cuda/ops.c ==== */
-/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op) runs hyb_op_name; the files
- * ops_*.c have them.
+/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op) runs
+ * hyb_op_name; the files ops_*.c have them.
  *
- * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of hyb_cuda_batch, whose
- * addresses stay; so the launches of a decode step can be captured once and replayed. */
+ * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of
+ * hyb_cuda_batch, whose addresses stay; so the launches of a decode step can be captured once and replayed. */
 
-/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and choose grids. */
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and
+ * choose grids. */
 typedef struct hyb_cuda_batch {
-    int32_t *ids, *pos, *out, *run_of_row;          /* n, n, n_out, n */
-    int32_t *pages; int32_t pages_a_seq;            /* (runs, pages_a_seq): row r is the page table of run r */
-    int32_t *tiles;                                 /* (n_tiles, 4): first row, rows (at most HYB_CUDA_TILE), run, 0: long runs in tiles */
-    int32_t *split_rows;                            /* rows of short runs: attention splits their cache over blocks */
-    float   *parts;                                 /* scratch of attention: hyb_cuda_split_bytes, zero at first */
-    int32_t  max_rows, max_splits;                  /* of hyb_cuda_split */
-    int32_t  n, n_out, n_runs, n_tiles, n_split;
-    int32_t  max_length_class;                      /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
+    int32_t *ids, *pos, *out, *run_of_row; /* n, n, n_out, n */
+    int32_t *pages;
+    int32_t pages_a_seq; /* (runs, pages_a_seq): row r is the page table of run r */
+    int32_t *tiles;      /* (n_tiles, 4): first row, rows (at most HYB_CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *split_rows; /* rows of short runs: attention splits their cache over blocks */
+    float *parts;        /* scratch of attention: hyb_cuda_split_bytes, zero at first */
+    int32_t max_rows, max_splits; /* of hyb_cuda_split */
+    int32_t n, n_out, n_runs, n_tiles, n_split;
+    /* the longest sequence, its new rows included, rounded up to a power of two; at least 256 */
+    int32_t max_length_class;
 } hyb_cuda_batch;
 
 /* Where an op runs. Nothing in the scratch outlives the op. */
 typedef struct hyb_cuda_at {
     hyb_cuda_queue *q;
-    hyb_cuda_batch  batch;
-    char  *scratch;
+    hyb_cuda_batch batch;
+    char *scratch;
     size_t scratch_bytes;
-    const char *refused;                            /* NULL, or why an op could not be done */
+    const char *refused; /* NULL, or why an op could not be done */
 } hyb_cuda_at;
 
-static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z, unsigned block_x, unsigned block_y, unsigned shared, void **args)
+static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z,
+                             unsigned block_x, unsigned block_y, unsigned shared, void **args)
 {
     unsigned grid[3], block[3];
-    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = (unsigned)z;
-    block[0] = block_x; block[1] = block_y; block[2] = 1;
+    grid[0] = (unsigned)x;
+    grid[1] = (unsigned)y;
+    grid[2] = (unsigned)z;
+    block[0] = block_x;
+    block[1] = block_y;
+    block[2] = 1;
     hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
@@ -5399,11 +5755,15 @@ static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 /* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
 static bool hyb_cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
 
-static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads, void **args)
+static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads,
+                          void **args)
 {
     unsigned grid[3], block[3];
-    grid[0] = (unsigned)x; grid[1] = (unsigned)y; grid[2] = 1;
-    block[0] = threads; block[1] = block[2] = 1;
+    grid[0] = (unsigned)x;
+    grid[1] = (unsigned)y;
+    grid[2] = 1;
+    block[0] = threads;
+    block[1] = block[2] = 1;
     hyb_cuda_launch(q, module, kernel, grid, block, 0, args);
 }
 /* ==== end src/cuda/ops.c ==== */
@@ -5411,29 +5771,32 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
 /* ==== begin src/cuda/ops_matmul.c ==== */
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
  *
- *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8 bits by every block of threads (once before, when it is
- *                           long): integer products (dot4)
+ *   quantized, 1 row        matvec straight from the blocks of the file, with x quantized to 8
+ *                           bits by every block of threads (once before, when it is long): integer products (dot4)
  *   quantized, 2-64 rows    the same bytes by integer tensor cores (matbatch): W is still what is read most
  *   floats, 1-8 rows        matvec, float32 products
  *   F32, more               float32 throughout
  *   BF16, more              from sm_80: x as bf16, tensor cores
- *   other, more             W as halves (F16: as it lies in the file; others: made in slices in the scratch), x as halves, tensor cores. Halves because they
- *                           have three bits more than bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden states that
- *                           are that large in some models go through a norm before a product.
+ *   other, more             W as halves (F16: as it lies in the file; others: made in slices in
+ *                           the scratch), x as halves, tensor cores. Halves because they have three bits more than
+ *                           bf16, and no block format spans more than a half holds. |x| > 65504 is clamped; the hidden
+ *                           states that are that large in some models go through a norm before a product.
  *
- * x is quantized once for all matrices of the op; in the first three, matrices of one type go in one launch. Tensor-core products of floats are cuBLAS's
- * where it is there, else ours. Nothing depends on what is in device memory, so all of it can be captured in a graph. */
+ * x is quantized once for all matrices of the op; in the first three, matrices of one type go in one launch.
+ * Tensor-core products of floats are cuBLAS's where it is there, else ours. Nothing depends on what is in device
+ * memory, so all of it can be captured in a graph. */
 
 enum {
-    HYB_CUDA_FEW_FLOATS = 8,            /* rows of x up to which the weights are read from where they lie */
+    HYB_CUDA_FEW_FLOATS = 8, /* rows of x up to which the weights are read from where they lie */
     HYB_CUDA_FEW_QUANTS = 64,
-    HYB_CUDA_NEAR_K = 8192,             /* values of x that a block quantizes for itself: 11 KB of shared memory */
-    HYB_CUDA_MATVEC_WARPS = 4,          /* matvec.cu: WARPS, ROWS */
+    HYB_CUDA_NEAR_K = 8192,    /* values of x that a block quantizes for itself: 11 KB of shared memory */
+    HYB_CUDA_MATVEC_WARPS = 4, /* matvec.cu: WARPS, ROWS */
     HYB_CUDA_MATVEC_ROWS = 2,
-    HYB_CUDA_MATBATCH_ROWS = 16,        /* matbatch.cu: rows of W of a block */
-    HYB_CUDA_SLICE = 64 << 20           /* at most this many bytes of W are there as halves at a time */
+    HYB_CUDA_MATBATCH_ROWS = 16, /* matbatch.cu: rows of W of a block */
+    HYB_CUDA_SLICE = 64 << 20    /* at most this many bytes of W are there as halves at a time */
 };
-#define HYB_CUDA_KERNELS_QUANTIZE(X) X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
+#define HYB_CUDA_KERNELS_QUANTIZE(X) \
+    X(quantize) X(quantize_tiles) X(to_half) X(to_bf16) X(begin_bias) X(quantize_sorted)
 #define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_QUANTIZE };
 #undef HYB_KERNEL_NUMBER
@@ -5442,21 +5805,38 @@ enum { HYB_KERNEL_GEMM_128, HYB_KERNEL_GEMM_32 };
 /* What the kernels take: the structures of matvec.cu, matbatch.cu and gemm.cu. */
 typedef struct hyb_cuda_matrix {
     const void *w;
-    const float *bias, *add;                /* or NULL */
+    const float *bias, *add; /* or NULL */
     float *y;
-    int64_t add_stride, y_stride, next;     /* next: bytes to the next expert's w */
+    int64_t add_stride, y_stride, next; /* next: bytes to the next expert's w */
     int rows;
 } hyb_cuda_matrix;
-typedef struct hyb_cuda_matrices { hyb_cuda_matrix m[4]; int n; } hyb_cuda_matrices;
-typedef struct hyb_cuda_operand { int k, n; int64_t row_bytes; const void *x; int64_t x_stride; const float *d, *s; } hyb_cuda_operand;
-typedef struct hyb_cuda_tiles { int k, n; int64_t row_bytes; const void *q; const float *d, *s; } hyb_cuda_tiles;
+typedef struct hyb_cuda_matrices {
+    hyb_cuda_matrix m[4];
+    int n;
+} hyb_cuda_matrices;
+typedef struct hyb_cuda_operand {
+    int k, n;
+    int64_t row_bytes;
+    const void *x;
+    int64_t x_stride;
+    const float *d, *s;
+} hyb_cuda_operand;
+typedef struct hyb_cuda_tiles {
+    int k, n;
+    int64_t row_bytes;
+    const void *q;
+    const float *d, *s;
+} hyb_cuda_tiles;
 typedef struct hyb_cuda_product {
-    const void *x; int64_t ldx;
-    const void *w; int64_t ldw;
+    const void *x;
+    int64_t ldx;
+    const void *w;
+    int64_t ldw;
     int n, out, k;
-    const float *bias, *add;                /* or NULL */
-    float *y; int64_t add_stride, y_stride;
-    int64_t next;                           /* values to the next expert's w */
+    const float *bias, *add; /* or NULL */
+    float *y;
+    int64_t add_stride, y_stride;
+    int64_t next; /* values to the next expert's w */
 } hyb_cuda_product;
 
 /* What the scratch holds of x; the matrices of an op may ask for different things. */
@@ -5465,18 +5845,24 @@ typedef enum hyb_cuda_x { HYB_CUDA_X_NOTHING, HYB_CUDA_X_Q8, HYB_CUDA_X_HALF, HY
 typedef struct hyb_cuda_matmul_job {
     hyb_cuda_queue *q;
     const hyb_op_matmul *op;
-    int     n;
-    int64_t k, k_pad;                       /* k, rounded up to 8 */
-    char   *x;                              /* scratch: x in the form that `form` says, */
+    int n;
+    int64_t k, k_pad; /* k, rounded up to 8 */
+    char *x;          /* scratch: x in the form that `form` says, */
     hyb_cuda_x form;
-    char   *w;                              /* then a slice of W */
-    size_t  w_bytes;
+    char *w; /* then a slice of W */
+    size_t w_bytes;
 } hyb_cuda_matmul_job;
 
 static int64_t hyb_cuda_pad(int64_t k) { return (k + 7) / 8 * 8; }
 
-static bool hyb_cuda_is_float(hybrid_type type) { return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16; }
-static bool hyb_cuda_is_few(hybrid_type type, int n) { return n <= (hyb_cuda_is_float(type) ? (int)HYB_CUDA_FEW_FLOATS : (int)HYB_CUDA_FEW_QUANTS); }
+static bool hyb_cuda_is_float(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16;
+}
+static bool hyb_cuda_is_few(hybrid_type type, int n)
+{
+    return n <= (hyb_cuda_is_float(type) ? (int)HYB_CUDA_FEW_FLOATS : (int)HYB_CUDA_FEW_QUANTS);
+}
 
 /* Rows of x as bytes: matbatch takes them by eight. */
 static int hyb_cuda_q8_rows(int n) { return n == 1 ? 1 : (HYB_MIN(n, (int)HYB_CUDA_FEW_QUANTS) + 7) / 8 * 8; }
@@ -5485,16 +5871,24 @@ static int hyb_cuda_q8_rows(int n) { return n == 1 ? 1 : (HYB_MIN(n, (int)HYB_CU
 static size_t hyb_cuda_x_bytes(int n, int64_t k)
 {
     size_t k_pad = (size_t)hyb_cuda_pad(k), rows = (size_t)hyb_cuda_q8_rows(n);
-    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4), half = n > HYB_CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
+    size_t q8 = rows * (k_pad + k_pad / 32 * 4 + k_pad / 16 * 4),
+           half = n > HYB_CUDA_FEW_FLOATS ? (size_t)n * k_pad * 2 : 0;
     return hyb_align(HYB_MAX(q8, half), 256);
 }
 
-/* F16 and BF16 matrices with aligned rows go to the tensor cores as they lie in the file, the latter where there is bf16. */
-static bool hyb_cuda_is_bf16(hybrid_type type, int64_t k, int cc) { return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0; }
-static bool hyb_cuda_as_it_is(hybrid_type type, int64_t k, int cc) { return hyb_cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0); }
+/* F16 and BF16 matrices with aligned rows go to the tensor cores as they lie in the file, the latter where there is
+ * bf16. */
+static bool hyb_cuda_is_bf16(hybrid_type type, int64_t k, int cc)
+{
+    return type == HYBRID_TYPE_BF16 && cc >= 80 && k % 8 == 0;
+}
+static bool hyb_cuda_as_it_is(hybrid_type type, int64_t k, int cc)
+{
+    return hyb_cuda_is_bf16(type, k, cc) || (type == HYBRID_TYPE_F16 && k % 8 == 0);
+}
 
-/* Bytes of scratch that a product of up to n rows with a matrix (out, k) needs on a device of capability cc (90 for 9.0). The scratch of a model is the
- * largest of its matrices'; matmul never touches more than it was given. */
+/* Bytes of scratch that a product of up to n rows with a matrix (out, k) needs on a device of capability cc (90 for
+ * 9.0). The scratch of a model is the largest of its matrices'; matmul never touches more than it was given. */
 static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, int n, int cc)
 {
     size_t x = hyb_cuda_x_bytes(n, k), row = (size_t)hyb_cuda_pad(k) * 2;
@@ -5504,15 +5898,32 @@ static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, 
 }
 
 /* The module of a type, in a family of modules that has one for each type of a list, in its order. */
-#define HYB_MODULE_OF_TYPE(name, number) if (type == HYBRID_TYPE_##name) return module; else module++;
-static int hyb_cuda_module_of(int first, hybrid_type type) { int module = first; HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) return module; }
-static int hyb_cuda_module_of_float(int first, hybrid_type type) { int module = first; HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE) return module; }
-static int hyb_cuda_module_of_quant(int first, hybrid_type type) { int module = first; HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE) return module; }
+#define HYB_MODULE_OF_TYPE(name, number) \
+    if (type == HYBRID_TYPE_##name) \
+        return module; \
+    else \
+        module++;
+static int hyb_cuda_module_of(int first, hybrid_type type)
+{
+    int module = first;
+    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) return module;
+}
+static int hyb_cuda_module_of_float(int first, hybrid_type type)
+{
+    int module = first;
+    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE) return module;
+}
+static int hyb_cuda_module_of_quant(int first, hybrid_type type)
+{
+    int module = first;
+    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE) return module;
+}
 #undef HYB_MODULE_OF_TYPE
 
-/* ---- x ---- */
+/* ---- x ----------------------------------------------------------------------------------------------------------- */
 
-/* As bytes: first these, then rows * k / 16 sums (an even number, they are read in pairs), then rows * k / 32 scales. */
+/* As bytes: first these, then rows * k / 16 sums (an even number, they are read in pairs), then rows * k / 32
+ * scales. */
 static float *hyb_cuda_matmul_sums(const hyb_cuda_matmul_job *job)
 {
     return (float *)(void *)(job->x + (size_t)hyb_cuda_q8_rows(job->n) * (size_t)job->k);
@@ -5533,20 +5944,28 @@ static void hyb_cuda_matmul_x(hyb_cuda_matmul_job *job, hyb_cuda_x form)
         int rows = hyb_cuda_q8_rows(job->n);
         float *d = hyb_cuda_matmul_scales(job), *s = hyb_cuda_matmul_sums(job);
         void *one[6], *many[7];
-        one[0] = many[0] = &x; one[1] = many[1] = &x_stride; one[2] = many[2] = &k;
+        one[0] = many[0] = &x;
+        one[1] = many[1] = &x_stride;
+        one[2] = many[2] = &k;
         many[3] = &job->n;
-        one[3] = many[4] = &job->x; one[4] = many[5] = &d; one[5] = many[6] = &s;
-        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, rows == 1 ? HYB_KERNEL_quantize : HYB_KERNEL_quantize_tiles, (k + 255) / 256, rows, 256,
-                          rows == 1 ? one : many);
+        one[3] = many[4] = &job->x;
+        one[4] = many[5] = &d;
+        one[5] = many[6] = &s;
+        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, rows == 1 ? HYB_KERNEL_quantize : HYB_KERNEL_quantize_tiles,
+                      (k + 255) / 256, rows, 256, rows == 1 ? one : many);
     } else {
         void *args[5];
-        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->x; args[4] = &k_pad;
+        args[0] = &x;
+        args[1] = &x_stride;
+        args[2] = &k;
+        args[3] = &job->x;
+        args[4] = &k_pad;
         hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, form == HYB_CUDA_X_HALF ? HYB_KERNEL_to_half : HYB_KERNEL_to_bf16,
-                          (k_pad + 255) / 256, job->n, 256, args);
+                      (k_pad + 255) / 256, job->n, 256, args);
     }
 }
 
-/* ---- few rows ---- */
+/* ---- few rows ---------------------------------------------------------------------------------------------------- */
 
 /* Blocks of a launch over all matrices: rows_a_block rows of one matrix each. */
 static int64_t hyb_cuda_matmul_blocks(const hyb_cuda_matrices *ms, int rows_a_block)
@@ -5560,38 +5979,61 @@ static int64_t hyb_cuda_matmul_blocks(const hyb_cuda_matrices *ms, int rows_a_bl
 static void hyb_cuda_matvec(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
     hyb_cuda_operand o;
-    int64_t groups = hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATVEC_ROWS), blocks = (groups + HYB_CUDA_MATVEC_WARPS - 1) / HYB_CUDA_MATVEC_WARPS;
-    int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;         /* every warp the same number of groups, or one less */
-    int n = job->n, module = n == 1 ? hyb_cuda_module_of(HYB_MODULE_MATVEC_F32, type) : hyb_cuda_module_of_float(HYB_MODULE_MATVEC_FEW_F32, type);
+    int64_t groups = hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATVEC_ROWS),
+            blocks = (groups + HYB_CUDA_MATVEC_WARPS - 1) / HYB_CUDA_MATVEC_WARPS;
+    /* every warp the same number of groups, or one less */
+    int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = (blocks + most - 1) / most;
+    int n = job->n, module = n == 1 ? hyb_cuda_module_of(HYB_MODULE_MATVEC_F32, type)
+                                    : hyb_cuda_module_of_float(HYB_MODULE_MATVEC_FEW_F32, type);
     bool quantized = !hyb_cuda_is_float(type), near_x = quantized && job->k <= HYB_CUDA_NEAR_K;
     unsigned grid[3], block[3];
     void *args[2];
-    o.k = (int)job->k; o.n = n; o.row_bytes = row_bytes;
+    o.k = (int)job->k;
+    o.n = n;
+    o.row_bytes = row_bytes;
     if (!quantized || near_x) {
-        o.x = job->op->x; o.x_stride = job->op->x_stride;
+        o.x = job->op->x;
+        o.x_stride = job->op->x_stride;
         o.d = o.s = NULL;
     } else {
         hyb_cuda_matmul_x(job, HYB_CUDA_X_Q8);
         module = hyb_cuda_module_of_quant(HYB_MODULE_MATVEC_FAR_Q4_0, type);
-        o.x = job->x; o.x_stride = job->k;
-        o.d = hyb_cuda_matmul_scales(job); o.s = hyb_cuda_matmul_sums(job);
+        o.x = job->x;
+        o.x_stride = job->k;
+        o.d = hyb_cuda_matmul_scales(job);
+        o.s = hyb_cuda_matmul_sums(job);
     }
-    args[0] = ms; args[1] = &o;
-    grid[0] = (unsigned)((blocks + turns - 1) / turns); grid[1] = grid[2] = 1;
-    block[0] = 32 * HYB_CUDA_MATVEC_WARPS; block[1] = block[2] = 1;
-    hyb_cuda_launch(job->q, module, n <= 2 ? 0 : n <= 4 ? 1 : 2, grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
+    args[0] = ms;
+    args[1] = &o;
+    grid[0] = (unsigned)((blocks + turns - 1) / turns);
+    grid[1] = grid[2] = 1;
+    block[0] = 32 * HYB_CUDA_MATVEC_WARPS;
+    block[1] = block[2] = 1;
+    hyb_cuda_launch(job->q, module,
+                    n <= 2   ? 0
+                    : n <= 4 ? 1
+                             : 2,
+                    grid, block, near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
 static void hyb_cuda_matbatch(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
 {
     hyb_cuda_tiles x;
-    int first = job->n <= 8 ? HYB_MODULE_MATBATCH_8_Q4_0 : job->n <= 32 ? HYB_MODULE_MATBATCH_32_Q4_0 : HYB_MODULE_MATBATCH_64_Q4_0;
+    int first = job->n <= 8    ? HYB_MODULE_MATBATCH_8_Q4_0
+                : job->n <= 32 ? HYB_MODULE_MATBATCH_32_Q4_0
+                               : HYB_MODULE_MATBATCH_64_Q4_0;
     void *args[2];
     hyb_cuda_matmul_x(job, HYB_CUDA_X_Q8);
-    x.k = (int)job->k; x.n = job->n; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hyb_cuda_matmul_scales(job); x.s = hyb_cuda_matmul_sums(job);
-    args[0] = ms; args[1] = &x;
-    hyb_cuda_grid(job->q, hyb_cuda_module_of_quant(first, type), 0, hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS), 1, 128, args);
+    x.k = (int)job->k;
+    x.n = job->n;
+    x.row_bytes = row_bytes;
+    x.q = job->x;
+    x.d = hyb_cuda_matmul_scales(job);
+    x.s = hyb_cuda_matmul_sums(job);
+    args[0] = ms;
+    args[1] = &x;
+    hyb_cuda_grid(job->q, hyb_cuda_module_of_quant(first, type), 0, hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS),
+                  1, 128, args);
 }
 
 /* The matrices of the op that have the type of matrix `first` (and come behind it). */
@@ -5605,23 +6047,35 @@ static void hyb_cuda_matmul_few(hyb_cuda_matmul_job *job, int first)
         const hyb_matmul_out *out = &job->op->out[i];
         hyb_cuda_matrix *m = &ms.m[ms.n];
         if (out->w->type != w->type || out->w->ne[1] < 1) continue;
-        m->w = out->w->data; m->bias = out->bias; m->add = out->add; m->add_stride = out->add_stride; m->y = out->y; m->y_stride = out->y_stride;
+        m->w = out->w->data;
+        m->bias = out->bias;
+        m->add = out->add;
+        m->add_stride = out->add_stride;
+        m->y = out->y;
+        m->y_stride = out->y_stride;
         m->rows = (int)out->w->ne[1];
         ms.n++;
     }
     if (!ms.n) return;
-    if (hyb_cuda_is_float(w->type) || job->n == 1) hyb_cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
-    else hyb_cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
+    if (hyb_cuda_is_float(w->type) || job->n == 1)
+        hyb_cuda_matvec(job, w->type, &ms, (int64_t)w->nb[1]);
+    else
+        hyb_cuda_matbatch(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
-/* ---- many rows ---- */
+/* ---- many rows --------------------------------------------------------------------------------------------------- */
 
 /* y = what a product by cuBLAS is added to. */
 static void hyb_cuda_before(hyb_cuda_queue *q, const hyb_cuda_product *p)
 {
     hyb_cuda_product copy = *p;
     void *args[6];
-    args[0] = &copy.bias; args[1] = &copy.add; args[2] = &copy.add_stride; args[3] = &copy.y; args[4] = &copy.y_stride; args[5] = &copy.out;
+    args[0] = &copy.bias;
+    args[1] = &copy.add;
+    args[2] = &copy.add_stride;
+    args[3] = &copy.y;
+    args[4] = &copy.y_stride;
+    args[5] = &copy.out;
     hyb_cuda_grid(q, HYB_MODULE_QUANTIZE, HYB_KERNEL_begin_bias, (p->out + 255) / 256, p->n, 256, args);
 }
 
@@ -5631,13 +6085,13 @@ static void hyb_cuda_tensor_cores(hyb_cuda_queue *q, bool bf16, hyb_cuda_product
     bool wide = p->n > 64;
     if (hyb_cuda_queue_blas(q, NULL)) {
         if (p->bias || (p->add && p->add != p->y)) hyb_cuda_before(q, p);
-        hyb_cuda_gemm(q, bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F, p->y, (int)p->y_stride,
-                          p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
+        hyb_cuda_gemm(q, bf16 ? HYB_CUDA_R_16BF : HYB_CUDA_R_16F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F,
+                      p->y, (int)p->y_stride, p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
         return;
     }
     args[0] = p;
     hyb_cuda_grid(q, bf16 ? HYB_MODULE_GEMM_BF16 : HYB_MODULE_GEMM_F16, wide ? HYB_KERNEL_GEMM_128 : HYB_KERNEL_GEMM_32,
-                      (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
+                  (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
 }
 
 static void hyb_cuda_matmul_f32(hyb_cuda_queue *q, hyb_cuda_product *p)
@@ -5654,8 +6108,14 @@ static void hyb_cuda_dequantize(hyb_cuda_matmul_job *job, const hyb_tensor *w, i
     int64_t row_bytes = (int64_t)w->nb[1], threads = (hyb_cuda_is_float(w->type) ? job->k_pad / 8 : job->k / 32) * rows;
     int k = (int)job->k, k_pad = (int)job->k_pad;
     void *args[6];
-    args[0] = &from; args[1] = &row_bytes; args[2] = &rows; args[3] = &k; args[4] = &job->w; args[5] = &k_pad;
-    hyb_cuda_grid(job->q, hyb_cuda_module_of(HYB_MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256, args);
+    args[0] = &from;
+    args[1] = &row_bytes;
+    args[2] = &rows;
+    args[3] = &k;
+    args[4] = &job->w;
+    args[5] = &k_pad;
+    hyb_cuda_grid(job->q, hyb_cuda_module_of(HYB_MODULE_DEQUANTIZE_F32, w->type), 0, (threads + 255) / 256, 1, 256,
+                  args);
 }
 
 static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out *out)
@@ -5665,17 +6125,28 @@ static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out 
     int cc = job->q->cu->cc;
     bool bf16 = hyb_cuda_is_bf16(w->type, job->k, cc), as_it_is = hyb_cuda_as_it_is(w->type, job->k, cc);
     int64_t rows = w->ne[1], first, slice = as_it_is ? rows : (int64_t)(job->w_bytes / ((size_t)job->k_pad * 2));
-    p.n = job->n; p.k = (int)job->k; p.add = out->add; p.add_stride = out->add_stride; p.y_stride = out->y_stride; p.next = 0;
+    p.n = job->n;
+    p.k = (int)job->k;
+    p.add = out->add;
+    p.add_stride = out->add_stride;
+    p.y_stride = out->y_stride;
+    p.next = 0;
     if (w->type == HYBRID_TYPE_F32) {
-        p.x = job->op->x; p.ldx = job->op->x_stride; p.w = w->data; p.ldw = job->k;
-        p.out = (int)rows; p.bias = out->bias; p.y = out->y;
+        p.x = job->op->x;
+        p.ldx = job->op->x_stride;
+        p.w = w->data;
+        p.ldw = job->k;
+        p.out = (int)rows;
+        p.bias = out->bias;
+        p.y = out->y;
         hyb_cuda_matmul_f32(job->q, &p);
         return;
     }
     hyb_cuda_matmul_x(job, bf16 ? HYB_CUDA_X_BF16 : HYB_CUDA_X_HALF);
     p.k = (int)job->k_pad;
-    p.x = job->x; p.ldx = p.ldw = job->k_pad;
-    if (slice >= 128 && slice < rows) slice = slice / 128 * 128;        /* whole tiles */
+    p.x = job->x;
+    p.ldx = p.ldw = job->k_pad;
+    if (slice >= 128 && slice < rows) slice = slice / 128 * 128; /* whole tiles */
     slice = HYB_MAX(slice, 1);
     for (first = 0; first < rows; first += slice) {
         p.out = (int)HYB_MIN(slice, rows - first);
@@ -5688,7 +6159,8 @@ static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out 
     }
 }
 
-/* scratch: as many bytes of device memory as hyb_cuda_matmul_scratch says for this model; nothing in it outlives the call. */
+/* scratch: as many bytes of device memory as hyb_cuda_matmul_scratch says for this model; nothing in it outlives the
+ * call. */
 static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *scratch, size_t scratch_bytes)
 {
     hyb_cuda_matmul_job job;
@@ -5696,35 +6168,46 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
     int i, j;
     if (op->n < 1 || op->n_out < 1) return;
     memset(&job, 0, sizeof job);
-    job.q = q; job.op = op; job.n = op->n;
-    job.k = op->out[0].w->ne[0]; job.k_pad = hyb_cuda_pad(job.k);
+    job.q = q;
+    job.op = op;
+    job.n = op->n;
+    job.k = op->out[0].w->ne[0];
+    job.k_pad = hyb_cuda_pad(job.k);
     x_bytes = hyb_cuda_x_bytes(job.n, job.k);
-    job.x = (char *)scratch; job.w = job.x + x_bytes;
+    job.x = (char *)scratch;
+    job.w = job.x + x_bytes;
     job.w_bytes = scratch_bytes - HYB_MIN(x_bytes, scratch_bytes);
     for (i = 0; i < op->n_out; i++) {
         for (j = 0; j < i && op->out[j].w->type != op->out[i].w->type; j++) {}
-        if (!hyb_cuda_is_few(op->out[i].w->type, op->n)) hyb_cuda_matmul_many(&job, &op->out[i]);
-        else if (j == i) hyb_cuda_matmul_few(&job, i);
+        if (!hyb_cuda_is_few(op->out[i].w->type, op->n))
+            hyb_cuda_matmul_many(&job, &op->out[i]);
+        else if (j == i)
+            hyb_cuda_matmul_few(&job, i);
     }
 }
 
 static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
-    if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
-    else hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+    if (hyb_form_refused(op->form))
+        at->refused = hyb_form_refused(op->form);
+    else
+        hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
 /* ==== end src/cuda/ops_matmul.c ==== */
 
 /* ==== begin src/cuda/ops_rows.c ==== */
-/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice of the largest logits.
- */
+/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice
+ * of the largest logits. */
 
 /* The kernels of the modules rows, rope, kv, select. */
-#define HYB_CUDA_KERNELS_ROWS(X) X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
-#define HYB_CUDA_KERNELS_ROPE(X) X(rope_table) X(rope)
-#define HYB_CUDA_KERNELS_KV(X) X(kv_store) X(heads)
+/* clang-format off */
+#define HYB_CUDA_KERNELS_ROWS(X) \
+    X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
+/* clang-format on */
+#define HYB_CUDA_KERNELS_ROPE(X)   X(rope_table) X(rope)
+#define HYB_CUDA_KERNELS_KV(X)     X(kv_store) X(heads)
 #define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
-#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+#define HYB_KERNEL_NUMBER(name_)   HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
 enum { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_KV };
@@ -5735,31 +6218,53 @@ static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
 {
     const hyb_cuda_batch *batch = &at->batch;
     const void *table = op->table->data;
-    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : op->index == HYB_INDEX_POS ? batch->pos : batch->out;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
     int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
     int32_t k = (int32_t)op->table->ne[0];
     const float *add = op->add;
     float scale = op->scale, *out = op->out;
     bool blocks = hybrid_type_block_size(op->table->type) > 1;
     void *args[7];
-    args[0] = &table; args[1] = &row_bytes; args[2] = &index; args[3] = &k; args[4] = &scale; args[5] = &add; args[6] = &out;
-    hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1, 64, 1, 0, args);
+    args[0] = &table;
+    args[1] = &row_bytes;
+    args[2] = &index;
+    args[3] = &k;
+    args[4] = &scale;
+    args[5] = &add;
+    args[6] = &out;
+    hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1,
+                     64, 1, 0, args);
 }
 
 static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
 {
-    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->x, op->x_stride) && hyb_cuda_by_4(op->out, op->out_stride)
-                      && hyb_cuda_by_4(op->w, 0) && hyb_cuda_by_4(op->b, 0);
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->x, op->x_stride) && hyb_cuda_by_4(op->out, op->out_stride) &&
+                      hyb_cuda_by_4(op->w, 0) && hyb_cuda_by_4(op->b, 0);
     const int64_t loads = hyb_div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
     const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(loads, 32) * 32, 1024);
     hyb_op_norm o = *op;
-    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n, layer = op->kind == HYB_NORM_LAYER;
+    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n,
+            layer = op->kind == HYB_NORM_LAYER;
     const int kernel = by_4 ? HYB_KERNEL_norm_4 : HYB_KERNEL_norm_1;
     void *args[11];
-    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.w; args[5] = &o.b;
-    args[6] = &n_rows; args[7] = &n_group; args[8] = &n; args[9] = &o.eps; args[10] = &layer;
-    if (threads <= 128) hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);  /* a warp each */
-    else hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.out;
+    args[3] = &o.out_stride;
+    args[4] = &o.w;
+    args[5] = &o.b;
+    args[6] = &n_rows;
+    args[7] = &n_group;
+    args[8] = &n;
+    args[9] = &o.eps;
+    args[10] = &layer;
+    /* a warp each */
+    if (threads <= 128)
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);
+    else
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
 }
 
 static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
@@ -5768,23 +6273,41 @@ static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
     const int32_t *pos = at->batch.pos;
     int32_t half = op->n_rot / 2;
     void *args[5];
-    args[0] = &pos; args[1] = &o.inv_freq; args[2] = &half; args[3] = &o.scale; args[4] = &o.table;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope_table, hyb_div_up(half, 64), at->batch.n, 1, 64, 1, 0, args);
+    args[0] = &pos;
+    args[1] = &o.inv_freq;
+    args[2] = &half;
+    args[3] = &o.scale;
+    args[4] = &o.table;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope_table, hyb_div_up(half, 64), at->batch.n, 1, 64, 1, 0,
+                     args);
 }
 
 static void hyb_cuda_op_rope(hyb_cuda_at *at, const hyb_op_rope *op)
 {
     hyb_op_rope o = *op;
-    int32_t half = op->n_rot / 2, neox = op->kind == HYB_ROPE_NEOX, each = op->x == op->out ? half : op->head_dim - half;
+    int32_t half = op->n_rot / 2, neox = op->kind == HYB_ROPE_NEOX,
+            each = op->x == op->out ? half : op->head_dim - half;
     void *args[10];
-    args[0] = &o.x; args[1] = &o.x_stride; args[2] = &o.out; args[3] = &o.out_stride; args[4] = &o.table;
-    args[5] = &o.n_head; args[6] = &o.head_dim; args[7] = &half; args[8] = &neox; args[9] = &each;
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.out;
+    args[3] = &o.out_stride;
+    args[4] = &o.table;
+    args[5] = &o.n_head;
+    args[6] = &o.head_dim;
+    args[7] = &half;
+    args[8] = &neox;
+    args[9] = &each;
     if (each < 1) return;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope, hyb_div_up((int64_t)op->n_head * each, 128), op->n, 1, 128, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope, hyb_div_up((int64_t)op->n_head * each, 128), op->n, 1,
+                     128, 1, 0, args);
 }
 
 /* The numbers that kernels give the types of a cache. */
-static int32_t hyb_cuda_kv_type(hybrid_type type) { return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2; }
+static int32_t hyb_cuda_kv_type(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2;
+}
 
 static void hyb_cuda_op_kv_store(hyb_cuda_at *at, const hyb_op_kv_store *op)
 {
@@ -5794,10 +6317,24 @@ static void hyb_cuda_op_kv_store(hyb_cuda_at *at, const hyb_op_kv_store *op)
     int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
     int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hyb_cuda_kv_type(kv.type);
     void *args[18];
-    args[0] = &o.k; args[1] = &o.k_stride; args[2] = &o.v; args[3] = &o.v_stride; args[4] = &kv.k; args[5] = &kv.v;
-    args[6] = &page_k; args[7] = &page_v; args[8] = &row_k; args[9] = &row_v;
-    args[10] = &kv.n_head_kv; args[11] = &kv.head_dim_k; args[12] = &kv.head_dim_v;
-    args[13] = &b.pos; args[14] = &b.run_of_row; args[15] = &b.pages; args[16] = &b.pages_a_seq; args[17] = &type;
+    args[0] = &o.k;
+    args[1] = &o.k_stride;
+    args[2] = &o.v;
+    args[3] = &o.v_stride;
+    args[4] = &kv.k;
+    args[5] = &kv.v;
+    args[6] = &page_k;
+    args[7] = &page_v;
+    args[8] = &row_k;
+    args[9] = &row_v;
+    args[10] = &kv.n_head_kv;
+    args[11] = &kv.head_dim_k;
+    args[12] = &kv.head_dim_v;
+    args[13] = &b.pos;
+    args[14] = &b.run_of_row;
+    args[15] = &b.pages;
+    args[16] = &b.pages_a_seq;
+    args[17] = &type;
     hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
 }
 
@@ -5811,7 +6348,7 @@ typedef struct hyb_cuda_heads_args {
     int64_t stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
     int32_t half, neox, layer;
-    float   eps;
+    float eps;
 } hyb_cuda_heads_args;
 
 /* False: heads of more than 256 values; nothing was done. */
@@ -5823,47 +6360,89 @@ static bool hyb_cuda_op_heads(hyb_cuda_at *at, const hyb_op_heads *op)
     void *args[1];
     if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
     memset(&a, 0, sizeof a);
-    a.q = op->q; a.k = op->k; a.v = op->v; a.stride = op->stride;
-    a.q_out = op->q_out; a.k_out = op->k_out; a.out_stride = op->out_stride;
-    a.q_norm = op->q_norm; a.k_norm = op->k_norm; a.layer = op->norm == HYB_NORM_LAYER; a.eps = op->eps;
-    a.table = op->table; a.half = op->n_rot / 2; a.neox = op->rope == HYB_ROPE_NEOX;
-    a.k_cache = kv->k; a.page_bytes_k = (int64_t)kv->page_bytes_k; a.row_bytes_k = (int32_t)kv->row_bytes_k; a.dim_k = kv->head_dim_k;
-    a.v_cache = kv->v; a.page_bytes_v = (int64_t)kv->page_bytes_v; a.row_bytes_v = (int32_t)kv->row_bytes_v; a.dim_v = kv->head_dim_v;
-    a.n_head = op->n_head; a.n_head_kv = kv->n_head_kv; a.type = hyb_cuda_kv_type(kv->type);
-    a.pos = batch->pos; a.run_of_row = batch->run_of_row; a.pages = batch->pages; a.pages_a_seq = batch->pages_a_seq;
+    a.q = op->q;
+    a.k = op->k;
+    a.v = op->v;
+    a.stride = op->stride;
+    a.q_out = op->q_out;
+    a.k_out = op->k_out;
+    a.out_stride = op->out_stride;
+    a.q_norm = op->q_norm;
+    a.k_norm = op->k_norm;
+    a.layer = op->norm == HYB_NORM_LAYER;
+    a.eps = op->eps;
+    a.table = op->table;
+    a.half = op->n_rot / 2;
+    a.neox = op->rope == HYB_ROPE_NEOX;
+    a.k_cache = kv->k;
+    a.page_bytes_k = (int64_t)kv->page_bytes_k;
+    a.row_bytes_k = (int32_t)kv->row_bytes_k;
+    a.dim_k = kv->head_dim_k;
+    a.v_cache = kv->v;
+    a.page_bytes_v = (int64_t)kv->page_bytes_v;
+    a.row_bytes_v = (int32_t)kv->row_bytes_v;
+    a.dim_v = kv->head_dim_v;
+    a.n_head = op->n_head;
+    a.n_head_kv = kv->n_head_kv;
+    a.type = hyb_cuda_kv_type(kv->type);
+    a.pos = batch->pos;
+    a.run_of_row = batch->run_of_row;
+    a.pages = batch->pages;
+    a.pages_a_seq = batch->pages_a_seq;
     args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_heads, hyb_div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_heads,
+                     hyb_div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
     return true;
 }
 
 static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
 {
-    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->gate, op->gate_stride) && hyb_cuda_by_4(op->out, op->out_stride)
-                      && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->gate, op->gate_stride) &&
+                      hyb_cuda_by_4(op->out, op->out_stride) && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
     hyb_op_glu o = *op;
     int64_t first, rows;
     int32_t n = (int32_t)op->n, act = (int32_t)op->act;
     void *args[8];
-    args[0] = &o.gate; args[1] = &o.gate_stride; args[2] = &o.up; args[3] = &o.up_stride; args[4] = &o.out; args[5] = &o.out_stride; args[6] = &n; args[7] = &act;
-    for (first = 0; first < op->n_rows; first += rows) {        /* experts have several rows for each of a batch; a grid has at most 65535 */
+    args[0] = &o.gate;
+    args[1] = &o.gate_stride;
+    args[2] = &o.up;
+    args[3] = &o.up_stride;
+    args[4] = &o.out;
+    args[5] = &o.out_stride;
+    args[6] = &n;
+    args[7] = &act;
+    /* experts have several rows for each of a batch; a grid has at most 65535 */
+    for (first = 0; first < op->n_rows; first += rows) {
         rows = HYB_MIN(op->n_rows - first, 65535);
-        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_glu_4 : HYB_KERNEL_glu_1, hyb_div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
-        o.gate += rows * o.gate_stride; o.out += rows * o.out_stride;
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_glu_4 : HYB_KERNEL_glu_1,
+                         hyb_div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        o.gate += rows * o.gate_stride;
+        o.out += rows * o.out_stride;
         if (o.up) o.up += rows * o.up_stride;
     }
 }
 
 /* x and y (NULL: none) to out. */
 typedef enum hyb_cuda_values_kind { HYB_CUDA_ADD, HYB_CUDA_SCALE, HYB_CUDA_SOFTCAP } hyb_cuda_values_kind;
-static void hyb_cuda_values(hyb_cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n, hyb_cuda_values_kind which)
+static void hyb_cuda_values(hyb_cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n,
+                            hyb_cuda_values_kind which)
 {
     const bool by_4 = n % 4 == 0 && hyb_cuda_by_4(out, 0) && hyb_cuda_by_4(x, 0) && hyb_cuda_by_4(y, 0);
     int32_t kind = (int32_t)which;
     void *args[6];
-    args[0] = &out; args[1] = &x; args[2] = &y; args[3] = &factor; args[4] = &n; args[5] = &kind;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_values_4 : HYB_KERNEL_values_1, hyb_div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+    args[0] = &out;
+    args[1] = &x;
+    args[2] = &y;
+    args[3] = &factor;
+    args[4] = &n;
+    args[5] = &kind;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_values_4 : HYB_KERNEL_values_1,
+                     hyb_div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
 }
-static void hyb_cuda_op_add(hyb_cuda_at *at, const hyb_op_add *op) { hyb_cuda_values(at, op->out, op->a, op->b, 0, op->n, HYB_CUDA_ADD); }
+static void hyb_cuda_op_add(hyb_cuda_at *at, const hyb_op_add *op)
+{
+    hyb_cuda_values(at, op->out, op->a, op->b, 0, op->n, HYB_CUDA_ADD);
+}
 static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
 {
     hyb_cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYB_CUDA_SCALE);
@@ -5873,7 +6452,7 @@ static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
     hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
 }
 
-/* ---- recurrence ---- */
+/* ---- recurrence -------------------------------------------------------------------------------------------------- */
 
 static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
 {
@@ -5891,7 +6470,7 @@ static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
     at->refused = "the GPU has no kernel for recurrent layers yet";
 }
 
-/* ---- the largest logits --------------------------------------------------------------------------------------------- */
+/* ---- the largest logits ------------------------------------------------------------------------------------------ */
 
 enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
 
@@ -5909,9 +6488,18 @@ static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
     int32_t *keys = (int32_t *)(void *)at->scratch, *ids = keys + each;
     float *parts = (float *)(ids + each);
     void *args[10];
-    args[0] = &o.logits; args[1] = &o.stride; args[2] = &o.n; args[3] = &o.k; args[4] = &keys; args[5] = &ids; args[6] = &parts;
+    args[0] = &o.logits;
+    args[1] = &o.stride;
+    args[2] = &o.n;
+    args[3] = &o.k;
+    args[4] = &keys;
+    args[5] = &ids;
+    args[6] = &parts;
     hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
-    args[2] = &n_chunks; args[7] = &o.ids; args[8] = &o.values; args[9] = &o.stats;
+    args[2] = &n_chunks;
+    args[7] = &o.ids;
+    args[8] = &o.values;
+    args[9] = &o.stats;
     hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
 /* ==== end src/cuda/ops_rows.c ==== */
@@ -5919,14 +6507,15 @@ static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
 /* ==== begin src/cuda/ops_attention.c ==== */
 /* cuda/ops_attention: which kernel of attention takes which rows.
  *
- * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their parts. Long runs go in
- * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
+ * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their
+ * parts. Long runs go in tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to
+ * attention_any in float32. */
 
 enum { HYB_CUDA_TILE = 64, HYB_CUDA_SPLIT_PAGES = 4, HYB_CUDA_SPLIT_MAX = 64 };
 
 /* How a context splits; fixed for its life, so that results depend on a row's own sequence alone. */
 typedef struct hyb_cuda_split {
-    int few;                               /* runs of at most so many rows are split */
+    int few; /* runs of at most so many rows are split */
     int max_rows, max_splits;
 } hyb_cuda_split;
 
@@ -5936,7 +6525,8 @@ static hyb_cuda_split hyb_cuda_split_plan(int n_seq, int n_rows, int n_head_kv, 
     hyb_cuda_split s;
     s.few = HYB_MAX(HYB_MIN(64 / n_seq, 8), 1);
     s.max_rows = (int)HYB_MAX(HYB_MIN((int64_t)n_seq * s.few, n_rows), 1);
-    s.max_splits = HYB_MAX(HYB_MIN(2048 / s.max_rows, 256 / HYB_MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
+    /* 256 blocks keep any GPU busy */
+    s.max_splits = HYB_MAX(HYB_MIN(2048 / s.max_rows, 256 / HYB_MAX(n_head_kv, 1)), 8);
     s.max_splits = HYB_MIN(s.max_splits, (int)HYB_CUDA_SPLIT_MAX);
     s.max_splits = HYB_MIN(s.max_splits, (pages + HYB_CUDA_SPLIT_PAGES - 1) / HYB_CUDA_SPLIT_PAGES);
     return s;
@@ -5948,7 +6538,8 @@ static size_t hyb_cuda_done_count(int max_rows, int n_head) { return hyb_align((
 /* Bytes of hyb_cuda_batch.parts. They must be zero before the first use. */
 static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head_dim_v)
 {
-    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hyb_align((size_t)head_dim_v, 64));
+    const size_t parts =
+        (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hyb_align((size_t)head_dim_v, 64));
     return (hyb_cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 
@@ -5956,7 +6547,8 @@ static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head
 static size_t hyb_cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYB_CUDA_TILE + (size_t)n_runs; }
 
 /* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
-static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row, int32_t *tiles, int32_t *split_rows)
+static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row,
+                                int32_t *tiles, int32_t *split_rows)
 {
     int32_t i, r, length = 0;
     b->n = batch->n;
@@ -5969,20 +6561,24 @@ static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, cons
         const hyb_run *run = &batch->runs[i];
         length = HYB_MAX(length, run->pos + run->n_rows);
         for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
-        if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows) for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
-        else for (r = 0; r < run->n_rows; r += HYB_CUDA_TILE, tiles += 4, b->n_tiles++) {
-            tiles[0] = run->first_row + r;
-            tiles[1] = HYB_MIN(run->n_rows - r, (int32_t)HYB_CUDA_TILE);
-            tiles[2] = i;
-            tiles[3] = 0;
-        }
+        if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows)
+            for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
+        else
+            for (r = 0; r < run->n_rows; r += HYB_CUDA_TILE, tiles += 4, b->n_tiles++) {
+                tiles[0] = run->first_row + r;
+                tiles[1] = HYB_MIN(run->n_rows - r, (int32_t)HYB_CUDA_TILE);
+                tiles[2] = i;
+                tiles[3] = 0;
+            }
     }
-    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30; b->max_length_class *= 2) {}
+    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30;
+         b->max_length_class *= 2) {}
 }
 
 /* As in kernels/attention_args.cu. */
 typedef struct hyb_cuda_attention_args {
-    const float *q; float *out;
+    const float *q;
+    float *out;
     const char *k, *v;
     const float *sinks;
     float *parts;
@@ -5990,7 +6586,7 @@ typedef struct hyb_cuda_attention_args {
     const int32_t *pos, *run_of_row, *pages, *rows;
     int64_t q_stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
-    float   scale, softcap;
+    float scale, softcap;
     int32_t head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;
 } hyb_cuda_attention_args;
 
@@ -5998,14 +6594,29 @@ static void hyb_cuda_attention_set(hyb_cuda_attention_args *a, const hyb_cuda_ba
 {
     const hyb_kv_view *kv = op->kv;
     memset(a, 0, sizeof *a);
-    a->q = op->q; a->q_stride = op->q_stride;
-    a->out = op->out; a->out_stride = op->out_stride;
-    a->k = kv->k; a->page_bytes_k = (int64_t)kv->page_bytes_k; a->row_bytes_k = (int32_t)kv->row_bytes_k; a->head_dim_k = kv->head_dim_k;
-    a->v = kv->v; a->page_bytes_v = (int64_t)kv->page_bytes_v; a->row_bytes_v = (int32_t)kv->row_bytes_v; a->head_dim_v = kv->head_dim_v;
+    a->q = op->q;
+    a->q_stride = op->q_stride;
+    a->out = op->out;
+    a->out_stride = op->out_stride;
+    a->k = kv->k;
+    a->page_bytes_k = (int64_t)kv->page_bytes_k;
+    a->row_bytes_k = (int32_t)kv->row_bytes_k;
+    a->head_dim_k = kv->head_dim_k;
+    a->v = kv->v;
+    a->page_bytes_v = (int64_t)kv->page_bytes_v;
+    a->row_bytes_v = (int32_t)kv->row_bytes_v;
+    a->head_dim_v = kv->head_dim_v;
     a->type = hyb_cuda_kv_type(kv->type);
-    a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
-    a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
-    a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
+    a->n_head = op->n_head;
+    a->n_head_kv = kv->n_head_kv;
+    a->scale = op->scale;
+    a->softcap = op->softcap;
+    a->window = op->window;
+    a->sinks = op->sinks;
+    a->pos = batch->pos;
+    a->run_of_row = batch->run_of_row;
+    a->pages = batch->pages;
+    a->pages_a_seq = batch->pages_a_seq;
     a->done = (int32_t *)(void *)batch->parts;
     a->parts = batch->parts + hyb_cuda_done_count(batch->max_rows, op->n_head);
     a->max_splits = batch->max_splits;
@@ -6015,13 +6626,15 @@ static void hyb_cuda_attention_set(hyb_cuda_attention_args *a, const hyb_cuda_ba
 static int hyb_cuda_attention_choose(const hyb_op_attention *op)
 {
     const hyb_kv_view *kv = op->kv;
-    int module = kv->head_dim_k == kv->head_dim_v ? hyb_cuda_attention_module(hyb_cuda_kv_type(kv->type), kv->head_dim_k) : -1;
-    bool aligned = hyb_cuda_by_4(op->q, op->q_stride) && hyb_cuda_by_4(op->out, op->out_stride)
-                   && hyb_cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hyb_cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
+    int module =
+        kv->head_dim_k == kv->head_dim_v ? hyb_cuda_attention_module(hyb_cuda_kv_type(kv->type), kv->head_dim_k) : -1;
+    bool aligned = hyb_cuda_by_4(op->q, op->q_stride) && hyb_cuda_by_4(op->out, op->out_stride) &&
+                   hyb_cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) &&
+                   hyb_cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
     return module >= 0 && aligned ? module : HYB_MODULE_ATTENTION_ANY;
 }
 
-enum { HYB_CUDA_ATTENTION_FEW, HYB_CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
+enum { HYB_CUDA_ATTENTION_FEW, HYB_CUDA_ATTENTION_MANY }; /* kernels of a module; attention_any is both */
 
 static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 {
@@ -6032,11 +6645,13 @@ static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 /* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
 static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
 {
-    return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
+    /* 256: DIMS of attention_any.cu */
+    return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
-static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
+static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
+                                     int module, hyb_cuda_attention_args *a)
 {
     const bool any = module == HYB_MODULE_ATTENTION_ANY;
     const int group = op->n_head / op->kv->n_head_kv, queries = any ? 16 : 8;
@@ -6047,22 +6662,26 @@ static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *ba
     splits = HYB_MIN(hyb_div_up(pages, HYB_CUDA_SPLIT_PAGES), batch->max_splits);
     a->rows = batch->split_rows;
     a->split = 1;
-    hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hyb_div_up(group, queries), batch->n_split, 128, 1,
-        any ? hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
+    hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hyb_div_up(group, queries),
+                     batch->n_split, 128, 1,
+                     any ? hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
 }
 
-static void hyb_cuda_attention_tiles(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
+static void hyb_cuda_attention_tiles(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
+                                     int module, hyb_cuda_attention_args *a)
 {
     const int dim = op->kv->head_dim_k, keys = dim > 128 ? 32 : 64;
-    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYB_CUDA_TILE : 0)) * (dim + 8) * 2);        /* K, V, and q of large heads */
+    /* K, V, and q of large heads */
+    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYB_CUDA_TILE : 0)) * (dim + 8) * 2);
     void *args[1];
     args[0] = a;
     a->rows = batch->tiles;
     a->split = 0;
     if (module != HYB_MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
         hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
-    else hyb_cuda_launch3(q, HYB_MODULE_ATTENTION_ANY, HYB_CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
-        hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
+    else
+        hyb_cuda_launch3(q, HYB_MODULE_ATTENTION_ANY, HYB_CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head,
+                         1, 128, 1, hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
 static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
@@ -6077,52 +6696,69 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
 /* ==== end src/cuda/ops_attention.c ==== */
 
 /* ==== begin src/cuda/ops_experts.c ==== */
-/* cuda/ops_experts: mixtures of experts: the choice of experts for each row, products with the matrices of the chosen ones, and the weighted sum.
+/* cuda/ops_experts: mixtures of experts: the choice of experts for each row, products with the matrices of the chosen
+ * ones, and the weighted sum.
  *
- * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is captured like any other. Two ways:
+ * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is
+ * captured like any other. Two ways:
  *
- *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads the expert's number itself; W is read once for each pair
- *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8, 32 or 64 pairs of one expert go through kernels that take their
- *                           tile from a map in device memory. The grid is as large as the map can become; what is behind its end leaves at once
+ *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads
+ *                           the expert's number itself; W is read once for each pair
+ *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8,
+ *                           32 or 64 pairs of one expert go through kernels that take their tile from a map in device
+ *                           memory. The grid is as large as the map can become; what is behind its end leaves at once
  *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
  *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
  *       F32, unaligned rows gemm_f32.cu: float32
  *
- * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of the two ways is taken. */
+ * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of
+ * the two ways is taken. */
 
 #define HYB_CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
-#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+#define HYB_KERNEL_NUMBER(name_)    HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
 #undef HYB_KERNEL_NUMBER
-enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 };        /* of the modules experts_tensor */
-enum { HYB_CUDA_PLACES = 8 };                                  /* an expert's rows begin at a multiple: PLACES of experts.cu */
+enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 }; /* of the modules experts_tensor */
+enum { HYB_CUDA_PLACES = 8 };                        /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
-/* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row of x. */
-typedef struct hyb_cuda_sorted { const void *map; const int32_t *order, *total; int32_t share; } hyb_cuda_sorted;
+/* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read
+ * one row of x. */
+typedef struct hyb_cuda_sorted {
+    const void *map;
+    const int32_t *order, *total;
+    int32_t share;
+} hyb_cuda_sorted;
 
 typedef struct hyb_cuda_experts_job {
     hyb_cuda_queue *q;
     const hyb_op_experts *op;
     int64_t n_pairs, n_expert, k;
-    int     share;
-    int     tile;                           /* of the map in the scratch; 0: there is none yet */
-    char   *map, *order, *total, *x;        /* scratch */
-    hyb_cuda_x form;                    /* of x there */
+    int share;
+    int tile;                      /* of the map in the scratch; 0: there is none yet */
+    char *map, *order, *total, *x; /* scratch */
+    hyb_cuda_x form;               /* of x there */
 } hyb_cuda_experts_job;
 
-/* ---- sizes: follow from the numbers of rows and experts, not from what is chosen ---- */
+/* ---- sizes: follow from the numbers of rows and experts, not from what is chosen --------------------------------- */
 
 /* Few enough pairs that hardly two of them ask for one expert. */
-static bool hyb_cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert) { return n == 1 || 2 * n * n_used <= n_expert; }
+static bool hyb_cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert)
+{
+    return n == 1 || 2 * n * n_used <= n_expert;
+}
 
 /* Places in sorted order, and tiles of them, when the choice is the worst. */
 static int64_t hyb_cuda_experts_places(int64_t n_pairs, int64_t n_expert)
 {
     return (n_pairs + (HYB_CUDA_PLACES - 1) * HYB_MIN(n_pairs, n_expert)) / HYB_CUDA_PLACES * HYB_CUDA_PLACES;
 }
-static int64_t hyb_cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int tile) { return (n_pairs + (tile - 1) * HYB_MIN(n_pairs, n_expert)) / tile; }
+static int64_t hyb_cuda_experts_tiles(int64_t n_pairs, int64_t n_expert, int tile)
+{
+    return (n_pairs + (tile - 1) * HYB_MIN(n_pairs, n_expert)) / tile;
+}
 
-/* Pairs of a tile: small ones while most experts have only a few. Tensor cores take floats as they lie in the file or not at all. */
+/* Pairs of a tile: small ones while most experts have only a few. Tensor cores take floats as they lie in the file
+ * or not at all. */
 static int hyb_cuda_experts_tile(hybrid_type type, int64_t k, int64_t n_pairs, int64_t n_expert, int cc)
 {
     if (!hyb_cuda_is_float(type)) return n_pairs <= 8 * n_expert ? 8 : 64;
@@ -6134,19 +6770,24 @@ static size_t hyb_cuda_experts_map_bytes(int64_t n_pairs, int64_t n_expert)
 {
     return hyb_align((size_t)hyb_cuda_experts_tiles(n_pairs, n_expert, HYB_CUDA_PLACES) * 16, 256);
 }
-static size_t hyb_cuda_experts_order_bytes(int64_t n_pairs, int64_t n_expert) { return hyb_align((size_t)hyb_cuda_experts_places(n_pairs, n_expert) * 4, 256); }
+static size_t hyb_cuda_experts_order_bytes(int64_t n_pairs, int64_t n_expert)
+{
+    return hyb_align((size_t)hyb_cuda_experts_places(n_pairs, n_expert) * 4, 256);
+}
 
-/* Bytes of scratch for products of up to n rows with n_used of n_expert matrices (k, out), as hyb_cuda_matmul_scratch. */
+/* Bytes of scratch for products of up to n rows with n_used of n_expert matrices (k, out), as
+ * hyb_cuda_matmul_scratch. */
 static size_t hyb_cuda_experts_scratch(hybrid_type type, int64_t k, int64_t n_expert, int n, int n_used, int cc)
 {
     const int64_t n_pairs = (int64_t)n * n_used;
-    const size_t sorted = hyb_cuda_experts_map_bytes(n_pairs, n_expert) + hyb_cuda_experts_order_bytes(n_pairs, n_expert) + 256;
+    const size_t sorted =
+        hyb_cuda_experts_map_bytes(n_pairs, n_expert) + hyb_cuda_experts_order_bytes(n_pairs, n_expert) + 256;
     const size_t bytes = (size_t)hyb_cuda_experts_places(n_pairs, n_expert) * (size_t)(k + k / 16 * 4 + k / 32 * 4);
     if (!hyb_cuda_is_float(type)) return sorted + hyb_align(bytes, 256);
     return sorted + (hyb_cuda_as_it_is(type, k, cc) ? hyb_align((size_t)n_pairs * (size_t)k * 2, 256) : 0);
 }
 
-/* ---- the sorted order, and x ---- */
+/* ---- the sorted order, and x ------------------------------------------------------------------------------------- */
 
 static hyb_cuda_sorted hyb_cuda_experts_sorted(const hyb_cuda_experts_job *job)
 {
@@ -6165,13 +6806,24 @@ static void hyb_cuda_experts_sort(hyb_cuda_experts_job *job, int tile)
     void *args[6];
     if (job->tile == tile) return;
     job->tile = tile;
-    args[0] = &ids; args[1] = &n_pairs; args[2] = &job->tile; args[3] = &job->order; args[4] = &job->map; args[5] = &job->total;
+    args[0] = &ids;
+    args[1] = &n_pairs;
+    args[2] = &job->tile;
+    args[3] = &job->order;
+    args[4] = &job->map;
+    args[5] = &job->total;
     hyb_cuda_grid(job->q, HYB_MODULE_EXPERTS, HYB_KERNEL_sort_by_expert, job->n_expert, 1, 256, args);
 }
 
 /* x as bytes: as in hyb_cuda_matmul_x, for this many rows or places. */
-static float *hyb_cuda_experts_sums(const hyb_cuda_experts_job *job, int64_t rows) { return (float *)(void *)(job->x + rows * job->k); }
-static float *hyb_cuda_experts_scales(const hyb_cuda_experts_job *job, int64_t rows) { return hyb_cuda_experts_sums(job, rows) + rows * (job->k / 16); }
+static float *hyb_cuda_experts_sums(const hyb_cuda_experts_job *job, int64_t rows)
+{
+    return (float *)(void *)(job->x + rows * job->k);
+}
+static float *hyb_cuda_experts_scales(const hyb_cuda_experts_job *job, int64_t rows)
+{
+    return hyb_cuda_experts_sums(job, rows) + rows * (job->k / 16);
+}
 
 static int64_t hyb_cuda_experts_x_rows(const hyb_cuda_experts_job *job) { return job->n_pairs / job->share; }
 
@@ -6186,13 +6838,23 @@ static void hyb_cuda_experts_x(hyb_cuda_experts_job *job, hyb_cuda_x form)
     for (first = 0; first < rows; first += 65535) {
         const float *x = job->op->x + first * x_stride;
         char *to = job->x + first * job->k * (form == HYB_CUDA_X_Q8 ? 1 : 2);
-        float *d = hyb_cuda_experts_scales(job, rows) + first * (k / 32), *s = hyb_cuda_experts_sums(job, rows) + first * (k / 16);
+        float *d = hyb_cuda_experts_scales(job, rows) + first * (k / 32),
+              *s = hyb_cuda_experts_sums(job, rows) + first * (k / 16);
         void *args[6];
-        args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &to;
-        if (form == HYB_CUDA_X_Q8) { args[4] = &d; args[5] = &s; }
-        else args[4] = &k;
-        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, form == HYB_CUDA_X_Q8 ? HYB_KERNEL_quantize : form == HYB_CUDA_X_HALF ? HYB_KERNEL_to_half : HYB_KERNEL_to_bf16,
-                          hyb_div_up(k, 256), HYB_MIN(rows - first, 65535), 256, args);
+        args[0] = &x;
+        args[1] = &x_stride;
+        args[2] = &k;
+        args[3] = &to;
+        if (form == HYB_CUDA_X_Q8) {
+            args[4] = &d;
+            args[5] = &s;
+        } else
+            args[4] = &k;
+        hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE,
+                      form == HYB_CUDA_X_Q8     ? HYB_KERNEL_quantize
+                      : form == HYB_CUDA_X_HALF ? HYB_KERNEL_to_half
+                                                : HYB_KERNEL_to_bf16,
+                      hyb_div_up(k, 256), HYB_MIN(rows - first, 65535), 256, args);
     }
 }
 
@@ -6207,37 +6869,56 @@ static void hyb_cuda_experts_x_sorted(hyb_cuda_experts_job *job)
     void *args[9];
     if (job->form == HYB_CUDA_X_Q8) return;
     job->form = HYB_CUDA_X_Q8;
-    args[0] = &x; args[1] = &x_stride; args[2] = &k; args[3] = &job->order; args[4] = &job->total; args[5] = &job->share; args[6] = &job->x; args[7] = &d; args[8] = &s;
+    args[0] = &x;
+    args[1] = &x_stride;
+    args[2] = &k;
+    args[3] = &job->order;
+    args[4] = &job->total;
+    args[5] = &job->share;
+    args[6] = &job->x;
+    args[7] = &d;
+    args[8] = &s;
     hyb_cuda_grid(job->q, HYB_MODULE_QUANTIZE, HYB_KERNEL_quantize_sorted, places, hyb_div_up(k, 256), 256, args);
 }
 
-/* ---- products ---- */
+/* ---- products ---------------------------------------------------------------------------------------------------- */
 
-static void hyb_cuda_experts_few_rows(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_experts_few_rows(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms,
+                                      int64_t row_bytes)
 {
     const bool quantized = !hyb_cuda_is_float(type), near_x = quantized && job->k <= HYB_CUDA_NEAR_K;
     const int64_t blocks = hyb_div_up(hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATVEC_ROWS), HYB_CUDA_MATVEC_WARPS);
-    const int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = hyb_div_up(blocks * job->n_pairs, most);       /* as hyb_cuda_matvec */
+    /* as hyb_cuda_matvec */
+    const int64_t most = (int64_t)HYB_MAX(job->q->cu->n_sm, 1) * 8, turns = hyb_div_up(blocks * job->n_pairs, most);
     const int32_t *ids = job->op->ids;
     int module = hyb_cuda_module_of(HYB_MODULE_EXPERTS_1_F32, type);
     hyb_cuda_operand o;
     void *args[4];
     memset(&o, 0, sizeof o);
-    o.k = (int)job->k; o.n = 1; o.row_bytes = row_bytes;
+    o.k = (int)job->k;
+    o.n = 1;
+    o.row_bytes = row_bytes;
     if (quantized && !near_x) {
         hyb_cuda_experts_x(job, HYB_CUDA_X_Q8);
         module = hyb_cuda_module_of_quant(HYB_MODULE_EXPERTS_1_FAR_Q4_0, type);
-        o.x = job->x; o.x_stride = job->k;
-        o.d = hyb_cuda_experts_scales(job, hyb_cuda_experts_x_rows(job)); o.s = hyb_cuda_experts_sums(job, hyb_cuda_experts_x_rows(job));
+        o.x = job->x;
+        o.x_stride = job->k;
+        o.d = hyb_cuda_experts_scales(job, hyb_cuda_experts_x_rows(job));
+        o.s = hyb_cuda_experts_sums(job, hyb_cuda_experts_x_rows(job));
     } else {
-        o.x = job->op->x; o.x_stride = job->op->x_stride;
+        o.x = job->op->x;
+        o.x_stride = job->op->x_stride;
     }
-    args[0] = ms; args[1] = &o; args[2] = &ids; args[3] = &job->share;
+    args[0] = ms;
+    args[1] = &o;
+    args[2] = &ids;
+    args[3] = &job->share;
     hyb_cuda_launch3(job->q, module, 0, hyb_div_up(blocks, turns), job->n_pairs, 1, 32 * HYB_CUDA_MATVEC_WARPS, 1,
-                         near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
+                     near_x ? (unsigned)(job->k + job->k / 16 * 4 + job->k / 32 * 4) : 0, args);
 }
 
-static void hyb_cuda_experts_quantized(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms, int64_t row_bytes)
+static void hyb_cuda_experts_quantized(hyb_cuda_experts_job *job, hybrid_type type, hyb_cuda_matrices *ms,
+                                       int64_t row_bytes)
 {
     const int64_t places = hyb_cuda_experts_places(job->n_pairs, job->n_expert);
     const int tile = hyb_cuda_experts_tile(type, job->k, job->n_pairs, job->n_expert, job->q->cu->cc);
@@ -6247,11 +6928,18 @@ static void hyb_cuda_experts_quantized(hyb_cuda_experts_job *job, hybrid_type ty
     hyb_cuda_experts_sort(job, tile);
     hyb_cuda_experts_x_sorted(job);
     memset(&x, 0, sizeof x);
-    x.k = (int)job->k; x.row_bytes = row_bytes;
-    x.q = job->x; x.d = hyb_cuda_experts_scales(job, places); x.s = hyb_cuda_experts_sums(job, places);
-    args[0] = ms; args[1] = &x; args[2] = &sorted;
-    hyb_cuda_grid(job->q, hyb_cuda_module_of_quant(tile == 8 ? HYB_MODULE_EXPERTS_8_Q4_0 : HYB_MODULE_EXPERTS_64_Q4_0, type), 0,
-                      hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS), hyb_cuda_experts_tiles(job->n_pairs, job->n_expert, tile), 128, args);
+    x.k = (int)job->k;
+    x.row_bytes = row_bytes;
+    x.q = job->x;
+    x.d = hyb_cuda_experts_scales(job, places);
+    x.s = hyb_cuda_experts_sums(job, places);
+    args[0] = ms;
+    args[1] = &x;
+    args[2] = &sorted;
+    hyb_cuda_grid(job->q,
+                  hyb_cuda_module_of_quant(tile == 8 ? HYB_MODULE_EXPERTS_8_Q4_0 : HYB_MODULE_EXPERTS_64_Q4_0, type), 0,
+                  hyb_cuda_matmul_blocks(ms, HYB_CUDA_MATBATCH_ROWS),
+                  hyb_cuda_experts_tiles(job->n_pairs, job->n_expert, tile), 128, args);
 }
 
 static void hyb_cuda_experts_floats(hyb_cuda_experts_job *job, const hyb_tensor *w, float *y, int64_t y_stride)
@@ -6264,18 +6952,27 @@ static void hyb_cuda_experts_floats(hyb_cuda_experts_job *job, const hyb_tensor 
     void *args[2];
     hyb_cuda_experts_sort(job, tile);
     memset(&p, 0, sizeof p);
-    p.k = (int)job->k; p.out = (int)w->ne[1];
-    p.w = w->data; p.ldw = job->k; p.next = (int64_t)(w->nb[2] / w->nb[0]);
-    p.y = y; p.y_stride = y_stride;
-    args[0] = &p; args[1] = &sorted;
+    p.k = (int)job->k;
+    p.out = (int)w->ne[1];
+    p.w = w->data;
+    p.ldw = job->k;
+    p.next = (int64_t)(w->nb[2] / w->nb[0]);
+    p.y = y;
+    p.y_stride = y_stride;
+    args[0] = &p;
+    args[1] = &sorted;
     if (tensor) {
         hyb_cuda_experts_x(job, bf16 ? HYB_CUDA_X_BF16 : HYB_CUDA_X_HALF);
-        p.x = job->x; p.ldx = job->k;
-        hyb_cuda_grid(job->q, bf16 ? HYB_MODULE_EXPERTS_TENSOR_BF16 : HYB_MODULE_EXPERTS_TENSOR_F16, tile == 64 ? HYB_KERNEL_TENSOR_64 : HYB_KERNEL_TENSOR_32,
-                          tiles, hyb_div_up(p.out, 128), 256, args);
+        p.x = job->x;
+        p.ldx = job->k;
+        hyb_cuda_grid(job->q, bf16 ? HYB_MODULE_EXPERTS_TENSOR_BF16 : HYB_MODULE_EXPERTS_TENSOR_F16,
+                      tile == 64 ? HYB_KERNEL_TENSOR_64 : HYB_KERNEL_TENSOR_32, tiles, hyb_div_up(p.out, 128), 256,
+                      args);
     } else {
-        p.x = job->op->x; p.ldx = job->op->x_stride;
-        hyb_cuda_grid(job->q, hyb_cuda_module_of_float(HYB_MODULE_EXPERTS_GEMM_F32, w->type), 0, tiles, hyb_div_up(p.out, 64), 256, args);
+        p.x = job->op->x;
+        p.ldx = job->op->x_stride;
+        hyb_cuda_grid(job->q, hyb_cuda_module_of_float(HYB_MODULE_EXPERTS_GEMM_F32, w->type), 0, tiles,
+                      hyb_div_up(p.out, 64), 256, args);
     }
 }
 
@@ -6295,14 +6992,18 @@ static void hyb_cuda_experts_of_type(hyb_cuda_experts_job *job, int first)
             hyb_cuda_experts_floats(job, op->out[i].w, op->out[i].y, op->out[i].y_stride);
             continue;
         }
-        m->w = op->out[i].w->data; m->next = (int64_t)op->out[i].w->nb[2];
-        m->y = op->out[i].y; m->y_stride = op->out[i].y_stride;
+        m->w = op->out[i].w->data;
+        m->next = (int64_t)op->out[i].w->nb[2];
+        m->y = op->out[i].y;
+        m->y_stride = op->out[i].y_stride;
         m->rows = (int)op->out[i].w->ne[1];
         ms.n++;
     }
     if (!ms.n) return;
-    if (few) hyb_cuda_experts_few_rows(job, w->type, &ms, (int64_t)w->nb[1]);
-    else hyb_cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
+    if (few)
+        hyb_cuda_experts_few_rows(job, w->type, &ms, (int64_t)w->nb[1]);
+    else
+        hyb_cuda_experts_quantized(job, w->type, &ms, (int64_t)w->nb[1]);
 }
 
 /* In hyb_cuda_experts_scratch, for the matrices of the model, of the scratch. */
@@ -6313,8 +7014,10 @@ static void hyb_cuda_op_experts(hyb_cuda_at *at, const hyb_op_experts *op)
     if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
     if (op->n < 1 || op->n_out < 1 || hyb_form_refused(op->form)) return;
     memset(&job, 0, sizeof job);
-    job.q = at->q; job.op = op;
-    job.k = op->out[0].w->ne[0]; job.n_expert = op->out[0].w->ne[2];
+    job.q = at->q;
+    job.op = op;
+    job.k = op->out[0].w->ne[0];
+    job.n_expert = op->out[0].w->ne[2];
     job.n_pairs = (int64_t)op->n * op->n_used;
     job.share = op->each_own ? 1 : op->n_used;
     job.total = at->scratch;
@@ -6327,25 +7030,40 @@ static void hyb_cuda_op_experts(hyb_cuda_at *at, const hyb_op_experts *op)
     }
 }
 
-/* ---- around them ---- */
+/* ---- around them ------------------------------------------------------------------------------------------------- */
 
 static void hyb_cuda_op_route(hyb_cuda_at *at, const hyb_op_route *op)
 {
     hyb_op_route o = *op;
     int32_t kind = op->kind == HYB_ROUTE_SIGMOID, norm = op->norm;
     void *args[8];
-    args[0] = &o.logits; args[1] = &o.n_expert; args[2] = &o.n_used; args[3] = &kind; args[4] = &norm; args[5] = &o.scale; args[6] = &o.ids; args[7] = &o.weights;
-    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS, HYB_KERNEL_route, op->n, 1, 1, (unsigned)hyb_div_up(op->n_expert, 32) * 32, 1, 0, args);
+    args[0] = &o.logits;
+    args[1] = &o.n_expert;
+    args[2] = &o.n_used;
+    args[3] = &kind;
+    args[4] = &norm;
+    args[5] = &o.scale;
+    args[6] = &o.ids;
+    args[7] = &o.weights;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EXPERTS, HYB_KERNEL_route, op->n, 1, 1,
+                     (unsigned)hyb_div_up(op->n_expert, 32) * 32, 1, 0, args);
 }
 
 static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
 {
-    const bool by_4 = hyb_cuda_by_4(op->x, op->n_embd) && hyb_cuda_by_4(op->add, op->n_embd) && hyb_cuda_by_4(op->out, op->n_embd);
+    const bool by_4 =
+        hyb_cuda_by_4(op->x, op->n_embd) && hyb_cuda_by_4(op->add, op->n_embd) && hyb_cuda_by_4(op->out, op->n_embd);
     hyb_op_combine o = *op;
     int32_t n = (int32_t)op->n_embd;
     void *args[6];
-    args[0] = &o.x; args[1] = &o.weights; args[2] = &o.n_used; args[3] = &n; args[4] = &o.add; args[5] = &o.out;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1, hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
+    args[0] = &o.x;
+    args[1] = &o.weights;
+    args[2] = &o.n_used;
+    args[3] = &n;
+    args[4] = &o.add;
+    args[5] = &o.out;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1,
+                     hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
 /* ==== end src/cuda/ops_experts.c ==== */
 
@@ -6355,6 +7073,7 @@ static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
 #define HYB_KERNEL_NAME(name_) #name_,
+    /* clang-format off */
     static const hyb_cuda_module_info table[] = {
 #define HYB_MODULE_OF_TYPE(type, number) \
         { "matvec_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
@@ -6391,13 +7110,20 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-        { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
-        { "gemm_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
-        { "experts", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NAME) NULL } },
-        { "experts_tensor_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
+        { "gemm_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_f32", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NAME) NULL } },
+        { "experts_tensor_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
 #define HYB_MODULE_OF_TYPE(type, number) \
         { "experts_1_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
@@ -6428,18 +7154,25 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
         HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-        { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
-        { "rope", { hyb_cuda_text_prelude, hyb_cuda_text_rope, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NAME) NULL } },
-        { "kv", { hyb_cuda_text_prelude, hyb_cuda_text_kv, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
-        { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
+        { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
+        { "rope", { hyb_cuda_text_prelude, hyb_cuda_text_rope, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NAME) NULL } },
+        { "kv", { hyb_cuda_text_prelude, hyb_cuda_text_kv, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
+        { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
 #define HYB_MODULE_OF_HEAD(type, kv, dim) \
-        { "attention_" #type "_" #dim, { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
+        { "attention_" #type "_" #dim, \
+          { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
           { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
         HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
-        { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL }, { NULL },
+        { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
+          { NULL },
           { "attention_any", NULL } }
     };
+    /* clang-format on */
 #undef HYB_KERNEL_NAME
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYB_MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
@@ -6447,35 +7180,38 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 /* ==== end src/cuda/module_table.c ==== */
 
 /* ==== begin src/cuda/backend.c ==== */
-/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
+/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known
+ * beforehand. */
 
-/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
+/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
+ * from the host in one piece. */
 typedef struct hyb_cuda_layout {
-    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
+    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture; /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
-    int32_t pages_a_seq;                   /* of the longest sequence that there can be */
+    int32_t pages_a_seq; /* of the longest sequence that there can be */
     hyb_cuda_split split;
 } hyb_cuda_layout;
 
-/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time loads the kernels. */
+/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
+ * loads the kernels. */
 typedef struct hyb_cuda_record {
-    int32_t n, n_out, n_runs, n_split, max_length_class;       /* all that chooses kernels and grids */
-    uint32_t used;                         /* when; 0: never */
+    int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
+    uint32_t used;                                       /* when; 0: never */
     hyb_cuda_graph *graph;
 } hyb_cuda_record;
-enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 }; /* so many failures in a row, and it goes without graphs */
 
 typedef struct hyb_cuda_backend {
-    hyb_backend     base;
-    hyb_cuda       *cu;
+    hyb_backend base;
+    hyb_cuda *cu;
     hyb_cuda_queue *queue;
     hyb_cuda_layout layout;
-    hyb_cuda_at     at;                /* where ops run */
-    char               *memory;            /* on the device */
-    char               *picture;           /* on the host */
-    hyb_cuda_record records[HYB_CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
-    uint32_t            clock;
-    int                 n_graph_failures;  /* in a row */
+    hyb_cuda_at at;                                     /* where ops run */
+    char *memory;                                       /* on the device */
+    char *picture;                                      /* on the host */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass at hand, or NULL */
+    uint32_t clock;
+    int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
 
 static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
@@ -6485,7 +7221,8 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     memset(l, 0, sizeof *l);
     l->pages_a_seq = limits->pages_a_seq;
     l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
-    l->scratch_bytes = HYB_MAX(limits->scratch, limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+    l->scratch_bytes = HYB_MAX(limits->scratch,
+                               limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
 #define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
     HYB_PLACE(ids, rows * sizeof(int32_t));
     HYB_PLACE(pos, rows * sizeof(int32_t));
@@ -6502,13 +7239,17 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 }
 
 /* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
-static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc) { return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0; }
+static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc)
+{
+    return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0;
+}
 
 static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend *)be; }
 
-/* ---- the batch ---- */
+/* ---- the batch --------------------------------------------------------------------------------------------------- */
 
-enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+/* bytes up to which one copy of everything is cheaper than seven of what is used */
+enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };
 
 static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
 {
@@ -6524,21 +7265,24 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
     int i;
-    self->record = NULL;                                       /* of a replay that was given up */
+    self->record = NULL; /* of a replay that was given up */
     self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
-    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
-    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);      /* kernels are told: it is the same for all batches of a record */
+    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
+                        (int32_t *)(void *)(p + l->split_rows));
+    /* kernels are told: it is the same for all batches of a record */
+    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; i < batch->n_runs; i++) {
         const hyb_run *run = &batch->runs[i];
-        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
+        memcpy(p + l->pages + (size_t)i * row, run->pages,
+               (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
     }
     if (l->pages + (size_t)batch->n_runs * row <= HYB_CUDA_WHOLE_PICTURE) {
-        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
+        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row); /* the page tables come last */
         return;
     }
     hyb_cuda_picture_write(self, l->ids, n);
@@ -6550,7 +7294,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
-/* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once ---- */
+/* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once */
 
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
 static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
@@ -6560,12 +7304,18 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
     int i;
     for (i = 0; i < HYB_CUDA_RECORDS; i++) {
         hyb_cuda_record *r = &self->records[i];
-        if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split && r->max_length_class == b->max_length_class) return r;
+        if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split &&
+            r->max_length_class == b->max_length_class)
+            return r;
         if (r->used < oldest->used) oldest = r;
     }
     hyb_cuda_graph_destroy(self->cu, oldest->graph);
     memset(oldest, 0, sizeof *oldest);
-    oldest->n = b->n; oldest->n_out = b->n_out; oldest->n_runs = b->n_runs; oldest->n_split = b->n_split; oldest->max_length_class = b->max_length_class;
+    oldest->n = b->n;
+    oldest->n_out = b->n_out;
+    oldest->n_runs = b->n_runs;
+    oldest->n_split = b->n_split;
+    oldest->max_length_class = b->max_length_class;
     return oldest;
 }
 
@@ -6573,7 +7323,8 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
     const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;
-    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once",
+            why->message);
 }
 
 static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
@@ -6581,7 +7332,10 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYB_PASS_RUN;      /* tiles: a prompt, which no other is like */
+    /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result ||
+        self->queue->rehearsing)
+        return HYB_PASS_RUN;
     self->record = hyb_cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -6601,23 +7355,30 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) && !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
+    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) &&
+        !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
         self->n_graph_failures = 0;
         return true;
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->result) return true;                      /* a lost device is sync's business */
+    if (self->queue->result) return true; /* a lost device is sync's business */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }
 
-/* ---- the table ---- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 #define HYB_OP(name_) \
-    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+    { \
+        hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
+    }
 #define HYB_PARTS(name_) \
-    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+    { \
+        return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
+    }
 HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
@@ -6626,8 +7387,14 @@ static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t
 {
     hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
-static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes); }
-static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes); }
+static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes);
+}
+static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
+}
 
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
@@ -6683,8 +7450,10 @@ static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_lim
     return hyb_cuda_alloc(self->cu, hyb_cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
-static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be,
+                                             hybrid_error *error)
 {
+    /* clang-format off */
     static const hyb_backend_ops ops = {
         "cuda",
 #define HYB_OP(name_) hyb_cuda_be_##name_,
@@ -6694,6 +7463,7 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
+    /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;
     *be = NULL;
@@ -6713,22 +7483,31 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 /* ==== end src/cuda/backend.c ==== */
 
 /* ==== begin src/cuda/provider.c ==== */
-/* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of both before main. */
+/* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of
+ * both before main. */
 
 typedef struct hyb_cuda_device {
-    hyb_device      base;
-    hyb_cuda       *cu;
-    hyb_cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
-    hyb_spin        lock;
+    hyb_device base;
+    hyb_cuda *cu;
+    hyb_cuda_queue *uploads; /* of write and flush, under the lock; made by the first write */
+    hyb_spin lock;
 } hyb_cuda_device;
 
-enum { HYB_CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+/* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+enum { HYB_CUDA_MARGIN = 100 << 20 };
 
 static hyb_cuda_device *hyb_cuda_device_of(hyb_device *device) { return (hyb_cuda_device *)device; }
 
-static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error) { return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error); }
+static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error)
+{
+    return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error);
+}
 static void hyb_gpu_free(hyb_device *device, void *address) { hyb_cuda_free(hyb_cuda_device_of(device)->cu, address); }
-static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return hyb_arena_round(bytes); }
+static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes)
+{
+    HYB_UNUSED(device);
+    return hyb_arena_round(bytes);
+}
 
 static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 {
@@ -6736,7 +7515,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
     uint64_t available, total;
     if (bytes > hyb_cuda_room(cu)) return false;
     hyb_cuda_memory(cu, &available, &total);
-    available += hyb_cuda_idle(cu);                        /* what hybrid holds and does not use */
+    available += hyb_cuda_idle(cu); /* what hybrid holds and does not use */
     return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
@@ -6780,8 +7559,9 @@ static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     const int cc = hyb_cuda_device_of(device)->cu->cc;
-    const size_t scratch = w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
-                                        : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
+    const size_t scratch =
+        w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                     : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
     return true;
 }
@@ -6792,12 +7572,13 @@ static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limit
     hyb_cuda_layout_make(&l, limits);
     return hyb_gpu_cost(device, l.bytes) + (workspace ? hyb_gpu_cost(device, workspace) : 0);
 }
-static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be,
+                                            hybrid_error *error)
 {
     return hyb_cuda_backend_create(hyb_cuda_device_of(device)->cu, limits, be, error);
 }
 
-/* ---- the provider ---- */
+/* ---- the provider ------------------------------------------------------------------------------------------------ */
 
 static void hyb_gpu_provider_close(hyb_device *device)
 {
@@ -6811,8 +7592,8 @@ static void hyb_gpu_provider_close(hyb_device *device)
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
     static const hyb_device_ops ops = {
-        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends, hyb_gpu_show,
-        hyb_gpu_backend_cost, hyb_gpu_backend_create
+        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends,
+        hyb_gpu_show, hyb_gpu_backend_cost, hyb_gpu_backend_create
     };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
@@ -6826,9 +7607,11 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
     self->base.ops = &ops;
     self->base.rt = rt;
     r = hyb_cuda_open(rt, &desc, &self->cu, error);
-    if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hyb_cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
+    if (!r && self->cu->cc < 75) /* tensor cores for bytes, ldmatrix */
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                     "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later",
+                     self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
+    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* without kernels it is of no use */
     if (r) {
         hyb_cuda_release(self->cu);
         hyb_free(rt, self);
@@ -6839,7 +7622,8 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
 }
 
 /* No driver, no device: a list without entries, and why. */
-static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                                           hybrid_error *error)
 {
     hybrid_error why;
     hybrid_result r = hyb_cuda_list(list, capacity, count, &why);
@@ -6849,19 +7633,22 @@ static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_inf
     return hyb_fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
 }
 
-static const char *hyb_gpu_provider_name(const hyb_device *device) { return ((const hyb_cuda_device *)(const void *)device)->cu->name; }
+static const char *hyb_gpu_provider_name(const hyb_device *device)
+{
+    return ((const hyb_cuda_device *)(const void *)device)->cu->name;
+}
 static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hyb_provider hyb_cuda_provider = {
-    hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name, hyb_gpu_provider_wanted
-};
+static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
+                                                hyb_gpu_provider_name, hyb_gpu_provider_wanted };
 
-/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a pointer. */
+/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a
+ * pointer. */
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #elif defined(_MSC_VER)
 static void __cdecl hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
-#pragma section(".CRT$XCU", read)
+    #pragma section(".CRT$XCU", read)
 __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registration)(void) = hyb_cuda_register;
 #endif
 /* ==== end src/cuda/provider.c ==== */

@@ -519,16 +519,19 @@ static void hyb_cpu_destroy(hyb_backend *be)
 static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits *limits, hyb_backend **be,
                                             hybrid_error *error)
 {
-    static const hyb_backend_ops ops = { "cpu",
+    /* clang-format off */
+    static const hyb_backend_ops ops = {
+        "cpu",
 #define HYB_OP(name_)    hyb_cpu_##name_,
 #define HYB_PARTS(name_) NULL,
-                                         HYB_OPS(HYB_OP, HYB_PARTS)
+        HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
-                                             HYB_BACKEND_CALLS(HYB_CALL)
+        HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
+    /* clang-format on */
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
     hyb_cpu *cpu = (hyb_cpu *)hyb_calloc(rt, 1, sizeof *cpu);
     *be = NULL;

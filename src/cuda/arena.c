@@ -1,21 +1,22 @@
-/* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined when freed.
- * Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a view into it keeps it. */
+/* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined
+ * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a
+ * view into it keeps it. */
 
 enum { HYB_ARENA_ALIGN = 256 };
 
 typedef struct hyb_range hyb_range;
-struct hyb_range {                  /* ranges cover their blocks without gaps, in the order of addresses within a block */
-    uint64_t       at, size;
-    unsigned       holders;             /* 0: free */
-    bool           starts_block;
+struct hyb_range { /* ranges cover their blocks without gaps, in the order of addresses within a block */
+    uint64_t at, size;
+    unsigned holders; /* 0: free */
+    bool starts_block;
     hyb_range *next, *previous;
 };
 
 typedef struct hyb_arena {
     hybrid_runtime *rt;
-    hyb_range  *first;
-    uint64_t        total, used, peak;  /* bytes */
-    unsigned        n_blocks, n_used;
+    hyb_range *first;
+    uint64_t total, used, peak; /* bytes */
+    unsigned n_blocks, n_used;
 } hyb_arena;
 
 static void hyb_arena_create(hyb_arena *arena, hybrid_runtime *rt)
@@ -28,7 +29,10 @@ static void hyb_arena_create(hyb_arena *arena, hybrid_runtime *rt)
 static void hyb_arena_destroy(hyb_arena *arena)
 {
     hyb_range *r = arena->first, *next;
-    for (; r; r = next) { next = r->next; hyb_free(arena->rt, r); }
+    for (; r; r = next) {
+        next = r->next;
+        hyb_free(arena->rt, r);
+    }
     arena->first = NULL;
 }
 
@@ -42,15 +46,19 @@ static hyb_range *hyb_range_insert(hyb_arena *arena, hyb_range *after, uint64_t 
     r->previous = after;
     r->next = after ? after->next : arena->first;
     if (r->next) r->next->previous = r;
-    if (after) after->next = r;
-    else arena->first = r;
+    if (after)
+        after->next = r;
+    else
+        arena->first = r;
     return r;
 }
 
 static void hyb_range_remove(hyb_arena *arena, hyb_range *r)
 {
-    if (r->previous) r->previous->next = r->next;
-    else arena->first = r->next;
+    if (r->previous)
+        r->previous->next = r->next;
+    else
+        arena->first = r->next;
     if (r->next) r->next->previous = r->previous;
     hyb_free(arena->rt, r);
 }
@@ -70,9 +78,13 @@ static bool hyb_arena_add(hyb_arena *arena, uint64_t at, uint64_t size)
     return true;
 }
 
-static uint64_t hyb_arena_round(uint64_t size) { return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN; }
+static uint64_t hyb_arena_round(uint64_t size)
+{
+    return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN;
+}
 
-/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has none. */
+/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has
+ * none. */
 static hybrid_result hyb_arena_take(hyb_arena *arena, uint64_t size, uint64_t *at)
 {
     hyb_range *r, *best = NULL;
@@ -109,8 +121,9 @@ static bool hyb_arena_hold(hyb_arena *arena, uint64_t address)
     return r != NULL;
 }
 
-/* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is free then,
- * the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it again. */
+/* One holder less; with the last one the part is free. An address anywhere in the part will do. When its whole block is
+ * free then, the block leaves the arena and its address goes to *block (else 0): the caller gives it back or adds it
+ * again. */
 static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
 {
     hyb_range *r = hyb_arena_at(arena, address), *other;

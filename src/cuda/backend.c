@@ -1,32 +1,35 @@
-/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known beforehand. */
+/* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known
+ * beforehand. */
 
-/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied from the host in one piece. */
+/* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
+ * from the host in one piece. */
 typedef struct hyb_cuda_layout {
-    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture;       /* picture: bytes of all of these */
+    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture; /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
-    int32_t pages_a_seq;                   /* of the longest sequence that there can be */
+    int32_t pages_a_seq; /* of the longest sequence that there can be */
     hyb_cuda_split split;
 } hyb_cuda_layout;
 
-/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time loads the kernels. */
+/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
+ * loads the kernels. */
 typedef struct hyb_cuda_record {
-    int32_t n, n_out, n_runs, n_split, max_length_class;       /* all that chooses kernels and grids */
-    uint32_t used;                         /* when; 0: never */
+    int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
+    uint32_t used;                                       /* when; 0: never */
     hyb_cuda_graph *graph;
 } hyb_cuda_record;
-enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };        /* so many failures in a row, and it goes without graphs */
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 }; /* so many failures in a row, and it goes without graphs */
 
 typedef struct hyb_cuda_backend {
-    hyb_backend     base;
-    hyb_cuda       *cu;
+    hyb_backend base;
+    hyb_cuda *cu;
     hyb_cuda_queue *queue;
     hyb_cuda_layout layout;
-    hyb_cuda_at     at;                /* where ops run */
-    char               *memory;            /* on the device */
-    char               *picture;           /* on the host */
-    hyb_cuda_record records[HYB_CUDA_RECORDS], *record;   /* record: of the pass at hand, or NULL */
-    uint32_t            clock;
-    int                 n_graph_failures;  /* in a row */
+    hyb_cuda_at at;                                     /* where ops run */
+    char *memory;                                       /* on the device */
+    char *picture;                                      /* on the host */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass at hand, or NULL */
+    uint32_t clock;
+    int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
 
 static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
@@ -36,7 +39,8 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     memset(l, 0, sizeof *l);
     l->pages_a_seq = limits->pages_a_seq;
     l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
-    l->scratch_bytes = HYB_MAX(limits->scratch, limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+    l->scratch_bytes = HYB_MAX(limits->scratch,
+                               limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
 #define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
     HYB_PLACE(ids, rows * sizeof(int32_t));
     HYB_PLACE(pos, rows * sizeof(int32_t));
@@ -53,13 +57,17 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 }
 
 /* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
-static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc) { return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0; }
+static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc)
+{
+    return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0;
+}
 
 static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend *)be; }
 
-/* ---- the batch ---- */
+/* ---- the batch --------------------------------------------------------------------------------------------------- */
 
-enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };    /* bytes up to which one copy of everything is cheaper than seven of what is used */
+/* bytes up to which one copy of everything is cheaper than seven of what is used */
+enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };
 
 static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
 {
@@ -75,21 +83,24 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     const size_t n = (size_t)batch->n * sizeof(int32_t);
     size_t row;
     int i;
-    self->record = NULL;                                       /* of a replay that was given up */
+    self->record = NULL; /* of a replay that was given up */
     self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
-    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles), (int32_t *)(void *)(p + l->split_rows));
-    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);      /* kernels are told: it is the same for all batches of a record */
+    hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
+                        (int32_t *)(void *)(p + l->split_rows));
+    /* kernels are told: it is the same for all batches of a record */
+    b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; i < batch->n_runs; i++) {
         const hyb_run *run = &batch->runs[i];
-        memcpy(p + l->pages + (size_t)i * row, run->pages, (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
+        memcpy(p + l->pages + (size_t)i * row, run->pages,
+               (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
     }
     if (l->pages + (size_t)batch->n_runs * row <= HYB_CUDA_WHOLE_PICTURE) {
-        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row);       /* the page tables come last */
+        hyb_cuda_picture_write(self, 0, l->pages + (size_t)batch->n_runs * row); /* the page tables come last */
         return;
     }
     hyb_cuda_picture_write(self, l->ids, n);
@@ -101,7 +112,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
-/* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once ---- */
+/* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once */
 
 /* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
 static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
@@ -111,12 +122,18 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
     int i;
     for (i = 0; i < HYB_CUDA_RECORDS; i++) {
         hyb_cuda_record *r = &self->records[i];
-        if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split && r->max_length_class == b->max_length_class) return r;
+        if (r->used && r->n == b->n && r->n_out == b->n_out && r->n_runs == b->n_runs && r->n_split == b->n_split &&
+            r->max_length_class == b->max_length_class)
+            return r;
         if (r->used < oldest->used) oldest = r;
     }
     hyb_cuda_graph_destroy(self->cu, oldest->graph);
     memset(oldest, 0, sizeof *oldest);
-    oldest->n = b->n; oldest->n_out = b->n_out; oldest->n_runs = b->n_runs; oldest->n_split = b->n_split; oldest->max_length_class = b->max_length_class;
+    oldest->n = b->n;
+    oldest->n_out = b->n_out;
+    oldest->n_runs = b->n_runs;
+    oldest->n_split = b->n_split;
+    oldest->max_length_class = b->max_length_class;
     return oldest;
 }
 
@@ -124,7 +141,8 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
     const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;
-    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once", why->message);
+    hyb_log(self->base.rt, HYBRID_LOG_WARN, "decoding without CUDA graphs%s: %s", last ? "" : " for once",
+            why->message);
 }
 
 static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
@@ -132,7 +150,10 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result || self->queue->rehearsing) return HYB_PASS_RUN;      /* tiles: a prompt, which no other is like */
+    /* tiles: a prompt, which no other is like */
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result ||
+        self->queue->rehearsing)
+        return HYB_PASS_RUN;
     self->record = hyb_cuda_record_of(self);
     seen = self->record->used != 0;
     self->record->used = ++self->clock;
@@ -152,23 +173,30 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     hybrid_error why;
     self->record = NULL;
     if (!record) return true;
-    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) && !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
+    if ((record->graph || !hyb_cuda_capture_end(self->queue, &record->graph, &why)) &&
+        !hyb_cuda_graph_launch(self->queue, record->graph, &why)) {
         self->n_graph_failures = 0;
         return true;
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->result) return true;                      /* a lost device is sync's business */
+    if (self->queue->result) return true; /* a lost device is sync's business */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }
 
-/* ---- the table ---- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 #define HYB_OP(name_) \
-    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+    static void hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+    { \
+        hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
+    }
 #define HYB_PARTS(name_) \
-    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) { return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); }
+    static bool hyb_cuda_be_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+    { \
+        return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
+    }
 HYB_OPS(HYB_OP, HYB_PARTS)
 #undef HYB_OP
 #undef HYB_PARTS
@@ -177,8 +205,14 @@ static void hyb_cuda_be_copy(hyb_backend *be, void *dst, const void *src, size_t
 {
     hyb_cuda_copy(hyb_cuda_of(be)->queue, dst, src, bytes);
 }
-static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes) { hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes); }
-static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes) { hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes); }
+static void hyb_cuda_be_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    hyb_cuda_write(hyb_cuda_of(be)->queue, dst, host, bytes);
+}
+static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
+}
 
 /* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
@@ -234,8 +268,10 @@ static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_lim
     return hyb_cuda_alloc(self->cu, hyb_cuda_workspace(limits, self->cu->cc), &self->queue->blas.workspace, error);
 }
 
-static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *limits, hyb_backend **be,
+                                             hybrid_error *error)
 {
+    /* clang-format off */
     static const hyb_backend_ops ops = {
         "cuda",
 #define HYB_OP(name_) hyb_cuda_be_##name_,
@@ -245,6 +281,7 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
     };
+    /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
     hybrid_result r;
     *be = NULL;

@@ -1,22 +1,26 @@
-/* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas with the
- * libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
+/* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas
+ * with the libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
 
 typedef struct hyb_cublas {
     hyb_cublas_api api;
-    hyb_library    library;
-    int                version[3];
-    const char        *refused;
+    hyb_library library;
+    int version[3];
+    const char *refused;
 } hyb_cublas;
 
-/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a graph is captured. The end of a
- * handle waits for the whole device, which breaks what other contexts record: a handle that is no longer needed waits for the next stream. */
-typedef struct hyb_blas_handle { void *handle, *workspace; hyb_blas_spare *spare; } hyb_blas_handle;
+/* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a
+ * graph is captured. The end of a handle waits for the whole device, which breaks what other contexts record: a
+ * handle that is no longer needed waits for the next stream. */
+typedef struct hyb_blas_handle {
+    void *handle, *workspace;
+    hyb_blas_spare *spare;
+} hyb_blas_handle;
 
 /* Whether the libcublasLt that the process uses lies beside this libcublas. */
 static bool hyb_cublas_is_whole(const hyb_library *lib)
 {
 #if defined(_WIN32)
-    HYB_UNUSED(lib);                                     /* loaded with its own folder first in the search */
+    HYB_UNUSED(lib); /* loaded with its own folder first in the search */
     return true;
 #else
     char folder[HYB_PATH_MAX], other_folder[HYB_PATH_MAX];
@@ -30,7 +34,8 @@ static bool hyb_cublas_is_whole(const hyb_library *lib)
     hyb_library_locate(&other, "cublasLtCreate");
     hyb_path_folder(folder, lib->path);
     hyb_path_folder(other_folder, other.path);
-    return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) || (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
+    return !folder[0] || !other_folder[0] || stat(folder, &a) || stat(other_folder, &b) ||
+           (a.st_dev == b.st_dev && a.st_ino == b.st_ino);
 #endif
 }
 
@@ -39,13 +44,20 @@ static bool hyb_cublas_accept(void *user, hyb_library *lib)
     hyb_cublas *blas = (hyb_cublas *)user;
     const char *missing = NULL;
     int i;
-#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
+#define HYB_X(required, name, symbol, parameters) \
+    if (!hyb_library_symbol(lib, symbol, &blas->api.name) && required) missing = symbol;
     HYB_CUBLAS_LIST(HYB_X)
 #undef HYB_X
     hyb_library_locate(lib, "cublasCreate_v2");
     blas->library = *lib;
-    if (missing) { blas->refused = "it is too old"; return false; }
-    if (!hyb_cublas_is_whole(lib)) { blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers"; return false; }
+    if (missing) {
+        blas->refused = "it is too old";
+        return false;
+    }
+    if (!hyb_cublas_is_whole(lib)) {
+        blas->refused = "libcublasLt comes from another folder: mixed installations compute wrong numbers";
+        return false;
+    }
     for (i = 0; i < 3; i++) blas->api.cublasGetProperty(i, &blas->version[i]);
     return true;
 }
@@ -59,14 +71,21 @@ static hybrid_result hyb_cublas_open(hyb_cublas *blas, int driver_version, bool 
     static const char *const names[] = { "libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL };
     static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
 #endif
-    int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;      /* one for a newer driver does not start */
+    /* one for a newer driver does not start */
+    int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;
     if (hyb_library_find(names + newest, firsts + newest, only_override, hyb_cublas_accept, blas)) return HYBRID_OK;
-    if (blas->refused) return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path, blas->refused);
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do the large products; "
-                        "pip install nvidia-cublas would make prompts faster", names[newest]);
+    if (blas->refused)
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "cuBLAS at %.90s is not used: %s", blas->library.path,
+                        blas->refused);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "no cuBLAS (%s in HYBRID_CUDA_PATH, the loader's path, toolkit and Python folders): own kernels do "
+                    "the large products; "
+                    "pip install nvidia-cublas would make prompts faster",
+                    names[newest]);
 }
 
-/* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several threads. */
+/* The table of cuBLAS, opened on the first call; NULL, and the reason, when there is none. Safe to call from several
+ * threads. */
 static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
 {
     hyb_cublas *blas;
@@ -75,8 +94,10 @@ static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
     asked = cu->blas_state != 0;
     if (!asked) {
         cu->blas_state = 2;
-        if (!(blas = (hyb_cublas *)hyb_calloc(cu->rt, 1, sizeof *blas))) hyb_fail_memory(&cu->blas_why, sizeof *blas);
-        else if (hyb_cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why)) hyb_free(cu->rt, blas);
+        if (!(blas = (hyb_cublas *)hyb_calloc(cu->rt, 1, sizeof *blas)))
+            hyb_fail_memory(&cu->blas_why, sizeof *blas);
+        else if (hyb_cublas_open(blas, cu->driver.version, cu->driver.library.is_override, &cu->blas_why))
+            hyb_free(cu->rt, blas);
         else {
             cu->blas = blas;
             cu->blas_state = 1;
@@ -84,8 +105,11 @@ static const hyb_cublas *hyb_cuda_blas(hyb_cuda *cu, hybrid_error *why)
     }
     blas = cu->blas;
     hyb_spin_give(&cu->blas_lock);
-    if (!asked && blas) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1], blas->version[2], blas->library.path);
-    else if (!asked) hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
+    if (!asked && blas)
+        hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: cuBLAS %d.%d.%d (%s)", blas->version[0], blas->version[1],
+                blas->version[2], blas->library.path);
+    else if (!asked)
+        hyb_log(cu->rt, HYBRID_LOG_INFO, "cuda: %s", cu->blas_why.message);
     if (!blas && why) *why = cu->blas_why;
     return blas;
 }
@@ -116,7 +140,8 @@ static int hyb_blas_take(hyb_cuda *cu, hyb_blas_handle *h)
 static void hyb_blas_give(hyb_cuda *cu, hyb_blas_handle *h)
 {
     if (h->spare) {
-        if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);         /* the stream and the workspace end */
+        /* the stream and the workspace end */
+        if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);
         hyb_spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
         cu->blas_spares = h->spare;
@@ -135,9 +160,11 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
     int code;
     if (!blas) return HYBRID_ERROR_NOT_FOUND;
     if (!h->workspace && (r = hyb_cuda_alloc(cu, bytes, &h->workspace, error)) != HYBRID_OK) return r;
-    if ((code = hyb_blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 && (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
+    if ((code = hyb_blas_take(cu, h)) == 0 && (code = blas->api.cublasSetStream(h->handle, stream)) == 0 &&
+        (code = blas->api.cublasSetWorkspace(h->handle, h->workspace, bytes)) == 0)
         code = blas->api.cublasSetMathMode(h->handle, HYB_CUBLAS_NO_REDUCED_PRECISION);
     if (!code) return HYBRID_OK;
     hyb_blas_give(cu, h);
-    return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0], blas->version[1], cu->name, code);
+    return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0],
+                    blas->version[1], cu->name, code);
 }

@@ -1,21 +1,23 @@
-/* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is damaged is
- * no entry, a folder that cannot be written is no folder.
+/* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is
+ * damaged is no entry, a folder that cannot be written is no folder.
  *
- * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash of the
- * binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several writers the last
- * one stays. */
+ * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash
+ * of the binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several
+ * writers the last one stays. */
 
 enum { HYB_CACHE_VERSION = 1, HYB_CACHE_HEADER = 48, HYB_CACHE_KEY_TEXT = 40 };
 
 typedef struct hyb_cache {
-    hybrid_runtime     *rt;
-    hybrid_kernel_cache host;                            /* its load and store; path is not kept */
-    char                folder[HYB_PATH_MAX];        /* "": nothing on disk */
+    hybrid_runtime *rt;
+    hybrid_kernel_cache host;  /* its load and store; path is not kept */
+    char folder[HYB_PATH_MAX]; /* "": nothing on disk */
 } hyb_cache;
 
-typedef struct hyb_cache_key { uint64_t a, b; } hyb_cache_key;
+typedef struct hyb_cache_key {
+    uint64_t a, b;
+} hyb_cache_key;
 
-/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ---- */
+/* ---- hashing: two independent lanes of 64 bits; names a text, defends against nobody ----------------------------- */
 
 static uint64_t hyb_hash_step(uint64_t h, uint64_t word, uint64_t factor)
 {
@@ -42,7 +44,7 @@ static void hyb_cache_key_add(hyb_cache_key *key, const void *data, size_t n)
     key->b = hyb_hash_bytes(key->b + 1, data, n, HYB_HASH_B);
 }
 
-/* ---- places ---- */
+/* ---- places ------------------------------------------------------------------------------------------------------ */
 
 /* An environment variable as UTF-8; false when it is absent, "" when it is too long. */
 static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
@@ -65,7 +67,8 @@ static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
 #endif
 }
 
-/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than the one that was meant is worse than none. */
+/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than
+ * the one that was meant is worse than none. */
 static void hyb_cache_at(hyb_cache *cache, const char *root, const char *tail)
 {
     const size_t room = sizeof cache->folder - HYB_CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
@@ -89,36 +92,60 @@ static void hyb_cache_create(hyb_cache *cache, hybrid_runtime *rt, const hybrid_
     cache->host = *desc;
     cache->host.path = NULL;
     if (desc->load || desc->store) return;
-    if (desc->path) hyb_cache_at(cache, desc->path, "");
-    else if (hyb_environment_path("HYBRID_CUDA_CACHE", root)) hyb_cache_at(cache, root, "");
+    if (desc->path)
+        hyb_cache_at(cache, desc->path, "");
+    else if (hyb_environment_path("HYBRID_CUDA_CACHE", root))
+        hyb_cache_at(cache, root, "");
 #if defined(_WIN32)
-    else if (hyb_environment_path("LOCALAPPDATA", root)) hyb_cache_below(cache, root, "\\hybrid");
+    else if (hyb_environment_path("LOCALAPPDATA", root))
+        hyb_cache_below(cache, root, "\\hybrid");
 #else
-    else if (hyb_environment_path("XDG_CACHE_HOME", root) && root[0]) hyb_cache_below(cache, root, "/hybrid");
-    else if (hyb_environment_path("HOME", root)) hyb_cache_below(cache, root, "/.cache/hybrid");
+    else if (hyb_environment_path("XDG_CACHE_HOME", root) && root[0])
+        hyb_cache_below(cache, root, "/hybrid");
+    else if (hyb_environment_path("HOME", root))
+        hyb_cache_below(cache, root, "/.cache/hybrid");
 #endif
 }
 
 static void hyb_cache_name(const hyb_cache_key *key, char name[HYB_CACHE_KEY_TEXT])
 {
-    snprintf(name, HYB_CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32), (unsigned long)(key->a & 0xFFFFFFFFu),
-             (unsigned long)(key->b >> 32), (unsigned long)(key->b & 0xFFFFFFFFu));
+    snprintf(name, HYB_CACHE_KEY_TEXT, "%08lx%08lx%08lx%08lx.bin", (unsigned long)(key->a >> 32),
+             (unsigned long)(key->a & 0xFFFFFFFFu), (unsigned long)(key->b >> 32),
+             (unsigned long)(key->b & 0xFFFFFFFFu));
 }
 
-/* ---- disk ---- */
+/* ---- disk -------------------------------------------------------------------------------------------------------- */
 
 #ifdef HYBRID_NO_STDIO
 static bool hyb_cache_write(const char *folder, const char *name, const void *data, size_t size)
 {
-    HYB_UNUSED(folder); HYB_UNUSED(name); HYB_UNUSED(data); HYB_UNUSED(size);
+    HYB_UNUSED(folder);
+    HYB_UNUSED(name);
+    HYB_UNUSED(data);
+    HYB_UNUSED(size);
     return false;
 }
 #else
     #if defined(_WIN32)
-static bool hyb_cache_wide(const char *path, wchar_t wide[HYB_PATH_MAX]) { return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYB_PATH_MAX) > 0; }
-static void hyb_cache_mkdir(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) CreateDirectoryW(w, NULL); }
-static FILE *hyb_cache_open(const char *path) { wchar_t w[HYB_PATH_MAX]; return hyb_cache_wide(path, w) ? _wfopen(w, L"wb") : NULL; }
-static void hyb_cache_remove(const char *path) { wchar_t w[HYB_PATH_MAX]; if (hyb_cache_wide(path, w)) DeleteFileW(w); }
+static bool hyb_cache_wide(const char *path, wchar_t wide[HYB_PATH_MAX])
+{
+    return MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, HYB_PATH_MAX) > 0;
+}
+static void hyb_cache_mkdir(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    if (hyb_cache_wide(path, w)) CreateDirectoryW(w, NULL);
+}
+static FILE *hyb_cache_open(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    return hyb_cache_wide(path, w) ? _wfopen(w, L"wb") : NULL;
+}
+static void hyb_cache_remove(const char *path)
+{
+    wchar_t w[HYB_PATH_MAX];
+    if (hyb_cache_wide(path, w)) DeleteFileW(w);
+}
 static bool hyb_cache_rename(const char *from, const char *to)
 {
     wchar_t a[HYB_PATH_MAX], b[HYB_PATH_MAX];
@@ -153,8 +180,10 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
     char path[HYB_PATH_MAX], temporary_name[HYB_CACHE_KEY_TEXT + 64], temporary[HYB_PATH_MAX];
     FILE *f;
     bool ok;
-    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another time. */
-    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(), (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
+    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another
+     * time. */
+    snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(),
+             (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
     if (!hyb_path_join(path, folder, name) || !hyb_path_join(temporary, folder, temporary_name)) return false;
     if (!(f = hyb_cache_open(temporary))) {
         hyb_cache_folders(folder);
@@ -168,9 +197,10 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
 }
 #endif
 
-/* ---- entries ---- */
+/* ---- entries ----------------------------------------------------------------------------------------------------- */
 
-static void hyb_cache_header(unsigned char header[HYB_CACHE_HEADER], const hyb_cache_key *key, const void *data, uint64_t size)
+static void hyb_cache_header(unsigned char header[HYB_CACHE_HEADER], const hyb_cache_key *key, const void *data,
+                             uint64_t size)
 {
     const uint64_t version = HYB_CACHE_VERSION, hash = hyb_hash_bytes(version, data, (size_t)size, HYB_HASH_A);
     memcpy(header, "HYBRIDCU", 8);
@@ -197,7 +227,8 @@ static unsigned char *hyb_cache_read(hyb_cache *cache, const char *name, size_t 
         source.path = path;
         if (!hyb_path_join(path, cache->folder, name) || hyb_file_open(&source, &f, NULL)) return NULL;
         *size = (size_t)f.size;
-        if (f.size < HYB_CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size)) || !hyb_file_read(&f, 0, entry, *size, NULL)) {
+        if (f.size < HYB_CACHE_HEADER || f.size > SIZE_MAX || !(entry = (unsigned char *)hyb_alloc(cache->rt, *size)) ||
+            !hyb_file_read(&f, 0, entry, *size, NULL)) {
             hyb_file_close(&f);
             return entry;
         }
@@ -236,7 +267,9 @@ static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void
     hyb_cache_name(key, name);
     hyb_cache_header(entry, key, data, size);
     memcpy(entry + HYB_CACHE_HEADER, data, size);
-    if (cache->host.store) cache->host.store(cache->host.user, name, entry, HYB_CACHE_HEADER + size);
-    else hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
+    if (cache->host.store)
+        cache->host.store(cache->host.user, name, entry, HYB_CACHE_HEADER + size);
+    else
+        hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
     hyb_free(cache->rt, entry);
 }

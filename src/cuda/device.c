@@ -1,50 +1,58 @@
-/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It belongs to a
- * runtime, which must outlive it.
+/* cuda/device: an opened GPU: its context, its memory, its kernels. Counted, and usable by several threads at once. It
+ * belongs to a runtime, which must outlive it.
  *
- * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another model.
- * Every function that talks to the driver makes it current and puts the caller's context back. */
+ * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another
+ * model. Every function that talks to the driver makes it current and puts the caller's context back. */
 
 typedef struct hyb_cuda_desc {
-    int                 device;         /* ordinal */
-    uint64_t            max_bytes;      /* device memory that may be taken in all; 0: what there is */
-    bool                separate;       /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    int device;         /* ordinal */
+    uint64_t max_bytes; /* device memory that may be taken in all; 0: what there is */
+    bool separate;      /* every allocation is one of the driver's: slow, but overruns are seen by tools */
     hybrid_kernel_cache cache;
-    const hyb_cuda_module_info *(*modules)(int module);      /* NULL: those of hybrid */
-    int                 n_modules;
+    const hyb_cuda_module_info *(*modules)(int module); /* NULL: those of hybrid */
+    int n_modules;
 } hyb_cuda_desc;
 
 /* A handle of cuBLAS that no queue has. */
-typedef struct hyb_blas_spare { void *handle; int (*destroy)(void *handle); struct hyb_blas_spare *next; } hyb_blas_spare;
+typedef struct hyb_blas_spare {
+    void *handle;
+    int (*destroy)(void *handle);
+    struct hyb_blas_spare *next;
+} hyb_blas_spare;
 
 typedef struct hyb_cuda {
-    hybrid_runtime    *rt;
-    volatile uint64_t  references;
-    volatile uint64_t  process;         /* in which the driver may be called */
-    hyb_spin       orphan_lock;
-    hyb_driver     driver;
-    int                device, cc, n_sm, warp;
-    unsigned           shared_block, shared_optin;     /* bytes of shared memory: of every kernel, and at most when asked for */
-    uint64_t           l2_bytes;
-    char               name[96];
-    void              *context;
-    hyb_spin       lock;            /* of the arena and what is counted with it */
-    hyb_arena      arena;
-    uint64_t           max_bytes;
-    bool               separate;
-    unsigned           n_device_allocations;           /* calls of cuMemAlloc */
-    hyb_jit        jit;
-    struct hyb_cublas *blas;        /* NULL: not there, or not asked for */
-    hyb_spin       blas_lock;       /* held while cuBLAS is opened, which takes a second */
-    int                blas_state;      /* 0: not asked for, 1: there, 2: absent */
-    volatile uint64_t  blas_proven;     /* it computes a known product */
+    hybrid_runtime *rt;
+    volatile uint64_t references;
+    volatile uint64_t process; /* in which the driver may be called */
+    hyb_spin orphan_lock;
+    hyb_driver driver;
+    int device, cc, n_sm, warp;
+    /* bytes of shared memory: of every kernel, and at most when asked for */
+    unsigned shared_block, shared_optin;
+    uint64_t l2_bytes;
+    char name[96];
+    void *context;
+    hyb_spin lock; /* of the arena and what is counted with it */
+    hyb_arena arena;
+    uint64_t max_bytes;
+    bool separate;
+    unsigned n_device_allocations; /* calls of cuMemAlloc */
+    hyb_jit jit;
+    struct hyb_cublas *blas;       /* NULL: not there, or not asked for */
+    hyb_spin blas_lock;            /* held while cuBLAS is opened, which takes a second */
+    int blas_state;                /* 0: not asked for, 1: there, 2: absent */
+    volatile uint64_t blas_proven; /* it computes a known product */
     hyb_blas_spare *blas_spares;
-    hybrid_error       blas_why;
+    hybrid_error blas_why;
 } hyb_cuda;
 
-/* ---- context ---- */
+/* ---- context ----------------------------------------------------------------------------------------------------- */
 
 /* What a thread had before hyb_cuda_enter. */
-typedef struct hyb_cuda_caller { void *context; int mode; } hyb_cuda_caller;
+typedef struct hyb_cuda_caller {
+    void *context;
+    int mode;
+} hyb_cuda_caller;
 
 /* In a forked child: from now on stand-ins answer for the driver. Returns true there. */
 static bool hyb_cuda_orphaned(hyb_cuda *cu)
@@ -59,8 +67,8 @@ static bool hyb_cuda_orphaned(hyb_cuda *cu)
     return true;
 }
 
-/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph of its own: none of that
- * touches the host's streams. Returns what hyb_cuda_leave puts back. */
+/* Makes the device's context current, and lets this thread allocate and wait although the host may be capturing a graph
+ * of its own: none of that touches the host's streams. Returns what hyb_cuda_leave puts back. */
 static hyb_cuda_caller hyb_cuda_enter(hyb_cuda *cu)
 {
     const hyb_driver_api *api = &cu->driver.api;
@@ -79,7 +87,7 @@ static void hyb_cuda_leave(hyb_cuda *cu, hyb_cuda_caller caller)
     if (caller.context != cu->context) cu->driver.api.cuCtxSetCurrent(caller.context);
 }
 
-/* ---- the list ---- */
+/* ---- the list ---------------------------------------------------------------------------------------------------- */
 
 static int hyb_cuda_attribute(const hyb_driver *driver, int attribute, int device)
 {
@@ -94,17 +102,21 @@ static void hyb_cuda_describe(const hyb_driver *driver, int device, int index, b
     void *context = NULL, *caller = NULL;
     memset(info, 0, sizeof *info);
     snprintf(info->id, sizeof info->id, "cuda:%d", index);
-    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device)) snprintf(info->name, sizeof info->name, "NVIDIA GPU");
+    if (driver->api.cuDeviceGetName(info->name, (int)sizeof info->name - 1, device))
+        snprintf(info->name, sizeof info->name, "NVIDIA GPU");
     if (driver->api.cuDeviceTotalMem(&total, device) == 0) info->total_bytes = total;
-    info->capability = hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MAJOR, device) * 10 + hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MINOR, device);
+    info->capability = hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MAJOR, device) * 10 +
+                       hyb_cuda_attribute(driver, HYB_CU_DEVICE_CC_MINOR, device);
     if (!with_free || driver->api.cuDevicePrimaryCtxRetain(&context, device)) return;
     driver->api.cuCtxGetCurrent(&caller);
-    if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0) info->free_bytes = available;
+    if (driver->api.cuCtxSetCurrent(context) == 0 && driver->api.cuMemGetInfo(&available, &total) == 0)
+        info->free_bytes = available;
     driver->api.cuCtxSetCurrent(caller);
     driver->api.cuDevicePrimaryCtxRelease(device);
 }
 
-/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so, and 0. */
+/* Describes up to capacity devices; *count: how many there are. Without a driver or a device: an error that says so,
+ * and 0. */
 static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
 {
     hyb_driver driver;
@@ -118,11 +130,12 @@ static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, si
     return r;
 }
 
-/* ---- opening ---- */
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
 
 static void hyb_cuda_retain(hyb_cuda *cu) { hyb_atomic_add(&cu->references, 1); }
 
-/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the device. */
+/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the
+ * device. */
 static void hyb_cuda_release(hyb_cuda *cu)
 {
     hyb_blas_spare *spare, *next;
@@ -152,8 +165,10 @@ static hybrid_result hyb_cuda_start(hyb_cuda *cu, const hyb_cuda_desc *desc, int
     hybrid_result r;
     int code;
     if (desc->device < 0 || desc->device >= n_devices)
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0", desc->device, n_devices);
-    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0) return hyb_driver_fail(driver, error, code, "opening the device");
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "there is no CUDA device %d; the driver counts %d from 0",
+                        desc->device, n_devices);
+    if ((code = driver->api.cuDeviceGet(&cu->device, desc->device)) != 0)
+        return hyb_driver_fail(driver, error, code, "opening the device");
     hyb_cuda_describe(driver, cu->device, desc->device, false, &info);
     memcpy(cu->name, info.name, sizeof cu->name);
     cu->cc = info.capability;
@@ -165,16 +180,19 @@ static hybrid_result hyb_cuda_start(hyb_cuda *cu, const hyb_cuda_desc *desc, int
     cu->l2_bytes = (uint64_t)hyb_cuda_attribute(driver, HYB_CU_DEVICE_L2_BYTES, cu->device);
     cu->max_bytes = desc->max_bytes;
     cu->separate = desc->separate;
-    if (cu->warp != 32) return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
-    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0) return hyb_driver_fail(driver, error, code, "starting the device");
+    if (cu->warp != 32)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has warps of %d threads, not 32", cu->name, cu->warp);
+    if ((code = driver->api.cuDevicePrimaryCtxRetain(&cu->context, cu->device)) != 0)
+        return hyb_driver_fail(driver, error, code, "starting the device");
     hyb_arena_create(&cu->arena, cu->rt);
-    r = hyb_jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hyb_cuda_module, desc->modules ? desc->n_modules : (int)HYB_MODULE_COUNT,
-                           &desc->cache, error);
+    r = hyb_jit_create(&cu->jit, cu->rt, driver, cu->cc, desc->modules ? desc->modules : hyb_cuda_module,
+                       desc->modules ? desc->n_modules : (int)HYB_MODULE_COUNT, &desc->cache, error);
     if (r) driver->api.cuDevicePrimaryCtxRelease(cu->device);
     return r;
 }
 
-/* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what is missing. */
+/* Opens a device. The texts in desc are not kept; its callbacks are. Without CUDA: an error whose message says what
+ * is missing. */
 static hybrid_result hyb_cuda_open(hybrid_runtime *rt, const hyb_cuda_desc *desc, hyb_cuda **out, hybrid_error *error)
 {
     hyb_cuda *cu = (hyb_cuda *)hyb_calloc(rt, 1, sizeof *cu);
@@ -185,21 +203,26 @@ static hybrid_result hyb_cuda_open(hybrid_runtime *rt, const hyb_cuda_desc *desc
     cu->rt = rt;
     cu->references = 1;
     cu->process = hyb_process();
-    if ((r = hyb_driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK || (r = hyb_cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
+    if ((r = hyb_driver_open(&cu->driver, &n_devices, error)) != HYBRID_OK ||
+        (r = hyb_cuda_start(cu, desc, n_devices, error)) != HYBRID_OK) {
         hyb_free(rt, cu);
         return r;
     }
-    hyb_log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name, cu->cc / 10, cu->cc % 10, cu->n_sm,
-                cu->driver.version / 1000, cu->driver.version % 1000 / 10, cu->driver.library.path);
+    hyb_log(rt, HYBRID_LOG_INFO, "cuda: %s, capability %d.%d, %d multiprocessors, driver for CUDA %d.%d (%s)", cu->name,
+            cu->cc / 10, cu->cc % 10, cu->n_sm, cu->driver.version / 1000, cu->driver.version % 1000 / 10,
+            cu->driver.library.path);
     *out = cu;
     return HYBRID_OK;
 }
 
-/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may refuse. */
+/* A kernel that does nothing, compiled and loaded: an NVRTC that is newer than the driver makes binaries that it may
+ * refuse. */
 static hybrid_result hyb_cuda_probe(hyb_cuda *cu, hybrid_error *error)
 {
     static const char *const text[] = { "extern \"C\" __global__ void probe(int *x) { x[0] = 1; }\n", NULL };
-    static const hyb_cuda_module_info info = { "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL } };
+    static const hyb_cuda_module_info info = {
+        "probe", { text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "probe", NULL }
+    };
     hyb_module_slot slot;
     hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r;
@@ -218,20 +241,23 @@ static hybrid_result hyb_cuda_can_compile(hyb_cuda *cu, hybrid_error *error)
 }
 
 /* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
-static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n, bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
+static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
+                                     bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
     hyb_cuda_caller caller = hyb_cuda_enter(cu);
     hybrid_result r = HYBRID_OK;
     int i;
     for (i = 0; !r && i <= n; i++) {
-        if (progress && !progress(user, i, n)) r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
-        else if (i < n) r = hyb_jit_module(&cu->jit, modules[i], error);
+        if (progress && !progress(user, i, n))
+            r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "stopped by the caller after %d of %d CUDA modules", i, n);
+        else if (i < n)
+            r = hyb_jit_module(&cu->jit, modules[i], error);
     }
     hyb_cuda_leave(cu, caller);
     return r;
 }
 
-/* ---- memory ---- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* Bytes that the driver has to give, and those in all. */
 static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
@@ -244,7 +270,8 @@ static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
     *total = t;
 }
 
-/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what lies free in blocks. */
+/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what
+ * lies free in blocks. */
 static uint64_t hyb_cuda_room(hyb_cuda *cu)
 {
     uint64_t available, total, room;
@@ -271,26 +298,34 @@ static hybrid_result hyb_cuda_fail_memory(hyb_cuda *cu, uint64_t bytes, uint64_t
     uint64_t available, total;
     double mb = 1024 * 1024;
     if (code == 0)
-        return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or put fewer layers on the GPU",
-                            (double)bytes / mb, (double)cu->max_bytes / mb, (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
+        return hyb_fail(error, HYBRID_ERROR_MEMORY,
+                        "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or "
+                        "put fewer layers on the GPU",
+                        (double)bytes / mb, (double)cu->max_bytes / mb,
+                        (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
     if (code != HYB_CU_OUT_OF_MEMORY) return hyb_driver_fail(&cu->driver, error, code, "allocating device memory");
     hyb_cuda_memory(cu, &available, &total);
-    return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
-                        "use a smaller context or fewer layers on the GPU", (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
+    return hyb_fail(
+        error, HYBRID_ERROR_MEMORY,
+        "GPU memory: a block of %.1f MB was refused: %.1f of %.1f MB of '%.40s' are free, hybrid holds %.1f MB; "
+        "use a smaller context or fewer layers on the GPU",
+        (double)block / mb, (double)available / mb, (double)total / mb, cu->name, (double)cu->arena.total / mb);
 }
 
 /* A new block from the driver that has room for bytes. The lock is held. */
 static hybrid_result hyb_cuda_grow(hyb_cuda *cu, uint64_t bytes, hybrid_error *error)
 {
-    const uint64_t unit = 2u << 20;                          /* the driver's own grain; a cap counts to the byte, as the plan does */
+    const uint64_t unit = 2u << 20; /* the driver's own grain; a cap counts to the byte, as the plan does */
     hyb_cu_ptr address = 0;
     uint64_t block;
     hyb_cuda_caller caller;
     int code = 0;
-    if (bytes > (uint64_t)1 << 60) return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
+    if (bytes > (uint64_t)1 << 60)
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "GPU memory: %llu bytes asked for", (unsigned long long)bytes);
     block = hyb_arena_round(bytes);
     if (!cu->separate && !cu->max_bytes) block = (block + unit - 1) / unit * unit;
-    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block)) return hyb_cuda_fail_memory(cu, bytes, block, 0, error);
+    if (cu->max_bytes && (block > cu->max_bytes || cu->arena.total > cu->max_bytes - block))
+        return hyb_cuda_fail_memory(cu, bytes, block, 0, error);
     caller = hyb_cuda_enter(cu);
     code = cu->driver.api.cuMemAlloc(&address, (size_t)block);
     if (code == 0) {

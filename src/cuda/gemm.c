@@ -1,12 +1,13 @@
 /* cuda/gemm: large products by cuBLAS. */
 
 /* The call itself: see hyb_cuda_gemm. Returns cuBLAS' status. */
-static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
-                             int n_rows, int n_out, int n_in, bool add)
+static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx,
+                         int y_type, void *y, int ldy, int n_rows, int n_out, int n_in, bool add)
 {
     const float alpha = 1.0f, beta = add ? 1.0f : 0.0f;
-    return cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_T, HYB_CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type, ldw, x, w_type, ldx, &beta, y, y_type, ldy,
-                                      HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
+    return cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_T, HYB_CUBLAS_OP_N, n_out, n_rows, n_in, &alpha, w, w_type,
+                                      ldw, x, w_type, ldx, &beta, y, y_type, ldy, HYB_CUBLAS_COMPUTE_32F,
+                                      HYB_CUBLAS_GEMM_DEFAULT);
 }
 
 enum { HYB_PROOF_N = 64, HYB_PROOF_HALF = HYB_PROOF_N * HYB_PROOF_N * 2, HYB_PROOF_BYTES = 4 * HYB_PROOF_HALF };
@@ -27,7 +28,9 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
             w[n * n + i * n + j] = hyb_f32_to_f16(hyb_proof_value(i, j, 7));
         }
     hyb_cuda_write(q, d, host, 2 * HYB_PROOF_HALF);
-    if (hyb_blas_gemm(q->cu, handle, HYB_CUDA_R_16F, d, n, d + HYB_PROOF_HALF, n, HYB_CUDA_R_32F, d + 2 * HYB_PROOF_HALF, n, n, n, n, false)) return false;
+    if (hyb_blas_gemm(q->cu, handle, HYB_CUDA_R_16F, d, n, d + HYB_PROOF_HALF, n, HYB_CUDA_R_32F,
+                      d + 2 * HYB_PROOF_HALF, n, n, n, n, false))
+        return false;
     hyb_cuda_read(q, y, d + 2 * HYB_PROOF_HALF, 2 * HYB_PROOF_HALF);
     if (hyb_cuda_sync(q, NULL)) return false;
     for (i = 0; i < n; i++)
@@ -39,7 +42,8 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
     return true;
 }
 
-/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an error. */
+/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an
+ * error. */
 static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_error *error)
 {
     hyb_cuda *cu = q->cu;
@@ -51,20 +55,24 @@ static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_erro
     if (hyb_atomic_load(&cu->blas_proven)) return HYBRID_OK;
     if (!(host = (char *)hyb_alloc(cu->rt, HYB_PROOF_BYTES))) return hyb_fail_memory(error, HYB_PROOF_BYTES);
     if ((r = hyb_cuda_alloc(cu, HYB_PROOF_BYTES, &device, error)) == HYBRID_OK) {
-        q->rehearsing = false;                               /* this one runs */
+        q->rehearsing = false; /* this one runs */
         right = hyb_blas_is_right(q, handle, device, host);
         q->rehearsing = rehearsing;
         hyb_cuda_free(cu, device);
-        if (right) hyb_atomic_store(&cu->blas_proven, 1);
-        else r = hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different installations; own kernels do it",
-                              cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
+        if (right)
+            hyb_atomic_store(&cu->blas_proven, 1);
+        else
+            r = hyb_fail(error, HYBRID_ERROR_DEVICE,
+                         "cuBLAS %d.%d at %.100s computes a wrong product: its parts may come from different "
+                         "installations; own kernels do it",
+                         cu->blas->version[0], cu->blas->version[1], cu->blas->library.path);
     }
     hyb_free(cu->rt, host);
     return r;
 }
 
-/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What failed once is
- * not tried again. */
+/* The handle of a queue, made on the first call (not while capturing); NULL, and the reason, when there is none. What
+ * failed once is not tried again. */
 static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
 {
     hybrid_error reason;
@@ -72,7 +80,10 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     hyb_cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
     if (q->capturing || q->result || q->no_blas) {
-        hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s", q->capturing ? "a capture is under way" : q->result ? "the queue has failed" : "that failed before (see the log)");
+        hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s",
+                 q->capturing ? "a capture is under way"
+                 : q->result  ? "the queue has failed"
+                              : "that failed before (see the log)");
         return NULL;
     }
     if (!hyb_cuda_blas(q->cu, why)) return NULL;
@@ -89,10 +100,11 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     return q->blas.handle;
 }
 
-/* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x are of w_type
- * (HYB_CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing was done. */
-static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type, void *y, int ldy,
-                              int n_rows, int n_out, int n_in, bool add)
+/* y (n_rows, n_out) = x (n_rows, n_in) * w (n_out, n_in)^T [+ y]: all row-major, ld*: elements from row to row. w and x
+ * are of w_type (HYB_CUDA_R_16F, _16BF or _32F), y of y_type; sums are float32. False: there is no cuBLAS, nothing
+ * was done. */
+static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw, const void *x, int ldx, int y_type,
+                          void *y, int ldy, int n_rows, int n_out, int n_in, bool add)
 {
     hyb_cuda_caller caller;
     void *handle;
@@ -105,7 +117,9 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (!status) return true;
-    q->refused = q->capturing;                               /* outside of a recording it may work */
-    q->result = hyb_fail(&q->error, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    q->refused = q->capturing; /* outside of a recording it may work */
+    q->result =
+        hyb_fail(&q->error, HYBRID_ERROR_DEVICE,
+                 "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }

@@ -1,41 +1,55 @@
-/* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from the cache.
- * Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old versions need that, and
- * newer ones gain nothing from two. The host's own functions (log, load, store) are called without the lock. */
+/* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from
+ * the cache. Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old
+ * versions need that, and newer ones gain nothing from two. The host's own functions (log, load, store) are called
+ * without the lock. */
 
-/* ---- architecture: a pure choice ---- */
+/* ---- architecture: a pure choice --------------------------------------------------------------------------------- */
 
-typedef struct hyb_target { int number; bool ptx; } hyb_target;      /* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+/* 90: sm_90 as a binary, or compute_90 as PTX; 0: none */
+typedef struct hyb_target {
+    int number;
+    bool ptx;
+} hyb_target;
 
 /* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
-static bool hyb_is_tegra(int number) { return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110; }
+static bool hyb_is_tegra(int number)
+{
+    return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110;
+}
 
-/* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order): the very same;
- * a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the driver translates; or none. */
+/* The best target for a device of capability cc (major * 10 + minor) among those that an NVRTC offers (in any order):
+ * the very same; a binary for an earlier minor version, which later ones run; PTX of an earlier version, which the
+ * driver translates; or none. */
 static hyb_target hyb_target_choose(int cc, const int *archs, int n)
 {
     hyb_target binary = { 0, false }, ptx = { 0, true };
     int i;
     for (i = 0; i < n; i++) {
         if (archs[i] > cc || archs[i] <= 0) continue;
-        if (archs[i] == cc) { binary.number = cc; return binary; }
-        if (archs[i] / 10 == cc / 10 && !hyb_is_tegra(archs[i]) && !hyb_is_tegra(cc)) binary.number = HYB_MAX(binary.number, archs[i]);
+        if (archs[i] == cc) {
+            binary.number = cc;
+            return binary;
+        }
+        if (archs[i] / 10 == cc / 10 && !hyb_is_tegra(archs[i]) && !hyb_is_tegra(cc))
+            binary.number = HYB_MAX(binary.number, archs[i]);
         ptx.number = HYB_MAX(ptx.number, archs[i]);
     }
     return binary.number ? binary : ptx;
 }
 
-/* ---- NVRTC ---- */
+/* ---- NVRTC ------------------------------------------------------------------------------------------------------- */
 
 typedef struct hyb_nvrtc {
     hyb_nvrtc_api api;
-    hyb_library   library;
-    int               major, minor;
-    hyb_target    arch;             /* what this one makes for the device it was opened for */
-    int               cc;
-    char              refused[96];      /* what was found and could not be used, in words */
+    hyb_library library;
+    int major, minor;
+    hyb_target arch; /* what this one makes for the device it was opened for */
+    int cc;
+    char refused[96]; /* what was found and could not be used, in words */
 } hyb_nvrtc;
 
-/* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless it is there already. */
+/* NVRTC opens its library of built-ins by bare name when it compiles: outside the loader's path that fails, unless
+ * it is there already. */
 static void hyb_nvrtc_builtins(const hyb_nvrtc *nvrtc)
 {
     char folder[HYB_PATH_MAX], path[HYB_PATH_MAX], name[64];
@@ -53,18 +67,21 @@ static bool hyb_nvrtc_accept(void *user, hyb_library *lib)
     hyb_nvrtc *nvrtc = (hyb_nvrtc *)user;
     const char *missing = NULL;
     int archs[128], n = 0;
-#define HYB_X(required, name, symbol, parameters) if (!hyb_library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
+#define HYB_X(required, name, symbol, parameters) \
+    if (!hyb_library_symbol(lib, symbol, &nvrtc->api.name) && required) missing = symbol;
     HYB_NVRTC_LIST(HYB_X)
 #undef HYB_X
     hyb_library_locate(lib, "nvrtcVersion");
     nvrtc->library = *lib;
-    if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) || n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
+    if (missing || nvrtc->api.nvrtcVersion(&nvrtc->major, &nvrtc->minor) || nvrtc->api.nvrtcGetNumSupportedArchs(&n) ||
+        n < 1 || n > 128 || nvrtc->api.nvrtcGetSupportedArchs(archs)) {
         snprintf(nvrtc->refused, sizeof nvrtc->refused, "%.70s is too old", lib->path);
         return false;
     }
     nvrtc->arch = hyb_target_choose(nvrtc->cc, archs, n);
     if (!nvrtc->arch.number) {
-        snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d", nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
+        snprintf(nvrtc->refused, sizeof nvrtc->refused, "NVRTC %d.%d no longer knows a GPU of capability %d.%d",
+                 nvrtc->major, nvrtc->minor, nvrtc->cc / 10, nvrtc->cc % 10);
         return false;
     }
     hyb_nvrtc_builtins(nvrtc);
@@ -88,8 +105,10 @@ static void hyb_nvrtc_names(int driver_version, const char *names[5])
     names[n] = NULL;
 }
 
-/* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for older devices. */
-static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version, bool only_override, hybrid_error *error)
+/* Opens the NVRTC that can compile for a device of capability cc: the newest that the driver fits, older ones for
+ * older devices. */
+static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version, bool only_override,
+                                    hybrid_error *error)
 {
     const char *names[5];
     memset(nvrtc, 0, sizeof *nvrtc);
@@ -97,20 +116,25 @@ static hybrid_result hyb_nvrtc_open(hyb_nvrtc *nvrtc, int cc, int driver_version
     hyb_nvrtc_names(driver_version, names);
     if (hyb_library_find(names, NULL, only_override, hyb_nvrtc_accept, nvrtc)) return HYBRID_OK;
     if (nvrtc->refused[0])
-        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
-                            "or set HYBRID_CUDA_PATH to the folder of its library", nvrtc->refused);
-    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND, "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, Python folders); "
-                        "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder", names[0]);
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "no CUDA compiler for this GPU: %s; an older one will do: pip install nvidia-cuda-nvrtc-cu12, "
+                        "or set HYBRID_CUDA_PATH to the folder of its library",
+                        nvrtc->refused);
+    return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                    "driver found, but no NVRTC (%s in HYBRID_CUDA_PATH, the loader's path, CUDA_PATH, toolkit, Conda, "
+                    "Python folders); "
+                    "pip install nvidia-cuda-nvrtc, or set HYBRID_CUDA_PATH to its folder",
+                    names[0]);
 }
 
-/* ---- the locale: NVRTC before 12.6.2 leaves another one behind ---- */
+/* ---- the locale: NVRTC before 12.6.2 leaves another one behind --------------------------------------------------- */
 
 typedef struct hyb_locale {
 #if defined(_WIN32)
-    int  threads;
+    int threads;
     char name[256];
 #else
-    void *(*use)(void *locale);         /* uselocale, which -std=c99 hides */
+    void *(*use)(void *locale); /* uselocale, which -std=c99 hides */
     void *of_thread;
 #endif
 } hyb_locale;
@@ -140,7 +164,7 @@ static void hyb_locale_restore(const hyb_locale *kept)
 #endif
 }
 
-/* ---- compiling ---- */
+/* ---- compiling --------------------------------------------------------------------------------------------------- */
 
 /* The parts of a module in one text, freed by the caller; NULL when the host has no memory. */
 static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *info, size_t *size)
@@ -156,8 +180,10 @@ static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *inf
                 n += length;
             }
         *size = n;
-        if (pass) text[n] = 0;
-        else if (!(text = at = (char *)hyb_alloc(rt, n + 1))) return NULL;
+        if (pass)
+            text[n] = 0;
+        else if (!(text = at = (char *)hyb_alloc(rt, n + 1)))
+            return NULL;
     }
     return text;
 }
@@ -169,7 +195,8 @@ static char *hyb_nvrtc_words(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, void *p
     char *log = NULL, *p, *end;
     bool found = false;
     snprintf(line, capacity, "the compiler gives no reason");
-    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hyb_calloc(rt, size + 1, 1))) return NULL;
+    if (nvrtc->api.nvrtcGetProgramLogSize(program, &size) || size < 2 || !(log = (char *)hyb_calloc(rt, size + 1, 1)))
+        return NULL;
     if (nvrtc->api.nvrtcGetProgramLog(program, log)) log[0] = 0;
     for (p = log; *p && !found; p = *end ? end + 1 : end) {
         end = p + strcspn(p, "\n");
@@ -193,10 +220,10 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an error, for hyb_nvrtc_log,
- * or NULL. Both are freed by the caller. */
-static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info, const char *text,
-                                           void **data, size_t *size, char **words, hybrid_error *error)
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an
+ * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
+static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
+                                       const char *text, void **data, size_t *size, char **words, hybrid_error *error)
 {
     const char *options[8];
     char arch[40], name[80], line[200];
@@ -213,55 +240,69 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
     *size = 0;
     *words = NULL;
     hyb_locale_keep(&locale);
-    if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0) code = nvrtc->api.nvrtcCompileProgram(program, n, options);
+    if ((code = nvrtc->api.nvrtcCreateProgram(&program, text, name, 0, NULL, NULL)) == 0)
+        code = nvrtc->api.nvrtcCompileProgram(program, n, options);
     hyb_locale_restore(&locale);
     if (code) {
-        if (program) *words = hyb_nvrtc_words(rt, nvrtc, program, line, sizeof line);
-        else snprintf(line, sizeof line, "no memory for the compiler");
-        r = hyb_fail(error, code == HYB_NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major, nvrtc->minor, info->name,
-                         arch + 19, code, line);
-    } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size) : nvrtc->api.nvrtcGetCUBINSize(program, size)) || !*size) {
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s", nvrtc->major, nvrtc->minor, info->name, arch + 19);
+        if (program)
+            *words = hyb_nvrtc_words(rt, nvrtc, program, line, sizeof line);
+        else
+            snprintf(line, sizeof line, "no memory for the compiler");
+        r = hyb_fail(error, code == HYB_NVRTC_NO_MEMORY ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_UNSUPPORTED,
+                     "NVRTC %d.%d cannot compile the kernels '%.40s' for %s (error %d): %.140s", nvrtc->major,
+                     nvrtc->minor, info->name, arch + 19, code, line);
+    } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size)
+                                : nvrtc->api.nvrtcGetCUBINSize(program, size)) ||
+               !*size) {
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s",
+                     nvrtc->major, nvrtc->minor, info->name, arch + 19);
     } else if (!(*data = hyb_calloc(rt, *size + 1, 1))) {
         r = hyb_fail_memory(error, *size + 1);
     } else {
-        code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data) : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
-        if (code) r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)", nvrtc->major, nvrtc->minor, info->name, code);
+        code = nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTX(program, (char *)*data)
+                               : nvrtc->api.nvrtcGetCUBIN(program, (char *)*data);
+        if (code)
+            r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d does not give the kernels '%.40s' (error %d)",
+                         nvrtc->major, nvrtc->minor, info->name, code);
     }
     if (program) nvrtc->api.nvrtcDestroyProgram(&program);
-    if (r) { hyb_free(rt, *data); *data = NULL; }
+    if (r) {
+        hyb_free(rt, *data);
+        *data = NULL;
+    }
     return r;
 }
 
-/* ---- modules on a device ---- */
+/* ---- modules on a device ----------------------------------------------------------------------------------------- */
 
 enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
-    volatile uint64_t ready;            /* 1: loaded, and all below stands */
-    void             *module;
-    void             *functions[HYB_MODULE_KERNELS];
-    unsigned          shared[HYB_MODULE_KERNELS];    /* bytes of dynamic shared memory that were asked for */
-    bool              failed;           /* for good: the same text will not compile the next time */
-    hybrid_error      why;
+    volatile uint64_t ready; /* 1: loaded, and all below stands */
+    void *module;
+    void *functions[HYB_MODULE_KERNELS];
+    unsigned shared[HYB_MODULE_KERNELS]; /* bytes of dynamic shared memory that were asked for */
+    bool failed;                         /* for good: the same text will not compile the next time */
+    hybrid_error why;
 } hyb_module_slot;
 
 typedef struct hyb_jit {
-    hybrid_runtime       *rt;
+    hybrid_runtime *rt;
     const hyb_driver *driver;
     const hyb_cuda_module_info *(*info)(int module);
-    hyb_module_slot  *slots;
-    int                   n_slots, cc;
-    hyb_spin          lock;         /* of what follows and the slots; held while anything is compiled or loaded */
-    hyb_nvrtc         nvrtc;
-    int                   nvrtc_state;  /* 0 not looked for, 1 there, 2 absent */
-    hybrid_error          nvrtc_why;
-    hyb_cache         cache;
-    unsigned              n_compiled, n_from_cache;
+    hyb_module_slot *slots;
+    int n_slots, cc;
+    hyb_spin lock; /* of what follows and the slots; held while anything is compiled or loaded */
+    hyb_nvrtc nvrtc;
+    int nvrtc_state; /* 0 not looked for, 1 there, 2 absent */
+    hybrid_error nvrtc_why;
+    hyb_cache cache;
+    unsigned n_compiled, n_from_cache;
 } hyb_jit;
 
 static hybrid_result hyb_jit_create(hyb_jit *jit, hybrid_runtime *rt, const hyb_driver *driver, int cc,
-                                        const hyb_cuda_module_info *(*info)(int module), int n_modules, const hybrid_kernel_cache *cache, hybrid_error *error)
+                                    const hyb_cuda_module_info *(*info)(int module), int n_modules,
+                                    const hybrid_kernel_cache *cache, hybrid_error *error)
 {
     memset(jit, 0, sizeof *jit);
     jit->rt = rt;
@@ -269,7 +310,8 @@ static hybrid_result hyb_jit_create(hyb_jit *jit, hybrid_runtime *rt, const hyb_
     jit->info = info;
     jit->n_slots = n_modules;
     jit->cc = cc;
-    if (!(jit->slots = (hyb_module_slot *)hyb_calloc(rt, (size_t)n_modules, sizeof *jit->slots))) return hyb_fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
+    if (!(jit->slots = (hyb_module_slot *)hyb_calloc(rt, (size_t)n_modules, sizeof *jit->slots)))
+        return hyb_fail_memory(error, (size_t)n_modules * sizeof *jit->slots);
     hyb_cache_create(&jit->cache, rt, cache);
     return HYBRID_OK;
 }
@@ -290,19 +332,27 @@ static hybrid_result hyb_jit_nvrtc(hyb_jit *jit, hybrid_error *error)
     bool first;
     hyb_spin_take(&jit->lock);
     first = jit->nvrtc_state == 0;
-    if (first) jit->nvrtc_state = hyb_nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override, &jit->nvrtc_why) ? 2 : 1;
+    if (first)
+        jit->nvrtc_state = hyb_nvrtc_open(&jit->nvrtc, jit->cc, jit->driver->version, jit->driver->library.is_override,
+                                          &jit->nvrtc_why)
+                               ? 2
+                               : 1;
     hyb_spin_give(&jit->lock);
     if (jit->nvrtc_state == 2 && error) *error = jit->nvrtc_why;
     if (jit->nvrtc_state == 2) return jit->nvrtc_why.result;
-    if (first) hyb_log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.library.path,
-                           jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number, (double)(hyb_now_us() - start) / 1000);
+    if (first)
+        hyb_log(jit->rt, HYBRID_LOG_INFO, "cuda: NVRTC %d.%d (%s) makes %s_%d, opened in %.0f ms", jit->nvrtc.major,
+                jit->nvrtc.minor, jit->nvrtc.library.path, jit->nvrtc.arch.ptx ? "compute" : "sm",
+                jit->nvrtc.arch.number, (double)(hyb_now_us() - start) / 1000);
     return HYBRID_OK;
 }
 
-static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, const char *text, size_t size, hyb_cache_key *key)
+static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, const char *text, size_t size,
+                        hyb_cache_key *key)
 {
     char target[96];
-    int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major, jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
+    int i, n = snprintf(target, sizeof target, "%.40s nvrtc %d.%d %s_%d", info->name, jit->nvrtc.major,
+                        jit->nvrtc.minor, jit->nvrtc.arch.ptx ? "compute" : "sm", jit->nvrtc.arch.number);
     memset(key, 0, sizeof *key);
     hyb_cache_key_add(key, target, (size_t)n);
     for (i = 0; i < 4 && info->options[i]; i++) hyb_cache_key_add(key, info->options[i], strlen(info->options[i]));
@@ -310,7 +360,8 @@ static void hyb_jit_key(const hyb_jit *jit, const hyb_cuda_module_info *info, co
 }
 
 /* The driver's part: from a binary to functions. */
-static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, const void *binary, hybrid_error *error)
+static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                  const void *binary, hybrid_error *error)
 {
     char what[96];
     int i, code = jit->driver->api.cuModuleLoadData(&slot->module, binary);
@@ -328,14 +379,16 @@ static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info
 
 /* What one thread has in its hands while it makes a module. */
 typedef struct hyb_jit_work {
-    char  *text, *words;                /* of the module, and of the compiler */
-    void  *cached, *made;               /* binaries */
+    char *text, *words;  /* of the module, and of the compiler */
+    void *cached, *made; /* binaries */
     size_t text_size, cached_size, made_size;
-    bool   from_cache;
+    bool from_cache;
 } hyb_jit_work;
 
-/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was updated) is compiled anew. The lock is held. */
-static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hyb_jit_work *work, hybrid_error *error)
+/* From the cached binary, else compiled: a cached one that the driver refuses (another driver made it, or NVRTC was
+ * updated) is compiled anew. The lock is held. */
+static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                   hyb_jit_work *work, hybrid_error *error)
 {
     hybrid_result r;
     if (work->cached && hyb_jit_load(jit, info, slot, work->cached, NULL) == HYBRID_OK) {
@@ -343,7 +396,9 @@ static hybrid_result hyb_jit_build(hyb_jit *jit, const hyb_cuda_module_info *inf
         jit->n_from_cache++;
         return HYBRID_OK;
     }
-    if ((r = hyb_nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words, error)) != HYBRID_OK) return r;
+    if ((r = hyb_nvrtc_compile(jit->rt, &jit->nvrtc, info, work->text, &work->made, &work->made_size, &work->words,
+                               error)) != HYBRID_OK)
+        return r;
     jit->n_compiled++;
     return hyb_jit_load(jit, info, slot, work->made, error);
 }
@@ -354,7 +409,8 @@ static bool hyb_jit_ready(hyb_jit *jit, int module)
 }
 
 /* Fills a slot. Of threads that want the same one, all look into the cache, and one builds. */
-static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot, hybrid_error *error)
+static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info, hyb_module_slot *slot,
+                                  hybrid_error *error)
 {
     const uint64_t start = hyb_now_us();
     hyb_jit_work work;
@@ -368,18 +424,26 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
     hyb_jit_key(jit, info, work.text, work.text_size, &key);
     if (!hyb_cache_get(&jit->cache, &key, &work.cached, &work.cached_size)) work.cached = NULL;
     hyb_spin_take(&jit->lock);
-    if (slot->failed) { why = slot->why; r = why.result; }
-    else if (!hyb_atomic_load(&slot->ready)) {
+    if (slot->failed) {
+        why = slot->why;
+        r = why.result;
+    } else if (!hyb_atomic_load(&slot->ready)) {
         r = hyb_jit_build(jit, info, slot, &work, &why);
         mine = !r;
-        if (!r) hyb_atomic_store(&slot->ready, 1);
-        else if (r == HYBRID_ERROR_UNSUPPORTED) { slot->failed = true; slot->why = why; }      /* a wrong text stays wrong; anything else may pass */
+        if (!r)
+            hyb_atomic_store(&slot->ready, 1);
+        else if (r == HYBRID_ERROR_UNSUPPORTED) {
+            slot->failed = true;
+            slot->why = why;
+        } /* a wrong text stays wrong; anything else may pass */
     }
     hyb_spin_give(&jit->lock);
     if (r && error) *error = why;
     hyb_nvrtc_log(jit->rt, work.words);
     if (mine && work.made) hyb_cache_put(&jit->cache, &key, work.made, work.made_size);
-    if (mine) hyb_log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name, work.from_cache ? "from the cache" : "compiled", (double)(hyb_now_us() - start) / 1000);
+    if (mine)
+        hyb_log(jit->rt, HYBRID_LOG_DEBUG, "cuda: kernels '%s' %s in %.1f ms", info->name,
+                work.from_cache ? "from the cache" : "compiled", (double)(hyb_now_us() - start) / 1000);
     hyb_free(jit->rt, work.text);
     hyb_free(jit->rt, work.cached);
     hyb_free(jit->rt, work.made);
@@ -390,7 +454,8 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
 static hybrid_result hyb_jit_module(hyb_jit *jit, int module, hybrid_error *error)
 {
     if (hyb_jit_ready(jit, module)) return HYBRID_OK;
-    if (module < 0 || module >= jit->n_slots) return hyb_fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
+    if (module < 0 || module >= jit->n_slots)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "there is no CUDA module %d", module);
     return hyb_jit_make(jit, jit->info(module), &jit->slots[module], error);
 }
 
@@ -400,7 +465,9 @@ static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
     hyb_module_slot *slot = &jit->slots[module];
     int code = 0;
     hyb_spin_take(&jit->lock);
-    if (slot->shared[kernel] < bytes && (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYB_CU_FUNC_MAX_DYNAMIC_SHARED, (int)bytes)) == 0)
+    if (slot->shared[kernel] < bytes &&
+        (code = jit->driver->api.cuFuncSetAttribute(slot->functions[kernel], HYB_CU_FUNC_MAX_DYNAMIC_SHARED,
+                                                    (int)bytes)) == 0)
         slot->shared[kernel] = bytes;
     hyb_spin_give(&jit->lock);
     return code;

@@ -1,15 +1,16 @@
 /* cuda/library: finds and opens a dynamic library by a list of names, in the places where users have CUDA.
  *
- * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside shares its
- * copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of Python wheels.
- * Nothing that was opened is closed again: the driver does not survive it, and opening twice costs nothing. */
+ * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside
+ * shares its copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of
+ * Python wheels. Nothing that was opened is closed again: the driver does not survive it, and opening twice costs
+ * nothing. */
 
 enum { HYB_PATH_MAX = 512 };
 
 typedef struct hyb_library {
     void *handle;
-    char  path[HYB_PATH_MAX];       /* full path where the system tells it, else the name */
-    bool  is_override;                  /* found in HYBRID_CUDA_PATH */
+    char path[HYB_PATH_MAX]; /* full path where the system tells it, else the name */
+    bool is_override;        /* found in HYBRID_CUDA_PATH */
 } hyb_library;
 
 /* The text of an environment variable, or NULL when it is absent or empty. */
@@ -56,14 +57,22 @@ static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *f
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
-/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process has. */
+/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process
+ * has. */
 static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
-    struct { const char *file; void *base; const char *name; void *address; } info = { NULL, NULL, NULL, NULL };
+    struct {
+        const char *file;
+        void *base;
+        const char *name;
+        void *address;
+    } info = { NULL, NULL, NULL, NULL };
     int (*find)(const void *address, void *info) = NULL;
-    void *self = dlopen(NULL, RTLD_LAZY), *address = dlsym(lib->handle, symbol), *function = self ? dlsym(self, "dladdr") : NULL;
+    void *self = dlopen(NULL, RTLD_LAZY), *address = dlsym(lib->handle, symbol),
+         *function = self ? dlsym(self, "dladdr") : NULL;
     memcpy(&find, &function, sizeof function);
-    if (address && find && find(address, &info) && info.file && strchr(info.file, '/') && strlen(info.file) < sizeof lib->path)
+    if (address && find && find(address, &info) && info.file && strchr(info.file, '/') &&
+        strlen(info.file) < sizeof lib->path)
         memcpy(lib->path, info.file, strlen(info.file) + 1);
     if (self) dlclose(self);
 }
@@ -73,7 +82,9 @@ static void hyb_library_locate(hyb_library *lib, const char *symbol)
 static bool hyb_path_join(char path[HYB_PATH_MAX], const char *folder, const char *file)
 {
     size_t n = strlen(folder);
-    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYB_SEPARATOR) ? "" : HYB_SEPARATOR == '/' ? "/" : "\\";
+    const char *between = n && (folder[n - 1] == '/' || folder[n - 1] == HYB_SEPARATOR) ? ""
+                          : HYB_SEPARATOR == '/'                                        ? "/"
+                                                                                        : "\\";
     int length = snprintf(path, HYB_PATH_MAX, "%s%s%s", folder, between, file);
     return length > 0 && length < HYB_PATH_MAX;
 }
@@ -88,7 +99,7 @@ static void hyb_path_folder(char folder[HYB_PATH_MAX], const char *path)
     folder[n] = 0;
 }
 
-/* ---- folders ---- */
+/* ---- folders ----------------------------------------------------------------------------------------------------- */
 
 /* Called with one folder after the other; returns true to stop. */
 typedef bool (*hyb_folder_fn)(void *user, const char *folder);
@@ -97,7 +108,8 @@ static bool hyb_star_match(const char *name, const char *pattern, size_t n)
 {
     const char *star = (const char *)memchr(pattern, '*', n);
     size_t head = (size_t)(star - pattern), tail = n - head - 1, length = strlen(name);
-    return name[0] != '.' && length >= head + tail && !memcmp(name, pattern, head) && !memcmp(name + length - tail, star + 1, tail);
+    return name[0] != '.' && length >= head + tail && !memcmp(name, pattern, head) &&
+           !memcmp(name + length - tail, star + 1, tail);
 }
 
 /* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
@@ -138,7 +150,8 @@ static bool hyb_folder_next(const char *folder, const char *pattern, size_t n, c
     return found;
 }
 
-/* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on Windows too. */
+/* Calls fn with every folder that a pattern stands for: each part of the path may hold one star. '/' separates, on
+ * Windows too. */
 static bool hyb_folder_expand(const char *pattern, hyb_folder_fn fn, void *user)
 {
     const char *star = strchr(pattern, '*'), *part = star, *end = star;
@@ -157,31 +170,54 @@ static bool hyb_folder_expand(const char *pattern, hyb_folder_fn fn, void *user)
     return false;
 }
 
-typedef struct hyb_cuda_place { const char *variable, *pattern; } hyb_cuda_place;
+typedef struct hyb_cuda_place {
+    const char *variable, *pattern;
+} hyb_cuda_place;
 
-/* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin with a
- * variable are skipped where it is not set. */
+/* All folders in which toolkits, distributions, Conda and Python wheels put the libraries of CUDA. Patterns that begin
+ * with a variable are skipped where it is not set. */
 static bool hyb_cuda_folders(hyb_folder_fn fn, void *user)
 {
     static const hyb_cuda_place places[] = {
 #if defined(_WIN32)
-        { "CUDA_PATH", "/bin/x64" }, { "CUDA_PATH", "/bin" }, { "CUDA_HOME", "/bin/x64" }, { "CUDA_HOME", "/bin" },
-        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" }, { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
-        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin" }, { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin/x86_64" },
-        { "CONDA_PREFIX", "/Library/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin" }, { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "CUDA_PATH", "/bin/x64" },
+        { "CUDA_PATH", "/bin" },
+        { "CUDA_HOME", "/bin/x64" },
+        { "CUDA_HOME", "/bin" },
+        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin/x64" },
+        { "ProgramFiles", "/NVIDIA GPU Computing Toolkit/CUDA/v*/bin" },
+        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin" },
+        { "VIRTUAL_ENV", "/Lib/site-packages/nvidia/*/bin/x86_64" },
+        { "CONDA_PREFIX", "/Library/bin" },
+        { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin" },
+        { "CONDA_PREFIX", "/Lib/site-packages/nvidia/*/bin/x86_64" },
         { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin" },
         { "LOCALAPPDATA", "/Programs/Python/Python3*/Lib/site-packages/nvidia/*/bin/x86_64" },
         { "APPDATA", "/Python/Python3*/site-packages/nvidia/*/bin" }
 #else
-        { "CUDA_PATH", "/lib64" }, { "CUDA_PATH", "/targets/*/lib" }, { "CUDA_PATH", "/lib" },
-        { "CUDA_HOME", "/lib64" }, { "CUDA_HOME", "/targets/*/lib" }, { "CUDA_HOME", "/lib" },
-        { NULL, "/usr/local/cuda/lib64" }, { NULL, "/usr/local/cuda-*/lib64" }, { NULL, "/usr/local/cuda-*/targets/*/lib" },
-        { NULL, "/opt/cuda/lib64" }, { NULL, "/opt/cuda-*/lib64" }, { NULL, "/usr/lib/cuda/lib64" },
-        { NULL, "/usr/lib/*-linux-gnu" }, { NULL, "/usr/lib64" }, { NULL, "/usr/lib/wsl/lib" }, { NULL, "/run/opengl-driver/lib" },
+        { "CUDA_PATH", "/lib64" },
+        { "CUDA_PATH", "/targets/*/lib" },
+        { "CUDA_PATH", "/lib" },
+        { "CUDA_HOME", "/lib64" },
+        { "CUDA_HOME", "/targets/*/lib" },
+        { "CUDA_HOME", "/lib" },
+        { NULL, "/usr/local/cuda/lib64" },
+        { NULL, "/usr/local/cuda-*/lib64" },
+        { NULL, "/usr/local/cuda-*/targets/*/lib" },
+        { NULL, "/opt/cuda/lib64" },
+        { NULL, "/opt/cuda-*/lib64" },
+        { NULL, "/usr/lib/cuda/lib64" },
+        { NULL, "/usr/lib/*-linux-gnu" },
+        { NULL, "/usr/lib64" },
+        { NULL, "/usr/lib/wsl/lib" },
+        { NULL, "/run/opengl-driver/lib" },
         { "VIRTUAL_ENV", "/lib/python3*/site-packages/nvidia/*/lib" },
-        { "CONDA_PREFIX", "/lib" }, { "CONDA_PREFIX", "/targets/*/lib" }, { "CONDA_PREFIX", "/lib/python3*/site-packages/nvidia/*/lib" },
+        { "CONDA_PREFIX", "/lib" },
+        { "CONDA_PREFIX", "/targets/*/lib" },
+        { "CONDA_PREFIX", "/lib/python3*/site-packages/nvidia/*/lib" },
         { "HOME", "/.local/lib/python3*/site-packages/nvidia/*/lib" },
-        { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" }, { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
+        { NULL, "/usr/local/lib/python3*/*-packages/nvidia/*/lib" },
+        { NULL, "/usr/lib/python3*/*-packages/nvidia/*/lib" }
 #endif
     };
     char pattern[HYB_PATH_MAX];
@@ -194,17 +230,17 @@ static bool hyb_cuda_folders(hyb_folder_fn fn, void *user)
     return false;
 }
 
-/* ---- the search ---- */
+/* ---- the search -------------------------------------------------------------------------------------------------- */
 
 /* Looks at an opened library; returns true to take it, false to look for the next one. */
 typedef bool (*hyb_library_fn)(void *user, hyb_library *lib);
 
 typedef struct hyb_library_search {
     const char *name;
-    const char *first;                  /* a library that must come from the same folder and be opened before, or NULL */
+    const char *first; /* a library that must come from the same folder and be opened before, or NULL */
     hyb_library_fn accept;
     void *user;
-    bool  is_override;
+    bool is_override;
 } hyb_library_search;
 
 static bool hyb_library_try(const hyb_library_search *search, const char *path, bool only_if_loaded)
@@ -221,14 +257,15 @@ static bool hyb_library_in_folder(void *user, const char *folder)
 {
     const hyb_library_search *search = (const hyb_library_search *)user;
     char path[HYB_PATH_MAX];
-    if (strstr(folder, "/stubs")) return false;                            /* the toolkit's: to link with, not to run */
+    if (strstr(folder, "/stubs")) return false; /* the toolkit's: to link with, not to run */
     if (search->first && hyb_path_join(path, folder, search->first)) hyb_library_load(path, false);
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
 
 /* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
  * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
-static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override, hyb_library_fn accept, void *user)
+static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override,
+                             hyb_library_fn accept, void *user)
 {
     const char *override_folder = hyb_environment("HYBRID_CUDA_PATH");
     hyb_library_search search;

@@ -3,6 +3,7 @@
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
 #define HYB_KERNEL_NAME(name_) #name_,
+    /* clang-format off */
     static const hyb_cuda_module_info table[] = {
 #define HYB_MODULE_OF_TYPE(type, number) \
         { "matvec_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
@@ -39,13 +40,20 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
         HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-        { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
-        { "gemm_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
-        { "gemm_f32", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
-        { "experts", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NAME) NULL } },
-        { "experts_tensor_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
-        { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL }, { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
+        { "gemm_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DBF16", NULL }, { "gemm_128", "gemm_32", NULL } },
+        { "gemm_f32", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", NULL }, { "gemm_f32", NULL } },
+        { "experts", { hyb_cuda_text_prelude, hyb_cuda_text_experts, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NAME) NULL } },
+        { "experts_tensor_f16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
+        { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
+          { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
 #define HYB_MODULE_OF_TYPE(type, number) \
         { "experts_1_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
@@ -76,18 +84,25 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
         HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-        { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
-        { "rope", { hyb_cuda_text_prelude, hyb_cuda_text_rope, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NAME) NULL } },
-        { "kv", { hyb_cuda_text_prelude, hyb_cuda_text_kv, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
-        { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL }, { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
+        { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
+        { "rope", { hyb_cuda_text_prelude, hyb_cuda_text_rope, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NAME) NULL } },
+        { "kv", { hyb_cuda_text_prelude, hyb_cuda_text_kv, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
+        { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
 #define HYB_MODULE_OF_HEAD(type, kv, dim) \
-        { "attention_" #type "_" #dim, { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
+        { "attention_" #type "_" #dim, \
+          { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
           { "-DKV=" #kv, "-DHEAD_DIM=" #dim, NULL }, { "attention_few", "attention_many", NULL } },
         HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
-        { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL }, { NULL },
+        { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
+          { NULL },
           { "attention_any", NULL } }
     };
+    /* clang-format on */
 #undef HYB_KERNEL_NAME
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYB_MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];

@@ -1,8 +1,10 @@
-/* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled when one of its kernels
- * is first asked for, so modules are small: per quantized type one, from the same text. Those of mixtures of experts are the texts of the other products with
- * -DEXPERTS: experts_1 one by one, experts_8 and experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
+/* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled
+ * when one of its kernels is first asked for, so modules are small: per quantized type one, from the same text. Those
+ * of mixtures of experts are the texts of the other products with -DEXPERTS: experts_1 one by one, experts_8 and
+ * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
  *
- * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order. tests/nvrtc_check.py compiles all. */
+ * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order.
+ * tests/nvrtc_check.py compiles all. */
 
 HYB_EMBED(hyb_cuda_text_prelude, "kernels/prelude.cu")
 HYB_EMBED(hyb_cuda_text_quant, "kernels/quant.cu")
@@ -22,12 +24,15 @@ HYB_EMBED(hyb_cuda_text_attention_args, "kernels/attention_args.cu")
 HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
 
+/* clang-format off */
 /* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
 #define HYB_CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
-#define HYB_CUDA_QUANTS(X) X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
+#define HYB_CUDA_QUANTS(X) \
+    X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
 #define HYB_CUDA_TYPES(X) HYB_CUDA_FLOATS(X) HYB_CUDA_QUANTS(X)
 
-/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others: attention_any. */
+/* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
+ * attention_any. */
 #define HYB_CUDA_HEADS(X) \
     X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
     X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
@@ -81,12 +86,13 @@ enum {
     HYB_MODULE_ATTENTION_ANY,
     HYB_MODULE_COUNT
 };
+/* clang-format on */
 
 typedef struct hyb_cuda_module_info {
-    const char *name;                       /* shown in logs, part of the cache's key */
-    const char *const *parts[4];            /* texts, joined in order; NULL behind the last */
-    const char *options[4];                 /* NULL behind the last */
-    const char *kernels[12];                /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
+    const char *name;            /* shown in logs, part of the cache's key */
+    const char *const *parts[4]; /* texts, joined in order; NULL behind the last */
+    const char *options[4];      /* NULL behind the last */
+    const char *kernels[12];     /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
 } hyb_cuda_module_info;
 
 /* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
@@ -95,14 +101,18 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module);
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hyb_cuda_embed_module(int type)
 {
-#define HYB_MODULE_OF_TYPE(name, number) case number: return HYB_MODULE_EMBED_##name;
-    switch (type) { HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) }
+#define HYB_MODULE_OF_TYPE(name, number) \
+    case number: return HYB_MODULE_EMBED_##name;
+    switch (type) {
+        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+    }
 #undef HYB_MODULE_OF_TYPE
     return -1;
 }
 static int hyb_cuda_attention_module(int kv, int dim)
 {
-#define HYB_MODULE_OF_HEAD(name, number, d) if (kv == number && dim == d) return HYB_MODULE_ATTENTION_##name##_##d;
+#define HYB_MODULE_OF_HEAD(name, number, d) \
+    if (kv == number && dim == d) return HYB_MODULE_ATTENTION_##name##_##d;
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
     return -1;

@@ -1,13 +1,14 @@
 /* cuda/ops_attention: which kernel of attention takes which rows.
  *
- * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their parts. Long runs go in
- * tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to attention_any in float32. */
+ * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their
+ * parts. Long runs go in tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to
+ * attention_any in float32. */
 
 enum { HYB_CUDA_TILE = 64, HYB_CUDA_SPLIT_PAGES = 4, HYB_CUDA_SPLIT_MAX = 64 };
 
 /* How a context splits; fixed for its life, so that results depend on a row's own sequence alone. */
 typedef struct hyb_cuda_split {
-    int few;                               /* runs of at most so many rows are split */
+    int few; /* runs of at most so many rows are split */
     int max_rows, max_splits;
 } hyb_cuda_split;
 
@@ -17,7 +18,8 @@ static hyb_cuda_split hyb_cuda_split_plan(int n_seq, int n_rows, int n_head_kv, 
     hyb_cuda_split s;
     s.few = HYB_MAX(HYB_MIN(64 / n_seq, 8), 1);
     s.max_rows = (int)HYB_MAX(HYB_MIN((int64_t)n_seq * s.few, n_rows), 1);
-    s.max_splits = HYB_MAX(HYB_MIN(2048 / s.max_rows, 256 / HYB_MAX(n_head_kv, 1)), 8);     /* 256 blocks keep any GPU busy */
+    /* 256 blocks keep any GPU busy */
+    s.max_splits = HYB_MAX(HYB_MIN(2048 / s.max_rows, 256 / HYB_MAX(n_head_kv, 1)), 8);
     s.max_splits = HYB_MIN(s.max_splits, (int)HYB_CUDA_SPLIT_MAX);
     s.max_splits = HYB_MIN(s.max_splits, (pages + HYB_CUDA_SPLIT_PAGES - 1) / HYB_CUDA_SPLIT_PAGES);
     return s;
@@ -29,7 +31,8 @@ static size_t hyb_cuda_done_count(int max_rows, int n_head) { return hyb_align((
 /* Bytes of hyb_cuda_batch.parts. They must be zero before the first use. */
 static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head_dim_v)
 {
-    const size_t parts = (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hyb_align((size_t)head_dim_v, 64));
+    const size_t parts =
+        (size_t)s->max_rows * (size_t)n_head * (size_t)s->max_splits * (4 + hyb_align((size_t)head_dim_v, 64));
     return (hyb_cuda_done_count(s->max_rows, n_head) + parts) * sizeof(float);
 }
 
@@ -37,7 +40,8 @@ static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head
 static size_t hyb_cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYB_CUDA_TILE + (size_t)n_runs; }
 
 /* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
-static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row, int32_t *tiles, int32_t *split_rows)
+static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row,
+                                int32_t *tiles, int32_t *split_rows)
 {
     int32_t i, r, length = 0;
     b->n = batch->n;
@@ -50,20 +54,24 @@ static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, cons
         const hyb_run *run = &batch->runs[i];
         length = HYB_MAX(length, run->pos + run->n_rows);
         for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
-        if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows) for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
-        else for (r = 0; r < run->n_rows; r += HYB_CUDA_TILE, tiles += 4, b->n_tiles++) {
-            tiles[0] = run->first_row + r;
-            tiles[1] = HYB_MIN(run->n_rows - r, (int32_t)HYB_CUDA_TILE);
-            tiles[2] = i;
-            tiles[3] = 0;
-        }
+        if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows)
+            for (r = 0; r < run->n_rows; r++) split_rows[b->n_split++] = run->first_row + r;
+        else
+            for (r = 0; r < run->n_rows; r += HYB_CUDA_TILE, tiles += 4, b->n_tiles++) {
+                tiles[0] = run->first_row + r;
+                tiles[1] = HYB_MIN(run->n_rows - r, (int32_t)HYB_CUDA_TILE);
+                tiles[2] = i;
+                tiles[3] = 0;
+            }
     }
-    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30; b->max_length_class *= 2) {}
+    for (b->max_length_class = 256; b->max_length_class < length && b->max_length_class < 1 << 30;
+         b->max_length_class *= 2) {}
 }
 
 /* As in kernels/attention_args.cu. */
 typedef struct hyb_cuda_attention_args {
-    const float *q; float *out;
+    const float *q;
+    float *out;
     const char *k, *v;
     const float *sinks;
     float *parts;
@@ -71,7 +79,7 @@ typedef struct hyb_cuda_attention_args {
     const int32_t *pos, *run_of_row, *pages, *rows;
     int64_t q_stride, out_stride, page_bytes_k, page_bytes_v;
     int32_t n_head, n_head_kv, pages_a_seq, window, max_splits;
-    float   scale, softcap;
+    float scale, softcap;
     int32_t head_dim_k, head_dim_v, row_bytes_k, row_bytes_v, type, split;
 } hyb_cuda_attention_args;
 
@@ -79,14 +87,29 @@ static void hyb_cuda_attention_set(hyb_cuda_attention_args *a, const hyb_cuda_ba
 {
     const hyb_kv_view *kv = op->kv;
     memset(a, 0, sizeof *a);
-    a->q = op->q; a->q_stride = op->q_stride;
-    a->out = op->out; a->out_stride = op->out_stride;
-    a->k = kv->k; a->page_bytes_k = (int64_t)kv->page_bytes_k; a->row_bytes_k = (int32_t)kv->row_bytes_k; a->head_dim_k = kv->head_dim_k;
-    a->v = kv->v; a->page_bytes_v = (int64_t)kv->page_bytes_v; a->row_bytes_v = (int32_t)kv->row_bytes_v; a->head_dim_v = kv->head_dim_v;
+    a->q = op->q;
+    a->q_stride = op->q_stride;
+    a->out = op->out;
+    a->out_stride = op->out_stride;
+    a->k = kv->k;
+    a->page_bytes_k = (int64_t)kv->page_bytes_k;
+    a->row_bytes_k = (int32_t)kv->row_bytes_k;
+    a->head_dim_k = kv->head_dim_k;
+    a->v = kv->v;
+    a->page_bytes_v = (int64_t)kv->page_bytes_v;
+    a->row_bytes_v = (int32_t)kv->row_bytes_v;
+    a->head_dim_v = kv->head_dim_v;
     a->type = hyb_cuda_kv_type(kv->type);
-    a->n_head = op->n_head; a->n_head_kv = kv->n_head_kv;
-    a->scale = op->scale; a->softcap = op->softcap; a->window = op->window; a->sinks = op->sinks;
-    a->pos = batch->pos; a->run_of_row = batch->run_of_row; a->pages = batch->pages; a->pages_a_seq = batch->pages_a_seq;
+    a->n_head = op->n_head;
+    a->n_head_kv = kv->n_head_kv;
+    a->scale = op->scale;
+    a->softcap = op->softcap;
+    a->window = op->window;
+    a->sinks = op->sinks;
+    a->pos = batch->pos;
+    a->run_of_row = batch->run_of_row;
+    a->pages = batch->pages;
+    a->pages_a_seq = batch->pages_a_seq;
     a->done = (int32_t *)(void *)batch->parts;
     a->parts = batch->parts + hyb_cuda_done_count(batch->max_rows, op->n_head);
     a->max_splits = batch->max_splits;
@@ -96,13 +119,15 @@ static void hyb_cuda_attention_set(hyb_cuda_attention_args *a, const hyb_cuda_ba
 static int hyb_cuda_attention_choose(const hyb_op_attention *op)
 {
     const hyb_kv_view *kv = op->kv;
-    int module = kv->head_dim_k == kv->head_dim_v ? hyb_cuda_attention_module(hyb_cuda_kv_type(kv->type), kv->head_dim_k) : -1;
-    bool aligned = hyb_cuda_by_4(op->q, op->q_stride) && hyb_cuda_by_4(op->out, op->out_stride)
-                   && hyb_cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) && hyb_cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
+    int module =
+        kv->head_dim_k == kv->head_dim_v ? hyb_cuda_attention_module(hyb_cuda_kv_type(kv->type), kv->head_dim_k) : -1;
+    bool aligned = hyb_cuda_by_4(op->q, op->q_stride) && hyb_cuda_by_4(op->out, op->out_stride) &&
+                   hyb_cuda_by_4(kv->k, (int64_t)kv->page_bytes_k / 4) &&
+                   hyb_cuda_by_4(kv->v, (int64_t)kv->page_bytes_v / 4);
     return module >= 0 && aligned ? module : HYB_MODULE_ATTENTION_ANY;
 }
 
-enum { HYB_CUDA_ATTENTION_FEW, HYB_CUDA_ATTENTION_MANY };      /* kernels of a module; attention_any is both */
+enum { HYB_CUDA_ATTENTION_FEW, HYB_CUDA_ATTENTION_MANY }; /* kernels of a module; attention_any is both */
 
 static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 {
@@ -113,11 +138,13 @@ static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
 /* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
 static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
 {
-    return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;          /* 256: DIMS of attention_any.cu */
+    /* 256: DIMS of attention_any.cu */
+    return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;
 }
 
 /* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
-static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
+static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
+                                     int module, hyb_cuda_attention_args *a)
 {
     const bool any = module == HYB_MODULE_ATTENTION_ANY;
     const int group = op->n_head / op->kv->n_head_kv, queries = any ? 16 : 8;
@@ -128,22 +155,26 @@ static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *ba
     splits = HYB_MIN(hyb_div_up(pages, HYB_CUDA_SPLIT_PAGES), batch->max_splits);
     a->rows = batch->split_rows;
     a->split = 1;
-    hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hyb_div_up(group, queries), batch->n_split, 128, 1,
-        any ? hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
+    hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_FEW, splits, op->kv->n_head_kv * hyb_div_up(group, queries),
+                     batch->n_split, 128, 1,
+                     any ? hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v) : 0, args);
 }
 
-static void hyb_cuda_attention_tiles(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op, int module, hyb_cuda_attention_args *a)
+static void hyb_cuda_attention_tiles(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
+                                     int module, hyb_cuda_attention_args *a)
 {
     const int dim = op->kv->head_dim_k, keys = dim > 128 ? 32 : 64;
-    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYB_CUDA_TILE : 0)) * (dim + 8) * 2);        /* K, V, and q of large heads */
+    /* K, V, and q of large heads */
+    const unsigned shared = (unsigned)((2 * keys + (dim > 128 ? HYB_CUDA_TILE : 0)) * (dim + 8) * 2);
     void *args[1];
     args[0] = a;
     a->rows = batch->tiles;
     a->split = 0;
     if (module != HYB_MODULE_ATTENTION_ANY && shared <= q->cu->shared_optin)
         hyb_cuda_launch3(q, module, HYB_CUDA_ATTENTION_MANY, batch->n_tiles, op->n_head, 1, 128, 1, shared, args);
-    else hyb_cuda_launch3(q, HYB_MODULE_ATTENTION_ANY, HYB_CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head, 1, 128, 1,
-        hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
+    else
+        hyb_cuda_launch3(q, HYB_MODULE_ATTENTION_ANY, HYB_CUDA_ATTENTION_FEW, batch->n_tiles, 4 * (int64_t)op->n_head,
+                         1, 128, 1, hyb_cuda_attention_any_shared(op->kv->head_dim_k, op->kv->head_dim_v), args);
 }
 
 static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)

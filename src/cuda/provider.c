@@ -1,19 +1,28 @@
-/* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of both before main. */
+/* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of
+ * both before main. */
 
 typedef struct hyb_cuda_device {
-    hyb_device      base;
-    hyb_cuda       *cu;
-    hyb_cuda_queue *uploads;           /* of write and flush, under the lock; made by the first write */
-    hyb_spin        lock;
+    hyb_device base;
+    hyb_cuda *cu;
+    hyb_cuda_queue *uploads; /* of write and flush, under the lock; made by the first write */
+    hyb_spin lock;
 } hyb_cuda_device;
 
-enum { HYB_CUDA_MARGIN = 100 << 20 };  /* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+/* bytes, or a tenth of the need: others use the GPU too, and the driver takes some for kernels */
+enum { HYB_CUDA_MARGIN = 100 << 20 };
 
 static hyb_cuda_device *hyb_cuda_device_of(hyb_device *device) { return (hyb_cuda_device *)device; }
 
-static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error) { return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error); }
+static hybrid_result hyb_gpu_alloc(hyb_device *device, size_t bytes, void **address, hybrid_error *error)
+{
+    return hyb_cuda_alloc(hyb_cuda_device_of(device)->cu, bytes, address, error);
+}
 static void hyb_gpu_free(hyb_device *device, void *address) { hyb_cuda_free(hyb_cuda_device_of(device)->cu, address); }
-static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes) { HYB_UNUSED(device); return hyb_arena_round(bytes); }
+static uint64_t hyb_gpu_cost(hyb_device *device, size_t bytes)
+{
+    HYB_UNUSED(device);
+    return hyb_arena_round(bytes);
+}
 
 static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 {
@@ -21,7 +30,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
     uint64_t available, total;
     if (bytes > hyb_cuda_room(cu)) return false;
     hyb_cuda_memory(cu, &available, &total);
-    available += hyb_cuda_idle(cu);                        /* what hybrid holds and does not use */
+    available += hyb_cuda_idle(cu); /* what hybrid holds and does not use */
     return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
@@ -65,8 +74,9 @@ static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
 {
     const int cc = hyb_cuda_device_of(device)->cu->cc;
-    const size_t scratch = w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
-                                        : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
+    const size_t scratch =
+        w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
+                     : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
     return true;
 }
@@ -77,12 +87,13 @@ static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limit
     hyb_cuda_layout_make(&l, limits);
     return hyb_gpu_cost(device, l.bytes) + (workspace ? hyb_gpu_cost(device, workspace) : 0);
 }
-static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be, hybrid_error *error)
+static hybrid_result hyb_gpu_backend_create(hyb_device *device, const hyb_limits *limits, hyb_backend **be,
+                                            hybrid_error *error)
 {
     return hyb_cuda_backend_create(hyb_cuda_device_of(device)->cu, limits, be, error);
 }
 
-/* ---- the provider ---- */
+/* ---- the provider ------------------------------------------------------------------------------------------------ */
 
 static void hyb_gpu_provider_close(hyb_device *device)
 {
@@ -96,8 +107,8 @@ static void hyb_gpu_provider_close(hyb_device *device)
 static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
 {
     static const hyb_device_ops ops = {
-        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends, hyb_gpu_show,
-        hyb_gpu_backend_cost, hyb_gpu_backend_create
+        false, hyb_gpu_alloc, hyb_gpu_free, hyb_gpu_cost, hyb_gpu_fits, hyb_gpu_write, hyb_gpu_flush, hyb_gpu_attends,
+        hyb_gpu_show, hyb_gpu_backend_cost, hyb_gpu_backend_create
     };
     hyb_cuda_device *self = (hyb_cuda_device *)hyb_calloc(rt, 1, sizeof *self);
     hyb_cuda_desc desc;
@@ -111,9 +122,11 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
     self->base.ops = &ops;
     self->base.rt = rt;
     r = hyb_cuda_open(rt, &desc, &self->cu, error);
-    if (!r && self->cu->cc < 75)                               /* tensor cores for bytes, ldmatrix */
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later", self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hyb_cuda_can_compile(self->cu, error);     /* without kernels it is of no use */
+    if (!r && self->cu->cc < 75) /* tensor cores for bytes, ldmatrix */
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                     "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later",
+                     self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
+    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* without kernels it is of no use */
     if (r) {
         hyb_cuda_release(self->cu);
         hyb_free(rt, self);
@@ -124,7 +137,8 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
 }
 
 /* No driver, no device: a list without entries, and why. */
-static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error)
+static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                                           hybrid_error *error)
 {
     hybrid_error why;
     hybrid_result r = hyb_cuda_list(list, capacity, count, &why);
@@ -134,18 +148,21 @@ static hybrid_result hyb_gpu_provider_list(hybrid_runtime *rt, hybrid_device_inf
     return hyb_fail(error, r == HYBRID_ERROR_MEMORY ? r : HYBRID_OK, "%s", why.message);
 }
 
-static const char *hyb_gpu_provider_name(const hyb_device *device) { return ((const hyb_cuda_device *)(const void *)device)->cu->name; }
+static const char *hyb_gpu_provider_name(const hyb_device *device)
+{
+    return ((const hyb_cuda_device *)(const void *)device)->cu->name;
+}
 static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hyb_provider hyb_cuda_provider = {
-    hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name, hyb_gpu_provider_wanted
-};
+static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
+                                                hyb_gpu_provider_name, hyb_gpu_provider_wanted };
 
-/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a pointer. */
+/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a
+ * pointer. */
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
 #elif defined(_MSC_VER)
 static void __cdecl hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
-#pragma section(".CRT$XCU", read)
+    #pragma section(".CRT$XCU", read)
 __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registration)(void) = hyb_cuda_register;
 #endif

@@ -1,43 +1,57 @@
-/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is done.
+/* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is
+ * done.
  *
- * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward pass is checked
- * once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is recorded, only a lost device is a
- * failure of the queue: anything else (another thread may break a capture) is one of the recording.
+ * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward
+ * pass is checked once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is
+ * recorded, only a lost device is a failure of the queue: anything else (another thread may break a capture) is one of
+ * the recording.
  *
- * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller reads on in its
- * file; reads wait in one until the next sync. Without pinned memory both are plain copies, which the driver passes through pinned memory of its own. */
+ * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller
+ * reads on in its file; reads wait in one until the next sync. Without pinned memory both are plain copies, which
+ * the driver passes through pinned memory of its own. */
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
-typedef struct hyb_pinned { char *host; void *event; size_t used; } hyb_pinned;
-typedef struct hyb_pending_read { void *host; size_t offset, bytes; } hyb_pending_read;
+typedef struct hyb_pinned {
+    char *host;
+    void *event;
+    size_t used;
+} hyb_pinned;
+typedef struct hyb_pending_read {
+    void *host;
+    size_t offset, bytes;
+} hyb_pending_read;
 
 typedef struct hyb_cuda_queue {
     hyb_cuda *cu;
-    void         *stream;
-    hybrid_result result;               /* the first failure; HYBRID_OK while there is none */
-    hybrid_error  error;
-    bool          capturing;            /* calls are recorded, not run */
-    bool          rehearsing;           /* calls only make ready what they need: modules are compiled, nothing runs */
-    bool          refused;              /* the failure is only one of the recording */
-    uint64_t      capture_start;        /* n_launches then */
-    const char   *last;                 /* the kernel that was launched last: one of the suspects when the device fails */
-    uint64_t      n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
+    void *stream;
+    hybrid_result result; /* the first failure; HYBRID_OK while there is none */
+    hybrid_error error;
+    bool capturing;         /* calls are recorded, not run */
+    bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
+    bool refused;           /* the failure is only one of the recording */
+    uint64_t capture_start; /* n_launches then */
+    const char *last;       /* the kernel that was launched last: one of the suspects when the device fails */
+    uint64_t n_launches, n_graph_launches, n_copies, n_writes, n_reads, n_syncs, bytes_written, bytes_read;
     hyb_pinned stages[HYB_STAGE_COUNT];
-    int           stage;                /* the one that is being filled */
-    bool          pageable;             /* there is no pinned memory */
-    char         *back;                 /* pinned, of HYB_STAGE_BYTES: where reads land */
-    size_t        back_used;
-    int           n_pending;
+    int stage;     /* the one that is being filled */
+    bool pageable; /* there is no pinned memory */
+    char *back;    /* pinned, of HYB_STAGE_BYTES: where reads land */
+    size_t back_used;
+    int n_pending;
     hyb_pending_read pending[HYB_READS_MAX];
-    void         *event;                /* of hyb_cuda_wait */
+    void *event; /* of hyb_cuda_wait */
     hyb_blas_handle blas;
-    bool          no_blas;              /* it could not be had for this queue */
+    bool no_blas; /* it could not be had for this queue */
 } hyb_cuda_queue;
 
-typedef struct hyb_cuda_graph { void *executable; uint64_t n_launches; } hyb_cuda_graph;
+typedef struct hyb_cuda_graph {
+    void *executable;
+    uint64_t n_launches;
+} hyb_cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may work outside. */
+/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may
+ * work outside. */
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -59,7 +73,7 @@ static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
     return true;
 }
 
-/* ---- life ---- */
+/* ---- life -------------------------------------------------------------------------------------------------------- */
 
 static hybrid_result hyb_cuda_queue_create(hyb_cuda *cu, hyb_cuda_queue **out, hybrid_error *error)
 {
@@ -116,9 +130,10 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
     hyb_cuda_caller caller = hyb_cuda_enter(q->cu);
     int i, code;
     if (!hyb_cuda_refuse(q, "waiting")) {
-        code = q->cu->driver.api.cuStreamSynchronize(q->stream);          /* after a failure too: copies may be in flight */
+        code = q->cu->driver.api.cuStreamSynchronize(q->stream); /* after a failure too: copies may be in flight */
         hyb_cuda_break(q, code, "waiting");
-        for (i = 0; i < q->n_pending && !code; i++) memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
+        for (i = 0; i < q->n_pending && !code; i++)
+            memcpy(q->pending[i].host, q->back + q->pending[i].offset, q->pending[i].bytes);
         q->n_pending = 0;
         q->back_used = 0;
         q->stages[q->stage].used = 0;
@@ -137,14 +152,15 @@ static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
     int code = 0;
     if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
     caller = hyb_cuda_enter(q->cu);
-    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0) other->event = NULL;
+    if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0)
+        other->event = NULL;
     if (!code) code = api->cuEventRecord(other->event, other->stream);
     if (!code) code = api->cuStreamWaitEvent(q->stream, other->event, 0);
     hyb_cuda_break(q, code, "waiting for another queue");
     hyb_cuda_leave(q->cu, caller);
 }
 
-/* ---- copies ---- */
+/* ---- copies ------------------------------------------------------------------------------------------------------ */
 
 static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 {
@@ -161,8 +177,8 @@ static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
     return true;
 }
 
-/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the oldest, waited for.
- * NULL when there is no pinned memory at all. */
+/* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the
+ * oldest, waited for. NULL when there is no pinned memory at all. */
 static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -178,7 +194,10 @@ static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
     if (i > HYB_STAGE_COUNT) {
         for (k = 0; k < HYB_STAGE_COUNT && q->stages[k].host; k++) {}
         if (k == HYB_STAGE_COUNT || !hyb_pinned_create(q, &q->stages[k])) {
-            if (oldest < 0) { q->pageable = true; return NULL; }
+            if (oldest < 0) {
+                q->pageable = true;
+                return NULL;
+            }
             k = oldest;
             hyb_cuda_break(q, api->cuEventSynchronize(q->stages[k].event), "copying to the device");
         }
@@ -189,7 +208,11 @@ static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 }
 
 enum { HYB_BULK_CHUNK = 256 << 10 };
-typedef struct hyb_bulk { char *to; const char *from; size_t bytes; } hyb_bulk;
+typedef struct hyb_bulk {
+    char *to;
+    const char *from;
+    size_t bytes;
+} hyb_bulk;
 
 static void hyb_bulk_chunk(void *arg, int chunk, int lane)
 {
@@ -199,16 +222,19 @@ static void hyb_bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come in faster. A host's own
- * parallel_for may run anything on this thread, which has a lock, and the device's context: it is not asked. */
+/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come
+ * in faster. A host's own parallel_for may run anything on this thread, which has a lock, and the device's context:
+ * it is not asked. */
 static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hyb_bulk b;
     b.to = to;
     b.from = from;
     b.bytes = bytes;
-    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for) memcpy(to, from, bytes);
-    else hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
+    if (bytes < 4 * HYB_BULK_CHUNK || rt->pool.host_for)
+        memcpy(to, from, bytes);
+    else
+        hyb_parallel(rt, (int)((bytes + HYB_BULK_CHUNK - 1) / HYB_BULK_CHUNK), hyb_bulk_chunk, &b);
 }
 
 /* Host to device; the host's memory may be used again at once. */
@@ -220,7 +246,8 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
     hyb_cuda_caller caller;
     if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
     caller = hyb_cuda_enter(q->cu);
-    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");      /* pinned pages are not here */
+    /* pinned pages are not here */
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");
     q->n_writes++;
     q->bytes_written += bytes;
     while (bytes && !q->result) {
@@ -228,10 +255,12 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
         size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
         if (q->result) break;
         if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
-        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream), "copying to the device");
+        hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream),
+                       "copying to the device");
         if (s) {
             s->used = HYB_MIN(hyb_align(s->used + n, 64), (size_t)HYB_STAGE_BYTES);
-            if (s->used == HYB_STAGE_BYTES) hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
+            if (s->used == HYB_STAGE_BYTES)
+                hyb_cuda_break(q, api->cuEventRecord(s->event, q->stream), "copying to the device");
         }
         to += n;
         from += n;
@@ -263,7 +292,8 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
         to = q->back + q->back_used;
         q->back_used = HYB_MIN(hyb_align(q->back_used + bytes, 64), (size_t)HYB_STAGE_BYTES);
     }
-    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream), "copying from the device");
+    hyb_cuda_break(q, api->cuMemcpyDtoHAsync(to, (hyb_cu_ptr)(uintptr_t)device, bytes, q->stream),
+                   "copying from the device");
     hyb_cuda_leave(q->cu, caller);
 }
 
@@ -273,7 +303,10 @@ static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t 
     if (q->result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hyb_cuda_break(q, q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes, q->stream), "copying on the device");
+    hyb_cuda_break(q,
+                   q->cu->driver.api.cuMemcpyDtoDAsync((hyb_cu_ptr)(uintptr_t)dst, (hyb_cu_ptr)(uintptr_t)src, bytes,
+                                                       q->stream),
+                   "copying on the device");
     hyb_cuda_leave(q->cu, caller);
 }
 
@@ -283,15 +316,17 @@ static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
     if (q->result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
-    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream), "clearing device memory");
+    hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream),
+                   "clearing device memory");
     hyb_cuda_leave(q->cu, caller);
 }
 
-/* ---- kernels ---- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
-/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is compiled on first
- * use (not while capturing). A grid with a zero is no work. */
-static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3], unsigned shared_bytes, void **args)
+/* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is
+ * compiled on first use (not while capturing). A grid with a zero is no work. */
+static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3],
+                            unsigned shared_bytes, void **args)
 {
     hyb_cuda *cu = q->cu;
     hyb_module_slot *slot;
@@ -304,14 +339,18 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d", cu->jit.info(module)->name, kernel);
+            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
+                                 cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
-            if (!code) code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0], block[1], block[2], shared_bytes, q->stream, args, NULL);
+            if (!code)
+                code = cu->driver.api.cuLaunchKernel(slot->functions[kernel], grid[0], grid[1], grid[2], block[0],
+                                                     block[1], block[2], shared_bytes, q->stream, args, NULL);
             q->n_launches++;
             q->last = cu->jit.info(module)->kernels[kernel];
             if (code) {
-                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1], grid[2], block[0], block[1], block[2]);
+                snprintf(what, sizeof what, "kernel %.36s (grid %u,%u,%u block %u,%u,%u)", q->last, grid[0], grid[1],
+                         grid[2], block[0], block[1], block[2]);
                 hyb_cuda_break(q, code, what);
             }
         }
@@ -319,7 +358,7 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     hyb_cuda_leave(cu, caller);
 }
 
-/* ---- graphs ---- */
+/* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
 /* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
 static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
@@ -328,9 +367,10 @@ static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char
     return hyb_driver_fail(&q->cu->driver, error, code, what);
 }
 
-/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded before, and what
- * changes from one replay to the next must lie in device memory: arguments are kept as they are now. Nothing of the process may synchronise
- * the device meanwhile, so a capture is never left open for the host's code to come between. On failure nothing is being captured. */
+/* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded
+ * before, and what changes from one replay to the next must lie in device memory: arguments are kept as they are now.
+ * Nothing of the process may synchronise the device meanwhile, so a capture is never left open for the host's code
+ * to come between. On failure nothing is being captured. */
 static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
     hyb_cuda_caller caller;
@@ -345,7 +385,8 @@ static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *err
     return code ? hyb_cuda_graph_fail(q, code, "beginning a capture", error) : HYBRID_OK;
 }
 
-/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before: run without a graph. */
+/* The recorded work as a graph that can be launched. When only the capture failed, the queue is as good as before:
+ * run without a graph. */
 static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **out, hybrid_error *error)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -367,15 +408,20 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
         if (error) *error = q->error;
         if (q->refused) q->result = HYBRID_OK;
         q->refused = false;
-    }
-    else if (code || !graph) r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
-    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g))) r = hyb_fail_memory(error, sizeof *g);
+    } else if (code || !graph)
+        r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
+    else if (!(g = (hyb_cuda_graph *)hyb_calloc(q->cu->rt, 1, sizeof *g)))
+        r = hyb_fail_memory(error, sizeof *g);
     else {
         g->n_launches = q->n_launches - q->capture_start;
-        if (api->cuGraphInstantiateWithFlags) code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
-        else if (api->cuGraphInstantiate_v2) code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
-        else code = HYB_CU_CAPTURE_UNSUPPORTED;
-        if (!code) *out = g;
+        if (api->cuGraphInstantiateWithFlags)
+            code = api->cuGraphInstantiateWithFlags(&g->executable, graph, 0);
+        else if (api->cuGraphInstantiate_v2)
+            code = api->cuGraphInstantiate_v2(&g->executable, graph, NULL, NULL, 0);
+        else
+            code = HYB_CU_CAPTURE_UNSUPPORTED;
+        if (!code)
+            *out = g;
         else {
             hyb_free(q->cu->rt, g);
             r = hyb_cuda_graph_fail(q, code, "making a graph", error);
@@ -386,7 +432,8 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
     return r;
 }
 
-/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue has failed. */
+/* When this fails, nothing of the graph runs: its work can be put into the queue piece by piece, unless the queue
+ * has failed. */
 static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_graph *graph, hybrid_error *error)
 {
     hyb_cuda_caller caller;
