@@ -331,7 +331,7 @@ class Header:
         m = re.match(r"/\*[\s-]*(?:[\w/. ]+?:\s+)?(.*?)\s*-*\s*(?:\*/|\n)", self.read(path), re.S)
         text = m.group(1) if m else ""
         text = re.split(r"(?<=[a-z)])\. |(?<=[a-z)])\.$", text)[0]
-        return text if len(text) <= 96 else text[:93].rstrip() + "..."
+        return text if len(text) <= 87 else text[:84].rstrip() + "..."
 
     def contents(self, first_line):
         """The table of contents. Line numbers are those of the fences."""

@@ -1,6 +1,6 @@
-/* hybrid 0.1.0: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
+/* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5e9fe0de1a2d4359): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 91bb526dd7f17fa5): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -26,12 +26,14 @@
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
- * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
- * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
- * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
- * Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of exceptions, when a call returns;
- * callbacks run in the environment that C begins with, and what they change of it ends with them.
- * The threads that the library makes take no signals but those of their own faults: the host's come to the host's threads.
+ * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0: success) and
+ * fills a hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may
+ * be zero: zero is the default. Every _destroy accepts NULL.
+ * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile
+ * input. Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of
+ * exceptions, when a call returns; callbacks run in the environment that C begins with, and what they change of it ends
+ * with them. The threads that the library makes take no signals but those of their own faults: the host's come to the
+ * host's threads.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
@@ -46,138 +48,138 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      188  base.h             version, linkage, results, errors, allocator, log
- *      301  runtime.h          what models and sessions share: memory, log, worker threads
- *      363  quant.h            names, sizes, encode, decode
- *      428  gguf.h             what is in a model file, and writing one
- *      587  tokenizer.h        text to tokens and back
- *      708  chat.h             templates that make a prompt of a conversation
- *      815  model.h            load, describe
- *      892  context.h          batches of (sequence, tokens), logits, the KV cache
- *     1001  sampler.h          from logits to the next token
- *     1058  session.h          a conversation
+ *      190  base.h             version, linkage, results, errors, allocator, log
+ *      317  runtime.h          what models and sessions share: memory, log, worker threads
+ *      388  quant.h            names, sizes, encode, decode
+ *      484  gguf.h             what is in a model file, and writing one
+ *      689  tokenizer.h        text to tokens and back
+ *      842  chat.h             templates that make a prompt of a conversation
+ *      964  model.h            load, describe
+ *     1045  context.h          batches of (sequence, tokens), logits, the KV cache
+ *     1173  sampler.h          from logits to the next token
+ *     1237  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1127  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *     1223  macros.h           what compilers call things, and the macros that every room uses
- *     1276  base.c             what every room uses: results, errors, checked sizes
- *     1332  fpenv.c            the floating-point environment at the border of the library
- *     1561  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1640  fma.c              a * b + c with one rounding
- *     1679  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF.
- *     1744  decimal.c          doubles as text, the same in every locale
- *     1874  thread.c           atomics, threads, and the worker pool
- *     2371  cpu.c              what this processor and its operating system can do
- *     2489  hash.c             where a name belongs in a table
- *     2589  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2712  stack.c            how much of the thread's stack a recursion may take
- *     2760  device.c           which GPU a runtime uses
- *     2850  runtime.c          creates and ends runtimes
- *     3014  file.c             bytes from a path (mapped where the system can), from memory, or from the host's callbacks
- *     3244  output.c           a file that is written
- *     3590  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"...
- *     3626  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its children...
- *    36198  end.h              closes what core/begin opened
+ *     1310  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *     1406  macros.h           what compilers call things, and the macros that every room uses
+ *     1459  base.c             what every room uses: results, errors, checked sizes
+ *     1515  fpenv.c            the floating-point environment at the border of the library
+ *     1744  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1823  fma.c              a * b + c with one rounding
+ *     1862  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
+ *     1927  decimal.c          doubles as text, the same in every locale
+ *     2057  thread.c           atomics, threads, and the worker pool
+ *     2554  cpu.c              what this processor and its operating system can do
+ *     2672  hash.c             where a name belongs in a table
+ *     2772  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2895  stack.c            how much of the thread's stack a recursion may take
+ *     2943  device.c           which GPU a runtime uses
+ *     3033  runtime.c          creates and ends runtimes
+ *     3197  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
+ *     3427  output.c           a file that is written
+ *     3773  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
+ *     3809  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
+ *    36381  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4067  names.c            names that must differ, found by hash
- *     4164  value.c            the 13 types of metadata values and their items
- *     4303  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4519  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that...
- *     4856  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     5374  write.c            makes a GGUF file
+ *     4250  names.c            names that must differ, found by hash
+ *     4347  value.c            the 13 types of metadata values and their items
+ *     4486  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4702  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
+ *     5039  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     5557  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6083  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     6215  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     6550  floats.c           the types that are plain numbers
- *     6590  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6789  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min:...
- *     7025  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
- *     7173  types.c            the table of all types, and the public functions over it
- *     7285  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     7364  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so th...
+ *     6266  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     6398  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     6733  floats.c           the types that are plain numbers
+ *     6773  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6972  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
+ *     7208  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ *     7356  types.c            the table of all types, and the public functions over it
+ *     7468  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     7547  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7577  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit
- *     8527  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows...
- *     8706  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of everything: e...
- *     8986  pretokenize.c      cuts text into the words inside which BPE merges
- *     9424  families.c         what the expressions of single families have that others have not, and the table of their names
- *     9923  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings t...
- *    10125  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *    10219  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,...
- *    10675  special.c          tokens that are not made by merging: what they are for, which of them end an answer, and finding
- *    10912  bpe.c              the merging
- *    11335  tokenizer.c        making tokenizers, text to ids, ids to text
- *    11707  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
- *    11954  stop.c             finds strings that end an answer in bytes that come in pieces
- *    12111  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values in it:
- *    12900  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    13296  jinja_call.c       how the functions that templates know are described and get their arguments, and what all of...
- *    13680  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit
- *    14022  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    14863  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    15719  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    16231  jinja_filter.c     what stands behind '|'.
- *    17354  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    17556  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blo...
- *    17870  jinja_parse.c      tokens to a tree
- *    18578  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    18885  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    19471  template.c         the public face of the template interpreter: create, render, and text that is handed out
- *    19668  chat.c             a conversation as the variables that chat templates expect
+ *     7760  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
+ *     8710  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
+ *     8889  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
+ *     9169  pretokenize.c      cuts text into the words inside which BPE merges
+ *     9607  families.c         what the expressions of single families have that others have not, and the table of...
+ *    10106  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
+ *    10308  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *    10402  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
+ *    10858  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
+ *    11095  bpe.c              the merging
+ *    11518  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    11890  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
+ *    12137  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    12294  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
+ *    13083  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13479  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
+ *    13863  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
+ *    14205  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    15046  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    15902  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16414  jinja_filter.c     what stands behind '|'.
+ *    17537  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    17739  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
+ *    18053  jinja_parse.c      tokens to a tree
+ *    18761  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    19068  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    19654  template.c         the public face of the template interpreter: create, render, and text that is handed...
+ *    19851  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    19970  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and how many...
- *    20474  backend.c          the seam between models and devices: one table of functions that every back end fills, made f...
- *    20575  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to...
- *    20690  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts
- *    20784  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    20802  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
- *    20840  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table of the row
- *    20941  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
- *    21519  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
- *    21557  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply, and the
- *    21676  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    21747  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
- *    21851  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file
- *    22335  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them
- *    22721  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
- *    23019  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
- *    23243  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    23964  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
- *    24164  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    25227  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    25875  cpu_int.c          the table of integer-block kernels
- *    25933  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
- *    26016  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice
- *    28779  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more
- *    30143  cpu_select.c       the kernels of an instruction set
- *    30185  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias and accumul...
- *    30380  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
- *    30655  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over the lanes...
+ *    20153  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
+ *    20657  backend.c          the seam between models and devices: one table of functions that every back end fill...
+ *    20758  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
+ *    20873  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
+ *    20967  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    20985  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
+ *    21023  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
+ *    21124  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
+ *    21702  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
+ *    21740  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
+ *    21859  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    21930  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
+ *    22034  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
+ *    22518  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
+ *    22904  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
+ *    23202  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
+ *    23426  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    24147  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
+ *    24347  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    25410  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    26058  cpu_int.c          the table of integer-block kernels
+ *    26116  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
+ *    26199  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
+ *    28962  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
+ *    30326  cpu_select.c       the kernels of an instruction set
+ *    30368  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
+ *    30563  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
+ *    30838  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    31272  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    31601  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    31984  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    32333  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    32380  unused.c           tensors of the file that the model is not computed with
- *    32545  forward.c          one transformer for all families, over the op table
- *    33165  place.c            which layers run where
- *    33330  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    33415  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    31455  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    31784  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    32167  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    32516  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    32563  unused.c           tensors of the file that the model is not computed with
+ *    32728  forward.c          one transformer for all families, over the op table
+ *    33348  place.c            which layers run where
+ *    33513  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    33598  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    33685  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and without memo...
- *    34033  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of...
- *    34341  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can sha...
- *    34505  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by...
- *    35301  next.c             the next token of a sequence
- *    35368  plan.c             the bytes of a model and a context before they are loaded
- *    35487  dialog.c           the messages of a conversation, and the prompt that they make
- *    35684  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    33868  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
+ *    34216  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
+ *    34524  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
+ *    34688  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
+ *    35484  next.c             the next token of a sequence
+ *    35551  plan.c             the bytes of a model and a context before they are loaded
+ *    35670  dialog.c           the messages of a conversation, and the prompt that they make
+ *    35867  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -186,15 +188,15 @@
 #define HYBRID_H
 
 /* ==== begin src/api/base.h ==== */
-/* ---- base: version, linkage, results, errors, allocator, log ------------------------------------------------------ */
+/* ---- base: version, linkage, results, errors, allocator, log ----------------------------------------------------- */
 
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
 
-/* Until 1.0 the interface may break between two minor versions (0.1, 0.2), never between two patch versions; .github/CHANGELOG.md says how. The
- * number is for the preprocessor: major * 10000 + minor * 100 + patch. */
-#define HYBRID_VERSION "0.1.0"
+/* Until 1.0 the interface may break between two minor versions (0.1, 0.2), never between two patch versions;
+ * .github/CHANGELOG.md says how. The number is for the preprocessor: major * 10000 + minor * 100 + patch. */
+#define HYBRID_VERSION        "0.1.0"
 #define HYBRID_VERSION_NUMBER 100
 
 /* Linkage. HYBRID_STATIC: everything static in your file. HYBRID_API: your own export attribute. */
@@ -213,19 +215,21 @@ extern "C" {
 #endif
 
 /* Every fallible call returns one of these. Zero is success, failures are negative, the numbers never change. */
-#define HYBRID_RESULTS(X)                                                                    \
-    X(HYBRID_OK,                    0, "ok")                                                 \
-    X(HYBRID_ERROR_INVALID,        -1, "an argument is invalid")                             \
-    X(HYBRID_ERROR_MEMORY,         -2, "out of memory")                                      \
-    X(HYBRID_ERROR_IO,             -3, "reading or writing failed")                          \
-    X(HYBRID_ERROR_FORMAT,         -4, "the data is malformed")                              \
-    X(HYBRID_ERROR_UNSUPPORTED,    -5, "valid, but not supported by this build of hybrid")   \
-    X(HYBRID_ERROR_NOT_FOUND,      -6, "something that was asked for is not there")          \
-    X(HYBRID_ERROR_LIMIT,          -7, "a limit was exceeded")                               \
-    X(HYBRID_ERROR_CONTEXT_FULL,   -8, "the context has no room for that many tokens")       \
-    X(HYBRID_ERROR_CANCELLED,      -9, "cancelled by the caller")                            \
+/* clang-format off */
+#define HYBRID_RESULTS(X) \
+    X(HYBRID_OK,                    0, "ok") \
+    X(HYBRID_ERROR_INVALID,        -1, "an argument is invalid") \
+    X(HYBRID_ERROR_MEMORY,         -2, "out of memory") \
+    X(HYBRID_ERROR_IO,             -3, "reading or writing failed") \
+    X(HYBRID_ERROR_FORMAT,         -4, "the data is malformed") \
+    X(HYBRID_ERROR_UNSUPPORTED,    -5, "valid, but not supported by this build of hybrid") \
+    X(HYBRID_ERROR_NOT_FOUND,      -6, "something that was asked for is not there") \
+    X(HYBRID_ERROR_LIMIT,          -7, "a limit was exceeded") \
+    X(HYBRID_ERROR_CONTEXT_FULL,   -8, "the context has no room for that many tokens") \
+    X(HYBRID_ERROR_CANCELLED,      -9, "cancelled by the caller") \
     X(HYBRID_ERROR_NUMERIC,       -10, "a result is not a number: the weights or inputs are damaged") \
     X(HYBRID_ERROR_DEVICE,        -11, "the GPU, its driver or its libraries failed")
+/* clang-format on */
 
 typedef enum hybrid_result {
 #define HYB_X(name, value, text) name = value,
@@ -238,46 +242,57 @@ typedef enum hybrid_result {
 HYBRID_API const char *hybrid_result_text(hybrid_result result);
 
 /* What went wrong. Pass a pointer to any fallible call, or NULL when the code is enough. Written only on failure.
- * message: one sentence without control characters: what was wrong, where, and what to do. offset: byte position in the input, where that means something. */
+ * message: one sentence without control characters: what was wrong, where, and what to do. offset: byte position in
+ * the input, where that means something. */
 typedef struct hybrid_error {
     hybrid_result result;
-    uint64_t      offset;
-    char          message[256];
+    uint64_t offset;
+    char message[256];
 } hybrid_error;
 
-/* A call that fails has changed nothing: its object is as it was, and the call can be made again. What it was to give is then empty: a handle
- * is NULL; a count, a size, a plan are 0 (unless its own words say what they tell); buffers for results may have been written to.
- * A call may call you back (log, memory, trace, progress, reading, writing, parallel_for). The object that it belongs to is in use until it
- * returns, or until it has ended: what you ask of that object meanwhile is refused by HYBRID_ERROR_INVALID and a sentence that says "in use";
- * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are free. */
+/* A call that fails has changed nothing: its object is as it was, and the call can be made again. What it was to give
+ * is then empty: a handle is NULL; a count, a size, a plan are 0 (unless its own words say what they tell); buffers for
+ * results may have been written to.
+ * A call may call you back (log, memory, trace, progress, reading, writing, parallel_for). The object that it belongs
+ * to is in use until it returns, or until it has ended: what you ask of that object meanwhile is refused by
+ * HYBRID_ERROR_INVALID and a sentence that says "in use";
+ * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are
+ * free. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);
 HYBRID_API const char *hybrid_source_id(void);
 
-/* Memory. alloc returns NULL when there is none: every call of hybrid survives that. Blocks must be aligned for any C type.
+/* Memory. alloc returns NULL when there is none: every call of hybrid survives that. Blocks must be aligned for any C
+ * type.
  * Both are called from the thread that calls hybrid, never from workers. Leave zero for malloc and free. */
 typedef struct hybrid_allocator {
     void *(*alloc)(void *user, size_t size);
-    void  (*free)(void *user, void *block);
-    void   *user;
+    void (*free)(void *user, void *block);
+    void *user;
 } hybrid_allocator;
 
-typedef enum hybrid_log_level { HYBRID_LOG_ERROR = 1, HYBRID_LOG_WARN = 2, HYBRID_LOG_INFO = 3, HYBRID_LOG_DEBUG = 4 } hybrid_log_level;
+typedef enum hybrid_log_level {
+    HYBRID_LOG_ERROR = 1,
+    HYBRID_LOG_WARN = 2,
+    HYBRID_LOG_INFO = 3,
+    HYBRID_LOG_DEBUG = 4
+} hybrid_log_level;
 
 /* Silent by default. message is one line without a newline, valid during the call. */
 typedef struct hybrid_logger {
     void (*log)(void *user, hybrid_log_level level, const char *message);
-    void  *user;
+    void *user;
 } hybrid_logger;
 
-/* A file that is not a path: a pak file, a download, an asset system. read_at must fill all n bytes and return true, or return
- * false. close may be NULL; it is called once when the object that owns the reader ends (also when opening it failed). */
+/* A file that is not a path: a pak file, a download, an asset system. read_at must fill all n bytes and return true, or
+ * return false. close may be NULL; it is called once when the object that owns the reader ends (also when opening it
+ * failed). */
 typedef struct hybrid_reader {
-    bool    (*read_at)(void *user, uint64_t offset, void *dst, size_t n);
-    void    (*close)(void *user);
-    uint64_t  size;
-    void     *user;
+    bool (*read_at)(void *user, uint64_t offset, void *dst, size_t n);
+    void (*close)(void *user);
+    uint64_t size;
+    void *user;
 } hybrid_reader;
 
 /* Receives bytes in order; returns false to stop. */
@@ -286,60 +301,69 @@ typedef bool (*hybrid_write_fn)(void *user, const void *data, size_t n);
 /* Called now and then, fraction 0..1; returns false to cancel (HYBRID_ERROR_CANCELLED). */
 typedef bool (*hybrid_progress_fn)(void *user, float fraction);
 
-/* Where bytes come from: exactly one of the four. Zero-terminated UTF-8 path, memory that outlives the object, a reader, or (where a model
- * is asked for) the parts of a file that was split, each a source of its own, in any order. The list itself need not outlive the call. */
+/* Where bytes come from: exactly one of the four. Zero-terminated UTF-8 path, memory that outlives the object, a
+ * reader, or (where a model is asked for) the parts of a file that was split, each a source of its own, in any
+ * order. The list itself need not outlive the call. */
 typedef struct hybrid_source {
-    const char    *path;
-    const void    *data;
-    size_t         size;         /* of data */
-    hybrid_reader  reader;
+    const char *path;
+    const void *data;
+    size_t size; /* of data */
+    hybrid_reader reader;
     const struct hybrid_source *parts;
-    size_t         n_parts;
+    size_t n_parts;
 } hybrid_source;
 /* ==== end src/api/base.h ==== */
 
 /* ==== begin src/api/runtime.h ==== */
-/* ---- runtime: what models and sessions share: memory, log, worker threads ------------------------------------------ */
+/* ---- runtime: what models and sessions share: memory, log, worker threads ---------------------------------------- */
 
 typedef struct hybrid_runtime hybrid_runtime;
 
 /* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
 typedef void (*hybrid_task_fn)(void *arg, int index);
 
-/* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache folder
- * (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot be written is no error. */
+/* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache
+ * folder (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot
+ * be written is no error. */
 typedef struct hybrid_kernel_cache {
-    const char *path;            /* a folder instead; "" for no cache */
-    /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and returns the size of the whole
-     * entry, 0 when there is none. key is a file name. Called from any thread that uses hybrid. */
-    size_t    (*load)(void *user, const char *key, void *data, size_t capacity);
-    void      (*store)(void *user, const char *key, const void *data, size_t size);
-    void       *user;
+    const char *path; /* a folder instead; "" for no cache */
+    /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and
+     * returns the size of the whole entry, 0 when there is none. key is a file name. Called from any thread that
+     * uses hybrid. */
+    size_t (*load)(void *user, const char *key, void *data, size_t capacity);
+    void (*store)(void *user, const char *key, const void *data, size_t size);
+    void *user;
 } hybrid_kernel_cache;
 
 typedef struct hybrid_runtime_desc {
     hybrid_allocator allocator;
-    hybrid_logger    logger;
-    int              n_threads;  /* threads that compute, the caller's included; 0: the number of physical cores, at most 16 */
-    /* The host's job system instead of own threads: must run fn(arg, i) for all i in 0..n-1 and return when all are done.
+    hybrid_logger logger;
+    /* threads that compute, the caller's included; 0: the number of physical cores, at most 16 */
+    int n_threads;
+    /* The host's job system instead of own threads: must run fn(arg, i) for all i in 0..n-1 and return when all are
+     * done.
      * It may run them all on the calling thread. Own threads are then never started. */
-    void           (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
-    void            *parallel_user;
-    const char      *isa;        /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that; a
-                                  * better one than this processor has, or one of another kind of processor, limits nothing */
-    /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else the CPU, with the reason in
-     * the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when it cannot be used. */
-    const char          *device;
-    uint64_t             max_device_bytes;  /* of GPU memory, over all models and contexts of the runtime; 0: what is free */
-    hybrid_kernel_cache  kernel_cache;
+    void (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void *parallel_user;
+    const char *isa; /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that;
+                      * a better one than this processor has, or one of another kind of processor, limits nothing */
+    /* The GPU; needs hybrid_cuda.h. NULL: the environment's HYBRID_DEVICE, else "auto": a GPU when there is one, else
+     * the CPU, with the reason in the log. "cpu": none. "cuda", "cuda:1": this one; creating the runtime fails when
+     * it cannot be used. */
+    const char *device;
+    /* of GPU memory, over all models and contexts of the runtime; 0: what is free */
+    uint64_t max_device_bytes;
+    hybrid_kernel_cache kernel_cache;
 } hybrid_runtime_desc;
 
-/* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first use and
- * sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others compute alone.
- * A forked child may use and destroy what it inherited: worker threads are started anew there, and what was on a GPU is computed on the CPU
- * (CUDA does not work in a child; a device that was asked for by name is HYBRID_ERROR_DEVICE). What another thread was using at the moment of
- * the fork can only be destroyed there. */
-HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime, hybrid_error *error);
+/* Creates a runtime; desc may be NULL. Objects keep it alive: it may be destroyed before them. Threads start on first
+ * use and sleep when idle. A runtime may be used by several threads; one parallel section runs at a time, others
+ * compute alone.
+ * A forked child may use and destroy what it inherited: worker threads are started anew there, and what was on a GPU is
+ * computed on the CPU (CUDA does not work in a child; a device that was asked for by name is HYBRID_ERROR_DEVICE). What
+ * another thread was using at the moment of the fork can only be destroyed there. */
+HYBRID_API hybrid_result hybrid_runtime_create(const hybrid_runtime_desc *desc, hybrid_runtime **runtime,
+                                               hybrid_error *error);
 HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
 /* "avx512", "avxvnni", "avx2", "neon" or "generic": what the kernels of this runtime use. */
@@ -347,82 +371,114 @@ HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
 HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
 
 typedef struct hybrid_device_info {
-    char     id[16];             /* "cuda:0": for hybrid_runtime_desc.device */
-    char     name[96];           /* "NVIDIA H200" */
+    char id[16];   /* "cuda:0": for hybrid_runtime_desc.device */
+    char name[96]; /* "NVIDIA H200" */
     uint64_t total_bytes, free_bytes;
-    int32_t  capability;         /* CUDA: 10 * major + minor */
+    int32_t capability; /* CUDA: 10 * major + minor */
 } hybrid_device_info;
 
-/* Lists the GPUs that can be used: the first `capacity` of *count. None is a success too: then *count is 0 and error (if any) says what was looked
- * for and what would help. runtime may be NULL. */
-HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity, size_t *count, hybrid_error *error);
+/* Lists the GPUs that can be used: the first `capacity` of *count. None is a success too: then *count is 0 and error
+ * (if any) says what was looked for and what would help. runtime may be NULL. */
+HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
+                                        size_t *count, hybrid_error *error);
 /* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
 HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);
 /* ==== end src/api/runtime.h ==== */
 
 /* ==== begin src/api/quant.h ==== */
-/* ---- types of tensors: names, sizes, encode, decode ---------------------------------------------------------------- */
+/* ---- types of tensors: names, sizes, encode, decode -------------------------------------------------------------- */
 
 /* The numbers are those of the GGUF format. */
 typedef enum hybrid_type {
-    HYBRID_TYPE_F32 = 0, HYBRID_TYPE_F16 = 1, HYBRID_TYPE_Q4_0 = 2, HYBRID_TYPE_Q4_1 = 3, HYBRID_TYPE_Q5_0 = 6, HYBRID_TYPE_Q5_1 = 7,
-    HYBRID_TYPE_Q8_0 = 8, HYBRID_TYPE_Q2_K = 10, HYBRID_TYPE_Q3_K = 11, HYBRID_TYPE_Q4_K = 12, HYBRID_TYPE_Q5_K = 13,
-    HYBRID_TYPE_Q6_K = 14, HYBRID_TYPE_BF16 = 30,
+    HYBRID_TYPE_F32 = 0,
+    HYBRID_TYPE_F16 = 1,
+    HYBRID_TYPE_Q4_0 = 2,
+    HYBRID_TYPE_Q4_1 = 3,
+    HYBRID_TYPE_Q5_0 = 6,
+    HYBRID_TYPE_Q5_1 = 7,
+    HYBRID_TYPE_Q8_0 = 8,
+    HYBRID_TYPE_Q2_K = 10,
+    HYBRID_TYPE_Q3_K = 11,
+    HYBRID_TYPE_Q4_K = 12,
+    HYBRID_TYPE_Q5_K = 13,
+    HYBRID_TYPE_Q6_K = 14,
+    HYBRID_TYPE_BF16 = 30,
     HYBRID_TYPE_LAST_ = 64
 } hybrid_type;
 
-/* Name ("Q4_K"), elements a block, bytes a block of a type. NULL / 0 for a type that hybrid does not know. Thread-safe. */
+/* Name ("Q4_K"), elements a block, bytes a block of a type. NULL / 0 for a type that hybrid does not know.
+ * Thread-safe. */
 HYBRID_API const char *hybrid_type_name(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_size(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
 /* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 
-/* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks is 2-byte
- * aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL. Thread-safe, no allocation. */
+/* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks
+ * is 2-byte aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL.
+ * Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
 
-/* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum of
- * importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result depends on the
- * arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504 times its steps) become the
- * largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
- * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or infinite, which
- * blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types keep NaN and infinity: HYBRID_OK.)
- * Thread-safe, no allocation. */
-HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n, const float *importance);
+/* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum
+ * of importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result
+ * depends on the arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504
+ * times its steps) become the largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
+ * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or
+ * infinite, which blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types
+ * keep NaN and infinity: HYBRID_OK.) Thread-safe, no allocation. */
+HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n,
+                                         const float *importance);
 
-/* n_rows rows of `row` values each, from one type to another (as hybrid_dequantize and hybrid_quantize do it), on all threads of runtime
- * (NULL: a default one). importance: `row` values, the same for every row, or NULL. The result does not depend on the threads.
+/* n_rows rows of `row` values each, from one type to another (as hybrid_dequantize and hybrid_quantize do it), on all
+ * threads of runtime (NULL: a default one). importance: `row` values, the same for every row, or NULL. The result does
+ * not depend on the threads.
  * HYBRID_ERROR_INVALID, _MEMORY, _NUMERIC (all is written, as for hybrid_quantize). */
-HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to, void *dst,
-                                        size_t n_rows, size_t row, const float *importance, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_convert(hybrid_runtime *runtime, hybrid_type from, const void *src, hybrid_type to,
+                                        void *dst, size_t n_rows, size_t row, const float *importance,
+                                        hybrid_error *error);
 
 /* A mix: how a whole model is quantized. The number is that of GGUF's key general.file_type. */
 typedef enum hybrid_mix {
-    HYBRID_MIX_F32 = 0, HYBRID_MIX_F16 = 1, HYBRID_MIX_Q4_0 = 2, HYBRID_MIX_Q4_1 = 3, HYBRID_MIX_Q8_0 = 7, HYBRID_MIX_Q5_0 = 8, HYBRID_MIX_Q5_1 = 9,
-    HYBRID_MIX_Q2_K = 10, HYBRID_MIX_Q3_K_S = 11, HYBRID_MIX_Q3_K_M = 12, HYBRID_MIX_Q3_K_L = 13, HYBRID_MIX_Q4_K_S = 14, HYBRID_MIX_Q4_K_M = 15,
-    HYBRID_MIX_Q5_K_S = 16, HYBRID_MIX_Q5_K_M = 17, HYBRID_MIX_Q6_K = 18, HYBRID_MIX_BF16 = 32
+    HYBRID_MIX_F32 = 0,
+    HYBRID_MIX_F16 = 1,
+    HYBRID_MIX_Q4_0 = 2,
+    HYBRID_MIX_Q4_1 = 3,
+    HYBRID_MIX_Q8_0 = 7,
+    HYBRID_MIX_Q5_0 = 8,
+    HYBRID_MIX_Q5_1 = 9,
+    HYBRID_MIX_Q2_K = 10,
+    HYBRID_MIX_Q3_K_S = 11,
+    HYBRID_MIX_Q3_K_M = 12,
+    HYBRID_MIX_Q3_K_L = 13,
+    HYBRID_MIX_Q4_K_S = 14,
+    HYBRID_MIX_Q4_K_M = 15,
+    HYBRID_MIX_Q5_K_S = 16,
+    HYBRID_MIX_Q5_K_M = 17,
+    HYBRID_MIX_Q6_K = 18,
+    HYBRID_MIX_BF16 = 32
 } hybrid_mix;
 
-/* "Q4_K_M" (NULL for an unknown number), and back, in any case; "Q4_K" means Q4_K_M, and so for Q3_K and Q5_K. hybrid_mix_at: all mixes,
- * from the largest files to the smallest; false beyond the last. Thread-safe. */
+/* "Q4_K_M" (NULL for an unknown number), and back, in any case; "Q4_K" means Q4_K_M, and so for Q3_K and Q5_K.
+ * hybrid_mix_at: all mixes, from the largest files to the smallest; false beyond the last. Thread-safe. */
 HYBRID_API const char *hybrid_mix_name(hybrid_mix mix);
 HYBRID_API bool hybrid_mix_find(const char *name, hybrid_mix *mix);
 HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix);
 
 /* What the mixes ask of a model: GGUF's keys of the same names. */
 typedef struct hybrid_mix_model {
-    const char *architecture;    /* "llama" */
-    int         n_layer;         /* block_count */
-    int         n_expert;        /* 0 or 1: none */
-    int         n_head, n_head_kv;
-    bool        tied_output;     /* there is no tensor "output.weight": the token embedding makes the logits */
+    const char *architecture; /* "llama" */
+    int n_layer;              /* block_count */
+    int n_expert;             /* 0 or 1: none */
+    int n_head, n_head_kv;
+    bool tied_output; /* there is no tensor "output.weight": the token embedding makes the logits */
 } hybrid_mix_model;
 
-/* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves as it is (norms, biases,
- * routers, positions). A row that the blocks of the wanted type do not divide gets another: Q2_K, Q3_K: Q4_0; Q4_K: Q5_0; Q5_K: Q5_1;
+/* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves
+ * as it is (norms, biases, routers, positions). A row that the blocks of the wanted type do not divide gets another:
+ * Q2_K, Q3_K: Q4_0; Q4_K: Q5_0; Q5_K: Q5_1;
  * Q6_K: Q8_0; and F16 when 32 does not divide it either. The same types as llama.cpp gives. Thread-safe. */
-HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne, hybrid_type now);
+HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name,
+                                                int n_dims, const uint64_t *ne, hybrid_type now);
 /* ==== end src/api/quant.h ==== */
 
 /* ==== begin src/api/gguf.h ==== */
@@ -433,93 +489,116 @@ HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix
  *     source.path = "model.gguf";
  *     if (hybrid_gguf_open(NULL, &source, &file, &error)) puts(error.message);
  *
- * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3, little-endian. */
+ * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3,
+ * little-endian. */
 
 /* Bytes of a file: not zero-terminated, not necessarily UTF-8. They live as long as the object that gave them. */
 typedef struct hybrid_string {
     const char *data;
-    size_t      size;
+    size_t size;
 } hybrid_string;
 
 /* What a file may hold at most; more is HYBRID_ERROR_LIMIT. Counts are also checked against the size of the file before
  * anything is allocated for them. */
 #define HYBRID_GGUF_MAX_KEYS     65536
 #define HYBRID_GGUF_MAX_TENSORS  65536
-#define HYBRID_GGUF_MAX_NAME     65535          /* bytes of a key or of a tensor's name */
-#define HYBRID_GGUF_MAX_METADATA 0x40000000     /* bytes before the tensors' data: 1 GiB */
-#define HYBRID_GGUF_MAX_DEPTH    8              /* arrays in arrays in ... */
-#define HYBRID_GGUF_MAX_PARTS    1024           /* files of a model that was split */
+#define HYBRID_GGUF_MAX_NAME     65535      /* bytes of a key or of a tensor's name */
+#define HYBRID_GGUF_MAX_METADATA 0x40000000 /* bytes before the tensors' data: 1 GiB */
+#define HYBRID_GGUF_MAX_DEPTH    8          /* arrays in arrays in ... */
+#define HYBRID_GGUF_MAX_PARTS    1024       /* files of a model that was split */
 
 /* Types of values; the numbers are those of the format. */
 typedef enum hybrid_gguf_type {
-    HYBRID_GGUF_U8 = 0, HYBRID_GGUF_I8, HYBRID_GGUF_U16, HYBRID_GGUF_I16, HYBRID_GGUF_U32, HYBRID_GGUF_I32, HYBRID_GGUF_F32,
-    HYBRID_GGUF_BOOL, HYBRID_GGUF_STRING, HYBRID_GGUF_ARRAY, HYBRID_GGUF_U64, HYBRID_GGUF_I64, HYBRID_GGUF_F64
+    HYBRID_GGUF_U8 = 0,
+    HYBRID_GGUF_I8,
+    HYBRID_GGUF_U16,
+    HYBRID_GGUF_I16,
+    HYBRID_GGUF_U32,
+    HYBRID_GGUF_I32,
+    HYBRID_GGUF_F32,
+    HYBRID_GGUF_BOOL,
+    HYBRID_GGUF_STRING,
+    HYBRID_GGUF_ARRAY,
+    HYBRID_GGUF_U64,
+    HYBRID_GGUF_I64,
+    HYBRID_GGUF_F64
 } hybrid_gguf_type;
 
 /* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
 
-/* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other numbers. Thread-safe. */
+/* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other
+ * numbers. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id);
 
-/* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index 0.
- * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after another (strings
- * with a u64 of their size before them, arrays with a u32 of their item type and a u64 of their count). */
+/* The value of a key. A number or string looks like an array of one item, so that hybrid_gguf_item_... read it at index
+ * 0.
+ * data is as in the file: little-endian, unaligned; for one string its characters; for an array its items one after
+ * another (strings with a u64 of their size before them, arrays with a u32 of their item type and a u64 of their
+ * count). */
 typedef struct hybrid_gguf_value {
     hybrid_gguf_type type;
-    hybrid_gguf_type item_type;  /* of the items of an array, else type */
-    uint64_t         count;      /* of the items of an array, else 1 */
-    const void      *data;
-    uint64_t         size;       /* bytes at data */
-    const uint32_t  *index;      /* private: where the strings or arrays of an array begin; NULL in values of your own */
+    hybrid_gguf_type item_type; /* of the items of an array, else type */
+    uint64_t count;             /* of the items of an array, else 1 */
+    const void *data;
+    uint64_t size;         /* bytes at data */
+    const uint32_t *index; /* private: where the strings or arrays of an array begin; NULL in values of your own */
 } hybrid_gguf_value;
 
-/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1; one of 0 elements has no bytes. A type that hybrid does not know keeps its number in type_id;
+/* A tensor. ne[0] is the contiguous dimension; unused dimensions are 1; one of 0 elements has no bytes. A type that
+ * hybrid does not know keeps its number in type_id;
  * type is then HYBRID_TYPE_LAST_ and size 0: the file can be looked at, the tensor cannot be read. */
 typedef struct hybrid_gguf_tensor {
     hybrid_string name;
-    hybrid_type   type;
-    uint32_t      type_id;
-    int           n_dims;        /* 0..4 */
-    uint64_t      ne[4];
-    uint64_t      offset;        /* of the first byte in the file */
-    uint64_t      size;          /* bytes */
-    const void   *data;          /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
-    uint32_t      part;          /* which file that is, of a model that was split; else 0 */
+    hybrid_type type;
+    uint32_t type_id;
+    int n_dims; /* 0..4 */
+    uint64_t ne[4];
+    uint64_t offset;  /* of the first byte in the file */
+    uint64_t size;    /* bytes */
+    const void *data; /* when the file is mapped or in memory, else NULL: hybrid_gguf_read_tensor */
+    uint32_t part;    /* which file that is, of a model that was split; else 0 */
 } hybrid_gguf_tensor;
 
 typedef struct hybrid_gguf hybrid_gguf;
 
-/* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source must outlive the
- * gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on failure).
- * A model that was split ("NAME-00001-of-00003.gguf"): the path of any part is enough, the others are found beside it by their names;
- * otherwise give all parts, in any order, as source->parts. It then looks as if it had never been split: the keys and tensors of all
- * parts, without the keys that say how it was cut (split.no, split.count, split.tensors.count).
- * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where), or parts of different models. HYBRID_ERROR_NOT_FOUND:
+/* Opens and checks a file. runtime may be NULL. A path is mapped where the system can; the bytes of a memory source
+ * must outlive the gguf; a reader is asked for a few large blocks and closed by hybrid_gguf_destroy (or at once on
+ * failure).
+ * A model that was split ("NAME-00001-of-00003.gguf"): the path of any part is enough, the others are found beside it
+ * by their names;
+ * otherwise give all parts, in any order, as source->parts. It then looks as if it had never been split: the keys and
+ * tensors of all parts, without the keys that say how it was cut (split.no, split.count, split.tensors.count).
+ * HYBRID_ERROR_FORMAT: no GGUF, truncated or damaged (error->offset says where), or parts of different models.
+ * HYBRID_ERROR_NOT_FOUND:
  * a part was not given. HYBRID_ERROR_UNSUPPORTED: version 1, big-endian. HYBRID_ERROR_LIMIT, _MEMORY, _IO, _INVALID.
- * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for one at a time. */
-HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf, hybrid_error *error);
+ * Thread-safe. An open gguf never changes: any number of threads may look into it; hybrid_gguf_read_tensor is for
+ * one at a time. */
+HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_source *source, hybrid_gguf **gguf,
+                                          hybrid_error *error);
 HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);            /* 2 or 3 */
-HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf);     /* bytes, of all parts */
-HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);      /* files: 1, or those of a model that was split */
-HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i);    /* bytes of one; 0 beyond the last */
-HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);     /* of every tensor's offset: general.alignment, else 32 */
+HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);        /* 2 or 3 */
+HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf); /* bytes, of all parts */
+HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);  /* files: 1, or those of a model that was split */
+HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i); /* bytes of one; 0 beyond the last */
+/* of every tensor's offset: general.alignment, else 32 */
+HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *gguf);
 
 /* Keys in the order of the file: the name, and (when value is not NULL) the value. An empty name beyond the last. */
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *gguf);
 HYBRID_API hybrid_string hybrid_gguf_key(const hybrid_gguf *gguf, size_t i, hybrid_gguf_value *value);
 
-/* By name, hashed. false when the key is absent or its value is of another kind (out then stays as it is: set your default before).
+/* By name, hashed. false when the key is absent or its value is of another kind (out then stays as it is: set your
+ * default before).
  * i64 takes every integer and bool that fits; f64 takes every number. value may be NULL. */
 HYBRID_API bool hybrid_gguf_find(const hybrid_gguf *gguf, const char *key, hybrid_gguf_value *value);
 HYBRID_API bool hybrid_gguf_get_i64(const hybrid_gguf *gguf, const char *key, int64_t *out);
 HYBRID_API bool hybrid_gguf_get_f64(const hybrid_gguf *gguf, const char *key, double *out);
 HYBRID_API bool hybrid_gguf_get_string(const hybrid_gguf *gguf, const char *key, hybrid_string *out);
 
-/* Item i of a value, in constant time. Zero or empty when i is out of range or the item is of another kind; i64 takes integers and
- * bools, f64 every number. Items of an array of arrays are values themselves. */
+/* Item i of a value, in constant time. Zero or empty when i is out of range or the item is of another kind; i64 takes
+ * integers and bools, f64 every number. Items of an array of arrays are values themselves. */
 HYBRID_API hybrid_string hybrid_gguf_item_string(const hybrid_gguf_value *value, uint64_t i);
 HYBRID_API int64_t hybrid_gguf_item_i64(const hybrid_gguf_value *value, uint64_t i);
 HYBRID_API double hybrid_gguf_item_f64(const hybrid_gguf_value *value, uint64_t i);
@@ -530,8 +609,10 @@ HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *gguf);
 HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *gguf, size_t i);
 HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_find_tensor(const hybrid_gguf *gguf, const char *name);
 
-/* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an unknown type. */
-HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst, hybrid_error *error);
+/* Copies all bytes of a tensor of this gguf to dst (tensor->size bytes). HYBRID_ERROR_IO, or _UNSUPPORTED for an
+ * unknown type. */
+HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid_gguf_tensor *tensor, void *dst,
+                                                 hybrid_error *error);
 
 /* Writing. Collect keys and tensors, begin, give the tensors' bytes in the order in which they were added, end:
  *
@@ -539,44 +620,65 @@ HYBRID_API hybrid_result hybrid_gguf_read_tensor(hybrid_gguf *gguf, const hybrid
  *     hybrid_gguf_set_string(w, "general.architecture", "llama", NULL);
  *     hybrid_gguf_set_int(w, "llama.block_count", HYBRID_GGUF_U32, 22, NULL);
  *     hybrid_gguf_add_tensor(w, "output.weight", HYBRID_TYPE_Q8_0, 2, ne, NULL);
- *     if (hybrid_gguf_begin_path(w, "out.gguf", &error) || hybrid_gguf_write(w, blocks, size, &error) || hybrid_gguf_end(w, &error))
+ *     if (hybrid_gguf_begin_path(w, "out.gguf", &error) || hybrid_gguf_write(w, blocks, size, &error) ||
+ *         hybrid_gguf_end(w, &error))
  *         puts(error.message);
  *     hybrid_gguf_writer_destroy(w);
  *
- * The first failure of a set or add is kept and given again by begin, so it is enough to look there. A writer is used by one thread at a
- * time. What is written has version 3, and the bytes depend on nothing but the calls. */
+ * The first failure of a set or add is kept and given again by begin, so it is enough to look there. A writer is used
+ * by one thread at a time. What is written has version 3, and the bytes depend on nothing but the calls. */
 typedef struct hybrid_gguf_writer hybrid_gguf_writer;
 
 /* runtime may be NULL. Destroying a writer that has begun a path and not ended removes the unfinished file. */
-HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_writer_create(hybrid_runtime *runtime, hybrid_gguf_writer **writer,
+                                                   hybrid_error *error);
 HYBRID_API void hybrid_gguf_writer_destroy(hybrid_gguf_writer *writer);
 
-/* A key and its value, which are copied; an earlier value of the key is replaced in its place. HYBRID_ERROR_INVALID, _LIMIT, _MEMORY.
- * set: any value, as a reader gives it or made by hand (index may be NULL). set_int: type is an integer or bool, and the value fits.
- * set_float: type is F32 or F64. set_numbers: count items of a number type, packed. set_arrays: count values that are arrays. */
-HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *value, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, int64_t value, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type, double value, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *writer, const char *key, const char *text, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type item_type, const void *items, size_t count, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *writer, const char *key, const hybrid_string *items, size_t count, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *items, size_t count, hybrid_error *error);
+/* A key and its value, which are copied; an earlier value of the key is replaced in its place. HYBRID_ERROR_INVALID,
+ * _LIMIT, _MEMORY.
+ * set: any value, as a reader gives it or made by hand (index may be NULL). set_int: type is an integer or bool, and
+ * the value fits.
+ * set_float: type is F32 or F64. set_numbers: count items of a number type, packed. set_arrays: count values that
+ * are arrays. */
+HYBRID_API hybrid_result hybrid_gguf_set(hybrid_gguf_writer *writer, const char *key, const hybrid_gguf_value *value,
+                                         hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_int(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type,
+                                             int64_t value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_float(hybrid_gguf_writer *writer, const char *key, hybrid_gguf_type type,
+                                               double value, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_string(hybrid_gguf_writer *writer, const char *key, const char *text,
+                                                hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_numbers(hybrid_gguf_writer *writer, const char *key,
+                                                 hybrid_gguf_type item_type, const void *items, size_t count,
+                                                 hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_strings(hybrid_gguf_writer *writer, const char *key,
+                                                 const hybrid_string *items, size_t count, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_set_arrays(hybrid_gguf_writer *writer, const char *key,
+                                                const hybrid_gguf_value *items, size_t count, hybrid_error *error);
 
 /* Sets every key of an open file. */
-HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const hybrid_gguf *from, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const hybrid_gguf *from,
+                                               hybrid_error *error);
 
-/* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63 bytes. */
-HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type, int n_dims, const uint64_t *ne, hybrid_error *error);
+/* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63
+ * bytes. */
+HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type,
+                                                int n_dims, const uint64_t *ne, hybrid_error *error);
 
-/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until end.
- * When writing fails, what was at path is still there. A symbolic link is followed, and stays; a file that is there keeps its mode, owner
- * and other names; a device or a pipe is written into (a pipe waits for its reader). HYBRID_ERROR_IO: a folder, or a file that may not be written.
- * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it right and begin again. */
-HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user, hybrid_error *error);
+/* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until
+ * end.
+ * When writing fails, what was at path is still there. A symbolic link is followed, and stays; a file that is there
+ * keeps its mode, owner and other names; a device or a pipe is written into (a pipe waits for its reader).
+ * HYBRID_ERROR_IO: a folder, or a file that may not be written.
+ * Where it fails before a byte went out (a bad alignment, a path that cannot be had), writing has not begun: set it
+ * right and begin again. */
+HYBRID_API hybrid_result hybrid_gguf_begin(hybrid_gguf_writer *writer, hybrid_write_fn write, void *user,
+                                           hybrid_error *error);
 HYBRID_API hybrid_result hybrid_gguf_begin_path(hybrid_gguf_writer *writer, const char *path, hybrid_error *error);
 
-/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is added. Bytes that went
- * out cannot be taken back: once a callback or a disk has refused some, every further call gives the same HYBRID_ERROR_IO. */
+/* The next n bytes of the current tensor: a whole one or a piece, not beyond its end (HYBRID_ERROR_INVALID). Padding is
+ * added. Bytes that went out cannot be taken back: once a callback or a disk has refused some, every further call
+ * gives the same HYBRID_ERROR_IO. */
 HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const void *data, size_t n, hybrid_error *error);
 
 /* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
@@ -585,7 +687,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
 #ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/api/tokenizer.h ==== */
-/* ---- tokenizer: text to tokens and back ------------------------------------------------------------------------------
+/* ---- tokenizer: text to tokens and back ----------------------------------------------------------------------------
  *
  *     hybrid_tokenizer *tok;
  *     int32_t ids[256];
@@ -593,88 +695,116 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE and SentencePiece BPE, the tokens being those of HF tokenizers, tiktoken and llama.cpp. Text is any bytes: what is no
- * UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A tokenizer never changes: any number of threads may use it. */
+ * Byte-level BPE and SentencePiece BPE, the tokens being those of HF tokenizers, tiktoken and llama.cpp. Text is any
+ * bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A tokenizer never changes: any
+ * number of threads may use it. */
 
 typedef struct hybrid_tokenizer hybrid_tokenizer;
 
 /* The numbers are those of the GGUF format. */
 typedef enum hybrid_token_type {
     HYBRID_TOKEN_NORMAL = 1,
-    HYBRID_TOKEN_UNKNOWN = 2,        /* stands for what the vocabulary cannot say */
-    HYBRID_TOKEN_CONTROL = 3,        /* <s>, <|im_start|>: not text; only HYBRID_TOKENIZE_PARSE_SPECIAL finds them in a text */
-    HYBRID_TOKEN_USER_DEFINED = 4,   /* text that is always one token */
-    HYBRID_TOKEN_UNUSED = 5,         /* never made from text */
-    HYBRID_TOKEN_BYTE = 6            /* one byte of what has no other token */
+    HYBRID_TOKEN_UNKNOWN = 2, /* stands for what the vocabulary cannot say */
+    HYBRID_TOKEN_CONTROL = 3, /* <s>, <|im_start|>: not text; only HYBRID_TOKENIZE_PARSE_SPECIAL finds them in a text */
+    HYBRID_TOKEN_USER_DEFINED = 4, /* text that is always one token */
+    HYBRID_TOKEN_UNUSED = 5,       /* never made from text */
+    HYBRID_TOKEN_BYTE = 6          /* one byte of what has no other token */
 } hybrid_token_type;
 
 /* What some tokens are for. */
 typedef enum hybrid_token_role {
-    HYBRID_ROLE_BOS, HYBRID_ROLE_EOS, HYBRID_ROLE_EOT, HYBRID_ROLE_EOM, HYBRID_ROLE_UNKNOWN, HYBRID_ROLE_SEPARATOR, HYBRID_ROLE_PADDING,
-    HYBRID_ROLE_MASK, HYBRID_ROLE_FIM_PREFIX, HYBRID_ROLE_FIM_SUFFIX, HYBRID_ROLE_FIM_MIDDLE, HYBRID_ROLE_FIM_PAD, HYBRID_ROLE_FIM_REPO,
-    HYBRID_ROLE_FIM_SEPARATOR, HYBRID_ROLE_COUNT_
+    HYBRID_ROLE_BOS,
+    HYBRID_ROLE_EOS,
+    HYBRID_ROLE_EOT,
+    HYBRID_ROLE_EOM,
+    HYBRID_ROLE_UNKNOWN,
+    HYBRID_ROLE_SEPARATOR,
+    HYBRID_ROLE_PADDING,
+    HYBRID_ROLE_MASK,
+    HYBRID_ROLE_FIM_PREFIX,
+    HYBRID_ROLE_FIM_SUFFIX,
+    HYBRID_ROLE_FIM_MIDDLE,
+    HYBRID_ROLE_FIM_PAD,
+    HYBRID_ROLE_FIM_REPO,
+    HYBRID_ROLE_FIM_SEPARATOR,
+    HYBRID_ROLE_COUNT_
 } hybrid_token_role;
 
 /* A vocabulary in memory. Everything is copied. */
 typedef struct hybrid_tokenizer_desc {
-    const char          *model;      /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
-    const char          *pre;        /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
-                                        "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
-                                        C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
-                                        are refused */
-    const hybrid_string *tokens;     /* n_tokens, the text of every id as GGUF and HF spell it; an empty one is never used */
-    size_t               n_tokens;
-    const uint8_t       *types;      /* n_tokens, hybrid_token_type; NULL: all are normal */
-    const float         *scores;     /* spm: n_tokens, the highest is merged first; NULL: earlier ids first */
-    const hybrid_string *merges;     /* bpe: n_merges times "left right", the most important first */
-    size_t               n_merges;
-    bool                 raw_tokens; /* bpe: tokens are plain bytes and ids are ranks, as in tiktoken files; merges are not needed */
-    bool                 add_bos;    /* what HYBRID_TOKENIZE_ADD_SPECIAL adds */
-    bool                 add_eos;
-    bool                 no_space_prefix;   /* spm: no space before the first word */
-    bool                 strip_right;       /* white space after special tokens belongs to them (but <s>, <unk>, <|endoftext|>): phi-3 */
-    const char          *roles[HYBRID_ROLE_COUNT_];   /* text of the token that has a role; NULL: a well-known one that is there, or none */
+    const char *model; /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
+    const char *pre;   /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
+                          "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
+                          C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
+                          are refused */
+    /* n_tokens, the text of every id as GGUF and HF spell it; an empty one is never used */
+    const hybrid_string *tokens;
+    size_t n_tokens;
+    const uint8_t *types;        /* n_tokens, hybrid_token_type; NULL: all are normal */
+    const float *scores;         /* spm: n_tokens, the highest is merged first; NULL: earlier ids first */
+    const hybrid_string *merges; /* bpe: n_merges times "left right", the most important first */
+    size_t n_merges;
+    /* bpe: tokens are plain bytes and ids are ranks, as in tiktoken files; merges are not needed */
+    bool raw_tokens;
+    bool add_bos; /* what HYBRID_TOKENIZE_ADD_SPECIAL adds */
+    bool add_eos;
+    bool no_space_prefix; /* spm: no space before the first word */
+    /* white space after special tokens belongs to them (but <s>, <unk>, <|endoftext|>): phi-3 */
+    bool strip_right;
+    /* text of the token that has a role; NULL: a well-known one that is there, or none */
+    const char *roles[HYBRID_ROLE_COUNT_];
 } hybrid_tokenizer_desc;
 
-/* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed then). runtime may be
- * NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without tokenizer.ggml.pre that is
- * "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning. HYBRID_ERROR_UNSUPPORTED: a
- * model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...); HYBRID_ERROR_FORMAT: tables that contradict
- * each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file; HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
-HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer, hybrid_error *error);
-HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error);
+/* Makes a tokenizer from a vocabulary in memory, or from the tokenizer.ggml.* keys of a file (which may be closed
+ * then). runtime may be NULL. What a file leaves out is taken as llama.cpp takes it, and the log says so; without
+ * tokenizer.ggml.pre that is "default" (but GPT-2's and GPT-NeoX's own rules for those architectures), and a warning.
+ * HYBRID_ERROR_UNSUPPORTED: a model or pre-tokenizer that hybrid does not have (WordPiece, Unigram...);
+ * HYBRID_ERROR_FORMAT: tables that contradict each other; HYBRID_ERROR_NOT_FOUND: no vocabulary in the file;
+ * HYBRID_ERROR_MEMORY, _INVALID, _LIMIT. */
+HYBRID_API hybrid_result hybrid_tokenizer_create(hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc,
+                                                 hybrid_tokenizer **tokenizer, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, const hybrid_gguf *gguf,
+                                                    hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
-#define HYBRID_TOKENIZE_ADD_SPECIAL    1u   /* BOS before and EOS after, where the vocabulary says so */
-#define HYBRID_TOKENIZE_PARSE_SPECIAL  2u   /* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
+#define HYBRID_TOKENIZE_ADD_SPECIAL 1u /* BOS before and EOS after, where the vocabulary says so */
+/* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
+#define HYBRID_TOKENIZE_PARSE_SPECIAL 2u
 
-/* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the result is
- * HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when capacity is 0).
+/* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the
+ * result is HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when
+ * capacity is 0).
  * 3 * size + 3 ids are always enough, size + 2 for bpe without normalization. The time grows with the text, whatever
  * the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
-HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size, unsigned flags,
-                                         int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
+                                         unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 
-#define HYBRID_DETOKENIZE_SPECIAL      1u   /* show control and unknown tokens by their names; else they are nothing */
+#define HYBRID_DETOKENIZE_SPECIAL 1u /* show control and unknown tokens by their names; else they are nothing */
 
 /* n ids to text, the space that spm put before the first word taken away again; normalized text stays so. Sizes as in
  * hybrid_tokenize; no zero is appended. HYBRID_ERROR_INVALID: an id is negative; ids beyond the vocabulary (rows that a
  * model was padded with) are nothing. Thread-safe. */
-HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids, unsigned flags,
-                                           char *text, size_t capacity, size_t *size, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_detokenize(const hybrid_tokenizer *tokenizer, const int32_t *ids, size_t n_ids,
+                                           unsigned flags, char *text, size_t capacity, size_t *size,
+                                           hybrid_error *error);
 
-/* The bytes that a token stands for (a control token: its name), in constant time; perhaps not whole characters, see hybrid_utf8_feed.
+/* The bytes that a token stands for (a control token: its name), in constant time; perhaps not whole characters, see
+ * hybrid_utf8_feed.
  * Empty for an id out of range. They live as long as the tokenizer. */
 HYBRID_API hybrid_string hybrid_token_bytes(const hybrid_tokenizer *tokenizer, int32_t id);
-HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id);   /* HYBRID_TOKEN_UNUSED out of range */
-HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id);              /* generation ends here: EOS, <|im_end|>, <|eot_id|>... */
-HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role);   /* -1: there is none */
-HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size);   /* by its bytes; -1 */
-HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer);                          /* tokens; a model may have more rows */
+/* HYBRID_TOKEN_UNUSED out of range */
+HYBRID_API hybrid_token_type hybrid_token_kind(const hybrid_tokenizer *tokenizer, int32_t id);
+/* generation ends here: EOS, <|im_end|>, <|eot_id|>... */
+HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t id);
+/* -1: there is none */
+HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role);
+/* by its bytes; -1 */
+HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size);
+HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer); /* tokens; a model may have more rows */
 HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer);
 HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer);
 
-/* ---- streams: what may be shown of text that arrives token by token ---- */
+/* ---- streams: what may be shown of text that arrives token by token ---------------------------------------------- */
 
 /* Zero is the beginning. Holds back at most three bytes of an unfinished character. */
 typedef struct hybrid_utf8_stream {
@@ -684,8 +814,9 @@ typedef struct hybrid_utf8_stream {
 
 #define HYBRID_UTF8_ROOM(size) (3 * (size) + 9)
 
-/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are no UTF-8 become U+FFFD, one
- * for each maximal part as Unicode recommends. However the bytes are cut, the output is the same. Returns the bytes written. */
+/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are no UTF-8
+ * become U+FFFD, one for each maximal part as Unicode recommends. However the bytes are cut, the output is the same.
+ * Returns the bytes written. */
 HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out);
 /* The end: an unfinished character becomes U+FFFD. At most 9 bytes. The stream is then at its beginning. */
 HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out);
@@ -694,23 +825,26 @@ HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out);
 typedef struct hybrid_stop_matcher hybrid_stop_matcher;
 
 /* n_stops strings of at least one byte, copied. With none, everything fed is given at once. runtime may be NULL. */
-HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops,
+                                            hybrid_stop_matcher **matcher, hybrid_error *error);
 HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher);
-/* Feeds bytes. *safe: what can be shown now because no stop string can begin in it (until the next call). *which: the stop string that
- * is complete (of those that end first the longest), or -1; what stood before it is in *safe, and nothing more comes until reset.
+/* Feeds bytes. *safe: what can be shown now because no stop string can begin in it (until the next call). *which: the
+ * stop string that is complete (of those that end first the longest), or -1; what stood before it is in *safe, and
+ * nothing more comes until reset.
  * HYBRID_ERROR_MEMORY: nothing was fed. */
-HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size,
+                                          hybrid_string *safe, int *which, hybrid_error *error);
 /* The end came otherwise: gives what was held back. */
 HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
 HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
 /* ==== end src/api/tokenizer.h ==== */
 
 /* ==== begin src/api/chat.h ==== */
-/* ---- chat: templates that make a prompt of a conversation ---------------------------------------------------------- */
+/* ---- chat: templates that make a prompt of a conversation -------------------------------------------------------- */
 
-/* Models are trained on conversations written in one particular way; a file carries that way as a Jinja template. Templates are
- * foreign text: they run in a sandbox (nothing but their input is within reach) and within limits, and whatever they do, the worst
- * is an error.
+/* Models are trained on conversations written in one particular way; a file carries that way as a Jinja template.
+ * Templates are foreign text: they run in a sandbox (nothing but their input is within reach) and within limits, and
+ * whatever they do, the worst is an error.
  *
  *     hybrid_template *chatml;
  *     hybrid_text prompt = { 0 };
@@ -721,18 +855,21 @@ HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
  *     hybrid_text_free(&prompt);
  *     hybrid_template_destroy(chatml);
  *
- * What is understood: all expressions of Jinja; if, for (else, if, recursive), set, macro, call, filter, with, raw, print, break,
- * continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests but for filesizeformat,
- * random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans, translate), and those of list and dict
- * that change nothing. Values are what they are in Python: ranges and generators are no lists, text can be marked safe.
- * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of the template. */
+ * What is understood: all expressions of Jinja; if, for (else, if, recursive), set, macro, call, filter, with, raw,
+ * print, break, continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests
+ * but for filesizeformat, random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans,
+ * translate), and those of list and dict that change nothing. Values are what they are in Python: ranges and generators
+ * are no lists, text can be marked safe.
+ * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of
+ * the template. */
 
-/* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end with
- * hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is empty. */
+/* Text that hybrid makes for you. Start with zero; use it for as many calls as you like, its memory is used again; end
+ * with hybrid_text_free. data: size bytes and a zero byte (NULL until something was written). After a failure it is
+ * empty. */
 typedef struct hybrid_text {
-    char           *data;
-    size_t          size;
-    size_t          capacity;   /* yours to read only, like runtime: where the memory is from */
+    char *data;
+    size_t size;
+    size_t capacity; /* yours to read only, like runtime: where the memory is from */
     hybrid_runtime *runtime;
 } hybrid_text;
 
@@ -741,109 +878,123 @@ HYBRID_API void hybrid_text_free(hybrid_text *text);
 
 typedef struct hybrid_template hybrid_template;
 
-/* Whose Jinja: that of Python (jinja2 as transformers uses it: what models were trained with), or that of huggingface.js. They differ
- * in little: the latter prints true, null and JSON where Python prints True, None and its own notation, and joins text and numbers by +. */
+/* Whose Jinja: that of Python (jinja2 as transformers uses it: what models were trained with), or that of
+ * huggingface.js. They differ in little: the latter prints true, null and JSON where Python prints True, None and
+ * its own notation, and joins text and numbers by +. */
 typedef enum hybrid_template_dialect { HYBRID_TEMPLATE_PYTHON = 0, HYBRID_TEMPLATE_JS = 1 } hybrid_template_dialect;
 
 /* The template of ChatML: what NULL stands for, and the best guess for a model that carries none. */
 #define HYBRID_TEMPLATE_CHATML \
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" \
+    "{% for message in messages %}" \
+    "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
 typedef struct hybrid_template_desc {
-    const char             *text;             /* the template, UTF-8, at most 16 MB; NULL: HYBRID_TEMPLATE_CHATML. It is copied. */
-    size_t                  size;             /* bytes; 0: text ends with a zero byte */
+    const char *text; /* the template, UTF-8, at most 16 MB; NULL: HYBRID_TEMPLATE_CHATML. It is copied. */
+    size_t size;      /* bytes; 0: text ends with a zero byte */
     hybrid_template_dialect dialect;
-    bool                    no_trim_blocks;   /* keep the line break after a {% tag %} (chat templates are written for its removal) */
-    bool                    no_lstrip_blocks; /* keep the blanks before a {% tag %} that begins a line */
+    /* keep the line break after a {% tag %} (chat templates are written for its removal) */
+    bool no_trim_blocks;
+    bool no_lstrip_blocks; /* keep the blanks before a {% tag %} that begins a line */
 } hybrid_template_desc;
 
-/* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a tag that chat
- * templates do not have), LIMIT (too large, or some hundred brackets or blocks in each other), MEMORY. A template is not changed by rendering: several
- * threads may use one at a time. */
-HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error);
+/* Parses a template; desc may be NULL. Errors: INVALID, FORMAT (the template is wrong: line and column), UNSUPPORTED (a
+ * tag that chat templates do not have), LIMIT (too large, or some hundred brackets or blocks in each other), MEMORY. A
+ * template is not changed by rendering: several threads may use one at a time. */
+HYBRID_API hybrid_result hybrid_template_create(hybrid_runtime *runtime, const hybrid_template_desc *desc,
+                                                hybrid_template **tmpl, hybrid_error *error);
 HYBRID_API void hybrid_template_destroy(hybrid_template *tmpl);
 
 /* What one rendering may use; beyond it the result is HYBRID_ERROR_LIMIT. 0 stands for the number in brackets. */
 typedef struct hybrid_template_limits {
-    size_t   max_memory;        /* bytes of all values together [256 MB] */
-    size_t   max_output;        /* bytes [64 MB] */
-    uint64_t max_steps;         /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
-    int      max_depth;         /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
-                                   template does takes more than 64 KB of the thread's stack, which is measured: then the result is LIMIT too */
+    size_t max_memory; /* bytes of all values together [256 MB] */
+    size_t max_output; /* bytes [64 MB] */
+    /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
+    uint64_t max_steps;
+    int max_depth; /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
+                      template does takes more than 64 KB of the thread's stack, which is measured: then the result is
+                      LIMIT too */
 } hybrid_template_limits;
 
 typedef struct hybrid_render_desc {
-    const char            *context;           /* a JSON object: the variables of the template; NULL: none */
-    size_t                 context_size;      /* bytes; 0: context ends with a zero byte */
-    int64_t                now;               /* for strftime_now: seconds since 1970 UTC; 0: the system's clock */
-    int                    utc_offset;        /* minutes that local time is ahead of UTC: 120 for UTC+2 */
+    const char *context; /* a JSON object: the variables of the template; NULL: none */
+    size_t context_size; /* bytes; 0: context ends with a zero byte */
+    int64_t now;         /* for strftime_now: seconds since 1970 UTC; 0: the system's clock */
+    int utc_offset;      /* minutes that local time is ahead of UTC: 120 for UTC+2 */
     hybrid_template_limits limits;
 } hybrid_render_desc;
 
 /* Renders a template with any variables (for conversations hybrid_chat_render is easier). desc may be NULL.
- * Errors: INVALID (also: the template called raise_exception; the message holds its words), FORMAT (an operation that makes no sense,
- * say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or test), LIMIT, MEMORY. */
-HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc, hybrid_text *out, hybrid_error *error);
+ * Errors: INVALID (also: the template called raise_exception; the message holds its words), FORMAT (an operation that
+ * makes no sense, say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or
+ * test), LIMIT, MEMORY. */
+HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc,
+                                                hybrid_text *out, hybrid_error *error);
 
-/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows. content may be NULL: none. */
-typedef struct hybrid_chat_message { const char *role, *content; } hybrid_chat_message;
+/* One turn. Zero-terminated UTF-8; role is "system", "user", "assistant", "tool" or what else the model knows.
+ * content may be NULL: none. */
+typedef struct hybrid_chat_message {
+    const char *role, *content;
+} hybrid_chat_message;
 
 typedef struct hybrid_chat_desc {
-    bool        add_generation_prompt;        /* end with what opens the assistant's turn */
-    bool        merge_system;                 /* where a template refuses or drops a system message: put it before the first user message
-                                                 (text, newline, text) instead of failing or losing it. Transformers does not do this. */
-    const char *bos_token, *eos_token;        /* the model's; NULL: undefined in the template */
-    const char *messages;                     /* a JSON array of objects, used instead of the array: tool calls, parts, reasoning... */
-    const char *tools;                        /* a JSON array of tool definitions; NULL: None */
-    const char *extra;                        /* a JSON object with more variables: {"enable_thinking": false}; they win over all others */
-    int64_t     now;                          /* as in hybrid_render_desc */
-    int         utc_offset;
+    bool add_generation_prompt; /* end with what opens the assistant's turn */
+    bool merge_system; /* where a template refuses or drops a system message: put it before the first user message
+                          (text, newline, text) instead of failing or losing it. Transformers does not do this. */
+    const char *bos_token, *eos_token; /* the model's; NULL: undefined in the template */
+    const char *messages; /* a JSON array of objects, used instead of the array: tool calls, parts, reasoning... */
+    const char *tools;    /* a JSON array of tool definitions; NULL: None */
+    const char *extra;    /* a JSON object with more variables: {"enable_thinking": false}; they win over all others */
+    int64_t now;          /* as in hybrid_render_desc */
+    int utc_offset;
     hybrid_template_limits limits;
-    const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token;    /* as bos_token */
+    const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token; /* as bos_token */
 } hybrid_chat_desc;
 
-/* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools, documents
- * (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not passed on, and what was thought
- * ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content" and "thinking". The text holds the special tokens in writing (often bos_token first): encode
- * it with special tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
+/* Makes the prompt of a conversation, with the variables that transformers' apply_chat_template gives: messages, tools,
+ * documents (None), add_generation_prompt, the special tokens. As there, members of a message that are null are not
+ * passed on, and what was thought ("reasoning_content", "thinking" or "reasoning") is passed on as "reasoning_content"
+ * and "thinking". The text holds the special tokens in writing (often bos_token first): encode it with special
+ * tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
-    const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
+                                            const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 /* ==== end src/api/chat.h ==== */
 #endif
 
 /* ==== begin src/api/model.h ==== */
-/* ---- models: load, describe ---------------------------------------------------------------------------------------- */
+/* ---- models: load, describe -------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
     /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
-     * multiple of 8), reader, and parts: all files of a model that was split, in any order (hybrid_gguf_open). Of files that lie beside
-     * each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough. */
-    const char    *path;
-    const void    *data;
-    size_t         size;
-    hybrid_reader  reader;
+     * multiple of 8), reader, and parts: all files of a model that was split, in any order (hybrid_gguf_open). Of files
+     * that lie beside each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough. */
+    const char *path;
+    const void *data;
+    size_t size;
+    hybrid_reader reader;
     const hybrid_source *parts;
-    size_t         n_parts;
-    /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model lives); true reads it
-     * into memory instead. A reader is always read. */
-    bool           no_map;
+    size_t n_parts;
+    /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
+     * lives); true reads it into memory instead. A reader is always read. */
+    bool no_map;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     hybrid_progress_fn progress;
-    void          *progress_user;
-    /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as hybrid_context_desc.n_ctx. Layers that then do not
-     * fit run on the CPU. */
-    int32_t        device_n_ctx;
-    /* Generation is faster with the matrices laid out in another order, where the processor rather than the memory is the limit (AVX2; Q4_0, Q4_K).
-     * True makes such a copy while loading, beside the file's own blocks, which prompts go on reading: as many bytes again for the matrices of these
-     * types that run on the CPU, without those of experts; hybrid_plan counts them. Results are the same to the bit. Where the kernels have no such
-     * layout nothing is made, and the log says so. */
-    bool           repack;
+    void *progress_user;
+    /* With a GPU: room for contexts of so many positions in all is kept beside the weights; 0: as
+     * hybrid_context_desc.n_ctx. Layers that then do not fit run on the CPU. */
+    int32_t device_n_ctx;
+    /* Generation is faster with the matrices laid out in another order, where the processor rather than the memory is
+     * the limit (AVX2; Q4_0, Q4_K).
+     * True makes such a copy while loading, beside the file's own blocks, which prompts go on reading: as many bytes
+     * again for the matrices of these types that run on the CPU, without those of experts; hybrid_plan counts them.
+     * Results are the same to the bit. Where the kernels have no such layout nothing is made, and the log says so. */
+    bool repack;
 } hybrid_model_desc;
 
-/* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left behind.
+/* Loads a model. runtime NULL: one of its own, with default settings. On failure *model is NULL and nothing is left
+ * behind.
  *
  * A model that is loaded computes with every tensor of its file and with every key of its architecture that changes
  * logits; else it is refused (HYBRID_ERROR_UNSUPPORTED) by the name of the tensor or key. What may be left out, since
@@ -858,23 +1009,25 @@ typedef struct hybrid_model_desc {
  * rope.*, expert*, ssm.*, *scale*, *norm*, ...); others are warned of in the log and taken for notes. Vectors (norms,
  * biases) may be F32, F16 or BF16; the latter are converted while loading.
  * A model is immutable: any number of contexts and threads may use it at a time. */
-HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_model_load(hybrid_runtime *runtime, const hybrid_model_desc *desc, hybrid_model **model,
+                                           hybrid_error *error);
 
 /* Contexts and sessions of the model must be destroyed before it. */
 HYBRID_API void hybrid_model_destroy(hybrid_model *model);
 
 typedef struct hybrid_model_info {
-    char     architecture[32];   /* "llama", "qwen2", ... */
-    char     name[64];           /* general.name, cut to fit, without control characters */
-    uint64_t n_params;           /* values in all tensors */
-    uint64_t n_bytes;            /* their bytes */
-    uint64_t repacked_bytes;     /* of the copy that hybrid_model_desc.repack asked for */
-    int32_t  n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
-    int32_t  n_expert, n_expert_used;   /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
-    bool     has_template;       /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
-    char     device[96];         /* "NVIDIA H200": the GPU that holds weights; "" for none */
-    int32_t  n_layer_device;     /* layers that run there */
-    uint64_t device_bytes;       /* of weights there */
+    char architecture[32];   /* "llama", "qwen2", ... */
+    char name[64];           /* general.name, cut to fit, without control characters */
+    uint64_t n_params;       /* values in all tensors */
+    uint64_t n_bytes;        /* their bytes */
+    uint64_t repacked_bytes; /* of the copy that hybrid_model_desc.repack asked for */
+    int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
+    /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
+    int32_t n_expert, n_expert_used;
+    bool has_template;      /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
+    char device[96];        /* "NVIDIA H200": the GPU that holds weights; "" for none */
+    int32_t n_layer_device; /* layers that run there */
+    uint64_t device_bytes;  /* of weights there */
 } hybrid_model_info;
 
 HYBRID_API void hybrid_model_describe(const hybrid_model *model, hybrid_model_info *info);
@@ -890,69 +1043,84 @@ HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *mode
 /* ==== end src/api/model.h ==== */
 
 /* ==== begin src/api/context.h ==== */
-/* ---- engine: batches of (sequence, tokens), logits, the KV cache ----------------------------------------------------- */
+/* ---- engine: batches of (sequence, tokens), logits, the KV cache ------------------------------------------------- */
 
-/* Equal results. The logits of a token depend on the model, on the tokens before it and on the type of the cache: not on the number of
- * threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor on the optimisation level of the
- * compiler. Every sum has one order (src/compute/NUMERICS.md), and all instruction sets keep it: scalar, AVX2 and AVX-512 give the same bits.
- * Tested by tests/test_replay.c: one hash of all logits over threads 1, 2, 3, 8, three ways to cut the batch, alone and beside others, for
- * F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b + c behind our back; and a GPU, which is as exact, but
- * takes other kernels for batches of other sizes: there logits of the same token differ in the last places that the weights' type has. */
+/* Equal results. The logits of a token depend on the model, on the tokens before it and on the type of the cache: not
+ * on the number of threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor
+ * on the optimisation level of the compiler. Every sum has one order (src/compute/NUMERICS.md), and all instruction
+ * sets keep it: scalar, AVX2 and AVX-512 give the same bits.
+ * Tested by tests/test_replay.c: one hash of all logits over threads 1, 2, 3, 8, three ways to cut the batch, alone and
+ * beside others, for F32, Q8_0 and Q4_K weights. Not promised: -ffast-math (refused), compilers told to contract a * b
+ * + c behind our back; and a GPU, which is as exact, but takes other kernels for batches of other sizes: there
+ * logits of the same token differ in the last places that the weights' type has. */
 
 typedef struct hybrid_context hybrid_context;
 
-/* How the keys and values of past tokens are kept. Q8_0 halves the memory of F16 and needs head sizes that are multiples of 32. */
+/* How the keys and values of past tokens are kept. Q8_0 halves the memory of F16 and needs head sizes that are
+ * multiples of 32. */
 typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 2 } hybrid_kv;
 
-/* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1: none),
- * n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
-typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride);
+/* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1:
+ * none), n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
+typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows,
+                                int64_t n_cols, int64_t row_stride);
 
 typedef struct hybrid_context_desc {
-    int32_t   n_ctx;             /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
-                                  * was trained on is a warning in the log */
-    int32_t   n_seq;             /* sequences: ids 0..n_seq-1; 0: 1 */
-    int32_t   n_batch;           /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
-    int32_t   n_logits;          /* rows of logits that one decode can keep; 0: n_seq */
+    int32_t n_ctx;    /* positions, over all sequences; 0: the model's, at most 4096. More for each than it
+                       * was trained on is a warning in the log */
+    int32_t n_seq;    /* sequences: ids 0..n_seq-1; 0: 1 */
+    int32_t n_batch;  /* tokens that go through a layer together; 0: 512. More is no faster, less saves memory */
+    int32_t n_logits; /* rows of logits that one decode can keep; 0: n_seq */
     hybrid_kv kv;
-    int32_t   n_candidates;      /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host at once, which is what
-                                  * hybrid_sample_next may need; hybrid_logits fetches the others when it is called. 0: all logits, always */
-    hybrid_trace_fn trace;       /* proves parity with other implementations, layer by layer */
-    void     *trace_user;
+    int32_t n_candidates; /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host
+                           * at once, which is what hybrid_sample_next may need; hybrid_logits fetches the others when
+                           * it is called. 0: all logits, always */
+    hybrid_trace_fn trace; /* proves parity with other implementations, layer by layer */
+    void *trace_user;
 } hybrid_context_desc;
 
 /* A context belongs to one thread at a time; several contexts of one model may run at once. */
-HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc, hybrid_context **context, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_context_create(hybrid_model *model, const hybrid_context_desc *desc,
+                                               hybrid_context **context, hybrid_error *error);
 HYBRID_API void hybrid_context_destroy(hybrid_context *context);
 /* The descriptor with every zero replaced by what is used. */
 HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_context_desc *desc);
 
-/* With a GPU: compiles the kernels that this context can need, or takes them from the cache, so that the first decode does not wait for them (some
- * seconds once per machine). progress may be NULL. On the CPU there is nothing to do.
+/* With a GPU: compiles the kernels that this context can need, or takes them from the cache, so that the first decode
+ * does not wait for them (some seconds once per machine). progress may be NULL. On the CPU there is nothing to do.
  * HYBRID_ERROR_DEVICE: kernels cannot be had; the context then runs on the CPU. */
-HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user,
+                                       hybrid_error *error);
 
-/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them. CONTEXT_FULL: more than
- * n_ctx tokens queued. Nothing is queued on failure. */
-HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, hybrid_error *error);
-/* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than the descriptor's n_logits. */
-HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error);
+/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
+ * ids.
+ * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them.
+ * CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
+HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
+                                          hybrid_error *error);
+/* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than
+ * the descriptor's n_logits. */
+HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
+                                                 size_t n_logits, hybrid_error *error);
 /* Forgets what is queued. */
 HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
-/* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued (on CONTEXT_FULL remove
- * something and call again, or clear it). Room is checked before anything is written; what can fail behind that is a GPU, and then the memory
- * for going on without it: logits of earlier decodes are gone in that case only. */
+/* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued
+ * (on CONTEXT_FULL remove something and call again, or clear it). Room is checked before anything is written; what can
+ * fail behind that is a GPU, and then the memory for going on without it: logits of earlier decodes are gone in that
+ * case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
-/* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with *done false; call
- * again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode that is under way; there are no logits then.
- * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose a small n_batch there. */
-HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done, hybrid_error *error);
+/* The same in slices: works for about budget_us microseconds (at least one layer of one chunk), then returns OK with
+ * *done false; call again to go on. Until it is done, sequences are as before. hybrid_batch_clear gives up a decode
+ * that is under way; there are no logits then.
+ * On a GPU a chunk of n_batch tokens is the smallest slice, and a GPU that fails is made up for in one slice: choose
+ * a small n_batch there. */
+HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t budget_us, bool *done,
+                                            hybrid_error *error);
 
-/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held them: the next decode goes on
- * without it). Valid until the next decode. */
+/* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held
+ * them: the next decode goes on without it). Valid until the next decode. */
 HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
 /* Row i of the rows that hybrid_batch_add_logits asked for. */
 HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
@@ -966,10 +1134,12 @@ HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, 
 /* Positions that could still be written, counted in whole pages. */
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
 
-/* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the longest first), one for each device
- * that layers run on. Fills text with its first size - 1 characters and a zero, and returns the length of the whole, as snprintf does. Only an
- * implementation compiled with HYBRID_PROFILE counts: it waits for every op, and a GPU goes without graphs, so a decode is slower than without.
- * Compiled without, it costs nothing, and the text is a sentence that says so. With HYBRID_PROFILE=2 every op is a line of the log, too (debug).
+/* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the
+ * longest first), one for each device that layers run on. Fills text with its first size - 1 characters and a zero, and
+ * returns the length of the whole, as snprintf does. Only an implementation compiled with HYBRID_PROFILE counts: it
+ * waits for every op, and a GPU goes without graphs, so a decode is slower than without.
+ * Compiled without, it costs nothing, and the text is a sentence that says so. With HYBRID_PROFILE=2 every op is a line
+ * of the log, too (debug).
  *
  *     char text[2048];
  *     hybrid_context_profile(context, text, sizeof text);
@@ -979,75 +1149,84 @@ HYBRID_API size_t hybrid_context_profile(const hybrid_context *context, char *te
 /* Counts from zero again. */
 HYBRID_API void hybrid_context_profile_reset(hybrid_context *context);
 
-/* ---- memory plan ----------------------------------------------------------------------------------------------------- */
+/* ---- memory plan ------------------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_memory_plan {
-    uint64_t mapped;             /* bytes of the file used in place: shared, and dropped by the system under pressure */
-    uint64_t weights;            /* bytes of weights in own memory */
-    uint64_t model;              /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
-    uint64_t kv;                 /* bytes of the KV cache */
-    uint64_t compute;            /* bytes of activations, logits and scratch */
-    uint64_t total;              /* weights + model + kv + compute: what hybrid allocates of the host's memory */
-    uint64_t device_weights, device_kv, device_compute;      /* bytes of the GPU's memory */
-    uint64_t device;             /* their sum */
-    int32_t  n_layer_device;     /* layers that run on the GPU */
+    uint64_t mapped;  /* bytes of the file used in place: shared, and dropped by the system under pressure */
+    uint64_t weights; /* bytes of weights in own memory */
+    uint64_t model;   /* bytes of everything else that a loaded model keeps: keys, tokenizer, template */
+    uint64_t kv;      /* bytes of the KV cache */
+    uint64_t compute; /* bytes of activations, logits and scratch */
+    uint64_t total;   /* weights + model + kv + compute: what hybrid allocates of the host's memory */
+    uint64_t device_weights, device_kv, device_compute; /* bytes of the GPU's memory */
+    uint64_t device;                                    /* their sum */
+    int32_t n_layer_device;                             /* layers that run on the GPU */
 } hybrid_memory_plan;
 
-/* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is then used,
- * apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up to 16 MB for loading, 8 MB a context). */
-HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model, const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
+/* What loading the model and creating a context of it would allocate, without reading the weights. Equal to what is
+ * then used, apart from the runtime (a few KB), threads' stacks and, with a GPU, the pinned memory of its copies (up
+ * to 16 MB for loading, 8 MB a context). */
+HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model,
+                                     const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
 /* ==== end src/api/context.h ==== */
 
 /* ==== begin src/api/sampler.h ==== */
-/* ---- sampler: from logits to the next token ------------------------------------------------------------------------ */
+/* ---- sampler: from logits to the next token ---------------------------------------------------------------------- */
 
 typedef struct hybrid_sampler hybrid_sampler;
 
 /* Added to the logit of a token. -INFINITY forbids it; INFINITY forces it (of several forced ones, the lowest id). */
 typedef struct hybrid_logit_bias {
     int32_t id;
-    float   bias;
+    float bias;
 } hybrid_logit_bias;
 
-/* Zero is greedy: always the likeliest token (of equals the lowest id). The fields stand in the order in which they are applied.
+/* Zero is greedy: always the likeliest token (of equals the lowest id). The fields stand in the order in which they are
+ * applied.
  * "The likeliest" below: in order of falling logit, equals by rising id. */
 typedef struct hybrid_sampler_desc {
-    /* Penalties, over the last penalty_last_n accepted tokens (prompt tokens that you accept included). Each is applied once per
-     * distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l * repetition) - c * frequency - presence.
-     * What leaves the range of floats by that is computed in a wider one: extreme settings and logits still choose by the true order. */
-    float    repetition_penalty;          /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
-    float    frequency_penalty;           /* 0: none; negative encourages */
-    float    presence_penalty;            /* 0: none; negative encourages */
-    int      penalty_last_n;              /* 0: 64 */
-    const hybrid_logit_bias *bias;        /* copied; ids that are not in the vocabulary have no effect */
-    size_t   n_bias;
-    float    temperature;                 /* logits are divided by it. 0: greedy, and nothing below matters */
-    int      top_k;                       /* only the top_k likeliest; 0: all */
-    float    top_p;                       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
-    float    min_p;                       /* of those the ones that are at least min_p times as probable as the best; 0: all */
-    float    typical_p;                   /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
-    uint64_t seed;                        /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
+    /* Penalties, over the last penalty_last_n accepted tokens (prompt tokens that you accept included). Each is applied
+     * once per distinct token: a logit l of a token that occurs c times becomes (l > 0 ? l / repetition : l *
+     * repetition) - c * frequency - presence.
+     * What leaves the range of floats by that is computed in a wider one: extreme settings and logits still choose
+     * by the true order. */
+    float repetition_penalty;      /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
+    float frequency_penalty;       /* 0: none; negative encourages */
+    float presence_penalty;        /* 0: none; negative encourages */
+    int penalty_last_n;            /* 0: 64 */
+    const hybrid_logit_bias *bias; /* copied; ids that are not in the vocabulary have no effect */
+    size_t n_bias;
+    float temperature; /* logits are divided by it. 0: greedy, and nothing below matters */
+    int top_k;         /* only the top_k likeliest; 0: all */
+    float top_p;       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
+    float min_p;       /* of those the ones that are at least min_p times as probable as the best; 0: all */
+    /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
+    float typical_p;
+    uint64_t seed; /* the same seed gives the same tokens, on every machine; 0 is a seed like any other */
 } hybrid_sampler_desc;
 
-/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB, whatever the
- * vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
-HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc, hybrid_sampler **sampler, hybrid_error *error);
+/* desc may be NULL. HYBRID_ERROR_INVALID names the field that is out of range. All memory is taken here (about 64 KB,
+ * whatever the vocabulary's size). A sampler is used by one thread at a time; every sequence has its own. */
+HYBRID_API hybrid_result hybrid_sampler_create(hybrid_runtime *runtime, const hybrid_sampler_desc *desc,
+                                               hybrid_sampler **sampler, hybrid_error *error);
 HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 
-/* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never chosen; a logit of
- * -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no logits), HYBRID_ERROR_NUMERIC (a
- * logit is NaN or +infinite, or all are excluded); it then counts as no try. What is drawn depends on the logits, the settings, the accepted tokens and the number
- * of tries since the last of them: a second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
+/* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
+ * chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
+ * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded); it then counts as no try. What is
+ * drawn depends on the logits, the settings, the accepted tokens and the number of tries since the last of them: a
+ * second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
-/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told to expect this (n_candidates), only
- * the likeliest of them come to the host. The token is the same. */
+/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told
+ * to expect this (n_candidates), only the likeliest of them come to the host. The token is the same. */
 HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq, int32_t n_vocab);
-/* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits (a bias, a temperature without
- * top_k or with a large one, penalties that raise). NULL: greedy. */
+/* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
+ * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
 
-/* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are ignored. */
+/* The sequence goes on with this token: the penalties see it, and the next draw is a new one. Negative ids are
+ * ignored. */
 HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
@@ -1056,52 +1235,56 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 #ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/api/session.h ==== */
-/* ---- easy: a conversation ---------------------------------------------------------------------------------------------- */
+/* ---- easy: a conversation ---------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_session hybrid_session;
 
 typedef struct hybrid_session_desc {
-    const char          *system;        /* system prompt; NULL: none */
-    hybrid_sampler_desc  sampler;       /* zero: greedy */
-    int32_t              max_tokens;    /* per answer; 0: until the model ends it or the context is full */
-    const char *const   *stops;         /* texts that end an answer; they are not shown */
-    size_t               n_stops;
-    hybrid_context_desc  context;       /* n_seq and n_logits are the session's business */
+    const char *system;          /* system prompt; NULL: none */
+    hybrid_sampler_desc sampler; /* zero: greedy */
+    int32_t max_tokens;          /* per answer; 0: until the model ends it or the context is full */
+    const char *const *stops;    /* texts that end an answer; they are not shown */
+    size_t n_stops;
+    hybrid_context_desc context; /* n_seq and n_logits are the session's business */
 } hybrid_session_desc;
 
 typedef enum hybrid_stop {
-    HYBRID_STOP_NONE = 0,               /* the answer is still running, or there is none */
-    HYBRID_STOP_END,                    /* the model said that it is done */
-    HYBRID_STOP_TEXT,                   /* one of the stop texts */
-    HYBRID_STOP_LIMIT,                  /* max_tokens */
-    HYBRID_STOP_CONTEXT,                /* the context is full */
-    HYBRID_STOP_ERROR                   /* the last call failed: see hybrid_session_result */
+    HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
+    HYBRID_STOP_END,      /* the model said that it is done */
+    HYBRID_STOP_TEXT,     /* one of the stop texts */
+    HYBRID_STOP_LIMIT,    /* max_tokens */
+    HYBRID_STOP_CONTEXT,  /* the context is full */
+    HYBRID_STOP_ERROR     /* the last call failed: see hybrid_session_result */
 } hybrid_stop;
 
 typedef struct hybrid_session_info {
     hybrid_stop stop;
-    int32_t     n_ctx, n_used;          /* positions of the context, and those taken */
-    int32_t     n_prompt, n_cached;     /* tokens of the last prompt, and how many of them were already in the cache */
-    int32_t     n_generated;            /* tokens of the last answer */
-    uint64_t    prompt_us, generate_us; /* time that they took, in microseconds */
-    int32_t     n_forgotten;            /* messages dropped from the front so that the conversation fits */
+    int32_t n_ctx, n_used;           /* positions of the context, and those taken */
+    int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
+    int32_t n_generated;             /* tokens of the last answer */
+    uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
+    int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
 
 /* A session belongs to one thread at a time. desc may be NULL. */
-HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc,
+                                               hybrid_session **session, hybrid_error *error);
 HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
-/* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
- * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
- * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers.
- * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too long, a template that
- * raises, no memory) was not said: the conversation, the cache and an answer that still runs are as they were. */
+/* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model
+ * without one gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the
+ * conversation no longer fits. Special tokens that are spelled out in a text ("<|im_end|>") become tokens, as in
+ * transformers: take them out of the words of strangers.
+ * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
+ * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
+ * are as they were. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
 
-/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or, with a result that is
- * not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text will be the same. */
+/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or,
+ * with a result that is not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text
+ * will be the same. */
 HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 
 /* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
@@ -1122,7 +1305,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5e9fe0de1a2d4359"
+#define HYBRID__SOURCE_ID "91bb526dd7f17fa5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

@@ -1,46 +1,47 @@
-/* hybrid_cuda 0.1.0: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
+/* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6a554bc0a5d352c8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1138d8779fa73e7b): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
  *     #include "hybrid_cuda.h"
  *
- * That is all: models now use the GPU when there is one, and the CPU when not. At run time the driver is looked for, then NVRTC (it compiles the
- * kernels below for the GPU that is found) and cuBLAS; both come with the CUDA toolkit or with the PyPI packages nvidia-cuda-nvrtc and
- * nvidia-cublas. What is missing is said in the log and by hybrid_devices(); the program runs on. Which device, and how much of its memory: see
- * hybrid_runtime_desc. Linux and Windows, 64 bit. Take both headers from the same release.
+ * That is all: models now use the GPU when there is one, and the CPU when not. At run time the driver is looked for,
+ * then NVRTC (it compiles the kernels below for the GPU that is found) and cuBLAS; both come with the CUDA toolkit or
+ * with the PyPI packages nvidia-cuda-nvrtc and nvidia-cublas. What is missing is said in the log and by
+ * hybrid_devices(); the program runs on. Which device, and how much of its memory: see hybrid_runtime_desc. Linux and
+ * Windows, 64 bit. Take both headers from the same release.
  *
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       57  begin.h            opens the implementation: system headers, and what the compilers are told about this part of...
- *      153  macros.h           what compilers call things, and the macros that every room uses
- *     7656  end.h              closes what core/begin opened
+ *       58  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *      154  macros.h           what compilers call things, and the macros that every room uses
+ *     7657  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      206  system.h           system headers that only the GPU part needs: opening libraries, listing folders, keeping the...
- *      301  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to...
- *      470  library.c          finds and opens a dynamic library by a list of names, in the places where users have CUDA.
- *      765  driver.c           the driver's functions, what its result codes mean in words, and the one message for a machine
- *      905  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbour...
- *     1059  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     3801  cache.c            compiled kernels on disk, or in the host's own store
- *     4079  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architecture, com...
- *     4556  device.c           an opened GPU: its context, its memory, its kernels
- *     4943  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole:...
- *     5116  queue.c            work in order on one stream of a device, used by one thread at a time
- *     5581  gemm.c             large products by cuBLAS.
- *     5709  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     5771  ops_matmul.c       the op matmul: which kernels a product takes
- *     6198  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and t...
- *     6507  ops_attention.c    which kernel of attention takes which rows
- *     6698  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices of the ch...
- *     7070  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     7182  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known
- *     7485  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of
+ *      207  system.h           system headers that only the GPU part needs: opening libraries, listing folders, kee...
+ *      302  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is n...
+ *      471  library.c          finds and opens a dynamic library by a list of names, in the places where users have...
+ *      766  driver.c           the driver's functions, what its result codes mean in words, and the one message for...
+ *      906  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment,...
+ *     1060  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     3802  cache.c            compiled kernels on disk, or in the host's own store
+ *     4080  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architec...
+ *     4557  device.c           an opened GPU: its context, its memory, its kernels
+ *     4944  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and on...
+ *     5117  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     5582  gemm.c             large products by cuBLAS.
+ *     5710  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     5772  ops_matmul.c       the op matmul: which kernels a product takes
+ *     6199  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cac...
+ *     6508  ops_attention.c    which kernel of attention takes which rows
+ *     6699  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices...
+ *     7071  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     7183  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size...
+ *     7486  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the reg...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -52,7 +53,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "6a554bc0a5d352c8"
+#define HYBRID_CUDA__SOURCE_ID "1138d8779fa73e7b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

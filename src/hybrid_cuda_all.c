@@ -1,5 +1,6 @@
-/* The CUDA back end as one translation unit with hybrid_all.c: amalgamate.py turns this file into hybrid_cuda.h. Kernels are texts of files,
- * which C cannot include: so work on this half goes through the amalgamator. A file can use only what stands above it, and all of hybrid_all.c. */
+/* The CUDA back end as one translation unit with hybrid_all.c: amalgamate.py makes hybrid_cuda.h of it. Kernels are
+ * texts of files, which C cannot include: so work on this half goes through the amalgamator. A file can use only
+ * what stands above it, and all of hybrid_all.c. */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
 #ifndef HYBRID_H

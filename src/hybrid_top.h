@@ -1,4 +1,4 @@
-/* hybrid @version: runs language models (GGUF files) inside your program. One header, plain C99 or C++11, no dependencies.
+/* hybrid @version: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
  * MADE FROM src/ BY amalgamate.py (source id @source_id): edit there, not here.
  *
@@ -26,12 +26,14 @@
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
- * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0 is success) and fills a
- * hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
- * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile input.
- * Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of exceptions, when a call returns;
- * callbacks run in the environment that C begins with, and what they change of it ends with them.
- * The threads that the library makes take no signals but those of their own faults: the host's come to the host's threads.
+ * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0: success) and
+ * fills a hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may
+ * be zero: zero is the default. Every _destroy accepts NULL.
+ * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile
+ * input. Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of
+ * exceptions, when a call returns; callbacks run in the environment that C begins with, and what they change of it ends
+ * with them. The threads that the library makes take no signals but those of their own faults: the host's come to the
+ * host's threads.
  *
  * OPTIONS, defined before the #include of the implementation (those marked * before every #include):
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...

@@ -6,14 +6,14 @@
 #include "quant.h"
 #include "gguf.h"
 #ifndef HYBRID_NO_TEXT
-#include "tokenizer.h"
-#include "chat.h"
+    #include "tokenizer.h"
+    #include "chat.h"
 #endif
 #include "model.h"
 #include "context.h"
 #include "sampler.h"
 #ifndef HYBRID_NO_TEXT
-#include "session.h"
+    #include "session.h"
 #endif
 
 #ifdef __cplusplus

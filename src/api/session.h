@@ -1,49 +1,53 @@
-/* ---- easy: a conversation ---------------------------------------------------------------------------------------------- */
+/* ---- easy: a conversation ---------------------------------------------------------------------------------------- */
 
 typedef struct hybrid_session hybrid_session;
 
 typedef struct hybrid_session_desc {
-    const char          *system;        /* system prompt; NULL: none */
-    hybrid_sampler_desc  sampler;       /* zero: greedy */
-    int32_t              max_tokens;    /* per answer; 0: until the model ends it or the context is full */
-    const char *const   *stops;         /* texts that end an answer; they are not shown */
-    size_t               n_stops;
-    hybrid_context_desc  context;       /* n_seq and n_logits are the session's business */
+    const char *system;          /* system prompt; NULL: none */
+    hybrid_sampler_desc sampler; /* zero: greedy */
+    int32_t max_tokens;          /* per answer; 0: until the model ends it or the context is full */
+    const char *const *stops;    /* texts that end an answer; they are not shown */
+    size_t n_stops;
+    hybrid_context_desc context; /* n_seq and n_logits are the session's business */
 } hybrid_session_desc;
 
 typedef enum hybrid_stop {
-    HYBRID_STOP_NONE = 0,               /* the answer is still running, or there is none */
-    HYBRID_STOP_END,                    /* the model said that it is done */
-    HYBRID_STOP_TEXT,                   /* one of the stop texts */
-    HYBRID_STOP_LIMIT,                  /* max_tokens */
-    HYBRID_STOP_CONTEXT,                /* the context is full */
-    HYBRID_STOP_ERROR                   /* the last call failed: see hybrid_session_result */
+    HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
+    HYBRID_STOP_END,      /* the model said that it is done */
+    HYBRID_STOP_TEXT,     /* one of the stop texts */
+    HYBRID_STOP_LIMIT,    /* max_tokens */
+    HYBRID_STOP_CONTEXT,  /* the context is full */
+    HYBRID_STOP_ERROR     /* the last call failed: see hybrid_session_result */
 } hybrid_stop;
 
 typedef struct hybrid_session_info {
     hybrid_stop stop;
-    int32_t     n_ctx, n_used;          /* positions of the context, and those taken */
-    int32_t     n_prompt, n_cached;     /* tokens of the last prompt, and how many of them were already in the cache */
-    int32_t     n_generated;            /* tokens of the last answer */
-    uint64_t    prompt_us, generate_us; /* time that they took, in microseconds */
-    int32_t     n_forgotten;            /* messages dropped from the front so that the conversation fits */
+    int32_t n_ctx, n_used;           /* positions of the context, and those taken */
+    int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
+    int32_t n_generated;             /* tokens of the last answer */
+    uint64_t prompt_us, generate_us; /* time that they took, in microseconds */
+    int32_t n_forgotten;             /* messages dropped from the front so that the conversation fits */
 } hybrid_session_info;
 
 /* A session belongs to one thread at a time. desc may be NULL. */
-HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc, hybrid_session **session, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_session_create(hybrid_model *model, const hybrid_session_desc *desc,
+                                               hybrid_session **session, hybrid_error *error);
 HYBRID_API void hybrid_session_destroy(hybrid_session *session);
 
-/* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model without one
- * gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the conversation no longer fits. Special tokens that are
- * spelled out in a text ("<|im_end|>") become tokens, as in transformers: take them out of the words of strangers.
- * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too long, a template that
- * raises, no memory) was not said: the conversation, the cache and an answer that still runs are as they were. */
+/* Adds a user message and starts an answer, which hybrid_session_next delivers. Uses the model's chat template (a model
+ * without one gets "User: ... Assistant:"). Only what is new is computed. The oldest messages are dropped when the
+ * conversation no longer fits. Special tokens that are spelled out in a text ("<|im_end|>") become tokens, as in
+ * transformers: take them out of the words of strangers.
+ * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
+ * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
+ * are as they were. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
 
-/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or, with a result that is
- * not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text will be the same. */
+/* The next piece of the answer: zero-terminated valid UTF-8, valid until the next call. NULL: the answer has ended, or,
+ * with a result that is not HYBRID_OK, it could not go on (no memory, say): another call tries again, and the text
+ * will be the same. */
 HYBRID_API const char *hybrid_session_next(hybrid_session *session);
 
 /* Of the last say, complete or next: HYBRID_OK, or why it failed, with the sentence. error may be NULL. */
