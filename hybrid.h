@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 91bb526dd7f17fa5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f25f3a320814ffa3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -79,7 +79,7 @@
  *     3427  output.c           a file that is written
  *     3773  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
  *     3809  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
- *    36381  end.h              closes what core/begin opened
+ *    36954  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4250  names.c            names that must differ, found by hash
@@ -154,32 +154,32 @@
  *    26058  cpu_int.c          the table of integer-block kernels
  *    26116  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
  *    26199  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
- *    28962  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
- *    30326  cpu_select.c       the kernels of an instruction set
- *    30368  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
- *    30563  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
- *    30838  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
+ *    29344  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
+ *    30899  cpu_select.c       the kernels of an instruction set
+ *    30941  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
+ *    31136  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
+ *    31411  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    31455  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    31784  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    32167  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    32516  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    32563  unused.c           tensors of the file that the model is not computed with
- *    32728  forward.c          one transformer for all families, over the op table
- *    33348  place.c            which layers run where
- *    33513  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    33598  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32028  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    32357  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    32740  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    33089  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    33136  unused.c           tensors of the file that the model is not computed with
+ *    33301  forward.c          one transformer for all families, over the op table
+ *    33921  place.c            which layers run where
+ *    34086  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    34171  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    33868  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
- *    34216  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
- *    34524  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
- *    34688  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
- *    35484  next.c             the next token of a sequence
- *    35551  plan.c             the bytes of a model and a context before they are loaded
- *    35670  dialog.c           the messages of a conversation, and the prompt that they make
- *    35867  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    34441  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
+ *    34789  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
+ *    35097  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
+ *    35261  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
+ *    36057  next.c             the next token of a sequence
+ *    36124  plan.c             the bytes of a model and a context before they are loaded
+ *    36243  dialog.c           the messages of a conversation, and the prompt that they make
+ *    36440  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1305,7 +1305,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "91bb526dd7f17fa5"
+#define HYBRID__SOURCE_ID "f25f3a320814ffa3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -26704,15 +26704,206 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
 /* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
  * cpu_generic.c says what each does. */
 
-static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+/* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
+
+static HYB_V_TARGET void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
 {
-    hyb_shift_generic(op, run, at, n);
+    const int64_t width = op->n_embd;
+    const float *x = op->x + run->first_row * width, *before = NULL;
+    int64_t c;
+    int r, i;
+    if (run->slot_in >= 0) before = op->slots.data + run->slot_in * op->slots.stride;
+    for (r = 0; r < run->n_rows; r++, before = x, x += width)
+        for (c = at; c < at + n; c += HYB_V_N) {
+            const int64_t left = at + n - c;
+            const HYB_V now = HYB_V_FN(get)(x + c, left);
+            const HYB_V back = HYB_V_SUB(before ? HYB_V_FN(get)(before + c, left) : HYB_V_SET1(0.0f), now);
+            float *out = op->out + (run->first_row + r) * width + c;
+            for (i = 0; i < op->n_mix; i++) {
+                const HYB_V part = HYB_V_MUL(back, HYB_V_FN(get)(op->mix + i * width + c, left));
+                HYB_V_FN(put)(out + i * op->plane, HYB_V_ADD(now, part), left);
+            }
+        }
+    memcpy(op->slots.data + run->slot_out * op->slots.stride + at, before + at, (size_t)n * sizeof *before);
 }
-static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+
+/* ---- the short convolution ---- */
+
+enum { HYB_V_FN(conv_columns) = 64 };
+
+/* The rows of a run in n <= conv_columns columns. u: the last n_taps products of every column, as a ring: that of row t
+ * of the run, where what the slot keeps is rows 1 - n_taps .. -1, lies at (t + n_taps - 1) % n_taps. */
+static HYB_V_TARGET void HYB_V_FN(conv_block)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int n)
 {
-    hyb_shortconv_generic(op, run, at, n);
+    float u[HYB_TAPS_MAX][HYB_V_FN(conv_columns)], w[HYB_TAPS_MAX][HYB_V_FN(conv_columns)];
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride + at;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride + at;
+    const int taps = op->n_taps, back = taps - 1;
+    int r, c, j;
+    for (c = 0; c < n; c++)
+        for (j = 0; j < taps; j++) w[j][c] = op->w[(at + c) * taps + j];
+    for (j = 0; j < back; j++) {
+        if (kept)
+            memcpy(u[j], kept + j * op->n_embd, (size_t)n * sizeof(float));
+        else
+            memset(u[j], 0, (size_t)n * sizeof(float));
+    }
+    for (r = 0; r < run->n_rows; r++) {
+        const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + at;
+        float *out = op->out + (run->first_row + r) * op->out_stride + at, *newest = u[(r + back) % taps];
+        for (c = 0; c < n; c += HYB_V_N) {
+            const int left = n - c;
+            const HYB_V b = HYB_V_FN(get)(row + c, left), x = HYB_V_FN(get)(row + 2 * op->n_embd + c, left);
+            HYB_V sum = HYB_V_SET1(0.0f);
+            HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+            for (j = 0; j < taps; j++)
+                sum = HYB_V_FMA(HYB_V_FN(get)(w[j] + c, left), HYB_V_FN(get)(u[(r + j) % taps] + c, left), sum);
+            HYB_V_FN(put)(out + c, HYB_V_MUL(HYB_V_FN(get)(row + op->n_embd + c, left), sum), left);
+        }
+    }
+    for (j = 0; j < back; j++) memcpy(keep + j * op->n_embd, u[(run->n_rows + j) % taps], (size_t)n * sizeof(float));
 }
-static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    int64_t c;
+    for (c = 0; c < n; c += HYB_V_FN(conv_columns))
+        HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
+}
+
+/* ---- RWKV-7 ---- */
+
+/* The sum of a * b in the order of NUMERICS.md. */
+HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, int n)
+{
+    HYB_V p[HYB_V_FN(vectors)];
+    int i, j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        const int k = i + j * HYB_V_N;
+        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+    }
+    return HYB_V_FN(halve32)(p);
+}
+
+/* Where a row is not whole vectors, t is filled beyond it, by what zeros give. */
+static HYB_V_TARGET void HYB_V_FN(wkv7_prepare)(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t)
+{
+    const int64_t from = row * op->stride + at;
+    const float *v_first = op->v_first ? op->v_first + row * op->v_first_stride + at : NULL;
+    float rk[HYB_WKV_SIZE_MAX], norm;
+    HYB_V f;
+    int j;
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        HYB_V_STORE(t->away + j,
+                    HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), HYB_V_FN(get)(op->k_k + at + j, left)));
+    }
+    norm = sqrtf(HYB_V_FN(sum_squares)(t->away, 0, op->size));
+    f = HYB_V_SET1(1.0f / hyb_max_scalar(1e-12f, norm));
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        const HYB_V one = HYB_V_SET1(1.0f), kk = HYB_V_MUL(HYB_V_LOAD(t->away + j), f);
+        const HYB_V a = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->rate + from + j, left));
+        const HYB_V decay = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->decay + from + j, left));
+        const HYB_V factor = HYB_V_FMA(HYB_V_SUB(a, one), HYB_V_FN(get)(op->k_a + at + j, left), one);
+        const HYB_V k = HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), factor);
+        const HYB_V r = HYB_V_FN(get)(op->r + from + j, left);
+        HYB_V v = HYB_V_FN(get)(op->v + from + j, left);
+        if (v_first) {
+            const HYB_V gate = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->value_gate + from + j, left));
+            v = HYB_V_ADD(v, HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(v_first + j, left), v), gate));
+        }
+        HYB_V_STORE(t->r + j, r);
+        HYB_V_STORE(t->k + j, k);
+        HYB_V_STORE(t->v + j, v);
+        HYB_V_STORE(t->w + j, HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.606531f), decay)));
+        HYB_V_STORE(t->away + j, HYB_V_NEG(kk));
+        HYB_V_STORE(t->back + j, HYB_V_MUL(kk, a));
+        HYB_V_STORE(rk + j, HYB_V_MUL(r, k));
+    }
+    t->bonus = HYB_V_FN(dot32)(rk, op->r_k + at, op->size);
+}
+
+/* n vectors of columns of M, of which the last may be the first `left` values of one: what they are of -kk, and then
+ * what they become, and y. Sums stay in registers. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_away)(const float *m, int size, const float *away, float *sa, int left,
+                                                 const int n)
+{
+    HYB_V sum[8];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) sum[i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < size; j++, m += size) {
+        const HYB_V x = HYB_V_SET1(away[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) sum[i] = HYB_V_FMA(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), x, sum[i]);
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(sa + i * HYB_V_N, sum[i]);
+}
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_become)(float *m, const float *sa, int size, hyb_wkv7_row *t, int at,
+                                                   int left, const int n)
+{
+    HYB_V s[4], v[4], y[4];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) {
+        s[i] = HYB_V_LOAD(sa + at + i * HYB_V_N);
+        v[i] = HYB_V_LOAD(t->v + at + i * HYB_V_N);
+        y[i] = HYB_V_SET1(0.0f);
+    }
+    for (j = 0, m += at; j < size; j++, m += size) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), back = HYB_V_SET1(t->back[j]);
+        const HYB_V k = HYB_V_SET1(t->k[j]), r = HYB_V_SET1(t->r[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) {
+            HYB_V x = HYB_V_MUL(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), w);
+            x = HYB_V_FMA(s[i], back, x);
+            x = HYB_V_FMA(v[i], k, x);
+            HYB_V_FN(put)(m + i * HYB_V_N, x, left - i * HYB_V_N);
+            y[i] = HYB_V_FMA(x, r, y[i]);
+        }
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(t->y + at + i * HYB_V_N, y[i]);
+}
+static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t)
+{
+    enum { WIDE = 64 / HYB_V_N < 8 ? 64 / HYB_V_N : 8, TILE = 4 };
+    float sa[HYB_WKV_SIZE_MAX];
+    int i;
+    for (i = 0; i + WIDE * HYB_V_N <= size; i += WIDE * HYB_V_N)
+        HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, WIDE * HYB_V_N, WIDE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, size - i, 1);
+    for (i = 0; i + TILE * HYB_V_N <= size; i += TILE * HYB_V_N)
+        HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t at = (int64_t)head * op->size;
+    float *m = hyb_wkv7_matrix(op, run, head);
+    hyb_wkv7_row t;
+    int r, i;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *gate = op->gate ? op->gate + row * op->stride + at : NULL;
+        float *out = op->out + row * op->out_stride + at;
+        HYB_V_FN(wkv7_prepare)(op, row, at, &t);
+        HYB_V_FN(wkv7_step)(m, op->size, &t);
+        if (op->ln_w) {
+            const hyb_op_norm norm = hyb_wkv7_norm(op, at);
+            HYB_V_FN(norm)(&norm, t.y, t.y);
+        }
+        for (i = 0; i < op->size; i += HYB_V_N) {
+            HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));
+            if (gate) y = HYB_V_MUL(y, HYB_V_FN(get)(gate + i, op->size - i));
+            HYB_V_FN(put)(out + i, y, op->size - i);
+        }
+    }
+}
 /* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
@@ -28069,15 +28260,206 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
 /* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
  * cpu_generic.c says what each does. */
 
-static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+/* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
+
+static HYB_V_TARGET void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
 {
-    hyb_shift_generic(op, run, at, n);
+    const int64_t width = op->n_embd;
+    const float *x = op->x + run->first_row * width, *before = NULL;
+    int64_t c;
+    int r, i;
+    if (run->slot_in >= 0) before = op->slots.data + run->slot_in * op->slots.stride;
+    for (r = 0; r < run->n_rows; r++, before = x, x += width)
+        for (c = at; c < at + n; c += HYB_V_N) {
+            const int64_t left = at + n - c;
+            const HYB_V now = HYB_V_FN(get)(x + c, left);
+            const HYB_V back = HYB_V_SUB(before ? HYB_V_FN(get)(before + c, left) : HYB_V_SET1(0.0f), now);
+            float *out = op->out + (run->first_row + r) * width + c;
+            for (i = 0; i < op->n_mix; i++) {
+                const HYB_V part = HYB_V_MUL(back, HYB_V_FN(get)(op->mix + i * width + c, left));
+                HYB_V_FN(put)(out + i * op->plane, HYB_V_ADD(now, part), left);
+            }
+        }
+    memcpy(op->slots.data + run->slot_out * op->slots.stride + at, before + at, (size_t)n * sizeof *before);
 }
-static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+
+/* ---- the short convolution ---- */
+
+enum { HYB_V_FN(conv_columns) = 64 };
+
+/* The rows of a run in n <= conv_columns columns. u: the last n_taps products of every column, as a ring: that of row t
+ * of the run, where what the slot keeps is rows 1 - n_taps .. -1, lies at (t + n_taps - 1) % n_taps. */
+static HYB_V_TARGET void HYB_V_FN(conv_block)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int n)
 {
-    hyb_shortconv_generic(op, run, at, n);
+    float u[HYB_TAPS_MAX][HYB_V_FN(conv_columns)], w[HYB_TAPS_MAX][HYB_V_FN(conv_columns)];
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride + at;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride + at;
+    const int taps = op->n_taps, back = taps - 1;
+    int r, c, j;
+    for (c = 0; c < n; c++)
+        for (j = 0; j < taps; j++) w[j][c] = op->w[(at + c) * taps + j];
+    for (j = 0; j < back; j++) {
+        if (kept)
+            memcpy(u[j], kept + j * op->n_embd, (size_t)n * sizeof(float));
+        else
+            memset(u[j], 0, (size_t)n * sizeof(float));
+    }
+    for (r = 0; r < run->n_rows; r++) {
+        const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + at;
+        float *out = op->out + (run->first_row + r) * op->out_stride + at, *newest = u[(r + back) % taps];
+        for (c = 0; c < n; c += HYB_V_N) {
+            const int left = n - c;
+            const HYB_V b = HYB_V_FN(get)(row + c, left), x = HYB_V_FN(get)(row + 2 * op->n_embd + c, left);
+            HYB_V sum = HYB_V_SET1(0.0f);
+            HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+            for (j = 0; j < taps; j++)
+                sum = HYB_V_FMA(HYB_V_FN(get)(w[j] + c, left), HYB_V_FN(get)(u[(r + j) % taps] + c, left), sum);
+            HYB_V_FN(put)(out + c, HYB_V_MUL(HYB_V_FN(get)(row + op->n_embd + c, left), sum), left);
+        }
+    }
+    for (j = 0; j < back; j++) memcpy(keep + j * op->n_embd, u[(run->n_rows + j) % taps], (size_t)n * sizeof(float));
 }
-static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    int64_t c;
+    for (c = 0; c < n; c += HYB_V_FN(conv_columns))
+        HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
+}
+
+/* ---- RWKV-7 ---- */
+
+/* The sum of a * b in the order of NUMERICS.md. */
+HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, int n)
+{
+    HYB_V p[HYB_V_FN(vectors)];
+    int i, j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        const int k = i + j * HYB_V_N;
+        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+    }
+    return HYB_V_FN(halve32)(p);
+}
+
+/* Where a row is not whole vectors, t is filled beyond it, by what zeros give. */
+static HYB_V_TARGET void HYB_V_FN(wkv7_prepare)(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t)
+{
+    const int64_t from = row * op->stride + at;
+    const float *v_first = op->v_first ? op->v_first + row * op->v_first_stride + at : NULL;
+    float rk[HYB_WKV_SIZE_MAX], norm;
+    HYB_V f;
+    int j;
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        HYB_V_STORE(t->away + j,
+                    HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), HYB_V_FN(get)(op->k_k + at + j, left)));
+    }
+    norm = sqrtf(HYB_V_FN(sum_squares)(t->away, 0, op->size));
+    f = HYB_V_SET1(1.0f / hyb_max_scalar(1e-12f, norm));
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        const HYB_V one = HYB_V_SET1(1.0f), kk = HYB_V_MUL(HYB_V_LOAD(t->away + j), f);
+        const HYB_V a = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->rate + from + j, left));
+        const HYB_V decay = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->decay + from + j, left));
+        const HYB_V factor = HYB_V_FMA(HYB_V_SUB(a, one), HYB_V_FN(get)(op->k_a + at + j, left), one);
+        const HYB_V k = HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), factor);
+        const HYB_V r = HYB_V_FN(get)(op->r + from + j, left);
+        HYB_V v = HYB_V_FN(get)(op->v + from + j, left);
+        if (v_first) {
+            const HYB_V gate = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->value_gate + from + j, left));
+            v = HYB_V_ADD(v, HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(v_first + j, left), v), gate));
+        }
+        HYB_V_STORE(t->r + j, r);
+        HYB_V_STORE(t->k + j, k);
+        HYB_V_STORE(t->v + j, v);
+        HYB_V_STORE(t->w + j, HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.606531f), decay)));
+        HYB_V_STORE(t->away + j, HYB_V_NEG(kk));
+        HYB_V_STORE(t->back + j, HYB_V_MUL(kk, a));
+        HYB_V_STORE(rk + j, HYB_V_MUL(r, k));
+    }
+    t->bonus = HYB_V_FN(dot32)(rk, op->r_k + at, op->size);
+}
+
+/* n vectors of columns of M, of which the last may be the first `left` values of one: what they are of -kk, and then
+ * what they become, and y. Sums stay in registers. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_away)(const float *m, int size, const float *away, float *sa, int left,
+                                                 const int n)
+{
+    HYB_V sum[8];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) sum[i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < size; j++, m += size) {
+        const HYB_V x = HYB_V_SET1(away[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) sum[i] = HYB_V_FMA(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), x, sum[i]);
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(sa + i * HYB_V_N, sum[i]);
+}
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_become)(float *m, const float *sa, int size, hyb_wkv7_row *t, int at,
+                                                   int left, const int n)
+{
+    HYB_V s[4], v[4], y[4];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) {
+        s[i] = HYB_V_LOAD(sa + at + i * HYB_V_N);
+        v[i] = HYB_V_LOAD(t->v + at + i * HYB_V_N);
+        y[i] = HYB_V_SET1(0.0f);
+    }
+    for (j = 0, m += at; j < size; j++, m += size) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), back = HYB_V_SET1(t->back[j]);
+        const HYB_V k = HYB_V_SET1(t->k[j]), r = HYB_V_SET1(t->r[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) {
+            HYB_V x = HYB_V_MUL(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), w);
+            x = HYB_V_FMA(s[i], back, x);
+            x = HYB_V_FMA(v[i], k, x);
+            HYB_V_FN(put)(m + i * HYB_V_N, x, left - i * HYB_V_N);
+            y[i] = HYB_V_FMA(x, r, y[i]);
+        }
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(t->y + at + i * HYB_V_N, y[i]);
+}
+static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t)
+{
+    enum { WIDE = 64 / HYB_V_N < 8 ? 64 / HYB_V_N : 8, TILE = 4 };
+    float sa[HYB_WKV_SIZE_MAX];
+    int i;
+    for (i = 0; i + WIDE * HYB_V_N <= size; i += WIDE * HYB_V_N)
+        HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, WIDE * HYB_V_N, WIDE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, size - i, 1);
+    for (i = 0; i + TILE * HYB_V_N <= size; i += TILE * HYB_V_N)
+        HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t at = (int64_t)head * op->size;
+    float *m = hyb_wkv7_matrix(op, run, head);
+    hyb_wkv7_row t;
+    int r, i;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *gate = op->gate ? op->gate + row * op->stride + at : NULL;
+        float *out = op->out + row * op->out_stride + at;
+        HYB_V_FN(wkv7_prepare)(op, row, at, &t);
+        HYB_V_FN(wkv7_step)(m, op->size, &t);
+        if (op->ln_w) {
+            const hyb_op_norm norm = hyb_wkv7_norm(op, at);
+            HYB_V_FN(norm)(&norm, t.y, t.y);
+        }
+        for (i = 0; i < op->size; i += HYB_V_N) {
+            HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));
+            if (gate) y = HYB_V_MUL(y, HYB_V_FN(get)(gate + i, op->size - i));
+            HYB_V_FN(put)(out + i, y, op->size - i);
+        }
+    }
+}
 /* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */
@@ -29433,15 +29815,206 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
 /* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
  * cpu_generic.c says what each does. */
 
-static void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
+/* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
+
+static HYB_V_TARGET void HYB_V_FN(shift)(const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)
 {
-    hyb_shift_generic(op, run, at, n);
+    const int64_t width = op->n_embd;
+    const float *x = op->x + run->first_row * width, *before = NULL;
+    int64_t c;
+    int r, i;
+    if (run->slot_in >= 0) before = op->slots.data + run->slot_in * op->slots.stride;
+    for (r = 0; r < run->n_rows; r++, before = x, x += width)
+        for (c = at; c < at + n; c += HYB_V_N) {
+            const int64_t left = at + n - c;
+            const HYB_V now = HYB_V_FN(get)(x + c, left);
+            const HYB_V back = HYB_V_SUB(before ? HYB_V_FN(get)(before + c, left) : HYB_V_SET1(0.0f), now);
+            float *out = op->out + (run->first_row + r) * width + c;
+            for (i = 0; i < op->n_mix; i++) {
+                const HYB_V part = HYB_V_MUL(back, HYB_V_FN(get)(op->mix + i * width + c, left));
+                HYB_V_FN(put)(out + i * op->plane, HYB_V_ADD(now, part), left);
+            }
+        }
+    memcpy(op->slots.data + run->slot_out * op->slots.stride + at, before + at, (size_t)n * sizeof *before);
 }
-static void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+
+/* ---- the short convolution ---- */
+
+enum { HYB_V_FN(conv_columns) = 64 };
+
+/* The rows of a run in n <= conv_columns columns. u: the last n_taps products of every column, as a ring: that of row t
+ * of the run, where what the slot keeps is rows 1 - n_taps .. -1, lies at (t + n_taps - 1) % n_taps. */
+static HYB_V_TARGET void HYB_V_FN(conv_block)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int n)
 {
-    hyb_shortconv_generic(op, run, at, n);
+    float u[HYB_TAPS_MAX][HYB_V_FN(conv_columns)], w[HYB_TAPS_MAX][HYB_V_FN(conv_columns)];
+    const float *kept = run->slot_in < 0 ? NULL : op->slots.data + run->slot_in * op->slots.stride + at;
+    float *keep = op->slots.data + run->slot_out * op->slots.stride + at;
+    const int taps = op->n_taps, back = taps - 1;
+    int r, c, j;
+    for (c = 0; c < n; c++)
+        for (j = 0; j < taps; j++) w[j][c] = op->w[(at + c) * taps + j];
+    for (j = 0; j < back; j++) {
+        if (kept)
+            memcpy(u[j], kept + j * op->n_embd, (size_t)n * sizeof(float));
+        else
+            memset(u[j], 0, (size_t)n * sizeof(float));
+    }
+    for (r = 0; r < run->n_rows; r++) {
+        const float *row = op->bcx + (run->first_row + r) * op->bcx_stride + at;
+        float *out = op->out + (run->first_row + r) * op->out_stride + at, *newest = u[(r + back) % taps];
+        for (c = 0; c < n; c += HYB_V_N) {
+            const int left = n - c;
+            const HYB_V b = HYB_V_FN(get)(row + c, left), x = HYB_V_FN(get)(row + 2 * op->n_embd + c, left);
+            HYB_V sum = HYB_V_SET1(0.0f);
+            HYB_V_FN(put)(newest + c, HYB_V_MUL(b, x), left);
+            for (j = 0; j < taps; j++)
+                sum = HYB_V_FMA(HYB_V_FN(get)(w[j] + c, left), HYB_V_FN(get)(u[(r + j) % taps] + c, left), sum);
+            HYB_V_FN(put)(out + c, HYB_V_MUL(HYB_V_FN(get)(row + op->n_embd + c, left), sum), left);
+        }
+    }
+    for (j = 0; j < back; j++) memcpy(keep + j * op->n_embd, u[(run->n_rows + j) % taps], (size_t)n * sizeof(float));
 }
-static void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head) { hyb_wkv7_generic(op, run, head); }
+static HYB_V_TARGET void HYB_V_FN(shortconv)(const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n)
+{
+    int64_t c;
+    for (c = 0; c < n; c += HYB_V_FN(conv_columns))
+        HYB_V_FN(conv_block)(op, run, at + c, (int)HYB_MIN(n - c, (int64_t)HYB_V_FN(conv_columns)));
+}
+
+/* ---- RWKV-7 ---- */
+
+/* The sum of a * b in the order of NUMERICS.md. */
+HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, int n)
+{
+    HYB_V p[HYB_V_FN(vectors)];
+    int i, j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < n; i += 32) HYB_UNROLL
+    for (j = 0; j < HYB_V_FN(vectors); j++) {
+        const int k = i + j * HYB_V_N;
+        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+    }
+    return HYB_V_FN(halve32)(p);
+}
+
+/* Where a row is not whole vectors, t is filled beyond it, by what zeros give. */
+static HYB_V_TARGET void HYB_V_FN(wkv7_prepare)(const hyb_op_wkv7 *op, int64_t row, int64_t at, hyb_wkv7_row *t)
+{
+    const int64_t from = row * op->stride + at;
+    const float *v_first = op->v_first ? op->v_first + row * op->v_first_stride + at : NULL;
+    float rk[HYB_WKV_SIZE_MAX], norm;
+    HYB_V f;
+    int j;
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        HYB_V_STORE(t->away + j,
+                    HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), HYB_V_FN(get)(op->k_k + at + j, left)));
+    }
+    norm = sqrtf(HYB_V_FN(sum_squares)(t->away, 0, op->size));
+    f = HYB_V_SET1(1.0f / hyb_max_scalar(1e-12f, norm));
+    for (j = 0; j < op->size; j += HYB_V_N) {
+        const int left = op->size - j;
+        const HYB_V one = HYB_V_SET1(1.0f), kk = HYB_V_MUL(HYB_V_LOAD(t->away + j), f);
+        const HYB_V a = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->rate + from + j, left));
+        const HYB_V decay = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->decay + from + j, left));
+        const HYB_V factor = HYB_V_FMA(HYB_V_SUB(a, one), HYB_V_FN(get)(op->k_a + at + j, left), one);
+        const HYB_V k = HYB_V_MUL(HYB_V_FN(get)(op->k + from + j, left), factor);
+        const HYB_V r = HYB_V_FN(get)(op->r + from + j, left);
+        HYB_V v = HYB_V_FN(get)(op->v + from + j, left);
+        if (v_first) {
+            const HYB_V gate = HYB_V_FN(sigmoid)(HYB_V_FN(get)(op->value_gate + from + j, left));
+            v = HYB_V_ADD(v, HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(v_first + j, left), v), gate));
+        }
+        HYB_V_STORE(t->r + j, r);
+        HYB_V_STORE(t->k + j, k);
+        HYB_V_STORE(t->v + j, v);
+        HYB_V_STORE(t->w + j, HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.606531f), decay)));
+        HYB_V_STORE(t->away + j, HYB_V_NEG(kk));
+        HYB_V_STORE(t->back + j, HYB_V_MUL(kk, a));
+        HYB_V_STORE(rk + j, HYB_V_MUL(r, k));
+    }
+    t->bonus = HYB_V_FN(dot32)(rk, op->r_k + at, op->size);
+}
+
+/* n vectors of columns of M, of which the last may be the first `left` values of one: what they are of -kk, and then
+ * what they become, and y. Sums stay in registers. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_away)(const float *m, int size, const float *away, float *sa, int left,
+                                                 const int n)
+{
+    HYB_V sum[8];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) sum[i] = HYB_V_SET1(0.0f);
+    for (j = 0; j < size; j++, m += size) {
+        const HYB_V x = HYB_V_SET1(away[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) sum[i] = HYB_V_FMA(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), x, sum[i]);
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(sa + i * HYB_V_N, sum[i]);
+}
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(wkv7_become)(float *m, const float *sa, int size, hyb_wkv7_row *t, int at,
+                                                   int left, const int n)
+{
+    HYB_V s[4], v[4], y[4];
+    int i, j;
+    HYB_UNROLL
+    for (i = 0; i < n; i++) {
+        s[i] = HYB_V_LOAD(sa + at + i * HYB_V_N);
+        v[i] = HYB_V_LOAD(t->v + at + i * HYB_V_N);
+        y[i] = HYB_V_SET1(0.0f);
+    }
+    for (j = 0, m += at; j < size; j++, m += size) {
+        const HYB_V w = HYB_V_SET1(t->w[j]), back = HYB_V_SET1(t->back[j]);
+        const HYB_V k = HYB_V_SET1(t->k[j]), r = HYB_V_SET1(t->r[j]);
+        HYB_UNROLL
+        for (i = 0; i < n; i++) {
+            HYB_V x = HYB_V_MUL(HYB_V_FN(get)(m + i * HYB_V_N, left - i * HYB_V_N), w);
+            x = HYB_V_FMA(s[i], back, x);
+            x = HYB_V_FMA(v[i], k, x);
+            HYB_V_FN(put)(m + i * HYB_V_N, x, left - i * HYB_V_N);
+            y[i] = HYB_V_FMA(x, r, y[i]);
+        }
+    }
+    HYB_UNROLL
+    for (i = 0; i < n; i++) HYB_V_STORE(t->y + at + i * HYB_V_N, y[i]);
+}
+static HYB_V_TARGET void HYB_V_FN(wkv7_step)(float *m, int size, hyb_wkv7_row *t)
+{
+    enum { WIDE = 64 / HYB_V_N < 8 ? 64 / HYB_V_N : 8, TILE = 4 };
+    float sa[HYB_WKV_SIZE_MAX];
+    int i;
+    for (i = 0; i + WIDE * HYB_V_N <= size; i += WIDE * HYB_V_N)
+        HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, WIDE * HYB_V_N, WIDE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_away)(m + i, size, t->away, sa + i, size - i, 1);
+    for (i = 0; i + TILE * HYB_V_N <= size; i += TILE * HYB_V_N)
+        HYB_V_FN(wkv7_become)(m, sa, size, t, i, TILE * HYB_V_N, TILE);
+    for (; i < size; i += HYB_V_N) HYB_V_FN(wkv7_become)(m, sa, size, t, i, size - i, 1);
+}
+
+static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *run, int head)
+{
+    const int64_t at = (int64_t)head * op->size;
+    float *m = hyb_wkv7_matrix(op, run, head);
+    hyb_wkv7_row t;
+    int r, i;
+    for (r = 0; r < run->n_rows; r++) {
+        const int64_t row = run->first_row + r;
+        const float *gate = op->gate ? op->gate + row * op->stride + at : NULL;
+        float *out = op->out + row * op->out_stride + at;
+        HYB_V_FN(wkv7_prepare)(op, row, at, &t);
+        HYB_V_FN(wkv7_step)(m, op->size, &t);
+        if (op->ln_w) {
+            const hyb_op_norm norm = hyb_wkv7_norm(op, at);
+            HYB_V_FN(norm)(&norm, t.y, t.y);
+        }
+        for (i = 0; i < op->size; i += HYB_V_N) {
+            HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));
+            if (gate) y = HYB_V_MUL(y, HYB_V_FN(get)(gate + i, op->size - i));
+            HYB_V_FN(put)(out + i, y, op->size - i);
+        }
+    }
+}
 /* ==== end src/compute/cpu_recurrent.inc ==== */
 
 /* ==== begin src/compute/cpu_attention.inc ==== */

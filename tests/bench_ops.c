@@ -213,6 +213,49 @@ static void bench_rows(int n, int rows)
     free(x); free(y); free(w);
 }
 
+/* The recurrent ops, one run of `rows` rows. RWKV-7's: 5 operations that an FMA can do for every value of M and row. */
+static void bench_recurrent(int n, int size, int rows)
+{
+    enum { KINDS = 3 };
+    static const char *const names[KINDS] = { "token shift", "wkv7", "short conv" };
+    float *x = floats((size_t)n * 7 * (size_t)rows), *y = floats((size_t)n * 6 * (size_t)rows);
+    float *w = floats((size_t)n * 16), *slots = floats((size_t)n * (size_t)size);
+    hyb_op_shift shift;
+    hyb_op_wkv7 wkv;
+    hyb_op_shortconv conv;
+    hyb_batch batch;
+    hyb_run run;
+    int kind, r;
+    memset(&shift, 0, sizeof shift); memset(&wkv, 0, sizeof wkv); memset(&conv, 0, sizeof conv);
+    memset(&batch, 0, sizeof batch); memset(&run, 0, sizeof run);
+    run.n_rows = batch.n = rows;
+    batch.runs = &run;
+    batch.n_runs = 1;
+    shift.x = x; shift.mix = w; shift.n_mix = 6; shift.n_embd = n; shift.out = y; shift.plane = (int64_t)n * rows;
+    conv.bcx = x; conv.bcx_stride = 3 * n; conv.w = w; conv.n_taps = 3; conv.n_embd = n; conv.out = y; conv.out_stride = n;
+    wkv.r = x; wkv.k = x + n; wkv.v = x + 2 * n; wkv.decay = x + 3 * n; wkv.rate = x + 4 * n; wkv.value_gate = x + 5 * n; wkv.gate = x + 6 * n;
+    wkv.stride = 7 * n; wkv.v_first = x; wkv.v_first_stride = 7 * n; wkv.k_k = w; wkv.k_a = w + n; wkv.r_k = w + 2 * n; wkv.ln_w = w; wkv.ln_b = w;
+    wkv.eps = 64e-5f; wkv.n_head = n / size; wkv.size = size; wkv.out = y; wkv.out_stride = n;
+    shift.slots.data = conv.slots.data = wkv.slots.data = slots;
+    be->ops->begin(be, &batch);
+    for (kind = 0; kind < KINDS; kind++) {
+        double best = 1e9, rate;
+        for (r = 0; r < 30; r++) {
+            double t = now();
+            if (kind == 0) hyb_do_shift(be, &shift);
+            else if (kind == 1) hyb_do_wkv7(be, &wkv);
+            else hyb_do_shortconv(be, &conv);
+            t = now() - t;
+            best = t < best ? t : best;
+        }
+        printf("  %-14s %5d x %4d: %8.2f us a row", names[kind], n, rows, best * 1e6 / rows);
+        rate = 10.0 * n * size * rows / best / 1e9;
+        if (kind == 1) printf(", %.0f rows of a head/s, %.1f GFLOP/s, %.0f%% of the FMA peak", 1.0 * rows * n / size / best, rate, 100 * rate / peak());
+        printf("\n");
+    }
+    free(x); free(y); free(w); free(slots);
+}
+
 int main(int argc, char **argv)
 {
     hybrid_runtime_desc desc;
@@ -231,6 +274,7 @@ int main(int argc, char **argv)
     for (i = 0; i < BIG / 2; i++) half[i] = (uint16_t)(0x2C00 + i % 1000);
     big = (const char *)half;
     printf("%s, %d threads: FMA peak %.1f GFLOP/s, reading %.1f GB/s\n", hybrid_runtime_isa(rt), hybrid_runtime_threads(rt), peak(), bandwidth());
+    if (argc > 3) { bench_recurrent(2048, 64, 512); bench_recurrent(2048, 64, 1); return 0; }
     printf("prefill\n");
     bench_matmul(HYBRID_TYPE_F16, 896, 4864, 512, half, 4);
     bench_matmul(HYBRID_TYPE_F16, 2048, 2048, 512, half, 4);
@@ -259,6 +303,9 @@ int main(int argc, char **argv)
     bench_attention(HYBRID_TYPE_Q8_0, 32, 8, 128, 16384, 1, 5);
     printf("rows\n");
     bench_rows(2048, 512);
+    printf("recurrent\n");
+    bench_recurrent(2048, 64, 512);
+    bench_recurrent(2048, 64, 1);
     be->ops->destroy(be);
     hybrid_runtime_destroy(rt);
     free(half);
