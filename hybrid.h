@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f25f3a320814ffa3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4bfbfff531c68868): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,138 +48,139 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      190  base.h             version, linkage, results, errors, allocator, log
- *      317  runtime.h          what models and sessions share: memory, log, worker threads
- *      388  quant.h            names, sizes, encode, decode
- *      484  gguf.h             what is in a model file, and writing one
- *      689  tokenizer.h        text to tokens and back
- *      842  chat.h             templates that make a prompt of a conversation
- *      964  model.h            load, describe
- *     1045  context.h          batches of (sequence, tokens), logits, the KV cache
- *     1173  sampler.h          from logits to the next token
- *     1237  session.h          a conversation
+ *      191  base.h             version, linkage, results, errors, allocator, log
+ *      318  runtime.h          what models and sessions share: memory, log, worker threads
+ *      389  quant.h            names, sizes, encode, decode
+ *      485  gguf.h             what is in a model file, and writing one
+ *      690  tokenizer.h        text to tokens and back
+ *      845  chat.h             templates that make a prompt of a conversation
+ *      967  model.h            load, describe
+ *     1048  context.h          batches of (sequence, tokens), logits, the KV cache
+ *     1176  sampler.h          from logits to the next token
+ *     1240  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1310  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *     1406  macros.h           what compilers call things, and the macros that every room uses
- *     1459  base.c             what every room uses: results, errors, checked sizes
- *     1515  fpenv.c            the floating-point environment at the border of the library
- *     1744  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1823  fma.c              a * b + c with one rounding
- *     1862  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
- *     1927  decimal.c          doubles as text, the same in every locale
- *     2057  thread.c           atomics, threads, and the worker pool
- *     2554  cpu.c              what this processor and its operating system can do
- *     2672  hash.c             where a name belongs in a table
- *     2772  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2895  stack.c            how much of the thread's stack a recursion may take
- *     2943  device.c           which GPU a runtime uses
- *     3033  runtime.c          creates and ends runtimes
- *     3197  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
- *     3427  output.c           a file that is written
- *     3773  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
- *     3809  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
- *    36954  end.h              closes what core/begin opened
+ *     1313  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *     1409  macros.h           what compilers call things, and the macros that every room uses
+ *     1462  base.c             what every room uses: results, errors, checked sizes
+ *     1518  fpenv.c            the floating-point environment at the border of the library
+ *     1747  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1826  fma.c              a * b + c with one rounding
+ *     1865  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
+ *     1930  decimal.c          doubles as text, the same in every locale
+ *     2060  thread.c           atomics, threads, and the worker pool
+ *     2557  cpu.c              what this processor and its operating system can do
+ *     2675  hash.c             where a name belongs in a table
+ *     2775  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2898  stack.c            how much of the thread's stack a recursion may take
+ *     2946  device.c           which GPU a runtime uses
+ *     3036  runtime.c          creates and ends runtimes
+ *     3200  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
+ *     3430  output.c           a file that is written
+ *     3776  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
+ *     3812  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
+ *    37135  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4250  names.c            names that must differ, found by hash
- *     4347  value.c            the 13 types of metadata values and their items
- *     4486  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4702  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
- *     5039  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     5557  write.c            makes a GGUF file
+ *     4253  names.c            names that must differ, found by hash
+ *     4350  value.c            the 13 types of metadata values and their items
+ *     4489  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4705  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
+ *     5042  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     5560  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6266  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     6398  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     6733  floats.c           the types that are plain numbers
- *     6773  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6972  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
- *     7208  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
- *     7356  types.c            the table of all types, and the public functions over it
- *     7468  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     7547  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
+ *     6269  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     6401  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     6736  floats.c           the types that are plain numbers
+ *     6776  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6975  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
+ *     7211  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ *     7359  types.c            the table of all types, and the public functions over it
+ *     7471  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     7550  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7760  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
- *     8710  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
- *     8889  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
- *     9169  pretokenize.c      cuts text into the words inside which BPE merges
- *     9607  families.c         what the expressions of single families have that others have not, and the table of...
- *    10106  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
- *    10308  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *    10402  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
- *    10858  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
- *    11095  bpe.c              the merging
- *    11518  tokenizer.c        making tokenizers, text to ids, ids to text
- *    11890  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
- *    12137  stop.c             finds strings that end an answer in bytes that come in pieces
- *    12294  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
- *    13083  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    13479  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
- *    13863  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
- *    14205  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    15046  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    15902  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    16414  jinja_filter.c     what stands behind '|'.
- *    17537  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    17739  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
- *    18053  jinja_parse.c      tokens to a tree
- *    18761  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    19068  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    19654  template.c         the public face of the template interpreter: create, render, and text that is handed...
- *    19851  chat.c             a conversation as the variables that chat templates expect
+ *     7763  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
+ *     8713  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
+ *     8892  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
+ *     9172  pretokenize.c      cuts text into the words inside which BPE merges
+ *     9610  families.c         what the expressions of single families have that others have not, and the table of...
+ *    10109  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
+ *    10311  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *    10405  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
+ *    10941  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
+ *    11178  bpe.c              the merging
+ *    11601  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
+ *    11685  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    12067  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
+ *    12318  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    12475  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
+ *    13264  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13660  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
+ *    14044  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
+ *    14386  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    15227  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    16083  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16595  jinja_filter.c     what stands behind '|'.
+ *    17718  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    17920  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
+ *    18234  jinja_parse.c      tokens to a tree
+ *    18942  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    19249  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    19835  template.c         the public face of the template interpreter: create, render, and text that is handed...
+ *    20032  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20153  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
- *    20657  backend.c          the seam between models and devices: one table of functions that every back end fill...
- *    20758  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
- *    20873  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
- *    20967  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    20985  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
- *    21023  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
- *    21124  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
- *    21702  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
- *    21740  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
- *    21859  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    21930  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
- *    22034  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
- *    22518  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
- *    22904  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
- *    23202  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
- *    23426  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    24147  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
- *    24347  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    25410  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    26058  cpu_int.c          the table of integer-block kernels
- *    26116  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
- *    26199  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
- *    29344  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
- *    30899  cpu_select.c       the kernels of an instruction set
- *    30941  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
- *    31136  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
- *    31411  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
+ *    20334  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
+ *    20838  backend.c          the seam between models and devices: one table of functions that every back end fill...
+ *    20939  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
+ *    21054  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
+ *    21148  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    21166  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
+ *    21204  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
+ *    21305  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
+ *    21883  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
+ *    21921  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
+ *    22040  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22111  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
+ *    22215  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
+ *    22699  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
+ *    23085  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
+ *    23383  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
+ *    23607  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    24328  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
+ *    24528  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    25591  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    26239  cpu_int.c          the table of integer-block kernels
+ *    26297  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
+ *    26380  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
+ *    29525  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
+ *    31080  cpu_select.c       the kernels of an instruction set
+ *    31122  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
+ *    31317  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
+ *    31592  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32028  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    32357  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    32740  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    33089  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    33136  unused.c           tensors of the file that the model is not computed with
- *    33301  forward.c          one transformer for all families, over the op table
- *    33921  place.c            which layers run where
- *    34086  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    34171  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32209  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    32538  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
+ *    32921  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
+ *    33270  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    33317  unused.c           tensors of the file that the model is not computed with
+ *    33482  forward.c          one transformer for all families, over the op table
+ *    34102  place.c            which layers run where
+ *    34267  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    34352  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    34441  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
- *    34789  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
- *    35097  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
- *    35261  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
- *    36057  next.c             the next token of a sequence
- *    36124  plan.c             the bytes of a model and a context before they are loaded
- *    36243  dialog.c           the messages of a conversation, and the prompt that they make
- *    36440  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    34622  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
+ *    34970  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
+ *    35278  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
+ *    35442  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
+ *    36238  next.c             the next token of a sequence
+ *    36305  plan.c             the bytes of a model and a context before they are loaded
+ *    36424  dialog.c           the messages of a conversation, and the prompt that they make
+ *    36621  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -695,9 +696,9 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE and SentencePiece BPE, the tokens being those of HF tokenizers, tiktoken and llama.cpp. Text is any
- * bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A tokenizer never changes: any
- * number of threads may use it. */
+ * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
+ * llama.cpp. Text is any bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
+ * tokenizer never changes: any number of threads may use it. */
 
 typedef struct hybrid_tokenizer hybrid_tokenizer;
 
@@ -732,7 +733,9 @@ typedef enum hybrid_token_role {
 
 /* A vocabulary in memory. Everything is copied. */
 typedef struct hybrid_tokenizer_desc {
-    const char *model; /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
+    const char *model; /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE; "rwkv": of strings of
+                          bytes the longest that fits, spelled as Python's repr() does ("\\n", "\\xff"); what no
+                          token begins with is the unknown one, or nothing */
     const char *pre;   /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
                           "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
                           C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
@@ -774,8 +777,8 @@ HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the
  * result is HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when
  * capacity is 0).
- * 3 * size + 3 ids are always enough, size + 2 for bpe without normalization. The time grows with the text, whatever
- * the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+ * 3 * size + 3 ids are always enough, size + 2 for rwkv and for bpe without normalization. The time grows
+ * with the text, whatever the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
                                          unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 
@@ -1305,7 +1308,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f25f3a320814ffa3"
+#define HYBRID__SOURCE_ID "4bfbfff531c68868"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -10423,6 +10426,7 @@ typedef struct hyb_merge {
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
     bool spm, raw, whole_words, add_bos, add_eos, add_space;
+    bool greedy; /* RWKV: no merging, the longest token that begins at a place */
     size_t n_tokens;
     uint8_t *bytes;        /* of all tokens, one after another */
     uint32_t *offsets;     /* n_tokens + 1, into bytes */
@@ -10443,6 +10447,8 @@ struct hybrid_tokenizer {
     int32_t *specials;           /* their ids, by their numbers in the automaton */
     uint8_t special_last[256];   /* what a byte may end: HYB_SPECIAL_... */
     uint32_t *special_pairs;     /* a bit for every pair of bytes that may end one */
+    hyb_automaton words;         /* greedy: the tokens that text is made of, from their ends */
+    int32_t *word_ids;           /* greedy: their ids, by their numbers in the automaton */
     uint32_t *joined;            /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t *classes;            /* bpe: of the code points below U+10000 */
     uint8_t *nfc;                /* HYB_NFC_BITS, where text is normalized first; or NULL */
@@ -10463,7 +10469,7 @@ HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i)
 
 /* What both ways to make a tokenizer come down to. */
 typedef struct hyb_vocab_source {
-    bool spm, raw, add_bos, add_eos, add_space, strip_right;
+    bool spm, raw, greedy, add_bos, add_eos, add_space, strip_right;
     const hyb_pretokenizer *pre;
     hyb_strings tokens, merges;
     const uint8_t *types;              /* n_tokens, or NULL */
@@ -10598,28 +10604,106 @@ static size_t hyb_unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
     return n;
 }
 
-/* "<0x0A>" -> 10; -1 for anything else. */
-static int hyb_byte_token(hybrid_string s)
+/* The value of two hexadecimal digits, -1 for anything else. */
+static int hyb_hex_byte(const char *p)
 {
     int i, value = 0;
-    if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
-    for (i = 3; i < 5; i++) {
-        char c = s.data[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                           : -1;
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
+    for (i = 0; i < 2; i++) {
+        const int letter = p[i] | 32;
+        if (p[i] >= '0' && p[i] <= '9')
+            value = value * 16 + p[i] - '0';
+        else if (letter >= 'a' && letter <= 'f')
+            value = value * 16 + letter - 'a' + 10;
+        else
+            return -1;
     }
     return value;
 }
 
-/* Fills bytes, offsets and kinds. */
-static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+/* "<0x0A>" -> 10; -1 for anything else. */
+static int hyb_byte_token(hybrid_string s)
 {
-    int16_t to_byte[324];
-    size_t i, size = 0, at = 0, n;
+    return s.size == 6 && !memcmp(s.data, "<0x", 3) && s.data[5] == '>' ? hyb_hex_byte(s.data + 3) : -1;
+}
+
+/* The byte after a backslash at p, of RWKV's spelling: what Python's repr() of the bytes has between its quotes. *size:
+ * how many characters it takes; -1 for what repr() never writes. */
+static int hyb_escaped_byte(const char *p, size_t left, size_t *size)
+{
+    *size = 1;
+    if (!left) return -1;
+    switch (*p) {
+    case 't': return '\t';
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case '\\':
+    case '\'':
+    case '"': return *p;
+    case 'x': break;
+    default: return -1;
+    }
+    *size = 3;
+    return left < 3 ? -1 : hyb_hex_byte(p + 1);
+}
+
+/* The bytes of a token in that spelling, written to out (at least s.size bytes); SIZE_MAX when it is another. */
+static size_t hyb_unescape_bytes(hybrid_string s, uint8_t *out)
+{
+    size_t i = 0, n = 0, length;
+    int c;
+    for (; i < s.size; i += length) {
+        length = 1;
+        c = (uint8_t)s.data[i];
+        if (c == '\\') {
+            c = hyb_escaped_byte(s.data + i + 1, s.size - i - 1, &length);
+            if (c < 0) return SIZE_MAX;
+            length++;
+        }
+        out[n++] = (uint8_t)c;
+    }
+    return n;
+}
+
+static hybrid_result hyb_vocab_misspelled(size_t id, hybrid_string s, hybrid_error *error)
+{
+    char text[64];
+    hyb_printable(s, text);
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "token %llu of RWKV's vocabulary is \"%s\": a backslash goes before "
+                    "t, n, r, x and two hexadecimal digits, a quote or another backslash. Convert the model again",
+                    (unsigned long long)id, text);
+}
+
+/* The bytes of a token whose type is known, written to out (at least s.size bytes); SIZE_MAX: it is misspelled. */
+static size_t hyb_vocab_read_token(hybrid_tokenizer *t, size_t id, hybrid_string s, const int16_t to_byte[324],
+                                   uint8_t *out)
+{
+    const bool normal = t->kinds[id] == HYBRID_TOKEN_NORMAL;
+    const int byte = t->kinds[id] == HYBRID_TOKEN_BYTE ? hyb_byte_token(s) : -1;
+    size_t n;
+    if (byte >= 0) {
+        t->byte_ids[byte] = (int32_t)id;
+        *out = (uint8_t)byte;
+        return 1;
+    }
+    if (t->greedy) {
+        n = hyb_unescape_bytes(s, out);
+        if (n != SIZE_MAX || normal) return n;
+    } else if (normal && t->spm)
+        return hyb_unescape_spaces((const uint8_t *)s.data, s.size, out);
+    else if (normal && !t->raw) {
+        n = hyb_spelled_bytes(s, to_byte, out);
+        if (n != SIZE_MAX) return n;
+        t->kinds[id] |= HYB_TOKEN_FOREIGN;
+    }
+    if (s.size) memcpy(out, s.data, s.size);
+    return s.size;
+}
+
+/* Room for the tokens' bytes, offsets and kinds. */
+static hybrid_result hyb_vocab_make_room(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+{
+    size_t i, size = 0;
     for (i = 0; i < t->n_tokens; i++) {
         hybrid_string s = hyb_string_at(&source->tokens, i);
         if (s.size && !s.data)
@@ -10631,29 +10715,26 @@ static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_
     t->offsets = (uint32_t *)hyb_calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
     t->kinds = (uint8_t *)hyb_alloc(t->rt, t->n_tokens);
     if (!t->bytes || !t->offsets || !t->kinds) return hyb_fail_memory(error, size + t->n_tokens * 5);
+    return HYBRID_OK;
+}
+
+/* Fills bytes, offsets and kinds. */
+static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+{
+    const hybrid_result r = hyb_vocab_make_room(t, source, error);
+    int16_t to_byte[324];
+    size_t i, at = 0, n;
+    if (r != HYBRID_OK) return r;
     hyb_byte_spelling(to_byte);
     for (i = 0; i < t->n_tokens; i++) {
         hybrid_string s = hyb_string_at(&source->tokens, i);
         uint8_t type = source->types ? source->types[i] : (uint8_t)HYBRID_TOKEN_NORMAL;
-        int byte;
         if (type < HYBRID_TOKEN_NORMAL || type > HYBRID_TOKEN_BYTE) type = HYBRID_TOKEN_UNUSED;
         if (t->spm && !source->types && hyb_byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
         t->offsets[i] = (uint32_t)at;
         t->kinds[i] = type;
-        n = s.size;
-        if (type == HYBRID_TOKEN_NORMAL && t->spm)
-            n = hyb_unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
-        else if (type == HYBRID_TOKEN_NORMAL && !t->raw &&
-                 (n = hyb_spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {
-        } else if (type == HYBRID_TOKEN_BYTE && (byte = hyb_byte_token(s)) >= 0) {
-            t->bytes[at] = (uint8_t)byte;
-            n = 1;
-            t->byte_ids[byte] = (int32_t)i;
-        } else {
-            if (n == SIZE_MAX) t->kinds[i] |= HYB_TOKEN_FOREIGN;
-            n = s.size;
-            if (n) memcpy(t->bytes + at, s.data, n);
-        }
+        n = hyb_vocab_read_token(t, i, s, to_byte, t->bytes + at);
+        if (n == SIZE_MAX) return hyb_vocab_misspelled(i, s, error);
         at += n;
     }
     t->offsets[t->n_tokens] = (uint32_t)at;
@@ -10846,6 +10927,8 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
     hyb_free(rt, t->merges);
     hyb_automaton_free(rt, &t->special);
     hyb_free(rt, t->specials);
+    hyb_automaton_free(rt, &t->words);
+    hyb_free(rt, t->word_ids);
     hyb_free(rt, t->special_pairs);
     hyb_free(rt, t->joined);
     hyb_free(rt, t->classes);
@@ -11515,6 +11598,90 @@ HYB_INLINE void hyb_tokenize_word(hyb_tokenize_job *job, const uint8_t *word, si
 }
 /* ==== end src/text/bpe.c ==== */
 
+/* ==== begin src/text/greedy.c ==== */
+/* text/greedy: RWKV's way to cut a text: at every place the longest token that begins there, nothing is merged.
+ *
+ * A search from each place on would read a long token again and again where only its beginning is in the text. So the
+ * text is read from its end, by an automaton of the reversed tokens: what it knows at a byte is the longest token that
+ * begins there, and the time is that of the text whatever the vocabulary. It is done in blocks, each of which is read
+ * from so far behind it that all tokens that begin in it are whole:
+ *
+ *     text     |----- block -----|-- longest token --|
+ *     read                     <- <- <- <- <- <- <- <-
+ */
+
+#define HYB_GREEDY_BLOCK 4096 /* bytes; more where a token is longer, so that at most every byte is read twice */
+
+static hybrid_result hyb_vocab_make_words(hybrid_tokenizer *t, hybrid_error *error)
+{
+    hyb_automaton_source source;
+    hybrid_string *strings = (hybrid_string *)hyb_alloc(t->rt, t->n_tokens * sizeof *strings);
+    size_t i, n = 0;
+    bool ok;
+    t->word_ids = (int32_t *)hyb_alloc(t->rt, t->n_tokens * sizeof *t->word_ids);
+    ok = strings && t->word_ids;
+    for (i = 0; ok && i < t->n_tokens; i++) {
+        const uint32_t begin = t->offsets[i], end = t->offsets[i + 1];
+        if (begin == end || !hyb_token_mergeable(t, (int32_t)i)) continue;
+        strings[n].data = (const char *)t->bytes + begin;
+        strings[n].size = end - begin;
+        t->word_ids[n++] = (int32_t)i;
+    }
+    memset(&source, 0, sizeof source);
+    source.strings = strings;
+    source.n = n;
+    source.backwards = true;
+    ok = ok && hyb_automaton_make(t->rt, &source, &t->words);
+    hyb_free(t->rt, strings);
+    if (ok) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for a vocabulary of %llu tokens",
+                    (unsigned long long)t->n_tokens);
+}
+
+/* The longest token that begins at each of the n bytes at p, by its number in the automaton; -1: none does. */
+static void hyb_greedy_block(const hybrid_tokenizer *t, const uint8_t *p, size_t n, const uint8_t *end, int32_t *words)
+{
+    const int32_t *best = t->words.best[0];
+    uint32_t state = 0;
+    size_t i = HYB_MIN((size_t)(end - p), n + t->longest);
+    while (i-- > 0) {
+        state = hyb_automaton_next(&t->words, state, p[i]);
+        if (i < n) words[i] = best[state];
+    }
+}
+
+/* The tokens of a block from its first byte on. Returns the bytes that they are: the last may end behind the block. */
+static size_t hyb_greedy_emit(hyb_tokenize_job *job, const uint8_t *p, size_t n, const int32_t *words)
+{
+    const hybrid_tokenizer *t = job->t;
+    size_t i = 0, length;
+    int32_t id;
+    for (; i < n; i += length) {
+        length = 1;
+        if (words[i] >= 0) {
+            id = t->word_ids[words[i]];
+            length = t->offsets[id + 1] - t->offsets[id];
+        } else
+            id = t->byte_ids[p[i]] >= 0 ? t->byte_ids[p[i]] : t->roles[HYBRID_ROLE_UNKNOWN];
+        if (id >= 0) hyb_emit_token(job, id);
+    }
+    return i;
+}
+
+static void hyb_tokenize_greedy(hyb_tokenize_job *job, const uint8_t *p, const uint8_t *end)
+{
+    const hybrid_tokenizer *t = job->t;
+    size_t room = HYB_MIN((size_t)(end - p), HYB_MAX((size_t)t->longest, (size_t)HYB_GREEDY_BLOCK)), n;
+    int32_t *words = (int32_t *)hyb_alloc(t->rt, room * sizeof *words);
+    job->out_of_memory = !words;
+    for (; words && p < end; p += hyb_greedy_emit(job, p, n, words)) {
+        n = HYB_MIN(room, (size_t)(end - p));
+        hyb_greedy_block(t, p, n, end, words);
+    }
+    hyb_free(t->rt, words);
+}
+/* ==== end src/text/greedy.c ==== */
+
 /* ==== begin src/text/tokenizer.c ==== */
 /* text/tokenizer: making tokenizers, text to ids, ids to text. */
 
@@ -11526,6 +11693,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     int i;
     t->spm = source->spm;
     t->raw = source->raw;
+    t->greedy = source->greedy;
     t->add_bos = source->add_bos;
     t->add_eos = source->add_eos;
     t->add_space = source->add_space;
@@ -11541,6 +11709,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
         (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
         (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
         return r;
+    if (t->greedy) return hyb_vocab_make_words(t, error);
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
@@ -11575,7 +11744,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -11613,7 +11782,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {
@@ -11627,12 +11796,16 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
     memset(&source, 0, sizeof source);
     if (desc->model && !strcmp(desc->model, "spm"))
         source.spm = true;
+    else if (desc->model && !strcmp(desc->model, "rwkv"))
+        source.greedy = true;
     else if (desc->model && strcmp(desc->model, "bpe"))
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
-    if (!source.spm && !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm, rwkv",
+                        desc->model);
+    if (!source.spm && !source.greedy &&
+        !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
-    source.raw = !source.spm && desc->raw_tokens;
+    source.raw = !source.spm && !source.greedy && desc->raw_tokens;
     source.tokens.list = desc->tokens;
     source.tokens.count = desc->n_tokens;
     source.merges.list = desc->merges;
@@ -11714,6 +11887,10 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
+    if (t->greedy) {
+        hyb_tokenize_greedy(job, p, end);
+        return;
+    }
     if (!t->spm) {
         hyb_tokenize_normal(job, p, end);
         return;
@@ -12032,11 +12209,15 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
         source->roles[HYBRID_ROLE_EOS] = 2;
         return HYBRID_OK;
     }
+    if (hyb_string_is(model, "rwkv")) {
+        source->greedy = true;
+        return HYBRID_OK;
+    }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                        "byte-level BPE) and llama (SentencePiece BPE)",
+                        "byte-level BPE), llama (SentencePiece BPE) and rwkv",
                         text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
@@ -12083,7 +12264,7 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
         hyb_log(rt, HYBRID_LOG_WARN,
                 "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
                 "known, no token is a control token");
-    if (source->spm) return HYBRID_OK;
+    if (source->spm || source->greedy) return HYBRID_OK;
     if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
         (merges->item_type != HYBRID_GGUF_STRING && merges->count))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
@@ -12105,7 +12286,7 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
-           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (hybrid_runtime * runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;
@@ -37036,6 +37217,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_GENERIC_TYPE
 #undef HYB_GGUF_FIRST_BLOCK
 #undef HYB_GGUF_N_TYPES
+#undef HYB_GREEDY_BLOCK
 #undef HYB_HEAD4
 #undef HYB_INLINE
 #undef HYB_INT_GEMM_TYPE

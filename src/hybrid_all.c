@@ -57,6 +57,7 @@
 #include "text/vocab.c"
 #include "text/special.c"
 #include "text/bpe.c"
+#include "text/greedy.c"
 #include "text/tokenizer.c"
 #include "text/tokenizer_gguf.c"
 #include "text/stop.c"

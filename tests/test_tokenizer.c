@@ -435,6 +435,12 @@ static void test_roles(void)
     }
 }
 
+static uint32_t next_random(uint32_t *state)
+{
+    *state = *state * 1664525u + 1013904223u;
+    return *state >> 8;
+}
+
 /* A small vocabulary with all bytes, for what needs no files. */
 typedef struct small_vocab {
     char                  spelling[300][24];
@@ -485,6 +491,47 @@ static void make_small(small_vocab *v, const char *pre)
     v->desc.merges = v->merges;
     v->desc.pre = pre;
     v->desc.add_bos = true;
+}
+
+/* A vocabulary of strings that are made up on the way. */
+typedef struct heap_vocab {
+    char                 *bytes;
+    size_t                size, n_merges;
+    hybrid_string        *tokens, *merges;
+    uint8_t              *types;
+    hybrid_tokenizer_desc desc;
+} heap_vocab;
+
+static void heap_vocab_make(heap_vocab *v, size_t bytes, size_t n_tokens, const char *model)
+{
+    memset(v, 0, sizeof *v);
+    v->bytes = (char *)malloc(bytes);
+    v->tokens = (hybrid_string *)malloc(n_tokens * sizeof *v->tokens);
+    v->merges = (hybrid_string *)malloc(n_tokens * sizeof *v->merges);
+    v->types = (uint8_t *)malloc(n_tokens);
+    v->desc.model = model;
+    v->desc.tokens = v->tokens;
+    v->desc.types = v->types;
+    v->desc.merges = v->merges;
+}
+
+/* Room for one more token of n bytes, which the caller fills. */
+static char *heap_vocab_add(heap_vocab *v, size_t n, hybrid_token_type type)
+{
+    char *p = v->bytes + v->size;
+    v->tokens[v->desc.n_tokens].data = p;
+    v->tokens[v->desc.n_tokens].size = n;
+    v->types[v->desc.n_tokens++] = (uint8_t)type;
+    v->size += n;
+    return p;
+}
+
+static void heap_vocab_free(heap_vocab *v)
+{
+    free(v->bytes);
+    free(v->tokens);
+    free(v->merges);
+    free(v->types);
 }
 
 static void test_small(void)
@@ -546,6 +593,155 @@ static void test_small(void)
     hybrid_tokenizer_destroy(tok);
     hybrid_tokenizer_destroy(NULL);
     CHECK(hybrid_tokenizer_create(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID && hybrid_tokenizer_from_gguf(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID, "NULL");
+}
+
+/* ---- RWKV's vocabularies ---- */
+
+/* A token in RWKV's spelling. */
+static void add_spelled(heap_vocab *v, const char *spelling, hybrid_token_type type)
+{
+    const size_t n = strlen(spelling);
+    memcpy(heap_vocab_add(v, n, type), spelling, n);
+}
+
+static hybrid_tokenizer *rwkv_tokenizer(heap_vocab *v)
+{
+    hybrid_tokenizer *tok = NULL;
+    hybrid_error error = { HYBRID_OK, 0, "" };
+    CHECK(!hybrid_tokenizer_create(NULL, &v->desc, &tok, &error), "%s", error.message);
+    return tok;
+}
+
+/* tests/oracle/make_tokenizer.py: its trie and llama.cpp. */
+static void test_rwkv_lines(void)
+{
+    size_t size, n, n_file, texts = 0;
+    char *file = read_file("tests/oracle/data/tok_rwkv.txt", &n_file), *line, *next, *field[4], *text;
+    hybrid_tokenizer *tok = NULL;
+    heap_vocab v;
+    TEST("RWKV's vocabularies");
+    if (!file) return;
+    heap_vocab_make(&v, n_file, n_file / 8, "rwkv");
+    for (line = file; *line; line = next) {
+        next = line + strcspn(line, "\n");
+        if (*next) *next++ = 0;
+        fields(line, field);
+        text = read_hex(field[2], strlen(field[2]), &size);
+        if (!strcmp(field[0], "token")) {
+            memcpy(heap_vocab_add(&v, size, (hybrid_token_type)atoi(field[1])), text, size);
+        }
+        else {
+            int32_t *ids = read_ids(field[3], &n);
+            if (!tok && !(tok = rwkv_tokenizer(&v))) break;
+            same_ids(tok, text, size, (unsigned)atoi(field[1]), ids, n, "rwkv");
+            free(ids);
+            texts++;
+        }
+        free(text);
+    }
+    CHECK(texts > 100, "%zu texts", texts);
+    hybrid_tokenizer_destroy(tok);
+    heap_vocab_free(&v);
+    free(file);
+}
+
+/* The longest token at every place, by asking all; a place where none begins is unknown. */
+static size_t naive_longest(const heap_vocab *v, const char *text, size_t size, int32_t unknown, int32_t *ids)
+{
+    size_t at = 0, n = 0, i;
+    while (at < size) {
+        int32_t best = -1;
+        for (i = 0; i < v->desc.n_tokens; i++) {
+            const hybrid_string s = v->tokens[i];
+            if (v->types[i] != HYBRID_TOKEN_NORMAL || s.size > size - at || memcmp(s.data, text + at, s.size)) continue;
+            if (best < 0 || s.size > v->tokens[best].size) best = (int32_t)i;
+        }
+        at += best < 0 ? 1 : v->tokens[best].size;
+        if (best >= 0 || unknown >= 0) ids[n++] = best < 0 ? unknown : best;
+    }
+    return n;
+}
+
+/* Vocabularies without all bytes, with and without an unknown token; every second text crosses several blocks. */
+static void test_rwkv_random(void)
+{
+    enum { LONGEST = 3 * HYB_GREEDY_BLOCK };
+    char *text = (char *)malloc(LONGEST);
+    int32_t *expected = (int32_t *)malloc(LONGEST * sizeof *expected);
+    uint32_t seed = 21;
+    int round, k;
+    TEST("the longest token");
+    for (round = 0; round < 120; round++) {
+        const unsigned n_tokens = 1 + next_random(&seed) % 12;
+        const bool unknown = round & 1;
+        hybrid_tokenizer *tok;
+        heap_vocab v;
+        unsigned i, j;
+        heap_vocab_make(&v, 8192, 16, "rwkv");
+        if (unknown) add_spelled(&v, "<unk>", HYBRID_TOKEN_UNKNOWN);
+        for (i = 0; i < n_tokens; i++) {
+            const unsigned n = i ? 1 + next_random(&seed) % 6 : 1 + next_random(&seed) % (round & 2 ? 5000 : 40);
+            char *p = heap_vocab_add(&v, n, next_random(&seed) % 8 ? HYBRID_TOKEN_NORMAL : HYBRID_TOKEN_UNUSED);
+            for (j = 0; j < n; j++) p[j] = (char)('a' + (next_random(&seed) % (n > 12 ? n / 2 : 3) == 0));
+        }
+        if (!(tok = rwkv_tokenizer(&v))) break;
+        for (k = 0; k < 4; k++) {
+            const size_t size = next_random(&seed) % (k & 1 ? (unsigned)LONGEST : 200);
+            const unsigned rare = 2 + next_random(&seed) % 200;
+            size_t at;
+            for (at = 0; at < size; at++) text[at] = (char)('a' + (next_random(&seed) % rare == 0));
+            if (size) text[next_random(&seed) % size] = 'z';
+            same_ids(tok, text, size, 0, expected, naive_longest(&v, text, size, unknown ? 0 : -1, expected), "longest");
+        }
+        hybrid_tokenizer_destroy(tok);
+        heap_vocab_free(&v);
+    }
+    free(text);
+    free(expected);
+}
+
+static void test_rwkv_spelling(void)
+{
+    static const char *const wrong[] = { "\\", "a\\", "\\x", "\\x4", "\\xg0", "\\x0g", "\\q", "\\0", "\\\\\\", "\\u0041" };
+    static const char every[] = "\\x00\\t\\n\\r\\\\\\'\\\"'\"\\x7f\\xAb\\xfF", bytes[] = "\0\t\n\r\\'\"'\"\x7f\xAB\xFF";
+    hybrid_tokenizer *tok;
+    hybrid_string got;
+    hybrid_error error;
+    heap_vocab v;
+    size_t i, n;
+    int32_t ids[8];
+    TEST("RWKV's spelling");
+    heap_vocab_make(&v, 256, 8, "rwkv");
+    add_spelled(&v, "<s>", HYBRID_TOKEN_CONTROL);
+    add_spelled(&v, every, HYBRID_TOKEN_NORMAL);
+    add_spelled(&v, "same", HYBRID_TOKEN_NORMAL);
+    add_spelled(&v, "s\\x61me", HYBRID_TOKEN_NORMAL);
+    add_spelled(&v, "<\\q>", HYBRID_TOKEN_CONTROL);
+    v.desc.add_bos = true;
+    if (!(tok = rwkv_tokenizer(&v))) return;
+    got = hybrid_token_bytes(tok, 1);
+    CHECK(got.size == sizeof bytes - 1, "%zu bytes", got.size);
+    CHECK(!memcmp(got.data, bytes, HYB_MIN(got.size, sizeof bytes - 1)), "the bytes are others");
+    CHECK(hybrid_token_find(tok, bytes, sizeof bytes - 1) == 1, "found by its bytes");
+    CHECK(hybrid_token_find(tok, "same", 4) == 2, "of equal tokens the first");
+    CHECK(hybrid_token_bytes(tok, 4).size == 4, "the name of a control token stands as it is");
+    CHECK(!hybrid_tokenize(tok, "same<s>", 7, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 8, &n, &error), "%s", error.message);
+    CHECK(n == 2 && ids[0] == 0 && ids[1] == 2, "BOS, one token, and nothing for what has none: %zu", n);
+    CHECK(!hybrid_tokenize(tok, "same<s>", 7, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 8, &n, &error), "%s", error.message);
+    CHECK(n == 2 && ids[0] == 2 && ids[1] == 0, "a control token that is asked for");
+    hybrid_tokenizer_destroy(tok);
+    for (i = 0; i < HYB_COUNT(wrong); i++) {
+        v.desc.n_tokens = 1;
+        v.size = 3;
+        add_spelled(&v, wrong[i], HYBRID_TOKEN_NORMAL);
+        CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_FORMAT, "\"%s\" is taken", wrong[i]);
+        CHECK(strstr(error.message, "token 1 of") && strstr(error.message, "backslash"), "%s", error.message);
+    }
+    v.desc.n_tokens = 1;
+    tok = rwkv_tokenizer(&v);
+    CHECK(tok && !hybrid_tokenize(tok, "text", 4, 0, ids, 8, &n, &error) && n == 0, "a vocabulary without words");
+    hybrid_tokenizer_destroy(tok);
+    heap_vocab_free(&v);
 }
 
 /* ---- normalization form C ---- */
@@ -780,6 +976,15 @@ static void test_missing_pre(void)
           "in memory, NULL is gpt-2: %zu", n);
     hybrid_tokenizer_destroy(tok);
 
+    TEST("a file with RWKV's vocabulary");
+    tok = open_heard(NULL, 0, "tests/oracle/data/models/rwkv7.gguf", &h, &error);
+    CHECK(tok && !h.warnings, "%d warnings: %s%s", h.warnings, error.message, h.last);
+    CHECK(hybrid_tokenize(tok, " the\n\n\xC3\xA9", 8, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 8, &n, NULL) == HYBRID_OK, "failed");
+    CHECK(n == 3 && hybrid_token_bytes(tok, ids[0]).size == 4, "%zu tokens, the first of %zu bytes", n,
+          hybrid_token_bytes(tok, ids[0]).size);
+    CHECK(hybrid_token_is_end(tok, 0) && hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == 0, "BOS and EOS are token 0");
+    hybrid_tokenizer_destroy(tok);
+
     TEST("case 10");
     if (!(path = data_path("../cases/10-missing-pre-silent/nopre.gguf"))) {
         SKIP("cases/10-missing-pre-silent is not in the test data");
@@ -792,7 +997,6 @@ static void test_missing_pre(void)
 
 /* ---- properties ---- */
 
-static uint32_t next_random(uint32_t *state) { *state = *state * 1664525u + 1013904223u; return *state >> 8; }
 
 static void test_round_trips(void)
 {
@@ -989,47 +1193,6 @@ static void test_stops(void)
 
 /* ---- special tokens, and how long a file or a text can make us work ---- */
 
-/* A vocabulary of strings that are made up on the way. */
-typedef struct heap_vocab {
-    char                 *bytes;
-    size_t                size, n_merges;
-    hybrid_string        *tokens, *merges;
-    uint8_t              *types;
-    hybrid_tokenizer_desc desc;
-} heap_vocab;
-
-static void heap_vocab_make(heap_vocab *v, size_t bytes, size_t n_tokens, const char *model)
-{
-    memset(v, 0, sizeof *v);
-    v->bytes = (char *)malloc(bytes);
-    v->tokens = (hybrid_string *)malloc(n_tokens * sizeof *v->tokens);
-    v->merges = (hybrid_string *)malloc(n_tokens * sizeof *v->merges);
-    v->types = (uint8_t *)malloc(n_tokens);
-    v->desc.model = model;
-    v->desc.tokens = v->tokens;
-    v->desc.types = v->types;
-    v->desc.merges = v->merges;
-}
-
-/* Room for one more token of n bytes, which the caller fills. */
-static char *heap_vocab_add(heap_vocab *v, size_t n, hybrid_token_type type)
-{
-    char *p = v->bytes + v->size;
-    v->tokens[v->desc.n_tokens].data = p;
-    v->tokens[v->desc.n_tokens].size = n;
-    v->types[v->desc.n_tokens++] = (uint8_t)type;
-    v->size += n;
-    return p;
-}
-
-static void heap_vocab_free(heap_vocab *v)
-{
-    free(v->bytes);
-    free(v->tokens);
-    free(v->merges);
-    free(v->types);
-}
-
 /* The leftmost special token, there the longest, by asking at every place. */
 static size_t naive_specials(const heap_vocab *v, const char *text, size_t size, bool control, int32_t *ids)
 {
@@ -1086,12 +1249,12 @@ static void test_specials(void)
 #define WORST_BYTES ((size_t)2 << 20)
 
 /* Vocabularies of about 2 MB that were bad for this or that way to do it. */
-static void worst_vocab(heap_vocab *v, int kind)
+static void worst_vocab(heap_vocab *v, int kind, bool rwkv)
 {
-    const hybrid_token_type type = kind < 6 ? HYBRID_TOKEN_USER_DEFINED : HYBRID_TOKEN_NORMAL;
+    const hybrid_token_type type = kind < 6 && !rwkv ? HYBRID_TOKEN_USER_DEFINED : HYBRID_TOKEN_NORMAL;
     size_t i, j, n;
     char *p;
-    heap_vocab_make(v, WORST_BYTES + 9000, WORST_BYTES + 16, kind == 8 || kind == 9 ? "spm" : "bpe");
+    heap_vocab_make(v, WORST_BYTES + 9000, WORST_BYTES + 16, rwkv ? "rwkv" : kind == 8 || kind == 9 ? "spm" : "bpe");
     v->desc.raw_tokens = kind != 8 && kind != 9;
     *heap_vocab_add(v, 1, HYBRID_TOKEN_NORMAL) = 'a';
     if (kind == 0) memset(heap_vocab_add(v, 8000, type), 'a', 8000);
@@ -1127,12 +1290,12 @@ static void test_steps(void)
     TEST("time that a file can choose");
     memset(text, 'a', size);
     text[size / 2] = 'b';
-    for (kind = 0; kind < 10; kind++) {
+    for (kind = 0; kind < 16; kind++) {
         heap_vocab v;
         hybrid_tokenizer *tok;
         hybrid_error error = { HYBRID_OK, 0, "" };
         size_t n;
-        worst_vocab(&v, kind);
+        worst_vocab(&v, kind < 10 ? kind : kind - 10, kind >= 10);      /* RWKV's: the first six, whose bytes need no escapes */
         all_steps = 0;
         CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "kind %d: %s", kind, error.message);
         CHECK(all_steps < 16 * (v.size + v.desc.n_tokens), "kind %d: %llu steps to make a vocabulary of %zu bytes", kind, all_steps, v.size);
@@ -1314,9 +1477,14 @@ static void test_no_memory(void)
     rd.allocator.user = &m;
     CHECK(hybrid_runtime_create(&rd, &rt, NULL) == HYBRID_OK, "runtime");
     for (i = 0; i < 3000; i += 2) memcpy(text + i, i % 300 ? "\xCC\x81" : "\xCC\xA3", 2);    /* in a wrong order */
-    for (spm = 0; spm < 2; spm++) {
+    for (spm = 0; spm < 3; spm++) {
         make_small(&v, "qwen2");                                     /* which normalizes */
-        if (spm) v.desc.model = "spm";
+        if (spm) v.desc.model = spm == 1 ? "spm" : "rwkv";
+        for (i = 0; spm == 2 && i < v.desc.n_tokens; i++) {
+            if (strcmp(v.spelling[i], "\\")) continue;
+            v.tokens[i].data = "\\\\";
+            v.tokens[i].size = 2;
+        }
         for (until = 0, done = 0; !done && until < 100; until++) {
             hybrid_tokenizer *tok = NULL;
             hybrid_stop_matcher *stops = NULL;
@@ -1354,6 +1522,9 @@ int main(void)
     test_models();
     test_roles();
     test_small();
+    test_rwkv_lines();
+    test_rwkv_random();
+    test_rwkv_spelling();
     test_nfc();
     test_nfc_steps();
     test_nfc_case();

@@ -6,9 +6,9 @@
  *     hybrid_tokenizer_from_gguf(NULL, file, &tok, &error);
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
- * Byte-level BPE and SentencePiece BPE, the tokens being those of HF tokenizers, tiktoken and llama.cpp. Text is any
- * bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A tokenizer never changes: any
- * number of threads may use it. */
+ * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
+ * llama.cpp. Text is any bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
+ * tokenizer never changes: any number of threads may use it. */
 
 typedef struct hybrid_tokenizer hybrid_tokenizer;
 
@@ -43,7 +43,9 @@ typedef enum hybrid_token_role {
 
 /* A vocabulary in memory. Everything is copied. */
 typedef struct hybrid_tokenizer_desc {
-    const char *model; /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE */
+    const char *model; /* "bpe": byte-level BPE (also when NULL); "spm": SentencePiece BPE; "rwkv": of strings of
+                          bytes the longest that fits, spelled as Python's repr() does ("\\n", "\\xff"); what no
+                          token begins with is the unknown one, or nothing */
     const char *pre;   /* bpe: how text is cut into words: "gpt-2" (also when NULL), "llama-bpe", "qwen2",
                           "cl100k", "gpt-4o"..., and whether it is brought to Unicode's normalization form
                           C first, as Qwen's is: most names of tokenizer.ggml.pre in llama.cpp; the others
@@ -85,8 +87,8 @@ HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 /* size bytes of text to ids. *n is the number of tokens of the whole text, also when it is more than capacity: then the
  * result is HYBRID_ERROR_LIMIT, the first capacity ids are there, and nothing else is written (ids may be NULL when
  * capacity is 0).
- * 3 * size + 3 ids are always enough, size + 2 for bpe without normalization. The time grows with the text, whatever
- * the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
+ * 3 * size + 3 ids are always enough, size + 2 for rwkv and for bpe without normalization. The time grows
+ * with the text, whatever the vocabulary. HYBRID_ERROR_MEMORY, _INVALID. Thread-safe. */
 HYBRID_API hybrid_result hybrid_tokenize(const hybrid_tokenizer *tokenizer, const char *text, size_t size,
                                          unsigned flags, int32_t *ids, size_t capacity, size_t *n, hybrid_error *error);
 

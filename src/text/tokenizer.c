@@ -8,6 +8,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
     int i;
     t->spm = source->spm;
     t->raw = source->raw;
+    t->greedy = source->greedy;
     t->add_bos = source->add_bos;
     t->add_eos = source->add_eos;
     t->add_space = source->add_space;
@@ -23,6 +24,7 @@ static hybrid_result hyb_tokenizer_build(hybrid_tokenizer *t, const hyb_vocab_so
         (r = hyb_vocab_make_index(t, error)) != HYBRID_OK ||
         (r = hyb_vocab_make_specials(t, source->strip_right, error)) != HYBRID_OK)
         return r;
+    if (t->greedy) return hyb_vocab_make_words(t, error);
     hyb_vocab_find_bytes(t);
     if (t->spm || t->raw) {
         if ((r = hyb_vocab_make_ranks(t, source->scores, error)) != HYBRID_OK) return r;
@@ -57,7 +59,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -95,7 +97,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {
@@ -109,12 +111,16 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
     memset(&source, 0, sizeof source);
     if (desc->model && !strcmp(desc->model, "spm"))
         source.spm = true;
+    else if (desc->model && !strcmp(desc->model, "rwkv"))
+        source.greedy = true;
     else if (desc->model && strcmp(desc->model, "bpe"))
-        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm", desc->model);
-    if (!source.spm && !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "tokenizer model \"%.32s\" is none of bpe, spm, rwkv",
+                        desc->model);
+    if (!source.spm && !source.greedy &&
+        !(source.pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
-    source.raw = !source.spm && desc->raw_tokens;
+    source.raw = !source.spm && !source.greedy && desc->raw_tokens;
     source.tokens.list = desc->tokens;
     source.tokens.count = desc->n_tokens;
     source.merges.list = desc->merges;
@@ -196,6 +202,10 @@ static void hyb_tokenize_fragment(hyb_tokenize_job *job, const uint8_t *p, const
     uint8_t *copy;
     const bool space = t->add_space;
     if (p == end) return;
+    if (t->greedy) {
+        hyb_tokenize_greedy(job, p, end);
+        return;
+    }
     if (!t->spm) {
         hyb_tokenize_normal(job, p, end);
         return;

@@ -142,11 +142,15 @@ static hybrid_result hyb_vocab_gguf_model(const hybrid_gguf *g, hybrid_runtime *
         source->roles[HYBRID_ROLE_EOS] = 2;
         return HYBRID_OK;
     }
+    if (hyb_string_is(model, "rwkv")) {
+        source->greedy = true;
+        return HYBRID_OK;
+    }
     if (!hyb_string_is(model, "gpt2")) {
         hyb_printable(model, text);
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "tokenizer.ggml.model is \"%s\"; hybrid has gpt2 ("
-                        "byte-level BPE) and llama (SentencePiece BPE)",
+                        "byte-level BPE), llama (SentencePiece BPE) and rwkv",
                         text);
     }
     if ((r = hyb_vocab_gguf_pre(g, rt, source, error)) != HYBRID_OK) return r;
@@ -193,7 +197,7 @@ static hybrid_result hyb_vocab_gguf_tables(const hybrid_gguf *g, hybrid_runtime 
         hyb_log(rt, HYBRID_LOG_WARN,
                 "tokenizer: the file has no tokenizer.ggml.token_type: but for names that are "
                 "known, no token is a control token");
-    if (source->spm) return HYBRID_OK;
+    if (source->spm || source->greedy) return HYBRID_OK;
     if (!hybrid_gguf_find(g, "tokenizer.ggml.merges", merges) || merges->type != HYBRID_GGUF_ARRAY ||
         (merges->item_type != HYBRID_GGUF_STRING && merges->count))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
@@ -215,7 +219,7 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
-           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (hybrid_runtime * runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;

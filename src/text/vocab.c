@@ -21,6 +21,7 @@ typedef struct hyb_merge {
 struct hybrid_tokenizer {
     hybrid_runtime *rt;
     bool spm, raw, whole_words, add_bos, add_eos, add_space;
+    bool greedy; /* RWKV: no merging, the longest token that begins at a place */
     size_t n_tokens;
     uint8_t *bytes;        /* of all tokens, one after another */
     uint32_t *offsets;     /* n_tokens + 1, into bytes */
@@ -41,6 +42,8 @@ struct hybrid_tokenizer {
     int32_t *specials;           /* their ids, by their numbers in the automaton */
     uint8_t special_last[256];   /* what a byte may end: HYB_SPECIAL_... */
     uint32_t *special_pairs;     /* a bit for every pair of bytes that may end one */
+    hyb_automaton words;         /* greedy: the tokens that text is made of, from their ends */
+    int32_t *word_ids;           /* greedy: their ids, by their numbers in the automaton */
     uint32_t *joined;            /* a bit for every pair of bytes that stand side by side in some token */
     uint8_t *classes;            /* bpe: of the code points below U+10000 */
     uint8_t *nfc;                /* HYB_NFC_BITS, where text is normalized first; or NULL */
@@ -61,7 +64,7 @@ HYB_INLINE hybrid_string hyb_string_at(const hyb_strings *s, size_t i)
 
 /* What both ways to make a tokenizer come down to. */
 typedef struct hyb_vocab_source {
-    bool spm, raw, add_bos, add_eos, add_space, strip_right;
+    bool spm, raw, greedy, add_bos, add_eos, add_space, strip_right;
     const hyb_pretokenizer *pre;
     hyb_strings tokens, merges;
     const uint8_t *types;              /* n_tokens, or NULL */
@@ -196,28 +199,106 @@ static size_t hyb_unescape_spaces(const uint8_t *p, size_t size, uint8_t *out)
     return n;
 }
 
-/* "<0x0A>" -> 10; -1 for anything else. */
-static int hyb_byte_token(hybrid_string s)
+/* The value of two hexadecimal digits, -1 for anything else. */
+static int hyb_hex_byte(const char *p)
 {
     int i, value = 0;
-    if (s.size != 6 || memcmp(s.data, "<0x", 3) || s.data[5] != '>') return -1;
-    for (i = 3; i < 5; i++) {
-        char c = s.data[i];
-        int digit = c >= '0' && c <= '9'   ? c - '0'
-                    : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                    : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                           : -1;
-        if (digit < 0) return -1;
-        value = value * 16 + digit;
+    for (i = 0; i < 2; i++) {
+        const int letter = p[i] | 32;
+        if (p[i] >= '0' && p[i] <= '9')
+            value = value * 16 + p[i] - '0';
+        else if (letter >= 'a' && letter <= 'f')
+            value = value * 16 + letter - 'a' + 10;
+        else
+            return -1;
     }
     return value;
 }
 
-/* Fills bytes, offsets and kinds. */
-static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+/* "<0x0A>" -> 10; -1 for anything else. */
+static int hyb_byte_token(hybrid_string s)
 {
-    int16_t to_byte[324];
-    size_t i, size = 0, at = 0, n;
+    return s.size == 6 && !memcmp(s.data, "<0x", 3) && s.data[5] == '>' ? hyb_hex_byte(s.data + 3) : -1;
+}
+
+/* The byte after a backslash at p, of RWKV's spelling: what Python's repr() of the bytes has between its quotes. *size:
+ * how many characters it takes; -1 for what repr() never writes. */
+static int hyb_escaped_byte(const char *p, size_t left, size_t *size)
+{
+    *size = 1;
+    if (!left) return -1;
+    switch (*p) {
+    case 't': return '\t';
+    case 'n': return '\n';
+    case 'r': return '\r';
+    case '\\':
+    case '\'':
+    case '"': return *p;
+    case 'x': break;
+    default: return -1;
+    }
+    *size = 3;
+    return left < 3 ? -1 : hyb_hex_byte(p + 1);
+}
+
+/* The bytes of a token in that spelling, written to out (at least s.size bytes); SIZE_MAX when it is another. */
+static size_t hyb_unescape_bytes(hybrid_string s, uint8_t *out)
+{
+    size_t i = 0, n = 0, length;
+    int c;
+    for (; i < s.size; i += length) {
+        length = 1;
+        c = (uint8_t)s.data[i];
+        if (c == '\\') {
+            c = hyb_escaped_byte(s.data + i + 1, s.size - i - 1, &length);
+            if (c < 0) return SIZE_MAX;
+            length++;
+        }
+        out[n++] = (uint8_t)c;
+    }
+    return n;
+}
+
+static hybrid_result hyb_vocab_misspelled(size_t id, hybrid_string s, hybrid_error *error)
+{
+    char text[64];
+    hyb_printable(s, text);
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "token %llu of RWKV's vocabulary is \"%s\": a backslash goes before "
+                    "t, n, r, x and two hexadecimal digits, a quote or another backslash. Convert the model again",
+                    (unsigned long long)id, text);
+}
+
+/* The bytes of a token whose type is known, written to out (at least s.size bytes); SIZE_MAX: it is misspelled. */
+static size_t hyb_vocab_read_token(hybrid_tokenizer *t, size_t id, hybrid_string s, const int16_t to_byte[324],
+                                   uint8_t *out)
+{
+    const bool normal = t->kinds[id] == HYBRID_TOKEN_NORMAL;
+    const int byte = t->kinds[id] == HYBRID_TOKEN_BYTE ? hyb_byte_token(s) : -1;
+    size_t n;
+    if (byte >= 0) {
+        t->byte_ids[byte] = (int32_t)id;
+        *out = (uint8_t)byte;
+        return 1;
+    }
+    if (t->greedy) {
+        n = hyb_unescape_bytes(s, out);
+        if (n != SIZE_MAX || normal) return n;
+    } else if (normal && t->spm)
+        return hyb_unescape_spaces((const uint8_t *)s.data, s.size, out);
+    else if (normal && !t->raw) {
+        n = hyb_spelled_bytes(s, to_byte, out);
+        if (n != SIZE_MAX) return n;
+        t->kinds[id] |= HYB_TOKEN_FOREIGN;
+    }
+    if (s.size) memcpy(out, s.data, s.size);
+    return s.size;
+}
+
+/* Room for the tokens' bytes, offsets and kinds. */
+static hybrid_result hyb_vocab_make_room(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+{
+    size_t i, size = 0;
     for (i = 0; i < t->n_tokens; i++) {
         hybrid_string s = hyb_string_at(&source->tokens, i);
         if (s.size && !s.data)
@@ -229,29 +310,26 @@ static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_
     t->offsets = (uint32_t *)hyb_calloc(t->rt, t->n_tokens + 1, sizeof *t->offsets);
     t->kinds = (uint8_t *)hyb_alloc(t->rt, t->n_tokens);
     if (!t->bytes || !t->offsets || !t->kinds) return hyb_fail_memory(error, size + t->n_tokens * 5);
+    return HYBRID_OK;
+}
+
+/* Fills bytes, offsets and kinds. */
+static hybrid_result hyb_vocab_read_tokens(hybrid_tokenizer *t, const hyb_vocab_source *source, hybrid_error *error)
+{
+    const hybrid_result r = hyb_vocab_make_room(t, source, error);
+    int16_t to_byte[324];
+    size_t i, at = 0, n;
+    if (r != HYBRID_OK) return r;
     hyb_byte_spelling(to_byte);
     for (i = 0; i < t->n_tokens; i++) {
         hybrid_string s = hyb_string_at(&source->tokens, i);
         uint8_t type = source->types ? source->types[i] : (uint8_t)HYBRID_TOKEN_NORMAL;
-        int byte;
         if (type < HYBRID_TOKEN_NORMAL || type > HYBRID_TOKEN_BYTE) type = HYBRID_TOKEN_UNUSED;
         if (t->spm && !source->types && hyb_byte_token(s) >= 0) type = HYBRID_TOKEN_BYTE;
         t->offsets[i] = (uint32_t)at;
         t->kinds[i] = type;
-        n = s.size;
-        if (type == HYBRID_TOKEN_NORMAL && t->spm)
-            n = hyb_unescape_spaces((const uint8_t *)s.data, s.size, t->bytes + at);
-        else if (type == HYBRID_TOKEN_NORMAL && !t->raw &&
-                 (n = hyb_spelled_bytes(s, to_byte, t->bytes + at)) != SIZE_MAX) {
-        } else if (type == HYBRID_TOKEN_BYTE && (byte = hyb_byte_token(s)) >= 0) {
-            t->bytes[at] = (uint8_t)byte;
-            n = 1;
-            t->byte_ids[byte] = (int32_t)i;
-        } else {
-            if (n == SIZE_MAX) t->kinds[i] |= HYB_TOKEN_FOREIGN;
-            n = s.size;
-            if (n) memcpy(t->bytes + at, s.data, n);
-        }
+        n = hyb_vocab_read_token(t, i, s, to_byte, t->bytes + at);
+        if (n == SIZE_MAX) return hyb_vocab_misspelled(i, s, error);
         at += n;
     }
     t->offsets[t->n_tokens] = (uint32_t)at;
@@ -444,6 +522,8 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
     hyb_free(rt, t->merges);
     hyb_automaton_free(rt, &t->special);
     hyb_free(rt, t->specials);
+    hyb_automaton_free(rt, &t->words);
+    hyb_free(rt, t->word_ids);
     hyb_free(rt, t->special_pairs);
     hyb_free(rt, t->joined);
     hyb_free(rt, t->classes);

@@ -71,19 +71,20 @@ static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
     static hybrid_string tokens[MAX_TOKENS], merges[MAX_TOKENS];
     hybrid_tokenizer_desc desc;
     hybrid_tokenizer *tok;
-    bool round_trip;
+    bool round_trip, rwkv;
     unsigned flags;
     size_t i;
     if (end - p < 4) return;
     memset(&desc, 0, sizeof desc);
-    desc.model = p[0] & 1 ? "spm" : "bpe";
+    rwkv = (p[0] & 3) == 3;
+    desc.model = rwkv ? "rwkv" : p[0] & 1 ? "spm" : "bpe";
     desc.raw_tokens = (p[0] & 2) != 0;
     desc.add_bos = (p[0] & 4) != 0;
     desc.no_space_prefix = (p[0] & 8) != 0;
     desc.strip_right = (p[0] & 16) != 0;
     flags = p[0] >> 5 & 3;
     desc.pre = pres[p[1] % HYB_COUNT(pres)];
-    round_trip = desc.raw_tokens && !(p[0] & 1) && !(flags & 1) && !desc.strip_right;
+    round_trip = desc.raw_tokens && (rwkv || !(p[0] & 1)) && !(flags & 1) && !desc.strip_right;
     desc.tokens = tokens;
     desc.types = types;
     desc.scores = p[0] & 128 ? scores : NULL;
@@ -95,6 +96,10 @@ static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
         types[i] = HYBRID_TOKEN_NORMAL;
         scores[i] = 0;
         desc.n_tokens++;
+    }
+    if (rwkv) {
+        tokens['\\'].data = "\\\\";
+        tokens['\\'].size = 2;
     }
     for (p += 2; p < end && *p && desc.n_tokens < MAX_TOKENS; desc.n_tokens++) {       /* size and type, bytes; zero ends */
         i = *p & 15;

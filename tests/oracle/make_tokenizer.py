@@ -5,6 +5,8 @@ tests/oracle/data/tok_hf.txt     the HF cases of shared/data/tokenizer/vectors (
 tests/oracle/data/tok_llama.txt  random texts with what llama.cpp (llama-cpp-python) makes of them
 tests/oracle/data/tok_split.txt  random texts cut by the pre-tokenizers' regular expressions, run by HF tokenizers' engine
 tests/oracle/data/tok_nfc.txt    texts and what HF tokenizers' normalization form C makes of them
+tests/oracle/data/tok_rwkv.txt   a vocabulary of RWKV's kind, random bytes, and what a trie in Python makes of them; llama.cpp
+                                 agrees with all of it
 
 Run from the root of the repository with the virtual environment of `make oracles`. Deterministic.
 """
@@ -12,6 +14,7 @@ import json
 import os
 import random
 import sys
+import tempfile
 import unicodedata
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -108,7 +111,92 @@ def nfc_cases():
     print("tok_nfc.txt", len(lines), "of them changed:", sum(nfc.normalize_str(t) != t for t in texts))
 
 
+def rwkv_vocabulary(rng):
+    """(bytes, type): all bytes, and tokens that begin with one another, of text, of halves of characters and of a few
+    bytes only."""
+    words = {bytes([b]) for b in range(256)}
+    for _ in range(160):
+        s = tok_random.text(rng, [], 3).encode()
+        at = rng.randrange(len(s) + 1)
+        words.add(s[at:at + rng.randrange(1, 14)])
+    for _ in range(120):
+        words.add(bytes(rng.choice(b"ab\n'\"\\") for _ in range(rng.randrange(2, 10))))
+    words |= {b"\\x41", b"\\n", b"'\"", b"\\", b"a" * 90, b"a" * 60 + b"b", b"\0\0", b"\xff\xfe", b"\r\n"}
+    words = [w for w in words if w and b"<" not in w and b"[" not in w or len(w) == 1]
+    normal = sorted(words, key=lambda w: (len(w), w))
+    return [(b"<s>", 3)] + [(w, 1) for w in normal] + [(b"<|user|>", 4), (b"<|end|>", 3), (b"[PAD900]", 5)]
+
+
+def rwkv_ids(tokens, text, flags):
+    """Longest match from left to right; control tokens, where they are asked for, and user-defined ones come first."""
+    special = {w: i for i, (w, kind) in enumerate(tokens) if kind == 4 or (kind == 3 and flags & 2)}
+    places = [text.find(w) for w in special if w in text]
+    if places:
+        at = min(places)
+        word = next(w for w in special if text.startswith(w, at))
+        return rwkv_ids(tokens, text[:at], flags) + [special[word]] + rwkv_ids(tokens, text[at + len(word):], flags)
+    root, out, at = {}, [], 0
+    for i, (w, kind) in enumerate(tokens):
+        node = root
+        for b in w if kind == 1 else b"":
+            node = node.setdefault(b, {})
+        if kind == 1:
+            node.setdefault(None, i)
+    while at < len(text):
+        node, end = root, at
+        for k in range(at, len(text)):
+            node = node.get(text[k])
+            if node is None:
+                break
+            if None in node:
+                end, best = k + 1, node[None]
+        out.append(best)
+        at = end
+    return out
+
+
+def rwkv_peer(tokens):
+    """llama.cpp with this vocabulary."""
+    import gguf
+    path = os.path.join(tempfile.mkdtemp(prefix="hybrid-tok-"), "rwkv.gguf")
+    w = gguf.GGUFWriter(path, "rwkv7")
+    w.add_tokenizer_model("rwkv")
+    w.add_token_list([repr(word)[2:-1] for word, _ in tokens])
+    w.add_token_types([kind for _, kind in tokens])
+    for add in (w.add_context_length, w.add_embedding_length, w.add_block_count, w.add_feed_forward_length, w.add_wkv_head_size,
+                w.add_decay_lora_rank, w.add_iclr_lora_rank, w.add_value_residual_mix_lora_rank, w.add_gate_lora_rank):
+        add(64)
+    w.add_head_count(0)
+    w.write_header_to_file()
+    w.write_kv_data_to_file()
+    w.write_tensors_to_file()
+    w.close()
+    return tok_random.Llama(path)
+
+
+def rwkv_cases(n=150):
+    """token <tab> type <tab> spelling (hex); text <tab> flags <tab> text (hex) <tab> ids"""
+    rng = random.Random("stored rwkv")
+    tokens = rwkv_vocabulary(rng)
+    peer, lines = rwkv_peer(tokens), []
+    for w, kind in tokens:
+        lines.append(f"token\t{kind}\t{repr(w)[2:-1].encode().hex()}\n")
+    parts = [w for w, _ in tokens]
+    for k in range(n):
+        text = b"".join(rng.choice([rng.choice(parts), bytes([rng.randrange(256)]), tok_random.text(rng, [], 2).encode(),
+                                    b"a" * rng.randrange(130)]) for _ in range(rng.randrange(10)))
+        flags = rng.randrange(4)
+        if b"[PAD" in text or (not flags & 2 and (b"<s>" in text or b"<|end|>" in text)):
+            continue                                 # llama.cpp takes these for text
+        ids = rwkv_ids(tokens, text, flags)
+        assert ids == list(peer.encode(text, flags)), text
+        lines.append(f"text\t{flags}\t{text.hex() or '-'}\t{' '.join(map(str, ids))}\n")
+    open(OUT + "tok_rwkv.txt", "w").writelines(lines)
+    print("tok_rwkv.txt", len(lines))
+
+
 if __name__ == "__main__":
+    rwkv_cases()
     hf_cases()
     split_cases()
     nfc_cases()
