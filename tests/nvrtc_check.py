@@ -47,7 +47,7 @@ def kernel_lists():
     lists = []
     for path in sorted(glob.glob(os.path.join(CUDA, "ops_*.c"))):
         with open(path, encoding="utf-8") as f:
-            lists += re.findall(r"^#define HYB_CUDA_KERNELS_\w+\(X\).*$", f.read(), re.M)
+            lists += re.findall(r"^#define HYB_CUDA_KERNELS_\w+\(X\)(?:.*\\\n)*.*$", f.read(), re.M)
     return "\n".join(lists)
 
 

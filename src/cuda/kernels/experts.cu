@@ -1,12 +1,14 @@
-/* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert. Both are decided here and stay here: the
- * host never knows. Exact, and the same every time. Needs prelude. */
-enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 };       /* PLACES: an expert's rows begin at a multiple */
+/* experts: around the products of mixtures of experts: which experts a row goes to, and which rows go to an expert.
+ * Both are decided here and stay here: the host never knows. Exact, and the same every time. Needs prelude. */
+enum { EXPERTS_MAX = 1024, USED_MAX = 64, PLACES = 8 }; /* PLACES: an expert's rows begin at a multiple */
 enum { SOFTMAX, SIGMOID };
 
-/* Logits (n, n_expert) to ids and weights (n, n_used): those of the largest logits, the largest first, of equal ones the lower id; a NaN is read as -inf.
- * Weights: SOFTMAX of all logits, or of the chosen ones (norm); SIGMOID of each; times scale.
- * A row a block, an expert a thread, which counts how many come before its own. grid n, block n_expert rounded up to warps. */
-KERNEL __launch_bounds__(EXPERTS_MAX) route(const float *logits, int n_expert, int n_used, int kind, int norm, float scale, int *ids, float *weights)
+/* Logits (n, n_expert) to ids and weights (n, n_used): those of the largest logits, the largest first, of equal ones
+ * the lower id; a NaN is read as -inf. Weights: SOFTMAX of all logits, or of the chosen ones (norm); SIGMOID of each;
+ * times scale. A row a block, an expert a thread, which counts how many come before its own. grid n, block n_expert
+ * rounded up to warps. */
+KERNEL __launch_bounds__(EXPERTS_MAX)
+    route(const float *logits, int n_expert, int n_used, int kind, int norm, float scale, int *ids, float *weights)
 {
     __shared__ float all[EXPERTS_MAX], chosen[USED_MAX], warps[32];
     const int id = threadIdx.x, lane = id % 32, warp = id / 32, n_warps = blockDim.x / 32;
@@ -19,11 +21,11 @@ KERNEL __launch_bounds__(EXPERTS_MAX) route(const float *logits, int n_expert, i
     if (lane == 0) warps[warp] = most;
     block_sync();
     for (int w = 0; w < n_warps; w++) most = fmaxf(most, warps[w]);
-    const float e = expf(x - (most < -3.4e38f ? 0.0f : most));      /* all -inf: no NaN from it */
+    const float e = expf(x - (most < -3.4e38f ? 0.0f : most)); /* all -inf: no NaN from it */
     const float sum = warp_sum(e);
     int rank = 0;
     for (int j = 0; j < n_expert; j++) rank += all[j] > x || (all[j] == x && j < id);
-    block_sync();                                             /* the maxima have been read */
+    block_sync(); /* the maxima have been read */
     if (lane == 0) warps[warp] = sum;
     if (id < n_expert && rank < n_used) {
         ids[row * n_used + rank] = id;
@@ -32,8 +34,10 @@ KERNEL __launch_bounds__(EXPERTS_MAX) route(const float *logits, int n_expert, i
     block_sync();
     if (id >= n_used) return;
     float total = kind == SOFTMAX ? 0.0f : 1.0f;
-    if (kind == SOFTMAX && norm) for (int s = 0; s < n_used; s++) total += chosen[s];
-    else if (kind == SOFTMAX) for (int w = 0; w < n_warps; w++) total += warps[w];
+    if (kind == SOFTMAX && norm)
+        for (int s = 0; s < n_used; s++) total += chosen[s];
+    else if (kind == SOFTMAX)
+        for (int w = 0; w < n_warps; w++) total += warps[w];
     weights[row * n_used + id] = chosen[id] / total * scale;
 }
 
@@ -43,11 +47,13 @@ DEVICE int lanes_sum(int v)
     return v;
 }
 
-/* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert begin at a multiple of 8 behind those of
- * the expert before, and those that are left over up to there have -1. map: for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place,
- * how many. total: tiles, places.
+/* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert
+ * begin at a multiple of 8 behind those of the expert before, and those that are left over up to there have -1. map:
+ * for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place, how many. total:
+ * tiles, places.
  *
- * A block an expert: each counts all, which is cheaper than a launch to count, and puts its own. A warp has a piece of the ids. grid n_expert, block 256. */
+ * A block an expert: each counts all, which is cheaper than a launch to count, and puts its own. A warp has a piece
+ * of the ids. grid n_expert, block 256. */
 KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int tile, int *order, int4 *map, int *total)
 {
     __shared__ int counts[EXPERTS_MAX], own[8], places_below[8], tiles_below[8];
@@ -71,23 +77,30 @@ KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int ti
     }
     places = lanes_sum(places);
     tiles = lanes_sum(tiles);
-    if (lane == 0) { places_below[warp] = places; tiles_below[warp] = tiles; }
+    if (lane == 0) {
+        places_below[warp] = places;
+        tiles_below[warp] = tiles;
+    }
     block_sync();
     places = tiles = 0;
-    for (int w = 0; w < 8; w++) { places += places_below[w]; tiles += tiles_below[w]; }
+    for (int w = 0; w < 8; w++) {
+        places += places_below[w];
+        tiles += tiles_below[w];
+    }
     const int count = counts[expert], end = places + (count + PLACES - 1) / PLACES * PLACES;
     if (expert == n_expert - 1 && threadIdx.x == 0) {
         total[0] = tiles + (count + tile - 1) / tile;
         total[1] = end;
     }
-    for (int i = threadIdx.x; i * tile < count; i += 256) map[tiles + i] = make_int4(expert, places + i * tile, min(tile, count - i * tile), 0);
+    for (int i = threadIdx.x; i * tile < count; i += 256)
+        map[tiles + i] = make_int4(expert, places + i * tile, min(tile, count - i * tile), 0);
     for (int i = places + count + threadIdx.x; i < end; i += 256) order[i] = -1;
     int at = places;
     for (int w = 0; w < warp; w++) at += own[w];
     for (int i = first; i < last && own[warp] > 0; i += 32) {
         const int hit = i + lane < last && ids[i + lane] == expert;
-        int upto = hit;                                       /* hits of the lanes up to this one */
-#pragma unroll
+        int upto = hit; /* hits of the lanes up to this one */
+                        #pragma unroll
         for (int d = 1; d < 32; d *= 2) {
             const int other = shfl(upto, (lane - d) & 31);
             if (lane >= d) upto += other;

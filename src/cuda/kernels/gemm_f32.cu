@@ -1,18 +1,29 @@
-/* gemm_f32: y (n, out) = x (n, k) . w (out, k)^T + bias, or y += that, all in float32 and any sizes: for models whose weights are float32.
- * A block makes 64 x 64 results, a thread 4 x 4 of them, 16 apart; 16 values of k at a time lie in shared memory, transposed.
- * grid (n / 64, out / 64), 256 threads.
+/* gemm_f32: y (n, out) = x (n, k) . w (out, k)^T + bias, or y += that, all in float32 and any sizes: for models whose
+ * weights are float32. A block makes 64 x 64 results, a thread 4 x 4 of them, 16 apart; 16 values of k at a time lie in
+ * shared memory, transposed. grid (n / 64, out / 64), 256 threads.
  *
- * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu). Here w may be of any float type: it is also
- * the product of experts' matrices whose rows are not aligned as tensor cores want them. grid (at least the tiles of the map, out / 64). */
+ * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu). Here w may
+ * be of any float type: it is also the product of experts' matrices whose rows are not aligned as tensor cores want
+ * them. grid (at least the tiles of the map, out / 64). */
 #define TILE 64
 #define STEP 16
 
-struct product_f32 { const float *x; i64 ldx; const u8 *w; i64 ldw; int n, out, k; const float *bias, *add; float *y; i64 add_stride, y_stride, next; };   /* next: values to the next expert's w */
+/* next: values to the next expert's w */
+struct product_f32 {
+    const float *x;
+    i64 ldx;
+    const u8 *w;
+    i64 ldw;
+    int n, out, k;
+    const float *bias, *add;
+    float *y;
+    i64 add_stride, y_stride, next;
+};
 
 /* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */
 template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)
 {
-#pragma unroll
+    #pragma unroll
     for (int i = 0; i < TILE * STEP / 256; i++) {
         int id = (int)threadIdx.x + 256 * i, row = id / STEP, at = id % STEP;
         to[at][row] = first + row < rows && k0 + at < k ? value(first + row, k0 + at) : 0.0f;
@@ -25,23 +36,26 @@ DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_r
     __shared__ float x[STEP][TILE + 1], w[STEP][TILE + 1];
     int out0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16, ty = (int)threadIdx.x / 16;
     float sum[4][4];
-#pragma unroll
+    #pragma unroll
     for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;
     for (int k0 = 0; k0 < p.k; k0 += STEP) {
         fetch(x, n0, p.n, k0, p.k, [&](int row, int at) { return p.x[(x_rows ? x_rows[row] : row) * p.ldx + at]; });
         fetch(w, out0, p.out, k0, p.k, [&](int row, int at) { return float_at(p.w, row * p.ldw + at); });
         block_sync();
-#pragma unroll
+        #pragma unroll
         for (int at = 0; at < STEP; at++) {
             float a[4], b[4];
-#pragma unroll
-            for (int i = 0; i < 4; i++) { a[i] = x[at][ty + 16 * i]; b[i] = w[at][tx + 16 * i]; }
-#pragma unroll
+            #pragma unroll
+            for (int i = 0; i < 4; i++) {
+                a[i] = x[at][ty + 16 * i];
+                b[i] = w[at][tx + 16 * i];
+            }
+            #pragma unroll
             for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);
         }
         block_sync();
     }
-#pragma unroll
+    #pragma unroll
     for (int i = 0; i < 16; i++) {
         int row = n0 + ty + 16 * (i / 4), column = out0 + tx + 16 * (i % 4);
         if (row >= p.n || column >= p.out) continue;
@@ -53,13 +67,18 @@ DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_r
 }
 
 #ifdef EXPERTS
-struct sorted { const int4 *map; const int *order, *total; int share; };      /* of experts.cu */
+/* of experts.cu */
+struct sorted {
+    const int4 *map;
+    const int *order, *total;
+    int share;
+};
 
 KERNEL __launch_bounds__(256) gemm_f32(product_f32 p, const sorted rows)
 {
     __shared__ int x_rows[TILE], y_rows[TILE];
     if ((int)blockIdx.x >= rows.total[0]) return;
-    int4 tile = rows.map[blockIdx.x];                       /* expert, first place, rows */
+    int4 tile = rows.map[blockIdx.x]; /* expert, first place, rows */
     if ((int)threadIdx.x < tile.z) {
         y_rows[threadIdx.x] = rows.order[tile.y + (int)threadIdx.x];
         x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share;

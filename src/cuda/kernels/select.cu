@@ -1,13 +1,21 @@
-/* select: the k largest of a row of logits with their ids (equal ones: the lower id first), its maximum, and the sum of e^(x - maximum). Exact, and
- * the same every time. Needs prelude.
+/* select: the k largest of a row of logits with their ids (equal ones: the lower id first), its maximum, and the sum of
+ * e^(x - maximum). Exact, and the same every time. Needs prelude.
  *
- * Two steps: every chunk of 4096 logits keeps its k largest, in order of id; then one block a row selects among these and sorts. A selection
- * is a search for the key of the last one that is kept: by histograms over its bits, 11 + 11 + 10, from the top. */
+ * Two steps: every chunk of 4096 logits keeps its k largest, in order of id; then one block a row selects among these
+ * and sorts. A selection is a search for the key of the last one that is kept: by histograms over its bits, 11 + 11
+ * + 10, from the top. */
 
 enum { CHUNK_VALUES = 4096, BINS = 2048, MOST = 256 };
-struct cut { u32 key; int equal; };                           /* keep the keys above key, and the first `equal` of those that are key */
+/* keep the keys above key, and the first `equal` of those that are key */
+struct cut {
+    u32 key;
+    int equal;
+};
 
-struct select_shared { int bins[BINS], warps[32], found, left; float most[32], sums[32]; };
+struct select_shared {
+    int bins[BINS], warps[32], found, left;
+    float most[32], sums[32];
+};
 
 /* Unsigned integers in the order of the floats (-0 = 0). */
 DEVICE u32 order_of(float x)
@@ -21,12 +29,12 @@ DEVICE int sum_below(int x, int *warps)
 {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int sum = x;
-#pragma unroll
+    #pragma unroll
     for (int d = 1; d < 32; d *= 2) {
         const int other = shfl(sum, (lane - d) & 31);
         if (lane >= d) sum += other;
     }
-    block_sync();                                             /* the last sums have been read */
+    block_sync(); /* the last sums have been read */
     if (lane == 31) warps[warp] = sum;
     block_sync();
     sum -= x;
@@ -34,22 +42,26 @@ DEVICE int sum_below(int x, int *warps)
     return sum;
 }
 
-/* One digit: of the keys that agree with prefix in the bits of mask, the largest digit at which `left` keys are reached. */
-template <class Keys> DEVICE void find_digit(const Keys &key, int count, select_shared *s, u32 *prefix, u32 *mask, int *left, int shift, u32 digits)
+/* One digit: of the keys that agree with prefix in the bits of mask, the largest digit at which `left` keys are
+ * reached. */
+template <class Keys>
+DEVICE void find_digit(const Keys &key, int count, select_shared *s, u32 *prefix, u32 *mask, int *left, int shift,
+                       u32 digits)
 {
     const int threads = blockDim.x, each = BINS / threads;
     for (int i = threadIdx.x; i < BINS; i += threads) s->bins[i] = 0;
     block_sync();
-#pragma unroll
+    #pragma unroll
     for (int j = 0; j < count; j++) {
         const u32 x = key(j);
-        if ((x & *mask) == *prefix) atomicAdd(&s->bins[BINS - 1 - (x >> shift & (digits - 1))], 1);     /* largest digit first */
+        /* largest digit first */
+        if ((x & *mask) == *prefix) atomicAdd(&s->bins[BINS - 1 - (x >> shift & (digits - 1))], 1);
     }
     block_sync();
     int mine = 0;
     for (int i = 0; i < each; i++) mine += s->bins[threadIdx.x * each + i];
     const int below = sum_below(mine, s->warps);
-    if (below < *left && *left <= below + mine) {             /* one thread */
+    if (below < *left && *left <= below + mine) { /* one thread */
         int at = threadIdx.x * each, n = below;
         while (n + s->bins[at] < *left) n += s->bins[at++];
         s->found = BINS - 1 - at;
@@ -76,21 +88,27 @@ template <class Keys> DEVICE cut find_cut(const Keys &key, int count, int k, sel
 }
 
 /* Calls keep(place, j) for what a cut keeps, place = 0 .. k - 1 in order. */
-template <class Keys, class Keep> DEVICE void apply_cut(const Keys &key, int count, cut c, select_shared *s, const Keep &keep)
+template <class Keys, class Keep>
+DEVICE void apply_cut(const Keys &key, int count, cut c, select_shared *s, const Keep &keep)
 {
     int above = 0, equal = 0;
-#pragma unroll
-    for (int j = 0; j < count; j++) { above += key(j) > c.key; equal += key(j) == c.key; }
+    #pragma unroll
+    for (int j = 0; j < count; j++) {
+        above += key(j) > c.key;
+        equal += key(j) == c.key;
+    }
     int equal_below = sum_below(equal, s->warps), place = sum_below(above, s->warps) + min(equal_below, c.equal);
-#pragma unroll
+    #pragma unroll
     for (int j = 0; j < count; j++) {
         const u32 x = key(j);
         if (x > c.key || (x == c.key && equal_below++ < c.equal)) keep(place++, j);
     }
 }
 
-/* grid (chunks, n_rows), block 256. keys, ids (n_rows, chunks, k); parts (n_rows, chunks, 2): maximum, sum. What is behind a row has id -1. */
-KERNEL __launch_bounds__(256) top_k_chunk(const float *logits, i64 stride, int n_vocab, int k, u32 *keys, int *ids, float *parts)
+/* grid (chunks, n_rows), block 256. keys, ids (n_rows, chunks, k); parts (n_rows, chunks, 2): maximum, sum. What is
+ * behind a row has id -1. */
+KERNEL __launch_bounds__(256)
+    top_k_chunk(const float *logits, i64 stride, int n_vocab, int k, u32 *keys, int *ids, float *parts)
 {
     __shared__ select_shared s;
     const int first = blockIdx.x * CHUNK_VALUES + threadIdx.x * 16, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
@@ -99,16 +117,19 @@ KERNEL __launch_bounds__(256) top_k_chunk(const float *logits, i64 stride, int n
     float v[16], most = -__int_as_float(0x7F800000), sum = 0;
     u32 mine[16];
     if (first + 16 <= n_vocab && ((u64)x & 15) == 0) {
-#pragma unroll
+        #pragma unroll
         for (int j = 0; j < 4; j++) {
             const float4 f = ((const float4 *)x)[j];
-            v[4 * j] = f.x; v[4 * j + 1] = f.y; v[4 * j + 2] = f.z; v[4 * j + 3] = f.w;
+            v[4 * j] = f.x;
+            v[4 * j + 1] = f.y;
+            v[4 * j + 2] = f.z;
+            v[4 * j + 3] = f.w;
         }
     } else {
-#pragma unroll
+        #pragma unroll
         for (int j = 0; j < 16; j++) v[j] = first + j < n_vocab ? x[j] : -__int_as_float(0x7F800000);
     }
-#pragma unroll
+    #pragma unroll
     for (int j = 0; j < 16; j++) {
         mine[j] = first + j < n_vocab ? order_of(v[j]) : 0;
         most = fmaxf(most, v[j]);
@@ -117,8 +138,8 @@ KERNEL __launch_bounds__(256) top_k_chunk(const float *logits, i64 stride, int n
     if (lane == 0) s.most[warp] = most;
     block_sync();
     for (int w = 0; w < 8; w++) most = fmaxf(most, s.most[w]);
-    const float base = most < -3.4e38f ? 0.0f : most;         /* all -inf: no NaN from it */
-#pragma unroll
+    const float base = most < -3.4e38f ? 0.0f : most; /* all -inf: no NaN from it */
+                                                      #pragma unroll
     for (int j = 0; j < 16; j++) sum += expf(v[j] - base);
     sum = warp_sum(sum);
     if (lane == 0) s.sums[warp] = sum;
@@ -136,15 +157,18 @@ KERNEL __launch_bounds__(256) top_k_chunk(const float *logits, i64 stride, int n
     }
 }
 
-/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; behind n_vocab of them id -1, -inf. stats (n_rows, 2): maximum, sum.
- * A NaN in a row makes its sum NaN. */
-KERNEL __launch_bounds__(1024) top_k_row(const float *logits, i64 stride, int n_chunks, int k, const u32 *keys, const int *ids, const float *parts, int *out_ids, float *out_values, float *stats)
+/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; behind n_vocab of them id -1, -inf.
+ * stats (n_rows, 2): maximum, sum. A NaN in a row makes its sum NaN. */
+KERNEL __launch_bounds__(1024)
+    top_k_row(const float *logits, i64 stride, int n_chunks, int k, const u32 *keys, const int *ids, const float *parts,
+              int *out_ids, float *out_values, float *stats)
 {
     __shared__ select_shared s;
     __shared__ u32 kept_key[MOST];
     __shared__ int kept_id[MOST];
     const i64 row = blockIdx.x, at = row * n_chunks * k;
-    const int n = n_chunks * k, each = (n + 1023) / 1024, first = min((int)threadIdx.x * each, n), count = min(each, n - first);
+    const int n = n_chunks * k, each = (n + 1023) / 1024, first = min((int)threadIdx.x * each, n),
+              count = min(each, n - first);
     const auto key = [&](int j) { return keys[at + first + j]; };
     const cut c = find_cut(key, count, k, &s);
     apply_cut(key, count, c, &s, [&](int place, int j) {
