@@ -7,14 +7,14 @@
 #include "hybrid.h"
 #if defined(__has_include)
     #if __has_include("hybrid_cuda.h")
-        #include "hybrid_cuda.h"                        /* the GPU, when the header lies beside */
+        #include "hybrid_cuda.h" /* the GPU, when the header lies beside */
     #endif
 #endif
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #if defined(_WIN32)
-    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+    #include "windows_utf8.h" /* arguments and console in UTF-8, as elsewhere */
 #endif
 
 static const char usage[] =
@@ -30,7 +30,7 @@ static const char usage[] =
     "  -s, --seed N          for other answers (default 0)\n"
     "  -c, --context N       positions of the context (default: the model's, at most 4096)\n"
     "  -j, --threads N       threads (default: all cores, at most 16)\n"
-    "      --device D        auto (default: a GPU when there is one), cpu, cuda, cuda:1...; a GPU needs hybrid_cuda.h beside this file\n"
+    "      --device D        auto (default: a GPU when there is one), cpu, cuda, cuda:1... (needs hybrid_cuda.h)\n"
     "      --vram SIZE       GPU memory that may be used, like 4G or 800M (default: what is free)\n"
     "  -v, --verbose         tokens and speed behind every answer\n"
     "\n"
@@ -66,10 +66,15 @@ static void print_device(FILE *to, hybrid_runtime *rt, const hybrid_model_info *
 #ifdef HYBRID_CUDA_H
     hybrid_error why;
     size_t n;
-    if (info->device[0]) fprintf(to, "%s, %d/%d layers, %.1f GB\n", info->device, info->n_layer_device, info->n_layer, (double)info->device_bytes / 1e9);
-    else if (!hybrid_devices(rt, NULL, 0, &n, &why) && !n) fprintf(to, "on the CPU: %s\n", why.message);
+    if (info->device[0])
+        fprintf(to, "%s, %d/%d layers, %.1f GB\n", info->device, info->n_layer_device, info->n_layer,
+                (double)info->device_bytes / 1e9);
+    else if (!hybrid_devices(rt, NULL, 0, &n, &why) && !n)
+        fprintf(to, "on the CPU: %s\n", why.message);
 #else
-    (void)to; (void)rt; (void)info;
+    (void)to;
+    (void)rt;
+    (void)info;
 #endif
 }
 
@@ -77,8 +82,9 @@ static void print_stats(hybrid_session *session)
 {
     hybrid_session_info i;
     hybrid_session_describe(session, &i);
-    printf("[%d tokens read (%d of them known) at %.1f tokens/s, %d written at %.1f tokens/s; %d of %d positions used", i.n_prompt, i.n_cached,
-           1e6 * (i.n_prompt - i.n_cached) / (double)(i.prompt_us + 1), i.n_generated, 1e6 * (i.n_generated > 1 ? i.n_generated - 1 : 0) / (double)(i.generate_us + 1), i.n_used, i.n_ctx);
+    printf("[%d tokens read (%d of them known) at %.1f tokens/s, %d written at %.1f tokens/s; %d of %d positions used",
+           i.n_prompt, i.n_cached, 1e6 * (i.n_prompt - i.n_cached) / (double)(i.prompt_us + 1), i.n_generated,
+           1e6 * (i.n_generated > 1 ? i.n_generated - 1 : 0) / (double)(i.generate_us + 1), i.n_used, i.n_ctx);
     if (i.n_forgotten) printf("; the first %d messages are forgotten", i.n_forgotten);
     printf("]\n");
 }
@@ -98,8 +104,15 @@ static int talk(hybrid_session *session, int verbose)
         while (n && (line[n - 1] == '\n' || line[n - 1] == '\r')) line[--n] = 0;
         if (!n) continue;
         if (!strcmp(line, "/quit")) break;
-        if (!strcmp(line, "/stats")) { print_stats(session); continue; }
-        if (!strcmp(line, "/reset")) { hybrid_session_reset(session); puts("[forgotten]"); continue; }
+        if (!strcmp(line, "/stats")) {
+            print_stats(session);
+            continue;
+        }
+        if (!strcmp(line, "/reset")) {
+            hybrid_session_reset(session);
+            puts("[forgotten]");
+            continue;
+        }
         if (!hybrid_session_say(session, line))
             while ((piece = hybrid_session_next(session)) != NULL) {
                 fputs(piece, stdout);
@@ -137,34 +150,58 @@ int main(int argc, char **argv)
     for (i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
 #define IS(s, l) (!strcmp(a, s) || !strcmp(a, l))
-        if (IS("-h", "--help")) { fputs(usage, stdout); return 0; }
-        if (IS("-v", "--verbose")) { verbose = 1; continue; }
+        if (IS("-h", "--help")) {
+            fputs(usage, stdout);
+            return 0;
+        }
+        if (IS("-v", "--verbose")) {
+            verbose = 1;
+            continue;
+        }
         if (a[0] != '-') {
             if (md.path) return fail("one model only", a);
             md.path = a;
             continue;
         }
         if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
-        if (IS("--system", "--system")) sd.system = v;
-        else if (IS("-n", "--tokens")) sd.max_tokens = (int)number(a, v);
-        else if (IS("-t", "--temperature")) sd.sampler.temperature = (float)number(a, v);
-        else if (IS("--top-p", "--top-p")) sd.sampler.top_p = (float)number(a, v);
-        else if (IS("--repeat", "--repeat")) sd.sampler.repetition_penalty = (float)number(a, v);
-        else if (IS("-s", "--seed")) sd.sampler.seed = strtoull(v, NULL, 10);
-        else if (IS("-c", "--context")) sd.context.n_ctx = (int)number(a, v);
-        else if (IS("-j", "--threads")) rd.n_threads = (int)number(a, v);
-        else if (IS("--device", "--device")) rd.device = v;
-        else if (IS("--vram", "--vram")) rd.max_device_bytes = size_of(v);
-        else return fail("unknown option (see --help)", a);
+        if (IS("--system", "--system"))
+            sd.system = v;
+        else if (IS("-n", "--tokens"))
+            sd.max_tokens = (int)number(a, v);
+        else if (IS("-t", "--temperature"))
+            sd.sampler.temperature = (float)number(a, v);
+        else if (IS("--top-p", "--top-p"))
+            sd.sampler.top_p = (float)number(a, v);
+        else if (IS("--repeat", "--repeat"))
+            sd.sampler.repetition_penalty = (float)number(a, v);
+        else if (IS("-s", "--seed"))
+            sd.sampler.seed = strtoull(v, NULL, 10);
+        else if (IS("-c", "--context"))
+            sd.context.n_ctx = (int)number(a, v);
+        else if (IS("-j", "--threads"))
+            rd.n_threads = (int)number(a, v);
+        else if (IS("--device", "--device"))
+            rd.device = v;
+        else if (IS("--vram", "--vram"))
+            rd.max_device_bytes = size_of(v);
+        else
+            return fail("unknown option (see --help)", a);
 #undef IS
         i++;
     }
-    if (!md.path) { fputs(usage, stderr); return 1; }
-    if (hybrid_runtime_create(&rd, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) || hybrid_session_create(model, &sd, &session, &err)) fail(err.message, NULL);
+    if (!md.path) {
+        fputs(usage, stderr);
+        return 1;
+    }
+    if (hybrid_runtime_create(&rd, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) ||
+        hybrid_session_create(model, &sd, &session, &err))
+        fail(err.message, NULL);
     else {
         hybrid_model_describe(model, &info);
-        printf("%s (%s, %.0f million parameters, %.0f MB) on %s with %d threads%s\n", info.name[0] ? info.name : md.path, info.architecture, (double)info.n_params / 1e6,
-               (double)info.n_bytes / 1e6, hybrid_runtime_isa(rt), hybrid_runtime_threads(rt), info.has_template ? "" : "\n(it has no chat template: it may not be made for conversations)");
+        printf("%s (%s, %.0f million parameters, %.0f MB) on %s with %d threads%s\n",
+               info.name[0] ? info.name : md.path, info.architecture, (double)info.n_params / 1e6,
+               (double)info.n_bytes / 1e6, hybrid_runtime_isa(rt), hybrid_runtime_threads(rt),
+               info.has_template ? "" : "\n(it has no chat template: it may not be made for conversations)");
         print_device(stdout, rt, &info);
         failed = talk(session, verbose);
     }

@@ -11,18 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #if defined(_WIN32)
-    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+    #include "windows_utf8.h" /* arguments and console in UTF-8, as elsewhere */
 #endif
 
-static const char usage[] =
-    "perplexity: how well a GGUF model predicts a text (lower is better)\n"
-    "\n"
-    "usage: perplexity MODEL.gguf TEXT.txt [options]\n"
-    "\n"
-    "  -c, --context N   tokens in a window (default 512)\n"
-    "  -w, --windows N   windows to score (default: all)\n"
-    "  -j, --threads N   threads (default: all cores, at most 16)\n"
-    "      --kv f16|q8_0|f32  type of the cache (default f16)\n";
+static const char usage[] = "perplexity: how well a GGUF model predicts a text (lower is better)\n"
+                            "\n"
+                            "usage: perplexity MODEL.gguf TEXT.txt [options]\n"
+                            "\n"
+                            "  -c, --context N   tokens in a window (default 512)\n"
+                            "  -w, --windows N   windows to score (default: all)\n"
+                            "  -j, --threads N   threads (default: all cores, at most 16)\n"
+                            "      --kv f16|q8_0|f32  type of the cache (default f16)\n";
 
 static int fail(const char *text, const char *what)
 {
@@ -46,7 +45,8 @@ static char *read_file(const char *path, size_t *size)
     char *p = NULL;
     long n;
     if (!f) return NULL;
-    if (!fseek(f, 0, SEEK_END) && (n = ftell(f)) > 0 && !fseek(f, 0, SEEK_SET) && (p = (char *)malloc((size_t)n)) != NULL)
+    if (!fseek(f, 0, SEEK_END) && (n = ftell(f)) > 0 && !fseek(f, 0, SEEK_SET) &&
+        (p = (char *)malloc((size_t)n)) != NULL)
         *size = fread(p, 1, (size_t)n, f);
     fclose(f);
     return p;
@@ -57,7 +57,8 @@ static double surprise(const float *logits, int n, int32_t id)
 {
     double most = logits[0], sum = 0;
     int i;
-    for (i = 1; i < n; i++) if (logits[i] > most) most = logits[i];
+    for (i = 1; i < n; i++)
+        if (logits[i] > most) most = logits[i];
     for (i = 0; i < n; i++) sum += exp(logits[i] - most);
     return log(sum) + most - logits[id];
 }
@@ -84,56 +85,81 @@ int main(int argc, char **argv)
     memset(&cd, 0, sizeof cd);
     for (i = 1; i < argc; i++) {
         const char *a = argv[i], *v = i + 1 < argc ? argv[i + 1] : NULL;
-        if (!strcmp(a, "-h") || !strcmp(a, "--help")) { fputs(usage, stdout); return 0; }
+        if (!strcmp(a, "-h") || !strcmp(a, "--help")) {
+            fputs(usage, stdout);
+            return 0;
+        }
         if (a[0] != '-') {
-            if (!md.path) md.path = a;
-            else if (!text_path) text_path = a;
-            else return fail("too many files", a);
+            if (!md.path)
+                md.path = a;
+            else if (!text_path)
+                text_path = a;
+            else
+                return fail("too many files", a);
             continue;
         }
         if (!v) return fail("this option needs a value, or does not exist (see --help)", a);
-        if (!strcmp(a, "-c") || !strcmp(a, "--context")) n_ctx = (int)number(a, v);
-        else if (!strcmp(a, "-w") || !strcmp(a, "--windows")) limit = (size_t)(int)number(a, v);
-        else if (!strcmp(a, "-j") || !strcmp(a, "--threads")) rd.n_threads = (int)number(a, v);
-        else if (!strcmp(a, "--kv") && !strcmp(v, "f16")) cd.kv = HYBRID_KV_F16;
-        else if (!strcmp(a, "--kv") && !strcmp(v, "q8_0")) cd.kv = HYBRID_KV_Q8_0;
-        else if (!strcmp(a, "--kv") && !strcmp(v, "f32")) cd.kv = HYBRID_KV_F32;
-        else return fail("unknown option or value (see --help)", a);
+        if (!strcmp(a, "-c") || !strcmp(a, "--context"))
+            n_ctx = (int)number(a, v);
+        else if (!strcmp(a, "-w") || !strcmp(a, "--windows"))
+            limit = (size_t)(int)number(a, v);
+        else if (!strcmp(a, "-j") || !strcmp(a, "--threads"))
+            rd.n_threads = (int)number(a, v);
+        else if (!strcmp(a, "--kv") && !strcmp(v, "f16"))
+            cd.kv = HYBRID_KV_F16;
+        else if (!strcmp(a, "--kv") && !strcmp(v, "q8_0"))
+            cd.kv = HYBRID_KV_Q8_0;
+        else if (!strcmp(a, "--kv") && !strcmp(v, "f32"))
+            cd.kv = HYBRID_KV_F32;
+        else
+            return fail("unknown option or value (see --help)", a);
         i++;
     }
-    if (!text_path) { fputs(usage, stderr); return 1; }
+    if (!text_path) {
+        fputs(usage, stderr);
+        return 1;
+    }
     if (n_ctx < 4) return fail("a window needs at least 4 tokens", NULL);
     if (!(text = read_file(text_path, &size))) return fail("cannot read", text_path);
     cd.n_ctx = n_ctx;
     cd.n_logits = n_ctx - n_ctx / 2;
-    if (hybrid_runtime_create(&rd, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) || hybrid_context_create(model, &cd, &ctx, &err)) {
+    if (hybrid_runtime_create(&rd, &rt, &err) || hybrid_model_load(rt, &md, &model, &err) ||
+        hybrid_context_create(model, &cd, &ctx, &err)) {
         fail(err.message, NULL);
         goto end;
     }
     tok = hybrid_model_tokenizer(model);
     hybrid_model_describe(model, &info);
     hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, NULL, 0, &n, NULL);
-    if (!(ids = (int32_t *)malloc((n + 1) * sizeof *ids)) || hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, ids, n, &n, &err)) {
+    if (!(ids = (int32_t *)malloc((n + 1) * sizeof *ids)) ||
+        hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, ids, n, &n, &err)) {
         fail("cannot tokenize the text", ids ? err.message : "out of memory");
         goto end;
     }
     windows = n / (size_t)n_ctx;
     if (limit && limit < windows) windows = limit;
-    if (!windows) { fail("the text has fewer tokens than one window; see --context", NULL); goto end; }
+    if (!windows) {
+        fail("the text has fewer tokens than one window; see --context", NULL);
+        goto end;
+    }
     bos = hybrid_token_role_id(tok, HYBRID_ROLE_BOS);
     for (w = 0; w < windows; w++) {
         int32_t *at = ids + w * (size_t)n_ctx, first = at[0];
         if (hybrid_tokenizer_adds_bos(tok) && bos >= 0) at[0] = bos;
-        if (hybrid_seq_remove(ctx, 0, 0, &err) || hybrid_batch_add_logits(ctx, 0, at, (size_t)n_ctx, (size_t)cd.n_logits, &err) || hybrid_decode(ctx, &err)) {
+        if (hybrid_seq_remove(ctx, 0, 0, &err) ||
+            hybrid_batch_add_logits(ctx, 0, at, (size_t)n_ctx, (size_t)cd.n_logits, &err) || hybrid_decode(ctx, &err)) {
             fail(err.message, NULL);
             goto end;
         }
         at[0] = first;
-        for (i = n_ctx / 2; i < n_ctx - 1; i++, scored++) nll += surprise(hybrid_logits_at(ctx, 0, (size_t)(i - n_ctx / 2)), info.n_vocab, at[i + 1]);
-        fprintf(stderr, "\rwindow %llu/%llu, perplexity %.4f ", (unsigned long long)w + 1, (unsigned long long)windows, exp(nll / (double)scored));
+        for (i = n_ctx / 2; i < n_ctx - 1; i++, scored++)
+            nll += surprise(hybrid_logits_at(ctx, 0, (size_t)(i - n_ctx / 2)), info.n_vocab, at[i + 1]);
+        fprintf(stderr, "\rwindow %llu/%llu, perplexity %.4f ", (unsigned long long)w + 1, (unsigned long long)windows,
+                exp(nll / (double)scored));
     }
     fprintf(stderr, "\n");
-    printf("perplexity %.5f over %llu windows of %d tokens (%llu tokens scored)\n", exp(nll / (double)scored), (unsigned long long)windows, n_ctx, (unsigned long long)scored);
+    printf("perplexity %.5f over %llu windows of %d tokens (%llu tokens scored)\n", exp(nll / (double)scored),
+           (unsigned long long)windows, n_ctx, (unsigned long long)scored);
     failed = 0;
 end:
     free(ids);

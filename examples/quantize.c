@@ -3,8 +3,8 @@
  *     cc -O2 quantize.c -o quantize -lm                  (hybrid.h beside it; on Windows windows_utf8.h, too)
  *     ./quantize model-F16.gguf model-Q4_K_M.gguf Q4_K_M
  *
- * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. (Without -O2 it does the same, eight
- * times slower.) */
+ * ./quantize --help lists the types. Runs on all cores; the bytes do not depend on how many there are. (Without -O2 it
+ * does the same, eight times slower.) */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <stdio.h>
@@ -12,20 +12,23 @@
 #include <string.h>
 #include <time.h>
 #if defined(_WIN32)
-    #include "windows_utf8.h"                           /* arguments and console in UTF-8, as elsewhere */
+    #include "windows_utf8.h" /* arguments and console in UTF-8, as elsewhere */
 #endif
 
-#define SLAB_BYTES ((size_t)16 << 20)          /* of what is read and converted at a time */
+#define SLAB_BYTES ((size_t)16 << 20) /* of what is read and converted at a time */
 
 static int usage(FILE *out)
 {
     hybrid_mix mix;
     size_t i;
-    fprintf(out, "usage: quantize [--threads N] IN.gguf OUT.gguf TYPE\n\n"
-                 "Writes the model IN with its matrices in another type. Norms, biases and the like stay as they are; matrices whose\n"
-                 "rows do not divide into blocks get the next better type. TYPE, from the largest file to the smallest:\n ");
+    fprintf(out,
+            "usage: quantize [--threads N] IN.gguf OUT.gguf TYPE\n\n"
+            "Writes the model IN with its matrices in another type. Norms, biases and the like stay as they are; "
+            "matrices whose\n"
+            "rows do not divide into blocks get the next better type. TYPE, from the largest file to the smallest:\n ");
     for (i = 0; hybrid_mix_at(i, &mix); i++) fprintf(out, " %s", hybrid_mix_name(mix));
-    fprintf(out, "\nQ4_K_M is a good choice for most; Q8_0 is nearly exact. Start from F32, F16 or BF16: what an earlier quantization lost\n"
+    fprintf(out, "\nQ4_K_M is a good choice for most; Q8_0 is nearly exact. Start from F32, F16 or BF16: what an "
+                 "earlier quantization lost\n"
                  "does not come back.\n");
     return out == stdout ? 0 : 2;
 }
@@ -81,19 +84,22 @@ static void show_progress(double part, const char *name)
 static int is_float(hybrid_type type) { return hybrid_type_block_size(type) == 1; }
 
 /* One tensor, a slab of rows at a time. */
-static hybrid_result convert_tensor(hybrid_runtime *rt, hybrid_gguf *in, const hybrid_gguf_tensor *t, hybrid_type type, hybrid_gguf_writer *out,
-                                    double before, double all, hybrid_error *err)
+static hybrid_result convert_tensor(hybrid_runtime *rt, hybrid_gguf *in, const hybrid_gguf_tensor *t, hybrid_type type,
+                                    hybrid_gguf_writer *out, double before, double all, hybrid_error *err)
 {
-    size_t row = (size_t)t->ne[0], n_rows = t->size ? (size_t)(t->ne[1] * t->ne[2] * t->ne[3]) : 0, from_row = hybrid_type_row_bytes(t->type, row);
+    size_t row = (size_t)t->ne[0], n_rows = t->size ? (size_t)(t->ne[1] * t->ne[2] * t->ne[3]) : 0,
+           from_row = hybrid_type_row_bytes(t->type, row);
     size_t to_row = hybrid_type_row_bytes(type, row), slab = SLAB_BYTES / (row * sizeof(float) + 1) + 1, at, n;
     const char *src = (const char *)t->data;
     char *whole = NULL, *dst = NULL, name[64];
     hybrid_result r = HYBRID_OK;
     snprintf(name, sizeof name, "%.*s", (int)(t->name.size < 63 ? t->name.size : 63), t->name.data);
     if (slab > n_rows) slab = n_rows;
-    if (!src) {                                 /* a system that does not map files */
-        if (!(whole = (char *)malloc((size_t)t->size + 1))) r = HYBRID_ERROR_MEMORY;
-        else r = hybrid_gguf_read_tensor(in, t, whole, err);
+    if (!src) { /* a system that does not map files */
+        if (!(whole = (char *)malloc((size_t)t->size + 1)))
+            r = HYBRID_ERROR_MEMORY;
+        else
+            r = hybrid_gguf_read_tensor(in, t, whole, err);
         src = whole;
     }
     if (!r && type != t->type && !(dst = (char *)malloc(slab * to_row + 1))) r = HYBRID_ERROR_MEMORY;
@@ -101,8 +107,10 @@ static hybrid_result convert_tensor(hybrid_runtime *rt, hybrid_gguf *in, const h
     for (at = 0; !r && at < n_rows; at += n) {
         n = n_rows - at < slab ? n_rows - at : slab;
         show_progress((before + (double)(at * row)) / all, name);
-        if (type == t->type) r = hybrid_gguf_write(out, src + at * from_row, n * from_row, err);
-        else if (!(r = hybrid_convert(rt, t->type, src + at * from_row, type, dst, n, row, NULL, err))) r = hybrid_gguf_write(out, dst, n * to_row, err);
+        if (type == t->type)
+            r = hybrid_gguf_write(out, src + at * from_row, n * from_row, err);
+        else if (!(r = hybrid_convert(rt, t->type, src + at * from_row, type, dst, n, row, NULL, err)))
+            r = hybrid_gguf_write(out, dst, n * to_row, err);
     }
     free(dst);
     free(whole);
@@ -136,9 +144,11 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
     hybrid_gguf_set_int(out, "general.quantization_version", HYBRID_GGUF_U32, 2, NULL);
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
-        snprintf(name, sizeof name, "%.*s", (int)(t->name.size < sizeof name ? t->name.size : sizeof name - 1), t->name.data);
+        snprintf(name, sizeof name, "%.*s", (int)(t->name.size < sizeof name ? t->name.size : sizeof name - 1),
+                 t->name.data);
         if (t->type == HYBRID_TYPE_LAST_) {
-            snprintf(err.message, sizeof err.message, "its type %u (%s) is none that hybrid can read", (unsigned)t->type_id, hybrid_gguf_tensor_type_name(t->type_id));
+            snprintf(err.message, sizeof err.message, "its type %u (%s) is none that hybrid can read",
+                     (unsigned)t->type_id, hybrid_gguf_tensor_type_name(t->type_id));
             free(types);
             return fail(name, err.message);
         }
@@ -167,7 +177,8 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
     if (hybrid_gguf_end(out, &err)) return fail(out_path, err.message);
     clear_progress();
     printf("%s: %.1f MB, %.2f bits a weight; tensors:", out_path, bytes / 1e6, values ? 8 * bytes / values : 0.0);
-    for (i = 0; i < HYBRID_TYPE_LAST_; i++) if (counts[i]) printf(" %s %d", hybrid_type_name((hybrid_type)i), (int)counts[i]);
+    for (i = 0; i < HYBRID_TYPE_LAST_; i++)
+        if (counts[i]) printf(" %s %d", hybrid_type_name((hybrid_type)i), (int)counts[i]);
     printf("\n");
     return 0;
 }
@@ -183,15 +194,21 @@ int main(int argc, char **argv)
     hybrid_error err;
     int i = 1, result;
     if (argc > 1 && (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))) return usage(stdout);
-    if (argc > 2 && !strcmp(argv[1], "--threads")) { desc.n_threads = (int)number(argv[1], argv[2]); i = 3; }
+    if (argc > 2 && !strcmp(argv[1], "--threads")) {
+        desc.n_threads = (int)number(argv[1], argv[2]);
+        i = 3;
+    }
     if (argc - i != 3) return usage(stderr);
     if (!hybrid_mix_find(argv[i + 2], &mix)) return fail(argv[i + 2], "is no type; quantize --help lists them");
     if (!strcmp(argv[i], argv[i + 1])) return fail(argv[i], "IN and OUT are the same file");
     source.path = argv[i];
     if (hybrid_runtime_create(&desc, &rt, &err)) return fail("--threads", err.message);
-    if (hybrid_gguf_open(rt, &source, &in, &err)) result = fail(argv[i], err.message);
-    else if (hybrid_gguf_writer_create(rt, &out, &err)) result = fail(argv[i + 1], err.message);
-    else result = quantize(rt, in, out, argv[i + 1], mix);
+    if (hybrid_gguf_open(rt, &source, &in, &err))
+        result = fail(argv[i], err.message);
+    else if (hybrid_gguf_writer_create(rt, &out, &err))
+        result = fail(argv[i + 1], err.message);
+    else
+        result = quantize(rt, in, out, argv[i + 1], mix);
     hybrid_gguf_writer_destroy(out);
     hybrid_gguf_destroy(in);
     hybrid_runtime_destroy(rt);

@@ -1,5 +1,6 @@
-/* windows_utf8: on Windows, a program's arguments, file names and console in UTF-8, as they are everywhere else. The examples include it there
- * (with main renamed); a program of yours that already speaks UTF-8, or wmain, does not need it: hybrid itself takes paths in UTF-8. */
+/* windows_utf8: on Windows, a program's arguments, file names and console in UTF-8, as they are everywhere else. The
+ * examples include it there (with main renamed); a program of yours that already speaks UTF-8, or wmain, does not
+ * need it: hybrid itself takes paths in UTF-8. */
 #ifndef WINDOWS_UTF8_H
 #define WINDOWS_UTF8_H
 #define WIN32_LEAN_AND_MEAN
@@ -31,7 +32,7 @@ int main(void)
     for (i = 0; i < argc; i++)
         if (!(argv[i] = utf8_of(wide[i]))) return 1;
     SetConsoleOutputCP(CP_UTF8);
-    return utf8_main(argc, argv);                     /* the arguments live as long as the program */
+    return utf8_main(argc, argv); /* the arguments live as long as the program */
 }
 
 /* fopen with a path in UTF-8. */
@@ -50,12 +51,13 @@ static inline char *utf8_fgets(char *line, int size, FILE *file)
     DWORD mode, n = 0;
     HANDLE console = GetStdHandle(STD_INPUT_HANDLE);
     if (file != stdin || !GetConsoleMode(console, &mode)) return fgets(line, size, file);
-    if (!ReadConsoleW(console, wide, 1023, &n, NULL) || !n || wide[0] == 26) return NULL;      /* 26: Ctrl-Z ends the input */
+    /* 26: Ctrl-Z ends the input */
+    if (!ReadConsoleW(console, wide, 1023, &n, NULL) || !n || wide[0] == 26) return NULL;
     wide[n] = 0;
     return WideCharToMultiByte(CP_UTF8, 0, wide, -1, line, size, NULL, NULL) ? line : NULL;
 }
 
-#define main utf8_main
+#define main  utf8_main
 #define fopen utf8_fopen
 #define fgets utf8_fgets
 #endif

@@ -1,18 +1,23 @@
-/* What the matrix kernels of this machine reach: decode in GB/s of weights against a plain read loop, prefill in GOP/s (2 x multiply-add)
- * against the instruction that does the products. Usage: bench_kernels [isa] [k] [megabytes of weights]. Numbers of one run only compare
- * with each other. */
+/* What the matrix kernels of this machine reach: decode in GB/s of weights against a plain read loop, prefill in GOP/s
+ * (2 x multiply-add) against the instruction that does the products. Usage: bench_kernels [isa] [k] [megabytes of
+ * weights]. Numbers of one run only compare with each other. */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include <stdio.h>
 
 static const hybrid_type types[] = {
-    HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
-    HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_F32
+    HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K,
+    HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16,
+    HYBRID_TYPE_F32
 };
 static volatile uint64_t sink;
 
-/* ---- the roofs ---- */
-typedef struct read_job { const char *p; size_t n; int chunks; } read_job;
+/* ---- the roofs --------------------------------------------------------------------------------------------------- */
+typedef struct read_job {
+    const char *p;
+    size_t n;
+    int chunks;
+} read_job;
 #if defined(HYB_X86)
 HYB_TARGET_AVX2 static uint64_t read_bytes(const char *p, size_t n)
 {
@@ -34,9 +39,17 @@ HYB_TARGET_AVX512 static double vnni_gops(void)
     int i;
     a[0] = a[1] = a[2] = a[3] = a[4] = a[5] = a[6] = a[7] = z;
     for (i = 0; i < 2000000; i++) {
-        a[0] = _mm512_dpbusd_epi32(a[0], x, x); a[1] = _mm512_dpbusd_epi32(a[1], x, x); a[2] = _mm512_dpbusd_epi32(a[2], x, x); a[3] = _mm512_dpbusd_epi32(a[3], x, x);
-        a[4] = _mm512_dpbusd_epi32(a[4], x, x); a[5] = _mm512_dpbusd_epi32(a[5], x, x); a[6] = _mm512_dpbusd_epi32(a[6], x, x); a[7] = _mm512_dpbusd_epi32(a[7], x, x);
-        __asm__ volatile("" : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]), "+v"(a[7]));
+        a[0] = _mm512_dpbusd_epi32(a[0], x, x);
+        a[1] = _mm512_dpbusd_epi32(a[1], x, x);
+        a[2] = _mm512_dpbusd_epi32(a[2], x, x);
+        a[3] = _mm512_dpbusd_epi32(a[3], x, x);
+        a[4] = _mm512_dpbusd_epi32(a[4], x, x);
+        a[5] = _mm512_dpbusd_epi32(a[5], x, x);
+        a[6] = _mm512_dpbusd_epi32(a[6], x, x);
+        a[7] = _mm512_dpbusd_epi32(a[7], x, x);
+        __asm__ volatile(""
+                         : "+v"(a[0]), "+v"(a[1]), "+v"(a[2]), "+v"(a[3]), "+v"(a[4]), "+v"(a[5]), "+v"(a[6]),
+                           "+v"(a[7]));
     }
     for (i = 0; i < 8; i++) sink += (uint64_t)_mm512_reduce_add_epi32(a[i]);
     return 2000000.0 * 8 * 128 / (double)(hyb_now_us() - t) / 1e3;
@@ -59,7 +72,8 @@ static void read_chunk(void *arg, int chunk, int lane)
 }
 
 /* Best seconds of one product, and (decode) of one plain read of the same bytes, alternated. */
-static double best_of(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op, double budget, double *best_read)
+static double best_of(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op, double budget,
+                      double *best_read)
 {
     double best = 1e9, spent = 0, t;
     read_job job;
@@ -98,7 +112,9 @@ static void bench_type(hybrid_runtime *rt[2], hyb_isa isa, hybrid_type type, int
     memset(&op, 0, sizeof op);
     memset(&w, 0, sizeof w);
     w.type = type;
-    w.ne[0] = k; w.ne[1] = (int64_t)(megabytes << 20) / (int64_t)row; w.ne[2] = w.ne[3] = 1;
+    w.ne[0] = k;
+    w.ne[1] = (int64_t)(megabytes << 20) / (int64_t)row;
+    w.ne[2] = w.ne[3] = 1;
     w.nb[1] = row;
     data = (char *)hyb_alloc_aligned(rt[0], row * (size_t)w.ne[1]);
     for (i = 0; i < row * (size_t)w.ne[1]; i++) data[i] = (char)((i * 2654435761u) >> 13 & 0x3F);
@@ -106,18 +122,24 @@ static void bench_type(hybrid_runtime *rt[2], hyb_isa isa, hybrid_type type, int
     x = (float *)hyb_alloc(rt[0], (size_t)k * N * sizeof *x);
     y = (float *)hyb_alloc(rt[0], (size_t)HYB_MAX(w.ne[1], 4096) * N * sizeof *y);
     for (i = 0; i < (size_t)k * N; i++) x[i] = (float)((i * 7919) % 1000) / 500.0f - 1.0f;
-    op.x = x; op.x_stride = k; op.n_out = 1; op.out[0].w = &w; op.out[0].y = y;
+    op.x = x;
+    op.x_stride = k;
+    op.n_out = 1;
+    op.out[0].w = &w;
+    op.out[0].y = y;
     printf("%-5s", hybrid_type_name(type));
     for (threads = 0; threads < 2; threads++) {
         double read = 1e9, best, cached;
         int64_t rows = w.ne[1];
-        op.n = 1; op.out[0].y_stride = rows;
+        op.n = 1;
+        op.out[0].y_stride = rows;
         bytes = hyb_matmul_bytes(isa, 2, &op);
         scratch = hyb_alloc_aligned(rt[0], bytes);
         best = best_of(rt[threads], isa, scratch, &op, 0.4, &read);
         w.ne[1] = (256 << 10) / (int64_t)row;
         cached = best_of(rt[threads], isa, scratch, &op, 0.05, NULL);
-        printf(" | %5.1f (%3.0f%%) L2 %5.1f", (double)row * (double)rows / best / 1e9, 100 * read / best, (double)row * (double)w.ne[1] / cached / 1e9);
+        printf(" | %5.1f (%3.0f%%) L2 %5.1f", (double)row * (double)rows / best / 1e9, 100 * read / best,
+               (double)row * (double)w.ne[1] / cached / 1e9);
         w.ne[1] = rows;
         hyb_free_aligned(rt[0], scratch);
     }
@@ -130,11 +152,13 @@ static void bench_type(hybrid_runtime *rt[2], hyb_isa isa, hybrid_type type, int
             op.n = ns[at_n];
             bytes = hyb_matmul_bytes(isa, 2, &op);
             scratch = hyb_alloc_aligned(rt[0], bytes);
-            printf(" %5.0f", 2.0 * (double)k * (double)w.ne[1] * op.n / best_of(rt[threads], isa, scratch, &op, 0.1, NULL) / 1e9);
+            printf(" %5.0f",
+                   2.0 * (double)k * (double)w.ne[1] * op.n / best_of(rt[threads], isa, scratch, &op, 0.1, NULL) / 1e9);
             hyb_free_aligned(rt[0], scratch);
         }
     printf("\n");
-    hyb_free(rt[0], x); hyb_free(rt[0], y);
+    hyb_free(rt[0], x);
+    hyb_free(rt[0], y);
     hyb_free_aligned(rt[0], data);
 }
 
@@ -156,8 +180,10 @@ int main(int argc, char **argv)
 #if defined(HYB_X86)
     if (isa == HYB_ISA_AVX512) printf("vpdpbusd: %.0f GOP/s a thread\n", vnni_gops());
 #endif
-    printf("type  | decode T1 GB/s (%% of read)   | decode T2                   | prefill GOP/s T1, n = 2 4 8 16 64 512, and T2 n = 512\n");
-    for (t = 0; t < (int)HYB_COUNT(types); t++) bench_type(rt, isa, types[t], k, argc > 3 ? (size_t)atoi(argv[3]) : 200);
+    printf("type  | decode T1 GB/s (%% of read)   | decode T2                   | prefill GOP/s T1, n = 2 4 8 16 64 "
+           "512, and T2 n = 512\n");
+    for (t = 0; t < (int)HYB_COUNT(types); t++)
+        bench_type(rt, isa, types[t], k, argc > 3 ? (size_t)atoi(argv[3]) : 200);
     for (t = 0; t < 2; t++) hybrid_runtime_destroy(rt[t]);
     return 0;
 }

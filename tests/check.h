@@ -1,6 +1,8 @@
-/* check: the whole test framework. A test is a program: TEST names a part, CHECK counts, SKIP says why, test_end prints the sum.
- * With HYBRID_NO_SKIP in the environment (set by .ci/run) a skip counts as a failure. HYBRID_FIRST_FAILURE: the first failure ends the program, and
- * HYBRID_ONLY=word leaves out the parts whose names do not hold it, where a test asks test_wanted: for those who look for one fault. */
+/* check: the whole test framework. A test is a program: TEST names a part, CHECK counts, SKIP says why, test_end prints
+ * the sum.
+ * With HYBRID_NO_SKIP in the environment (set by .ci/run) a skip counts as a failure. HYBRID_FIRST_FAILURE: the first
+ * failure ends the program, and HYBRID_ONLY=word leaves out the parts whose names do not hold it, where a test asks
+ * test_wanted: for those who look for one fault. */
 #ifndef CHECK_H
 #define CHECK_H
 #include <stdio.h>
@@ -11,26 +13,37 @@ static int check_passed, check_failed, check_skipped;
 static const char *check_name = "?";
 
 #define TEST(name) (check_name = (name))
-#define CHECK(condition, ...)                                                              \
-    do {                                                                                   \
-        if (condition) check_passed++;                                                     \
-        else if (check_failed++ < 40) {                                                    \
-            printf("FAILED %s:%d [%s] %s: ", __FILE__, __LINE__, check_name, #condition);  \
-            printf(__VA_ARGS__);                                                           \
-            printf("\n");                                                                  \
-            if (getenv("HYBRID_FIRST_FAILURE")) exit(1);                                   \
-        }                                                                                  \
+#define CHECK(condition, ...) \
+    do { \
+        if (condition) \
+            check_passed++; \
+        else if (check_failed++ < 40) { \
+            printf("FAILED %s:%d [%s] %s: ", __FILE__, __LINE__, check_name, #condition); \
+            printf(__VA_ARGS__); \
+            printf("\n"); \
+            if (getenv("HYBRID_FIRST_FAILURE")) exit(1); \
+        } \
     } while (0)
-#define SKIP(...)                                                                          \
-    do {                                                                                   \
-        if (getenv("HYBRID_NO_SKIP")) { check_failed++; printf("FAILED (a skip, where none is allowed) [%s] ", check_name); } \
-        else { check_skipped++; printf("skipped [%s] ", check_name); }                     \
-        printf(__VA_ARGS__);                                                               \
-        printf("\n");                                                                      \
+#define SKIP(...) \
+    do { \
+        if (getenv("HYBRID_NO_SKIP")) { \
+            check_failed++; \
+            printf("FAILED (a skip, where none is allowed) [%s] ", check_name); \
+        } else { \
+            check_skipped++; \
+            printf("skipped [%s] ", check_name); \
+        } \
+        printf(__VA_ARGS__); \
+        printf("\n"); \
     } while (0)
 /* A processor that is not here: nothing can be installed against that, so it is never a failure. */
-#define SKIP_PROCESSOR(...)                                                                \
-    do { check_skipped++; printf("skipped [%s] ", check_name); printf(__VA_ARGS__); printf("\n"); } while (0)
+#define SKIP_PROCESSOR(...) \
+    do { \
+        check_skipped++; \
+        printf("skipped [%s] ", check_name); \
+        printf(__VA_ARGS__); \
+        printf("\n"); \
+    } while (0)
 
 static inline int test_wanted(const char *part)
 {
@@ -66,9 +79,15 @@ static inline char *read_file(const char *path, size_t *size)
     char *p = NULL;
     long n;
     if (!f) return NULL;
-    if (!fseek(f, 0, SEEK_END) && (n = ftell(f)) >= 0 && !fseek(f, 0, SEEK_SET) && (p = (char *)malloc((size_t)n + 1)) != NULL) {
-        if (fread(p, 1, (size_t)n, f) != (size_t)n) { free(p); p = NULL; }
-        else { p[n] = 0; if (size) *size = (size_t)n; }
+    if (!fseek(f, 0, SEEK_END) && (n = ftell(f)) >= 0 && !fseek(f, 0, SEEK_SET) &&
+        (p = (char *)malloc((size_t)n + 1)) != NULL) {
+        if (fread(p, 1, (size_t)n, f) != (size_t)n) {
+            free(p);
+            p = NULL;
+        } else {
+            p[n] = 0;
+            if (size) *size = (size_t)n;
+        }
     }
     fclose(f);
     return p;

@@ -1,10 +1,14 @@
-/* One kernel a function of the seam (src/cuda/kernels/prelude.cu), for tests/test_cuda_layout.c: registers and memory go in and come out as
- * they are, and the host says what they should hold. Blocks of 32 threads where nothing else is said. */
+/* One kernel a function of the seam (src/cuda/kernels/prelude.cu), for tests/test_cuda_layout.c: registers and memory
+ * go in and come out as they are, and the host says what they should hold. Blocks of 32 threads where nothing else
+ * is said. */
 
 KERNEL from_16(const u16 *x, float *half, float *bf, int n)
 {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (i < n) { half[i] = h2f(x[i]); bf[i] = bf2f(x[i]); }
+    if (i < n) {
+        half[i] = h2f(x[i]);
+        bf[i] = bf2f(x[i]);
+    }
 }
 
 /* Pairs are those of x[i] (low) and x[n - 1 - i] (high). */
@@ -21,10 +25,14 @@ KERNEL to_16(const float *x, u16 *half, u16 *bf, u32 *half_pair, u32 *bf_pair, i
 KERNEL arithmetic(const int *a, const int *b, const int *c, int *dots, const float *x, float *powers, int n)
 {
     int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
-    if (i < n) { dots[i] = dot4(a[i], b[i], c[i]); powers[i] = fast_exp(x[i]); }
+    if (i < n) {
+        dots[i] = dot4(a[i], b[i], c[i]);
+        powers[i] = fast_exp(x[i]);
+    }
 }
 
-/* out (2, 64, 32): shfl_xor by the masks 0..31, then shfl from the lanes 0..31; first of floats, then of integers. Last: sum and maximum (2, 32). */
+/* out (2, 64, 32): shfl_xor by the masks 0..31, then shfl from the lanes 0..31; first of floats, then of integers.
+ * Last: sum and maximum (2, 32). */
 KERNEL shuffles(const float *x, const int *y, float *floats, int *integers, float *sums)
 {
     int lane = (int)threadIdx.x;
@@ -45,7 +53,10 @@ KERNEL shuffles(const float *x, const int *y, float *floats, int *integers, floa
         u32 ra[4], rb[2]; \
         T rd[4]; \
         int lane = (int)(blockIdx.x * 32 + threadIdx.x); \
-        for (int i = 0; i < 4; i++) { ra[i] = a[4 * lane + i]; rd[i] = d[4 * lane + i]; } \
+        for (int i = 0; i < 4; i++) { \
+            ra[i] = a[4 * lane + i]; \
+            rd[i] = d[4 * lane + i]; \
+        } \
         for (int i = 0; i < 2; i++) rb[i] = b[2 * lane + i]; \
         name(rd, ra, rb); \
         for (int i = 0; i < 4; i++) d[4 * lane + i] = rd[i]; \
@@ -54,7 +65,8 @@ MMA(mma_f16, float)
 MMA(mma_bf16, float)
 MMA(mma_s8, int)
 
-/* 32 rows of 8 halves (matrix m: rows 8 m ..), kept 48 bytes apart. out (12, 32): x4, x4 transposed, x2, x2 transposed. */
+/* 32 rows of 8 halves (matrix m: rows 8 m ..), kept 48 bytes apart. out (12, 32): x4, x4 transposed, x2, x2
+ * transposed. */
 KERNEL matrices(const u16 *rows, u32 *out)
 {
     __shared__ __align__(16) u16 tile[32 * 24];
@@ -73,8 +85,9 @@ KERNEL matrices(const u16 *rows, u32 *out)
     for (int i = 0; i < 2; i++) out[(10 + i) * 32 + lane] = r[i];
 }
 
-/* 64 threads, two groups of 64 pieces of 16 bytes; every third piece is not valid. own: piece of group 0 as its thread sees it when group 1 may
- * still be under way; all (2, 64): what the neighbour sees of both after a barrier; stream: load_stream of group 1. */
+/* 64 threads, two groups of 64 pieces of 16 bytes; every third piece is not valid. own: piece of group 0 as its thread
+ * sees it when group 1 may still be under way; all (2, 64): what the neighbour sees of both after a barrier; stream:
+ * load_stream of group 1. */
 KERNEL copies(const uint4 *x, uint4 *own, uint4 *all, uint4 *stream)
 {
     __shared__ uint4 tile[2][64];
@@ -91,7 +104,8 @@ KERNEL copies(const uint4 *x, uint4 *own, uint4 *all, uint4 *stream)
     stream[i] = load_stream(x + 64 + i);
 }
 
-/* 64 threads: what a thread wrote before a barrier, others see behind it: of its warp (x reversed in 32s), then of its block (x reversed). */
+/* 64 threads: what a thread wrote before a barrier, others see behind it: of its warp (x reversed in 32s), then of
+ * its block (x reversed). */
 KERNEL barriers(const int *x, int *warp, int *block)
 {
     __shared__ int a[64], b[64];

@@ -1,5 +1,5 @@
-/* interface: for tests that see the library as a program does. They do not hold it: run_tests.py links them with tests/library.c, which
- * is compiled once for all of them. */
+/* interface: for tests that see the library as a program does. They do not hold it: run_tests.py links them with
+ * tests/library.c, which is compiled once for all of them. */
 #ifndef INTERFACE_H
 #define INTERFACE_H
 #include "../src/hybrid_all.c"
@@ -12,7 +12,7 @@
     #include <unistd.h>
 #endif
 
-#define COUNT(array) ((int)(sizeof(array) / sizeof *(array)))
+#define COUNT(array)  ((int)(sizeof(array) / sizeof *(array)))
 #define SMALLER(a, b) ((a) < (b) ? (a) : (b))
 #define LARGER(a, b)  ((a) > (b) ? (a) : (b))
 

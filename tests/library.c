@@ -1,5 +1,5 @@
 /* The library alone, and the seams of private.h: what run_tests.py links tests with. */
-#define CHECK_H                                             /* no test stands here */
+#define CHECK_H /* no test stands here */
 #include "private.h"
 
 #define SEAM(name) \

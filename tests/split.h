@@ -1,4 +1,5 @@
-/* split: cuts an open GGUF file into parts as llama-gguf-split and gguf-py do: the first holds the keys, all of them say which part they are.
+/* split: cuts an open GGUF file into parts as llama-gguf-split and gguf-py do: the first holds the keys, all of them
+ * say which part they are.
  * The file that includes this has included hybrid and check.h. */
 #ifndef SPLIT_H
 #define SPLIT_H
@@ -7,10 +8,10 @@ enum { SPLIT_MOST = 8 };
 typedef enum split_way { SPLIT_IN_ORDER, SPLIT_SCATTERED, SPLIT_FIRST_EMPTY, SPLIT_WAYS } split_way;
 
 typedef struct split_set {
-    int    n;
-    char  *data[SPLIT_MOST];
+    int n;
+    char *data[SPLIT_MOST];
     size_t size[SPLIT_MOST], room[SPLIT_MOST];
-    int    current;
+    int current;
 } split_set;
 
 static bool split_write(void *user, const void *data, size_t n)
@@ -52,12 +53,14 @@ static void split_make(const hybrid_gguf *g, int n, split_way way, split_set *s)
             const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
             char name[128];
             snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
-            if (split_part_of(way, n, i, count) == s->current) hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
+            if (split_part_of(way, n, i, count) == s->current)
+                hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
         }
         good = good && !hybrid_gguf_begin(w, split_write, s, &error);
         for (i = 0; i < count && good; i++) {
             const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
-            if (split_part_of(way, n, i, count) == s->current) good = !hybrid_gguf_write(w, t->data, (size_t)t->size, &error);
+            if (split_part_of(way, n, i, count) == s->current)
+                good = !hybrid_gguf_write(w, t->data, (size_t)t->size, &error);
         }
         CHECK(good && !hybrid_gguf_end(w, &error), "part %d of %d: %s", s->current + 1, n, error.message);
         hybrid_gguf_writer_destroy(w);

@@ -1,13 +1,15 @@
 /* The arena of device memory, against a model that is an array of bytes; no GPU is needed. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #ifndef HYBRID_NO_SIMD
-    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+    #define HYBRID_NO_SIMD /* the processor computes nothing here, and compiles fast */
 #endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
 #include "check.h"
 
-typedef struct counting { long blocks, calls, fail_at; } counting;
+typedef struct counting {
+    long blocks, calls, fail_at;
+} counting;
 static void *counting_alloc(void *user, size_t size)
 {
     counting *c = (counting *)user;
@@ -16,7 +18,11 @@ static void *counting_alloc(void *user, size_t size)
     if ((p = malloc(size)) != NULL) c->blocks++;
     return p;
 }
-static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+static void counting_free(void *user, void *block)
+{
+    ((counting *)user)->blocks--;
+    free(block);
+}
 
 static hybrid_runtime *make_runtime(counting *c)
 {
@@ -33,7 +39,11 @@ static hybrid_runtime *make_runtime(counting *c)
 }
 
 static uint32_t seed = 1;
-static uint32_t pick(uint32_t n) { seed = seed * 1664525u + 1013904223u; return (uint32_t)((uint64_t)(seed >> 8) * n >> 24); }
+static uint32_t pick(uint32_t n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (uint32_t)((uint64_t)(seed >> 8) * n >> 24);
+}
 
 /* What every state must hold: ranges cover the blocks in order, no two free neighbours, sums are right. */
 static bool is_sound(const hyb_arena *a)
@@ -44,12 +54,17 @@ static bool is_sound(const hyb_arena *a)
     for (r = a->first; r; r = r->next) {
         if (r->next && r->next->previous != r) return false;
         if (!r->size || r->at % 256 || r->size % 256) return false;
-        if (r->next && !r->next->starts_block && (r->next->at != r->at + r->size || (!r->holders && !r->next->holders))) return false;
+        if (r->next && !r->next->starts_block && (r->next->at != r->at + r->size || (!r->holders && !r->next->holders)))
+            return false;
         blocks += r->starts_block;
         total += r->size;
-        if (r->holders) { used += r->size; parts++; }
+        if (r->holders) {
+            used += r->size;
+            parts++;
+        }
     }
-    return (!a->first || a->first->starts_block) && total == a->total && used == a->used && blocks == a->n_blocks && parts == a->n_used && a->peak >= used;
+    return (!a->first || a->first->starts_block) && total == a->total && used == a->used && blocks == a->n_blocks &&
+           parts == a->n_used && a->peak >= used;
 }
 
 static void test_steps(hybrid_runtime *rt)
@@ -60,29 +75,42 @@ static void test_steps(hybrid_runtime *rt)
     hyb_arena_create(&a, rt);
     CHECK(hyb_arena_take(&a, 1, &x) == HYBRID_ERROR_LIMIT, "no block yet");
     CHECK(hyb_arena_add(&a, 0x10000, 4096) && hyb_arena_add(&a, 0x11000, 1024), "two blocks that touch");
-    CHECK(hyb_arena_take(&a, 1000, &p[0]) == 0 && p[0] == 0x11000, "best fit is the small block: %llx", (unsigned long long)p[0]);
+    CHECK(hyb_arena_take(&a, 1000, &p[0]) == 0 && p[0] == 0x11000, "best fit is the small block: %llx",
+          (unsigned long long)p[0]);
     CHECK(hyb_arena_take(&a, 1, &p[1]) == 0 && p[1] == 0x10000, "then the other: %llx", (unsigned long long)p[1]);
     CHECK(hyb_arena_take(&a, 257, &p[2]) == 0 && p[2] == 0x10100, "aligned: %llx", (unsigned long long)p[2]);
-    CHECK(hyb_arena_take(&a, 0, &p[3]) == 0 && p[3] == 0x10300, "nothing takes 256 bytes: %llx", (unsigned long long)p[3]);
+    CHECK(hyb_arena_take(&a, 0, &p[3]) == 0 && p[3] == 0x10300, "nothing takes 256 bytes: %llx",
+          (unsigned long long)p[3]);
     CHECK(a.used == 1024 + 256 + 512 + 256 && is_sound(&a), "%llu used", (unsigned long long)a.used);
-    CHECK(hyb_arena_take(&a, 4096, &x) == HYBRID_ERROR_LIMIT && hyb_arena_take(&a, UINT64_MAX, &x) == HYBRID_ERROR_LIMIT, "too much");
-    CHECK(hyb_arena_hold(&a, p[2] + 300) && !hyb_arena_hold(&a, 0x10800), "a view of what is there, not of what is free");
+    CHECK(hyb_arena_take(&a, 4096, &x) == HYBRID_ERROR_LIMIT &&
+              hyb_arena_take(&a, UINT64_MAX, &x) == HYBRID_ERROR_LIMIT,
+          "too much");
+    CHECK(hyb_arena_hold(&a, p[2] + 300) && !hyb_arena_hold(&a, 0x10800),
+          "a view of what is there, not of what is free");
     CHECK(hyb_arena_free(&a, p[2], &block) && !block && a.n_used == 4, "the view keeps it");
-    CHECK(hyb_arena_free(&a, p[2] + 511, &block) && !block && a.n_used == 3 && is_sound(&a), "its last holder frees it");
+    CHECK(hyb_arena_free(&a, p[2] + 511, &block) && !block && a.n_used == 3 && is_sound(&a),
+          "its last holder frees it");
     CHECK(!hyb_arena_free(&a, p[2], &block) && !hyb_arena_free(&a, 77, &block), "twice, or never given");
     CHECK(hyb_arena_take(&a, 500, &x) == 0 && x == p[2], "the hole is the best fit");
-    CHECK(hyb_arena_free(&a, x, &block) && hyb_arena_free(&a, p[1], &block) && !block && is_sound(&a), "joined with what is before");
-    CHECK(hyb_arena_free(&a, p[0], &block) && block == 0x11000 && a.n_blocks == 1 && is_sound(&a), "an empty block leaves, alone, though another touches it");
-    CHECK(hyb_arena_free(&a, p[3], &block) && block == 0x10000 && !a.first && !a.total && !a.used && a.peak == 2048, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(hyb_arena_free(&a, x, &block) && hyb_arena_free(&a, p[1], &block) && !block && is_sound(&a),
+          "joined with what is before");
+    CHECK(hyb_arena_free(&a, p[0], &block) && block == 0x11000 && a.n_blocks == 1 && is_sound(&a),
+          "an empty block leaves, alone, though another touches it");
+    CHECK(hyb_arena_free(&a, p[3], &block) && block == 0x10000 && !a.first && !a.total && !a.used && a.peak == 2048,
+          "nothing is left, peak %llu", (unsigned long long)a.peak);
     hyb_arena_destroy(&a);
 }
 
-enum { BLOCKS = 5, UNITS = 256, PARTS = 200 };       /* in units of 256 bytes */
+enum { BLOCKS = 5, UNITS = 256, PARTS = 200 }; /* in units of 256 bytes */
 
 static void test_random(hybrid_runtime *rt)
 {
     static unsigned char owner[BLOCKS][UNITS];
-    struct { uint64_t at, units; int views; unsigned char mark; } parts[PARTS];
+    struct {
+        uint64_t at, units;
+        int views;
+        unsigned char mark;
+    } parts[PARTS];
     bool present[BLOCKS] = { false };
     uint64_t base[BLOCKS], block;
     hyb_arena a;
@@ -90,40 +118,68 @@ static void test_random(hybrid_runtime *rt)
     TEST("random");
     hyb_arena_create(&a, rt);
     memset(owner, 0, sizeof owner);
-    for (b = 0; b < BLOCKS; b++) base[b] = 0x100000u + (uint64_t)b * UNITS * 256;        /* they touch: joining across would show */
+    /* they touch: joining across would show */
+    for (b = 0; b < BLOCKS; b++) base[b] = 0x100000u + (uint64_t)b * UNITS * 256;
     for (step = 0; step < 60000 && !wrong; step++) {
         uint32_t what = pick(100);
         if (what < 4) {
             b = (int)pick(BLOCKS);
-            if (!present[b]) { present[b] = hyb_arena_add(&a, base[b], UNITS * 256); wrong += !present[b]; memset(owner[b], 0, UNITS); }
+            if (!present[b]) {
+                present[b] = hyb_arena_add(&a, base[b], UNITS * 256);
+                wrong += !present[b];
+                memset(owner[b], 0, UNITS);
+            }
         } else if (what < 52 && n < PARTS) {
             uint64_t units = 1 + (pick(4) ? pick(12) : pick(150)), at = 0, best = UNITS + 1;
             int u, run = 0;
             hybrid_result r = hyb_arena_take(&a, units * 256 - pick(256), &at);
-            for (b = 0; b < BLOCKS; b++)                     /* the model: the length of the smallest hole that is long enough */
+            for (b = 0; b < BLOCKS; b++) /* the model: the length of the smallest hole that is long enough */
                 for (u = 0, run = 0; present[b] && u <= UNITS; u++) {
-                    if (u < UNITS && !owner[b][u]) { run++; continue; }
+                    if (u < UNITS && !owner[b][u]) {
+                        run++;
+                        continue;
+                    }
                     if ((uint64_t)run >= units && (uint64_t)run < best) best = (uint64_t)run;
                     run = 0;
                 }
-            if (r) { refused++; wrong += r != HYBRID_ERROR_LIMIT || best <= UNITS; continue; }
+            if (r) {
+                refused++;
+                wrong += r != HYBRID_ERROR_LIMIT || best <= UNITS;
+                continue;
+            }
             b = (int)((at - base[0]) / (UNITS * 256));
             u = (int)((at - base[b]) / 256);
             wrong += best > UNITS || at % 256 || !present[b] || u + (int)units > UNITS || (u > 0 && !owner[b][u - 1]);
             for (run = 0; u + run < UNITS && !owner[b][u + run]; run++) {}
-            wrong += (uint64_t)run != best;                  /* best fit, from its beginning */
-            for (i = 0; i < (int)units && !wrong; i++) { wrong += owner[b][u + i]; owner[b][u + i] = (unsigned char)(1 + step % 255); }
-            parts[n].at = at; parts[n].units = units; parts[n].views = 1; parts[n].mark = (unsigned char)(1 + step % 255);
+            wrong += (uint64_t)run != best; /* best fit, from its beginning */
+            for (i = 0; i < (int)units && !wrong; i++) {
+                wrong += owner[b][u + i];
+                owner[b][u + i] = (unsigned char)(1 + step % 255);
+            }
+            parts[n].at = at;
+            parts[n].units = units;
+            parts[n].views = 1;
+            parts[n].mark = (unsigned char)(1 + step % 255);
             n++;
         } else if (n) {
             int k = (int)pick((uint32_t)n), u;
             uint64_t inside = parts[k].at + pick((uint32_t)parts[k].units * 256);
-            if (what < 58) { wrong += !hyb_arena_hold(&a, inside); parts[k].views++; continue; }
+            if (what < 58) {
+                wrong += !hyb_arena_hold(&a, inside);
+                parts[k].views++;
+                continue;
+            }
             wrong += !hyb_arena_free(&a, inside, &block);
             b = (int)((parts[k].at - base[0]) / (UNITS * 256));
             u = (int)((parts[k].at - base[b]) / 256);
-            if (--parts[k].views) { wrong += block != 0; continue; }
-            for (i = 0; i < (int)parts[k].units; i++) { wrong += owner[b][u + i] != parts[k].mark; owner[b][u + i] = 0; }
+            if (--parts[k].views) {
+                wrong += block != 0;
+                continue;
+            }
+            for (i = 0; i < (int)parts[k].units; i++) {
+                wrong += owner[b][u + i] != parts[k].mark;
+                owner[b][u + i] = 0;
+            }
             parts[k] = parts[--n];
             for (i = 0; i < UNITS && !owner[b][i]; i++) {}
             wrong += (i == UNITS) != (block != 0) || (block && block != base[b]);
@@ -132,7 +188,8 @@ static void test_random(hybrid_runtime *rt)
         wrong += !is_sound(&a);
     }
     CHECK(wrong == 0 && refused > 100, "step %d, %d refused", step, refused);
-    for (; n; n--) while (parts[n - 1].views--) hyb_arena_free(&a, parts[n - 1].at, &block);
+    for (; n; n--)
+        while (parts[n - 1].views--) hyb_arena_free(&a, parts[n - 1].at, &block);
     CHECK(is_sound(&a) && a.used == 0, "all freed");
     hyb_arena_destroy(&a);
 }
@@ -151,7 +208,11 @@ static void test_no_memory(hybrid_runtime *rt, counting *c)
         if (!hyb_arena_add(&a, 0x1000, 0x10000)) failed++;
         for (i = 0; i < 8 && !failed; i++) {
             hybrid_result r = hyb_arena_take(&a, 1000, &at[i]);
-            if (r) { CHECK(r == HYBRID_ERROR_MEMORY, "%d", r); failed++; } else taken++;
+            if (r) {
+                CHECK(r == HYBRID_ERROR_MEMORY, "%d", r);
+                failed++;
+            } else
+                taken++;
         }
         CHECK(is_sound(&a), "sound after allocation %ld failed", n);
         c->fail_at = 0;

@@ -1,12 +1,16 @@
-/* The engine on good and bad days: capacity, fork, removal, slices, loaders, the memory plan, failing memory and reads, damaged weights. */
+/* The engine on good and bad days: capacity, fork, removal, slices, loaders, the memory plan, failing memory and
+ * reads, damaged weights. */
 #include "interface.h"
 #include "split.h"
 
 static const char model_path[] = "tests/oracle/data/models/llama.gguf";
 
-/* ---- an allocator that counts, and fails on request ---- */
+/* ---- an allocator that counts, and fails on request -------------------------------------------------------------- */
 
-typedef struct heap { size_t live, peak; long calls, fail_at; } heap;
+typedef struct heap {
+    size_t live, peak;
+    long calls, fail_at;
+} heap;
 
 static void *heap_alloc(void *user, size_t size)
 {
@@ -31,7 +35,11 @@ static hybrid_runtime *runtime_of(heap *h, int threads)
     hybrid_runtime_desc d;
     hybrid_runtime *rt = NULL;
     memset(&d, 0, sizeof d);
-    if (h) { d.allocator.alloc = heap_alloc; d.allocator.free = heap_free; d.allocator.user = h; }
+    if (h) {
+        d.allocator.alloc = heap_alloc;
+        d.allocator.free = heap_free;
+        d.allocator.user = h;
+    }
     d.n_threads = threads;
     hybrid_runtime_create(&d, &rt, NULL);
     return rt;
@@ -54,7 +62,9 @@ static hybrid_context *context_of(hybrid_model *m, int n_ctx, int n_seq, int n_b
     hybrid_context *c = NULL;
     hybrid_error err;
     memset(&d, 0, sizeof d);
-    d.n_ctx = n_ctx; d.n_seq = n_seq; d.n_batch = n_batch;
+    d.n_ctx = n_ctx;
+    d.n_seq = n_seq;
+    d.n_batch = n_batch;
     CHECK(!hybrid_context_create(m, &d, &c, &err), "%s", err.message);
     return c;
 }
@@ -151,7 +161,8 @@ static void fork_and_remove(hybrid_model *m)
     CHECK(same_logits(c, 1, d, 0, model_info(m).n_vocab), "the first fork is its own");
     CHECK(hybrid_seq_remove(c, 0, 99, &err) == HYBRID_ERROR_INVALID, "beyond the end");
     CHECK(hybrid_seq_fork(c, 0, 4, &err) == HYBRID_ERROR_INVALID, "no such sequence");
-    CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err) && !hybrid_seq_remove(c, 2, 0, &err), "%s", err.message);
+    CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err) && !hybrid_seq_remove(c, 2, 0, &err),
+          "%s", err.message);
     CHECK(hybrid_context_free(c) == 256 + 3 * 32, "all pages are back: %d", hybrid_context_free(c));
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
@@ -166,25 +177,35 @@ static void slices(hybrid_model *m)
     bool done = false;
     TEST("decode in slices");
     for (i = 0; i < 50; i++) ids[i] = i * 2 + 4;
-    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_batch_add(d, 0, ids, 50, &err) && !hybrid_decode(d, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_batch_add(d, 0, ids, 50, &err) && !hybrid_decode(d, &err),
+          "%s", err.message);
     while (!done && n < 1000) {
         CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
         n++;
         if (!done) CHECK(hybrid_seq_length(c, 0) == 0 && !hybrid_logits(c, 0), "nothing shows before the end");
-        if (n == 2) CHECK(hybrid_batch_add(c, 0, ids, 1, &err) == HYBRID_ERROR_INVALID && hybrid_seq_remove(c, 0, 0, &err) == HYBRID_ERROR_INVALID, "under way");
+        if (n == 2)
+            CHECK(hybrid_batch_add(c, 0, ids, 1, &err) == HYBRID_ERROR_INVALID &&
+                      hybrid_seq_remove(c, 0, 0, &err) == HYBRID_ERROR_INVALID,
+                  "under way");
     }
     CHECK(n == 4 * model_info(m).n_layer, "%d slices", n);
     CHECK(same_logits(c, 0, d, 0, model_info(m).n_vocab), "logits differ");
     CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_decode_step(c, 0, &done, &err) && !done, "%s", err.message);
     hybrid_batch_clear(c);
-    CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0), hybrid_context_free(c));
+    CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0),
+          hybrid_context_free(c));
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
 }
 
-/* ---- loaders ---- */
+/* ---- loaders ----------------------------------------------------------------------------------------------------- */
 
-typedef struct blob { char *data; size_t size; long reads, fail_at; int closed; } blob;
+typedef struct blob {
+    char *data;
+    size_t size;
+    long reads, fail_at;
+    int closed;
+} blob;
 static bool blob_read(void *user, uint64_t offset, void *dst, size_t n)
 {
     blob *b = (blob *)user;
@@ -224,21 +245,29 @@ static void loaders(hybrid_model *by_path)
     TEST("loaders");
     memset(&b, 0, sizeof b);
     b.data = read_file(model_path, &b.size);
-    if (!b.data) { CHECK(false, "cannot read %s", model_path); return; }
+    if (!b.data) {
+        CHECK(false, "cannot read %s", model_path);
+        return;
+    }
     feed(e, 0, 1, 20);
     d = desc_of(&b);
     CHECK(!hybrid_model_load(NULL, &d, &m[0], &err), "%s", err.message);
     memset(&d, 0, sizeof d);
-    d.data = b.data; d.size = b.size;
+    d.data = b.data;
+    d.size = b.size;
     CHECK(!hybrid_model_load(NULL, &d, &m[1], &err), "%s", err.message);
     memset(&d, 0, sizeof d);
-    d.path = model_path; d.no_map = true;
+    d.path = model_path;
+    d.no_map = true;
     CHECK(!hybrid_model_load(NULL, &d, &m[2], &err), "%s", err.message);
     odd = (char *)malloc(b.size + 16);
     memcpy(odd + 3, b.data, b.size);
     memset(&d, 0, sizeof d);
-    d.data = odd + 3; d.size = b.size;
-    CHECK(!hybrid_model_load(NULL, &d, &m[3], &err) && !hybrid_plan(NULL, &d, NULL, &plan, &err) && plan.weights && !plan.mapped, "at an odd address: %s", err.message);
+    d.data = odd + 3;
+    d.size = b.size;
+    CHECK(!hybrid_model_load(NULL, &d, &m[3], &err) && !hybrid_plan(NULL, &d, NULL, &plan, &err) && plan.weights &&
+              !plan.mapped,
+          "at an odd address: %s", err.message);
     for (i = 0; i < 4 && m[i]; i++) {
         c = context_of(m[i], 64, 1, 0);
         feed(c, 0, 1, 20);
@@ -258,9 +287,13 @@ static void loaders(hybrid_model *by_path)
         hybrid_result r;
         d = desc_of(&b);
         r = hybrid_model_load(rt, &d, &x, &err);
-        if (!r) { hybrid_model_destroy(x); break; }
+        if (!r) {
+            hybrid_model_destroy(x);
+            break;
+        }
         CHECK(r == HYBRID_ERROR_IO && err.message[0] && !x, "read %ld: %d %s", b.fail_at, r, err.message);
-        CHECK(b.closed == 1 && (long)h.live == n, "read %ld leaks: closed %d, %ld bytes", b.fail_at, b.closed, (long)h.live - n);
+        CHECK(b.closed == 1 && (long)h.live == n, "read %ld leaks: closed %d, %ld bytes", b.fail_at, b.closed,
+              (long)h.live - n);
     }
     CHECK(b.fail_at > 3 && b.fail_at < 1000, "%ld reads", b.fail_at);
     hybrid_runtime_destroy(rt);
@@ -281,14 +314,18 @@ static void plan_is_use_of(hybrid_model_desc d, bool owned, bool mapped)
     TEST("plan");
     memset(&h, 0, sizeof h);
     memset(&cd, 0, sizeof cd);
-    cd.n_ctx = 300; cd.n_seq = 3; cd.n_batch = 40; cd.n_logits = 5;
+    cd.n_ctx = 300;
+    cd.n_seq = 3;
+    cd.n_batch = 40;
+    cd.n_logits = 5;
     rt = runtime_of(&h, 2);
     before = h.live;
     CHECK(!hybrid_plan(rt, &d, &cd, &plan, &err), "%s", err.message);
     CHECK(h.live == before, "the plan leaks %zu bytes", h.live - before);
     CHECK(!hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
     loaded = h.live - before;
-    CHECK(loaded == plan.model + plan.weights, "model: planned %llu, used %zu", (unsigned long long)(plan.model + plan.weights), loaded);
+    CHECK(loaded == plan.model + plan.weights, "model: planned %llu, used %zu",
+          (unsigned long long)(plan.model + plan.weights), loaded);
     CHECK(!hybrid_context_create(m, &cd, &c, &err), "%s", err.message);
     CHECK(h.live - before == plan.total, "planned %llu, used %zu", (unsigned long long)plan.total, h.live - before);
     CHECK((plan.weights > 0) == owned && (plan.mapped > 0) == mapped, "where the weights are");
@@ -326,12 +363,14 @@ static int live_a_little(heap *h, hybrid_runtime *rt, const hybrid_model_desc *d
     r = hybrid_model_load(rt, d, &m, &err);
     if (!r) r = hybrid_session_create(m, &sd, &s, &err);
     if (!r) r = hybrid_session_complete(s, "Once upon a time");
-    if (!r) while (hybrid_session_next(s)) n++;
+    if (!r)
+        while (hybrid_session_next(s)) n++;
     if (!r) r = hybrid_session_result(s, &err);
     if (!r) r = hybrid_session_say(s, "Go on.");
-    if (!r) while (hybrid_session_next(s)) n++;
+    if (!r)
+        while (hybrid_session_next(s)) n++;
     if (!r) r = hybrid_session_result(s, &err);
-    if (r == HYBRID_ERROR_MEMORY && s) {                         /* the session is still usable */
+    if (r == HYBRID_ERROR_MEMORY && s) { /* the session is still usable */
         long at = h->fail_at;
         h->fail_at = 0;
         CHECK(!hybrid_session_say(s, "Again."), "after a failed allocation");
@@ -376,7 +415,7 @@ static void memory_that_fails(const char *path)
     memory_that_fails_with(d);
 }
 
-/* ---- a copy of the weights for decode ---- */
+/* ---- a copy of the weights for decode ---------------------------------------------------------------------------- */
 
 static bool put_in_blob(void *user, const void *data, size_t n)
 {
@@ -397,17 +436,25 @@ static void in_type(const char *path, hybrid_type type, blob *b)
     memset(&source, 0, sizeof source);
     memset(b, 0, sizeof *b);
     source.path = path;
-    CHECK(!hybrid_gguf_open(NULL, &source, &in, NULL) && !hybrid_gguf_writer_create(NULL, &w, NULL) && !hybrid_gguf_copy_keys(w, in, NULL), "%s", path);
+    CHECK(!hybrid_gguf_open(NULL, &source, &in, NULL) && !hybrid_gguf_writer_create(NULL, &w, NULL) &&
+              !hybrid_gguf_copy_keys(w, in, NULL),
+          "%s", path);
     for (pass = 0; pass < 2; pass++) {
         for (i = 0; i < hybrid_gguf_tensor_count(in); i++) {
             const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
-            const bool stays = t->n_dims != 2 || t->ne[0] % hybrid_type_block_size(type) || !strncmp(t->name.data, "token_embd", 10);
+            const bool stays =
+                t->n_dims != 2 || t->ne[0] % hybrid_type_block_size(type) || !strncmp(t->name.data, "token_embd", 10);
             const hybrid_type to = stays ? t->type : type;
             const size_t bytes = hybrid_type_row_bytes(to, (size_t)t->ne[0]) * (size_t)t->ne[1];
             char *data = (char *)malloc(bytes + 1), name[128];
             snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
-            if (!pass) CHECK(!hybrid_gguf_add_tensor(w, name, to, t->n_dims, t->ne, NULL), "%s", name);
-            else CHECK(!hybrid_convert(NULL, t->type, t->data, to, data, (size_t)t->ne[1], (size_t)t->ne[0], NULL, NULL) && !hybrid_gguf_write(w, data, bytes, NULL), "%s", name);
+            if (!pass)
+                CHECK(!hybrid_gguf_add_tensor(w, name, to, t->n_dims, t->ne, NULL), "%s", name);
+            else
+                CHECK(!hybrid_convert(NULL, t->type, t->data, to, data, (size_t)t->ne[1], (size_t)t->ne[0], NULL,
+                                      NULL) &&
+                          !hybrid_gguf_write(w, data, bytes, NULL),
+                      "%s", name);
             free(data);
         }
         if (!pass) CHECK(!hybrid_gguf_begin(w, put_in_blob, b, NULL), "begin");
@@ -417,7 +464,9 @@ static void in_type(const char *path, hybrid_type type, blob *b)
     hybrid_gguf_destroy(in);
 }
 
-typedef struct countdown { int left; } countdown;
+typedef struct countdown {
+    int left;
+} countdown;
 static bool until(void *user, float fraction)
 {
     (void)fraction;
@@ -446,15 +495,20 @@ static void repacked_like(const hybrid_model *plain, hybrid_model_desc d, int th
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &d, &m, &err), "%s", err.message);
     if (m) {
         hybrid_model_describe(m, &info);
-        CHECK((info.repacked_bytes > 0) == !strcmp(hybrid_runtime_isa(rt), "avx2"), "%s: %llu bytes are repacked", hybrid_runtime_isa(rt), (unsigned long long)info.repacked_bytes);
+        CHECK((info.repacked_bytes > 0) == !strcmp(hybrid_runtime_isa(rt), "avx2"), "%s: %llu bytes are repacked",
+              hybrid_runtime_isa(rt), (unsigned long long)info.repacked_bytes);
         CHECK(lines == 1, "%d lines of the log say so", lines);
         c = context_of(m, 64, 2, 16);
-        feed(c, 0, 1, 30); feed(e, 0, 1, 30);                   /* as a prompt, then one by one */
+        feed(c, 0, 1, 30);
+        feed(e, 0, 1, 30); /* as a prompt, then one by one */
         CHECK(same_logits(c, 0, e, 0, info.n_vocab), "other logits after a prompt");
-        feed(c, 0, 7, 1); feed(e, 0, 7, 1);
-        feed(c, 0, 9, 1); feed(e, 0, 9, 1);
+        feed(c, 0, 7, 1);
+        feed(e, 0, 7, 1);
+        feed(c, 0, 9, 1);
+        feed(e, 0, 9, 1);
         CHECK(same_logits(c, 0, e, 0, info.n_vocab), "other logits from a repacked copy");
-        feed(c, 1, 3, 3); feed(e, 1, 3, 3);
+        feed(c, 1, 3, 3);
+        feed(e, 1, 3, 3);
         CHECK(same_logits(c, 1, e, 1, info.n_vocab), "other logits from a repacked copy, 3 rows");
         hybrid_context_destroy(c);
     }
@@ -480,7 +534,8 @@ static void repacked(const char *path, hybrid_type type)
     memset(&h, 0, sizeof h);
     in_type(path, type, &b);
     memset(&d, 0, sizeof d);
-    d.data = b.data; d.size = b.size;
+    d.data = b.data;
+    d.size = b.size;
     CHECK(!hybrid_model_load(NULL, &d, &plain, &err), "%s", err.message);
     d.repack = true;
     for (i = 1; plain && i <= 3; i++) repacked_like(plain, d, i, i == 2 ? "generic" : NULL);
@@ -503,7 +558,8 @@ static void repacked(const char *path, hybrid_type type)
         hybrid_model *m = NULL;
         down.left = i;
         r = hybrid_model_load(rt, &d, &m, &err);
-        CHECK(r ? r == HYBRID_ERROR_CANCELLED && !m && h.live == before : m != NULL, "after %d calls: %d, %zu bytes", i, r, h.live - before);
+        CHECK(r ? r == HYBRID_ERROR_CANCELLED && !m && h.live == before : m != NULL, "after %d calls: %d, %zu bytes", i,
+              r, h.live - before);
         hybrid_model_destroy(m);
     }
     CHECK(!r && i > 3, "%d calls", i);
@@ -511,8 +567,10 @@ static void repacked(const char *path, hybrid_type type)
     free(b.data);
 }
 
-/* A model in parts, each given in one of four ways: by the path of one, or all of them as memory, as readers, or one of each kind. */
-static hybrid_model_desc desc_of_parts(const split_set *s, const char *prefix, int way, hybrid_source list[3], blob blobs[3])
+/* A model in parts, each given in one of four ways: by the path of one, or all of them as memory, as readers, or one
+ * of each kind. */
+static hybrid_model_desc desc_of_parts(const split_set *s, const char *prefix, int way, hybrid_source list[3],
+                                       blob blobs[3])
 {
     hybrid_model_desc d;
     int i;
@@ -523,11 +581,17 @@ static hybrid_model_desc desc_of_parts(const split_set *s, const char *prefix, i
         const int kind = way / 2 == 3 ? i : way / 2;
         const hybrid_model_desc reader = (blobs[i].data = s->data[i], blobs[i].size = s->size[i], desc_of(&blobs[i]));
         if (kind == 0) list[2 - i].path = split_path(prefix, i, 3);
-        if (kind == 1) { list[2 - i].data = s->data[i]; list[2 - i].size = s->size[i]; }
+        if (kind == 1) {
+            list[2 - i].data = s->data[i];
+            list[2 - i].size = s->size[i];
+        }
         if (kind == 2) list[2 - i].reader = reader.reader;
     }
-    if (way / 2) { d.parts = list; d.n_parts = 3; }
-    else d.path = split_path(prefix, 1, 3);
+    if (way / 2) {
+        d.parts = list;
+        d.n_parts = 3;
+    } else
+        d.path = split_path(prefix, 1, 3);
     return d;
 }
 
@@ -547,16 +611,22 @@ static void in_parts(const char *path)
     split_save(&s, prefix);
     for (way = 0; way < 8; way++) {
         const hybrid_model_desc d = desc_of_parts(&s, prefix, way, list, blobs);
-        const bool owned = way == 1 || way >= 4;             /* something has to be read */
+        const bool owned = way == 1 || way >= 4; /* something has to be read */
         TEST("a model in parts");
-        if (hybrid_model_load(NULL, &d, &m, &err)) { CHECK(false, "way %d: %s", way, err.message); continue; }
+        if (hybrid_model_load(NULL, &d, &m, &err)) {
+            CHECK(false, "way %d: %s", way, err.message);
+            continue;
+        }
         c = context_of(m, 64, 1, 0);
         feed(c, 0, 1, 20);
-        CHECK(same_logits(c, 0, e, 0, model_info(whole).n_vocab), "way %d: other logits than those of the whole file", way);
+        CHECK(same_logits(c, 0, e, 0, model_info(whole).n_vocab), "way %d: other logits than those of the whole file",
+              way);
         hybrid_context_destroy(c);
         hybrid_model_destroy(m);
-        for (i = 0; i < 3; i++) CHECK(blobs[i].closed == (way / 2 == 2 || (way / 2 == 3 && i == 2)), "way %d: reader %d was closed %d times", way, i, blobs[i].closed);
-        plan_is_use_of(d, owned, !owned || way >= 6);       /* 6, 7: one part of three is read */
+        for (i = 0; i < 3; i++)
+            CHECK(blobs[i].closed == (way / 2 == 2 || (way / 2 == 3 && i == 2)),
+                  "way %d: reader %d was closed %d times", way, i, blobs[i].closed);
+        plan_is_use_of(d, owned, !owned || way >= 6); /* 6, 7: one part of three is read */
     }
     TEST("a model in parts, and reads that fail");
     for (i = 0; i < 3; i++) {
@@ -573,7 +643,8 @@ static void in_parts(const char *path)
             CHECK(!r || (r == HYBRID_ERROR_IO && !m), "part %d, read %ld: %d %s", i, n, r, err.message);
             hybrid_model_destroy(m);
             hybrid_runtime_destroy(rt);
-            CHECK(h.live == 0 && blobs[0].closed == 1 && blobs[1].closed == 1 && blobs[2].closed == 1, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            CHECK(h.live == 0 && blobs[0].closed == 1 && blobs[1].closed == 1 && blobs[2].closed == 1,
+                  "part %d, read %ld: %zu bytes leaked", i, n, h.live);
             blobs[i].fail_at = 0;
         }
         CHECK(!r && n > 3, "part %d: no end after %ld reads", i, n);
@@ -585,7 +656,7 @@ static void in_parts(const char *path)
     split_free(&s);
 }
 
-/* ---- damaged weights, and a host that has its own threads ---- */
+/* ---- damaged weights, and a host that has its own threads -------------------------------------------------------- */
 
 static void damaged_weights(void)
 {
@@ -599,10 +670,14 @@ static void damaged_weights(void)
     const hybrid_gguf_tensor *t;
     const uint32_t nan = 0x7FC00000u;
     TEST("weights that are not numbers");
-    if (!data) { CHECK(false, "cannot read %s", model_path); return; }
+    if (!data) {
+        CHECK(false, "cannot read %s", model_path);
+        return;
+    }
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
-    d.data = data; d.size = size;
+    d.data = data;
+    d.size = size;
     CHECK(!hybrid_model_load(NULL, &d, &m, &err), "%s", err.message);
     t = hybrid_gguf_find_tensor(hybrid_model_gguf(m), "blk.1.ffn_down.weight");
     at = (size_t)t->offset;
@@ -611,7 +686,8 @@ static void damaged_weights(void)
     CHECK(!hybrid_session_create(m, &sd, &s, &err), "%s", err.message);
     CHECK(!hybrid_session_complete(s, "Hello"), "complete");
     CHECK(!hybrid_session_next(s), "there can be no piece");
-    CHECK(hybrid_session_result(s, &err) == HYBRID_ERROR_NUMERIC && err.message[0], "%d", hybrid_session_result(s, NULL));
+    CHECK(hybrid_session_result(s, &err) == HYBRID_ERROR_NUMERIC && err.message[0], "%d",
+          hybrid_session_result(s, NULL));
     hybrid_session_destroy(s);
     hybrid_model_destroy(m);
     free(data);
@@ -663,18 +739,26 @@ static void foreign_type(const char *name, uint32_t type_id, const char *words)
     hybrid_error err;
     hybrid_result r;
     uint32_t n_dims;
-    if (!data) { CHECK(false, "cannot read %s", model_path); return; }
+    if (!data) {
+        CHECK(false, "cannot read %s", model_path);
+        return;
+    }
     for (at = 0; at + n + 64 < size && memcmp(data + at, name, n); at++) {}
     memcpy(&n_dims, data + at + n, 4);
     memcpy(data + at + n + 4 + 8 * n_dims, &type_id, 4);
     memset(&d, 0, sizeof d);
-    d.data = data; d.size = size;
+    d.data = data;
+    d.size = size;
     r = hybrid_model_load(NULL, &d, &m, &err);
-    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !m && strstr(err.message, words) && strstr(err.message, name), "%d %s", r, err.message);
+    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !m && strstr(err.message, words) && strstr(err.message, name), "%d %s", r,
+          err.message);
     free(data);
 }
 
-typedef struct sink { char *data; size_t size; } sink;
+typedef struct sink {
+    char *data;
+    size_t size;
+} sink;
 static bool put(void *user, const void *data, size_t n)
 {
     sink *s = (sink *)user;
@@ -684,8 +768,10 @@ static bool put(void *user, const void *data, size_t n)
     return true;
 }
 
-/* A model with a key more (a text when it is not NULL), or with the tensor `from` under the name `to`, or without it when `to` is NULL. */
-static void foreign_file(const char *path, const char *key, const char *text, int number, const char *from, const char *to, hybrid_result expected, const char *words)
+/* A model with a key more (a text when it is not NULL), or with the tensor `from` under the name `to`, or without it
+ * when `to` is NULL. */
+static void foreign_file(const char *path, const char *key, const char *text, int number, const char *from,
+                         const char *to, hybrid_result expected, const char *words)
 {
     hybrid_source source;
     hybrid_gguf *g = NULL;
@@ -699,21 +785,32 @@ static void foreign_file(const char *path, const char *key, const char *text, in
     size_t i;
     memset(&source, 0, sizeof source);
     source.path = path;
-    CHECK(!hybrid_gguf_open(NULL, &source, &g, &err) && !hybrid_gguf_writer_create(NULL, &w, &err) && !hybrid_gguf_copy_keys(w, g, &err), "%s", err.message);
-    if (text) hybrid_gguf_set_string(w, key, text, NULL);
-    else if (key) hybrid_gguf_set_int(w, key, HYBRID_GGUF_U32, number, NULL);
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &err) && !hybrid_gguf_writer_create(NULL, &w, &err) &&
+              !hybrid_gguf_copy_keys(w, g, &err),
+          "%s", err.message);
+    if (text)
+        hybrid_gguf_set_string(w, key, text, NULL);
+    else if (key)
+        hybrid_gguf_set_int(w, key, HYBRID_GGUF_U32, number, NULL);
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
         snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
-        hybrid_gguf_add_tensor(w, from && to && !strcmp(name, from) ? to : from && !strcmp(name, from) ? "unknown" : name, t->type, t->n_dims, t->ne, NULL);
+        hybrid_gguf_add_tensor(w,
+                               from && to && !strcmp(name, from) ? to
+                               : from && !strcmp(name, from)     ? "unknown"
+                                                                 : name,
+                               t->type, t->n_dims, t->ne, NULL);
     }
     CHECK(!hybrid_gguf_begin(w, put, &out, &err), "%s", err.message);
-    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &err), "%s", err.message);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++)
+        CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &err),
+              "%s", err.message);
     CHECK(!hybrid_gguf_end(w, &err), "%s", err.message);
     hybrid_gguf_writer_destroy(w);
     hybrid_gguf_destroy(g);
     memset(&d, 0, sizeof d);
-    d.data = out.data; d.size = out.size;
+    d.data = out.data;
+    d.size = out.size;
     err.message[0] = 0;
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == expected && !m == !!r && (!r || strstr(err.message, words)), "%d %s", r, err.message);
@@ -731,7 +828,11 @@ static void foreign_key(const char *key, const char *text, int number, hybrid_re
     foreign_file(model_path, key, text, number, NULL, NULL, expected, words);
 }
 
-static bool cancel(void *user, float fraction) { (void)user; return fraction < 0; }
+static bool cancel(void *user, float fraction)
+{
+    (void)user;
+    return fraction < 0;
+}
 
 static void refusals(void)
 {
@@ -762,7 +863,8 @@ static void refusals(void)
     foreign_key("llama.expert_count", NULL, 8, HYBRID_ERROR_FORMAT, "'llama.expert_used_count' is missing");
     foreign_key("general.architecture", "bad\33[31m\nname", 0, HYBRID_ERROR_UNSUPPORTED, "'bad?[31m?name'");
     foreign_key("general.name", "a\33]0;b\nc\x7F", 0, HYBRID_OK, "a?]0;b?c?");
-    foreign_key("general.name", "0123456789012345678901234567890123456789012345678901234567890\xE2\x82\xAC", 0, HYBRID_OK, "0123456789012345678901234567890123456789012345678901234567890");
+    foreign_key("general.name", "0123456789012345678901234567890123456789012345678901234567890\xE2\x82\xAC", 0,
+                HYBRID_OK, "0123456789012345678901234567890123456789012345678901234567890");
     foreign_key("llama.block_count", NULL, 5000, HYBRID_ERROR_FORMAT, "llama.block_count");
     foreign_type("blk.1.attn_q.weight", 21, "type 21 (IQ3_S)");
     foreign_type("blk.1.attn_q.weight", 31, "type 31 (unknown)");
@@ -776,23 +878,32 @@ static void refusals(void)
 /* Files of mixtures of experts that are not what they say. */
 static void refused_mixtures(void)
 {
-    static const char mixtral[] = "tests/oracle/data/models/mixtral.gguf", qwen2moe[] = "tests/oracle/data/models/qwen2moe.gguf";
+    static const char mixtral[] = "tests/oracle/data/models/mixtral.gguf",
+                      qwen2moe[] = "tests/oracle/data/models/qwen2moe.gguf";
     TEST("refused mixtures");
     foreign_file(mixtral, "llama.expert_count", NULL, 4, NULL, NULL, HYBRID_OK, "");
-    foreign_file(mixtral, "llama.expert_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT, "'llama.expert_count' is missing or 0");
+    foreign_file(mixtral, "llama.expert_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT,
+                 "'llama.expert_count' is missing or 0");
     foreign_file(mixtral, "llama.expert_count", NULL, 1, NULL, NULL, HYBRID_ERROR_FORMAT, "choice of one is none");
-    foreign_file(mixtral, "llama.expert_count", NULL, 3, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_inp.weight' is 32 x 4 x 1");
+    foreign_file(mixtral, "llama.expert_count", NULL, 3, NULL, NULL, HYBRID_ERROR_FORMAT,
+                 "'blk.0.ffn_gate_inp.weight' is 32 x 4 x 1");
     foreign_file(mixtral, "llama.expert_count", NULL, 5000, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 0..1024");
     foreign_file(mixtral, "llama.expert_used_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 1..4");
     foreign_file(mixtral, "llama.expert_used_count", NULL, 5, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 1..4");
     foreign_file(mixtral, "llama.expert_used_count", NULL, 4, NULL, NULL, HYBRID_OK, "");
-    foreign_file(mixtral, "llama.expert_feed_forward_length", NULL, 16, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_exps.weight' is 32 x 32 x 4");
+    foreign_file(mixtral, "llama.expert_feed_forward_length", NULL, 16, NULL, NULL, HYBRID_ERROR_FORMAT,
+                 "'blk.0.ffn_gate_exps.weight' is 32 x 32 x 4");
     foreign_file(mixtral, "llama.expert_gating_func", NULL, 2, NULL, NULL, HYBRID_ERROR_UNSUPPORTED, "softmax");
-    foreign_file(mixtral, NULL, NULL, 0, "blk.1.ffn_up_exps.weight", NULL, HYBRID_ERROR_FORMAT, "no tensor 'blk.1.ffn_up_exps.weight'");
-    foreign_file(mixtral, NULL, NULL, 0, "blk.0.ffn_down_exps.weight", "blk.0.ffn_down.0.weight", HYBRID_ERROR_UNSUPPORTED, "convert the model again");
-    foreign_file(qwen2moe, "qwen2moe.expert_shared_feed_forward_length", NULL, 23, NULL, NULL, HYBRID_ERROR_FORMAT, "'blk.0.ffn_gate_shexp.weight' is 32 x 24");
-    foreign_file(qwen2moe, NULL, NULL, 0, "blk.2.ffn_gate_inp_shexp.weight", NULL, HYBRID_ERROR_FORMAT, "no tensor 'blk.2.ffn_gate_inp_shexp.weight'");
-    foreign_file("tests/oracle/data/models/qwen2.gguf", "qwen2.expert_count", NULL, 8, NULL, NULL, HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts of the architecture 'qwen2'");
+    foreign_file(mixtral, NULL, NULL, 0, "blk.1.ffn_up_exps.weight", NULL, HYBRID_ERROR_FORMAT,
+                 "no tensor 'blk.1.ffn_up_exps.weight'");
+    foreign_file(mixtral, NULL, NULL, 0, "blk.0.ffn_down_exps.weight", "blk.0.ffn_down.0.weight",
+                 HYBRID_ERROR_UNSUPPORTED, "convert the model again");
+    foreign_file(qwen2moe, "qwen2moe.expert_shared_feed_forward_length", NULL, 23, NULL, NULL, HYBRID_ERROR_FORMAT,
+                 "'blk.0.ffn_gate_shexp.weight' is 32 x 24");
+    foreign_file(qwen2moe, NULL, NULL, 0, "blk.2.ffn_gate_inp_shexp.weight", NULL, HYBRID_ERROR_FORMAT,
+                 "no tensor 'blk.2.ffn_gate_inp_shexp.weight'");
+    foreign_file("tests/oracle/data/models/qwen2.gguf", "qwen2.expert_count", NULL, 8, NULL, NULL,
+                 HYBRID_ERROR_UNSUPPORTED, "mixture of 8 experts of the architecture 'qwen2'");
 }
 
 int main(void)

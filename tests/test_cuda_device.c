@@ -1,9 +1,10 @@
-/* The device: memory, queues, kernels compiled and cached, captured graphs, and every failure on the way. Runs on a GPU, or on the emulator of
- * tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set); failures are injected in the emulator only.
+/* The device: memory, queues, kernels compiled and cached, captured graphs, and every failure on the way. Runs on a
+ * GPU, or on the emulator of tests/emu in the folder that HYBRID_CUDA_PATH names (build/emu when it is not set);
+ * failures are injected in the emulator only.
  * [emu] [emu-reordered] [emu-check] [tsan] */
 #define HYBRID_IMPLEMENTATION
 #ifndef HYBRID_NO_SIMD
-    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+    #define HYBRID_NO_SIMD /* the processor computes nothing here, and compiles fast */
 #endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -16,12 +17,14 @@
 const char *__asan_default_options(void);
 const char *__asan_default_options(void) { return "detect_leaks=0"; }
 
-static char folder[400];                             /* an empty one, made for this run */
-static const emu_counts *counts;                     /* NULL on a real GPU */
+static char folder[400];         /* an empty one, made for this run */
+static const emu_counts *counts; /* NULL on a real GPU */
 
-/* ---- a host that counts its memory, keeps the log, and has kernels of its own ---- */
+/* ---- a host that counts its memory, keeps the log, and has kernels of its own ------------------------------------ */
 
-typedef struct counting { long blocks, calls, fail_at; } counting;
+typedef struct counting {
+    long blocks, calls, fail_at;
+} counting;
 static void *counting_alloc(void *user, size_t size)
 {
     counting *c = (counting *)user;
@@ -30,26 +33,34 @@ static void *counting_alloc(void *user, size_t size)
     if ((p = malloc(size)) != NULL) c->blocks++;
     return p;
 }
-static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+static void counting_free(void *user, void *block)
+{
+    ((counting *)user)->blocks--;
+    free(block);
+}
 
-/* Whether one of the device's locks is held, when something of the host's is called: it could wait for a thread that waits for the lock. */
+/* Whether one of the device's locks is held, when something of the host's is called: it could wait for a thread that
+ * waits for the lock. */
 static hyb_cuda *watched;
 static int n_watched, n_locked;
 static void watch(void)
 {
     if (!watched) return;
     n_watched++;
-    n_locked += hyb_atomic_load(&watched->lock) || hyb_atomic_load(&watched->blas_lock) || hyb_atomic_load(&watched->jit.lock);
+    n_locked +=
+        hyb_atomic_load(&watched->lock) || hyb_atomic_load(&watched->blas_lock) || hyb_atomic_load(&watched->jit.lock);
 }
 
 static char said[8000];
 static hyb_spin said_lock;
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
-    (void)user; (void)level;
+    (void)user;
+    (void)level;
     watch();
-    hyb_spin_take(&said_lock);                            /* threads log at once */
-    if (strlen(said) + strlen(message) + 2 < sizeof said) snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
+    hyb_spin_take(&said_lock); /* threads log at once */
+    if (strlen(said) + strlen(message) + 2 < sizeof said)
+        snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
     hyb_spin_give(&said_lock);
 }
 
@@ -74,26 +85,36 @@ static hybrid_runtime *make_runtime(counting *c)
 enum { BASIC, BAD, BIG, NAMES, MODULES };
 enum { ADD, INDEXED, FAULT };
 static const char *const basic_text[] = {
-    "extern \"C\" __global__ void add(float *x, float a, int n)\n{ int i = blockIdx.x * blockDim.x + threadIdx.x; if (i < n) x[i] += a * FACTOR; }\n",
+    "extern \"C\" __global__ void add(float *x, float a, int n)\n{ int i = blockIdx.x * blockDim.x + threadIdx.x; if "
+    "(i < n) x[i] += a * FACTOR; }\n",
     "extern \"C\" __global__ void indexed(float *x, const int *at, float a)\n{ if (threadIdx.x == 0) x[*at] += a; }\n",
-    "extern \"C\" __global__ void fault(float **x)\n{ **x = 1.0f; }\n", NULL };
+    "extern \"C\" __global__ void fault(float **x)\n{ **x = 1.0f; }\n", NULL
+};
 static const char *const bad_text[] = { "extern \"C\" __global__ void bad(float *x) { x[0] = nowhere; }\n", NULL };
 static const char *const big_text[] = {
-    "extern \"C\" __global__ void big(float *x, int n)\n{ extern __shared__ float s[]; for (int i = threadIdx.x; i < n; i += blockDim.x) s[i] = (float)i;\n"
-    "  __syncthreads(); for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = s[n - 1 - i]; }\n", NULL };
+    "extern \"C\" __global__ void big(float *x, int n)\n{ extern __shared__ float s[]; for (int i = threadIdx.x; i < "
+    "n; i += blockDim.x) s[i] = (float)i;\n"
+    "  __syncthreads(); for (int i = threadIdx.x; i < n; i += blockDim.x) x[i] = s[n - 1 - i]; }\n",
+    NULL
+};
 
 static const hyb_cuda_module_info *own_modules(int module)
 {
+    /* clang-format off */
     static const hyb_cuda_module_info table[MODULES] = {
-        { "basic", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=1.0f", NULL, NULL, NULL }, { "add", "indexed", "fault", NULL } },
+        { "basic", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=1.0f", NULL, NULL, NULL },
+        { "add", "indexed", "fault", NULL } },
         { "bad", { bad_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "bad", NULL } },
         { "big", { big_text, NULL, NULL, NULL }, { NULL, NULL, NULL, NULL }, { "big", NULL } },
-        { "names", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL, NULL, NULL }, { "add", "no_such_kernel", NULL } }
+        { "names", { basic_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL, NULL, NULL },
+        { "add", "no_such_kernel", NULL } }
     };
+    /* clang-format on */
     return &table[module];
 }
 
-static hybrid_result open_device(hybrid_runtime *rt, uint64_t max_bytes, const char *cache, hyb_cuda **cu, hybrid_error *err)
+static hybrid_result open_device(hybrid_runtime *rt, uint64_t max_bytes, const char *cache, hyb_cuda **cu,
+                                 hybrid_error *err)
 {
     hyb_cuda_desc desc;
     memset(&desc, 0, sizeof desc);
@@ -109,7 +130,9 @@ static void launch_add(hyb_cuda_queue *q, int module, void *x, float a, int n)
     unsigned grid[3] = { 0, 1, 1 }, block[3] = { 64, 1, 1 };
     void *args[3];
     grid[0] = (unsigned)(n + 63) / 64;
-    args[0] = &x; args[1] = &a; args[2] = &n;
+    args[0] = &x;
+    args[1] = &a;
+    args[2] = &n;
     hyb_cuda_launch(q, module, ADD, grid, block, 0, args);
 }
 
@@ -121,7 +144,7 @@ static float *ramp(int n)
     return x;
 }
 
-/* ---- memory and copies ---- */
+/* ---- memory and copies ------------------------------------------------------------------------------------------- */
 
 static void test_memory(hybrid_runtime *rt)
 {
@@ -131,13 +154,21 @@ static void test_memory(hybrid_runtime *rt)
     uint64_t available = 0, total = 0, room;
     int i;
     TEST("memory");
-    if (open_device(rt, 0, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
+    if (open_device(rt, 0, "", &cu, &err)) {
+        CHECK(0, "%s", err.message);
+        return;
+    }
     hyb_cuda_memory(cu, &available, &total);
     room = hyb_cuda_room(cu);
-    CHECK(total > available / 2 && available > 100u << 20 && room == available, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6, (double)room / 1e6);
-    for (i = 0; i < 40; i++) CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i, err.message);
-    CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u", cu->n_device_allocations);
-    CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
+    CHECK(total > available / 2 && available > 100u << 20 && room == available, "%.0f of %.0f MB, room %.0f",
+          (double)available / 1e6, (double)total / 1e6, (double)room / 1e6);
+    for (i = 0; i < 40; i++)
+        CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i,
+              err.message);
+    CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u",
+          cu->n_device_allocations);
+    CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20,
+          "a big one has its own: %u", cu->n_device_allocations);
     hyb_cuda_hold(cu, (char *)x + 100);
     hyb_cuda_free(cu, x);
     CHECK(cu->arena.total == 8u << 20, "a view keeps it");
@@ -146,24 +177,34 @@ static void test_memory(hybrid_runtime *rt)
     for (i = 0; i < 40; i++) hyb_cuda_free(cu, p[i * 7 % 40]);
     hyb_cuda_free(cu, NULL);
     CHECK(cu->arena.total == 0 && (!counts || counts->bytes == 0), "all of them");
-    CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") && strstr(err.message, "MB"), "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") &&
+              strstr(err.message, "MB"),
+          "%s", err.message);
     CHECK(hyb_cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
     CHECK(!open_device(rt, 0, "", &other, &err), "the context is shared: %s", err.message);
-    hyb_cuda_release(cu);                            /* with something still in use */
+    hyb_cuda_release(cu); /* with something still in use */
     CHECK(!counts || counts->bytes == 0, "%llu bytes stay", counts->bytes);
     hyb_cuda_release(other);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
 
     TEST("cap");
-    if (open_device(rt, 10u << 20, "", &cu, &err)) { CHECK(0, "%s", err.message); return; }
+    if (open_device(rt, 10u << 20, "", &cu, &err)) {
+        CHECK(0, "%s", err.message);
+        return;
+    }
     CHECK(hyb_cuda_room(cu) == 10u << 20, "room is the cap");
-    CHECK(!hyb_cuda_alloc(cu, 1u << 20, &p[0], &err) && cu->arena.total == 1u << 20 && hyb_cuda_room(cu) == 9u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(!hyb_cuda_alloc(cu, 1u << 20, &p[0], &err) && cu->arena.total == 1u << 20 && hyb_cuda_room(cu) == 9u << 20,
+          "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
     hyb_cuda_free(cu, p[0]);
     CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err) && hyb_cuda_room(cu) == 4u << 20, "%s", err.message);
-    CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") && strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"), "%s", err.message);
-    CHECK(!hyb_cuda_alloc(cu, 3u << 20, &p[1], &err) && !hyb_cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s", err.message);
-    CHECK(hyb_cuda_room(cu) == 0 && hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") &&
+              strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"),
+          "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 3u << 20, &p[1], &err) && !hyb_cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s",
+          err.message);
+    CHECK(hyb_cuda_room(cu) == 0 && hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu",
+          (unsigned long long)hyb_cuda_room(cu));
     hyb_cuda_free(cu, p[0]);
     CHECK(hyb_cuda_room(cu) == 6u << 20 && !hyb_cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
     hyb_cuda_release(cu);
@@ -192,14 +233,16 @@ static void test_copies(hybrid_runtime *rt)
     size_t i;
     int k;
     TEST("copies");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_queue_create(cu, &q2, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
+              !hyb_cuda_queue_create(cu, &q2, &err),
+          "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 20u << 20, &x, &err) && !hyb_cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
     for (k = 0; k < COUNT(sizes); k++) {
         size_t n = sizes[k];
         for (i = 0; i < n; i++) data[i] = (char)(i * 7 + i / 4099 + (i >> 22) * 31 + (size_t)k);
         memset(back, 0, n);
         hyb_cuda_write(q, x, data, n);
-        memset(data, 0x55, n);                           /* the host's memory may be used again at once */
+        memset(data, 0x55, n); /* the host's memory may be used again at once */
         hyb_cuda_copy(q, y, x, n);
         hyb_cuda_zero(q, x, n);
         hyb_cuda_read(q, back, y, n);
@@ -212,7 +255,7 @@ static void test_copies(hybrid_runtime *rt)
         CHECK(i == n, "%zu zeros: wrong at %zu", n, i);
         CHECK(!q->back_used && !q->n_pending && !q->stages[q->stage].used, "pinned memory is free again after a sync");
     }
-    for (i = 0; i < 3000; i++) {                         /* small pieces fill and go round the ring; more reads than are kept pending */
+    for (i = 0; i < 3000; i++) { /* small pieces fill and go round the ring; more reads than are kept pending */
         int v = (int)i;
         hyb_cuda_write(q, (char *)x + i * 4, &v, 4);
     }
@@ -220,9 +263,13 @@ static void test_copies(hybrid_runtime *rt)
     hyb_cuda_write(q, x, data, 0);
     hyb_cuda_read(q, back, x, 0);
     CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
-    for (i = 0; i < 3000; i++) { int v; memcpy(&v, back + i * 4, 4); if (v != (int)i) break; }
+    for (i = 0; i < 3000; i++) {
+        int v;
+        memcpy(&v, back + i * 4, 4);
+        if (v != (int)i) break;
+    }
     CHECK(i == 3000, "small pieces: %zu", i);
-    for (i = 0; i < 40; i++) {                           /* queue to queue */
+    for (i = 0; i < 40; i++) { /* queue to queue */
         memset(data, (int)i, 100000);
         hyb_cuda_write(q, x, data, 100000);
         hyb_cuda_wait(q2, q);
@@ -232,9 +279,10 @@ static void test_copies(hybrid_runtime *rt)
         hyb_cuda_read(q2, back, y, 100000);
         CHECK(!hyb_cuda_sync(q2, &err) && back[0] == (char)i && back[99999] == (char)i, "%s %d", err.message, back[0]);
     }
-    CHECK(q->n_writes == 3000 + 8 + 40 && q->bytes_written > 30u << 20 && q->n_syncs == 17, "%llu writes, %llu syncs", (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
+    CHECK(q->n_writes == 3000 + 8 + 40 && q->bytes_written > 30u << 20 && q->n_syncs == 17, "%llu writes, %llu syncs",
+          (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
     hyb_cuda_queue_destroy(q);
-    hyb_cuda_release(cu);                            /* the other queue keeps it */
+    hyb_cuda_release(cu); /* the other queue keeps it */
     hyb_cuda_zero(q2, x, 10);
     CHECK(!hyb_cuda_sync(q2, &err), "%s", err.message);
     hyb_cuda_queue_destroy(q2);
@@ -244,7 +292,7 @@ static void test_copies(hybrid_runtime *rt)
     free(back);
 }
 
-/* ---- kernels ---- */
+/* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 static bool heard(void *user, int done, int n)
 {
@@ -270,21 +318,24 @@ static void test_kernels(hybrid_runtime *rt)
     snprintf(cache, sizeof cache, "%s/cache", folder);
     CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
     CHECK(!hyb_cuda_can_compile(cu, &err), "%s", err.message);
-    CHECK(cu->cc >= 75 && cu->n_sm > 0 && cu->shared_optin >= cu->shared_block && cu->name[0], "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
+    CHECK(cu->cc >= 75 && cu->n_sm > 0 && cu->shared_optin >= cu->shared_block && cu->name[0],
+          "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
     cu->driver.api.cuCtxGetCurrent(&caller);
     CHECK(caller == NULL, "the caller has no context, before and after");
     CHECK(!hyb_cuda_alloc(cu, sizeof(float) * 20000, &x, &err), "%s", err.message);
     hyb_cuda_write(q, x, data, sizeof(float) * 20000);
     launch_add(q, BASIC, x, 3.0f, n);
     launch_add(q, BASIC, x, 0.25f, n / 2);
-    launch_add(q, BASIC, x, 99.0f, 0);                   /* no work */
+    launch_add(q, BASIC, x, 99.0f, 0); /* no work */
     hyb_cuda_read(q, back, x, sizeof(float) * 20000);
     CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < n && back[i] == data[i] + 3.0f + (i < n / 2 ? 0.25f : 0.0f); i++) {}
-    CHECK(i == n && q->n_launches == 2 && cu->jit.n_compiled == 1 && cu->jit.n_from_cache == 0, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
+    CHECK(i == n && q->n_launches == 2 && cu->jit.n_compiled == 1 && cu->jit.n_from_cache == 0,
+          "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
     n = 40000 / 4;
     if (cu->shared_optin >= (unsigned)n * 4 && n * 4 < 48 << 10) n = 15000;
-    args[0] = &x; args[1] = &n;
+    args[0] = &x;
+    args[1] = &n;
     hyb_cuda_launch(q, BIG, 0, one, block, (unsigned)n * 4, args);
     hyb_cuda_read(q, back, x, sizeof(float) * (size_t)n);
     CHECK(!hyb_cuda_sync(q, &err), "%u bytes of shared memory: %s", (unsigned)n * 4, err.message);
@@ -302,17 +353,20 @@ static void test_kernels(hybrid_runtime *rt)
     hyb_cuda_launch(q, BASIC, 7, one, block, 0, args);
     CHECK(q->result == HYBRID_ERROR_INVALID && strstr(q->error.message, "'basic'"), "%s", q->error.message);
     launch_add(q, BASIC, x, 1.0f, 10);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s",
+          err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_queue_create(cu, &q, &err);
     hyb_cuda_launch(q, 77, 0, one, block, 0, args);
     CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
     hyb_cuda_queue_destroy(q);
-    for (i = 0; i < 2; i++) {                            /* the second time from memory: the compiler is not asked again */
+    for (i = 0; i < 2; i++) { /* the second time from memory: the compiler is not asked again */
         said[0] = 0;
         hyb_cuda_queue_create(cu, &q, &err);
         hyb_cuda_launch(q, BAD, 0, one, block, 0, args);
-        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") && strstr(err.message, "nowhere"), "%s", err.message);
+        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") &&
+                  strstr(err.message, "nowhere"),
+              "%s", err.message);
         CHECK((i == 0) == (strstr(said, "nowhere") != NULL), "the log: %s", said);
         hyb_cuda_queue_destroy(q);
     }
@@ -323,25 +377,34 @@ static void test_kernels(hybrid_runtime *rt)
     hyb_cuda_queue_create(cu, &q, &err);
     block[0] = 4096;
     hyb_cuda_launch(q, BIG, 0, one, block, 0, args);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") && strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"), "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") &&
+              strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"),
+          "%s", err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu);
 
     TEST("cache on disk");
     CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
-    CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls", err.message, seen[0]);
-    CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled, cu->jit.n_from_cache);
+    CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls",
+          err.message, seen[0]);
+    CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled,
+          cu->jit.n_from_cache);
     hyb_cuda_release(cu);
-    snprintf(line, sizeof line, "for f in '%s'/*; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null; done", cache);
+    snprintf(line, sizeof line,
+             "for f in '%s'/*; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null; done", cache);
     CHECK(system(line) == 0, "damage");
     for (i = 0; i < 2; i++) {
-        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_warmup(cu, warm, 2, NULL, NULL, &err), "%s", err.message);
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_warmup(cu, warm, 2, NULL, NULL, &err), "%s",
+              err.message);
         CHECK(cu->jit.n_compiled == (i ? 0u : 2u), "damaged entries are made anew, once: %u", cu->jit.n_compiled);
         hyb_cuda_release(cu);
     }
     seen[0] = 0;
     seen[2] = 2;
-    CHECK(!open_device(rt, 0, cache, &cu, &err) && hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED && strstr(err.message, "1 of 2"), "%s", err.message);
+    CHECK(!open_device(rt, 0, cache, &cu, &err) &&
+              hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED &&
+              strstr(err.message, "1 of 2"),
+          "%s", err.message);
     hyb_cuda_release(cu);
     free(data);
     free(back);
@@ -366,7 +429,8 @@ static void test_graphs(hybrid_runtime *rt)
     CHECK(!hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_alloc(cu, 4, &at, &err), "%s", err.message);
     hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 100);
-    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
+    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"),
+          "a module must be there before: %s", err.message);
     CHECK(q->result == HYBRID_OK, "the queue is as good as before");
     CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 4; i++) {
@@ -376,18 +440,22 @@ static void test_graphs(hybrid_runtime *rt)
         if (i == 2) CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
         if (i == 3) CHECK(!hyb_cuda_queue_blas(q, &err), "no cuBLAS is opened in a capture: %s", err.message);
         launch_add(q, BASIC, x, 1.0f, 100);
-        CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) && !q->result, "case %d: %s", i, err.message);
+        CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) &&
+                  !q->result,
+              "case %d: %s", i, err.message);
         hyb_cuda_graph_destroy(cu, g);
     }
     CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
     hyb_cuda_zero(q, x, 400);
     hyb_cuda_capture_begin(q, &err);
-    args[0] = &x; args[1] = &at; args[2] = &a;
+    args[0] = &x;
+    args[1] = &at;
+    args[2] = &a;
     hyb_cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
     hyb_cuda_copy(q, (char *)x + 360, x, 4);
     launch_add(q, BASIC, x, 0.5f, 50);
     CHECK(!hyb_cuda_capture_end(q, &g, &err) && g && g->n_launches == 2, "%s", err.message);
-    for (i = 0; i < 10; i++) {                           /* what changes lies in device memory */
+    for (i = 0; i < 10; i++) { /* what changes lies in device memory */
         int where = i * 5;
         hyb_cuda_write(q, at, &where, 4);
         hyb_cuda_graph_launch(q, g, &err);
@@ -396,7 +464,8 @@ static void test_graphs(hybrid_runtime *rt)
     CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < 50; i++) wrong += back[i] != 5.0f + (i % 5 == 0 ? 1.0f : 0.0f);
     for (i = 50; i < 90; i++) wrong += back[i] != 0.0f;
-    CHECK(!wrong && back[90] == 1.0f + 9 * 0.5f && q->n_graph_launches == 10, "%d wrong, copied %g", wrong, (double)back[90]);
+    CHECK(!wrong && back[90] == 1.0f + 9 * 0.5f && q->n_graph_launches == 10, "%d wrong, copied %g", wrong,
+          (double)back[90]);
     hyb_cuda_graph_destroy(cu, g);
     hyb_cuda_graph_destroy(cu, NULL);
 
@@ -412,23 +481,45 @@ static void test_graphs(hybrid_runtime *rt)
         CHECK(!hyb_cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
         hyb_cuda_graph_destroy(cu, g);
     }
-    hyb_cuda_capture_begin(q, &err);                       /* destroyed in the middle */
+    hyb_cuda_capture_begin(q, &err); /* destroyed in the middle */
     launch_add(q, BASIC, x, 2.0f, 100);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu);
     CHECK(!counts || (counts->bytes == 0 && counts->pinned_bytes == 0), "nothing stays");
 }
 
-/* ---- cuBLAS ---- */
+/* ---- cuBLAS ------------------------------------------------------------------------------------------------------ */
 
-static int idle_gemm(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a, int type_a, int lda, const void *b, int type_b, int ldb,
-                     const void *beta, void *c, int type_c, int ldc, int compute, int algorithm)
+static int idle_gemm(void *handle, int op_a, int op_b, int m, int n, int k, const void *alpha, const void *a,
+                     int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c,
+                     int ldc, int compute, int algorithm)
 {
-    (void)handle; (void)op_a; (void)op_b; (void)m; (void)n; (void)k; (void)alpha; (void)a; (void)type_a; (void)lda; (void)b; (void)type_b; (void)ldb;
-    (void)beta; (void)c; (void)type_c; (void)ldc; (void)compute; (void)algorithm;
+    (void)handle;
+    (void)op_a;
+    (void)op_b;
+    (void)m;
+    (void)n;
+    (void)k;
+    (void)alpha;
+    (void)a;
+    (void)type_a;
+    (void)lda;
+    (void)b;
+    (void)type_b;
+    (void)ldb;
+    (void)beta;
+    (void)c;
+    (void)type_c;
+    (void)ldc;
+    (void)compute;
+    (void)algorithm;
     return 0;
 }
-static int refuse_create(void **handle) { (void)handle; return 3; }
+static int refuse_create(void **handle)
+{
+    (void)handle;
+    return 3;
+}
 
 static void test_bad_blas(hybrid_runtime *rt)
 {
@@ -440,13 +531,18 @@ static void test_bad_blas(hybrid_runtime *rt)
     for (i = 0; i < 2; i++) {
         CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
         if (hyb_cuda_blas(cu, &err)) {
-            if (i) cu->blas->api.cublasCreate = refuse_create;
-            else cu->blas->api.cublasGemmEx = idle_gemm;
+            if (i)
+                cu->blas->api.cublasCreate = refuse_create;
+            else
+                cu->blas->api.cublasGemmEx = idle_gemm;
             said[0] = 0;
-            CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") && strstr(said, err.message), "%s", err.message);
+            CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") &&
+                      strstr(said, err.message),
+                  "%s", err.message);
             said[0] = 0;
             CHECK(!hyb_cuda_queue_blas(q, &err) && !said[0] && !q->blas.workspace, "not tried again: %s", err.message);
-            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result, "own kernels do it");
+            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result,
+                  "own kernels do it");
         }
         hyb_cuda_queue_destroy(q);
         hyb_cuda_release(cu);
@@ -475,19 +571,24 @@ static void test_blas(hybrid_runtime *rt)
         CHECK(q->blas.workspace && cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
         for (i = 0; i < OUT * IN; i++) w[i] = hyb_f32_to_f16((float)(i % 17 - 8) / 16);
         for (i = 0; i < ROWS * IN; i++) x[i] = hyb_f32_to_f16((float)(i % 13 - 6) / 8);
-        CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err) && !hyb_cuda_alloc(cu, sizeof x, &dx, &err) && !hyb_cuda_alloc(cu, sizeof y, &dy, &err), "%s", err.message);
+        CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err) && !hyb_cuda_alloc(cu, sizeof x, &dx, &err) &&
+                  !hyb_cuda_alloc(cu, sizeof y, &dy, &err),
+              "%s", err.message);
         hyb_cuda_write(q, dw, w, sizeof w);
         hyb_cuda_write(q, dx, x, sizeof x);
         hyb_cuda_zero(q, dy, sizeof y);
         for (pass = 1; pass <= 2; pass++) {
             double worst = 0;
-            CHECK(hyb_cuda_gemm(q, HYB_CUDA_R_16F, dw, IN, dx, IN, HYB_CUDA_R_32F, dy, OUT + 3, ROWS, OUT, IN, pass == 2), "there is cuBLAS");
+            CHECK(hyb_cuda_gemm(q, HYB_CUDA_R_16F, dw, IN, dx, IN, HYB_CUDA_R_32F, dy, OUT + 3, ROWS, OUT, IN,
+                                pass == 2),
+                  "there is cuBLAS");
             hyb_cuda_read(q, y, dy, sizeof y);
             CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
             for (i = 0; i < ROWS; i++)
                 for (j = 0; j < OUT + 3; j++) {
                     double sum = 0, d;
-                    for (k = 0; k < IN && j < OUT; k++) sum += (double)hyb_f16_to_f32(w[j * IN + k]) * (double)hyb_f16_to_f32(x[i * IN + k]);
+                    for (k = 0; k < IN && j < OUT; k++)
+                        sum += (double)hyb_f16_to_f32(w[j * IN + k]) * (double)hyb_f16_to_f32(x[i * IN + k]);
                     d = fabs(y[i * (OUT + 3) + j] - pass * sum);
                     if (!(d <= worst)) worst = d == d ? d : 1e9;
                 }
@@ -502,9 +603,18 @@ static void test_blas(hybrid_runtime *rt)
 /* What fails while something is recorded, or when it is run, is no failure of the queue. */
 static void test_broken_graphs(hybrid_runtime *rt)
 {
-    static const struct { const char *fail; int stage; } cases[] = {
-        { "cuStreamBeginCapture:1:900", 0 }, { "cuStreamBeginCapture:1:2", 0 }, { "cuLaunchKernel:1:901", 1 }, { "cuLaunchKernel:2:2", 1 }, { "cuMemcpyDtoDAsync:1:906", 1 },
-        { "cuStreamEndCapture:1:901", 1 }, { "cuGraphInstantiateWithFlags:1:2", 1 }, { "cuGraphLaunch:1:2", 2 }, { "cuGraphLaunch:1:900", 2 } };
+    static const struct {
+        const char *fail;
+        int stage;
+    } cases[] = { { "cuStreamBeginCapture:1:900", 0 },
+                  { "cuStreamBeginCapture:1:2", 0 },
+                  { "cuLaunchKernel:1:901", 1 },
+                  { "cuLaunchKernel:2:2", 1 },
+                  { "cuMemcpyDtoDAsync:1:906", 1 },
+                  { "cuStreamEndCapture:1:901", 1 },
+                  { "cuGraphInstantiateWithFlags:1:2", 1 },
+                  { "cuGraphLaunch:1:2", 2 },
+                  { "cuGraphLaunch:1:900", 2 } };
     hyb_cuda *cu = NULL;
     hyb_cuda_queue *q = NULL;
     hyb_cuda_graph *g = NULL;
@@ -513,11 +623,13 @@ static void test_broken_graphs(hybrid_runtime *rt)
     float back[2];
     int i, k, stage, basic = BASIC;
     TEST("a recording that fails");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
+              !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err),
+          "%s", err.message);
     for (i = 0; counts && i < COUNT(cases); i++) {
         hyb_cuda_zero(q, x, 400);
         CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
-        for (k = 0; k < 2; k++) {                        /* it fails, and works the next time */
+        for (k = 0; k < 2; k++) { /* it fails, and works the next time */
             g = NULL;
             if (!k) setenv("EMU_FAIL", cases[i].fail, 1);
             err.message[0] = 0;
@@ -530,9 +642,11 @@ static void test_broken_graphs(hybrid_runtime *rt)
                 if (!hyb_cuda_capture_end(q, &g, &err)) stage = hyb_cuda_graph_launch(q, g, &err) ? 2 : 3;
             }
             unsetenv("EMU_FAIL");
-            CHECK(stage == (k ? 3 : cases[i].stage) && !q->result && !q->capturing && (k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
+            CHECK(stage == (k ? 3 : cases[i].stage) && !q->result && !q->capturing && (k || strstr(err.message, "GPU")),
+                  "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
             hyb_cuda_read(q, back, x, 8);
-            CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
+            CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0],
+                  err.message);
             hyb_cuda_graph_destroy(cu, g);
         }
     }
@@ -550,7 +664,9 @@ static void test_blas_handles(hybrid_runtime *rt)
     void *x = NULL;
     int i, basic = BASIC;
     TEST("handles of cuBLAS");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
+              !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err),
+          "%s", err.message);
     for (i = 0; i < 3; i++) {
         CHECK(!hyb_cuda_queue_create(cu, &other, &err), "%s", err.message);
         if (!hyb_cuda_queue_blas(other, &err)) SKIP_PROCESSOR("%s", err.message);
@@ -566,9 +682,13 @@ static void test_blas_handles(hybrid_runtime *rt)
     CHECK(!counts || !counts->blas_handles, "%llu handles stay", counts->blas_handles);
 }
 
-/* ---- several threads ---- */
+/* ---- several threads --------------------------------------------------------------------------------------------- */
 
-typedef struct worker { hyb_cuda *cu; int number, wrong; char message[256]; } worker;
+typedef struct worker {
+    hyb_cuda *cu;
+    int number, wrong;
+    char message[256];
+} worker;
 static void *work(void *arg)
 {
     worker *w = (worker *)arg;
@@ -576,10 +696,16 @@ static void *work(void *arg)
     hybrid_error err;
     float back[500];
     int round, i;
-    if (hyb_cuda_queue_create(w->cu, &q, &err)) { w->wrong = 1; return NULL; }
+    if (hyb_cuda_queue_create(w->cu, &q, &err)) {
+        w->wrong = 1;
+        return NULL;
+    }
     for (round = 0; round < 20 && !w->wrong; round++) {
         void *x = NULL;
-        if (hyb_cuda_alloc(w->cu, 2000, &x, &err)) { w->wrong++; break; }
+        if (hyb_cuda_alloc(w->cu, 2000, &x, &err)) {
+            w->wrong++;
+            break;
+        }
         hyb_cuda_zero(q, x, 2000);
         for (i = 0; i < 5; i++) launch_add(q, BASIC, x, (float)w->number, 500);
         hyb_cuda_read(q, back, x, 2000);
@@ -587,9 +713,11 @@ static void *work(void *arg)
         for (i = 0; i < 500; i++) w->wrong += back[i] != 5.0f * (float)w->number;
         hyb_cuda_free(w->cu, x);
     }
-    for (round = 0; round < 2000 && !w->wrong; round++) {         /* bookkeeping only: nothing of the driver puts the threads in order */
+    /* bookkeeping only: nothing of the driver puts the threads in order */
+    for (round = 0; round < 2000 && !w->wrong; round++) {
         void *p[3] = { NULL, NULL, NULL };
-        for (i = 0; i < 3; i++) w->wrong += hyb_cuda_alloc(w->cu, 300 + (size_t)(round % 7) * 256, &p[i], &err) != HYBRID_OK;
+        for (i = 0; i < 3; i++)
+            w->wrong += hyb_cuda_alloc(w->cu, 300 + (size_t)(round % 7) * 256, &p[i], &err) != HYBRID_OK;
         hyb_cuda_hold(w->cu, p[1]);
         for (i = 0; i < 3; i++) hyb_cuda_free(w->cu, p[i]);
         hyb_cuda_free(w->cu, p[1]);
@@ -606,7 +734,7 @@ static void test_threads(void)
     hybrid_error err;
     pthread_t threads[4];
     worker workers[4];
-    void *kept = NULL;                                   /* its block stays when the others' parts come and go */
+    void *kept = NULL; /* its block stays when the others' parts come and go */
     int i;
     TEST("threads");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_alloc(cu, 100, &kept, &err), "%s", err.message);
@@ -631,7 +759,8 @@ static volatile uint64_t held_lock;
 static void *hold(void *arg)
 {
     struct timeval t;
-    t.tv_sec = 0; t.tv_usec = 400000;
+    t.tv_sec = 0;
+    t.tv_usec = 400000;
     (void)arg;
     select(0, NULL, NULL, NULL, &t);
     hyb_spin_give(&held_lock);
@@ -693,8 +822,23 @@ static void test_locks(void)
     hybrid_runtime_destroy(rt);
 }
 
-static size_t watch_load(void *user, const char *name, void *data, size_t capacity) { (void)user; (void)name; (void)data; (void)capacity; watch(); return 0; }
-static void watch_store(void *user, const char *name, const void *data, size_t size) { (void)user; (void)name; (void)data; (void)size; watch(); }
+static size_t watch_load(void *user, const char *name, void *data, size_t capacity)
+{
+    (void)user;
+    (void)name;
+    (void)data;
+    (void)capacity;
+    watch();
+    return 0;
+}
+static void watch_store(void *user, const char *name, const void *data, size_t size)
+{
+    (void)user;
+    (void)name;
+    (void)data;
+    (void)size;
+    watch();
+}
 
 static void test_callbacks(hybrid_runtime *rt)
 {
@@ -715,8 +859,10 @@ static void test_callbacks(hybrid_runtime *rt)
     hyb_cuda_blas(cu, &err);
     hyb_cuda_blas(cu, &err);
     CHECK(n_watched == 2, "cuBLAS is logged once: %d calls", n_watched);
-    CHECK(!hyb_cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls", err.message, n_watched);
-    CHECK(hyb_cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls", n_watched);
+    CHECK(!hyb_cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls",
+          err.message, n_watched);
+    CHECK(hyb_cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls",
+          n_watched);
     watched = NULL;
     CHECK(!n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
     hyb_cuda_release(cu);
@@ -725,8 +871,14 @@ static void test_callbacks(hybrid_runtime *rt)
 /* What fails once is tried again; what cannot be compiled is not. */
 static void test_passing_failures(hybrid_runtime *rt)
 {
-    static const struct { const char *fail; bool passes; } cases[] = { { "cuModuleLoadData:1:900", true }, { "cuModuleLoadData:1:2", true }, { "nvrtcCompileProgram:1:1", true },
-        { "cuModuleLoadData:1:200", false }, { "nvrtcCompileProgram:1:6", false } };
+    static const struct {
+        const char *fail;
+        bool passes;
+    } cases[] = { { "cuModuleLoadData:1:900", true },
+                  { "cuModuleLoadData:1:2", true },
+                  { "nvrtcCompileProgram:1:1", true },
+                  { "cuModuleLoadData:1:200", false },
+                  { "nvrtcCompileProgram:1:6", false } };
     hyb_cuda *cu = NULL;
     hybrid_error err;
     int i, basic = BASIC;
@@ -736,12 +888,13 @@ static void test_passing_failures(hybrid_runtime *rt)
         setenv("EMU_FAIL", cases[i].fail, 1);
         CHECK(hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s does not fail", cases[i].fail);
         unsetenv("EMU_FAIL");
-        CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err) == cases[i].passes, "%s: %s", cases[i].fail, err.message);
+        CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err) == cases[i].passes, "%s: %s", cases[i].fail,
+              err.message);
         hyb_cuda_release(cu);
     }
 }
 
-/* ---- failures at call N ---- */
+/* ---- failures at call N ------------------------------------------------------------------------------------------ */
 
 /* A bit of everything. HYBRID_OK only when the numbers are right. */
 static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
@@ -755,8 +908,9 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
     char cache[500];
     int i;
     snprintf(cache, sizeof cache, "%s/cache", folder);
-    if (!(r = open_device(rt, 0, cache, &cu, err)) && !(r = hyb_cuda_queue_create(cu, &q, err)) && !(r = hyb_cuda_alloc(cu, 5200000, &x, err)) && !(r = hyb_cuda_alloc(cu, 100, &y, err))) {
-        for (i = 0; i < 4; i++) hyb_cuda_write(q, x, data, 5200000);       /* once around the ring */
+    if (!(r = open_device(rt, 0, cache, &cu, err)) && !(r = hyb_cuda_queue_create(cu, &q, err)) &&
+        !(r = hyb_cuda_alloc(cu, 5200000, &x, err)) && !(r = hyb_cuda_alloc(cu, 100, &y, err))) {
+        for (i = 0; i < 4; i++) hyb_cuda_write(q, x, data, 5200000); /* once around the ring */
         launch_add(q, BASIC, x, 1.0f, 1300000);
         if (hyb_jit_ready(&cu->jit, BASIC)) {
             bool recorded = !hyb_cuda_capture_begin(q, NULL);
@@ -764,12 +918,14 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
                 launch_add(q, BASIC, x, 1.0f, 1300000);
                 recorded = !hyb_cuda_capture_end(q, &g, NULL) && !hyb_cuda_graph_launch(q, g, NULL);
             }
-            if (!recorded && !q->result) launch_add(q, BASIC, x, 1.0f, 1300000);       /* no graph: the same work, call by call */
+            /* no graph: the same work, call by call */
+            if (!recorded && !q->result) launch_add(q, BASIC, x, 1.0f, 1300000);
         }
         hyb_cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
         hyb_cuda_read(q, back, y, 40);
         r = hyb_cuda_sync(q, err);
-        for (i = 0; i < 10 && !r; i++) CHECK(back[i] == data[1300000 - 10 + i] + 2.0f, "a result that says ok and is wrong: %g", (double)back[i]);
+        for (i = 0; i < 10 && !r; i++)
+            CHECK(back[i] == data[1300000 - 10 + i] + 2.0f, "a result that says ok and is wrong: %g", (double)back[i]);
     }
     hyb_cuda_graph_destroy(cu, g);
     hyb_cuda_queue_destroy(q);
@@ -780,9 +936,13 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
 
 static void test_failures(void)
 {
-    static const char *const functions[] = { "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuMemAlloc", "cuMemHostAlloc", "cuStreamCreate",
-        "cuEventCreate", "cuEventRecord", "cuEventQuery", "cuEventSynchronize", "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync",
-        "cuMemcpyDtoDAsync", "cuStreamSynchronize", "cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFree", "cuMemFreeHost", "cuStreamDestroy" };
+    static const char *const functions[] = {
+        "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuMemAlloc",
+        "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate", "cuEventRecord", "cuEventQuery", "cuEventSynchronize",
+        "cuModuleLoadData", "cuModuleGetFunction", "cuLaunchKernel", "cuMemcpyHtoDAsync", "cuMemcpyDtoHAsync",
+        "cuMemcpyDtoDAsync", "cuStreamSynchronize", "cuStreamBeginCapture", "cuStreamEndCapture",
+        "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFree", "cuMemFreeHost", "cuStreamDestroy"
+    };
     counting c;
     hybrid_runtime *rt = make_runtime(&c);
     hybrid_error err;
@@ -802,10 +962,12 @@ static void test_failures(void)
             r = scenario(rt, &err);
             unsetenv("EMU_FAIL");
             failed += r != HYBRID_OK;
-            if (!r && n > 2) n = 6;                      /* it takes no more calls than that, or does without */
-            CHECK(r == HYBRID_OK || (err.result == r && strlen(err.message) > 20), "%s: %d, '%s'", fail, r, err.message);
+            if (!r && n > 2) n = 6; /* it takes no more calls than that, or does without */
+            CHECK(r == HYBRID_OK || (err.result == r && strlen(err.message) > 20), "%s: %d, '%s'", fail, r,
+                  err.message);
             CHECK(c.blocks == left, "%s: %ld blocks of the host left", fail, c.blocks - left);
-            CHECK(strstr(fail, "Free") || (counts->bytes == bytes && counts->pinned_bytes == pinned), "%s: %llu bytes of the device left, %llu pinned", fail, counts->bytes, counts->pinned_bytes);
+            CHECK(strstr(fail, "Free") || (counts->bytes == bytes && counts->pinned_bytes == pinned),
+                  "%s: %llu bytes of the device left, %llu pinned", fail, counts->bytes, counts->pinned_bytes);
         }
     CHECK(!counts || failed > 20, "%ld failed", failed);
     setenv("EMU_FAIL", "cuMemHostAlloc:1+", 1);
@@ -814,7 +976,7 @@ static void test_failures(void)
     CHECK(!scenario(rt, &err), "and on: %s", err.message);
 
     TEST("no host memory at allocation N");
-    pinned = counts ? counts->pinned_bytes : 0;          /* what a cuMemFreeHost that failed left */
+    pinned = counts ? counts->pinned_bytes : 0; /* what a cuMemFreeHost that failed left */
     for (n = 1; n < 100; n++) {
         c.calls = 0;
         c.fail_at = n;
@@ -822,14 +984,15 @@ static void test_failures(void)
         r = scenario(rt, &err);
         c.fail_at = 0;
         CHECK(r == HYBRID_OK || (r == HYBRID_ERROR_MEMORY && err.result == r), "%ld: %d '%s'", n, r, err.message);
-        CHECK(c.blocks == left && (!counts || (counts->bytes == 0 && counts->pinned_bytes == pinned)), "%ld: %ld blocks left", n, c.blocks - left);
+        CHECK(c.blocks == left && (!counts || (counts->bytes == 0 && counts->pinned_bytes == pinned)),
+              "%ld: %ld blocks left", n, c.blocks - left);
         if (!r && c.calls < n) break;
     }
     CHECK(n > 8 && n < 100, "%ld allocations", n);
     hybrid_runtime_destroy(rt);
 }
 
-/* ---- parts that need a process of their own: a lost device stays lost, and a driver is loaded once ---- */
+/* ---- parts that need a process of their own: a lost device stays lost, and a driver is loaded once --------------- */
 
 static int part_sticky(void)
 {
@@ -842,20 +1005,25 @@ static int part_sticky(void)
     hyb_cuda_graph *g = NULL;
     float back[4] = { 0, 0, 0, 0 };
     TEST("a lost device");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_queue_create(cu, &q2, &err) && !hyb_cuda_alloc(cu, 400, &x, &err), "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
+              !hyb_cuda_queue_create(cu, &q2, &err) && !hyb_cuda_alloc(cu, 400, &x, &err),
+          "%s", err.message);
     launch_add(q, BASIC, x, 1.0f, 4);
     hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 4);
     CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
-    hyb_cuda_zero(q, x, 400);                        /* a pointer to nothing */
+    hyb_cuda_zero(q, x, 400); /* a pointer to nothing */
     args[0] = &x;
     hyb_cuda_launch(q, BASIC, FAULT, one, one, 0, args);
     hyb_cuda_read(q, back, x, 16);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") && strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"), "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") &&
+              strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"),
+          "%s", err.message);
     hyb_cuda_write(q, x, back, 16);
     hyb_cuda_graph_launch(q, g, &err);
     hyb_cuda_capture_begin(q, &err);
-    CHECK(hyb_cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message), "the first failure stays: %s", again.message);
+    CHECK(hyb_cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message),
+          "the first failure stays: %s", again.message);
     hyb_cuda_zero(q2, x, 4);
     CHECK(hyb_cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
     CHECK(hyb_cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE && !x, "no memory from it: %s", err.message);
@@ -881,7 +1049,9 @@ static int part_no_device(void)
     hybrid_error err;
     size_t n = 7;
     TEST("no device");
-    CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "no CUDA") && strstr(err.message, "libcuda"), "%s", err.message);
+    CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "no CUDA") &&
+              strstr(err.message, "libcuda"),
+          "%s", err.message);
     CHECK(hyb_cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
@@ -895,7 +1065,9 @@ static int part_no_nvrtc(void)
     hybrid_error err;
     TEST("no NVRTC, no cuBLAS");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") && strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") &&
+              strstr(err.message, "HYBRID_CUDA_PATH"),
+          "%s", err.message);
     CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
     launch_add(q, BASIC, NULL, 1.0f, 4);
     CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
@@ -916,14 +1088,17 @@ static int part_list(void)
     size_t n = 0;
     TEST("three devices");
     memset(list, 0, sizeof list);
-    CHECK(!hyb_cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] && list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90, "%s %zu", err.message, n);
+    CHECK(!hyb_cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] &&
+              list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90,
+          "%s %zu", err.message, n);
     memset(&desc, 0, sizeof desc);
     desc.device = 2;
     desc.cache.path = "";
     CHECK(!hyb_cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
     hyb_cuda_release(cu);
     desc.device = 3;
-    CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s", err.message);
+    CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s",
+          err.message);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -939,15 +1114,19 @@ static int part_ptx(void)
     float back[10];
     int i;
     TEST("a GPU that NVRTC does not know yet");
-    snprintf(cache, sizeof cache, "%s/hybrid-test-ptx-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
+    snprintf(cache, sizeof cache, "%s/hybrid-test-ptx-%ld", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
+             (long)getpid());
     for (i = 0; i < 2; i++) {
         memset(back, 0, sizeof back);
-        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) && !hyb_cuda_alloc(cu, 40, &x, &err), "%s", err.message);
+        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
+                  !hyb_cuda_alloc(cu, 40, &x, &err),
+              "%s", err.message);
         hyb_cuda_zero(q, x, 40);
         launch_add(q, BASIC, x, 3.0f, 10);
         hyb_cuda_read(q, back, x, 40);
         CHECK(!hyb_cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
-        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130 && (int)cu->jit.n_from_cache == i, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
+        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130 && (int)cu->jit.n_from_cache == i,
+              "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
         hyb_cuda_queue_destroy(q);
         hyb_cuda_release(cu);
     }
@@ -964,7 +1143,9 @@ static int part_old(void)
     hybrid_error err;
     TEST("a GPU that NVRTC no longer knows");
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->cc == 61, "%s", err.message);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") && strstr(err.message, "older"), "%s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") &&
+              strstr(err.message, "older"),
+          "%s", err.message);
     hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
@@ -979,7 +1160,9 @@ static int part_old_driver(void)
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->driver.version == 12040, "%s", err.message);
     CHECK(!hyb_cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
     setenv("EMU_FAIL", "cuModuleLoadData:1+:222", 1);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") && strstr(err.message, "update the driver"), "it cannot: %s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") &&
+              strstr(err.message, "update the driver"),
+          "it cannot: %s", err.message);
     unsetenv("EMU_FAIL");
     hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
@@ -1019,7 +1202,8 @@ static void test_rest(hybrid_runtime *rt, const char *self)
         child(self, "EMU_SM=130", "ptx");
         child(self, "EMU_SM=61", "old");
         child(self, "EMU_DRIVER=12040", "old_driver");
-        snprintf(line, sizeof line, "mkdir '%s/driver' && cp \"$HYBRID_CUDA_PATH\"/libcuda.so.1 '%s/driver'", folder, folder);
+        snprintf(line, sizeof line, "mkdir '%s/driver' && cp \"$HYBRID_CUDA_PATH\"/libcuda.so.1 '%s/driver'", folder,
+                 folder);
         CHECK(system(line) == 0, "%s", line);
         snprintf(environment, sizeof environment, "HYBRID_CUDA_PATH='%s/driver'", folder);
         child(self, environment, "no_nvrtc");
@@ -1048,15 +1232,27 @@ int main(int argc, char **argv)
         setenv("HYBRID_CUDA_PATH", "build/emu", 1);
     }
     if (argc > 1) {
-        static const struct { const char *name; int (*run)(void); } parts[] = { { "sticky", part_sticky }, { "no_device", part_no_device }, { "no_nvrtc", part_no_nvrtc }, { "list", part_list },
-            { "ptx", part_ptx }, { "old", part_old }, { "old_driver", part_old_driver } };
+        static const struct {
+            const char *name;
+            int (*run)(void);
+        } parts[] = { { "sticky", part_sticky },
+                      { "no_device", part_no_device },
+                      { "no_nvrtc", part_no_nvrtc },
+                      { "list", part_list },
+                      { "ptx", part_ptx },
+                      { "old", part_old },
+                      { "old_driver", part_old_driver } };
         int i;
         if (strcmp(argv[1], "no_device") && strcmp(argv[1], "no_nvrtc")) {
             rt = make_runtime(NULL);
-            if (!open_device(rt, 0, "", &cu, &err)) { find_emulator(cu); hyb_cuda_release(cu); }
+            if (!open_device(rt, 0, "", &cu, &err)) {
+                find_emulator(cu);
+                hyb_cuda_release(cu);
+            }
             hybrid_runtime_destroy(rt);
         }
-        for (i = 0; i < COUNT(parts); i++) if (!strcmp(argv[1], parts[i].name)) parts[i].run();
+        for (i = 0; i < COUNT(parts); i++)
+            if (!strcmp(argv[1], parts[i].name)) parts[i].run();
         if (check_failed) test_end();
         return check_failed != 0;
     }
@@ -1073,13 +1269,21 @@ int main(int argc, char **argv)
     hyb_cuda_release(cu);
     hyb_cuda_release(cu);
     snprintf(folder, sizeof folder, "%s/hybrid-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(folder)) { printf("cannot make a folder\n"); return 1; }
+    if (!mkdtemp(folder)) {
+        printf("cannot make a folder\n");
+        return 1;
+    }
     test_threads();
     test_locks();
-    if (!getenv("HYBRID_SANITIZER") || strcmp(getenv("HYBRID_SANITIZER"), "thread")) test_rest(rt, argv[0]);      /* the rest is one thread's */
+    /* the rest is one thread's */
+    if (!getenv("HYBRID_SANITIZER") || strcmp(getenv("HYBRID_SANITIZER"), "thread")) test_rest(rt, argv[0]);
     CHECK(!counts || counts->findings == 0, "findings");
     hybrid_runtime_destroy(rt);
     CHECK(c.blocks == 0, "%ld blocks of the host left", c.blocks);
-    { char line[900]; snprintf(line, sizeof line, "rm -rf '%s'", folder); CHECK(system(line) == 0, "%s", line); }
+    {
+        char line[900];
+        snprintf(line, sizeof line, "rm -rf '%s'", folder);
+        CHECK(system(line) == 0, "%s", line);
+    }
     return test_end();
 }

@@ -1,5 +1,6 @@
-/* What happens when a GPU, or something of it, is not there or breaks [emu] [no-asan]: the text goes on as the CPU would have written it; memory: what
- * hybrid_plan says is what is taken, and layers that do not fit run on the CPU. Failures are injected in the emulator (EMU_FAIL). */
+/* What happens when a GPU, or something of it, is not there or breaks [emu] [no-asan]: the text goes on as the CPU
+ * would have written it; memory: what hybrid_plan says is what is taken, and layers that do not fit run on the CPU.
+ * Failures are injected in the emulator (EMU_FAIL). */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -15,11 +16,19 @@ static const emu_counts *counts;
 
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
-    (void)user; (void)level;
-    if (strlen(said) + strlen(message) + 2 < sizeof said) { strcat(said, message); strcat(said, "\n"); }
+    (void)user;
+    (void)level;
+    if (strlen(said) + strlen(message) + 2 < sizeof said) {
+        strcat(said, message);
+        strcat(said, "\n");
+    }
 }
 
-typedef struct setup { hybrid_runtime *rt; hybrid_model *model; hybrid_context *ctx; } setup;
+typedef struct setup {
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_context *ctx;
+} setup;
 
 static void end(setup *s)
 {
@@ -39,7 +48,10 @@ static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *
     hybrid_context_desc cd;
     hybrid_error err;
     bool ok;
-    memset(s, 0, sizeof *s); memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+    memset(s, 0, sizeof *s);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
     said[0] = 0;
     rd.device = device;
     rd.max_device_bytes = max_bytes;
@@ -47,8 +59,13 @@ static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *
     rd.logger.log = listen_log;
     md.path = model_path;
     md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = n_batch; cd.n_candidates = 64;
-    ok = !hybrid_runtime_create(&rd, &s->rt, &err) && !hybrid_model_load(s->rt, &md, &s->model, &err) && !hybrid_context_create(s->model, &cd, &s->ctx, &err);
+    cd.n_ctx = 128;
+    cd.n_seq = 3;
+    cd.kv = HYBRID_KV_F32;
+    cd.n_batch = n_batch;
+    cd.n_candidates = 64;
+    ok = !hybrid_runtime_create(&rd, &s->rt, &err) && !hybrid_model_load(s->rt, &md, &s->model, &err) &&
+         !hybrid_context_create(s->model, &cd, &s->ctx, &err);
     CHECK(ok, "%s", err.message);
     if (!ok) end(s);
     return ok;
@@ -57,7 +74,8 @@ static bool begin(setup *s, const char *device, uint64_t max_bytes, const char *
 static int32_t best(const float *v, int n)
 {
     int i, b = 0;
-    for (i = 1; i < n; i++) if (v[i] > v[b]) b = i;
+    for (i = 1; i < n; i++)
+        if (v[i] > v[b]) b = i;
     return b;
 }
 
@@ -72,7 +90,9 @@ static bool step(setup *s, int32_t seq, const int32_t *ids, int n)
 /* A prompt in sequence 0; a fork of it goes another way; both write in turn. 2 * n tokens. Logits of the last ones. */
 static void talk(setup *s, int n, int32_t *out, float *logits)
 {
-    static const int32_t start[] = { 1, 403, 407, 261, 378, 432, 265, 268, 388, 426, 385, 328, 432, 363, 403, 407, 261, 378, 432 }, other[] = { 268 };
+    static const int32_t start[] = { 1,   403, 407, 261, 378, 432, 265, 268, 388, 426,
+                                     385, 328, 432, 363, 403, 407, 261, 378, 432 },
+                         other[] = { 268 };
     const int n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     hybrid_error err;
     int i, k;
@@ -102,7 +122,8 @@ static void expect_cpu_text(setup *s, const char *what, int n)
     talk(s, n, ids, logits);
     for (i = 0; i < 2 * n; i++) wrong += ids[i] != cpu_ids[i];
     CHECK(!wrong, "%s: %d of %d tokens are not the CPU's", what, wrong, 2 * n);
-    for (i = 0; n == MAX && i < 512; i++) worst = fabs(logits[i] - cpu_logits[i]) > worst ? fabs(logits[i] - cpu_logits[i]) : worst;
+    for (i = 0; n == MAX && i < 512; i++)
+        worst = fabs(logits[i] - cpu_logits[i]) > worst ? fabs(logits[i] - cpu_logits[i]) : worst;
     CHECK(worst < 1e-3, "%s: logits are %g apart", what, worst);
 }
 
@@ -115,7 +136,7 @@ static int layers_on_gpu(const setup *s)
 
 static hyb_cuda *cuda_of(const setup *s) { return s->rt->gpu ? hyb_cuda_device_of(s->rt->gpu)->cu : NULL; }
 
-/* ---- memory ---- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 static void test_plan(void)
 {
@@ -127,16 +148,26 @@ static void test_plan(void)
     int n = 0, layers, before = -1;
     uint64_t cap, all = 0;
     TEST("memory");
-    n_batch = 8;                                           /* no room for cuBLAS is planned: the model is smaller than that */
-    memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
-    md.path = model_path; md.device_n_ctx = 128;
-    cd.n_ctx = 128; cd.n_seq = 3; cd.kv = HYBRID_KV_F32; cd.n_batch = n_batch; cd.n_candidates = 64;
+    n_batch = 8; /* no room for cuBLAS is planned: the model is smaller than that */
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
+    md.path = model_path;
+    md.device_n_ctx = 128;
+    cd.n_ctx = 128;
+    cd.n_seq = 3;
+    cd.kv = HYBRID_KV_F32;
+    cd.n_batch = n_batch;
+    cd.n_candidates = 64;
     for (cap = 100000; before < 5 && cap < 100 << 20; cap += cap / 4, n++) {
         if (!begin(&s, NULL, cap, NULL)) return;
-        CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);       /* beside the model that is there: what it would take once more */
+        /* beside the model that is there: what it would take once more */
+        CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);
         layers = layers_on_gpu(&s);
-        CHECK(layers >= before && cuda_of(&s)->arena.total <= cap, "%d layers, then %d with more memory; %llu of %llu bytes", before, layers, (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
-        CHECK(layers == 0 || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host, "%d layers lie on the GPU, but the context had no room there: %s", layers, said);
+        CHECK(layers >= before && cuda_of(&s)->arena.total <= cap,
+              "%d layers, then %d with more memory; %llu of %llu bytes", before, layers,
+              (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
+        CHECK(layers == 0 || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host,
+              "%d layers lie on the GPU, but the context had no room there: %s", layers, said);
         CHECK(layers == 5 || strstr(said, "on the CPU"), "the log does not say why layers are on the CPU: %s", said);
         if (layers != before) expect_cpu_text(&s, "part of the layers", 8);
         before = layers;
@@ -144,28 +175,41 @@ static void test_plan(void)
     }
     CHECK(before == 5 && n > 3, "%d layers fit in the end", before);
     n_batch = cd.n_batch = 32;
-    for (cap = 9 << 20; cap < 18 << 20; cap += 700000) {    /* where blocks as large as the driver likes them would not leave room for all */
+    /* where blocks as large as the driver likes them would not leave room for all */
+    for (cap = 9 << 20; cap < 18 << 20; cap += 700000) {
         if (!begin(&s, NULL, cap, NULL)) return;
-        CHECK(!layers_on_gpu(&s) || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host, "%d layers lie on the GPU, but the context had no room there: %s", layers_on_gpu(&s), said);
+        CHECK(!layers_on_gpu(&s) || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host,
+              "%d layers lie on the GPU, but the context had no room there: %s", layers_on_gpu(&s), said);
         end(&s);
     }
     /* the plan, and what is then taken */
     if (!begin(&s, NULL, 0, NULL)) return;
     all = cuda_of(&s)->arena.used;
     CHECK(cuda_of(&s)->n_device_allocations <= 4, "%u device allocations", cuda_of(&s)->n_device_allocations);
-    hybrid_context_destroy(s.ctx); s.ctx = NULL;
-    hybrid_model_destroy(s.model); s.model = NULL;
-    CHECK(cuda_of(&s)->arena.used == 0, "%llu bytes of device memory are left", (unsigned long long)cuda_of(&s)->arena.used);
-    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
+    hybrid_context_destroy(s.ctx);
+    s.ctx = NULL;
+    hybrid_model_destroy(s.model);
+    s.model = NULL;
+    CHECK(cuda_of(&s)->arena.used == 0, "%llu bytes of device memory are left",
+          (unsigned long long)cuda_of(&s)->arena.used);
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5,
+          "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
     md.no_map = true;
-    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5, "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5,
+          "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
     end(&s);
     if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
 }
 
-static void count_traces(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride)
+static void count_traces(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols,
+                         int64_t row_stride)
 {
-    (void)name; (void)layer; (void)data; (void)n_rows; (void)n_cols; (void)row_stride;
+    (void)name;
+    (void)layer;
+    (void)data;
+    (void)n_rows;
+    (void)n_cols;
+    (void)row_stride;
     ++*(int *)user;
 }
 
@@ -181,12 +225,19 @@ static void test_warmup(void)
     if (!begin(&s, NULL, 0, "")) return;
     for (i = 0; i < 70; i++) ids[i] = 403;
     memset(&cd, 0, sizeof cd);
-    cd.n_ctx = 256; cd.n_batch = 96; cd.n_logits = 96; cd.n_seq = 12; cd.trace = count_traces; cd.trace_user = &traces;
+    cd.n_ctx = 256;
+    cd.n_batch = 96;
+    cd.n_logits = 96;
+    cd.n_seq = 12;
+    cd.trace = count_traces;
+    cd.trace_user = &traces;
     hybrid_context_destroy(s.ctx);
-    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err) && traces == 0, "%d traces: %s", traces, err.message);
+    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err) && traces == 0,
+          "%d traces: %s", traces, err.message);
     cd.trace = NULL;
     hybrid_context_destroy(s.ctx);
-    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err), "%s", err.message);
+    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err), "%s",
+          err.message);
     if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);
     for (i = 0; i < 12; i++) CHECK(!hybrid_batch_add(s.ctx, i, ids, 1, &err), "%s", err.message);
     CHECK(!hybrid_decode(s.ctx, &err), "%s", err.message);
@@ -205,11 +256,13 @@ static void test_limits(void)
     hybrid_error err;
     hybrid_model *m = NULL;
     TEST("limits");
-    CHECK(hyb_cuda_attends(256, 256, 64 << 10) && !hyb_cuda_attends(64, 257, 227 << 10) && !hyb_cuda_attends(2048, 64, 227 << 10), "sizes of heads");
+    CHECK(hyb_cuda_attends(256, 256, 64 << 10) && !hyb_cuda_attends(64, 257, 227 << 10) &&
+              !hyb_cuda_attends(2048, 64, 227 << 10),
+          "sizes of heads");
     if (!begin(&s, NULL, 0, NULL)) return;
     memset(&md, 0, sizeof md);
     md.path = model_path;
-    s.model->hp.head_dim_v = 320;                          /* as hyb_place_choose would see it */
+    s.model->hp.head_dim_v = 320; /* as hyb_place_choose would see it */
     {
         hyb_place place;
         hybrid_context_desc cd;
@@ -230,13 +283,17 @@ static void test_limits(void)
     unsetenv("EMU_SM");
 }
 
-/* ---- the next token without all logits ---- */
+/* ---- the next token without all logits --------------------------------------------------------------------------- */
 
 static void test_next(void)
 {
     static const int32_t start[] = { 1, 403, 407, 261, 378 };
-    const hybrid_sampler_desc kinds[] = { { 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0 }, { 1.2f, 0.1f, 0.1f, 30, NULL, 0, 0, 0, 0, 0, 0, 0 }, { 0, 0, 0, 0, NULL, 0, 1.2f, 40, 0.95f, 0.01f, 0, 7 },
-                                          { 1.1f, 0, 0, 16, NULL, 0, 0.9f, 100, 0, 0, 0.9f, 5 }, { 0, 0, 0, 0, NULL, 0, 1, 0, 0.9f, 0, 0, 3 }, { 1.1f, 0, 0, 400, NULL, 0, 0, 0, 0, 0, 0, 0 } };
+    const hybrid_sampler_desc kinds[] = { { 0, 0, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0 },
+                                          { 1.2f, 0.1f, 0.1f, 30, NULL, 0, 0, 0, 0, 0, 0, 0 },
+                                          { 0, 0, 0, 0, NULL, 0, 1.2f, 40, 0.95f, 0.01f, 0, 7 },
+                                          { 1.1f, 0, 0, 16, NULL, 0, 0.9f, 100, 0, 0, 0.9f, 5 },
+                                          { 0, 0, 0, 0, NULL, 0, 1, 0, 0.9f, 0, 0, 3 },
+                                          { 1.1f, 0, 0, 400, NULL, 0, 0, 0, 0, 0, 0, 0 } };
     setup s;
     size_t i;
     int k, n_vocab;
@@ -255,7 +312,9 @@ static void test_next(void)
         cd.n_ctx = 128;
         for (k = 0; k < 2; k++) {
             if (k) cd.n_candidates = hybrid_sampler_candidates(&kinds[i]);
-            CHECK(!hybrid_context_create(s.model, &cd, &c[k], &err) && !hybrid_sampler_create(NULL, &kinds[i], &sampler[k], &err), "%s", err.message);
+            CHECK(!hybrid_context_create(s.model, &cd, &c[k], &err) &&
+                      !hybrid_sampler_create(NULL, &kinds[i], &sampler[k], &err),
+                  "%s", err.message);
             CHECK(!hybrid_batch_add(c[k], 0, start, 5, &err), "%s", err.message);
         }
         CHECK((cd.n_candidates > 0) == (i < 4), "kind %d: %d candidates", (int)i, cd.n_candidates);
@@ -269,26 +328,37 @@ static void test_next(void)
             CHECK(id[0] == id[1], "kind %d, token %d: %d without all logits, %d with them", (int)i, n, id[1], id[0]);
         }
         bytes = ((hyb_cuda_backend *)c[1]->forward.stages[0].be)->queue->bytes_read;
-        if (cd.n_candidates) CHECK(bytes <= (uint64_t)n * (256 * 8 + 8), "%llu bytes were read", (unsigned long long)bytes);
+        if (cd.n_candidates)
+            CHECK(bytes <= (uint64_t)n * (256 * 8 + 8), "%llu bytes were read", (unsigned long long)bytes);
         /* and who asks for the logits gets them */
         for (k = 0; k < 2; k++) CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
         CHECK(!memcmp(hybrid_logits(c[0], 0), hybrid_logits(c[1], 0), (size_t)n_vocab * sizeof(float)), "other logits");
-        for (k = 0; k < 2; k++) { hybrid_context_destroy(c[k]); hybrid_sampler_destroy(sampler[k]); }
+        for (k = 0; k < 2; k++) {
+            hybrid_context_destroy(c[k]);
+            hybrid_sampler_destroy(sampler[k]);
+        }
     }
     end(&s);
 }
 
-/* ---- failures ---- */
+/* ---- failures ---------------------------------------------------------------------------------------------------- */
 
 static void test_failures(void)
 {
+    /* clang-format off */
     static const struct { const char *fail, *log; bool gpu; } cases[] = {
         { "nvrtcCompileProgram:1+", "without the GPU", true }, { "nvrtcCompileProgram:4", "without the GPU", true },
-        { "cuModuleLoadData:1+,cuModuleLoadDataEx:1+", "without the GPU", true }, { "cuStreamCreate:2", "on the CPU", true },
-        { "cuStreamBeginCapture:1+", "without CUDA graphs", true }, { "cuGraphInstantiateWithFlags:1+", "without CUDA graphs", true }, { "cuStreamEndCapture:1", "without CUDA graphs", true },
-        { "cuMemHostAlloc:1+", NULL, true }, { "cublasCreate:1+", NULL, true }, { "cuMemcpyHtoDAsync:1+", "on the CPU", false },
-        { "cuInit:1:100", "on the CPU", false }, { "cuDevicePrimaryCtxRetain:1:2", "on the CPU", false }, { "cuDeviceGet:1+", "on the CPU", false }
+        { "cuModuleLoadData:1+,cuModuleLoadDataEx:1+", "without the GPU", true },
+        { "cuStreamCreate:2", "on the CPU", true },
+        { "cuStreamBeginCapture:1+", "without CUDA graphs", true },
+        { "cuGraphInstantiateWithFlags:1+", "without CUDA graphs", true },
+        { "cuStreamEndCapture:1", "without CUDA graphs", true },
+        { "cuMemHostAlloc:1+", NULL, true }, { "cublasCreate:1+", NULL, true },
+        { "cuMemcpyHtoDAsync:1+", "on the CPU", false },
+        { "cuInit:1:100", "on the CPU", false }, { "cuDevicePrimaryCtxRetain:1:2", "on the CPU", false },
+        { "cuDeviceGet:1+", "on the CPU", false }
     };
+    /* clang-format on */
     setup s;
     size_t i;
     TEST("failures");
@@ -297,7 +367,8 @@ static void test_failures(void)
         if (!begin(&s, NULL, 0, "")) continue;
         CHECK((layers_on_gpu(&s) == 5) == cases[i].gpu, "%s: %d layers on the GPU", cases[i].fail, layers_on_gpu(&s));
         expect_cpu_text(&s, cases[i].fail, 8);
-        CHECK(!cases[i].log || strstr(said, cases[i].log), "%s: the log does not say '%s' but: %s", cases[i].fail, cases[i].log, said);
+        CHECK(!cases[i].log || strstr(said, cases[i].log), "%s: the log does not say '%s' but: %s", cases[i].fail,
+              cases[i].log, said);
         end(&s);
     }
 }
@@ -305,7 +376,8 @@ static void test_failures(void)
 /* What fails once, while a pass is recorded or run from its record, costs that record. */
 static void test_graph_failures(void)
 {
-    static const char *const cases[] = { "cuStreamBeginCapture:1", "cuLaunchKernel:5:901", "cuLaunchKernel:9:900", "cuGraphLaunch:1:2", "cuGraphLaunch:1:900" };
+    static const char *const cases[] = { "cuStreamBeginCapture:1", "cuLaunchKernel:5:901", "cuLaunchKernel:9:900",
+                                         "cuGraphLaunch:1:2", "cuGraphLaunch:1:900" };
     static const int32_t start[] = { 1, 403, 407, 261 };
     setup s;
     size_t i;
@@ -319,26 +391,35 @@ static void test_graph_failures(void)
         setenv("EMU_FAIL", cases[i], 1);
         if (!step(&s, 0, start + 1, 1)) return;
         unsetenv("EMU_FAIL");
-        CHECK(strstr(said, "without CUDA graphs for once") && !strstr(said, "without the GPU") && !s.ctx->forward.stages[0].device->ops->is_host, "%s: %s", cases[i], said);
-        if (s.ctx->forward.stages[0].device->ops->is_host) { end(&s); continue; }
+        CHECK(strstr(said, "without CUDA graphs for once") && !strstr(said, "without the GPU") &&
+                  !s.ctx->forward.stages[0].device->ops->is_host,
+              "%s: %s", cases[i], said);
+        if (s.ctx->forward.stages[0].device->ops->is_host) {
+            end(&s);
+            continue;
+        }
         q = ((hyb_cuda_backend *)s.ctx->forward.stages[0].be)->queue;
         before = q->n_graph_launches;
-        for (k = 0; k < 3; k++) if (!step(&s, 0, start + 1, 1)) return;
-        CHECK(q->n_graph_launches == before + 3, "%s: %d graphs run in 3 steps", cases[i], (int)(q->n_graph_launches - before));
+        for (k = 0; k < 3; k++)
+            if (!step(&s, 0, start + 1, 1)) return;
+        CHECK(q->n_graph_launches == before + 3, "%s: %d graphs run in 3 steps", cases[i],
+              (int)(q->n_graph_launches - before));
         CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
         expect_cpu_text(&s, cases[i], 8);
         end(&s);
     }
 }
 
-/* Between two calls of a decode that is done in slices, the host may do with the device what it likes: no capture is open. */
+/* Between two calls of a decode that is done in slices, the host may do with the device what it likes: no capture is
+ * open. */
 static void test_slices(void)
 {
     static const int32_t start[] = { 1, 403, 407, 261 };
     setup s;
     int (*synchronize)(void) = NULL;
     hyb_cuda_caller caller;
-    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD), *function = library ? dlsym(library, "cuCtxSynchronize") : NULL;
+    void *library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD),
+         *function = library ? dlsym(library, "cuCtxSynchronize") : NULL;
     hyb_cuda_queue *q;
     hybrid_error err;
     uint64_t cap;
@@ -347,8 +428,10 @@ static void test_slices(void)
     TEST("slices");
     memcpy(&synchronize, &function, sizeof function);
     n_batch = 8;
-    for (parts = 1; parts <= 2; parts++) {                 /* all layers on the GPU, and some */
-        for (cap = 100 << 20; begin(&s, NULL, cap, NULL) && s.ctx->forward.n_stages < parts && cap > 100000; cap -= cap / 8) end(&s);
+    for (parts = 1; parts <= 2; parts++) { /* all layers on the GPU, and some */
+        for (cap = 100 << 20; begin(&s, NULL, cap, NULL) && s.ctx->forward.n_stages < parts && cap > 100000;
+             cap -= cap / 8)
+            end(&s);
         CHECK(s.ctx && s.ctx->forward.n_stages == parts && synchronize, "no %d stages", parts);
         if (!s.ctx || s.ctx->forward.n_stages != parts || !step(&s, 0, start, 4)) return;
         said[0] = 0;
@@ -357,16 +440,21 @@ static void test_slices(void)
             CHECK(!hybrid_batch_add(s.ctx, 0, start + 1, 1, &err), "%s", err.message);
             for (done = false; !done; slices++) {
                 CHECK(!hybrid_decode_step(s.ctx, 0, &done, &err), "%s", err.message);
-                if (said[0]) { CHECK(0, "%s", said); end(&s); return; }
+                if (said[0]) {
+                    CHECK(0, "%s", said);
+                    end(&s);
+                    return;
+                }
                 caller = hyb_cuda_enter(q->cu);
                 if ((code = synchronize ? synchronize() : 0) != 0) bad = code;
                 hyb_cuda_leave(q->cu, caller);
                 if (i != 3 || slices % 3) continue;
-                hybrid_batch_clear(s.ctx);                 /* given up in the middle of a replay */
+                hybrid_batch_clear(s.ctx); /* given up in the middle of a replay */
                 break;
             }
         }
-        CHECK(!bad && q->n_graph_launches >= 3 && !said[0], "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
+        CHECK(!bad && q->n_graph_launches >= 3 && !said[0], "synchronising gives %d, %d graphs: %s", bad,
+              (int)q->n_graph_launches, said);
         CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
         expect_cpu_text(&s, "slices", 8);
         end(&s);
@@ -392,22 +480,29 @@ static void test_foreign_capture(void)
     int i, mode;
     TEST("a graph of the host's");
     memset(&rd, 0, sizeof rd);
-    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hyb_runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hyb_runtime_gpu(rt, &device, &err) && device, "%s",
+          err.message);
     if (!library || !device) return;
-    f = dlsym(library, "cuStreamBeginCapture_v2"); memcpy(&begin_capture, &f, sizeof f);
-    f = dlsym(library, "cuStreamEndCapture"); memcpy(&end_capture, &f, sizeof f);
-    f = dlsym(library, "cuThreadExchangeStreamCaptureMode"); memcpy(&exchange, &f, sizeof f);
+    f = dlsym(library, "cuStreamBeginCapture_v2");
+    memcpy(&begin_capture, &f, sizeof f);
+    f = dlsym(library, "cuStreamEndCapture");
+    memcpy(&end_capture, &f, sizeof f);
+    f = dlsym(library, "cuThreadExchangeStreamCaptureMode");
+    memcpy(&exchange, &f, sizeof f);
     cu = hyb_cuda_device_of(device)->cu;
     api = &cu->driver.api;
-    for (i = 0; i < 2; i++) {                              /* of the host's thread, and of one that is strict with itself only */
+    for (i = 0; i < 2; i++) { /* of the host's thread, and of one that is strict with itself only */
         mode = i;
         caller = hyb_cuda_enter(cu);
         CHECK(!api->cuStreamCreate(&stream, HYB_CU_STREAM_NON_BLOCKING) && !begin_capture(stream, i), "capture");
         hyb_cuda_leave(cu, caller);
         CHECK(!exchange(&mode) && mode == 0, "the thread's mode was %d", mode);
         if (begin(&s, NULL, 0, NULL)) {
-            CHECK(step(&s, 0, start, 4) && step(&s, 0, start, 1) && step(&s, 0, start, 1) && step(&s, 0, start, 1), "steps");
-            CHECK(hybrid_logits(s.ctx, 0) && layers_on_gpu(&s) == 5 && !strstr(said, "without") && !strstr(said, "on the CPU"), "%s", said);
+            CHECK(step(&s, 0, start, 4) && step(&s, 0, start, 1) && step(&s, 0, start, 1) && step(&s, 0, start, 1),
+                  "steps");
+            CHECK(hybrid_logits(s.ctx, 0) && layers_on_gpu(&s) == 5 && !strstr(said, "without") &&
+                      !strstr(said, "on the CPU"),
+                  "%s", said);
         }
         end(&s);
         mode = 0;
@@ -437,7 +532,10 @@ static void test_pages(void)
     TEST("page tables");
     for (i = 0; i < LONG; i++) ids[i] = 3 + i % 500;
     memset(&cd, 0, sizeof cd);
-    cd.n_ctx = 262144; cd.n_seq = N_SEQ; cd.kv = HYBRID_KV_F16; cd.n_batch = 256;
+    cd.n_ctx = 262144;
+    cd.n_seq = N_SEQ;
+    cd.kv = HYBRID_KV_F16;
+    cd.n_batch = 256;
     for (k = 0; k < 2; k++) {
         if (!begin(&s[k], k ? NULL : "cpu", 0, NULL)) return;
         hybrid_context_destroy(s[k].ctx);
@@ -447,7 +545,7 @@ static void test_pages(void)
     }
     CHECK(!s[1].ctx->forward.stages[0].device->ops->is_host, "it is on the GPU");
     n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s[0].model));
-    for (i = 0; i < 10; i++) {                             /* past position 256 */
+    for (i = 0; i < 10; i++) { /* past position 256 */
         before = ((hyb_cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written;
         for (k = 0; k < 2; k++) {
             for (seq = 0; seq < N_SEQ; seq++) CHECK(!hybrid_batch_add(s[k].ctx, seq, &one, 1, &err), "%s", err.message);
@@ -468,7 +566,7 @@ static void test_pages(void)
     end(&s[1]);
 }
 
-/* ---- uploads ---- */
+/* ---- uploads ----------------------------------------------------------------------------------------------------- */
 
 static void test_uploads(void)
 {
@@ -486,7 +584,8 @@ static void test_uploads(void)
         unsetenv("EMU_FAIL");
         CHECK(layers_on_gpu(&s) == 0, "%s: %d layers on the GPU", fails[i], layers_on_gpu(&s));
         memset(&md, 0, sizeof md);
-        md.path = model_path; md.device_n_ctx = 128;
+        md.path = model_path;
+        md.device_n_ctx = 128;
         CHECK(!hybrid_model_load(s.rt, &md, &again, &err), "%s", err.message);
         hybrid_model_describe(again, &info);
         CHECK(info.n_layer_device == 5, "%s: the next model has %d layers on the GPU", fails[i], info.n_layer_device);
@@ -495,7 +594,11 @@ static void test_uploads(void)
     }
 }
 
-static bool half(void *user, float fraction) { (void)user; return fraction < 0.5f; }
+static bool half(void *user, float fraction)
+{
+    (void)user;
+    return fraction < 0.5f;
+}
 
 /* Memory of an upload that is given up goes to others: nothing may be copied into it any more. */
 static void test_cancelled(void)
@@ -515,12 +618,17 @@ static void test_cancelled(void)
     n = s.model->place.bytes;
     mine = (unsigned char *)malloc(n);
     back = (unsigned char *)malloc(n);
-    CHECK(!gpu->ops->alloc(gpu, (8u << 20) - n - 4096, &keep, &err), "%s", err.message);       /* the rest of a block of 8 MB is where the model goes, and the next one */
+    /* the rest of a block of 8 MB is where the model goes, and the next one */
+    CHECK(!gpu->ops->alloc(gpu, (8u << 20) - n - 4096, &keep, &err), "%s", err.message);
     memset(&md, 0, sizeof md);
-    md.path = model_path; md.device_n_ctx = 128; md.progress = half;
+    md.path = model_path;
+    md.device_n_ctx = 128;
+    md.progress = half;
     CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
     memset(mine, 0x5A, n);
-    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) && !hyb_cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
+    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) &&
+              !hyb_cuda_queue_create(cuda_of(&s), &q, &err),
+          "%s", err.message);
     hyb_cuda_write(q, d, mine, n);
     CHECK(!hyb_cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
     hyb_cuda_read(q, back, d, n);
@@ -536,7 +644,10 @@ static void test_cancelled(void)
 }
 
 /* A job system that runs other jobs of the game while it waits for ours: one of them makes a context. */
-typedef struct jobs { hybrid_model *model; int depth, n; } jobs;
+typedef struct jobs {
+    hybrid_model *model;
+    int depth, n;
+} jobs;
 static void helping_for(void *user, int n, hybrid_task_fn fn, void *arg)
 {
     jobs *j = (jobs *)user;
@@ -547,7 +658,7 @@ static void helping_for(void *user, int n, hybrid_task_fn fn, void *arg)
     if (j->model && !j->depth++) {
         memset(&cd, 0, sizeof cd);
         cd.n_ctx = 64;
-        alarm(60);                                         /* a lock that this very thread holds is waited for for ever */
+        alarm(60); /* a lock that this very thread holds is waited for for ever */
         CHECK(!hybrid_context_create(j->model, &cd, &c, &err), "%s", err.message);
         alarm(0);
         hybrid_context_destroy(c);
@@ -567,14 +678,19 @@ static void test_jobs(void)
     char *big = (char *)calloc(8, 1 << 20);
     void *d = NULL;
     TEST("jobs that are run while others are waited for");
-    memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&j, 0, sizeof j);
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&j, 0, sizeof j);
     rd.parallel_for = helping_for;
     rd.parallel_user = &j;
     rd.n_threads = 4;
-    md.path = model_path; md.device_n_ctx = 128;
+    md.path = model_path;
+    md.device_n_ctx = 128;
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &md, &j.model, &err), "%s", err.message);
     if (j.model && rt->gpu && big) {
-        CHECK(!rt->gpu->ops->alloc(rt->gpu, 8 << 20, &d, &err) && !rt->gpu->ops->write(rt->gpu, d, big, 8 << 20, &err) && !rt->gpu->ops->flush(rt->gpu, &err), "%s", err.message);
+        CHECK(!rt->gpu->ops->alloc(rt->gpu, 8 << 20, &d, &err) &&
+                  !rt->gpu->ops->write(rt->gpu, d, big, 8 << 20, &err) && !rt->gpu->ops->flush(rt->gpu, &err),
+              "%s", err.message);
         rt->gpu->ops->free(rt->gpu, d);
     }
     hybrid_model_destroy(j.model);
@@ -639,7 +755,9 @@ static void test_by_name(void)
     CHECK(hybrid_runtime_create(&rd, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
     rd.device = "cuda";
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && hybrid_runtime_device(rt)[0], "%s", err.message);
-    CHECK(!hybrid_devices(rt, &info, 1, &count, &err) && count == 1 && info.total_bytes >= info.free_bytes && info.free_bytes && !strcmp(info.id, "cuda:0") && info.capability >= 75, "%d devices", (int)count);
+    CHECK(!hybrid_devices(rt, &info, 1, &count, &err) && count == 1 && info.total_bytes >= info.free_bytes &&
+              info.free_bytes && !strcmp(info.id, "cuda:0") && info.capability >= 75,
+          "%d devices", (int)count);
     hybrid_runtime_destroy(rt);
     setenv("EMU_FAIL", "cuInit:1+:100", 1);
     CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && err.message[0], "no device, but no error");
@@ -656,9 +774,10 @@ static bool warm(void *user, float fraction)
     return true;
 }
 
-/* ---- a forked child, in which the driver must not be called ---- */
+/* ---- a forked child, in which the driver must not be called ------------------------------------------------------ */
 
-/* Returns 0 when the child went on with the CPU's text, loaded another model, ended everything, and the driver was never asked. */
+/* Returns 0 when the child went on with the CPU's text, loaded another model, ended everything, and the driver was
+ * never asked. */
 static int forked_child(setup *s)
 {
     const unsigned long long calls = counts ? counts->calls : 0;
@@ -688,7 +807,7 @@ static void test_fork(void)
     setup s;
     pid_t child;
     TEST("a forked child");
-    for (round = 0; round < 3; round++) {                      /* unused, in the middle, only ended */
+    for (round = 0; round < 3; round++) { /* unused, in the middle, only ended */
         if (!begin(&s, NULL, 0, NULL)) return;
         if (round) expect_cpu_text(&s, "before a fork", 8);
         fflush(NULL);
@@ -698,7 +817,8 @@ static void test_fork(void)
             end(&s);
             _exit(0);
         }
-        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status), "round %d: the child's status is 0x%x", round, status);
+        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status),
+              "round %d: the child's status is 0x%x", round, status);
         CHECK(hybrid_runtime_device(s.rt)[0], "the parent has its GPU");
         end(&s);
     }
@@ -713,17 +833,26 @@ int main(void)
     void *library;
     TEST("device");
     model_path = data_path("models/stories260K/stories260K.gguf");
-    if (!model_path) { SKIP("no shared data"); return test_end(); }
-    if (hybrid_devices(NULL, NULL, 0, &count, &why) || !count) { SKIP("no GPU: %s", why.message); return test_end(); }
+    if (!model_path) {
+        SKIP("no shared data");
+        return test_end();
+    }
+    if (hybrid_devices(NULL, NULL, 0, &count, &why) || !count) {
+        SKIP("no GPU: %s", why.message);
+        return test_end();
+    }
     library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
-    if (library) { *(void **)&counters = dlsym(library, "emu_counters"); counts = counters ? counters() : NULL; }
+    if (library) {
+        *(void **)&counters = dlsym(library, "emu_counters");
+        counts = counters ? counters() : NULL;
+    }
     if (begin(&s, "cpu", 0, NULL)) talk(&s, MAX, cpu_ids, cpu_logits);
     end(&s);
     if (begin(&s, NULL, 0, "")) {
         const char *last = NULL;
         CHECK(!hybrid_warmup(s.ctx, warm, &last, &why) && last, "%s", why.message);
         if (counts) CHECK(!counts->launches, "%llu launches while warming up", counts->launches);
-        if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);          /* all kernels are there now */
+        if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1); /* all kernels are there now */
         expect_cpu_text(&s, "after a warm-up", MAX);
         CHECK(!strstr(said, "without the GPU"), "%s", said);
     }
@@ -731,7 +860,8 @@ int main(void)
     if (begin(&s, NULL, 0, NULL)) {
         CHECK(layers_on_gpu(&s) == 5, "%d layers on the GPU", layers_on_gpu(&s));
         expect_cpu_text(&s, "the GPU", MAX);
-        CHECK(((hyb_cuda_backend *)s.ctx->forward.stages[0].be)->queue->n_graph_launches > MAX, "decoding was not replayed from a graph");
+        CHECK(((hyb_cuda_backend *)s.ctx->forward.stages[0].be)->queue->n_graph_launches > MAX,
+              "decoding was not replayed from a graph");
     }
     end(&s);
     test_by_name();
@@ -745,7 +875,10 @@ int main(void)
     test_cancelled();
     test_jobs();
     test_fork();
-    if (!counts) { SKIP("a real GPU does not fail on demand"); return test_end(); }
+    if (!counts) {
+        SKIP("a real GPU does not fail on demand");
+        return test_end();
+    }
     test_failures();
     test_graph_failures();
     test_uploads();

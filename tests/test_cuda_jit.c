@@ -1,8 +1,8 @@
-/* What hybrid_cuda.h does before a device is needed: folders and libraries found, the choice of an architecture, the cache of binaries, and NVRTC
- * itself where one is installed. No GPU is needed. [no-simd] */
+/* What hybrid_cuda.h does before a device is needed: folders and libraries found, the choice of an architecture, the
+ * cache of binaries, and NVRTC itself where one is installed. No GPU is needed. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #ifndef HYBRID_NO_SIMD
-    #define HYBRID_NO_SIMD                           /* the processor computes nothing here, and compiles fast */
+    #define HYBRID_NO_SIMD /* the processor computes nothing here, and compiles fast */
 #endif
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -10,7 +10,7 @@
 
 #define COUNT(a) ((int)(sizeof(a) / sizeof((a)[0])))
 
-static char folder[400];                             /* an empty one, made for this run */
+static char folder[400]; /* an empty one, made for this run */
 
 static void shell(const char *format, ...)
 {
@@ -22,7 +22,9 @@ static void shell(const char *format, ...)
     if (system(line) == -1) printf("cannot run %s\n", line);
 }
 
-typedef struct counting { long blocks, calls, fail_at; } counting;
+typedef struct counting {
+    long blocks, calls, fail_at;
+} counting;
 static void *counting_alloc(void *user, size_t size)
 {
     counting *c = (counting *)user;
@@ -31,12 +33,17 @@ static void *counting_alloc(void *user, size_t size)
     if ((p = malloc(size)) != NULL) c->blocks++;
     return p;
 }
-static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+static void counting_free(void *user, void *block)
+{
+    ((counting *)user)->blocks--;
+    free(block);
+}
 
 static char said[4000];
 static void listen_log(void *user, hybrid_log_level level, const char *message)
 {
-    (void)user; (void)level;
+    (void)user;
+    (void)level;
     snprintf(said + strlen(said), sizeof said - strlen(said), "%s\n", message);
 }
 
@@ -56,7 +63,7 @@ static hybrid_runtime *make_runtime(counting *c)
     return rt;
 }
 
-/* ---- architecture ---- */
+/* ---- architecture ------------------------------------------------------------------------------------------------ */
 
 static void test_target(void)
 {
@@ -64,17 +71,34 @@ static void test_target(void)
     static const int cuda12[] = { 50, 52, 53, 60, 61, 62, 70, 72, 75, 80, 86, 87, 89, 90, 100, 101, 120 };
     static const int cuda11[] = { 35, 37, 50, 52, 53, 60, 61, 62, 70, 72, 75, 80, 86 };
     static const int mixed[] = { 90, 75, 86, 80 };
+    /* clang-format off */
     static const struct { const int *list; int n, cc, number; bool ptx; } cases[] = {
-        { cuda13, COUNT(cuda13), 90, 90, false }, { cuda13, COUNT(cuda13), 75, 75, false }, { cuda13, COUNT(cuda13), 121, 121, false },
-        { cuda13, COUNT(cuda13), 61, 0, true }, { cuda13, COUNT(cuda13), 70, 0, true },                  /* too old for this NVRTC */
-        { cuda12, COUNT(cuda12), 61, 61, false }, { cuda12, COUNT(cuda12), 70, 70, false },              /* the older one knows it */
-        { cuda12, COUNT(cuda12), 121, 120, false }, { cuda12, COUNT(cuda12), 103, 100, false },          /* a later minor version */
-        { cuda12, COUNT(cuda12), 130, 120, true }, { cuda12, COUNT(cuda12), 88, 86, false },             /* not 87: a Jetson */
-        { cuda11, COUNT(cuda11), 89, 86, false }, { cuda11, COUNT(cuda11), 90, 86, true }, { cuda11, COUNT(cuda11), 120, 86, true },
-        { cuda11, COUNT(cuda11), 87, 86, true }, { cuda11, COUNT(cuda11), 72, 72, false },               /* a Jetson takes no other's binaries */
-        { cuda11, COUNT(cuda11), 30, 0, true }, { mixed, COUNT(mixed), 89, 86, false }, { mixed, COUNT(mixed), 100, 90, true }, { mixed, 0, 90, 0, true }
+        { cuda13, COUNT(cuda13), 90, 90, false }, { cuda13, COUNT(cuda13), 75, 75, false },
+        { cuda13, COUNT(cuda13), 121, 121, false },
+        { cuda13, COUNT(cuda13), 61, 0, true },
+        { cuda13, COUNT(cuda13), 70, 0, true },                  /* too old for this NVRTC */
+        { cuda12, COUNT(cuda12), 61, 61, false },
+        { cuda12, COUNT(cuda12), 70, 70, false },              /* the older one knows it */
+        /* a later minor version */
+        { cuda12, COUNT(cuda12), 121, 120, false }, { cuda12, COUNT(cuda12), 103, 100, false },
+        { cuda12, COUNT(cuda12), 130, 120, true },
+        { cuda12, COUNT(cuda12), 88, 86, false },             /* not 87: a Jetson */
+        { cuda11, COUNT(cuda11), 89, 86, false }, { cuda11, COUNT(cuda11), 90, 86, true },
+        { cuda11, COUNT(cuda11), 120, 86, true },
+        /* a Jetson takes no other's binaries */
+        { cuda11, COUNT(cuda11), 87, 86, true }, { cuda11, COUNT(cuda11), 72, 72, false },
+        { cuda11, COUNT(cuda11), 30, 0, true }, { mixed, COUNT(mixed), 89, 86, false },
+        { mixed, COUNT(mixed), 100, 90, true }, { mixed, 0, 90, 0, true }
     };
-    static const struct { int version; const char *order; } drivers[] = { { 13010, "13 12 11" }, { 13000, "13 12 11" }, { 12080, "12 11 13" }, { 11040, "11 12 13" }, { 14000, "13 12 11" } };
+    /* clang-format on */
+    static const struct {
+        int version;
+        const char *order;
+    } drivers[] = { { 13010, "13 12 11" },
+                    { 13000, "13 12 11" },
+                    { 12080, "12 11 13" },
+                    { 11040, "11 12 13" },
+                    { 14000, "13 12 11" } };
     const char *names[5];
     char order[40];
     int i, j;
@@ -82,19 +106,25 @@ static void test_target(void)
     for (i = 0; i < COUNT(drivers); i++) {
         hyb_nvrtc_names(drivers[i].version, names);
         for (j = 0, order[0] = 0; j < 3; j++)
-            snprintf(order + strlen(order), sizeof order - strlen(order), "%s%.2s", j ? " " : "", names[j] + strcspn(names[j], "1"));
+            snprintf(order + strlen(order), sizeof order - strlen(order), "%s%.2s", j ? " " : "",
+                     names[j] + strcspn(names[j], "1"));
         CHECK(!strcmp(order, drivers[i].order), "driver %d: %s", drivers[i].version, order);
     }
     TEST("target");
     for (i = 0; i < COUNT(cases); i++) {
         hyb_target t = hyb_target_choose(cases[i].cc, cases[i].list, cases[i].n);
-        CHECK(t.number == cases[i].number && (t.ptx == cases[i].ptx || !t.number), "case %d, device %d: %s_%d", i, cases[i].cc, t.ptx ? "compute" : "sm", t.number);
+        CHECK(t.number == cases[i].number && (t.ptx == cases[i].ptx || !t.number), "case %d, device %d: %s_%d", i,
+              cases[i].cc, t.ptx ? "compute" : "sm", t.number);
     }
 }
 
-/* ---- folders and libraries ---- */
+/* ---- folders and libraries --------------------------------------------------------------------------------------- */
 
-typedef struct seen { int n; char names[16][HYB_PATH_MAX]; int stop_at; } seen;
+typedef struct seen {
+    int n;
+    char names[16][HYB_PATH_MAX];
+    int stop_at;
+} seen;
 static bool see(void *user, const char *path)
 {
     seen *s = (seen *)user;
@@ -108,7 +138,8 @@ static void test_folders(void)
     seen s;
     TEST("folders");
     memset(&s, 0, sizeof s);
-    shell("mkdir -p '%s/f/cuda-9.2/lib' '%s/f/cuda-12.8/lib' '%s/f/cuda-12.10/lib' '%s/f/other/lib' '%s/f/.cuda-7/lib'", folder, folder, folder, folder, folder);
+    shell("mkdir -p '%s/f/cuda-9.2/lib' '%s/f/cuda-12.8/lib' '%s/f/cuda-12.10/lib' '%s/f/other/lib' '%s/f/.cuda-7/lib'",
+          folder, folder, folder, folder, folder);
     snprintf(pattern, sizeof pattern, "%s/f/cuda-*/lib", folder);
     CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 3, "%d", s.n);
     snprintf(want, sizeof want, "%s/f/cuda-12.10/lib", folder);
@@ -124,7 +155,9 @@ static void test_folders(void)
     s.n = 0;
     snprintf(pattern, sizeof pattern, "%s/absent-*/lib", folder);
     CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 0, "none");
-    CHECK(hyb_path_join(path, "a/b", "c") && !strcmp(path, "a/b/c") && hyb_path_join(path, "a/", "c") && !strcmp(path, "a/c") && hyb_path_join(path, "", "c") && !strcmp(path, "/c"), "%s", path);
+    CHECK(hyb_path_join(path, "a/b", "c") && !strcmp(path, "a/b/c") && hyb_path_join(path, "a/", "c") &&
+              !strcmp(path, "a/c") && hyb_path_join(path, "", "c") && !strcmp(path, "/c"),
+          "%s", path);
     memset(pattern, 'x', sizeof pattern);
     pattern[sizeof pattern - 2] = 0;
     CHECK(!hyb_path_join(path, pattern, "c"), "too long");
@@ -134,7 +167,10 @@ static void test_folders(void)
     CHECK(!path[0], "%s", path);
 }
 
-typedef struct found { int n, take, answers[8]; hyb_library libs[8]; } found;
+typedef struct found {
+    int n, take, answers[8];
+    hyb_library libs[8];
+} found;
 static bool find_answer(void *user, hyb_library *lib)
 {
     found *f = (found *)user;
@@ -161,19 +197,25 @@ static void test_library(void)
     memset(&f, 0, sizeof f);
     f.take = 1;
     CHECK(!hyb_library_find(names, NULL, false, find_answer, &f), "there is none yet");
-    shell("mkdir -p '%s/lib64' '%s/targets/x/lib' '%s/own'; cd '%s'; for i in 12 13; do echo \"int hybrid_test_answer(void) { return $i; }\" > a.c; "
-          "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridtest.so.$i; done; mv lib64/libhybridtest.so.13 targets/x/lib/; echo text > lib64/libhybridtest.so.13; "
-          "echo 'int hybrid_test_answer(void) { return 99; }' > a.c; ${CC:-cc} -shared -fPIC a.c -o own/libhybridtest.so.12; "
-          "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridfirst.so.12", folder, folder, folder, folder);
+    shell("mkdir -p '%s/lib64' '%s/targets/x/lib' '%s/own'; cd '%s'; for i in 12 13; do echo \"int "
+          "hybrid_test_answer(void) { return $i; }\" > a.c; "
+          "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridtest.so.$i; done; mv lib64/libhybridtest.so.13 "
+          "targets/x/lib/; echo text > lib64/libhybridtest.so.13; "
+          "echo 'int hybrid_test_answer(void) { return 99; }' > a.c; ${CC:-cc} -shared -fPIC a.c -o "
+          "own/libhybridtest.so.12; "
+          "${CC:-cc} -shared -fPIC a.c -o lib64/libhybridfirst.so.12",
+          folder, folder, folder, folder);
     if (!hyb_library_find(names, NULL, false, find_answer, &f)) {
         SKIP("the compiler here makes no dynamic libraries");
         return;
     }
     snprintf(path, sizeof path, "%s/targets/x/lib/libhybridtest.so.13", folder);
-    CHECK(f.answers[0] == 13 && !strcmp(f.libs[0].path, path) && !f.libs[0].is_override, "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
+    CHECK(f.answers[0] == 13 && !strcmp(f.libs[0].path, path) && !f.libs[0].is_override,
+          "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
     f.n = 0;
     f.take = 2;
-    CHECK(hyb_library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12, "the next one when the first is refused: %d", f.answers[1]);
+    CHECK(hyb_library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12,
+          "the next one when the first is refused: %d", f.answers[1]);
     snprintf(path, sizeof path, "%s/lib64/libhybridfirst.so.12", folder);
     memset(&lib, 0, sizeof lib);
     CHECK((lib.handle = hyb_library_load(path, true)) != NULL, "what must come first, from the same folder");
@@ -184,7 +226,8 @@ static void test_library(void)
     setenv("HYBRID_CUDA_PATH", path, 1);
     f.n = 0;
     f.take = 1;
-    CHECK(hyb_library_find(names, NULL, false, find_answer, &f) && f.answers[0] == 99 && f.libs[0].is_override, "our own folder first: %d", f.answers[0]);
+    CHECK(hyb_library_find(names, NULL, false, find_answer, &f) && f.answers[0] == 99 && f.libs[0].is_override,
+          "our own folder first: %d", f.answers[0]);
     CHECK(!hyb_library_find(&names[2], NULL, true, find_answer, &f), "no names");
     f.n = 0;
     f.take = 2;
@@ -195,15 +238,18 @@ static void test_library(void)
         snprintf(path, sizeof path, "%s/%s", folder, i ? "stubs" : "absent");
         setenv("HYBRID_CUDA_PATH", path, 1);
         if (i) shell("cp -r '%s/own' '%s/stubs'", folder, folder);
-        CHECK(!hyb_library_find(names, NULL, true, find_answer, &f), "never from a folder that is absent, or called stubs");
+        CHECK(!hyb_library_find(names, NULL, true, find_answer, &f),
+              "never from a folder that is absent, or called stubs");
     }
     unsetenv("HYBRID_CUDA_PATH");
     unsetenv("CUDA_PATH");
     memset(&lib, 0, sizeof lib);
-    CHECK((lib.handle = hyb_library_load("libm.so.6", false)) == NULL || (hyb_library_locate(&lib, "cos"), strchr(lib.path, '/')), "a bare name's place: %s", lib.path);
+    CHECK((lib.handle = hyb_library_load("libm.so.6", false)) == NULL ||
+              (hyb_library_locate(&lib, "cos"), strchr(lib.path, '/')),
+          "a bare name's place: %s", lib.path);
 }
 
-/* ---- cache ---- */
+/* ---- cache ------------------------------------------------------------------------------------------------------- */
 
 static void fill_key(hyb_cache_key *key, const char *text)
 {
@@ -218,7 +264,7 @@ static void test_hash(void)
     int i, j, same = 0;
     TEST("hash");
     memset(text, 'x', sizeof text);
-    for (i = 0; i < 64; i++)                             /* every bit and every length counts, in both lanes */
+    for (i = 0; i < 64; i++) /* every bit and every length counts, in both lanes */
         for (j = 0; j < 8; j++) {
             memset(&a, 0, sizeof a);
             memset(&b, 0, sizeof b);
@@ -237,8 +283,10 @@ static void test_hash(void)
         same += a.a == b.a || a.b == b.b;
     }
     CHECK(same == 0, "%d equal", same);
-    fill_key(&a, "ab"); hyb_cache_key_add(&a, "c", 1);
-    fill_key(&b, "a"); hyb_cache_key_add(&b, "bc", 2);
+    fill_key(&a, "ab");
+    hyb_cache_key_add(&a, "c", 1);
+    fill_key(&b, "a");
+    hyb_cache_key_add(&b, "bc", 2);
     CHECK(a.a != b.a && a.b != b.b, "where one text ends counts");
 }
 
@@ -254,7 +302,12 @@ static bool cache_holds(hyb_cache *cache, const hyb_cache_key *key, const void *
     return ok;
 }
 
-typedef struct store { int n_load, n_store; char name[64]; unsigned char data[4096]; size_t size; } store;
+typedef struct store {
+    int n_load, n_store;
+    char name[64];
+    unsigned char data[4096];
+    size_t size;
+} store;
 static size_t store_load(void *user, const char *name, void *data, size_t capacity)
 {
     store *s = (store *)user;
@@ -293,7 +346,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "empty");
     hyb_cache_put(&cache, &key, text, sizeof text);
     hyb_cache_put(&cache, &other, text, 5);
-    CHECK(cache_holds(&cache, &key, text, sizeof text) && cache_holds(&cache, &other, text, 5), "round trip, in a folder that was not there");
+    CHECK(cache_holds(&cache, &key, text, sizeof text) && cache_holds(&cache, &other, text, 5),
+          "round trip, in a folder that was not there");
     hyb_cache_put(&cache, &other, text, 9);
     CHECK(cache_holds(&cache, &other, text, 9), "replaced");
     shell("[ $(ls '%s' | wc -l) = 2 ] || touch '%s/leftover'", path, folder);
@@ -306,7 +360,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     entry = (unsigned char *)read_file(file, &size);
     CHECK(entry && size == HYB_CACHE_HEADER + sizeof text, "%s: %d bytes", file, (int)size);
     bad = (unsigned char *)malloc(size + 1);
-    for (i = 0; entry && i < 2 * size + 2; i++) {            /* every byte changed, every length cut, one byte more, another's entry */
+    /* every byte changed, every length cut, one byte more, another's entry */
+    for (i = 0; entry && i < 2 * size + 2; i++) {
         size_t length = i < size ? size : i <= 2 * size ? i - size : size + 1;
         memcpy(bad, entry, size);
         bad[size] = 0;
@@ -327,7 +382,7 @@ static void test_cache(hybrid_runtime *rt, counting *c)
 
     TEST("a pipe where an entry should be");
     shell("rm -f '%s' && mkfifo '%s'", file, file);
-    alarm(20);                                           /* who waits for a writer waits for ever */
+    alarm(20); /* who waits for a writer waits for ever */
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "no entry");
     alarm(0);
     hyb_cache_put(&cache, &key, text, sizeof text);
@@ -341,11 +396,13 @@ static void test_cache(hybrid_runtime *rt, counting *c)
         longest[i] = 0;
         desc.path = longest;
         hyb_cache_create(&cache, rt, &desc);
-        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters: another folder, of %d", (int)i, (int)strlen(cache.folder));
+        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)),
+              "%d characters: another folder, of %d", (int)i, (int)strlen(cache.folder));
         setenv("HYBRID_CUDA_CACHE", longest, 1);
         desc.path = NULL;
         hyb_cache_create(&cache, rt, &desc);
-        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)), "%d characters of the variable: another folder, of %d", (int)i, (int)strlen(cache.folder));
+        CHECK(!strcmp(cache.folder, i < 400 ? longest : "") || (i >= 400 && i < 470 && !strcmp(cache.folder, longest)),
+              "%d characters of the variable: another folder, of %d", (int)i, (int)strlen(cache.folder));
     }
     unsetenv("HYBRID_CUDA_CACHE");
     desc.path = path;
@@ -389,7 +446,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(!cache.folder[0], "instead of the disk");
     CHECK(!cache_holds(&cache, &key, text, sizeof text) && s.n_load == 1, "%d", s.n_load);
     hyb_cache_put(&cache, &key, text, sizeof text);
-    CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text) && s.n_load == 3, "%d stored, %d loaded", s.n_store, s.n_load);
+    CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text) && s.n_load == 3, "%d stored, %d loaded",
+          s.n_store, s.n_load);
     s.data[60] ^= 1;
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "the host's entries are checked, too");
     s.data[60] ^= 1;
@@ -412,7 +470,10 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
 }
 
-typedef struct writer { hyb_cache *cache; int wrong; } writer;
+typedef struct writer {
+    hyb_cache *cache;
+    int wrong;
+} writer;
 static void *write_and_read(void *arg)
 {
     writer *w = (writer *)arg;
@@ -424,8 +485,10 @@ static void *write_and_read(void *arg)
         void *p = NULL;
         size_t size = 0;
         hyb_cache_put(w->cache, &key, text, 1000 + (size_t)(i % 7) * 100);
-        if (!hyb_cache_get(w->cache, &key, &p, &size)) w->wrong++;
-        else if (size < 1000 || size > 1600 || memcmp(p, text, size)) w->wrong++;
+        if (!hyb_cache_get(w->cache, &key, &p, &size))
+            w->wrong++;
+        else if (size < 1000 || size > 1600 || memcmp(p, text, size))
+            w->wrong++;
         hyb_free(w->cache->rt, p);
     }
     return NULL;
@@ -452,18 +515,24 @@ static void test_writers(void)
         CHECK(!pthread_create(&threads[i], NULL, write_and_read, &writers[i]), "thread");
     }
     for (i = 0; i < 4; i++) pthread_join(threads[i], NULL);
-    CHECK(!writers[0].wrong && !writers[1].wrong && !writers[2].wrong && !writers[3].wrong, "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong, writers[2].wrong, writers[3].wrong);
+    CHECK(!writers[0].wrong && !writers[1].wrong && !writers[2].wrong && !writers[3].wrong,
+          "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong, writers[2].wrong,
+          writers[3].wrong);
     hybrid_runtime_destroy(rt);
 }
 
-/* ---- messages, NVRTC ---- */
+/* ---- messages, NVRTC --------------------------------------------------------------------------------------------- */
 
-static const char *const good_text[] = { "extern \"C\" __global__ void twice(float *x)\n", "{ x[threadIdx.x] *= FACTOR; }\n", NULL };
-static const char *const bad_text[] = { "extern \"C\" __global__ void twice(float *x)\n{ x[threadIdx.x] = nowhere; }\n", NULL };
+static const char *const good_text[] = { "extern \"C\" __global__ void twice(float *x)\n",
+                                         "{ x[threadIdx.x] *= FACTOR; }\n", NULL };
+static const char *const bad_text[] = { "extern \"C\" __global__ void twice(float *x)\n{ x[threadIdx.x] = nowhere; }\n",
+                                        NULL };
 
 static void test_nvrtc(hybrid_runtime *rt, counting *c)
 {
-    static const hyb_cuda_module_info good = { "good", { good_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL }, { "twice", NULL } };
+    static const hyb_cuda_module_info good = {
+        "good", { good_text, NULL, NULL, NULL }, { "-DFACTOR=2.0f", NULL }, { "twice", NULL }
+    };
     static const hyb_cuda_module_info bad = { "bad", { bad_text, NULL, NULL, NULL }, { NULL }, { "twice", NULL } };
     static hyb_nvrtc nvrtc;
     hybrid_error err;
@@ -476,14 +545,18 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     TEST("nvrtc");
     r = hyb_nvrtc_open(&nvrtc, 90, 13000, false, &err);
     if (r) {
-        CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "NVRTC") && strstr(err.message, "pip install"), "%s", err.message);
+        CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "NVRTC") && strstr(err.message, "pip install"), "%s",
+              err.message);
         SKIP_PROCESSOR("%s", err.message);
         return;
     }
-    CHECK(nvrtc.arch.number == 90 && !nvrtc.arch.ptx && nvrtc.major >= 11 && strchr(nvrtc.library.path, '/'), "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
+    CHECK(nvrtc.arch.number == 90 && !nvrtc.arch.ptx && nvrtc.major >= 11 && strchr(nvrtc.library.path, '/'),
+          "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
     text = hyb_module_text(rt, &good, &n);
     CHECK(text && n == strlen(good_text[0]) + strlen(good_text[1]) && strlen(text) == n, "joined");
-    CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 && !memcmp(data, "\177ELF", 4), "%s", err.message);
+    CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 &&
+              !memcmp(data, "\177ELF", 4),
+          "%s", err.message);
     hyb_free(rt, data);
     for (at = 1; at < 3; at++) {
         c->calls = 0;
@@ -498,18 +571,24 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     said[0] = 0;
     r = hyb_nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &words, &err);
     hyb_nvrtc_log(rt, words);
-    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !data && strstr(err.message, "'bad'") && strstr(err.message, "sm_90") && strstr(err.message, "nowhere"), "%s", err.message);
+    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !data && strstr(err.message, "'bad'") && strstr(err.message, "sm_90") &&
+              strstr(err.message, "nowhere"),
+          "%s", err.message);
     CHECK(strstr(said, "nvrtc: bad.cu(2)") && strstr(said, "1 error"), "the whole log: %s", said);
     hyb_free(rt, text);
     r = hyb_nvrtc_open(&nvrtc, 999, 13000, false, &err);
     CHECK(!r && nvrtc.arch.ptx, "a GPU of tomorrow gets PTX");
     text = hyb_module_text(rt, &good, &n);
-    if (!r) CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && strstr((const char *)data, ".target sm_"), "%s", err.message);
+    if (!r)
+        CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) &&
+                  strstr((const char *)data, ".target sm_"),
+              "%s", err.message);
     hyb_free(rt, data);
     hyb_free(rt, text);
     cc = 10;
     r = hyb_nvrtc_open(&nvrtc, cc, 13000, false, &err);
-    CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "capability 1.0") && strstr(err.message, "older"), "a GPU of yesterday gets a sentence: %s", err.message);
+    CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "capability 1.0") && strstr(err.message, "older"),
+          "a GPU of yesterday gets a sentence: %s", err.message);
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
 }
 
@@ -527,11 +606,15 @@ static void test_locale(void)
         return;
     }
     before = kept.use(NULL);
-    kept.use(changed);                                   /* as NVRTC before 12.6.2 does */
+    kept.use(changed); /* as NVRTC before 12.6.2 does */
     hyb_locale_restore(&kept);
     CHECK(kept.use(NULL) == before, "put back");
     function = dlsym(self, "freelocale");
-    { void (*end)(void *) = NULL; memcpy(&end, &function, sizeof function); if (end) end(changed); }
+    {
+        void (*end)(void *) = NULL;
+        memcpy(&end, &function, sizeof function);
+        if (end) end(changed);
+    }
     dlclose(self);
 }
 
@@ -540,7 +623,10 @@ int main(void)
     counting c;
     hybrid_runtime *rt = make_runtime(&c);
     snprintf(folder, sizeof folder, "%s/hybrid-test-XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    if (!mkdtemp(folder)) { printf("cannot make a folder\n"); return 1; }
+    if (!mkdtemp(folder)) {
+        printf("cannot make a folder\n");
+        return 1;
+    }
     test_target();
     test_nvrtc(rt, &c);
     test_locale();

@@ -1,5 +1,5 @@
-/* Models on the GPU [emu] [emu-reordered] [emu-check] [no-asan]: against transformers as test_models does it on the CPU, through the headers that ship, and stories260K
- * in several types against the CPU's own logits and text. */
+/* Models on the GPU [emu] [emu-reordered] [emu-check] [no-asan]: against transformers as test_models does it on the
+ * CPU, through the headers that ship, and stories260K in several types against the CPU's own logits and text. */
 #define HYBRID_IMPLEMENTATION
 #include "../hybrid.h"
 #include "../hybrid_cuda.h"
@@ -7,12 +7,14 @@
 
 static double relative(const float *a, int64_t stride, const float *b, int64_t rows, int64_t cols);
 
-/* Caches in F16 go through tensor cores, whose inputs are halves; with other rows beside, other kernels may be chosen. */
-#define TOLERANCE 1e-4
+/* Caches in F16 go through tensor cores, whose inputs are halves; with other rows beside, other kernels may be
+ * chosen. */
+#define TOLERANCE     1e-4
 #define SAME(a, b, n) (relative(a, n, b, 1, n) < 5e-3)
 #include "models.inc"
 
-/* Greedy text of the GPU against the CPU's, and how far the logits are apart on the way. near: at a gap this small the tokens may part. */
+/* Greedy text of the GPU against the CPU's, and how far the logits are apart on the way. near: at a gap this small
+ * the tokens may part. */
 static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tolerance, double near)
 {
     static const int32_t start[] = { 1, 403, 407, 261, 378 };
@@ -25,13 +27,21 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
     hybrid_error err;
     double worst = 0;
     int i, k, n_vocab;
-    if (!path) { SKIP("no shared data"); return; }
+    if (!path) {
+        SKIP("no shared data");
+        return;
+    }
     for (k = 0; k < 2; k++) {
-        memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+        memset(&rd, 0, sizeof rd);
+        memset(&md, 0, sizeof md);
+        memset(&cd, 0, sizeof cd);
         rd.device = k ? "cuda" : "cpu";
         md.path = path;
-        cd.n_ctx = 256; cd.kv = kv;
-        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) && !hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
+        cd.n_ctx = 256;
+        cd.kv = kv;
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
+                  !hybrid_context_create(m[k], &cd, &c[k], &err),
+              "%s", err.message);
         if (!c[k]) return;
         CHECK(!hybrid_batch_add(c[k], 0, start, 5, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     }
@@ -42,8 +52,10 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
         double d = relative(b, n_vocab, a, 1, n_vocab);
         int32_t id = argmax(a, n_vocab);
         if (d > worst) worst = d;
-        CHECK(argmax(b, n_vocab) == id || a[id] - a[argmax(b, n_vocab)] < near, "token %d is %d, the CPU's %d, %g better", i, argmax(b, n_vocab), id, a[id] - a[argmax(b, n_vocab)]);
-        for (k = 0; k < 2; k++) CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+        CHECK(argmax(b, n_vocab) == id || a[id] - a[argmax(b, n_vocab)] < near,
+              "token %d is %d, the CPU's %d, %g better", i, argmax(b, n_vocab), id, a[id] - a[argmax(b, n_vocab)]);
+        for (k = 0; k < 2; k++)
+            CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     }
     CHECK(worst < tolerance, "logits are %.1e apart", worst);
     printf("  %-60s %d tokens, logits within %.1e\n", path, n, worst);
@@ -59,13 +71,21 @@ static void check_scratch(hyb_device *gpu)
 {
     hyb_limits limits;
     hyb_tensor w;
-    memset(&limits, 0, sizeof limits); memset(&w, 0, sizeof w);
-    limits.n_rows = 512; limits.n_expert_used = 8;
-    w.type = HYBRID_TYPE_Q4_K; w.ne[0] = 2048; w.ne[1] = 768; w.ne[2] = 128; w.ne[3] = 1;
-    CHECK(gpu->ops->show(gpu, &limits, &w) && limits.scratch > (size_t)512 * 8 * 2048, "%llu bytes", (unsigned long long)limits.scratch);
+    memset(&limits, 0, sizeof limits);
+    memset(&w, 0, sizeof w);
+    limits.n_rows = 512;
+    limits.n_expert_used = 8;
+    w.type = HYBRID_TYPE_Q4_K;
+    w.ne[0] = 2048;
+    w.ne[1] = 768;
+    w.ne[2] = 128;
+    w.ne[3] = 1;
+    CHECK(gpu->ops->show(gpu, &limits, &w) && limits.scratch > (size_t)512 * 8 * 2048, "%llu bytes",
+          (unsigned long long)limits.scratch);
 }
 
-/* A mixture of experts after a warm-up: no kernel is missing then, decoding is replayed from a graph, the plan says what is taken, and the text is the CPU's. */
+/* A mixture of experts after a warm-up: no kernel is missing then, decoding is replayed from a graph, the plan says
+ * what is taken, and the text is the CPU's. */
 static void check_mixture(const char *path, int n)
 {
     static const int32_t start[] = { 3, 17, 9, 30, 22, 4, 11, 25, 8, 19, 2, 28, 14, 6, 31, 12, 5, 27, 16 };
@@ -82,12 +102,21 @@ static void check_mixture(const char *path, int n)
     double worst = 0;
     int i, k, n_vocab;
     for (k = 0; k < 2; k++) {
-        memset(&rd, 0, sizeof rd); memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+        memset(&rd, 0, sizeof rd);
+        memset(&md, 0, sizeof md);
+        memset(&cd, 0, sizeof cd);
         rd.device = k ? "cuda" : "cpu";
         if (k) rd.kernel_cache.path = "";
-        md.path = path; md.device_n_ctx = 64;
-        cd.n_ctx = 64; cd.n_seq = 1; cd.kv = HYBRID_KV_F32; cd.n_batch = 32; cd.n_candidates = 16;
-        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) && !hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
+        md.path = path;
+        md.device_n_ctx = 64;
+        cd.n_ctx = 64;
+        cd.n_seq = 1;
+        cd.kv = HYBRID_KV_F32;
+        cd.n_batch = 32;
+        cd.n_candidates = 16;
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
+                  !hybrid_context_create(m[k], &cd, &c[k], &err),
+              "%s", err.message);
         if (!c[k]) return;
     }
     check_place(m[1]);
@@ -96,24 +125,28 @@ static void check_mixture(const char *path, int n)
     CHECK(!hybrid_warmup(c[1], NULL, NULL, &err), "%s", err.message);
     setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1);
     n_vocab = m[0]->hp.n_vocab;
-    for (k = 0; k < 2; k++) CHECK(!hybrid_batch_add(c[k], 0, start, 19, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+    for (k = 0; k < 2; k++)
+        CHECK(!hybrid_batch_add(c[k], 0, start, 19, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     for (i = 0; i < n; i++) {
         const float *a = hybrid_logits(c[0], 0), *b = hybrid_logits(c[1], 0);
         const int32_t id = argmax(a, n_vocab);
         double d = relative(b, n_vocab, a, 1, n_vocab);
         if (d > worst) worst = d;
         CHECK(argmax(b, n_vocab) == id, "token %d is %d, the CPU's %d", i, argmax(b, n_vocab), id);
-        for (k = 0; k < 2; k++) CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+        for (k = 0; k < 2; k++)
+            CHECK(!hybrid_batch_add(c[k], 0, &id, 1, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     }
     CHECK(worst < TOLERANCE, "logits are %.1e apart", worst);
     be = (hyb_cuda_backend *)c[1]->forward.stages[0].be;
-    CHECK(!strcmp(be->base.ops->name, "cuda") && (int)be->queue->n_graph_launches >= n - 3, "%d of %d tokens were replayed from a graph", (int)be->queue->n_graph_launches, n);
+    CHECK(!strcmp(be->base.ops->name, "cuda") && (int)be->queue->n_graph_launches >= n - 3,
+          "%d of %d tokens were replayed from a graph", (int)be->queue->n_graph_launches, n);
     unsetenv("EMU_FAIL");
     for (k = 0; k < 2; k++) {
         hybrid_context_destroy(c[k]);
         hybrid_model_destroy(m[k]);
     }
-    CHECK(!hybrid_plan(rt[1], &md, &cd, &plan, &err) && plan.device == taken, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)taken);
+    CHECK(!hybrid_plan(rt[1], &md, &cd, &plan, &err) && plan.device == taken, "planned %llu bytes, %llu were taken",
+          (unsigned long long)plan.device, (unsigned long long)taken);
     for (k = 0; k < 2; k++) hybrid_runtime_destroy(rt[k]);
 }
 

@@ -1,26 +1,27 @@
-/* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged files. [no-simd] */
+/* The GGUF reader and writer, against what gguf-py writes and sees (tests/oracle/make_gguf.py), and against damaged
+ * files. [no-simd] */
 static int pretend_big_endian;
 #define HYB_BIG_ENDIAN pretend_big_endian
-static unsigned long long all_steps;     /* of work whose amount the file chooses */
+static unsigned long long all_steps; /* of work whose amount the file chooses */
 #define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
 #include "split.h"
 #if !defined(_WIN32)
-#include <dirent.h>
-#include <signal.h>
-#include <sys/types.h>
-#include <sys/wait.h>
-#if defined(__linux__)
-#include <sys/sysmacros.h>
-#endif
+    #include <dirent.h>
+    #include <signal.h>
+    #include <sys/types.h>
+    #include <sys/wait.h>
+    #if defined(__linux__)
+        #include <sys/sysmacros.h>
+    #endif
 #endif
 
 #define TYPES "tests/oracle/data/gguf/types.gguf"
 #define EMPTY "tests/oracle/data/gguf/empty.gguf"
 
-/* ---- tools: checksum, an allocator that counts and fails, a reader that counts and fails, files made byte by byte ---- */
+/* ---- tools: checksum, an allocator that counts and fails, a reader that counts and fails, files made byte by byte */
 
 static uint32_t crc32_of(uint32_t crc, const void *data, size_t n)
 {
@@ -39,7 +40,7 @@ static uint32_t crc32_of(uint32_t crc, const void *data, size_t n)
 }
 
 typedef struct memory_log {
-    long   calls, fail_at, alive;        /* fail_at: the number of the call that fails, 0: none */
+    long calls, fail_at, alive; /* fail_at: the number of the call that fails, 0: none */
     size_t bytes, peak;
 } memory_log;
 
@@ -80,8 +81,8 @@ static hybrid_runtime *runtime_of(memory_log *log)
 
 typedef struct file_log {
     const unsigned char *data;
-    uint64_t             size;           /* bytes at data; beyond them zeros are delivered */
-    int                  reads, fail_at, closed;
+    uint64_t size; /* bytes at data; beyond them zeros are delivered */
+    int reads, fail_at, closed;
 } file_log;
 
 static bool log_read_at(void *user, uint64_t offset, void *dst, size_t n)
@@ -122,18 +123,25 @@ static hybrid_source reader_source(file_log *f, const void *data, size_t size)
 
 typedef struct bytes {
     unsigned char data[65536];
-    size_t        size;
+    size_t size;
 } bytes;
 
 static void put(bytes *b, const void *data, size_t n)
 {
-    if (b->size + n > sizeof b->data) { printf("a test file is too large\n"); exit(1); }
+    if (b->size + n > sizeof b->data) {
+        printf("a test file is too large\n");
+        exit(1);
+    }
     memcpy(b->data + b->size, data, n);
     b->size += n;
 }
 static void put_u32(bytes *b, uint32_t v) { put(b, &v, 4); }
 static void put_u64(bytes *b, uint64_t v) { put(b, &v, 8); }
-static void put_text(bytes *b, const char *text) { put_u64(b, strlen(text)); put(b, text, strlen(text)); }
+static void put_text(bytes *b, const char *text)
+{
+    put_u64(b, strlen(text));
+    put(b, text, strlen(text));
+}
 static void put_header(bytes *b, uint32_t version, uint64_t n_tensors, uint64_t n_keys)
 {
     b->size = 0;
@@ -142,7 +150,8 @@ static void put_header(bytes *b, uint32_t version, uint64_t n_tensors, uint64_t 
     put_u64(b, n_tensors);
     put_u64(b, n_keys);
 }
-static void put_tensor(bytes *b, const char *name, uint32_t n_dims, uint64_t ne0, uint64_t ne1, uint32_t type, uint64_t offset)
+static void put_tensor(bytes *b, const char *name, uint32_t n_dims, uint64_t ne0, uint64_t ne1, uint32_t type,
+                       uint64_t offset)
 {
     uint32_t i;
     put_text(b, name);
@@ -151,9 +160,12 @@ static void put_tensor(bytes *b, const char *name, uint32_t n_dims, uint64_t ne0
     put_u32(b, type);
     put_u64(b, offset);
 }
-static void put_zeros(bytes *b, size_t n) { while (n--) put(b, "", 1); }
+static void put_zeros(bytes *b, size_t n)
+{
+    while (n--) put(b, "", 1);
+}
 
-/* ---- looking at everything in a file, through the public functions only ---- */
+/* ---- looking at everything in a file, through the public functions only ------------------------------------------ */
 
 static uint32_t value_crc(uint32_t crc, const hybrid_gguf_value *v)
 {
@@ -169,8 +181,8 @@ static uint32_t value_crc(uint32_t crc, const hybrid_gguf_value *v)
                 hybrid_string s = hybrid_gguf_item_string(v, i);
                 uint64_t n = s.size;
                 crc = crc32_of(crc32_of(crc, &n, 8), s.data, s.size);
-            }
-            else if (hybrid_gguf_item_array(v, i, &item)) crc = value_crc(crc, &item);
+            } else if (hybrid_gguf_item_array(v, i, &item))
+                crc = value_crc(crc, &item);
         }
         return crc;
     }
@@ -214,12 +226,15 @@ static void expect_dump(hybrid_gguf *g, const char *name, char **at)
     uint32_t crc = 0;
     size_t i;
     int d, n;
-    snprintf(line, sizeof line, "F %s %d %d %d %d", name, hybrid_gguf_version(g), (int)hybrid_gguf_key_count(g), (int)hybrid_gguf_tensor_count(g), (int)hybrid_gguf_alignment(g));
+    snprintf(line, sizeof line, "F %s %d %d %d %d", name, hybrid_gguf_version(g), (int)hybrid_gguf_key_count(g),
+             (int)hybrid_gguf_tensor_count(g), (int)hybrid_gguf_alignment(g));
     expect_line(at, name, line);
     for (i = 0; i < hybrid_gguf_key_count(g); i++) {
         hybrid_gguf_value v;
         hybrid_string key = hybrid_gguf_key(g, i, &v);
-        snprintf(line, sizeof line, "K %d %d %d %08x %.*s", (int)v.type, v.type == HYBRID_GGUF_ARRAY ? (int)v.item_type : -1, (int)v.count, (unsigned)value_crc(0, &v), (int)key.size, key.data);
+        snprintf(line, sizeof line, "K %d %d %d %08x %.*s", (int)v.type,
+                 v.type == HYBRID_GGUF_ARRAY ? (int)v.item_type : -1, (int)v.count, (unsigned)value_crc(0, &v),
+                 (int)key.size, key.data);
         expect_line(at, name, line);
     }
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
@@ -227,24 +242,30 @@ static void expect_dump(hybrid_gguf *g, const char *name, char **at)
         char *data = (char *)malloc((size_t)t->size + 1);
         hybrid_result r = hybrid_gguf_read_tensor(g, t, data, NULL);
         known = known && t->type != HYBRID_TYPE_LAST_;
-        CHECK(r == (t->type != HYBRID_TYPE_LAST_ ? HYBRID_OK : HYBRID_ERROR_UNSUPPORTED), "%s: tensor %d: %s", name, (int)i, hybrid_result_text(r));
-        n = snprintf(line, sizeof line, "%.*s %lu %d", (int)t->name.size, t->name.data, (unsigned long)t->type_id, t->n_dims);
-        for (d = 0; d < t->n_dims; d++) n += snprintf(line + n, sizeof line - (size_t)n, " %llu", (unsigned long long)t->ne[d]);
-        snprintf(line + n, sizeof line - (size_t)n, " %llu %llu %08x\n", (unsigned long long)t->offset, (unsigned long long)t->size, (unsigned)crc32_of(0, data, (size_t)t->size));
+        CHECK(r == (t->type != HYBRID_TYPE_LAST_ ? HYBRID_OK : HYBRID_ERROR_UNSUPPORTED), "%s: tensor %d: %s", name,
+              (int)i, hybrid_result_text(r));
+        n = snprintf(line, sizeof line, "%.*s %lu %d", (int)t->name.size, t->name.data, (unsigned long)t->type_id,
+                     t->n_dims);
+        for (d = 0; d < t->n_dims; d++)
+            n += snprintf(line + n, sizeof line - (size_t)n, " %llu", (unsigned long long)t->ne[d]);
+        snprintf(line + n, sizeof line - (size_t)n, " %llu %llu %08x\n", (unsigned long long)t->offset,
+                 (unsigned long long)t->size, (unsigned)crc32_of(0, data, (size_t)t->size));
         crc = crc32_of(crc, line, strlen(line));
         free(data);
     }
     snprintf(line, sizeof line, "T %d %08x", (int)hybrid_gguf_tensor_count(g), (unsigned)crc);
-    if (known) expect_line(at, name, line);      /* of unknown types hybrid cannot tell the size */
-    else *at += strcspn(*at, "\n") + 1;
+    if (known)
+        expect_line(at, name, line); /* of unknown types hybrid cannot tell the size */
+    else
+        *at += strcspn(*at, "\n") + 1;
 }
 
-/* ---- writing a file anew ---- */
+/* ---- writing a file anew ----------------------------------------------------------------------------------------- */
 
 typedef struct sink {
     unsigned char *data;
-    size_t         size, room;
-    int            calls, fail_at;
+    size_t size, room;
+    int calls, fail_at;
 } sink;
 
 static bool sink_write(void *user, const void *data, size_t n)
@@ -286,7 +307,7 @@ static hybrid_result write_copy(hybrid_runtime *rt, hybrid_gguf *g, sink *out, h
     return r;
 }
 
-/* ---- the tests ---- */
+/* ---- the tests --------------------------------------------------------------------------------------------------- */
 
 /* Every file as gguf-py sees it, mapped, from memory and through a reader; and written again it is the same bytes. */
 static void test_dumps(void)
@@ -294,7 +315,10 @@ static void test_dumps(void)
     char *dump = read_file("tests/oracle/data/gguf/dump.txt", NULL), *at = dump, *end;
     bool data = data_path("vocab/ggml-vocab-gpt-2.gguf") != NULL;
     TEST("as gguf-py sees it");
-    if (!dump) { CHECK(false, "tests/oracle/data/gguf/dump.txt is missing"); return; }
+    if (!dump) {
+        CHECK(false, "tests/oracle/data/gguf/dump.txt is missing");
+        return;
+    }
     if (!data) SKIP("the test data is not here: set HYBRID_DATA");
     while (*at == 'F') {
         char name[256], path[1024];
@@ -302,7 +326,11 @@ static void test_dumps(void)
         char *content;
         int way;
         sscanf(at, "F %255s", name);
-        snprintf(path, sizeof path, "%s", !strcmp(name, "types.gguf") ? TYPES : !strcmp(name, "empty.gguf") ? EMPTY : data_path(name) ? data_path(name) : "");
+        snprintf(path, sizeof path, "%s",
+                 !strcmp(name, "types.gguf")   ? TYPES
+                 : !strcmp(name, "empty.gguf") ? EMPTY
+                 : data_path(name)             ? data_path(name)
+                                               : "");
         content = read_file(path, &size);
         for (end = at + 1; *end && *end != 'F'; end += strcspn(end, "\n") + 1) {}
         for (way = 0; way < 3 && content; way++) {
@@ -311,16 +339,26 @@ static void test_dumps(void)
             hybrid_error error;
             file_log file;
             char *lines = at;
-            if (way == 0) { memset(&source, 0, sizeof source); source.path = path; }
+            if (way == 0) {
+                memset(&source, 0, sizeof source);
+                source.path = path;
+            }
             if (way == 2) source = reader_source(&file, content, size);
-            if (hybrid_gguf_open(NULL, &source, &g, &error)) { CHECK(false, "%s: %s", path, error.message); continue; }
+            if (hybrid_gguf_open(NULL, &source, &g, &error)) {
+                CHECK(false, "%s: %s", path, error.message);
+                continue;
+            }
             expect_dump(g, name, &lines);
             CHECK(lines == end, "%s: lines are left", name);
             if (way == 1) {
                 sink out = { NULL, 0, 0, 0, 0 };
                 hybrid_result r = write_copy(NULL, g, &out, &error);
-                if (strstr(name, "IQ4")) CHECK(r == HYBRID_ERROR_INVALID && strstr(error.message, "type"), "%s: an unknown type was written", name);
-                else CHECK(!r && out.size == size && !memcmp(out.data, content, size), "%s: written again it differs (%d bytes for %d)", name, (int)out.size, (int)size);
+                if (strstr(name, "IQ4"))
+                    CHECK(r == HYBRID_ERROR_INVALID && strstr(error.message, "type"), "%s: an unknown type was written",
+                          name);
+                else
+                    CHECK(!r && out.size == size && !memcmp(out.data, content, size),
+                          "%s: written again it differs (%d bytes for %d)", name, (int)out.size, (int)size);
                 free(out.data);
             }
             hybrid_gguf_destroy(g);
@@ -342,7 +380,10 @@ static void test_values(const unsigned char *file, size_t size)
     hybrid_string s;
     int64_t i = 77;
     double d = 77;
-    if (hybrid_gguf_open(NULL, &source, &g, NULL)) { CHECK(false, "types.gguf does not open"); return; }
+    if (hybrid_gguf_open(NULL, &source, &g, NULL)) {
+        CHECK(false, "types.gguf does not open");
+        return;
+    }
     TEST("values");
     CHECK(hybrid_gguf_get_i64(g, "one.u8", &i) && i == 200, "%lld", (long long)i);
     CHECK(hybrid_gguf_get_i64(g, "one.i8", &i) && i == -100, "%lld", (long long)i);
@@ -352,38 +393,70 @@ static void test_values(const unsigned char *file, size_t size)
     CHECK(hybrid_gguf_get_i64(g, "one.i32", &i) && i == -2000000000, "%lld", (long long)i);
     CHECK(hybrid_gguf_get_i64(g, "one.bool", &i) && i == 1, "%lld", (long long)i);
     CHECK(hybrid_gguf_get_i64(g, "one.i64", &i) && i == -9000000000000000000LL, "%lld", (long long)i);
-    CHECK(!hybrid_gguf_get_i64(g, "one.u64", &i) && i == -9000000000000000000LL, "a u64 beyond int64 must be refused and leave the default");
-    CHECK(!hybrid_gguf_get_i64(g, "one.f32", &i) && !hybrid_gguf_get_i64(g, "one.string", &i) && !hybrid_gguf_get_i64(g, "list.u8", &i) && !hybrid_gguf_get_i64(g, "absent", &i), "no integers");
+    CHECK(!hybrid_gguf_get_i64(g, "one.u64", &i) && i == -9000000000000000000LL,
+          "a u64 beyond int64 must be refused and leave the default");
+    CHECK(!hybrid_gguf_get_i64(g, "one.f32", &i) && !hybrid_gguf_get_i64(g, "one.string", &i) &&
+              !hybrid_gguf_get_i64(g, "list.u8", &i) && !hybrid_gguf_get_i64(g, "absent", &i),
+          "no integers");
     CHECK(hybrid_gguf_get_f64(g, "one.u64", &d) && d == 18000000000000000000.0, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.f32", &d) && d == (double)0.1f, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.f64", &d) && d == 0.1, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.i8", &d) && d == -100, "%g", d);
     CHECK(!hybrid_gguf_get_f64(g, "one.string", &d) && !hybrid_gguf_get_f64(g, "list.f32", &d), "no numbers");
-    CHECK(hybrid_gguf_get_string(g, "one.string", &s) && s.size == 8 && !memcmp(s.data, "gr\xC3\xBC\xC3\x9F" "e\n", 8), "%.*s", (int)s.size, s.data);
+    CHECK(hybrid_gguf_get_string(g, "one.string", &s) && s.size == 8 &&
+              !memcmp(s.data,
+                      "gr\xC3\xBC\xC3\x9F"
+                      "e\n",
+                      8),
+          "%.*s", (int)s.size, s.data);
     CHECK(hybrid_gguf_get_string(g, "one.empty", &s) && s.size == 0, "%d", (int)s.size);
     CHECK(!hybrid_gguf_get_string(g, "one.u8", &s) && !hybrid_gguf_get_string(g, "list.string", &s), "no strings");
 
-    CHECK(hybrid_gguf_find(g, "list.i16", &v) && hybrid_gguf_item_i64(&v, 0) == -32768 && hybrid_gguf_item_i64(&v, 1) == 32767 && hybrid_gguf_item_i64(&v, 2) == 0, "list.i16");
-    CHECK(hybrid_gguf_find(g, "list.u64", &v) && hybrid_gguf_item_i64(&v, 1) == 0 && hybrid_gguf_item_f64(&v, 1) == 18446744073709551615.0, "list.u64");
-    CHECK(hybrid_gguf_find(g, "list.f64", &v) && hybrid_gguf_item_f64(&v, 0) == 1e-300 && hybrid_gguf_item_f64(&v, 1) == -1e300 && hybrid_gguf_item_i64(&v, 0) == 0, "list.f64");
-    CHECK(hybrid_gguf_find(g, "list.bool", &v) && hybrid_gguf_item_i64(&v, 1) == 0 && hybrid_gguf_item_i64(&v, 3) == 1, "list.bool");
-    CHECK(hybrid_gguf_find(g, "list.string", &v) && v.count == 6 && hybrid_gguf_item_string(&v, 0).size == 0 && hybrid_gguf_item_string(&v, 6).data == NULL, "list.string");
+    CHECK(hybrid_gguf_find(g, "list.i16", &v) && hybrid_gguf_item_i64(&v, 0) == -32768 &&
+              hybrid_gguf_item_i64(&v, 1) == 32767 && hybrid_gguf_item_i64(&v, 2) == 0,
+          "list.i16");
+    CHECK(hybrid_gguf_find(g, "list.u64", &v) && hybrid_gguf_item_i64(&v, 1) == 0 &&
+              hybrid_gguf_item_f64(&v, 1) == 18446744073709551615.0,
+          "list.u64");
+    CHECK(hybrid_gguf_find(g, "list.f64", &v) && hybrid_gguf_item_f64(&v, 0) == 1e-300 &&
+              hybrid_gguf_item_f64(&v, 1) == -1e300 && hybrid_gguf_item_i64(&v, 0) == 0,
+          "list.f64");
+    CHECK(hybrid_gguf_find(g, "list.bool", &v) && hybrid_gguf_item_i64(&v, 1) == 0 && hybrid_gguf_item_i64(&v, 3) == 1,
+          "list.bool");
+    CHECK(hybrid_gguf_find(g, "list.string", &v) && v.count == 6 && hybrid_gguf_item_string(&v, 0).size == 0 &&
+              hybrid_gguf_item_string(&v, 6).data == NULL,
+          "list.string");
     s = hybrid_gguf_item_string(&v, 5);
     CHECK(s.size == 3 && !memcmp(s.data, "end", 3), "list.string[5]");
-    CHECK(hybrid_gguf_find(g, "nested.string", &v) && v.count == 3 && hybrid_gguf_item_array(&v, 2, &row) && row.count == 3, "nested.string");
+    CHECK(hybrid_gguf_find(g, "nested.string", &v) && v.count == 3 && hybrid_gguf_item_array(&v, 2, &row) &&
+              row.count == 3,
+          "nested.string");
     s = hybrid_gguf_item_string(&row, 2);
     CHECK(s.size == 3 && !memcmp(s.data, "zzz", 3), "nested.string[2][2] is '%.*s'", (int)s.size, s.data);
-    CHECK(hybrid_gguf_item_array(&v, 1, &row) && row.count == 1 && hybrid_gguf_item_string(&row, 0).size == 2, "nested.string[1]");
+    CHECK(hybrid_gguf_item_array(&v, 1, &row) && row.count == 1 && hybrid_gguf_item_string(&row, 0).size == 2,
+          "nested.string[1]");
     CHECK(!hybrid_gguf_item_array(&v, 3, &row) && !hybrid_gguf_item_array(&row, 0, &inner), "no arrays there");
-    CHECK(hybrid_gguf_find(g, "nested.deep", &v) && hybrid_gguf_item_array(&v, 1, &row) && hybrid_gguf_item_array(&row, 0, &inner) && inner.count == 3 && hybrid_gguf_item_i64(&inner, 2) == 6, "nested.deep[1][0][2]");
-    CHECK(hybrid_gguf_item_array(&v, 0, &row) && hybrid_gguf_item_array(&row, 1, &inner) && inner.size == 8 && hybrid_gguf_item_i64(&inner, 1) == 3, "nested.deep[0][1][1]");
+    CHECK(hybrid_gguf_find(g, "nested.deep", &v) && hybrid_gguf_item_array(&v, 1, &row) &&
+              hybrid_gguf_item_array(&row, 0, &inner) && inner.count == 3 && hybrid_gguf_item_i64(&inner, 2) == 6,
+          "nested.deep[1][0][2]");
+    CHECK(hybrid_gguf_item_array(&v, 0, &row) && hybrid_gguf_item_array(&row, 1, &inner) && inner.size == 8 &&
+              hybrid_gguf_item_i64(&inner, 1) == 3,
+          "nested.deep[0][1][1]");
 
     TEST("finding");
-    CHECK(hybrid_gguf_find_tensor(g, "q6_K") == hybrid_gguf_tensor_at(g, 5) && hybrid_gguf_find_tensor(g, "q6_K")->type == HYBRID_TYPE_Q6_K, "q6_K");
-    CHECK(!hybrid_gguf_find_tensor(g, "q6_") && !hybrid_gguf_find_tensor(g, "") && !hybrid_gguf_tensor_at(g, 7), "no tensors there");
-    CHECK(!hybrid_gguf_find(g, "one", NULL) && hybrid_gguf_find(g, "one.u8", NULL) && hybrid_gguf_key(g, 30, NULL).data == NULL, "keys");
-    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->ne[0] == 4 && hybrid_gguf_find_tensor(g, "four_dim")->ne[2] == 1 && hybrid_gguf_find_tensor(g, "four_dim")->n_dims == 4, "four_dim");
-    CHECK(hybrid_gguf_key_count(NULL) == 0 && !hybrid_gguf_find(NULL, "a", NULL) && !hybrid_gguf_find_tensor(NULL, "a"), "NULL is an empty file");
+    CHECK(hybrid_gguf_find_tensor(g, "q6_K") == hybrid_gguf_tensor_at(g, 5) &&
+              hybrid_gguf_find_tensor(g, "q6_K")->type == HYBRID_TYPE_Q6_K,
+          "q6_K");
+    CHECK(!hybrid_gguf_find_tensor(g, "q6_") && !hybrid_gguf_find_tensor(g, "") && !hybrid_gguf_tensor_at(g, 7),
+          "no tensors there");
+    CHECK(!hybrid_gguf_find(g, "one", NULL) && hybrid_gguf_find(g, "one.u8", NULL) &&
+              hybrid_gguf_key(g, 30, NULL).data == NULL,
+          "keys");
+    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->ne[0] == 4 && hybrid_gguf_find_tensor(g, "four_dim")->ne[2] == 1 &&
+              hybrid_gguf_find_tensor(g, "four_dim")->n_dims == 4,
+          "four_dim");
+    CHECK(hybrid_gguf_key_count(NULL) == 0 && !hybrid_gguf_find(NULL, "a", NULL) && !hybrid_gguf_find_tensor(NULL, "a"),
+          "NULL is an empty file");
     hybrid_gguf_destroy(g);
     hybrid_gguf_destroy(NULL);
 
@@ -397,7 +470,8 @@ static void test_values(const unsigned char *file, size_t size)
         crc = look_at_all(g);
         hybrid_gguf_destroy(g);
         source = memory_source(two, size);
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, NULL) && hybrid_gguf_version(g) == 2 && look_at_all(g) == crc, "version 2 differs");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, NULL) && hybrid_gguf_version(g) == 2 && look_at_all(g) == crc,
+              "version 2 differs");
         hybrid_gguf_destroy(g);
         free(two);
     }
@@ -413,12 +487,22 @@ static hybrid_result open_and_look(const unsigned char *file, size_t size, hybri
     hybrid_error other;
     hybrid_result r, by_reader;
     memcpy(copy, file, size);
-    if (!(r = hybrid_gguf_open(NULL, &source, &g, error))) { look_at_all(g); hybrid_gguf_destroy(g); }
-    else CHECK(g == NULL && error->result == r && error->message[0] && strlen(error->message) < sizeof error->message - 1, "a failure without a whole sentence: %s", error->message);
+    if (!(r = hybrid_gguf_open(NULL, &source, &g, error))) {
+        look_at_all(g);
+        hybrid_gguf_destroy(g);
+    } else
+        CHECK(g == NULL && error->result == r && error->message[0] &&
+                  strlen(error->message) < sizeof error->message - 1,
+              "a failure without a whole sentence: %s", error->message);
     source = reader_source(&log, copy, size);
-    if (!(by_reader = hybrid_gguf_open(NULL, &source, &g, &other))) { look_at_all(g); hybrid_gguf_destroy(g); }
-    CHECK(by_reader == r && log.closed == 1 && (!r || (other.offset == error->offset && !strcmp(other.message, error->message))), "memory: %d %s, reader: %d %s, closed %d",
-          r, r ? error->message : "", by_reader, by_reader ? other.message : "", log.closed);
+    if (!(by_reader = hybrid_gguf_open(NULL, &source, &g, &other))) {
+        look_at_all(g);
+        hybrid_gguf_destroy(g);
+    }
+    CHECK(by_reader == r && log.closed == 1 &&
+              (!r || (other.offset == error->offset && !strcmp(other.message, error->message))),
+          "memory: %d %s, reader: %d %s, closed %d", r, r ? error->message : "", by_reader,
+          by_reader ? other.message : "", log.closed);
     free(copy);
     return r;
 }
@@ -432,7 +516,11 @@ static void test_damage(const unsigned char *file, size_t size)
     hybrid_result r;
     uint64_t end = 0, start = size;
     size_t i, opened = 0;
-    if (hybrid_gguf_open(NULL, &source, &g, NULL)) { CHECK(false, "types.gguf does not open"); free(copy); return; }
+    if (hybrid_gguf_open(NULL, &source, &g, NULL)) {
+        CHECK(false, "types.gguf does not open");
+        free(copy);
+        return;
+    }
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
         end = HYB_MAX(end, t->offset + t->size);
@@ -442,8 +530,11 @@ static void test_damage(const unsigned char *file, size_t size)
     TEST("truncated");
     for (i = 0; i <= size; i++) {
         r = open_and_look(file, i, &error);
-        CHECK(r == (i < end ? HYBRID_ERROR_FORMAT : HYBRID_OK), "%d of %d bytes: %d %s", (int)i, (int)size, r, r ? error.message : "");
-        if (i >= 24 && r) CHECK(strstr(error.message, "truncated") && strstr(error.message, "again") && error.offset <= i, "%d bytes: %s (at %d)", (int)i, error.message, (int)error.offset);
+        CHECK(r == (i < end ? HYBRID_ERROR_FORMAT : HYBRID_OK), "%d of %d bytes: %d %s", (int)i, (int)size, r,
+              r ? error.message : "");
+        if (i >= 24 && r)
+            CHECK(strstr(error.message, "truncated") && strstr(error.message, "again") && error.offset <= i,
+                  "%d bytes: %s (at %d)", (int)i, error.message, (int)error.offset);
     }
     TEST("flipped bits");
     for (i = 0; i < start * 8; i++) {
@@ -451,7 +542,8 @@ static void test_damage(const unsigned char *file, size_t size)
         copy[i / 8] ^= (unsigned char)(1 << i % 8);
         opened += !open_and_look(copy, size, &error);
     }
-    CHECK(opened > start && opened < start * 8, "%d of %d files with a flipped bit opened", (int)opened, (int)start * 8);
+    CHECK(opened > start && opened < start * 8, "%d of %d files with a flipped bit opened", (int)opened,
+          (int)start * 8);
     free(copy);
 }
 
@@ -467,7 +559,8 @@ static void refuse(const bytes *b, hybrid_result expected, const char *word, con
     log.peak = log.bytes;
     r = hybrid_gguf_open(rt, &source, &g, &error);
     CHECK(r == expected && (!r || strstr(error.message, word)), "%s: %d %s", what, r, r ? error.message : "opened");
-    CHECK(log.peak - log.bytes <= 4096 + 40 * b->size, "%s: %d bytes were allocated for a file of %d", what, (int)(log.peak - log.bytes), (int)b->size);
+    CHECK(log.peak - log.bytes <= 4096 + 40 * b->size, "%s: %d bytes were allocated for a file of %d", what,
+          (int)(log.peak - log.bytes), (int)b->size);
     hybrid_gguf_destroy(g);
     hybrid_runtime_destroy(rt);
     CHECK(log.alive == 0, "%s: %ld blocks leak", what, log.alive);
@@ -478,9 +571,16 @@ static void test_hostile(void)
 {
     static bytes b;
     uint32_t i;
-    static const struct { const char *start, *word; } others[] = {
-        { "version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull" }, { "<!DOCTYPE html><html>", "web page" }, { "lmgg\1\0\0\0", "before GGUF" },
-        { "PK\3\4aaaaaaaaaaaaaa", "PyTorch" }, { "\10\20\30\1\1\1\1\1{\"a\":1}", "safetensors" }, { "hello, world! hello!", "first bytes" }, { "GG", "first bytes" },
+    static const struct {
+        const char *start, *word;
+    } others[] = {
+        { "version https://git-lfs.github.com/spec/v1\noid sha256:00", "git lfs pull" },
+        { "<!DOCTYPE html><html>", "web page" },
+        { "lmgg\1\0\0\0", "before GGUF" },
+        { "PK\3\4aaaaaaaaaaaaaa", "PyTorch" },
+        { "\10\20\30\1\1\1\1\1{\"a\":1}", "safetensors" },
+        { "hello, world! hello!", "first bytes" },
+        { "GG", "first bytes" },
     };
     TEST("no GGUF");
     for (i = 0; i < HYB_COUNT(others); i++) {
@@ -491,93 +591,242 @@ static void test_hostile(void)
     b.size = 0;
     refuse(&b, HYBRID_ERROR_FORMAT, "empty", "empty file");
     TEST("versions");
-    put_header(&b, 0x03000000, 0, 0); refuse(&b, HYBRID_ERROR_UNSUPPORTED, "big-endian", "big-endian");
-    put_header(&b, 1, 0, 0);          refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 1", "version 1");
-    put_header(&b, 4, 0, 0);          refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 4", "version 4");
-    put_header(&b, 0, 0, 0);          refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 0", "version 0");
-    put_header(&b, 3, 0, 0);          refuse(&b, HYBRID_OK, NULL, "nothing in it");
-    put_header(&b, 2, 0, 0);          refuse(&b, HYBRID_OK, NULL, "nothing in it, version 2");
+    put_header(&b, 0x03000000, 0, 0);
+    refuse(&b, HYBRID_ERROR_UNSUPPORTED, "big-endian", "big-endian");
+    put_header(&b, 1, 0, 0);
+    refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 1", "version 1");
+    put_header(&b, 4, 0, 0);
+    refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 4", "version 4");
+    put_header(&b, 0, 0, 0);
+    refuse(&b, HYBRID_ERROR_UNSUPPORTED, "version 0", "version 0");
+    put_header(&b, 3, 0, 0);
+    refuse(&b, HYBRID_OK, NULL, "nothing in it");
+    put_header(&b, 2, 0, 0);
+    refuse(&b, HYBRID_OK, NULL, "nothing in it, version 2");
 
     TEST("counts");
-    put_header(&b, 3, UINT64_MAX, 0);            refuse(&b, HYBRID_ERROR_LIMIT, "tensors", "2^64 tensors");
-    put_header(&b, 3, 0, UINT64_MAX);            refuse(&b, HYBRID_ERROR_LIMIT, "keys", "2^64 keys");
-    put_header(&b, 3, 65536, 0);                 refuse(&b, HYBRID_ERROR_FORMAT, "fit", "65536 tensors in 24 bytes");
-    put_header(&b, 3, 0, 65536);                 refuse(&b, HYBRID_ERROR_FORMAT, "fit", "65536 keys in 24 bytes");
-    put_header(&b, 3, 0, 1); put_u64(&b, UINT64_MAX); put_zeros(&b, 64);  refuse(&b, HYBRID_ERROR_LIMIT, "name of key 0", "a name of 2^64 bytes");
-    put_header(&b, 3, 0, 1); put_u64(&b, 65535); put_zeros(&b, 64);       refuse(&b, HYBRID_ERROR_FORMAT, "key 0", "a name of 65535 bytes");
-    put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 8); put_u64(&b, UINT64_MAX); put_zeros(&b, 64);     refuse(&b, HYBRID_ERROR_FORMAT, "'k'", "a string of 2^64 bytes");
-    put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 13); put_zeros(&b, 64);                             refuse(&b, HYBRID_ERROR_FORMAT, "no type", "type 13");
-    put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 9); put_u32(&b, 13); put_zeros(&b, 64);             refuse(&b, HYBRID_ERROR_FORMAT, "no type", "item type 13");
+    put_header(&b, 3, UINT64_MAX, 0);
+    refuse(&b, HYBRID_ERROR_LIMIT, "tensors", "2^64 tensors");
+    put_header(&b, 3, 0, UINT64_MAX);
+    refuse(&b, HYBRID_ERROR_LIMIT, "keys", "2^64 keys");
+    put_header(&b, 3, 65536, 0);
+    refuse(&b, HYBRID_ERROR_FORMAT, "fit", "65536 tensors in 24 bytes");
+    put_header(&b, 3, 0, 65536);
+    refuse(&b, HYBRID_ERROR_FORMAT, "fit", "65536 keys in 24 bytes");
+    put_header(&b, 3, 0, 1);
+    put_u64(&b, UINT64_MAX);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_LIMIT, "name of key 0", "a name of 2^64 bytes");
+    put_header(&b, 3, 0, 1);
+    put_u64(&b, 65535);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "key 0", "a name of 65535 bytes");
+    put_header(&b, 3, 0, 1);
+    put_text(&b, "k");
+    put_u32(&b, 8);
+    put_u64(&b, UINT64_MAX);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "'k'", "a string of 2^64 bytes");
+    put_header(&b, 3, 0, 1);
+    put_text(&b, "k");
+    put_u32(&b, 13);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "no type", "type 13");
+    put_header(&b, 3, 0, 1);
+    put_text(&b, "k");
+    put_u32(&b, 9);
+    put_u32(&b, 13);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "no type", "item type 13");
     for (i = 0; i < 13; i++) {
-        put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 9); put_u32(&b, i); put_u64(&b, (uint64_t)1 << 61); put_zeros(&b, 256); refuse(&b, HYBRID_ERROR_FORMAT, "items", "2^61 items");
-        put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 9); put_u32(&b, i); put_u64(&b, UINT64_MAX);   put_zeros(&b, 256); refuse(&b, HYBRID_ERROR_FORMAT, "items", "2^64 items");
-        put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 9); put_u32(&b, i); put_u64(&b, 0);            refuse(&b, HYBRID_OK, NULL, "no items");
+        put_header(&b, 3, 0, 1);
+        put_text(&b, "k");
+        put_u32(&b, 9);
+        put_u32(&b, i);
+        put_u64(&b, (uint64_t)1 << 61);
+        put_zeros(&b, 256);
+        refuse(&b, HYBRID_ERROR_FORMAT, "items", "2^61 items");
+        put_header(&b, 3, 0, 1);
+        put_text(&b, "k");
+        put_u32(&b, 9);
+        put_u32(&b, i);
+        put_u64(&b, UINT64_MAX);
+        put_zeros(&b, 256);
+        refuse(&b, HYBRID_ERROR_FORMAT, "items", "2^64 items");
+        put_header(&b, 3, 0, 1);
+        put_text(&b, "k");
+        put_u32(&b, 9);
+        put_u32(&b, i);
+        put_u64(&b, 0);
+        refuse(&b, HYBRID_OK, NULL, "no items");
     }
-    for (i = 7; i <= 9; i++) {      /* i arrays around one of bytes */
+    for (i = 7; i <= 9; i++) { /* i arrays around one of bytes */
         uint32_t k;
-        put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 9);
-        for (k = 0; k < i; k++) { put_u32(&b, 9); put_u64(&b, 1); }
-        put_u32(&b, 0); put_u64(&b, 1); put_zeros(&b, 1);
+        put_header(&b, 3, 0, 1);
+        put_text(&b, "k");
+        put_u32(&b, 9);
+        for (k = 0; k < i; k++) {
+            put_u32(&b, 9);
+            put_u64(&b, 1);
+        }
+        put_u32(&b, 0);
+        put_u64(&b, 1);
+        put_zeros(&b, 1);
         refuse(&b, i < HYBRID_GGUF_MAX_DEPTH ? HYBRID_OK : HYBRID_ERROR_LIMIT, "nested", "deep arrays");
     }
 
     TEST("tensors");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 0, 0, 0, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_OK, NULL, "no dimensions: one element");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 5, 1, 1, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_ERROR_FORMAT, "dimensions", "five dimensions");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, 4, 0, 0, 0); put_zeros(&b, 64);                             refuse(&b, HYBRID_OK, NULL, "a dimension of zero");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, (uint64_t)1 << 32, (uint64_t)1 << 32, 0, 0); put_zeros(&b, 64); refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "2^64 elements");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, (uint64_t)1 << 31, (uint64_t)1 << 31, 0, 0); put_zeros(&b, 64); refuse(&b, HYBRID_ERROR_FORMAT, "2^63 bytes", "2^62 floats");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 1, (uint64_t)1 << 40, 1, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "4 TiB");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 1, 33, 1, 8, 0); put_zeros(&b, 128);                           refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "33 elements of Q8_0");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 2, 16, 2, 2, 0); put_zeros(&b, 128);                           refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "rows of 16 elements of Q4_0");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 1, 4, 1, 0, 8); put_zeros(&b, 128);                            refuse(&b, HYBRID_ERROR_FORMAT, "alignment", "offset 8");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "t", 1, 4, 1, 0, (uint64_t)0 - 32); put_zeros(&b, 128);             refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "offset -32");
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 1, 4, 1, 0, 0); put_tensor(&b, "a", 1, 4, 1, 0, 32); put_zeros(&b, 128); refuse(&b, HYBRID_ERROR_FORMAT, "named 'a'", "two tensors of a name");
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 1, 16, 1, 0, 0); put_tensor(&b, "b", 1, 4, 1, 0, 32); put_zeros(&b, 128); refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "overlap");
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 1, 4, 1, 0, 32); put_tensor(&b, "b", 1, 16, 1, 0, 0); put_zeros(&b, 128); refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "overlap in the other order");
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 1, 4, 1, 0, 0); put_tensor(&b, "b", 1, 4, 1, 0, 0); put_zeros(&b, 128);  refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "the same place");
-    put_header(&b, 3, 3, 0); put_tensor(&b, "a", 1, 4, 1, 0, 64); put_tensor(&b, "b", 1, 4, 1, 0, 0); put_tensor(&b, "c", 1, 8, 1, 0, 32); put_zeros(&b, 160); refuse(&b, HYBRID_OK, NULL, "another order");
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 1, 32, 1, 20, 0); put_tensor(&b, "b", 1, 4, 1, 4000000000u, 0); put_zeros(&b, 128); refuse(&b, HYBRID_OK, NULL, "unknown types");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 1, 32, 1, 20, 3200); put_zeros(&b, 128);                       refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "unknown type beyond the end");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 0, 0, 0, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_OK, NULL, "no dimensions: one element");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 5, 1, 1, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "dimensions", "five dimensions");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 2, 4, 0, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_OK, NULL, "a dimension of zero");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 2, (uint64_t)1 << 32, (uint64_t)1 << 32, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "2^64 elements");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 2, (uint64_t)1 << 31, (uint64_t)1 << 31, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "2^63 bytes", "2^62 floats");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 1, (uint64_t)1 << 40, 1, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "4 TiB");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 1, 33, 1, 8, 0);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "33 elements of Q8_0");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 2, 16, 2, 2, 0);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "rows of 16 elements of Q4_0");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 1, 4, 1, 0, 8);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "alignment", "offset 8");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "t", 1, 4, 1, 0, (uint64_t)0 - 32);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "offset -32");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 1, 4, 1, 0, 0);
+    put_tensor(&b, "a", 1, 4, 1, 0, 32);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "named 'a'", "two tensors of a name");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 1, 16, 1, 0, 0);
+    put_tensor(&b, "b", 1, 4, 1, 0, 32);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "overlap");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 1, 4, 1, 0, 32);
+    put_tensor(&b, "b", 1, 16, 1, 0, 0);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "overlap in the other order");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 1, 4, 1, 0, 0);
+    put_tensor(&b, "b", 1, 4, 1, 0, 0);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "the same place");
+    put_header(&b, 3, 3, 0);
+    put_tensor(&b, "a", 1, 4, 1, 0, 64);
+    put_tensor(&b, "b", 1, 4, 1, 0, 0);
+    put_tensor(&b, "c", 1, 8, 1, 0, 32);
+    put_zeros(&b, 160);
+    refuse(&b, HYBRID_OK, NULL, "another order");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 1, 32, 1, 20, 0);
+    put_tensor(&b, "b", 1, 4, 1, 4000000000u, 0);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_OK, NULL, "unknown types");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "a", 1, 32, 1, 20, 3200);
+    put_zeros(&b, 128);
+    refuse(&b, HYBRID_ERROR_FORMAT, "truncated", "unknown type beyond the end");
     put_header(&b, 3, 150, 0);
-    for (i = 0; i < 150; i++) { char name[8]; snprintf(name, sizeof name, "%u", i); put_tensor(&b, name, 1, 8, 1, 0, 32 * (i * 67 % 150)); }
+    for (i = 0; i < 150; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%u", i);
+        put_tensor(&b, name, 1, 8, 1, 0, 32 * (i * 67 % 150));
+    }
     put_zeros(&b, 150 * 32 + 32);
     refuse(&b, HYBRID_OK, NULL, "150 tensors in a wild order");
     b.size = 0;
     put_header(&b, 3, 150, 0);
-    for (i = 0; i < 150; i++) { char name[8]; snprintf(name, sizeof name, "%u", i); put_tensor(&b, name, 1, i == 99 ? 9 : 8, 1, 0, 32 * (i * 67 % 150)); }
+    for (i = 0; i < 150; i++) {
+        char name[8];
+        snprintf(name, sizeof name, "%u", i);
+        put_tensor(&b, name, 1, i == 99 ? 9 : 8, 1, 0, 32 * (i * 67 % 150));
+    }
     put_zeros(&b, 150 * 32 + 32);
     refuse(&b, HYBRID_ERROR_FORMAT, "overlap", "150 tensors, one of them too long");
 
     TEST("keys");
-    put_header(&b, 3, 0, 2); for (i = 0; i < 2; i++) { put_text(&b, "k"); put_u32(&b, 0); put_zeros(&b, 1); }   refuse(&b, HYBRID_ERROR_FORMAT, "named 'k'", "two keys of a name");
+    put_header(&b, 3, 0, 2);
+    for (i = 0; i < 2; i++) {
+        put_text(&b, "k");
+        put_u32(&b, 0);
+        put_zeros(&b, 1);
+    }
+    refuse(&b, HYBRID_ERROR_FORMAT, "named 'k'", "two keys of a name");
     for (i = 0; i < 9; i++) {
-        static const struct { uint32_t type, alignment; bool good; } cases[] = {
-            { 4, 0, false }, { 4, 4, false }, { 4, 12, false }, { 4, 33, false }, { 4, 0x80000000u, false }, { 6, 0x42000000u, false }, { 4, 8, true }, { 4, 64, true }, { 4, 4096, true } };
-        put_header(&b, 3, 1, 1); put_text(&b, "general.alignment"); put_u32(&b, cases[i].type); put_u32(&b, cases[i].alignment);
+        static const struct {
+            uint32_t type, alignment;
+            bool good;
+        } cases[] = { { 4, 0, false },  { 4, 4, false },           { 4, 12, false },
+                      { 4, 33, false }, { 4, 0x80000000u, false }, { 6, 0x42000000u, false },
+                      { 4, 8, true },   { 4, 64, true },           { 4, 4096, true } };
+        put_header(&b, 3, 1, 1);
+        put_text(&b, "general.alignment");
+        put_u32(&b, cases[i].type);
+        put_u32(&b, cases[i].alignment);
         put_tensor(&b, "t", 1, 4, 1, 0, 0);
         put_zeros(&b, 4096);
         refuse(&b, cases[i].good ? HYBRID_OK : HYBRID_ERROR_FORMAT, "general.alignment", "alignment");
     }
-    put_header(&b, 3, 0, 2); put_text(&b, "split.no"); put_u32(&b, 2); put(&b, "\1\0", 2); put_text(&b, "split.count"); put_u32(&b, 2); put(&b, "\5\0", 2);
+    put_header(&b, 3, 0, 2);
+    put_text(&b, "split.no");
+    put_u32(&b, 2);
+    put(&b, "\1\0", 2);
+    put_text(&b, "split.count");
+    put_u32(&b, 2);
+    put(&b, "\5\0", 2);
     refuse(&b, HYBRID_ERROR_NOT_FOUND, "part 2 of a model split in 5", "a split model");
-    put_header(&b, 3, 0, 1); put_text(&b, "a\n\x1B[31m\xFFz"); put_u32(&b, 99); put_zeros(&b, 8);               refuse(&b, HYBRID_ERROR_FORMAT, "'a??[31m?z'", "a name that would paint the terminal");
+    put_header(&b, 3, 0, 1);
+    put_text(&b, "a\n\x1B[31m\xFFz");
+    put_u32(&b, 99);
+    put_zeros(&b, 8);
+    refuse(&b, HYBRID_ERROR_FORMAT, "'a??[31m?z'", "a name that would paint the terminal");
 }
 
-/* ---- tensors of no elements ---- */
+/* ---- tensors of no elements -------------------------------------------------------------------------------------- */
 
-/* A dimension of zero in each place, of every type; between others, at the end with and without padding, and beyond what may be. */
+/* A dimension of zero in each place, of every type; between others, at the end with and without padding, and beyond
+ * what may be. */
 static void test_empty_tensors(void)
 {
     static bytes b;
-    static const uint32_t types[] = { 0, 1, 2, 8, 12, 20, 30, 77 };         /* 20 and 77: hybrid cannot run them */
+    static const uint32_t types[] = { 0, 1, 2, 8, 12, 20, 30, 77 }; /* 20 and 77: hybrid cannot run them */
     uint32_t i, n_dims, zero, where;
     TEST("tensors of no elements");
     for (i = 0; i < HYB_COUNT(types); i++)
         for (n_dims = 1; n_dims <= 4; n_dims++)
             for (zero = 0; zero < n_dims; zero++)
-                for (where = 0; where < 5; where++) {    /* its place: that of the full one, behind it, padded end, beyond, far beyond */
-                    const uint64_t place = where == 0 ? 0 : where == 1 ? 64 : where == 2 ? 96 : where == 3 ? 128 : (uint64_t)0 - 32;
+                /* its place: that of the full one, behind it, padded end, beyond, far beyond */
+                for (where = 0; where < 5; where++) {
+                    const uint64_t place = where == 0   ? 0
+                                           : where == 1 ? 64
+                                           : where == 2 ? 96
+                                           : where == 3 ? 128
+                                                        : (uint64_t)0 - 32;
                     hybrid_source source;
                     hybrid_gguf *g;
                     hybrid_error error;
@@ -591,7 +840,7 @@ static void test_empty_tensors(void)
                     put_u32(&b, types[i]);
                     put_u64(&b, place);
                     put_tensor(&b, "full", 1, 17, 1, 0, 0);
-                    put_zeros(&b, (32 - b.size % 32) % 32 + 68);             /* 4 bytes into the last 32 */
+                    put_zeros(&b, (32 - b.size % 32) % 32 + 68); /* 4 bytes into the last 32 */
                     memcpy(b.data + b.size - 4, "last", 4);
                     for (reader = 0; reader < 2; reader++) {
                         const hybrid_gguf_tensor *t;
@@ -600,20 +849,38 @@ static void test_empty_tensors(void)
                         source = memory_source(b.data, b.size);
                         if (reader) source = reader_source(&file, b.data, b.size);
                         r = hybrid_gguf_open(NULL, &source, &g, &error);
-                        CHECK(r == (where < 3 ? HYBRID_OK : HYBRID_ERROR_FORMAT), "type %u, dimension %u of %u at place %u: %s", types[i], zero, n_dims, where, r ? error.message : "opened");
+                        CHECK(r == (where < 3 ? HYBRID_OK : HYBRID_ERROR_FORMAT),
+                              "type %u, dimension %u of %u at place %u: %s", types[i], zero, n_dims, where,
+                              r ? error.message : "opened");
                         if (r) continue;
                         t = hybrid_gguf_find_tensor(g, "empty");
                         CHECK(t && t->size == 0 && t->ne[zero] == 0 && t->n_dims == (int)n_dims, "the empty one");
-                        CHECK(hybrid_gguf_read_tensor(g, t, back, &error) == (t->type == HYBRID_TYPE_LAST_ ? HYBRID_ERROR_UNSUPPORTED : HYBRID_OK), "%s", error.message);
-                        CHECK(!hybrid_gguf_read_tensor(g, hybrid_gguf_find_tensor(g, "full"), back, &error) && !memcmp(&back[16], "last", 4), "the full one: %s", error.message);
+                        CHECK(hybrid_gguf_read_tensor(g, t, back, &error) ==
+                                  (t->type == HYBRID_TYPE_LAST_ ? HYBRID_ERROR_UNSUPPORTED : HYBRID_OK),
+                              "%s", error.message);
+                        CHECK(!hybrid_gguf_read_tensor(g, hybrid_gguf_find_tensor(g, "full"), back, &error) &&
+                                  !memcmp(&back[16], "last", 4),
+                              "the full one: %s", error.message);
                         hybrid_gguf_destroy(g);
                     }
                 }
     /* nothing but empty ones, and no data section at all; rows that are no blocks; sizes that cannot be */
-    put_header(&b, 3, 2, 0); put_tensor(&b, "a", 2, 0, 0, 0, 0); put_tensor(&b, "b", 2, 32, 0, 8, 0);            refuse(&b, HYBRID_OK, NULL, "no data section");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, 33, 0, 8, 0); put_zeros(&b, 64);                            refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "no rows of 33 elements of Q8_0");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, (uint64_t)1 << 63, 0, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "no rows of 2^63 elements");
-    put_header(&b, 3, 1, 0); put_tensor(&b, "a", 2, (uint64_t)1 << 62, 0, 0, 0); put_zeros(&b, 64);             refuse(&b, HYBRID_OK, NULL, "no rows of 2^62 elements");
+    put_header(&b, 3, 2, 0);
+    put_tensor(&b, "a", 2, 0, 0, 0, 0);
+    put_tensor(&b, "b", 2, 32, 0, 8, 0);
+    refuse(&b, HYBRID_OK, NULL, "no data section");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "a", 2, 33, 0, 8, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "blocks", "no rows of 33 elements of Q8_0");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "a", 2, (uint64_t)1 << 63, 0, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_ERROR_FORMAT, "2^63", "no rows of 2^63 elements");
+    put_header(&b, 3, 1, 0);
+    put_tensor(&b, "a", 2, (uint64_t)1 << 62, 0, 0, 0);
+    put_zeros(&b, 64);
+    refuse(&b, HYBRID_OK, NULL, "no rows of 2^62 elements");
 }
 
 /* On a machine of the other byte order everything begins with a runtime, and that says so. */
@@ -634,7 +901,9 @@ static void test_big_endian(const unsigned char *file, size_t size)
     model.data = file;
     model.size = size;
     pretend_big_endian = 1;
-#define REFUSED(call) error.message[0] = 0; CHECK(call == HYBRID_ERROR_UNSUPPORTED && strstr(error.message, "little-endian machines only"), "%s", error.message)
+#define REFUSED(call) \
+    error.message[0] = 0; \
+    CHECK(call == HYBRID_ERROR_UNSUPPORTED && strstr(error.message, "little-endian machines only"), "%s", error.message)
     REFUSED(hybrid_runtime_create(NULL, &rt, &error));
     REFUSED(hybrid_gguf_open(NULL, &source, &g, &error));
     REFUSED(hybrid_gguf_writer_create(NULL, &w, &error));
@@ -642,11 +911,13 @@ static void test_big_endian(const unsigned char *file, size_t size)
     REFUSED(hybrid_plan(NULL, &model, NULL, &plan, &error));
 #undef REFUSED
     CHECK(!rt && !g && !w && !m, "something was made");
-    CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL) == HYBRID_ERROR_UNSUPPORTED && hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1) == HYBRID_ERROR_UNSUPPORTED, "blocks");
+    CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL) == HYBRID_ERROR_UNSUPPORTED &&
+              hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1) == HYBRID_ERROR_UNSUPPORTED,
+          "blocks");
     pretend_big_endian = 0;
 }
 
-/* ---- models that were split ---- */
+/* ---- models that were split -------------------------------------------------------------------------------------- */
 
 /* As look_at_all, in an order that does not depend on how the file was cut. */
 static uint32_t look_by_name(hybrid_gguf *g, hybrid_gguf *order)
@@ -694,9 +965,14 @@ static void expect_same_set(hybrid_source source, hybrid_gguf *joined, int n, ui
     hybrid_gguf *g;
     hybrid_error error;
     size_t k, size = 0;
-    if (hybrid_gguf_open(NULL, &source, &g, &error)) { CHECK(false, "%s, %d parts: %s", what, n, error.message); return; }
-    CHECK(hybrid_gguf_part_count(g) == (size_t)n && hybrid_gguf_key_count(g) == hybrid_gguf_key_count(joined), "%d parts, %d keys", (int)hybrid_gguf_part_count(g), (int)hybrid_gguf_key_count(g));
-    CHECK(hybrid_gguf_tensor_count(g) == hybrid_gguf_tensor_count(joined) && look_by_name(g, joined) == crc, "%s, %d parts: differs from the joined file", what, n);
+    if (hybrid_gguf_open(NULL, &source, &g, &error)) {
+        CHECK(false, "%s, %d parts: %s", what, n, error.message);
+        return;
+    }
+    CHECK(hybrid_gguf_part_count(g) == (size_t)n && hybrid_gguf_key_count(g) == hybrid_gguf_key_count(joined),
+          "%d parts, %d keys", (int)hybrid_gguf_part_count(g), (int)hybrid_gguf_key_count(g));
+    CHECK(hybrid_gguf_tensor_count(g) == hybrid_gguf_tensor_count(joined) && look_by_name(g, joined) == crc,
+          "%s, %d parts: differs from the joined file", what, n);
     for (k = 0; k < (size_t)n; k++) size += (size_t)hybrid_gguf_part_size(g, k);
     CHECK(size == hybrid_gguf_file_size(g) && !hybrid_gguf_part_size(g, (size_t)n), "sizes");
     hybrid_gguf_destroy(g);
@@ -712,7 +988,10 @@ static void test_split(const unsigned char *file, size_t size)
     uint32_t crc;
     int n, way, turn, i;
     TEST("split, and read as if it were not");
-    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) {
+        CHECK(false, "%s", error.message);
+        return;
+    }
     crc = look_by_name(joined, joined);
     for (way = 0; way < SPLIT_WAYS; way++)
         for (n = 2; n <= 7; n += n == 3 ? 4 : 1) {
@@ -721,7 +1000,8 @@ static void test_split(const unsigned char *file, size_t size)
             for (turn = 0; turn < 2 * n; turn++) {
                 expect_same_set(list_of(&s, turn, parts, NULL), joined, n, crc, "in memory");
                 expect_same_set(list_of(&s, turn, parts, files), joined, n, crc, "through readers");
-                for (i = 0; i < n; i++) CHECK(files[i].closed == 1, "reader %d was closed %d times", i, files[i].closed);
+                for (i = 0; i < n; i++)
+                    CHECK(files[i].closed == 1, "reader %d was closed %d times", i, files[i].closed);
             }
             split_save(&s, prefix);
             for (i = 0; i < n; i++) {
@@ -733,10 +1013,12 @@ static void test_split(const unsigned char *file, size_t size)
             }
             split_remove(&s, prefix);
             source = list_of(&s, 1, parts, NULL);
-            if (!hybrid_gguf_open(NULL, &source, &g, &error)) {    /* written again it is one file, and says so */
+            if (!hybrid_gguf_open(NULL, &source, &g, &error)) { /* written again it is one file, and says so */
                 sink out = { NULL, 0, 0, 0, 0 };
                 CHECK(!write_copy(NULL, g, &out, &error), "%s", error.message);
-                if (way != SPLIT_SCATTERED) CHECK(out.size == size && !memcmp(out.data, file, size), "joined, it is not the file that was split");
+                if (way != SPLIT_SCATTERED)
+                    CHECK(out.size == size && !memcmp(out.data, file, size),
+                          "joined, it is not the file that was split");
                 free(out.data);
                 hybrid_gguf_destroy(g);
             }
@@ -746,21 +1028,37 @@ static void test_split(const unsigned char *file, size_t size)
     for (i = 0; i < 3; i++) {
         memset(&source, 0, sizeof source);
         source.path = split_path("tests/oracle/data/gguf/types", i, 3);
-        if (hybrid_gguf_open(NULL, &source, &g, &error)) { CHECK(false, "%s", error.message); continue; }
-        CHECK(hybrid_gguf_part_count(g) == 3 && look_by_name(g, joined) == crc && hybrid_gguf_key_count(g) + 1 == hybrid_gguf_key_count(joined), "differs from types.gguf");
+        if (hybrid_gguf_open(NULL, &source, &g, &error)) {
+            CHECK(false, "%s", error.message);
+            continue;
+        }
+        CHECK(hybrid_gguf_part_count(g) == 3 && look_by_name(g, joined) == crc &&
+                  hybrid_gguf_key_count(g) + 1 == hybrid_gguf_key_count(joined),
+              "differs from types.gguf");
         hybrid_gguf_destroy(g);
     }
     hybrid_gguf_destroy(joined);
 }
 
 /* A part made by hand, with a key of its own and one tensor. */
-static void put_part(bytes *b, int64_t no, int64_t count, int64_t in_all, const char *tensor, const char *key, uint32_t value)
+static void put_part(bytes *b, int64_t no, int64_t count, int64_t in_all, const char *tensor, const char *key,
+                     uint32_t value)
 {
     put_header(b, 3, 1, (key ? 4 : 3));
-    put_text(b, "split.no"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)no);
-    put_text(b, "split.count"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)count);
-    put_text(b, "split.tensors.count"); put_u32(b, HYBRID_GGUF_I64); put_u64(b, (uint64_t)in_all);
-    if (key) { put_text(b, key); put_u32(b, HYBRID_GGUF_U32); put_u32(b, value); }
+    put_text(b, "split.no");
+    put_u32(b, HYBRID_GGUF_I64);
+    put_u64(b, (uint64_t)no);
+    put_text(b, "split.count");
+    put_u32(b, HYBRID_GGUF_I64);
+    put_u64(b, (uint64_t)count);
+    put_text(b, "split.tensors.count");
+    put_u32(b, HYBRID_GGUF_I64);
+    put_u64(b, (uint64_t)in_all);
+    if (key) {
+        put_text(b, key);
+        put_u32(b, HYBRID_GGUF_U32);
+        put_u32(b, value);
+    }
     put_tensor(b, tensor, 1, 4, 1, 0, 0);
     put_zeros(b, (32 - b->size % 32) % 32 + 16);
 }
@@ -775,7 +1073,8 @@ static void refuse_parts(const hybrid_source *list, size_t n, hybrid_result expe
     source.parts = list;
     source.n_parts = n;
     r = hybrid_gguf_open(NULL, &source, &g, &error);
-    CHECK(r == expected && (!r || strstr(error.message, word)) && !g == !!r, "expected '%s': %d %s", word, r, r ? error.message : "opened");
+    CHECK(r == expected && (!r || strstr(error.message, word)) && !g == !!r, "expected '%s': %d %s", word, r,
+          r ? error.message : "opened");
     hybrid_gguf_destroy(g);
 }
 
@@ -786,52 +1085,88 @@ static void test_bad_parts(void)
     file_log file;
     int i;
     TEST("parts that do not belong together");
-#define PARTS(result, word) list[0] = memory_source(a.data, a.size); list[1] = memory_source(b.data, b.size); refuse_parts(list, 2, result, word)
-    put_part(&a, 0, 2, 2, "a", "x", 1); put_part(&b, 1, 2, 2, "b", NULL, 0); PARTS(HYBRID_OK, "");
-    put_part(&b, 1, 2, 2, "b", "x", 1);                        PARTS(HYBRID_OK, "");
-    put_part(&b, 1, 2, 2, "b", "y", 2);                        PARTS(HYBRID_OK, "");
-    put_part(&b, 1, 2, 2, "b", "x", 2);                        PARTS(HYBRID_ERROR_FORMAT, "differ in key 'x'");
-    put_part(&b, 1, 2, 2, "a", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "both have a tensor 'a'");
-    put_part(&b, 0, 2, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "it is part 1 of 2, as another one is");
-    put_part(&b, 1, 3, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "one of 3 parts");
-    put_part(&b, 1, 2, 3, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "part 2 of 2 says that there are 3 tensors");
-    put_part(&b, 2, 2, 2, "b", NULL, 0);                       PARTS(HYBRID_ERROR_FORMAT, "number 2 of 2 parts");
-    put_part(&b, -1, 2, 2, "b", NULL, 0);                      PARTS(HYBRID_ERROR_FORMAT, "number -1 of 2 parts");
-    put_part(&b, 1, 1025, 2, "b", NULL, 0);                    PARTS(HYBRID_ERROR_LIMIT, "1025 parts");
-    put_part(&b, 1, 2, 2, "b", "split.no", 1);                 PARTS(HYBRID_ERROR_FORMAT, "'split.no' is there twice");
-    put_part(&b, 1, 2, 2, "b", NULL, 0); b.size -= 20;         PARTS(HYBRID_ERROR_FORMAT, "number 2 of the given parts: truncated");
-    put_part(&a, 0, INT64_MAX, 2, "a", NULL, 0);               PARTS(HYBRID_ERROR_LIMIT, "parts");
-    put_part(&a, 0, 1, 1, "a", NULL, 0); put_part(&b, 1, 2, 2, "b", NULL, 0); PARTS(HYBRID_ERROR_FORMAT, "it is one of 2 parts, another is one of 1");
-    put_part(&a, 0, 3, 3, "a", NULL, 0); put_part(&b, 2, 3, 3, "b", NULL, 0); PARTS(HYBRID_ERROR_NOT_FOUND, "part 2 of 3 is missing");
-    put_part(&b, 1, 3, 3, "b", "general.name", 1); put_part(&c, 2, 3, 3, "c", "general.name", 2);
-    list[0] = memory_source(c.data, c.size); list[1] = memory_source(b.data, b.size); list[2] = memory_source(a.data, a.size);
+#define PARTS(result, word) \
+    list[0] = memory_source(a.data, a.size); \
+    list[1] = memory_source(b.data, b.size); \
+    refuse_parts(list, 2, result, word)
+    put_part(&a, 0, 2, 2, "a", "x", 1);
+    put_part(&b, 1, 2, 2, "b", NULL, 0);
+    PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "x", 1);
+    PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "y", 2);
+    PARTS(HYBRID_OK, "");
+    put_part(&b, 1, 2, 2, "b", "x", 2);
+    PARTS(HYBRID_ERROR_FORMAT, "differ in key 'x'");
+    put_part(&b, 1, 2, 2, "a", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "both have a tensor 'a'");
+    put_part(&b, 0, 2, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "it is part 1 of 2, as another one is");
+    put_part(&b, 1, 3, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "one of 3 parts");
+    put_part(&b, 1, 2, 3, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "part 2 of 2 says that there are 3 tensors");
+    put_part(&b, 2, 2, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "number 2 of 2 parts");
+    put_part(&b, -1, 2, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "number -1 of 2 parts");
+    put_part(&b, 1, 1025, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_LIMIT, "1025 parts");
+    put_part(&b, 1, 2, 2, "b", "split.no", 1);
+    PARTS(HYBRID_ERROR_FORMAT, "'split.no' is there twice");
+    put_part(&b, 1, 2, 2, "b", NULL, 0);
+    b.size -= 20;
+    PARTS(HYBRID_ERROR_FORMAT, "number 2 of the given parts: truncated");
+    put_part(&a, 0, INT64_MAX, 2, "a", NULL, 0);
+    PARTS(HYBRID_ERROR_LIMIT, "parts");
+    put_part(&a, 0, 1, 1, "a", NULL, 0);
+    put_part(&b, 1, 2, 2, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_FORMAT, "it is one of 2 parts, another is one of 1");
+    put_part(&a, 0, 3, 3, "a", NULL, 0);
+    put_part(&b, 2, 3, 3, "b", NULL, 0);
+    PARTS(HYBRID_ERROR_NOT_FOUND, "part 2 of 3 is missing");
+    put_part(&b, 1, 3, 3, "b", "general.name", 1);
+    put_part(&c, 2, 3, 3, "c", "general.name", 2);
+    list[0] = memory_source(c.data, c.size);
+    list[1] = memory_source(b.data, b.size);
+    list[2] = memory_source(a.data, a.size);
     refuse_parts(list, 3, HYBRID_OK, "");
     list[3] = list[0];
     refuse_parts(list, 4, HYBRID_ERROR_FORMAT, "number 4 of the given parts: it is part 3 of 3");
 #undef PARTS
     refuse_parts(list, 0, HYBRID_ERROR_INVALID, "empty");
-    for (i = 0; i < 3; i++) {                                  /* a source of two kinds, a list in a list, no source: readers are closed all the same */
+    for (i = 0; i < 3; i++) { /* a source of two kinds, a list in a list, no source: readers are closed all the same */
         hybrid_source source, inner = list[2];
         hybrid_gguf *g;
         hybrid_error error;
         source = reader_source(&file, a.data, a.size);
         list[1] = source;
-        if (i == 0) { source.parts = list; source.n_parts = 1; }
-        else {
+        if (i == 0) {
+            source.parts = list;
+            source.n_parts = 1;
+        } else {
             memset(&source, 0, sizeof source);
             source.parts = list;
             source.n_parts = 3;
             memset(&list[0], 0, sizeof list[0]);
-            if (i == 1) { list[0].parts = &inner; list[0].n_parts = 1; }
+            if (i == 1) {
+                list[0].parts = &inner;
+                list[0].n_parts = 1;
+            }
         }
-        CHECK(hybrid_gguf_open(NULL, &source, &g, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "exactly one of") && file.closed == 1, "%d: %s; closed %d times", i, error.message, file.closed);
+        CHECK(hybrid_gguf_open(NULL, &source, &g, &error) == HYBRID_ERROR_INVALID &&
+                  strstr(error.message, "exactly one of") && file.closed == 1,
+              "%d: %s; closed %d times", i, error.message, file.closed);
     }
 }
 
 /* By path: what is missing is named, and so is what has a wrong name. */
 static void test_part_names(const unsigned char *file, size_t size)
 {
-    static const char *const odd[] = { "x", "x-of-3", "x-1-of-", "x1-of-3.gguf", "x-00001-of-00004.gguf", "x-00002-of-00003.gguf", "x-99999999999-of-00003.gguf" };
+    static const char *const odd[] = {
+        "x", "x-of-3", "x-1-of-", "x1-of-3.gguf", "x-00001-of-00004.gguf", "x-00002-of-00003.gguf",
+        "x-99999999999-of-00003.gguf"
+    };
     hybrid_source source = memory_source(file, size);
     hybrid_gguf *joined, *g;
     hybrid_error error;
@@ -840,42 +1175,58 @@ static void test_part_names(const unsigned char *file, size_t size)
     split_set s;
     unsigned i;
     TEST("names of parts");
-    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) {
+        CHECK(false, "%s", error.message);
+        return;
+    }
     split_make(joined, 3, SPLIT_IN_ORDER, &s);
-    snprintf(prefix, sizeof prefix, "%s-of-00007", split_scratch("a-of-2-and-a-folder-with-a-name-that-is-so-long-that-no-sentence-holds-all-of-it-and-longer-and-longer"));
+    snprintf(
+        prefix, sizeof prefix, "%s-of-00007",
+        split_scratch(
+            "a-of-2-and-a-folder-with-a-name-that-is-so-long-that-no-sentence-holds-all-of-it-and-longer-and-longer"));
     split_save(&s, prefix);
     memset(&source, 0, sizeof source);
-    for (i = 0; i < 3; i++) {                                  /* each is missing once */
+    for (i = 0; i < 3; i++) { /* each is missing once */
         char word[32];
         source.path = split_path(prefix, (int)(i + 1) % 3, 3);
         remove(split_path(prefix, (int)i, 3));
         snprintf(word, sizeof word, "-0000%u-of-00003.gguf'", i + 1);
         r = hybrid_gguf_open(NULL, &source, &g, &error);
-        CHECK(r == HYBRID_ERROR_IO && strstr(error.message, word) && strstr(error.message, "is missing"), "%d %s", r, error.message);
+        CHECK(r == HYBRID_ERROR_IO && strstr(error.message, word) && strstr(error.message, "is missing"), "%d %s", r,
+              error.message);
         split_save(&s, prefix);
     }
     rename(split_path(prefix, 2, 3), split_path(prefix, 1, 3));
     s.n = 1;
     source.path = split_path(prefix, 0, 3);
-    r = hybrid_gguf_open(NULL, &source, &g, &error);           /* the third under the name of the second */
-    CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "another part than its name says"), "%d %s", r, error.message);
+    r = hybrid_gguf_open(NULL, &source, &g, &error); /* the third under the name of the second */
+    CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "another part than its name says"), "%d %s", r,
+          error.message);
     s.n = 3;
     split_remove(&s, prefix);
     for (i = 0; i < HYB_COUNT(odd); i++) {
         FILE *f;
         snprintf(path, sizeof path, "%s%s", split_scratch("part"), odd[i]);
         f = fopen(path, "wb");
-        if (f) { fwrite(s.data[0], 1, s.size[0], f); fclose(f); }
+        if (f) {
+            fwrite(s.data[0], 1, s.size[0], f);
+            fclose(f);
+        }
         source.path = path;
         r = hybrid_gguf_open(NULL, &source, &g, &error);
-        CHECK(r == (i < 4 || i == 6 ? HYBRID_ERROR_NOT_FOUND : HYBRID_ERROR_FORMAT) && strstr(error.message, "part 1 of 3"), "%s: %d %s", odd[i], r, error.message);
+        CHECK(r == (i < 4 || i == 6 ? HYBRID_ERROR_NOT_FOUND : HYBRID_ERROR_FORMAT) &&
+                  strstr(error.message, "part 1 of 3"),
+              "%s: %d %s", odd[i], r, error.message);
         remove(path);
     }
-    for (i = 0; i < 3; i++) {                                  /* fewer digits, and another end */
+    for (i = 0; i < 3; i++) { /* fewer digits, and another end */
         FILE *f;
         snprintf(path, sizeof path, "%s-%u-of-3.GGUF.x", split_scratch("part"), i + 1);
         f = fopen(path, "wb");
-        if (f) { fwrite(s.data[i], 1, s.size[i], f); fclose(f); }
+        if (f) {
+            fwrite(s.data[i], 1, s.size[i], f);
+            fclose(f);
+        }
     }
     source.path = path;
     CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%s", error.message);
@@ -898,24 +1249,33 @@ static void test_failing_parts(const unsigned char *file, size_t size)
     file_log files[SPLIT_MOST];
     int way, n, i;
     TEST("a set is opened, and something fails");
-    if (hybrid_gguf_open(NULL, &source, &joined, &error)) { CHECK(false, "%s", error.message); return; }
+    if (hybrid_gguf_open(NULL, &source, &joined, &error)) {
+        CHECK(false, "%s", error.message);
+        return;
+    }
     split_make(joined, 3, SPLIT_SCATTERED, &s);
     split_save(&s, split_scratch("fails"));
-    for (way = 0; way < 3; way++) {                            /* allocations with readers, allocations with a path, reads */
+    for (way = 0; way < 3; way++) { /* allocations with readers, allocations with a path, reads */
         hybrid_result r = HYBRID_ERROR_MEMORY;
         for (n = 1; r && n < 1000; n++) {
             memory_log log;
             hybrid_runtime *rt = runtime_of(&log);
             if (way < 2) log.fail_at = log.calls + n;
             source = list_of(&s, n % 3, parts, files);
-            if (way == 1) { memset(&source, 0, sizeof source); source.path = split_path(split_scratch("fails"), n % 3, 3); }
+            if (way == 1) {
+                memset(&source, 0, sizeof source);
+                source.path = split_path(split_scratch("fails"), n % 3, 3);
+            }
             if (way == 2) files[n % 3].fail_at = 1 + n / 3;
             r = hybrid_gguf_open(rt, &source, &g, &error);
-            CHECK(!r || (r == (way < 2 ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_IO) && !g && error.result == r), "%d fails: %d %s", n, r, error.message);
+            CHECK(!r || (r == (way < 2 ? HYBRID_ERROR_MEMORY : HYBRID_ERROR_IO) && !g && error.result == r),
+                  "%d fails: %d %s", n, r, error.message);
             hybrid_gguf_destroy(g);
             hybrid_runtime_destroy(rt);
             CHECK(log.alive == 0, "%d fails: %ld blocks leak", n, log.alive);
-            if (way != 1) for (i = 0; i < 3; i++) CHECK(files[i].closed == 1, "%d fails: reader %d was closed %d times", n, i, files[i].closed);
+            if (way != 1)
+                for (i = 0; i < 3; i++)
+                    CHECK(files[i].closed == 1, "%d fails: reader %d was closed %d times", n, i, files[i].closed);
         }
         CHECK(!r && n > 3, "no end after %d", n);
     }
@@ -924,10 +1284,11 @@ static void test_failing_parts(const unsigned char *file, size_t size)
     hybrid_gguf_destroy(joined);
 }
 
-/* ---- how long a file can make us work ---- */
+/* ---- how long a file can make us work ---------------------------------------------------------------------------- */
 
-/* Name number i of 2^13, all of which one hash of hybrid 0.1.0 sent to one place, whatever its seed: a multiplication by an odd number
- * moves no difference in the highest bit, and h ^= h >> 29 copies it to bit 34; so two words differ in ways that cancel. */
+/* Name number i of 2^13, all of which one hash of hybrid 0.1.0 sent to one place, whatever its seed: a multiplication
+ * by an odd number moves no difference in the highest bit, and h ^= h >> 29 copies it to bit 34; so two words differ
+ * in ways that cancel. */
 static size_t steered_name(char name[208], unsigned i)
 {
     int k;
@@ -961,7 +1322,8 @@ static unsigned make_worst(sink *s, int kind, bool of_keys)
 {
     const unsigned head = of_keys ? 13 : 32;
     char name[208];
-    const unsigned n = kind == 0 ? 8192 : (unsigned)((2 << 20) / (worst_name(name, kind, 0) + head)), count = n < 65536 ? n : 65536;
+    const unsigned n = kind == 0 ? 8192 : (unsigned)((2 << 20) / (worst_name(name, kind, 0) + head)),
+                   count = n < 65536 ? n : 65536;
     unsigned i;
     s->size = 0;
     put_sink(s, "GGUF\3\0\0\0", 8);
@@ -971,17 +1333,22 @@ static unsigned make_worst(sink *s, int kind, bool of_keys)
         size_t size = worst_name(name, kind, i);
         put_sink_number(s, size, 8);
         put_sink(s, name, size);
-        if (of_keys) { put_sink_number(s, HYBRID_GGUF_U8, 5); continue; }
+        if (of_keys) {
+            put_sink_number(s, HYBRID_GGUF_U8, 5);
+            continue;
+        }
         put_sink_number(s, 1, 4);
         put_sink_number(s, 8, 8);
         put_sink_number(s, 0, 4);
         put_sink_number(s, (uint64_t)(kind == 1 ? count - 1 - i : i * (uint64_t)104729 % count) * 32, 8);
     }
-    if (!of_keys) for (i = 0; i < count * 32 + 32; i += 32) put_sink(s, "                                ", 32);
+    if (!of_keys)
+        for (i = 0; i < count * 32 + 32; i += 32) put_sink(s, "                                ", 32);
     return count;
 }
 
-/* Opening takes steps in proportion to the file, for the worst that is known: 0.1.0 took 33 million for the steered names. */
+/* Opening takes steps in proportion to the file, for the worst that is known: 0.1.0 took 33 million for the steered
+ * names. */
 static void test_steps(void)
 {
     sink s = { NULL, 0, 0, 0, 0 };
@@ -1002,10 +1369,11 @@ static void test_steps(void)
                 while (count >> log2) log2++;
                 if (way) source = reader_source(&file, s.data, s.size);
                 all_steps = 0;
-                CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%u names of kind %d: %s", count, kind, error.message);
+                CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%u names of kind %d: %s", count, kind,
+                      error.message);
                 all = all_steps;
-                CHECK(all < (unsigned long long)count * (16 + (of_keys ? 0 : 3 * log2)), "%u %s of kind %d: %llu steps", count,
-                      of_keys ? "keys" : "tensors", kind, all);
+                CHECK(all < (unsigned long long)count * (16 + (of_keys ? 0 : 3 * log2)), "%u %s of kind %d: %llu steps",
+                      count, of_keys ? "keys" : "tensors", kind, all);
                 if (!g) continue;
                 if (of_keys) CHECK(hybrid_gguf_key_count(g) == count, "%u keys", (unsigned)hybrid_gguf_key_count(g));
                 for (i = 0; i < 200 && i < count; i++) {
@@ -1021,14 +1389,15 @@ static void test_steps(void)
     free(s.data);
 }
 
-/* A model-sized vocabulary: few reads, every failure of one is clean; a reader that lies about its size costs little. */
+/* A model-sized vocabulary: few reads, every failure of one is clean; a reader that lies about its size costs
+ * little. */
 static void test_reader(void)
 {
     hybrid_gguf_writer *w;
     hybrid_gguf *g;
     hybrid_error error;
     hybrid_string *tokens = (hybrid_string *)calloc(150000, sizeof *tokens);
-    char (*text)[16] = (char (*)[16])calloc(150000, 16);
+    char (*text)[16] = (char(*)[16])calloc(150000, 16);
     sink out = { NULL, 0, 0, 0, 0 };
     hybrid_source source;
     file_log file;
@@ -1044,7 +1413,9 @@ static void test_reader(void)
     CHECK(!hybrid_gguf_writer_create(NULL, &w, &error), "writer");
     hybrid_gguf_set_strings(w, "tokens", tokens, 150000, NULL);
     hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, &ne, NULL);
-    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error) && !hybrid_gguf_write(w, values, sizeof values, &error) && !hybrid_gguf_end(w, &error), "%s", error.message);
+    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error) && !hybrid_gguf_write(w, values, sizeof values, &error) &&
+              !hybrid_gguf_end(w, &error),
+          "%s", error.message);
     hybrid_gguf_writer_destroy(w);
 
     source = reader_source(&file, out.data, out.size);
@@ -1060,7 +1431,8 @@ static void test_reader(void)
         }
         CHECK(same, "tokens differ");
         CHECK(file.reads <= 4, "%d reads for %d bytes of metadata", file.reads, (int)out.size);
-        CHECK(t && !t->data && !hybrid_gguf_read_tensor(g, t, back, &error) && !memcmp(back, values, sizeof back), "tensor");
+        CHECK(t && !t->data && !hybrid_gguf_read_tensor(g, t, back, &error) && !memcmp(back, values, sizeof back),
+              "tensor");
         n = file.reads;
         hybrid_gguf_destroy(g);
         for (i = 1; i <= n; i++) {
@@ -1068,10 +1440,13 @@ static void test_reader(void)
             source = reader_source(&file, out.data, out.size);
             file.fail_at = i;
             r = hybrid_gguf_open(NULL, &source, &g, &error);
-            if (i < n) CHECK(r == HYBRID_ERROR_IO && !g && file.closed == 1, "read %d fails: %d", i, r);
+            if (i < n)
+                CHECK(r == HYBRID_ERROR_IO && !g && file.closed == 1, "read %d fails: %d", i, r);
             else {
-                CHECK(!r && hybrid_gguf_read_tensor(g, hybrid_gguf_tensor_at(g, 0), back, &error) == HYBRID_ERROR_IO, "the tensor's read fails");
-                CHECK(!hybrid_gguf_read_tensor(g, hybrid_gguf_tensor_at(g, 0), back, &error), "and works the next time: %s", error.message);
+                CHECK(!r && hybrid_gguf_read_tensor(g, hybrid_gguf_tensor_at(g, 0), back, &error) == HYBRID_ERROR_IO,
+                      "the tensor's read fails");
+                CHECK(!hybrid_gguf_read_tensor(g, hybrid_gguf_tensor_at(g, 0), back, &error),
+                      "and works the next time: %s", error.message);
                 hybrid_gguf_destroy(g);
             }
         }
@@ -1081,11 +1456,15 @@ static void test_reader(void)
         memory_log log;
         hybrid_runtime *rt = runtime_of(&log);
         hybrid_result r;
-        put_header(&b, 3, 0, 1); put_text(&b, "k"); put_u32(&b, 8); put_u64(&b, (uint64_t)1 << 40);
+        put_header(&b, 3, 0, 1);
+        put_text(&b, "k");
+        put_u32(&b, 8);
+        put_u64(&b, (uint64_t)1 << 40);
         source = reader_source(&file, b.data, b.size);
         source.reader.size = (uint64_t)1 << 50;
         r = hybrid_gguf_open(rt, &source, &g, &error);
-        CHECK(r == HYBRID_ERROR_LIMIT && log.peak < 4 << 20, "a string of a terabyte: %d, %d bytes allocated", r, (int)log.peak);
+        CHECK(r == HYBRID_ERROR_LIMIT && log.peak < 4 << 20, "a string of a terabyte: %d, %d bytes allocated", r,
+              (int)log.peak);
         hybrid_runtime_destroy(rt);
         CHECK(log.alive == 0 && file.closed == 1, "%ld blocks leak", log.alive);
     }
@@ -1099,7 +1478,7 @@ static void test_memory(const unsigned char *file, size_t size)
     long n;
     int way;
     TEST("out of memory");
-    for (way = 0; way < 3; way++) {       /* open from memory, open through a reader, write */
+    for (way = 0; way < 3; way++) { /* open from memory, open through a reader, write */
         hybrid_result r = HYBRID_ERROR_MEMORY;
         for (n = 1; r && n < 10000; n++) {
             memory_log log;
@@ -1114,13 +1493,15 @@ static void test_memory(const unsigned char *file, size_t size)
             log.fail_at = log.calls + n;
             if (way == 1) source = reader_source(&reader, file, size);
             r = way < 2 ? hybrid_gguf_open(rt, &source, &g, &error) : write_copy(rt, plain, &out, &error);
-            CHECK(r == HYBRID_OK || (r == HYBRID_ERROR_MEMORY && error.result == r && !g), "allocation %ld fails: %d %s", n, r, error.message);
+            CHECK(r == HYBRID_OK || (r == HYBRID_ERROR_MEMORY && error.result == r && !g),
+                  "allocation %ld fails: %d %s", n, r, error.message);
             hybrid_gguf_destroy(g);
             hybrid_gguf_destroy(plain);
             free(out.data);
             hybrid_runtime_destroy(rt);
             CHECK(log.alive == 0, "allocation %ld fails: %ld blocks leak", n, log.alive);
-            if (way == 1) CHECK(reader.closed == 1, "allocation %ld fails: the reader was closed %d times", n, reader.closed);
+            if (way == 1)
+                CHECK(reader.closed == 1, "allocation %ld fails: the reader was closed %d times", n, reader.closed);
         }
         CHECK(!r && n > 5, "no end after %ld allocations", n);
     }
@@ -1129,7 +1510,9 @@ static void test_memory(const unsigned char *file, size_t size)
 /* types.gguf once more, value by value. */
 static hybrid_gguf_writer *writer_of_types(hybrid_gguf *from)
 {
-    static const char *const texts[] = { "", "a", "sch\xC3\xB6n", "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E", "line\nbreak", "end" };
+    static const char *const texts[] = {
+        "", "a", "sch\xC3\xB6n", "\xE6\x97\xA5\xE6\x9C\xAC\xE8\xAA\x9E", "line\nbreak", "end"
+    };
     static const char *const names[] = { "one_dim", "two_dim", "four_dim", "q8_0", "q4_0", "q6_K", "bf16" };
     hybrid_gguf_writer *w;
     hybrid_gguf_value rows[3], planes[2];
@@ -1150,11 +1533,17 @@ static hybrid_gguf_writer *writer_of_types(hybrid_gguf *from)
     hybrid_gguf_set_float(w, "one.f32", HYBRID_GGUF_F32, 0.1, NULL);
     hybrid_gguf_set_int(w, "one.bool", HYBRID_GGUF_BOOL, 1, NULL);
     memset(rows, 0, sizeof rows);
-    rows[0].type = rows[0].item_type = HYBRID_GGUF_U64; rows[0].count = 1; rows[0].data = &big; rows[0].size = 8;
+    rows[0].type = rows[0].item_type = HYBRID_GGUF_U64;
+    rows[0].count = 1;
+    rows[0].data = &big;
+    rows[0].size = 8;
     hybrid_gguf_set(w, "one.u64", &rows[0], NULL);
     hybrid_gguf_set_int(w, "one.i64", HYBRID_GGUF_I64, -9000000000000000000LL, NULL);
     hybrid_gguf_set_float(w, "one.f64", HYBRID_GGUF_F64, 0.1, NULL);
-    hybrid_gguf_set_string(w, "one.string", "gr\xC3\xBC\xC3\x9F" "e\n", NULL);
+    hybrid_gguf_set_string(w, "one.string",
+                           "gr\xC3\xBC\xC3\x9F"
+                           "e\n",
+                           NULL);
     hybrid_gguf_set_string(w, "one.empty", "", NULL);
     {
         static const uint8_t u8[] = { 0, 255, 7 }, flags[] = { 1, 0, 1, 1 };
@@ -1182,31 +1571,64 @@ static hybrid_gguf_writer *writer_of_types(hybrid_gguf *from)
     for (i = 0; i < 6; i++) strings[i] = hyb_string(texts[i]);
     hybrid_gguf_set_strings(w, "list.string", strings, 6, NULL);
     memset(rows, 0, sizeof rows);
-    for (i = 0; i < 3; i++) { rows[i].type = HYBRID_GGUF_ARRAY; rows[i].item_type = HYBRID_GGUF_I32; }
-    rows[0].data = one; rows[0].count = 3; rows[0].size = 12;
-    rows[1].data = two; rows[1].count = 1; rows[1].size = 4;
-    rows[2].data = three; rows[2].count = 2; rows[2].size = 8;
+    for (i = 0; i < 3; i++) {
+        rows[i].type = HYBRID_GGUF_ARRAY;
+        rows[i].item_type = HYBRID_GGUF_I32;
+    }
+    rows[0].data = one;
+    rows[0].count = 3;
+    rows[0].size = 12;
+    rows[1].data = two;
+    rows[1].count = 1;
+    rows[1].size = 4;
+    rows[2].data = three;
+    rows[2].count = 2;
+    rows[2].size = 8;
     hybrid_gguf_set_arrays(w, "nested.i32", rows, 3, NULL);
-    {   /* arrays of strings, and of arrays, by way of keys that are read back: here their packed bytes are made by hand */
+    /* arrays of strings, and of arrays, by way of keys that are read back: here their packed bytes are made by hand */
+    {
         size_t at[4];
-        x[0] = hyb_string("x"); x[1] = hyb_string(""); y[0] = hyb_string("yy"); z[0] = z[1] = x[1]; z[2] = hyb_string("zzz");
-        at[0] = b->size; for (i = 0; i < 2; i++) put_text(b, x[i].data);
-        at[1] = b->size; for (i = 0; i < 1; i++) put_text(b, y[i].data);
-        at[2] = b->size; for (i = 0; i < 3; i++) put_text(b, z[i].data);
+        x[0] = hyb_string("x");
+        x[1] = hyb_string("");
+        y[0] = hyb_string("yy");
+        z[0] = z[1] = x[1];
+        z[2] = hyb_string("zzz");
+        at[0] = b->size;
+        for (i = 0; i < 2; i++) put_text(b, x[i].data);
+        at[1] = b->size;
+        for (i = 0; i < 1; i++) put_text(b, y[i].data);
+        at[2] = b->size;
+        for (i = 0; i < 3; i++) put_text(b, z[i].data);
         at[3] = b->size;
         for (i = 0; i < 3; i++) {
-            rows[i].item_type = HYBRID_GGUF_STRING; rows[i].count = i == 0 ? 2 : i == 1 ? 1 : 3;
-            rows[i].data = b->data + at[i]; rows[i].size = at[i + 1] - at[i];
+            rows[i].item_type = HYBRID_GGUF_STRING;
+            rows[i].count = i == 0 ? 2 : i == 1 ? 1 : 3;
+            rows[i].data = b->data + at[i];
+            rows[i].size = at[i + 1] - at[i];
         }
         hybrid_gguf_set_arrays(w, "nested.string", rows, 3, NULL);
         b->size = 0;
-        at[0] = b->size; put_u32(b, 5); put_u64(b, 1); put_u32(b, 1); put_u32(b, 5); put_u64(b, 2); put_u32(b, 2); put_u32(b, 3);
-        at[1] = b->size; put_u32(b, 5); put_u64(b, 3); put_u32(b, 4); put_u32(b, 5); put_u32(b, 6);
+        at[0] = b->size;
+        put_u32(b, 5);
+        put_u64(b, 1);
+        put_u32(b, 1);
+        put_u32(b, 5);
+        put_u64(b, 2);
+        put_u32(b, 2);
+        put_u32(b, 3);
+        at[1] = b->size;
+        put_u32(b, 5);
+        put_u64(b, 3);
+        put_u32(b, 4);
+        put_u32(b, 5);
+        put_u32(b, 6);
         at[2] = b->size;
         memset(planes, 0, sizeof planes);
         for (i = 0; i < 2; i++) {
-            planes[i].type = planes[i].item_type = HYBRID_GGUF_ARRAY; planes[i].count = 2 - i;
-            planes[i].data = b->data + at[i]; planes[i].size = at[i + 1] - at[i];
+            planes[i].type = planes[i].item_type = HYBRID_GGUF_ARRAY;
+            planes[i].count = 2 - i;
+            planes[i].data = b->data + at[i];
+            planes[i].size = at[i + 1] - at[i];
         }
         hybrid_gguf_set_arrays(w, "nested.deep", planes, 2, NULL);
     }
@@ -1230,7 +1652,10 @@ static void test_writer(const unsigned char *file, size_t size)
     size_t i, n;
     int fail_at, calls = 0;
     memset(&error, 0, sizeof error);
-    if (hybrid_gguf_open(NULL, &source, &g, NULL)) { CHECK(false, "types.gguf does not open"); return; }
+    if (hybrid_gguf_open(NULL, &source, &g, NULL)) {
+        CHECK(false, "types.gguf does not open");
+        return;
+    }
 
     TEST("writing value by value gives gguf-py's bytes; a callback that fails");
     for (fail_at = 1; r && fail_at < 1000; fail_at++) {
@@ -1238,31 +1663,41 @@ static void test_writer(const unsigned char *file, size_t size)
         out.fail_at = fail_at;
         w = writer_of_types(g);
         r = hybrid_gguf_begin(w, sink_write, &out, &error);
-        for (i = 0; !r && i < 7; i++) r = hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &error);
+        for (i = 0; !r && i < 7; i++)
+            r = hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size,
+                                  &error);
         if (!r) r = hybrid_gguf_end(w, &error);
         if (r) {
-            CHECK(r == HYBRID_ERROR_IO && error.result == r && strstr(error.message, "callback"), "call %d fails: %d %s", fail_at, r, error.message);
+            CHECK(r == HYBRID_ERROR_IO && error.result == r && strstr(error.message, "callback"),
+                  "call %d fails: %d %s", fail_at, r, error.message);
             calls = out.calls;
-            CHECK(hybrid_gguf_write(w, "", 0, NULL) == r && hybrid_gguf_end(w, NULL) == r && out.calls == calls, "a failed writer wrote on");
-        }
-        else CHECK(out.size == size && !memcmp(out.data, file, size), "%d bytes, gguf-py has %d", (int)out.size, (int)size);
+            CHECK(hybrid_gguf_write(w, "", 0, NULL) == r && hybrid_gguf_end(w, NULL) == r && out.calls == calls,
+                  "a failed writer wrote on");
+        } else
+            CHECK(out.size == size && !memcmp(out.data, file, size), "%d bytes, gguf-py has %d", (int)out.size,
+                  (int)size);
         hybrid_gguf_writer_destroy(w);
         free(out.data);
     }
     CHECK(!r && fail_at > 50, "%d %d", r, fail_at);
 
     TEST("a file appears when it is complete");
-    snprintf(path, sizeof path, "%s/hybrid-test-%ld.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
+    snprintf(path, sizeof path, "%s/hybrid-test-%ld.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
+             (long)getpid());
     snprintf(temporary, sizeof temporary, "%s.%ld.part", path, (long)getpid());
     remove(path);
-    for (n = 0; n < 3; n++) {            /* given up; completed; given up over the completed one */
+    for (n = 0; n < 3; n++) { /* given up; completed; given up over the completed one */
         w = writer_of_types(g);
         CHECK(!hybrid_gguf_begin_path(w, path, &error), "%s", error.message);
         CHECK((back = read_file(temporary, NULL)) != NULL, "no temporary file %s", temporary);
         free(back);
-        for (i = 0; i < (n == 1 ? 7u : 3u); i++) CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, &error), "%s", error.message);
+        for (i = 0; i < (n == 1 ? 7u : 3u); i++)
+            CHECK(!hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size,
+                                     &error),
+                  "%s", error.message);
         r = hybrid_gguf_end(w, &error);
-        CHECK(n == 1 ? !r : r == HYBRID_ERROR_INVALID && strstr(error.message, "'q8_0' lacks 136") != NULL, "end: %d %s", r, error.message);
+        CHECK(n == 1 ? !r : r == HYBRID_ERROR_INVALID && strstr(error.message, "'q8_0' lacks 136") != NULL,
+              "end: %d %s", r, error.message);
         hybrid_gguf_writer_destroy(w);
         CHECK((back = read_file(temporary, NULL)) == NULL, "the temporary file is left");
         free(back);
@@ -1273,16 +1708,23 @@ static void test_writer(const unsigned char *file, size_t size)
     }
     remove(path);
     w = writer_of_types(g);
-    CHECK(hybrid_gguf_begin_path(w, "/nowhere/at all/x.gguf", &error) == HYBRID_ERROR_IO && strstr(error.message, "/nowhere"), "%s", error.message);
+    CHECK(hybrid_gguf_begin_path(w, "/nowhere/at all/x.gguf", &error) == HYBRID_ERROR_IO &&
+              strstr(error.message, "/nowhere"),
+          "%s", error.message);
     CHECK(!hybrid_gguf_begin_path(w, path, &error), "another path must do: %s", error.message);
     hybrid_gguf_writer_destroy(w);
     hybrid_gguf_destroy(g);
 }
 
 #if !defined(_WIN32)
-/* ---- what a path may be that is written to ---- */
+/* ---- what a path may be that is written to ----------------------------------------------------------------------- */
 
-static struct { hybrid_gguf *g; const unsigned char *file; size_t size; char folder[400]; } scene;
+static struct {
+    hybrid_gguf *g;
+    const unsigned char *file;
+    size_t size;
+    char folder[400];
+} scene;
 
 static const char *in_folder(const char *name)
 {
@@ -1306,7 +1748,8 @@ static hybrid_result write_types(const char *path, bool whole, hybrid_error *err
     hybrid_result r = hybrid_gguf_begin_path(w, path, error);
     size_t i;
     for (i = 0; !r && i < (whole ? 7u : 3u); i++)
-        r = hybrid_gguf_write(w, hybrid_gguf_tensor_at(scene.g, i)->data, (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, error);
+        r = hybrid_gguf_write(w, hybrid_gguf_tensor_at(scene.g, i)->data,
+                              (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, error);
     if (!r && whole) r = hybrid_gguf_end(w, error);
     hybrid_gguf_writer_destroy(w);
     return r;
@@ -1325,7 +1768,7 @@ static int holds(const char *path, const char *text)
 static int names_in(const char *folder)
 {
     DIR *d = opendir(folder);
-    int n = -2;                                                /* "." and ".." */
+    int n = -2; /* "." and ".." */
     while (d && readdir(d)) n++;
     if (d) closedir(d);
     return n;
@@ -1335,7 +1778,8 @@ static void empty_folder(void)
 {
     DIR *d = opendir(scene.folder);
     struct dirent *e;
-    while (d && (e = readdir(d)) != NULL) if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) remove(in_folder(e->d_name));
+    while (d && (e = readdir(d)) != NULL)
+        if (strcmp(e->d_name, ".") && strcmp(e->d_name, "..")) remove(in_folder(e->d_name));
     if (d) closedir(d);
 }
 
@@ -1347,7 +1791,7 @@ static void test_output_files(void)
     char name[256], planted[1000];
     int way;
     TEST("output: a file keeps what it is");
-    for (way = 0; way < 2; way++) {                            /* given up, completed */
+    for (way = 0; way < 2; way++) { /* given up, completed */
         const char *text = way ? NULL : "old";
         make_file(in_folder("old"), "old", 0640);
         make_file(in_folder("victim"), "victim", 0600);
@@ -1359,16 +1803,25 @@ static void test_output_files(void)
         CHECK(!symlink(in_folder("victim"), planted), "symlink");
 
         CHECK(!write_types(in_folder("old"), way == 1, &error), "%s", error.message);
-        CHECK(!stat(in_folder("old"), &st) && !stat(in_folder("twin"), &other) && st.st_ino == other.st_ino && st.st_nlink == 2, "a hard link was cut");
-        CHECK((st.st_mode & 0777) == 0640 && holds(in_folder("twin"), text), "hard link: mode %o", (unsigned)st.st_mode);
+        CHECK(!stat(in_folder("old"), &st) && !stat(in_folder("twin"), &other) && st.st_ino == other.st_ino &&
+                  st.st_nlink == 2,
+              "a hard link was cut");
+        CHECK((st.st_mode & 0777) == 0640 && holds(in_folder("twin"), text), "hard link: mode %o",
+              (unsigned)st.st_mode);
         CHECK(!write_types(in_folder("link"), way == 1, &error), "%s", error.message);
-        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !lstat(in_folder("deeper"), &st) && S_ISLNK(st.st_mode), "a link became a file");
-        CHECK(!lstat(in_folder("real"), &st) && S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0604 && holds(in_folder("real"), text), "the target of two links");
+        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !lstat(in_folder("deeper"), &st) &&
+                  S_ISLNK(st.st_mode),
+              "a link became a file");
+        CHECK(!lstat(in_folder("real"), &st) && S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0604 &&
+                  holds(in_folder("real"), text),
+              "the target of two links");
         CHECK(!write_types(in_folder("dangling"), way == 1, &error), "%s", error.message);
         CHECK(!lstat(in_folder("dangling"), &st) && S_ISLNK(st.st_mode), "a dangling link became a file");
-        CHECK(way ? holds(in_folder("to-be"), NULL) : access(in_folder("to-be"), F_OK) != 0, "the target of a dangling link");
+        CHECK(way ? holds(in_folder("to-be"), NULL) : access(in_folder("to-be"), F_OK) != 0,
+              "the target of a dangling link");
         CHECK(!write_types(in_folder("new"), way == 1, &error), "%s", error.message);
-        CHECK(holds(in_folder("victim"), "victim") && !lstat(planted, &st) && S_ISLNK(st.st_mode), "a link that lay at the temporary name was followed");
+        CHECK(holds(in_folder("victim"), "victim") && !lstat(planted, &st) && S_ISLNK(st.st_mode),
+              "a link that lay at the temporary name was followed");
         CHECK(way ? holds(in_folder("new"), NULL) : access(in_folder("new"), F_OK) != 0, "a new file");
         memset(name, 'n', 255);
         name[255] = 0;
@@ -1378,11 +1831,17 @@ static void test_output_files(void)
         empty_folder();
     }
     TEST("output: what cannot be written");
-    CHECK(!symlink("loop", in_folder("loop")) && !symlink(".", in_folder("here")) && !symlink("no/where", in_folder("lost")), "symlink");
-    CHECK(write_types(scene.folder, true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s", error.message);
-    CHECK(write_types(in_folder("here"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s", error.message);
-    CHECK(write_types(in_folder("loop"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "leads nowhere"), "%s", error.message);
-    CHECK(write_types(in_folder("lost"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot create"), "%s", error.message);
+    CHECK(!symlink("loop", in_folder("loop")) && !symlink(".", in_folder("here")) &&
+              !symlink("no/where", in_folder("lost")),
+          "symlink");
+    CHECK(write_types(scene.folder, true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s",
+          error.message);
+    CHECK(write_types(in_folder("here"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s",
+          error.message);
+    CHECK(write_types(in_folder("loop"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "leads nowhere"),
+          "%s", error.message);
+    CHECK(write_types(in_folder("lost"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot create"),
+          "%s", error.message);
     CHECK(write_types(in_folder("new/"), true, &error) == HYBRID_ERROR_IO, "%s", error.message);
     CHECK(write_types("", true, &error) == HYBRID_ERROR_IO && error.message[0], "%s", error.message);
     CHECK(names_in(scene.folder) == 3, "%d names", names_in(scene.folder));
@@ -1397,37 +1856,44 @@ static void test_output_streams(void)
     char *back = (char *)malloc(scene.size + 1);
     int fd;
     TEST("output: devices and pipes");
-    if (!mknod(in_folder("null"), S_IFCHR | 0666, makedev(1, 3)) && !mknod(in_folder("full"), S_IFCHR | 0666, makedev(1, 7)) && (fd = open(in_folder("null"), O_WRONLY)) >= 0) {
+    if (!mknod(in_folder("null"), S_IFCHR | 0666, makedev(1, 3)) &&
+        !mknod(in_folder("full"), S_IFCHR | 0666, makedev(1, 7)) && (fd = open(in_folder("null"), O_WRONLY)) >= 0) {
         close(fd);
         CHECK(!symlink("null", in_folder("link")), "symlink");
         CHECK(!write_types(in_folder("null"), true, &error), "%s", error.message);
         CHECK(!write_types(in_folder("link"), true, &error), "%s", error.message);
-        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !stat(in_folder("link"), &st) && S_ISCHR(st.st_mode), "the device became a file");
-        CHECK(write_types(in_folder("full"), true, &error) == HYBRID_ERROR_IO && !stat(in_folder("full"), &st) && S_ISCHR(st.st_mode), "a device that is full: %s", error.message);
+        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !stat(in_folder("link"), &st) &&
+                  S_ISCHR(st.st_mode),
+              "the device became a file");
+        CHECK(write_types(in_folder("full"), true, &error) == HYBRID_ERROR_IO && !stat(in_folder("full"), &st) &&
+                  S_ISCHR(st.st_mode),
+              "a device that is full: %s", error.message);
         CHECK(names_in(scene.folder) == 3, "%d names", names_in(scene.folder));
-    }
-    else printf("  devices cannot be made here: pipes only\n");
+    } else
+        printf("  devices cannot be made here: pipes only\n");
     CHECK(!mkfifo(in_folder("pipe"), 0600), "mkfifo");
     fd = open(in_folder("pipe"), O_RDONLY | O_NONBLOCK);
     CHECK(!write_types(in_folder("pipe"), true, &error), "%s", error.message);
-    CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size), "the reader of the pipe got something else");
+    CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size),
+          "the reader of the pipe got something else");
     CHECK(!lstat(in_folder("pipe"), &st) && S_ISFIFO(st.st_mode), "the pipe became a file");
     close(fd);
     empty_folder();
-#if defined(__linux__)
-    make_file(in_folder("gone"), "old", 0600);                 /* open, but without a name: /proc still leads to it */
+    #if defined(__linux__)
+    make_file(in_folder("gone"), "old", 0600); /* open, but without a name: /proc still leads to it */
     fd = open(in_folder("gone"), O_RDWR);
     if (fd >= 0 && !remove(in_folder("gone"))) {
         char link[64];
         snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
         if (!access(link, W_OK)) {
             CHECK(!write_types(link, true, &error), "%s", error.message);
-            CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size), "a file without a name");
+            CHECK(read(fd, back, scene.size + 1) == (ssize_t)scene.size && !memcmp(back, scene.file, scene.size),
+                  "a file without a name");
         }
         CHECK(names_in(scene.folder) == 0, "%d names", names_in(scene.folder));
         close(fd);
     }
-#endif
+    #endif
     free(back);
 }
 
@@ -1437,9 +1903,12 @@ static int write_as_nobody(void)
     struct stat st;
     hybrid_error error;
     int wrong = 0;
-    wrong += !(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot be written") && holds(in_folder("protected"), "old"));
-    wrong += !(!write_types(in_folder("foreign"), true, &error) && holds(in_folder("foreign"), NULL) && !stat(in_folder("foreign"), &st) && st.st_uid == 0 && (st.st_mode & 0777) == 0666);
-    wrong += !(write_types(in_folder("closed/file"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "cannot create") && holds(in_folder("closed/file"), "old"));
+    wrong += !(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO &&
+               strstr(error.message, "cannot be written") && holds(in_folder("protected"), "old"));
+    wrong += !(!write_types(in_folder("foreign"), true, &error) && holds(in_folder("foreign"), NULL) &&
+               !stat(in_folder("foreign"), &st) && st.st_uid == 0 && (st.st_mode & 0777) == 0666);
+    wrong += !(write_types(in_folder("closed/file"), true, &error) == HYBRID_ERROR_IO &&
+               strstr(error.message, "cannot create") && holds(in_folder("closed/file"), "old"));
     wrong += names_in(scene.folder) != 3;
     return wrong;
 }
@@ -1450,9 +1919,11 @@ static void test_output_rights(void)
     int status = -1;
     pid_t child;
     TEST("output: rights");
-    if (geteuid()) {                                           /* less can be tried then */
+    if (geteuid()) { /* less can be tried then */
         make_file(in_folder("protected"), "old", 0444);
-        CHECK(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO && holds(in_folder("protected"), "old"), "a file that may not be written was replaced");
+        CHECK(write_types(in_folder("protected"), true, &error) == HYBRID_ERROR_IO &&
+                  holds(in_folder("protected"), "old"),
+              "a file that may not be written was replaced");
         empty_folder();
         return;
     }
@@ -1464,12 +1935,14 @@ static void test_output_rights(void)
     fflush(stdout);
     if ((child = fork()) == 0) _exit(setgid(65534) || setuid(65534) ? 100 : write_as_nobody());
     if (child > 0) waitpid(child, &status, 0);
-    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%d things went wrong", WIFEXITED(status) ? WEXITSTATUS(status) : -1);
+    CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0, "%d things went wrong",
+          WIFEXITED(status) ? WEXITSTATUS(status) : -1);
     remove(in_folder("closed/file"));
     empty_folder();
 }
 
-/* While another process gives the file its name again and again, a link to it is never taken for one that leads to no name. */
+/* While another process gives the file its name again and again, a link to it is never taken for one that leads to
+ * no name. */
 static void test_output_race(void)
 {
     hybrid_runtime *rt = NULL;
@@ -1493,7 +1966,10 @@ static void test_output_race(void)
         wrong += hyb_output_find(rt, in_folder("link"), &look, &target, &error) || look.stream;
         hyb_free(rt, target);
     }
-    if (child > 0) { kill(child, SIGKILL); waitpid(child, NULL, 0); }
+    if (child > 0) {
+        kill(child, SIGKILL);
+        waitpid(child, NULL, 0);
+    }
     CHECK(wrong == 0, "%d times of 3000", wrong);
     empty_folder();
     hybrid_runtime_destroy(rt);
@@ -1505,7 +1981,10 @@ static void test_output(const unsigned char *file, size_t size)
     hybrid_gguf_writer *w[2];
     hybrid_error error;
     size_t i, k;
-    if (hybrid_gguf_open(NULL, &source, &scene.g, &error)) { CHECK(false, "%s", error.message); return; }
+    if (hybrid_gguf_open(NULL, &source, &scene.g, &error)) {
+        CHECK(false, "%s", error.message);
+        return;
+    }
     scene.file = file;
     scene.size = size;
     snprintf(scene.folder, sizeof scene.folder, "%s", split_scratch("output"));
@@ -1519,7 +1998,10 @@ static void test_output(const unsigned char *file, size_t size)
         CHECK(!hybrid_gguf_begin_path(w[k], in_folder("file"), &error), "%s", error.message);
     }
     for (i = 0; i < 7; i++)
-        for (k = 0; k < 2; k++) CHECK(!hybrid_gguf_write(w[k], hybrid_gguf_tensor_at(scene.g, i)->data, (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, &error), "%s", error.message);
+        for (k = 0; k < 2; k++)
+            CHECK(!hybrid_gguf_write(w[k], hybrid_gguf_tensor_at(scene.g, i)->data,
+                                     (size_t)hybrid_gguf_tensor_at(scene.g, i)->size, &error),
+                  "%s", error.message);
     for (k = 0; k < 2; k++) {
         CHECK(!hybrid_gguf_end(w[k], &error) && holds(in_folder("file"), NULL), "%s", error.message);
         hybrid_gguf_writer_destroy(w[k]);
@@ -1545,17 +2027,18 @@ static void test_misuse(void)
     int i;
     TEST("misuse of the writer");
     memset(&v, 0, sizeof v);
-#define WRONG(call, word)                                                                                                    \
-    do {                                                                                                                     \
-        hybrid_result wrong_r;                                                                                               \
-        CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer");                                                         \
-        error.message[0] = 0;                                                                                                \
-        wrong_r = call;                                                                                                      \
-        CHECK(wrong_r == HYBRID_ERROR_INVALID && strstr(error.message, word), "%d %s", wrong_r, error.message);              \
-        hybrid_gguf_set_string(w, "fine", "fine", NULL);                                                                     \
-        error.message[0] = 0;                                                                                                \
-        CHECK(hybrid_gguf_begin(w, sink_write, &out, &error) == wrong_r && strstr(error.message, word), "begin: %s", error.message); \
-        hybrid_gguf_writer_destroy(w);                                                                                       \
+#define WRONG(call, word) \
+    do { \
+        hybrid_result wrong_r; \
+        CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer"); \
+        error.message[0] = 0; \
+        wrong_r = call; \
+        CHECK(wrong_r == HYBRID_ERROR_INVALID && strstr(error.message, word), "%d %s", wrong_r, error.message); \
+        hybrid_gguf_set_string(w, "fine", "fine", NULL); \
+        error.message[0] = 0; \
+        CHECK(hybrid_gguf_begin(w, sink_write, &out, &error) == wrong_r && strstr(error.message, word), "begin: %s", \
+              error.message); \
+        hybrid_gguf_writer_destroy(w); \
     } while (0)
     WRONG(hybrid_gguf_set_int(w, "k", HYBRID_GGUF_U8, 256, &error), "256");
     WRONG(hybrid_gguf_set_int(w, "k", HYBRID_GGUF_U8, -1, &error), "-1");
@@ -1565,36 +2048,60 @@ static void test_misuse(void)
     WRONG(hybrid_gguf_set_int(w, "k", HYBRID_GGUF_F32, 1, &error), "type");
     WRONG(hybrid_gguf_set_float(w, "k", HYBRID_GGUF_U32, 1, &error), "type");
     WRONG(hybrid_gguf_set_string(w, "", "a", &error), "name");
-    v.type = HYBRID_GGUF_U32; v.data = blocks; v.size = 3;                                       WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
-    v.size = 5;                                                                                  WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
-    v.type = HYBRID_GGUF_ARRAY; v.item_type = HYBRID_GGUF_U16; v.count = 3; v.size = 7;          WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
-    v.item_type = HYBRID_GGUF_STRING; v.count = 3; v.size = 23;                                  WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
-    v.size = 25;                                                                                 WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
-    v.data = NULL;                                                                               WRONG(hybrid_gguf_set(w, "k", &v, &error), "no data");
-    v.type = HYBRID_GGUF_U32;                                                                    WRONG(hybrid_gguf_set_arrays(w, "k", &v, 1, &error), "no array");
+    v.type = HYBRID_GGUF_U32;
+    v.data = blocks;
+    v.size = 3;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
+    v.size = 5;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
+    v.type = HYBRID_GGUF_ARRAY;
+    v.item_type = HYBRID_GGUF_U16;
+    v.count = 3;
+    v.size = 7;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
+    v.item_type = HYBRID_GGUF_STRING;
+    v.count = 3;
+    v.size = 23;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
+    v.size = 25;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "malformed");
+    v.data = NULL;
+    WRONG(hybrid_gguf_set(w, "k", &v, &error), "no data");
+    v.type = HYBRID_GGUF_U32;
+    WRONG(hybrid_gguf_set_arrays(w, "k", &v, 1, &error), "no array");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_Q8_0, 1, blocks[0] ? ne : ne + 1, &error), "blocks");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_LAST_, 1, ne, &error), "type");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 5, ne, &error), "dimensions");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, -1, ne, &error), "dimensions");
     WRONG(hybrid_gguf_add_tensor(w, "", HYBRID_TYPE_F32, 1, ne, &error), "name");
-    WRONG((hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, ne, NULL), hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, ne, &error)), "already");
-    WRONG((hybrid_gguf_set_int(w, "general.alignment", HYBRID_GGUF_U32, 24, NULL), hybrid_gguf_begin(w, sink_write, &out, &error)), "alignment");
-    WRONG((hybrid_gguf_set_int(w, "general.alignment", HYBRID_GGUF_U16, 64, NULL), hybrid_gguf_begin(w, sink_write, &out, &error)), "alignment");
+    WRONG((hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, ne, NULL),
+           hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, ne, &error)),
+          "already");
+    WRONG((hybrid_gguf_set_int(w, "general.alignment", HYBRID_GGUF_U32, 24, NULL),
+           hybrid_gguf_begin(w, sink_write, &out, &error)),
+          "alignment");
+    WRONG((hybrid_gguf_set_int(w, "general.alignment", HYBRID_GGUF_U16, 64, NULL),
+           hybrid_gguf_begin(w, sink_write, &out, &error)),
+          "alignment");
 #undef WRONG
     CHECK(out.calls == 0, "a refused file was written");
 
     TEST("replacing a key");
     CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer");
     for (i = 0; i < 5; i++) {
-        CHECK(!hybrid_gguf_set_int(w, "number", HYBRID_GGUF_I32, i, &error) && !hybrid_gguf_set_string(w, "text", i % 2 ? "odd" : "even, and longer", &error), "%s", error.message);
+        CHECK(!hybrid_gguf_set_int(w, "number", HYBRID_GGUF_I32, i, &error) &&
+                  !hybrid_gguf_set_string(w, "text", i % 2 ? "odd" : "even, and longer", &error),
+              "%s", error.message);
     }
     CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error) && !hybrid_gguf_end(w, &error), "%s", error.message);
     hybrid_gguf_writer_destroy(w);
     {
         hybrid_source source = memory_source(out.data, out.size);
         hybrid_gguf *g;
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_key_count(g) == 2 && hybrid_gguf_find(g, "number", &v) && hybrid_gguf_item_i64(&v, 0) == 4
-              && hybrid_gguf_find(g, "text", &v) && hybrid_gguf_item_string(&v, 0).size == 16, "the last values count");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_key_count(g) == 2 &&
+                  hybrid_gguf_find(g, "number", &v) && hybrid_gguf_item_i64(&v, 0) == 4 &&
+                  hybrid_gguf_find(g, "text", &v) && hybrid_gguf_item_string(&v, 0).size == 16,
+              "the last values count");
         hybrid_gguf_destroy(g);
     }
     free(out.data);
@@ -1602,28 +2109,45 @@ static void test_misuse(void)
 
     TEST("order of calls");
     CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "writer");
-    for (i = 0; i < 40; i++) { snprintf(name, sizeof name, "key %d", i); hybrid_gguf_set_int(w, name, HYBRID_GGUF_I32, i, NULL); }
-    for (i = 0; i < 40; i++) { snprintf(name, sizeof name, "tensor %d", i); hybrid_gguf_add_tensor(w, name, HYBRID_TYPE_Q8_0, 2, ne, NULL); }
-    CHECK(hybrid_gguf_write(w, blocks, 1, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "begin"), "%s", error.message);
+    for (i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "key %d", i);
+        hybrid_gguf_set_int(w, name, HYBRID_GGUF_I32, i, NULL);
+    }
+    for (i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "tensor %d", i);
+        hybrid_gguf_add_tensor(w, name, HYBRID_TYPE_Q8_0, 2, ne, NULL);
+    }
+    CHECK(hybrid_gguf_write(w, blocks, 1, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "begin"), "%s",
+          error.message);
     CHECK(hybrid_gguf_end(w, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "begin"), "%s", error.message);
     CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error), "%s", error.message);
     CHECK(hybrid_gguf_begin(w, sink_write, &out, &error) == HYBRID_ERROR_INVALID, "begun twice");
-    CHECK(hybrid_gguf_set_string(w, "late", "a", &error) == HYBRID_ERROR_INVALID && strstr(error.message, "late"), "%s", error.message);
-    CHECK(hybrid_gguf_add_tensor(w, "late", HYBRID_TYPE_Q8_0, 2, ne, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "late"), "%s", error.message);
+    CHECK(hybrid_gguf_set_string(w, "late", "a", &error) == HYBRID_ERROR_INVALID && strstr(error.message, "late"), "%s",
+          error.message);
+    CHECK(hybrid_gguf_add_tensor(w, "late", HYBRID_TYPE_Q8_0, 2, ne, &error) == HYBRID_ERROR_INVALID &&
+              strstr(error.message, "late"),
+          "%s", error.message);
     for (i = 0; i < 40; i++) {
         CHECK(!hybrid_gguf_write(w, blocks, 67, &error), "%s", error.message);
-        CHECK(hybrid_gguf_write(w, blocks, 2, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "1 bytes to come"), "%s", error.message);
+        CHECK(hybrid_gguf_write(w, blocks, 2, &error) == HYBRID_ERROR_INVALID &&
+                  strstr(error.message, "1 bytes to come"),
+              "%s", error.message);
         CHECK(!hybrid_gguf_write(w, blocks, 1, &error) && !hybrid_gguf_write(w, NULL, 0, &error), "%s", error.message);
     }
-    CHECK(hybrid_gguf_write(w, blocks, 1, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "complete"), "%s", error.message);
+    CHECK(hybrid_gguf_write(w, blocks, 1, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "complete"), "%s",
+          error.message);
     CHECK(!hybrid_gguf_end(w, &error) && hybrid_gguf_end(w, &error) == HYBRID_ERROR_INVALID, "end");
     hybrid_gguf_writer_destroy(w);
     hybrid_gguf_writer_destroy(NULL);
     {
         hybrid_source source = memory_source(out.data, out.size);
         hybrid_gguf *g;
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_tensor_count(g) == 40 && hybrid_gguf_key_count(g) == 40, "%s", error.message);
-        CHECK(hybrid_gguf_find_tensor(g, "tensor 39") == hybrid_gguf_tensor_at(g, 39) && hybrid_gguf_find(g, "key 17", &v) && hybrid_gguf_item_i64(&v, 0) == 17, "it reads back");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_tensor_count(g) == 40 &&
+                  hybrid_gguf_key_count(g) == 40,
+              "%s", error.message);
+        CHECK(hybrid_gguf_find_tensor(g, "tensor 39") == hybrid_gguf_tensor_at(g, 39) &&
+                  hybrid_gguf_find(g, "key 17", &v) && hybrid_gguf_item_i64(&v, 0) == 17,
+              "it reads back");
         hybrid_gguf_destroy(g);
     }
     free(out.data);
@@ -1637,10 +2161,12 @@ static void test_misuse(void)
         CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_INVALID && !g, "no source");
         CHECK(hybrid_gguf_open(NULL, NULL, &g, &error) == HYBRID_ERROR_INVALID, "NULL");
         none.path = "/nowhere/at all";
-        CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_IO && strstr(error.message, "/nowhere"), "%s", error.message);
+        CHECK(hybrid_gguf_open(NULL, &none, &g, &error) == HYBRID_ERROR_IO && strstr(error.message, "/nowhere"), "%s",
+              error.message);
         CHECK(hybrid_gguf_open(NULL, &none, NULL, NULL) == HYBRID_ERROR_INVALID, "no gguf");
         none = reader_source(&file, "GGUF", 4);
-        CHECK(hybrid_gguf_open(NULL, &none, NULL, &error) == HYBRID_ERROR_INVALID && file.closed == 1, "no gguf: the reader was closed %d times", file.closed);
+        CHECK(hybrid_gguf_open(NULL, &none, NULL, &error) == HYBRID_ERROR_INVALID && file.closed == 1,
+              "no gguf: the reader was closed %d times", file.closed);
     }
 }
 

@@ -1,5 +1,6 @@
-/* A host that is not alone: it forks, and its children use and end what they inherited; its signals reach its own threads; it rounds otherwise
- * than C does, flushes subnormals and has exceptions trap, and neither its environment nor our numbers notice. [aarch64] */
+/* A host that is not alone: it forks, and its children use and end what they inherited; its signals reach its own
+ * threads; it rounds otherwise than C does, flushes subnormals and has exceptions trap, and neither its environment
+ * nor our numbers notice. [aarch64] */
 #include "private.h"
 #include <signal.h>
 #include <sys/wait.h>
@@ -7,7 +8,11 @@
 static const char story_model[] = "examples/data/stories260K-q8_0.gguf";
 static const int32_t prompt[] = { 1, 403, 407, 261, 378, 432, 265, 268, 388, 426, 385, 328, 432, 363 };
 
-typedef struct setup { hybrid_runtime *rt; hybrid_model *model; hybrid_context *ctx; } setup;
+typedef struct setup {
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_context *ctx;
+} setup;
 
 static bool setup_make(setup *s, const hybrid_runtime_desc *rd, hybrid_error *err)
 {
@@ -45,14 +50,19 @@ static uint64_t logits_hash(setup *s, int32_t seq)
     hybrid_error err;
     const float *v;
     hybrid_model_describe(s->model, &info);
-    if (hybrid_seq_remove(s->ctx, seq, 0, &err) || hybrid_batch_add(s->ctx, seq, prompt, HYB_COUNT(prompt), &err) || hybrid_decode(s->ctx, &err)) return 0;
+    if (hybrid_seq_remove(s->ctx, seq, 0, &err) || hybrid_batch_add(s->ctx, seq, prompt, HYB_COUNT(prompt), &err) ||
+        hybrid_decode(s->ctx, &err))
+        return 0;
     v = hybrid_logits(s->ctx, seq);
     return v ? hash_bytes(0xCBF29CE484222325u, v, (size_t)info.n_vocab * sizeof *v) : 0;
 }
 
-/* ---- fork ---- */
+/* ---- fork -------------------------------------------------------------------------------------------------------- */
 
-typedef struct family { setup *s; uint64_t want; } family;
+typedef struct family {
+    setup *s;
+    uint64_t want;
+} family;
 
 /* Forks; the child does its work and says 0 when all was well. */
 static void in_child(const char *words, int (*work)(family *f), setup *s, uint64_t want)
@@ -67,8 +77,9 @@ static void in_child(const char *words, int (*work)(family *f), setup *s, uint64
         alarm(60);
         _exit(work(&f));
     }
-    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status), "%s: the child %s %d", words,
-          WIFSIGNALED(status) ? "was killed by signal" : "said", WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status),
+          "%s: the child %s %d", words, WIFSIGNALED(status) ? "was killed by signal" : "said",
+          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 static int child_ends(family *f)
@@ -92,7 +103,8 @@ static int child_speaks(family *f)
 {
     hybrid_session *chat = NULL;
     int n = 0;
-    if (hybrid_session_create(f->s->model, NULL, &chat, NULL) || hybrid_session_complete(chat, "Once upon a time")) return 5;
+    if (hybrid_session_create(f->s->model, NULL, &chat, NULL) || hybrid_session_complete(chat, "Once upon a time"))
+        return 5;
     while (n < 8 && hybrid_session_next(chat)) n++;
     hybrid_session_destroy(chat);
     setup_end(f->s);
@@ -102,7 +114,7 @@ static int child_has_children(family *f)
 {
     int status = 0, k;
     pid_t p;
-    for (k = 0; k < 2; k++) {                                /* before it used its workers, and after */
+    for (k = 0; k < 2; k++) { /* before it used its workers, and after */
         if (!(p = fork())) {
             alarm(60);
             _exit(child_decodes(f));
@@ -126,7 +138,7 @@ static void fork_ends(const hybrid_runtime_desc *rd, const char *words)
     want = logits_hash(&s, 0);
     CHECK(want != 0, "logits");
     for (round = 0; round < 4; round++) {
-        if (round & 1) usleep(20000);                        /* the workers sleep; else they spin */
+        if (round & 1) usleep(20000); /* the workers sleep; else they spin */
         in_child(words, child_ends, &s, want);
         in_child(words, child_decodes, &s, want);
     }
@@ -137,11 +149,15 @@ static void fork_ends(const hybrid_runtime_desc *rd, const char *words)
 }
 
 #if defined(HYB_THREADS_POSIX)
-typedef struct busy_thread { hybrid_runtime *rt; volatile uint64_t inside, leave; } busy_thread;
+typedef struct busy_thread {
+    hybrid_runtime *rt;
+    volatile uint64_t inside, leave;
+} busy_thread;
 static void busy_chunk(void *arg, int chunk, int lane)
 {
     busy_thread *b = (busy_thread *)arg;
-    (void)chunk; (void)lane;
+    (void)chunk;
+    (void)lane;
     hyb_atomic_add(&b->inside, 1);
     while (!hyb_atomic_load(&b->leave)) usleep(1000);
 }
@@ -158,7 +174,11 @@ static int child_asks_for_a_gpu(family *f)
     return child_decodes(f);
 }
 
-typedef struct child_thread { family *f; pthread_t id; uint64_t got; } child_thread;
+typedef struct child_thread {
+    family *f;
+    pthread_t id;
+    uint64_t got;
+} child_thread;
 static void *child_thread_main(void *arg)
 {
     child_thread *t = (child_thread *)arg;
@@ -238,11 +258,14 @@ static void test_fork(void)
     fork_ends(&rd, "one thread");
 }
 
-/* ---- signals ---- */
+/* ---- signals ----------------------------------------------------------------------------------------------------- */
 
 #if defined(HYB_THREADS_POSIX)
 enum { LANES = 3 };
-typedef struct mask_seen { volatile uint64_t inside; sigset_t of[LANES]; } mask_seen;
+typedef struct mask_seen {
+    volatile uint64_t inside;
+    sigset_t of[LANES];
+} mask_seen;
 
 /* Waits until all lanes are here: each sees one chunk. */
 static void mask_chunk(void *arg, int chunk, int lane)
@@ -259,8 +282,10 @@ static pthread_t catcher;
 static void catch_signal(int number)
 {
     (void)number;
-    if (pthread_equal(pthread_self(), catcher)) n_caught++;
-    else n_caught_elsewhere++;
+    if (pthread_equal(pthread_self(), catcher))
+        n_caught++;
+    else
+        n_caught_elsewhere++;
 }
 
 static bool caught(int n)
@@ -270,7 +295,8 @@ static bool caught(int n)
     return n_caught + n_caught_elsewhere == n;
 }
 
-/* Workers that compute and sleep leave what is sent to the process to the host's thread, and to its sigwait what it blocks. */
+/* Workers that compute and sleep leave what is sent to the process to the host's thread, and to its sigwait what it
+ * blocks. */
 static void signals_of_the_host(setup *s)
 {
     struct sigaction act, old[2];
@@ -284,19 +310,20 @@ static void signals_of_the_host(setup *s)
     sigaction(SIGALRM, &act, &old[1]);
     for (i = 1; i <= 20; i++) {
         CHECK(logits_hash(s, 0) != 0, "logits");
-        if (i & 1) usleep(5000);                             /* the workers sleep */
+        if (i & 1) usleep(5000); /* the workers sleep */
         kill(getpid(), i % 3 ? SIGUSR1 : SIGALRM);
         CHECK(caught(i), "signal %d did not come", i);
     }
     CHECK(!n_caught_elsewhere, "%d signals ran the host's handler on a worker", (int)n_caught_elsewhere);
     sigemptyset(&usr1);
     sigaddset(&usr1, SIGUSR1);
-    pthread_sigmask(SIG_BLOCK, &usr1, &before);              /* after the workers were made */
+    pthread_sigmask(SIG_BLOCK, &usr1, &before); /* after the workers were made */
     kill(getpid(), SIGUSR1);
     CHECK(logits_hash(s, 0) != 0, "logits");
     usleep(5000);
     CHECK(n_caught + n_caught_elsewhere == 20, "a worker took what the host blocks");
-    if (n_caught + n_caught_elsewhere == 20) CHECK(!sigwait(&usr1, &number) && number == SIGUSR1, "sigwait: %d", number);
+    if (n_caught + n_caught_elsewhere == 20)
+        CHECK(!sigwait(&usr1, &number) && number == SIGUSR1, "sigwait: %d", number);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     sigaction(SIGUSR1, &old[0], NULL);
     sigaction(SIGALRM, &old[1], NULL);
@@ -324,23 +351,27 @@ static void test_signals(void)
     hyb_parallel(s.rt, LANES, mask_chunk, &m);
     pthread_sigmask(SIG_SETMASK, &before, &after);
     for (number = 1; number < 32; number++)
-        CHECK(sigismember(&mine, number) == sigismember(&after, number), "signal %d: the mask of the thread that made the workers changed", number);
+        CHECK(sigismember(&mine, number) == sigismember(&after, number),
+              "signal %d: the mask of the thread that made the workers changed", number);
     for (lane = 1; lane < LANES; lane++) {
-        for (i = 0; i < HYB_COUNT(foreign); i++) CHECK(sigismember(&m.of[lane], foreign[i]) == 1, "lane %d sees signal %d", lane, foreign[i]);
-        for (i = 0; i < HYB_COUNT(own); i++) CHECK(!sigismember(&m.of[lane], own[i]), "lane %d blocks signal %d", lane, own[i]);
+        for (i = 0; i < HYB_COUNT(foreign); i++)
+            CHECK(sigismember(&m.of[lane], foreign[i]) == 1, "lane %d sees signal %d", lane, foreign[i]);
+        for (i = 0; i < HYB_COUNT(own); i++)
+            CHECK(!sigismember(&m.of[lane], own[i]), "lane %d blocks signal %d", lane, own[i]);
     }
     signals_of_the_host(&s);
     setup_end(&s);
 }
 #endif
 
-/* ---- the floating-point environment ---- */
+/* ---- the floating-point environment ------------------------------------------------------------------------------ */
 
 #if !defined(HYB_FP_NONE) && !defined(HYB_FP_FENV)
 
-/* The environment as hyb_fp_enter saves it, and a host's: rounding 0..3 in the processor's code; flush: subnormals become zero; traps: all
- * exceptions (where processors have traps); flags of exceptions that were raised earlier stay up. */
-#if defined(HYB_FP_X86)
+    /* The environment as hyb_fp_enter saves it, and a host's: rounding 0..3 in the processor's code; flush: subnormals
+     * become zero; traps: all exceptions (where processors have traps); flags of exceptions that were raised earlier
+     * stay up. */
+    #if defined(HYB_FP_X86)
 static hyb_fp fp_now(void)
 {
     hyb_fp now;
@@ -356,7 +387,7 @@ static void fp_set(hyb_fp fp)
 }
 static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
-    static const uint16_t precisions[4] = { 0x300, 0x000, 0x200, 0x300 };      /* of the x87: long double, float, double */
+    static const uint16_t precisions[4] = { 0x300, 0x000, 0x200, 0x300 }; /* of the x87: long double, float, double */
     hyb_fp fp;
     fp.sse = rounding << 13 | (flush ? 0x8040u : 0) | (traps ? 0 : 0x1F80u) | (traps ? 0 : rounding == 1 ? 0x21u : 0);
     fp.x87 = (uint16_t)(0x40 | precisions[rounding] | rounding << 10 | (traps ? 0 : 0x3F));
@@ -364,12 +395,14 @@ static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
     return fp;
 }
 static bool fp_same(hyb_fp a, hyb_fp b) { return a.sse == b.sse && a.x87 == b.x87 && a.x87_flags == b.x87_flags; }
-static bool fp_is_plain(void)
+static bool fp_is_plain(void) { return (hyb_sse_get() & ~0x3Fu) == 0x1F80 && (hyb_x87_get() & 0x0F3F) == 0x033F; }
+    #elif defined(HYB_FP_MSVC_X86)
+static hyb_fp fp_now(void)
 {
-    return (hyb_sse_get() & ~0x3Fu) == 0x1F80 && (hyb_x87_get() & 0x0F3F) == 0x033F;
+    hyb_fp now;
+    now.sse = _mm_getcsr();
+    return now;
 }
-#elif defined(HYB_FP_MSVC_X86)
-static hyb_fp fp_now(void) { hyb_fp now; now.sse = _mm_getcsr(); return now; }
 static void fp_set(hyb_fp fp) { _mm_setcsr(fp.sse); }
 static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
@@ -379,7 +412,7 @@ static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 }
 static bool fp_same(hyb_fp a, hyb_fp b) { return a.sse == b.sse; }
 static bool fp_is_plain(void) { return (_mm_getcsr() & ~0x3Fu) == 0x1F80; }
-#else
+    #else
 static hyb_fp fp_now(void)
 {
     hyb_fp now;
@@ -395,44 +428,53 @@ static void fp_set(hyb_fp fp)
 static hyb_fp fp_of(unsigned rounding, bool flush, bool traps)
 {
     hyb_fp fp = fp_now();
-#if defined(HYB_FP_RISCV)
+        #if defined(HYB_FP_RISCV)
     fp.control = rounding;
     (void)flush;
-#else
+        #else
     fp.control = (uint64_t)rounding << 22 | (uint64_t)flush << 24;
-#endif
+        #endif
     fp.flags = rounding == 1 ? 1 : 0;
-    (void)traps;                                             /* few of these processors have any */
+    (void)traps; /* few of these processors have any */
     return fp;
 }
 static bool fp_same(hyb_fp a, hyb_fp b) { return a.control == b.control && a.flags == b.flags; }
 static bool fp_is_plain(void) { return hyb_fp_control() == 0; }
-#endif
+    #endif
 
 /* What the numbers of a host look like. */
 typedef struct witness {
     uint64_t logits, tokens, text, blocks, numbers, file;
-    int calls, changed, refused;         /* calls that returned with another environment; calls that went otherwise than they should */
+    /* calls that returned with another environment; calls that went otherwise than they should */
+    int calls, changed, refused;
 } witness;
 
-/* Calls something, and sees whether the environment is as before. */
-#define KEEPS(call)                                                                        \
-    do {                                                                                   \
-        const hyb_fp before_ = fp_now();                                               \
-        call;                                                                              \
-        w->calls++;                                                                        \
-        w->changed += !fp_same(before_, fp_now());                                         \
-    } while (0)
-#define KEEPS_OK(call) do { hybrid_result r_ = HYBRID_OK; KEEPS(r_ = (call)); w->refused += r_ != HYBRID_OK; } while (0)
+    /* Calls something, and sees whether the environment is as before. */
+    #define KEEPS(call) \
+        do { \
+            const hyb_fp before_ = fp_now(); \
+            call; \
+            w->calls++; \
+            w->changed += !fp_same(before_, fp_now()); \
+        } while (0)
+    #define KEEPS_OK(call) \
+        do { \
+            hybrid_result r_ = HYBRID_OK; \
+            KEEPS(r_ = (call)); \
+            w->refused += r_ != HYBRID_OK; \
+        } while (0)
 
 enum { VALUES = 4 * 256 };
-static float fp_values[VALUES];          /* of many sizes, subnormal ones among them */
+static float fp_values[VALUES]; /* of many sizes, subnormal ones among them */
 
 static void fp_values_make(void)
 {
     int i;
     for (i = 0; i < VALUES; i++) {
-        const uint32_t r = (uint32_t)(hyb_random_uniform(3, 4, (uint64_t)i) * 4294967296.0), exponent = i < 256 ? r >> 28 : i < 512 ? 88 : 120 + (r >> 29);
+        const uint32_t r = (uint32_t)(hyb_random_uniform(3, 4, (uint64_t)i) * 4294967296.0),
+                       exponent = i < 256   ? r >> 28
+                                  : i < 512 ? 88
+                                            : 120 + (r >> 29);
         fp_values[i] = hyb_bits_f32((r & 0x80000000u) | exponent << 23 | (r * 2654435761u) >> 9);
     }
 }
@@ -448,7 +490,7 @@ static void witness_blocks(hybrid_runtime *rt, witness *w)
         if (!bytes || bytes > sizeof blocks) continue;
         memset(blocks, 0, sizeof blocks);
         KEEPS(r = hybrid_quantize((hybrid_type)type, fp_values, blocks, VALUES, NULL));
-        if (r) continue;                                     /* integers, and what is only read */
+        if (r) continue; /* integers, and what is only read */
         w->blocks = hash_bytes(w->blocks, blocks, bytes);
         KEEPS_OK(hybrid_dequantize((hybrid_type)type, blocks, back, VALUES));
         w->blocks = hash_bytes(w->blocks, back, sizeof back);
@@ -457,11 +499,13 @@ static void witness_blocks(hybrid_runtime *rt, witness *w)
     }
 }
 
-#ifndef HYBRID_NO_TEXT
+    #ifndef HYBRID_NO_TEXT
 static void witness_text(hybrid_runtime *rt, witness *w)
 {
-    static const char text[] = "{{ 0.1 + 0.2 }} {{ 1 / 3 }} {{ 7 // 0.3 }} {{ 2 ** 0.5 }} {{ x }} {{ x * 3 }} {{ (2.675) | round(2) }} {{ '%.3f' % 0.0005 }} "
-                               "{{ '%.20g' % 0.1 }} {{ 1e-310 + 0 }} {{ tiny }} {{ 9007199254740993 * 1.0 }} {{ 5e-324 | tojson }}";
+    static const char text[] =
+        "{{ 0.1 + 0.2 }} {{ 1 / 3 }} {{ 7 // 0.3 }} {{ 2 ** 0.5 }} {{ x }} {{ x * 3 }} {{ (2.675) | round(2) }} {{ "
+        "'%.3f' % 0.0005 }} "
+        "{{ '%.20g' % 0.1 }} {{ 1e-310 + 0 }} {{ tiny }} {{ 9007199254740993 * 1.0 }} {{ 5e-324 | tojson }}";
     hybrid_template_desc td;
     hybrid_render_desc rd;
     hybrid_template *t = NULL;
@@ -477,12 +521,12 @@ static void witness_text(hybrid_runtime *rt, witness *w)
     KEEPS_OK(hybrid_template_render(t, &rd, &out, NULL));
     if (out.data) w->text = hash_bytes(w->text, out.data, out.size);
     KEEPS(hybrid_text_free(&out));
-    rd.context = "{\"x\": 1e,}";                             /* and what is refused */
+    rd.context = "{\"x\": 1e,}"; /* and what is refused */
     KEEPS(r = hybrid_template_render(t, &rd, &out, &err));
     w->refused += r == HYBRID_OK;
     KEEPS(hybrid_template_destroy(t));
 }
-#endif
+    #endif
 
 static bool witness_write(void *user, const void *data, size_t n)
 {
@@ -502,11 +546,12 @@ static void witness_file(hybrid_runtime *rt, const hybrid_model *model, witness 
     KEEPS_OK(hybrid_gguf_begin(writer, witness_write, w, NULL));
     KEEPS_OK(hybrid_gguf_end(writer, NULL));
     KEEPS(hybrid_gguf_writer_destroy(writer));
-    KEEPS(w->refused += !hybrid_gguf_get_f64(hybrid_model_gguf(model), "llama.attention.layer_norm_rms_epsilon", &number));
+    KEEPS(w->refused +=
+          !hybrid_gguf_get_f64(hybrid_model_gguf(model), "llama.attention.layer_norm_rms_epsilon", &number));
     w->numbers = hash_bytes(w->numbers, &number, sizeof number);
     memset(&value, 0, sizeof value);
     {
-        static const uint64_t large = 0x20000000000001FFu;   /* no double: it rounds */
+        static const uint64_t large = 0x20000000000001FFu; /* no double: it rounds */
         value.type = HYBRID_GGUF_ARRAY;
         value.item_type = HYBRID_GGUF_U64;
         value.data = &large;
@@ -526,14 +571,22 @@ static void witness_tokens(setup *s, witness *w)
     int32_t id = 0;
     int i;
     memset(&sd, 0, sizeof sd);
-    sd.temperature = 0.9f; sd.top_p = 0.95f; sd.min_p = 0.01f; sd.typical_p = 0.98f; sd.repetition_penalty = 1.1f; sd.frequency_penalty = 0.1f;
+    sd.temperature = 0.9f;
+    sd.top_p = 0.95f;
+    sd.min_p = 0.01f;
+    sd.typical_p = 0.98f;
+    sd.repetition_penalty = 1.1f;
+    sd.frequency_penalty = 0.1f;
     KEEPS(hybrid_model_describe(s->model, &info));
     KEEPS_OK(hybrid_sampler_create(s->rt, &sd, &sampler, NULL));
     KEEPS_OK(hybrid_batch_add(s->ctx, 0, prompt, HYB_COUNT(prompt), NULL));
     for (i = 0; i < 24; i++) {
         KEEPS_OK(hybrid_decode(s->ctx, NULL));
         KEEPS(v = hybrid_logits(s->ctx, 0));
-        if (!v) { w->refused++; break; }
+        if (!v) {
+            w->refused++;
+            break;
+        }
         w->logits = hash_bytes(w->logits, v, (size_t)info.n_vocab * sizeof *v);
         KEEPS(id = hybrid_sample(sampler, v, info.n_vocab));
         w->tokens = hash_bytes(w->tokens, &id, sizeof id);
@@ -567,9 +620,9 @@ static witness witness_of(const hybrid_runtime_desc *rd, hybrid_trace_fn trace)
         witness_tokens(&s, w);
         witness_blocks(s.rt, w);
         witness_file(s.rt, s.model, w);
-#ifndef HYBRID_NO_TEXT
+    #ifndef HYBRID_NO_TEXT
         witness_text(s.rt, w);
-#endif
+    #endif
     }
     KEEPS(hybrid_context_destroy(s.ctx));
     KEEPS(hybrid_model_destroy(s.model));
@@ -583,13 +636,21 @@ static void witness_same(const witness *a, const witness *b, const char *who, un
     CHECK(a->tokens == b->tokens, "%s, rounding %u, flush %d, traps %d: other tokens", who, rounding, flush, traps);
     CHECK(a->text == b->text, "%s, rounding %u, flush %d, traps %d: other text", who, rounding, flush, traps);
     CHECK(a->blocks == b->blocks, "%s, rounding %u, flush %d, traps %d: other blocks", who, rounding, flush, traps);
-    CHECK(a->numbers == b->numbers && a->file == b->file, "%s, rounding %u, flush %d, traps %d: other numbers", who, rounding, flush, traps);
-    CHECK(!a->refused && a->calls == b->calls, "%s, rounding %u, flush %d, traps %d: %d of %d calls went wrong", who, rounding, flush, traps, a->refused, a->calls);
-    CHECK(!a->changed, "%s, rounding %u, flush %d, traps %d: %d of %d calls changed the environment", who, rounding, flush, traps, a->changed, a->calls);
+    CHECK(a->numbers == b->numbers && a->file == b->file, "%s, rounding %u, flush %d, traps %d: other numbers", who,
+          rounding, flush, traps);
+    CHECK(!a->refused && a->calls == b->calls, "%s, rounding %u, flush %d, traps %d: %d of %d calls went wrong", who,
+          rounding, flush, traps, a->refused, a->calls);
+    CHECK(!a->changed, "%s, rounding %u, flush %d, traps %d: %d of %d calls changed the environment", who, rounding,
+          flush, traps, a->changed, a->calls);
 }
 
 /* The host's own threads have environments of their own. */
-typedef struct host_piece { hybrid_task_fn fn; void *arg; int index; int changed; } host_piece;
+typedef struct host_piece {
+    hybrid_task_fn fn;
+    void *arg;
+    int index;
+    int changed;
+} host_piece;
 static void *host_piece_main(void *arg)
 {
     host_piece *p = (host_piece *)arg;
@@ -612,7 +673,7 @@ static void host_for_strange(void *user, int n, hybrid_task_fn fn, void *arg)
         piece[i].index = i;
         piece[i].changed = 0;
         if (i + 1 == n || pthread_create(&thread[i], NULL, host_piece_main, &piece[i])) {
-            host_piece_main(&piece[i]);                      /* the last one here: this thread comes back in another environment */
+            host_piece_main(&piece[i]); /* the last one here: this thread comes back in another environment */
             thread[i] = pthread_self();
         }
     }
@@ -645,12 +706,21 @@ static void strange_free(void *user, void *block)
 }
 static void strange_log(void *user, hybrid_log_level level, const char *message)
 {
-    (void)user; (void)level; (void)message;
+    (void)user;
+    (void)level;
+    (void)message;
     strange_callback();
 }
-static void strange_trace(void *user, const char *name, int layer, const float *data, int64_t rows, int64_t cols, int64_t stride)
+static void strange_trace(void *user, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+                          int64_t stride)
 {
-    (void)user; (void)name; (void)layer; (void)data; (void)rows; (void)cols; (void)stride;
+    (void)user;
+    (void)name;
+    (void)layer;
+    (void)data;
+    (void)rows;
+    (void)cols;
+    (void)stride;
     strange_callback();
 }
 
@@ -670,7 +740,8 @@ static void test_environment(void)
     rd[2].parallel_for = host_for_strange;
     want = witness_of(&rd[0], NULL);
     witness_same(&want, &want, "plain", 0, 0, 0);
-    CHECK(want.logits && want.tokens && want.text && want.blocks && want.numbers && want.file && want.calls > 100, "%d calls", want.calls);
+    CHECK(want.logits && want.tokens && want.text && want.blocks && want.numbers && want.file && want.calls > 100,
+          "%d calls", want.calls);
     for (rounding = 0; rounding < 4; rounding++)
         for (flush = 0; flush < 2; flush++)
             for (traps = 0; traps < 2; traps++) {
@@ -692,14 +763,16 @@ static void test_environment(void)
     got = witness_of(&rd[0], strange_trace);
     fp_set(plain);
     witness_same(&got, &want, "strange callbacks", 1, 0, 1);
-    CHECK(callbacks > 100 && !callbacks_not_plain, "%d of %d callbacks found another environment", callbacks_not_plain, callbacks);
+    CHECK(callbacks > 100 && !callbacks_not_plain, "%d of %d callbacks found another environment", callbacks_not_plain,
+          callbacks);
 }
 #endif
 
 int main(void)
 {
     const char *slow = getenv("HYBRID_SANITIZER");
-    if (!slow || strcmp(slow, "emulator")) test_fork();      /* qemu itself ends where a child of several threads starts one */
+    /* qemu itself ends where a child of several threads starts one */
+    if (!slow || strcmp(slow, "emulator")) test_fork();
 #if defined(HYB_THREADS_POSIX)
     test_signals();
 #endif

@@ -1,8 +1,9 @@
-/* [tsan] Chat templates against the vectors of shared/data/jinja (huggingface.js and llama.cpp) and of tests/oracle/data/jinja.json (jinja2
- * and transformers, made by tests/oracle/make_jinja.py), limits, errors, and memory that runs out at every allocation. [no-simd] */
+/* [tsan] Chat templates against the vectors of shared/data/jinja (huggingface.js and llama.cpp) and of
+ * tests/oracle/data/jinja.json (jinja2 and transformers, made by tests/oracle/make_jinja.py), limits, errors, and
+ * memory that runs out at every allocation. [no-simd] */
 #include "private.h"
 
-enum { FROZEN = 1752148800 };                                /* 2025-07-10T12:00:00Z */
+enum { FROZEN = 1752148800 }; /* 2025-07-10T12:00:00Z */
 
 static hybrid_runtime *rt;
 
@@ -38,7 +39,8 @@ static bool flag(const hyb_json *object, const char *key)
 }
 
 /* Renders text with a context; NULL: error. */
-static hybrid_result render_with(const hybrid_template_desc *td, const char *context, hybrid_text *out, hybrid_error *err)
+static hybrid_result render_with(const hybrid_template_desc *td, const char *context, hybrid_text *out,
+                                 hybrid_error *err)
 {
     hybrid_template *t;
     hybrid_render_desc rd;
@@ -100,7 +102,10 @@ static bool load(const char *path, hyb_json_doc *doc)
 static const hyb_json *cases(const char *path, hyb_json_doc *doc)
 {
     memset(doc, 0, sizeof *doc);
-    if (!path || !load(path, doc)) { SKIP("no %s", path ? path : "shared/data/jinja (set HYBRID_DATA)"); return NULL; }
+    if (!path || !load(path, doc)) {
+        SKIP("no %s", path ? path : "shared/data/jinja (set HYBRID_DATA)");
+        return NULL;
+    }
     return hyb_json_get(doc->root, "cases");
 }
 
@@ -131,7 +136,8 @@ static void vectors_whitespace(void)
     if (!(list = cases(data_path("jinja/hf-jinja-whitespace.json"), &doc))) return;
     for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
         const hyb_json *o = hyb_json_get(c, "options");
-        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, flag(o, "trim_blocks"), flag(o, "lstrip_blocks"));
+        hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, flag(o, "trim_blocks"),
+                                          flag(o, "lstrip_blocks"));
         char *context = json_text(hyb_json_get(c, "data"));
         snprintf(name, sizeof name, "case %u", (unsigned)i);
         check_case(name, &td, context, hyb_json_get(c, "target"));
@@ -152,17 +158,20 @@ static void vectors_e2e(void)
     if (!(list = cases(data_path("jinja/hf-chat-template-e2e.json"), &doc))) return;
     for (python = 0; python < 2; python++)
         for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
-            hybrid_template_desc td = desc_of(hyb_json_get(c, "chat_template"), python ? HYBRID_TEMPLATE_PYTHON : HYBRID_TEMPLATE_JS, true, true);
+            hybrid_template_desc td = desc_of(hyb_json_get(c, "chat_template"),
+                                              python ? HYBRID_TEMPLATE_PYTHON : HYBRID_TEMPLATE_JS, true, true);
             char *context = json_text(hyb_json_get(c, "data"));
-            if (!python || strcmp(str(c, "name"), "MadeAgents/Hammer2.1")) check_case(str(c, "name"), &td, context, hyb_json_get(c, "target"));
+            if (!python || strcmp(str(c, "name"), "MadeAgents/Hammer2.1"))
+                check_case(str(c, "name"), &td, context, hyb_json_get(c, "target"));
             free(context);
         }
     CHECK(list->n == 53, "%u cases", (unsigned)list->n);
     hyb_json_free(&doc);
 }
 
-/* llama.cpp's conversation: rendered as it is (what plain Jinja gives), and with merge_system, which is what llama.cpp's own engine
- * does with a system message that a template refuses or drops. It also drops a BOS at the front and an EOS at the end. */
+/* llama.cpp's conversation: rendered as it is (what plain Jinja gives), and with merge_system, which is what
+ * llama.cpp's own engine does with a system message that a template refuses or drops. It also drops a BOS at the
+ * front and an EOS at the end. */
 static void vectors_llamacpp(void)
 {
     hyb_json_doc doc;
@@ -180,7 +189,8 @@ static void vectors_llamacpp(void)
     }
     for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
         hybrid_template_desc td = desc_of(hyb_json_get(c, "template"), HYBRID_TEMPLATE_PYTHON, true, true);
-        const char *name = str(c, "name"), *want = str(c, "expected"), *plain = str(c, "plain_jinja_output"), *bos = str(c, "bos_token"), *eos = str(c, "eos_token"), *p;
+        const char *name = str(c, "name"), *want = str(c, "expected"), *plain = str(c, "plain_jinja_output"),
+                   *bos = str(c, "bos_token"), *eos = str(c, "eos_token"), *p;
         bool agrees = flag(c, "plain_jinja_agrees");
         hybrid_template *t;
         hybrid_text out = { NULL, 0, 0, NULL };
@@ -194,15 +204,23 @@ static void vectors_llamacpp(void)
         CHECK(!r, "%s: %s", name, err.message);
         if (r) continue;
         r = hybrid_chat_render(t, messages, n, &d, &out, &err);
-        if (!agrees && !plain) CHECK(r && (strstr(err.message, str(c, "plain_jinja_error")) || strstr(err.message, "additional_special_tokens")), "%s: %s", name, r ? err.message : out.data);
-        else CHECK(!r && !strcmp(out.data, agrees ? want : plain), "%s: %s", name, r ? err.message : out.data);
+        if (!agrees && !plain)
+            CHECK(r && (strstr(err.message, str(c, "plain_jinja_error")) ||
+                        strstr(err.message, "additional_special_tokens")),
+                  "%s: %s", name, r ? err.message : out.data);
+        else
+            CHECK(!r && !strcmp(out.data, agrees ? want : plain), "%s: %s", name, r ? err.message : out.data);
         d.merge_system = true;
-        if (!flag(c, "supported_with_jinja")) d.extra = "{\"additional_special_tokens\": [\"<|role_sep|>\", \"<|message_sep|>\", \"[\", \"]\"], \"bos_token\": \"<s>\"}";
+        if (!flag(c, "supported_with_jinja"))
+            d.extra = "{\"additional_special_tokens\": [\"<|role_sep|>\", \"<|message_sep|>\", \"[\", \"]\"], "
+                      "\"bos_token\": \"<s>\"}";
         r = hybrid_chat_render(t, messages, n, &d, &out, &err);
         p = r ? "" : out.data;
-        if (!r && !agrees && *eos && out.size > strlen(eos) && !strcmp(out.data + out.size - strlen(eos), eos)) out.data[out.size - strlen(eos)] = 0;
+        if (!r && !agrees && *eos && out.size > strlen(eos) && !strcmp(out.data + out.size - strlen(eos), eos))
+            out.data[out.size - strlen(eos)] = 0;
         if (!agrees && *bos && !strncmp(p, bos, strlen(bos)) && strncmp(want, bos, strlen(bos))) p += strlen(bos);
-        CHECK(!r && (!strcmp(p, want) || !strcmp(p, str(c, "expected_builtin"))), "%s, merged: %s", name, r ? err.message : p);
+        CHECK(!r && (!strcmp(p, want) || !strcmp(p, str(c, "expected_builtin"))), "%s, merged: %s", name,
+              r ? err.message : p);
         hybrid_text_free(&out);
         hybrid_template_destroy(t);
     }
@@ -227,12 +245,16 @@ static void vectors_jinja2(const char *path)
         hybrid_error err;
         char place[40];
         hybrid_result r;
-        if (hyb_json_get(c, "expected")) { check_case(td.text, &td, context, hyb_json_get(c, "expected")); continue; }
+        if (hyb_json_get(c, "expected")) {
+            check_case(td.text, &td, context, hyb_json_get(c, "expected"));
+            continue;
+        }
         r = render_with(&td, context, &out, &err);
         CHECK(r, "%s: an error is expected (%s), not '%s'", td.text, str(c, "error"), out.data);
         if (r && line) {
             snprintf(place, sizeof place, "template line %d,", (int)line->u.i);
-            CHECK(!strncmp(err.message, place, strlen(place)), "%s: %s must be in line %d", td.text, err.message, (int)line->u.i);
+            CHECK(!strncmp(err.message, place, strlen(place)), "%s: %s must be in line %d", td.text, err.message,
+                  (int)line->u.i);
         }
         hybrid_text_free(&out);
     }
@@ -254,7 +276,8 @@ static void vectors_chats(const char *path)
     extra = json_text(hyb_json_get(doc.root, "extra"));
     for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
         const hyb_json *context = hyb_json_get(c, "context"), *want = hyb_json_get(c, "expected");
-        hybrid_template_desc td = desc_of(hyb_json_get(hyb_json_get(doc.root, "templates"), str(c, "template")), HYBRID_TEMPLATE_PYTHON, true, true);
+        hybrid_template_desc td = desc_of(hyb_json_get(hyb_json_get(doc.root, "templates"), str(c, "template")),
+                                          HYBRID_TEMPLATE_PYTHON, true, true);
         hybrid_chat_desc d;
         hybrid_template *t;
         hybrid_text out = { NULL, 0, 0, NULL };
@@ -270,13 +293,17 @@ static void vectors_chats(const char *path)
         d.eos_token = "</s>";
         d.messages = messages;
         d.now = FROZEN;
-        if (flag(context, "tools")) { d.tools = tools; d.extra = extra; }
+        if (flag(context, "tools")) {
+            d.tools = tools;
+            d.extra = extra;
+        }
         r = hybrid_template_create(rt, &td, &t, &err);
         CHECK(!r, "%s: %s", str(c, "template"), err.message);
         if (!r) {
             r = hybrid_chat_render(t, NULL, 0, &d, &out, &err);
             if (!r && want) difference(out.data, want->u.s, text);
-            CHECK(want ? !r && out.size == want->n && !strcmp(out.data, want->u.s) : r != 0, "%s %u: %s", str(c, "template"), (unsigned)i, r ? err.message : text);
+            CHECK(want ? !r && out.size == want->n && !strcmp(out.data, want->u.s) : r != 0, "%s %u: %s",
+                  str(c, "template"), (unsigned)i, r ? err.message : text);
         }
         hybrid_text_free(&out);
         hybrid_template_destroy(t);
@@ -287,9 +314,10 @@ static void vectors_chats(const char *path)
     hyb_json_free(&doc);
 }
 
-/* ---- limits and errors ---- */
+/* ---- limits and errors ------------------------------------------------------------------------------------------- */
 
-static hybrid_result quick_with(const char *text, const char *context, const hybrid_template_limits *limits, hybrid_text *out, hybrid_error *err)
+static hybrid_result quick_with(const char *text, const char *context, const hybrid_template_limits *limits,
+                                hybrid_text *out, hybrid_error *err)
 {
     hybrid_template_desc td;
     hybrid_render_desc rd;
@@ -313,7 +341,11 @@ static hybrid_result quick(const char *text, hybrid_error *err)
     hybrid_template_limits l;
     hybrid_result r;
     memset(&l, 0, sizeof l);
-    if (getenv("HYBRID_SANITIZER")) { l.max_steps = 1000000; l.max_memory = 16 << 20; }    /* the defaults take minutes there */
+    /* the defaults take minutes there */
+    if (getenv("HYBRID_SANITIZER")) {
+        l.max_steps = 1000000;
+        l.max_memory = 16 << 20;
+    }
     r = quick_with(text, NULL, &l, &out, err);
     hybrid_text_free(&out);
     return r;
@@ -333,39 +365,108 @@ static char *repeat(const char *before, const char *again, size_t times, const c
 static void bombs(void)
 {
     static const char *const limited[] = {
-        "{{ 'x' * 1000000000000 }}", "{{ 'x' * 9223372036854775807 }}", "{{ [1] * 9223372036854775807 }}", "{{ ('x' * 100000) * 100000 }}",
+        "{{ 'x' * 1000000000000 }}",
+        "{{ 'x' * 9223372036854775807 }}",
+        "{{ [1] * 9223372036854775807 }}",
+        "{{ ('x' * 100000) * 100000 }}",
         "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
         "{% set ns = namespace(s=[1]) %}{% for i in range(100) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
-        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s|replace('x', 'xx') %}{% endfor %}",
-        "{{ range(100001) }}", "{{ range(-9223372036854775807, 9223372036854775807) }}", "{{ range(0, 9223372036854775807, 9223372036854775807)|length }}{{ range(9223372036854775807, -9223372036854775807, -1) }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(100) %}{% set ns.s = ns.s ~ ns.s|replace('x', 'xx') %}{% "
+        "endfor %}",
+        "{{ range(100001) }}",
+        "{{ range(-9223372036854775807, 9223372036854775807) }}",
+        "{{ range(0, 9223372036854775807, 9223372036854775807)|length }}{{ range(9223372036854775807, "
+        "-9223372036854775807, -1) }}",
         "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
-        "{% for a in range(100000) %}{{ range(100000)|sum }}{% endfor %}", "{% for a in range(100000) %}{{ range(100000)|list|length }}{% endfor %}",
+        "{% for a in range(100000) %}{{ range(100000)|sum }}{% endfor %}",
+        "{% for a in range(100000) %}{{ range(100000)|list|length }}{% endfor %}",
         "{% set s = 'a' * 10000000 %}{% for a in range(100000) %}{{ s.strip('b')|length }}{% endfor %}",
         "{% set s = 'a' * 10000000 %}{% for a in range(100000) %}{{ 'ab' in s }}{{ s == s ~ '' }}{% endfor %}",
-        "{% set s = ' ' * 10000000 %}{% for a in range(100000) %}{% if s.strip() or s.isalpha() or s|int or s|wordcount %}{% endif %}{% endfor %}",
-        "{% set s = 'a' * 1000000 %}{{ s.rfind('b' ~ s[:500000]) }}{{ s.rpartition('b' ~ s[:500000]) }}{{ s.rsplit('b' ~ s[:500000]) }}",
+        "{% set s = ' ' * 10000000 %}{% for a in range(100000) %}{% if s.strip() or s.isalpha() or s|int or "
+        "s|wordcount %}{% endif %}{% endfor %}",
+        "{% set s = 'a' * 1000000 %}{{ s.rfind('b' ~ s[:500000]) }}{{ s.rpartition('b' ~ s[:500000]) }}{{ s.rsplit('b' "
+        "~ s[:500000]) }}",
         "{% set s = '\xC3\xA4' * 1000000 %}{% for i in range(100000) %}{{ s[i * 9] }}{% endfor %}",
-        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro %}{{ g() }}",
-        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}", "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
-        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}", "{% set n = namespace() %}{% set n.x = {'a': n} %}{{ n.x }}",
-        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ n.f }}",
-        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ n.f|tojson }}",
-        "{% set n = namespace(a=[], b=[]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% endfor %}{{ n.a == n.b }}",
-        "{% set n = namespace(a=[1], b=[2]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% endfor %}{{ n.a < n.b }}",
+        "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f() %}{{ caller() }}{% endmacro %}{% macro g() %}{% call f() %}{{ g() }}{% endcall %}{% endmacro "
+        "%}{{ g() }}",
+        "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
+        "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
+        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}",
+        "{% set n = namespace() %}{% set n.x = {'a': n} %}{{ n.x }}",
+        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ "
+        "n.f }}",
+        "{% set n = namespace() %}{% set n.f = [] %}{% for i in range(100000) %}{% set n.f = [n.f] %}{% endfor %}{{ "
+        "n.f|tojson }}",
+        "{% set n = namespace(a=[], b=[]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% "
+        "endfor %}{{ n.a == n.b }}",
+        "{% set n = namespace(a=[1], b=[2]) %}{% for i in range(100000) %}{% set n.a = [n.a] %}{% set n.b = [n.b] %}{% "
+        "endfor %}{{ n.a < n.b }}",
         "{% set n = namespace(a=[1]) %}{% for i in range(60) %}{% set n.a = [n.a, n.a] %}{% endfor %}{{ n.a|tojson }}",
-        "{{ 9223372036854775807 + 1 }}", "{{ -9223372036854775807 - 2 }}", "{{ 9223372036854775807 * 2 }}", "{{ (-9223372036854775807 - 1) // -1 }}", "{{ -(-9223372036854775807 - 1) }}",
-        "{{ (-9223372036854775807 - 1)|abs }}", "{{ 2 ** 63 }}", "{{ 10 ** 1000000 }}", "{{ '%1000000000d' % 1 }}", "{{ '%.1000000000f' % 1 }}", "{{ '{:1000000000}'.format(1) }}", "{{ 'x'|indent(1000000000000) ~ 'a\n'|indent(1000000000000) }}",
-        "{{ 'x'.ljust(10000000000) }}", "{{ 'x'|center(1000000000000) }}", "{{ [1]|slice(1000000000)|list }}", "{{ [1]|batch(2000000000, 0)|list }}", "{{ [1]|tojson(indent=100000000000) }}",
-        "{{ '123456789' * 100000|int }}{{ ('1' * 10000000)|int }}{% for i in range(100000) %}{{ 'x' * 10000 }}{% endfor %}",
-        "{% set l = range(1000)|list %}{% for i in range(100000) %}{% if l|sort|first %}{% endif %}{% endfor %}" };
-    static const struct { const char *before, *again, *after; } deep[] = {
-        { "{{ ", "(", "1" }, { "{{ ", "[", "1" }, { "{{ ", "{1:", "1" }, { "", "{% if 1 %}", "" }, { "", "{% for x in y %}", "" },
-        { "", "{% macro x() %}", "" }, { "{{ x", "[x", "" }, { "{{ x", "(x", "" }, { "{% for x, ", "(x, ", "" }, { "{% set ", "(", "" }, { "{{ 1", "**(1", "" }, { "", "{% set x %}", "" } };
-    static const struct { const char *before, *again, *after; } wide[] = {     /* long, not deep for the parser; what is deep in the tree is a limit at most */
-        { "{{ ", "not ", "1 }}" }, { "{{ ", "- ", "1 }}" }, { "{{ 1", " if 0 else 1", " }}" }, { "{{ 1", " if 0", " }}" },
-        { "{{ 1", " or 0", " }}" }, { "{{ 1", " + 1", " }}" }, { "{{ x", ".a", " }}" }, { "{{ x", "|upper", " }}" }, { "{{ x", "[0]", " }}" }, { "{{ x", "()", " }}" }, { "{{ 1", " ~ 1", " }}" }, { "{{ 1", " and 1", " }}" },
-        { "{% if 0 %}", "{% elif 0 %}", "{% endif %}" }, { "{{ 1", " < 1", " }}" }, { "", "{{ 1 }}", "" }, { "{{ [", "1,", "] }}" }, { "{{ {", "1:1,", "} }}" }, { "{{ dict(", "a=1,", ") }}" },
-        { "", "{% set x = 1 %}", "" }, { "{{ 1", " is defined", " }}" }, { "{{ 'a'", " 'b'", "}}" }, { "", "{#", "" }, { "", "{%", "" }, { "", "{{", "" }, { "{% raw %}", "{% endra", "" }, { "", "{%raw", "" } };
+        "{{ 9223372036854775807 + 1 }}",
+        "{{ -9223372036854775807 - 2 }}",
+        "{{ 9223372036854775807 * 2 }}",
+        "{{ (-9223372036854775807 - 1) // -1 }}",
+        "{{ -(-9223372036854775807 - 1) }}",
+        "{{ (-9223372036854775807 - 1)|abs }}",
+        "{{ 2 ** 63 }}",
+        "{{ 10 ** 1000000 }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%.1000000000f' % 1 }}",
+        "{{ '{:1000000000}'.format(1) }}",
+        "{{ 'x'|indent(1000000000000) ~ 'a\n'|indent(1000000000000) }}",
+        "{{ 'x'.ljust(10000000000) }}",
+        "{{ 'x'|center(1000000000000) }}",
+        "{{ [1]|slice(1000000000)|list }}",
+        "{{ [1]|batch(2000000000, 0)|list }}",
+        "{{ [1]|tojson(indent=100000000000) }}",
+        "{{ '123456789' * 100000|int }}{{ ('1' * 10000000)|int }}{% for i in range(100000) %}{{ 'x' * 10000 }}{% "
+        "endfor %}",
+        "{% set l = range(1000)|list %}{% for i in range(100000) %}{% if l|sort|first %}{% endif %}{% endfor %}"
+    };
+    static const struct {
+        const char *before, *again, *after;
+    } deep[] = { { "{{ ", "(", "1" },
+                 { "{{ ", "[", "1" },
+                 { "{{ ", "{1:", "1" },
+                 { "", "{% if 1 %}", "" },
+                 { "", "{% for x in y %}", "" },
+                 { "", "{% macro x() %}", "" },
+                 { "{{ x", "[x", "" },
+                 { "{{ x", "(x", "" },
+                 { "{% for x, ", "(x, ", "" },
+                 { "{% set ", "(", "" },
+                 { "{{ 1", "**(1", "" },
+                 { "", "{% set x %}", "" } };
+    /* long, not deep for the parser; what is deep in the tree is a limit at most */
+    static const struct {
+        const char *before, *again, *after;
+    } wide[] = { { "{{ ", "not ", "1 }}" },
+                 { "{{ ", "- ", "1 }}" },
+                 { "{{ 1", " if 0 else 1", " }}" },
+                 { "{{ 1", " if 0", " }}" },
+                 { "{{ 1", " or 0", " }}" },
+                 { "{{ 1", " + 1", " }}" },
+                 { "{{ x", ".a", " }}" },
+                 { "{{ x", "|upper", " }}" },
+                 { "{{ x", "[0]", " }}" },
+                 { "{{ x", "()", " }}" },
+                 { "{{ 1", " ~ 1", " }}" },
+                 { "{{ 1", " and 1", " }}" },
+                 { "{% if 0 %}", "{% elif 0 %}", "{% endif %}" },
+                 { "{{ 1", " < 1", " }}" },
+                 { "", "{{ 1 }}", "" },
+                 { "{{ [", "1,", "] }}" },
+                 { "{{ {", "1:1,", "} }}" },
+                 { "{{ dict(", "a=1,", ") }}" },
+                 { "", "{% set x = 1 %}", "" },
+                 { "{{ 1", " is defined", " }}" },
+                 { "{{ 'a'", " 'b'", "}}" },
+                 { "", "{#", "" },
+                 { "", "{%", "" },
+                 { "", "{{", "" },
+                 { "{% raw %}", "{% endra", "" },
+                 { "", "{%raw", "" } };
     hybrid_error err;
     hybrid_result r;
     size_t i;
@@ -384,18 +485,24 @@ static void bombs(void)
     for (i = 0; i < HYB_COUNT(wide); i++) {
         text = repeat(wide[i].before, wide[i].again, 100000, wide[i].after);
         r = quick(text, &err);
-        CHECK(!r || r == HYBRID_ERROR_LIMIT || r == HYBRID_ERROR_FORMAT, "%s%s...: %d %s", wide[i].before, wide[i].again, (int)r, err.message);
+        CHECK(!r || r == HYBRID_ERROR_LIMIT || r == HYBRID_ERROR_FORMAT, "%s%s...: %d %s", wide[i].before,
+              wide[i].again, (int)r, err.message);
         free(text);
     }
 }
 
-/* ---- the stack ---- */
+/* ---- the stack --------------------------------------------------------------------------------------------------- */
 
 #if !defined(_WIN32) && !defined(__wasm__) && !defined(HYBRID_NO_THREADS)
 enum { STACK = 1 << 20, STACK_MOST = 64 * 1024 };
 
 /* Bytes of a thread's own stack that a function has touched below its caller: they are painted before. */
-typedef struct painted { void (*run)(void *arg); void *arg; unsigned char *stack; size_t used; } painted;
+typedef struct painted {
+    void (*run)(void *arg);
+    void *arg;
+    unsigned char *stack;
+    size_t used;
+} painted;
 static void *painted_run(void *arg)
 {
     painted *p = (painted *)arg;
@@ -418,13 +525,19 @@ static size_t stack_of(void (*run)(void *arg), void *arg)
     p.stack = (unsigned char *)block + (65536 - (uintptr_t)block % 65536);
     memset(p.stack, 0xA5, STACK);
     pthread_attr_init(&attributes);
-    if (!pthread_attr_setstack(&attributes, p.stack, STACK) && !pthread_create(&thread, &attributes, painted_run, &p)) pthread_join(thread, NULL);
+    if (!pthread_attr_setstack(&attributes, p.stack, STACK) && !pthread_create(&thread, &attributes, painted_run, &p))
+        pthread_join(thread, NULL);
     pthread_attr_destroy(&attributes);
     free(block);
     return p.used;
 }
 
-typedef struct rendering { const hybrid_template_desc *td; const char *context; hybrid_result result; hybrid_error err; } rendering;
+typedef struct rendering {
+    const hybrid_template_desc *td;
+    const char *context;
+    hybrid_result result;
+    hybrid_error err;
+} rendering;
 static void render_on_stack(void *arg)
 {
     rendering *r = (rendering *)arg;
@@ -434,7 +547,7 @@ static void render_on_stack(void *arg)
     memset(&rd, 0, sizeof rd);
     rd.context = r->context;
     rd.now = FROZEN;
-    rd.limits.max_depth = 10000;                             /* the stack is the limit, not the count */
+    rd.limits.max_depth = 10000; /* the stack is the limit, not the count */
     r->result = hybrid_template_create(rt, r->td, &t, &r->err);
     if (!r->result) {
         r->result = hybrid_template_render(t, &rd, &out, &r->err);
@@ -446,40 +559,79 @@ static void render_on_stack(void *arg)
 /* Whatever is nested in whatever way: 64 KB at most, and an error at worst. */
 static void stack_deep(void)
 {
+    /* clang-format off */
     static const struct { const char *before, *again, *after; } deep[] = {
-        { "{{ ", "(", "1" }, { "{{ ", "[", "" }, { "{{ ", "{1:", "1" }, { "{{ x", "[x", "" }, { "{{ x", "(x", "" }, { "{{ 1", "**(1", "" },
-        { "{{ 1", " or 1 and not 1 < 1 + 1 ~ 1 * 1 ** (2", "" }, { "{{ ", "not (-", "1" }, { "{{ 1", "|f(a|f(b", "" }, { "{{ 1", " is f(", "" },
+        { "{{ ", "(", "1" }, { "{{ ", "[", "" }, { "{{ ", "{1:", "1" }, { "{{ x", "[x", "" }, { "{{ x", "(x", "" },
+        { "{{ 1", "**(1", "" },
+        { "{{ 1", " or 1 and not 1 < 1 + 1 ~ 1 * 1 ** (2", "" }, { "{{ ", "not (-", "1" }, { "{{ 1", "|f(a|f(b", "" },
+        { "{{ 1", " is f(", "" },
         { "{{ x", "[1:(", "" }, { "{{ ", "f(a=[{1: (", "" }, { "{{ 1", " if (1", "" }, { "{{ 1", " if 1 else (1", "" },
-        { "", "{% if 1 %}", "" }, { "", "{% for x in y %}", "" }, { "", "{% macro x() %}", "" }, { "", "{% set x %}", "" },
-        { "", "{% call x() %}{% filter f %}", "" }, { "", "{% with a = 1 %}{% if 0 %}{% elif 0 %}{% else %}", "" }, { "{% for x, ", "(x, ", "" },
-        { "{% set ", "(", "" }, { "{{ ", "not ", "1 }}" }, { "{{ ", "- ", "1 }}" }, { "{{ 1", " if 0 else 1", " }}" }, { "{{ 1", " if 0", " }}" },
-        { "{{ 1", "|abs", " }}" }, { "{{ 1", "+1", " }}" }, { "{{ x", ".a", " }}" }, { "{{ x", "()", " }}" }, { "{{ x", "[0]", " }}" },
-        { "{{ 1", " ~ 1", " }}" }, { "{{ 1", " and 1", " }}" }, { "{{ 1", " == 1", " }}" }, { "{% if 0 %}", "{% elif 0 %}", "{% endif %}" },
-        { "{{ 1", " is odd", " }}" }, { "{{ x", "|map('f'", "" }, { "{{ [1]", "|map('string')", "|list }}" } };
+        { "", "{% if 1 %}", "" }, { "", "{% for x in y %}", "" }, { "", "{% macro x() %}", "" },
+        { "", "{% set x %}", "" },
+        { "", "{% call x() %}{% filter f %}", "" }, { "", "{% with a = 1 %}{% if 0 %}{% elif 0 %}{% else %}", "" },
+        { "{% for x, ", "(x, ", "" },
+        { "{% set ", "(", "" }, { "{{ ", "not ", "1 }}" }, { "{{ ", "- ", "1 }}" }, { "{{ 1", " if 0 else 1", " }}" },
+        { "{{ 1", " if 0", " }}" },
+        { "{{ 1", "|abs", " }}" }, { "{{ 1", "+1", " }}" }, { "{{ x", ".a", " }}" }, { "{{ x", "()", " }}" },
+        { "{{ x", "[0]", " }}" },
+        { "{{ 1", " ~ 1", " }}" }, { "{{ 1", " and 1", " }}" }, { "{{ 1", " == 1", " }}" },
+        { "{% if 0 %}", "{% elif 0 %}", "{% endif %}" },
+        { "{{ 1", " is odd", " }}" }, { "{{ x", "|map('f'", "" }, { "{{ [1]", "|map('string')", "|list }}" }
+    };
+    /* clang-format on */
     static const char *const recursive[] = {
-        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}", "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
-        "{% macro f(x) %}{% for i in [1] %}{% if true %}{% with a=1 %}{% set z %}{{ (f(x) ~ '')|upper|trim }}{% endset %}{{ z }}{% endwith %}"
-            "{% endif %}{% endfor %}{% endmacro %}{{ f(1) }}",
-        "{% macro g() %}{{ caller() }}{% endmacro %}{% macro f(x) %}{% call g() %}{{ f(x)|default('x') }}{% endcall %}{% endmacro %}{{ f(1) }}",
-        "{% macro f(x) %}{{ [x]|map('default', f(x))|list }}{{ {'a': [f(x) if f(x) else -f(x)[f(x):f(x)]]} }}{% endmacro %}{{ f(1) }}",
+        "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+        "{% macro f(a=f()) %}{% endmacro %}{{ f() }}",
+        "{% macro f(x) %}{% for i in [1] %}{% if true %}{% with a=1 %}{% set z %}{{ (f(x) ~ '')|upper|trim }}{% endset "
+        "%}{{ z }}{% endwith %}"
+        "{% endif %}{% endfor %}{% endmacro %}{{ f(1) }}",
+        "{% macro g() %}{{ caller() }}{% endmacro %}{% macro f(x) %}{% call g() %}{{ f(x)|default('x') }}{% endcall "
+        "%}{% endmacro %}{{ f(1) }}",
+        "{% macro f(x) %}{{ [x]|map('default', f(x))|list }}{{ {'a': [f(x) if f(x) else -f(x)[f(x):f(x)]]} }}{% "
+        "endmacro %}{{ f(1) }}",
         "{% for i in [1] recursive %}{{ loop([1]) }}{% endfor %}",
         "{% for x in n.l recursive %}{% if x is iterable %}{{ loop(x) }}{% endif %}{% endfor %}",
-        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}", "{% set n = namespace() %}{% set n.x = {'a': n} %}{{ n.x|pprint }}",
-        "{{ n.l }}", "{{ n.d }}", "{{ n.l|tojson }}", "{{ n.d|tojson(indent=1) }}", "{{ n.t|string }}", "{{ n.l|pprint }}",
-        "{{ n.l == n.m }}", "{{ n.l < n.m }}", "{{ n.l in [n.m] }}", "{{ [n.l, n.m]|sort }}", "{{ [n.l, n.m]|max }}", "{{ n.d == n.e }}",
-        "{{ n.l is eq(n.m) }}", "{{ [n.l, n.m].index(n.m) }}", "{{ '%s' % [n.t] }}", "{{ '{}'.format(n.l) }}", "{{ '{0!r:>5}'.format(n.d) }}",
-        "{{ [n.l, n.m]|groupby(0)|string }}", "{{ [n.l]|join(n.l) }}", "{{ n.l ~ n.l }}", "{{ [n.d, n.e]|map('tojson')|list }}",
-        "{{ {n.t: 1} }}", "{{ [n.l, n.m]|unique|list }}", "{{ n.g|list }}", "{{ n.g|first }}", "{{ n.g|map('upper')|join }}",
-        "{% for x in n.g recursive %}{{ loop(x) }}{% endfor %}" };
-    static const char make[] = "{% set n = namespace(l=[1], m=[2], d={}, e={}, t=(1,), g=[[1]]) %}{% for i in range(3000) %}{% set n.l = [n.l] %}{% set n.m = [n.m] %}"
-        "{% set n.d = {'a': n.d} %}{% set n.e = {'a': n.e} %}{% set n.t = (n.t,) %}{% set n.g = n.g|map('default') %}{% endfor %}";
-    enum { SURE = 30 };                                      /* the first ones: errors all of them */
+        "{% set n = namespace() %}{% set n.x = [n] %}{{ n }}",
+        "{% set n = namespace() %}{% set n.x = {'a': n} %}{{ n.x|pprint }}",
+        "{{ n.l }}",
+        "{{ n.d }}",
+        "{{ n.l|tojson }}",
+        "{{ n.d|tojson(indent=1) }}",
+        "{{ n.t|string }}",
+        "{{ n.l|pprint }}",
+        "{{ n.l == n.m }}",
+        "{{ n.l < n.m }}",
+        "{{ n.l in [n.m] }}",
+        "{{ [n.l, n.m]|sort }}",
+        "{{ [n.l, n.m]|max }}",
+        "{{ n.d == n.e }}",
+        "{{ n.l is eq(n.m) }}",
+        "{{ [n.l, n.m].index(n.m) }}",
+        "{{ '%s' % [n.t] }}",
+        "{{ '{}'.format(n.l) }}",
+        "{{ '{0!r:>5}'.format(n.d) }}",
+        "{{ [n.l, n.m]|groupby(0)|string }}",
+        "{{ [n.l]|join(n.l) }}",
+        "{{ n.l ~ n.l }}",
+        "{{ [n.d, n.e]|map('tojson')|list }}",
+        "{{ {n.t: 1} }}",
+        "{{ [n.l, n.m]|unique|list }}",
+        "{{ n.g|list }}",
+        "{{ n.g|first }}",
+        "{{ n.g|map('upper')|join }}",
+        "{% for x in n.g recursive %}{{ loop(x) }}{% endfor %}"
+    };
+    static const char make[] = "{% set n = namespace(l=[1], m=[2], d={}, e={}, t=(1,), g=[[1]]) %}{% for i in "
+                               "range(3000) %}{% set n.l = [n.l] %}{% set n.m = [n.m] %}"
+                               "{% set n.d = {'a': n.d} %}{% set n.e = {'a': n.e} %}{% set n.t = (n.t,) %}{% set n.g = "
+                               "n.g|map('default') %}{% endfor %}";
+    enum { SURE = 30 }; /* the first ones: errors all of them */
     hybrid_template_desc td;
     rendering r;
     size_t i, used, most = 0;
     char *text, *json;
     TEST("stack: whatever is nested");
-    if (getenv("HYBRID_SANITIZER")) return;                 /* sanitizers make frames of their own */
+    if (getenv("HYBRID_SANITIZER")) return; /* sanitizers make frames of their own */
     memset(&td, 0, sizeof td);
     r.td = &td;
     r.context = NULL;
@@ -502,7 +654,8 @@ static void stack_deep(void)
     text = repeat("{\"x\": ", "[", 120, "");
     r.context = json = repeat(text, "]", 120, "}");
     used = stack_of(render_on_stack, &r);
-    CHECK(used <= STACK_MOST && !r.result, "JSON: %lu bytes of stack, %s", (unsigned long)used, r.result ? r.err.message : "");
+    CHECK(used <= STACK_MOST && !r.result, "JSON: %lu bytes of stack, %s", (unsigned long)used,
+          r.result ? r.err.message : "");
     free(text);
     free(json);
     printf("  at most %lu bytes of stack\n", (unsigned long)most);
@@ -517,7 +670,7 @@ static void stack_real(void)
     uint32_t i;
     rendering r;
     TEST("stack: real templates");
-    if (getenv("HYBRID_SANITIZER")) return;                 /* sanitizers make frames of their own */
+    if (getenv("HYBRID_SANITIZER")) return; /* sanitizers make frames of their own */
     if (!(list = cases(data_path("jinja/hf-chat-template-e2e.json"), &doc))) return;
     for (i = 0, c = hyb_json_first(list); i < list->n; i++, c = hyb_json_next(c)) {
         hybrid_template_desc td = desc_of(hyb_json_get(c, "chat_template"), HYBRID_TEMPLATE_PYTHON, true, true);
@@ -525,7 +678,8 @@ static void stack_real(void)
         r.td = &td;
         r.context = context;
         used = stack_of(render_on_stack, &r);
-        CHECK(!r.result && used <= STACK_MOST / 2, "%s: %lu bytes of stack, %s", str(c, "name"), (unsigned long)used, r.result ? r.err.message : "");
+        CHECK(!r.result && used <= STACK_MOST / 2, "%s: %lu bytes of stack, %s", str(c, "name"), (unsigned long)used,
+              r.result ? r.err.message : "");
         most = HYB_MAX(most, used);
         free(context);
     }
@@ -546,36 +700,59 @@ static void limits(void)
     memset(&l, 0, sizeof l);
     l.max_output = 10;
     CHECK(!quick_with("{{ 'x' * 10 }}", NULL, &l, &out, &err) && out.size == 10, "%s", err.message);
-    CHECK(quick_with("{{ 'x' * 11 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_output") && out.size == 0, "%s", err.message);
+    CHECK(quick_with("{{ 'x' * 11 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT &&
+              strstr(err.message, "max_output") && out.size == 0,
+          "%s", err.message);
     memset(&l, 0, sizeof l);
     l.max_steps = 1000;
     CHECK(!quick_with("{% for i in range(50) %}{{ i }}{% endfor %}", NULL, &l, &out, &err), "%s", err.message);
-    CHECK(quick_with("{% for i in range(1000) %}{{ i }}{% endfor %}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_steps"), "%s", err.message);
+    CHECK(quick_with("{% for i in range(1000) %}{{ i }}{% endfor %}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT &&
+              strstr(err.message, "max_steps"),
+          "%s", err.message);
     memset(&l, 0, sizeof l);
     l.max_memory = 20000;
     CHECK(!quick_with("{{ 'x' * 1000 }}", NULL, &l, &out, &err), "%s", err.message);
-    CHECK(quick_with("{{ 'x' * 20000 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_memory"), "%s", err.message);
+    CHECK(quick_with("{{ 'x' * 20000 }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT &&
+              strstr(err.message, "max_memory"),
+          "%s", err.message);
     memset(&l, 0, sizeof l);
     l.max_depth = 20;
     CHECK(!quick_with("{{ [[[[[1]]]]] }}", NULL, &l, &out, &err), "%s", err.message);
-    CHECK(quick_with("{{ [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]] }}", NULL, &l, &out, &err) == HYBRID_ERROR_LIMIT && strstr(err.message, "max_depth"), "%s", err.message);
-    CHECK(quick_with("x", "{\"a\": [1,", NULL, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "context: JSON, line 1, column 10"), "%s", err.message);
-    CHECK(quick_with("x", "[1]", NULL, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "object"), "%s", err.message);
-    CHECK(quick("{{ raise_exception('No \xC3\xA4 allowed') }}", &err) == HYBRID_ERROR_INVALID && strstr(err.message, "No \xC3\xA4 allowed"), "%s", err.message);
-    CHECK(quick("a\nb {{ x.y }}", &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "template line 2, column 8: 'x' is undefined") && err.offset == 9, "%s (%d)", err.message, (int)err.offset);
+    CHECK(quick_with("{{ [[[[[[[[[[[[[[[[[[[[[[1]]]]]]]]]]]]]]]]]]]]]] }}", NULL, &l, &out, &err) ==
+                  HYBRID_ERROR_LIMIT &&
+              strstr(err.message, "max_depth"),
+          "%s", err.message);
+    CHECK(quick_with("x", "{\"a\": [1,", NULL, &out, &err) == HYBRID_ERROR_FORMAT &&
+              strstr(err.message, "context: JSON, line 1, column 10"),
+          "%s", err.message);
+    CHECK(quick_with("x", "[1]", NULL, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "object"), "%s",
+          err.message);
+    CHECK(quick("{{ raise_exception('No \xC3\xA4 allowed') }}", &err) == HYBRID_ERROR_INVALID &&
+              strstr(err.message, "No \xC3\xA4 allowed"),
+          "%s", err.message);
+    CHECK(quick("a\nb {{ x.y }}", &err) == HYBRID_ERROR_FORMAT &&
+              strstr(err.message, "template line 2, column 8: 'x' is undefined") && err.offset == 9,
+          "%s (%d)", err.message, (int)err.offset);
     CHECK(quick("{{ 1|nope }}", &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "nope"), "%s", err.message);
     CHECK(quick("{% include 'x' %}", &err) == HYBRID_ERROR_UNSUPPORTED, "%s", err.message);
-    CHECK(quick("\n\n  {% fi %}", &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 6") && strstr(err.message, "'fi'"), "%s", err.message);
-    CHECK(hybrid_template_render(NULL, NULL, &out, NULL) == HYBRID_ERROR_INVALID && hybrid_chat_render(NULL, NULL, 0, NULL, &out, NULL) == HYBRID_ERROR_INVALID, "NULL");
+    CHECK(quick("\n\n  {% fi %}", &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 6") &&
+              strstr(err.message, "'fi'"),
+          "%s", err.message);
+    CHECK(hybrid_template_render(NULL, NULL, &out, NULL) == HYBRID_ERROR_INVALID &&
+              hybrid_chat_render(NULL, NULL, 0, NULL, &out, NULL) == HYBRID_ERROR_INVALID,
+          "NULL");
     hybrid_template_destroy(NULL);
     hybrid_text_free(NULL);
     hybrid_text_free(&out);
 }
 
-/* Bytes that are no UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where JSON wants UTF-8. */
+/* Bytes that are no UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where
+ * JSON wants UTF-8. */
 static void bytes(void)
 {
-    static const char text[] = "\xFF{{ '\xC3' ~ messages[0].content }}{{ messages[0].content|tojson }}{{ messages[0].content|length }}{{ messages[0].content|upper }}{{ messages[0].content|list|last }}{{ messages[0].content[::-1] }}{# \xFE #}";
+    static const char text[] =
+        "\xFF{{ '\xC3' ~ messages[0].content }}{{ messages[0].content|tojson }}{{ messages[0].content|length }}{{ "
+        "messages[0].content|upper }}{{ messages[0].content|list|last }}{{ messages[0].content[::-1] }}{# \xFE #}";
     hybrid_chat_message m[1];
     hybrid_template_desc td;
     hybrid_template *t;
@@ -588,7 +765,14 @@ static void bytes(void)
     td.text = text;
     CHECK(!hybrid_template_create(rt, &td, &t, &err), "%s", err.message);
     CHECK(!hybrid_chat_render(t, m, 1, NULL, &out, &err), "%s", err.message);
-    CHECK(out.data && !strcmp(out.data, "\xFF\xC3" "a\x80\xE2\x82\xACz\xF0\x9F" "\"a\xEF\xBF\xBD\xE2\x82\xACz\xEF\xBF\xBD\xEF\xBF\xBD\"6" "A\x80\xE2\x82\xACZ\xF0\x9F" "\x9F" "\x9F\xF0z\xE2\x82\xAC\x80" "a"), "%s", out.data);
+    CHECK(out.data && !strcmp(out.data, "\xFF\xC3"
+                                        "a\x80\xE2\x82\xACz\xF0\x9F"
+                                        "\"a\xEF\xBF\xBD\xE2\x82\xACz\xEF\xBF\xBD\xEF\xBF\xBD\"6"
+                                        "A\x80\xE2\x82\xACZ\xF0\x9F"
+                                        "\x9F"
+                                        "\x9F\xF0z\xE2\x82\xAC\x80"
+                                        "a"),
+          "%s", out.data);
     hybrid_text_free(&out);
     hybrid_template_destroy(t);
 }
@@ -596,7 +780,8 @@ static void bytes(void)
 static void chat(void)
 {
     hybrid_chat_message m[3] = { { "system", "Be brief." }, { "user", "Hi" }, { "assistant", NULL } };
-    static const char strict[] = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') }}{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}";
+    static const char strict[] = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system') "
+                                 "}}{% endif %}{{ m.role }}:{{ m.content }};{% endfor %}";
     static const char deaf[] = "{% for m in messages if m.role != 'system' %}{{ m.role }}:{{ m.content }};{% endfor %}";
     hybrid_template_desc td;
     hybrid_chat_desc d;
@@ -609,27 +794,42 @@ static void chat(void)
     memset(&td, 0, sizeof td);
     CHECK(!hybrid_template_create(NULL, NULL, &t, &err), "%s", err.message);
     d.add_generation_prompt = true;
-    CHECK(!hybrid_chat_render(t, m, 2, &d, &out, &err) && !strcmp(out.data, "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"), "%s", out.data);
+    CHECK(
+        !hybrid_chat_render(t, m, 2, &d, &out, &err) &&
+            !strcmp(out.data,
+                    "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n"),
+        "%s", out.data);
     before = out.data;
-    CHECK(!hybrid_chat_render(t, m, 1, NULL, &out, &err) && !strcmp(out.data, "<|im_start|>system\nBe brief.<|im_end|>\n") && out.data == before, "%s", out.data);
-    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "<|im_start|>assistant\n"), "%s", out.data);
-    CHECK(hybrid_chat_render(t, m, 3, &d, &out, &err) == HYBRID_ERROR_FORMAT && !out.size && !*out.data, "None as content: ChatML adds texts");
+    CHECK(!hybrid_chat_render(t, m, 1, NULL, &out, &err) &&
+              !strcmp(out.data, "<|im_start|>system\nBe brief.<|im_end|>\n") && out.data == before,
+          "%s", out.data);
+    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "<|im_start|>assistant\n"), "%s",
+          out.data);
+    CHECK(hybrid_chat_render(t, m, 3, &d, &out, &err) == HYBRID_ERROR_FORMAT && !out.size && !*out.data,
+          "None as content: ChatML adds texts");
     hybrid_template_destroy(t);
     td.text = strict;
     hybrid_template_create(rt, &td, &t, NULL);
-    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no system"), "%s", err.message);
+    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no system"), "%s",
+          err.message);
     d.merge_system = true;
-    CHECK(!hybrid_chat_render(t, m, 3, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;assistant:;"), "%s", out.data);
+    CHECK(!hybrid_chat_render(t, m, 3, &d, &out, &err) && !strcmp(out.data, "user:Be brief.\nHi;assistant:;"), "%s",
+          out.data);
     CHECK(!hybrid_chat_render(t, m, 1, &d, &out, &err) && !strcmp(out.data, "user:Be brief.;"), "%s", out.data);
-    d.messages = "[{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"assistant\", \"content\": \"A\"}, {\"role\": \"user\", \"content\": [1]}, {\"role\": \"user\", \"content\": \"U\", \"x\": 1}]";
-    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "assistant:A;user:[1];user:S\nU;"), "%s", out.data);
+    d.messages = "[{\"role\": \"system\", \"content\": \"S\"}, {\"role\": \"assistant\", \"content\": \"A\"}, "
+                 "{\"role\": \"user\", \"content\": [1]}, {\"role\": \"user\", \"content\": \"U\", \"x\": 1}]";
+    CHECK(!hybrid_chat_render(t, NULL, 0, &d, &out, &err) && !strcmp(out.data, "assistant:A;user:[1];user:S\nU;"), "%s",
+          out.data);
     d.messages = "[1, null]";
-    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "element 0"), "%s", err.message);
+    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "element 0"),
+          "%s", err.message);
     d.messages = "{}";
-    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "messages"), "%s", err.message);
+    CHECK(hybrid_chat_render(t, NULL, 0, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "messages"),
+          "%s", err.message);
     d.messages = NULL;
     d.tools = "nope";
-    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "tools: JSON"), "%s", err.message);
+    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "tools: JSON"),
+          "%s", err.message);
     d.tools = NULL;
     hybrid_template_destroy(t);
     td.text = deaf;
@@ -648,10 +848,13 @@ static void chat(void)
     hybrid_text_free(&out);
 }
 
-/* What jinja2 3.1.6 and transformers give: safe text, ranges, a loop whose turns were all cut short, print of several, keys that are null. */
+/* What jinja2 3.1.6 and transformers give: safe text, ranges, a loop whose turns were all cut short, print of
+ * several, keys that are null. */
 static void like_python(void)
 {
-    static const struct { const char *text, *want; } cases[] = {
+    static const struct {
+        const char *text, *want;
+    } cases[] = {
         { "{{ 'A'|safe + '<' }}", "A&lt;" },
         { "{{ '<'|e|e }}", "&lt;" },
         { "{% for q in l %}{% continue %}{% else %}E{% endfor %}", "E" },
@@ -698,8 +901,10 @@ static void calendar(void)
         struct tm *want = gmtime(&seconds);
         hyb_jtime got;
         hyb_jtime_of(t, &got);
-        CHECK(want && got.year == want->tm_year + 1900 && got.month == want->tm_mon + 1 && got.day == want->tm_mday && got.hour == want->tm_hour && got.minute == want->tm_min
-            && got.second == want->tm_sec && got.weekday == want->tm_wday && got.yearday == want->tm_yday, "%lld", (long long)t);
+        CHECK(want && got.year == want->tm_year + 1900 && got.month == want->tm_mon + 1 && got.day == want->tm_mday &&
+                  got.hour == want->tm_hour && got.minute == want->tm_min && got.second == want->tm_sec &&
+                  got.weekday == want->tm_wday && got.yearday == want->tm_yday,
+              "%lld", (long long)t);
     }
 }
 
@@ -720,22 +925,32 @@ static void search(void)
         for (i = 0; i < m; i++) needle[i] = (char)('a' + NEXT % letters);
         if (n > m && NEXT % 2) memcpy(needle, text + NEXT % (n - m), m);
 #undef NEXT
-        for (i = 0; i + m <= n && want == SIZE_MAX; i++) if (!memcmp(text + i, needle, m)) want = i;
+        for (i = 0; i + m <= n && want == SIZE_MAX; i++)
+            if (!memcmp(text + i, needle, m)) want = i;
         i = hyb_jfind_long((const unsigned char *)text, n, (const unsigned char *)needle, m);
-        if (i != want || hyb_jfind(text, n, needle, m, 0) != want) { CHECK(0, "'%.*s' in '%.*s'", (int)m, needle, (int)n, text); return; }
+        if (i != want || hyb_jfind(text, n, needle, m, 0) != want) {
+            CHECK(0, "'%.*s' in '%.*s'", (int)m, needle, (int)n, text);
+            return;
+        }
     }
     CHECK(1, "all");
 }
 
 /* One template, several threads. */
-typedef struct shared { hybrid_template *t; bool good[64]; } shared;
+typedef struct shared {
+    hybrid_template *t;
+    bool good[64];
+} shared;
 static void render_one(void *arg, int index, int lane)
 {
-    hybrid_chat_message m[2] = { { "system", "\xC3\xA4" "b" }, { "user", "x" } };
+    hybrid_chat_message m[2] = { { "system", "\xC3\xA4"
+                                             "b" },
+                                 { "user", "x" } };
     hybrid_text out = { NULL, 0, 0, NULL };
     shared *s = (shared *)arg;
     HYB_UNUSED(lane);
-    s->good[index] = !hybrid_chat_render(s->t, m, 2, NULL, &out, NULL) && !strcmp(out.data, "\xC3\xA4" "b4\xC3\xA4x4\xC3\xA4");
+    s->good[index] = !hybrid_chat_render(s->t, m, 2, NULL, &out, NULL) && !strcmp(out.data, "\xC3\xA4"
+                                                                                            "b4\xC3\xA4x4\xC3\xA4");
     hybrid_text_free(&out);
 }
 static void threads(void)
@@ -750,7 +965,8 @@ static void threads(void)
     memset(&td, 0, sizeof td);
     memset(&desc, 0, sizeof desc);
     desc.n_threads = 4;
-    td.text = "{% macro f(a) %}{{ a }}{{ '\xC3\xA4' 'bcd'|length }}{{ 'x\xC3\xA4'[1] }}{% endmacro %}{% for m in messages %}{{ f(m.content) }}{% endfor %}";
+    td.text = "{% macro f(a) %}{{ a }}{{ '\xC3\xA4' 'bcd'|length }}{{ 'x\xC3\xA4'[1] }}{% endmacro %}{% for m in "
+              "messages %}{{ f(m.content) }}{% endfor %}";
     hybrid_runtime_create(&desc, &many, NULL);
     CHECK(!hybrid_template_create(many, &td, &s.t, NULL), "create");
     hyb_parallel(many, 64, render_one, &s);
@@ -759,7 +975,7 @@ static void threads(void)
     hybrid_runtime_destroy(many);
 }
 
-/* ---- memory that runs out ---- */
+/* ---- memory that runs out ---------------------------------------------------------------------------------------- */
 
 static size_t countdown, live;
 static void *failing_alloc(void *user, size_t size)
@@ -770,18 +986,33 @@ static void *failing_alloc(void *user, size_t size)
     live++;
     return malloc(size);
 }
-static void counting_free(void *user, void *block) { HYB_UNUSED(user); live -= block != NULL; free(block); }
+static void counting_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    live -= block != NULL;
+    free(block);
+}
 
-/* Fails the N-th allocation for all N of create + render, with small chunks so that every kind of allocation is the one that fails. */
+/* Fails the N-th allocation for all N of create + render, with small chunks so that every kind of allocation is the
+ * one that fails. */
 static void memory(void)
 {
     static const char text[] =
-        "{% macro f(a, b=1) %}{{ a ~ b }}{{ kwargs }}{{ caller() if caller }}{% endmacro %}{% set ns = namespace(x=[], s='') %}{% for m in messages if m.role != 'z' %}"
-        "{% set ns.x = ns.x + [m.content|upper, {'k': m.role, (1, 2): 3}] %}{% set ns.s = ns.s ~ m.content * 50 %}{{ loop.index }}{{ f(m.content, q=2) }}{% endfor %}{{ ns.x|tojson if false else ns.x }}"
-        "{% call f(1) %}{% filter upper %}{{ ns.s|length }}x{% endfilter %}{% endcall %}{{ 'a-b-c'.split('-')|map('upper')|sort(reverse=true)|join }}{{ tools|tojson(indent=2) }}{{ '%s %5.1f' % ('a', 2.5) }}"
-        "{{ tools|groupby('a') }}{{ tools|selectattr('a')|list }}{% set q %}{% for i in [1, [2]] recursive %}{{ loop(i) if i is iterable else i }}{% endfor %}{% endset %}{{ q[::-1] }}{{ range(40)|list }}{{ dict(a=1, **{'b': 2}) }}"
-        "{{ 'abc'|replace('b', 'x')|list|unique|list }}{{ [3, 1, 2]|sort }}{{ strftime_now('%Y') }}{{ extra }}{{ 'x' * 30000 }}";
-    static const hybrid_chat_message m[3] = { { "system", "Be brief." }, { "user", "Hi" }, { "assistant", "Hello \xC3\xA4" } };
+        "{% macro f(a, b=1) %}{{ a ~ b }}{{ kwargs }}{{ caller() if caller }}{% endmacro %}{% set ns = namespace(x=[], "
+        "s='') %}{% for m in messages if m.role != 'z' %}"
+        "{% set ns.x = ns.x + [m.content|upper, {'k': m.role, (1, 2): 3}] %}{% set ns.s = ns.s ~ m.content * 50 %}{{ "
+        "loop.index }}{{ f(m.content, q=2) }}{% endfor %}{{ ns.x|tojson if false else ns.x }}"
+        "{% call f(1) %}{% filter upper %}{{ ns.s|length }}x{% endfilter %}{% endcall %}{{ "
+        "'a-b-c'.split('-')|map('upper')|sort(reverse=true)|join }}{{ tools|tojson(indent=2) }}{{ '%s %5.1f' % ('a', "
+        "2.5) }}"
+        "{{ tools|groupby('a') }}{{ tools|selectattr('a')|list }}{% set q %}{% for i in [1, [2]] recursive %}{{ "
+        "loop(i) if i is iterable else i }}{% endfor %}{% endset %}{{ q[::-1] }}{{ range(40)|list }}{{ dict(a=1, "
+        "**{'b': 2}) }}"
+        "{{ 'abc'|replace('b', 'x')|list|unique|list }}{{ [3, 1, 2]|sort }}{{ strftime_now('%Y') }}{{ extra }}{{ 'x' * "
+        "30000 }}";
+    static const hybrid_chat_message m[3] = { { "system", "Be brief." },
+                                              { "user", "Hi" },
+                                              { "assistant", "Hello \xC3\xA4" } };
     hybrid_runtime_desc desc;
     hybrid_template_desc td;
     hybrid_chat_desc d;
@@ -823,7 +1054,10 @@ static void memory(void)
 int main(void)
 {
     hybrid_error err;
-    if (hybrid_runtime_create(NULL, &rt, &err)) { printf("%s\n", err.message); return 1; }
+    if (hybrid_runtime_create(NULL, &rt, &err)) {
+        printf("%s\n", err.message);
+        return 1;
+    }
     vectors_snippets();
     vectors_whitespace();
     vectors_e2e();

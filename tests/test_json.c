@@ -1,4 +1,5 @@
-/* JSON: what is accepted, what it becomes, where an error is; doubles as text against Python's; limits; memory that runs out. [no-simd] */
+/* JSON: what is accepted, what it becomes, where an error is; doubles as text against Python's; limits; memory that
+ * runs out. [no-simd] */
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
@@ -6,7 +7,10 @@
 
 static hybrid_runtime *rt;
 
-typedef struct sink { char *data; size_t size, capacity; } sink;
+typedef struct sink {
+    char *data;
+    size_t size, capacity;
+} sink;
 static bool put(void *user, const void *data, size_t n)
 {
     sink *s = (sink *)user;
@@ -16,7 +20,10 @@ static bool put(void *user, const void *data, size_t n)
     return true;
 }
 
-static hybrid_result parse(const char *text, size_t n, hyb_json_doc *doc, hybrid_error *err) { return hyb_json_parse(rt, text, n, 128, 100000, doc, err); }
+static hybrid_result parse(const char *text, size_t n, hyb_json_doc *doc, hybrid_error *err)
+{
+    return hyb_json_parse(rt, text, n, 128, 100000, doc, err);
+}
 
 static void oracle(void)
 {
@@ -29,7 +36,10 @@ static void oracle(void)
     size_t n;
     char *text = read_file(path, &n);
     TEST("what Python says");
-    if (!text) { SKIP("no %s: run from the root of the repository", path); return; }
+    if (!text) {
+        SKIP("no %s: run from the root of the repository", path);
+        return;
+    }
     CHECK(!parse(text, n, &doc, &err), "%s", err.message);
     free(text);
     list = hyb_json_get(doc.root, "texts");
@@ -37,11 +47,18 @@ static void oracle(void)
         const hyb_json *input = hyb_json_first(row), *want = hyb_json_next(input);
         hyb_json_doc d;
         sink s;
-        s.data = buffer; s.size = 0; s.capacity = sizeof buffer;
-        if (parse(input->u.s, input->n, &d, &err)) { CHECK(want->type == HYB_JSON_NULL, "%s: %s", input->u.s, err.message); continue; }
+        s.data = buffer;
+        s.size = 0;
+        s.capacity = sizeof buffer;
+        if (parse(input->u.s, input->n, &d, &err)) {
+            CHECK(want->type == HYB_JSON_NULL, "%s: %s", input->u.s, err.message);
+            continue;
+        }
         CHECK(want->type == HYB_JSON_STRING, "%s is no JSON, but was read", input->u.s);
         CHECK(hyb_json_write(d.root, put, &s), "too long");
-        if (!strstr(input->u.s, "\"a\":1,\"a\"")) CHECK(want->type == HYB_JSON_STRING && !strcmp(buffer, want->u.s), "%s: got %s, want %s", input->u.s, buffer, want->u.s);
+        if (!strstr(input->u.s, "\"a\":1,\"a\""))
+            CHECK(want->type == HYB_JSON_STRING && !strcmp(buffer, want->u.s), "%s: got %s, want %s", input->u.s,
+                  buffer, want->u.s);
         hyb_json_free(&d);
     }
     list = hyb_json_get(doc.root, "numbers");
@@ -51,7 +68,8 @@ static void oracle(void)
         uint64_t u = strtoull(bits->u.s, NULL, 16);
         char out[40];
         memcpy(&want, &u, 8);
-        CHECK(hyb_decimal_read(input->u.s, input->u.s + input->n, &v) == input->n && !memcmp(&v, &want, 8), "%.60s: got %.17g, want %.17g", input->u.s, v, want);
+        CHECK(hyb_decimal_read(input->u.s, input->u.s + input->n, &v) == input->n && !memcmp(&v, &want, 8),
+              "%.60s: got %.17g, want %.17g", input->u.s, v, want);
         out[hyb_decimal_write(want, out)] = 0;
         CHECK(!strcmp(out, shortest->u.s), "%.17g: got %s, want %s", want, out, shortest->u.s);
     }
@@ -66,9 +84,11 @@ static void shape(void)
     const hyb_json *v;
     TEST("the tree");
     CHECK(!parse(text, strlen(text), &doc, &err), "%s", err.message);
-    CHECK(doc.root->type == HYB_JSON_OBJECT && doc.root->n == 4 && doc.root->skip == doc.count, "%u members", (unsigned)doc.root->n);
+    CHECK(doc.root->type == HYB_JSON_OBJECT && doc.root->n == 4 && doc.root->skip == doc.count, "%u members",
+          (unsigned)doc.root->n);
     v = hyb_json_get(doc.root, "a");
-    CHECK(v && v->type == HYB_JSON_ARRAY && v->n == 1 && hyb_json_first(v)->u.d == 2.5, "of two members with one name the last counts");
+    CHECK(v && v->type == HYB_JSON_ARRAY && v->n == 1 && hyb_json_first(v)->u.d == 2.5,
+          "of two members with one name the last counts");
     v = hyb_json_get(doc.root, "n");
     CHECK(v && v->type == HYB_JSON_INT && v->u.i == -7 && text[v->at] == '-', "-7");
     CHECK(!hyb_json_get(doc.root, "b") && !hyb_json_get(v, "x") && !hyb_json_get(NULL, "x"), "what is not there");
@@ -86,12 +106,16 @@ static void limits(void)
     TEST("limits and errors");
     memset(deep, '[', 100000);
     memset(deep + 100000, ']', 100000);
-    CHECK(hyb_json_parse(rt, deep, 200000, 1000, 1000000, &doc, &err) == HYBRID_ERROR_LIMIT && err.offset == 1000, "%s", err.message);
+    CHECK(hyb_json_parse(rt, deep, 200000, 1000, 1000000, &doc, &err) == HYBRID_ERROR_LIMIT && err.offset == 1000, "%s",
+          err.message);
     CHECK(!hyb_json_parse(rt, deep, 200000, 100000, 1000000, &doc, &err), "%s: parsing does not recurse", err.message);
     hyb_json_free(&doc);
     CHECK(hyb_json_parse(rt, "[1,2,3]", 7, 10, 3, &doc, &err) == HYBRID_ERROR_LIMIT && !doc.root, "%s", err.message);
-    CHECK(hyb_json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "line 3, column 3") && err.offset == 10, "%s", err.message);
-    CHECK(parse("\"\xC3\x28\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "UTF-8"), "%s", err.message);
+    CHECK(hyb_json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT &&
+              strstr(err.message, "line 3, column 3") && err.offset == 10,
+          "%s", err.message);
+    CHECK(parse("\"\xC3\x28\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "UTF-8"), "%s",
+          err.message);
     CHECK(parse("\"\xED\xA0\x80\"", 5, &doc, &err) == HYBRID_ERROR_FORMAT, "a surrogate in UTF-8");
     CHECK(parse("\"\xC0\x80\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT, "an overlong form");
     CHECK(parse("\"\xF4\x90\x80\x80\"", 6, &doc, &err) == HYBRID_ERROR_FORMAT, "above U+10FFFF");
@@ -100,10 +124,12 @@ static void limits(void)
     free(deep);
 }
 
-/* Every prefix of a valid text must fail, and touch nothing behind it (the copy is of exact size, for the sanitizer). */
+/* Every prefix of a valid text must fail, and touch nothing behind it (the copy is of exact size, for the
+ * sanitizer). */
 static void prefixes(void)
 {
-    static const char text[] = "{\"a\\u00e9\\ud83d\\ude00\": [1.5e+3, true, null, false, -12, \"\xE2\x82\xAC\"], \"b\": {}}";
+    static const char text[] =
+        "{\"a\\u00e9\\ud83d\\ude00\": [1.5e+3, true, null, false, -12, \"\xE2\x82\xAC\"], \"b\": {}}";
     hyb_json_doc doc;
     size_t n;
     TEST("prefixes");
@@ -124,11 +150,17 @@ static void *failing_alloc(void *user, size_t size)
     live++;
     return malloc(size);
 }
-static void counting_free(void *user, void *block) { HYB_UNUSED(user); live -= block != NULL; free(block); }
+static void counting_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    live -= block != NULL;
+    free(block);
+}
 
 static void memory(void)
 {
-    static const char text[] = "[[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[\"abc\"]]";
+    static const char text[] =
+        "[[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[1,2,3,4,5,6,7,8,9,10],[\"abc\"]]";
     hybrid_runtime_desc desc;
     hybrid_runtime *poor;
     hyb_json_doc doc;
@@ -162,7 +194,8 @@ int main(void)
     limits();
     prefixes();
     memory();
-    if (setlocale(LC_ALL, "de_DE.UTF-8") || setlocale(LC_ALL, "fr_FR.UTF-8")) oracle();    /* a decimal comma must change nothing */
+    /* a decimal comma must change nothing */
+    if (setlocale(LC_ALL, "de_DE.UTF-8") || setlocale(LC_ALL, "fr_FR.UTF-8")) oracle();
     hybrid_runtime_destroy(rt);
     return test_end();
 }

@@ -1,12 +1,12 @@
-/* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against the reference bit
- * by bit, and the driver with its threads. Weights lie against pages that may not be touched. [simd] [aarch64] */
-#define _DEFAULT_SOURCE                 /* MAP_ANONYMOUS */
+/* Matrix products with integer blocks: the scalar reference against double precision, every ISA of this machine against
+ * the reference bit by bit, and the driver with its threads. Weights lie against pages that may not be touched.
+ * [simd] [aarch64] */
+#define _DEFAULT_SOURCE /* MAP_ANONYMOUS */
 #include "private.h"
 
-static const hybrid_type types[] = {
-    HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
-    HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K
-};
+static const hybrid_type types[] = { HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1,
+                                     HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K,
+                                     HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
 enum { N_TYPES = (int)HYB_COUNT(types) };
 
 static uint64_t rng_state = 1;
@@ -17,10 +17,21 @@ static uint32_t rng(void)
 }
 static float rng_float(void) { return (float)rng() / 1073741824.0f - 1.0f; }
 
-/* ---- weights at the edge of readable memory ---- */
-typedef struct edge { char *map; size_t map_size; char *at; } edge;
+/* ---- weights at the edge of readable memory ---------------------------------------------------------------------- */
+typedef struct edge {
+    char *map;
+    size_t map_size;
+    char *at;
+} edge;
 #if defined(_WIN32)
-static edge edge_make(size_t size, bool at_end) { edge e; (void)at_end; e.map_size = size; e.map = e.at = (char *)malloc(size); return e; }
+static edge edge_make(size_t size, bool at_end)
+{
+    edge e;
+    (void)at_end;
+    e.map_size = size;
+    e.map = e.at = (char *)malloc(size);
+    return e;
+}
 static void edge_free(edge *e) { free(e->map); }
 #else
 static edge edge_make(size_t size, bool at_end)
@@ -29,7 +40,10 @@ static edge edge_make(size_t size, bool at_end)
     edge e;
     e.map_size = body + 2 * page;
     e.map = (char *)mmap(NULL, e.map_size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (e.map == (char *)MAP_FAILED || mprotect(e.map + page, body, PROT_READ | PROT_WRITE)) { printf("mmap failed\n"); exit(1); }
+    if (e.map == (char *)MAP_FAILED || mprotect(e.map + page, body, PROT_READ | PROT_WRITE)) {
+        printf("mmap failed\n");
+        exit(1);
+    }
     e.at = at_end ? e.map + page + body - size : e.map + page;
     return e;
 }
@@ -41,24 +55,37 @@ enum weights_kind { WEIGHTS_RANDOM, WEIGHTS_ONES, WEIGHTS_ZEROS, WEIGHTS_80, WEI
 /* Offsets of the half-precision fields of a block. */
 static int half_fields(hybrid_type type, size_t at[2])
 {
-    at[0] = 0; at[1] = 2;
+    at[0] = 0;
+    at[1] = 2;
     switch (type) {
-        case HYBRID_TYPE_Q4_1: case HYBRID_TYPE_Q5_1: case HYBRID_TYPE_Q4_K: case HYBRID_TYPE_Q5_K: return 2;
-        case HYBRID_TYPE_Q2_K: at[0] = 80; at[1] = 82; return 2;
-        case HYBRID_TYPE_Q3_K: at[0] = 108; return 1;
-        case HYBRID_TYPE_Q6_K: at[0] = 208; return 1;
-        default: return 1;
+    case HYBRID_TYPE_Q4_1:
+    case HYBRID_TYPE_Q5_1:
+    case HYBRID_TYPE_Q4_K:
+    case HYBRID_TYPE_Q5_K: return 2;
+    case HYBRID_TYPE_Q2_K:
+        at[0] = 80;
+        at[1] = 82;
+        return 2;
+    case HYBRID_TYPE_Q3_K: at[0] = 108; return 1;
+    case HYBRID_TYPE_Q6_K: at[0] = 208; return 1;
+    default: return 1;
     }
 }
 static void fill_weights(hybrid_type type, char *w, size_t size, int kind)
 {
     size_t i, b, at[2], bytes = hybrid_type_block_bytes(type);
     int f, fields = half_fields(type, at);
-    for (i = 0; i < size; i++) w[i] = kind == WEIGHTS_ONES ? (char)-1 : kind == WEIGHTS_ZEROS ? 0 : kind == WEIGHTS_80 ? (char)-128 : (char)rng();
+    for (i = 0; i < size; i++)
+        w[i] = kind == WEIGHTS_ONES    ? (char)-1
+               : kind == WEIGHTS_ZEROS ? 0
+               : kind == WEIGHTS_80    ? (char)-128
+                                       : (char)rng();
     for (b = 0; b < size / bytes; b++)
         for (f = 0; f < fields; f++)
-            hyb_store_u16(w + b * bytes + at[f], kind == WEIGHTS_NAN && rng() % 16 == 0 ? (uint16_t)(rng() % 2 ? 0x7E00 : 0xFC00)
-                                                     : hyb_f32_to_f16(rng() % 64 ? rng_float() * 0.02f : rng_float() * 1e-6f));
+            hyb_store_u16(w + b * bytes + at[f],
+                          kind == WEIGHTS_NAN && rng() % 16 == 0
+                              ? (uint16_t)(rng() % 2 ? 0x7E00 : 0xFC00)
+                              : hyb_f32_to_f16(rng() % 64 ? rng_float() * 0.02f : rng_float() * 1e-6f));
 }
 
 enum acts_kind { ACTS_RANDOM, ACTS_OUTLIERS, ACTS_ODD, ACTS_EXTREME };
@@ -71,11 +98,16 @@ static void fill_acts(float *x, size_t n, int kind)
         if (kind == ACTS_EXTREME) x[i] = rng() % 8 ? (rng() % 2 ? 1.0f : -1.0f) : 0.5f / 127;
         if (kind == ACTS_ODD) {
             uint32_t r = rng() % 700;
-            if (r == 0) x[i] = hyb_bits_f32(0x7FC00000u);
-            else if (r == 1) x[i] = hyb_bits_f32(0xFF800000u);
-            else if (i / 256 % 3 == 0) x[i] = 0;
-            else if (i / 256 % 7 == 1) x[i] *= 1e-38f;
-            else if (i / 256 % 7 == 2) x[i] *= 3e38f;
+            if (r == 0)
+                x[i] = hyb_bits_f32(0x7FC00000u);
+            else if (r == 1)
+                x[i] = hyb_bits_f32(0xFF800000u);
+            else if (i / 256 % 3 == 0)
+                x[i] = 0;
+            else if (i / 256 % 7 == 1)
+                x[i] *= 1e-38f;
+            else if (i / 256 % 7 == 2)
+                x[i] *= 3e38f;
         }
     }
 }
@@ -91,13 +123,16 @@ static bool same(const float *a, const float *b, size_t n, bool damaged)
     return true;
 }
 
-/* y (n, rows) by gemm, split at `split` rows; or by gemv when n is 0 (one row of x). Checks that nothing beyond is written. */
-static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n, float *y, int rows, int split)
+/* y (n, rows) by gemm, split at `split` rows; or by gemv when n is 0 (one row of x). Checks that nothing beyond is
+ * written. */
+static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_bytes, int64_t k, const float *x, int n,
+                    float *y, int rows, int split)
 {
     const hyb_act_format *format = n ? kernel->many : kernel->one;
     size_t bytes = format->bytes(k), scratch_bytes = n ? kernel->scratch_bytes(k, n) : 0;
     int i, count = HYB_MAX(n, 1), stride = rows + 3;
-    char *raw = (char *)malloc(bytes * (size_t)count + scratch_bytes + 192), *acts = raw + (64 - (uintptr_t)raw % 64) % 64;
+    char *raw = (char *)malloc(bytes * (size_t)count + scratch_bytes + 192),
+         *acts = raw + (64 - (uintptr_t)raw % 64) % 64;
     char *scratch = acts + bytes * (size_t)count;
     float *out = (float *)malloc(((size_t)count * (size_t)stride + 1) * sizeof *out);
     scratch += (64 - (uintptr_t)scratch % 64) % 64;
@@ -114,7 +149,8 @@ static void product(const hyb_matmul_kernel *kernel, const char *w, size_t row_b
     CHECK(out[0] == 12345.0f, "wrote before y");
     for (i = 0; i < count; i++) {
         memcpy(y + i * rows, out + 1 + i * stride, (size_t)rows * sizeof *y);
-        CHECK(out[1 + i * stride + rows] == 12345.0f && out[1 + i * stride + rows + 1] == 12345.0f, "wrote beyond the rows");
+        CHECK(out[1 + i * stride + rows] == 12345.0f && out[1 + i * stride + rows + 1] == 12345.0f,
+              "wrote beyond the rows");
     }
     free(out);
     free(raw);
@@ -128,7 +164,8 @@ static void test_generic(hybrid_type type, int64_t k)
     size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), bytes = kernel->many->bytes(k);
     bool super = hybrid_type_block_size(type) == 256;
     edge w = edge_make(row_bytes * ROWS, true);
-    float *x = (float *)malloc((size_t)k * N * sizeof *x), *values = (float *)malloc((size_t)k * sizeof *values), y[ROWS * N];
+    float *x = (float *)malloc((size_t)k * N * sizeof *x), *values = (float *)malloc((size_t)k * sizeof *values),
+          y[ROWS * N];
     char *act = (char *)malloc(bytes);
     int r, i;
     int64_t j;
@@ -141,7 +178,8 @@ static void test_generic(hybrid_type type, int64_t k)
         d = (const float *)(const void *)(act + (super ? hyb_act256_d(k) : hyb_act32_d(k)));
         for (j = 0; j < k; j++) {
             double v = (double)d[j / (super ? 256 : 32)] * (signed char)act[j];
-            CHECK(fabs(v - x[i * k + j]) <= 0.5001 * d[j / (super ? 256 : 32)], "%s: activation %g became %g", hybrid_type_name(type), x[i * k + j], v);
+            CHECK(fabs(v - x[i * k + j]) <= 0.5001 * d[j / (super ? 256 : 32)], "%s: activation %g became %g",
+                  hybrid_type_name(type), x[i * k + j], v);
         }
         for (r = 0; r < ROWS; r++) {
             double sum = 0, size = 0, largest = 0;
@@ -152,28 +190,37 @@ static void test_generic(hybrid_type type, int64_t k)
                 sum += v * values[j];
                 size += fabs(v) * largest;
             }
-            CHECK(fabs(sum - y[i * ROWS + r]) <= 3e-7 * size, "%s k %d row %d: %g, should be %g (+- %g)", hybrid_type_name(type), (int)k, r, y[i * ROWS + r], sum, 3e-7 * size);
+            CHECK(fabs(sum - y[i * ROWS + r]) <= 3e-7 * size, "%s k %d row %d: %g, should be %g (+- %g)",
+                  hybrid_type_name(type), (int)k, r, y[i * ROWS + r], sum, 3e-7 * size);
         }
     }
-    free(act); free(values); free(x);
+    free(act);
+    free(values);
+    free(x);
     edge_free(&w);
 }
 
-static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type, int64_t k, int rows, int n, int weights, int acts)
+static void compare(const char *isa, const hyb_matmul_kernel *kernel, hybrid_type type, int64_t k, int rows, int n,
+                    int weights, int acts)
 {
     const hyb_matmul_kernel *generic = hyb_int_kernel_for(HYB_ISA_GENERIC, type);
-    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows, count = (size_t)HYB_MAX(n, 1);
+    size_t row_bytes = hybrid_type_row_bytes(type, (size_t)k), size = row_bytes * (size_t)rows,
+           count = (size_t)HYB_MAX(n, 1);
     edge w = edge_make(size, rng() % 3 != 0);
     float *x = (float *)malloc((size_t)k * count * sizeof *x);
-    float *want = (float *)malloc(count * (size_t)rows * sizeof *want), *got = (float *)malloc(count * (size_t)rows * sizeof *got);
+    float *want = (float *)malloc(count * (size_t)rows * sizeof *want),
+          *got = (float *)malloc(count * (size_t)rows * sizeof *got);
     int split = rng() % 2 ? 0 : (int)(rng() % (unsigned)rows);
     fill_weights(type, w.at, size, weights);
     fill_acts(x, (size_t)k * count, acts);
     product(generic, w.at, row_bytes, k, x, (int)count, want, rows, 0);
     product(kernel, w.at, row_bytes, k, x, n, got, rows, split);
-    CHECK(same(want, got, count * (size_t)rows, weights == WEIGHTS_NAN), "%s %s %s: k %d, rows %d (split at %d), n %d, weights %d, acts %d", isa, hybrid_type_name(type),
+    CHECK(same(want, got, count * (size_t)rows, weights == WEIGHTS_NAN),
+          "%s %s %s: k %d, rows %d (split at %d), n %d, weights %d, acts %d", isa, hybrid_type_name(type),
           n ? "gemm" : "gemv", (int)k, rows, split, n, weights, acts);
-    free(got); free(want); free(x);
+    free(got);
+    free(want);
+    free(x);
     edge_free(&w);
 }
 
@@ -185,11 +232,12 @@ static void test_kernel(const char *isa, const hyb_matmul_kernel *kernel, hybrid
     int64_t unit = (int64_t)hybrid_type_block_size(type), k;
     int i, j;
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 7, 0, WEIGHTS_RANDOM, ACTS_OUTLIERS);
-    for (k = 1; k <= 9; k++)                            /* rows of fewer than 8 super-blocks go eight at a time */
+    for (k = 1; k <= 9; k++) /* rows of fewer than 8 super-blocks go eight at a time */
         for (i = 0; i < 5; i++) compare(isa, kernel, type, k * unit, 35, 0, i, i % 4);
     for (k = 1; k <= 19; k++) compare(isa, kernel, type, k * unit, 19, 3, WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (i = 0; i < (int)HYB_COUNT(ns); i++) {
-        for (j = 0; j < (int)HYB_COUNT(rows); j++) compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);
+        for (j = 0; j < (int)HYB_COUNT(rows); j++)
+            compare(isa, kernel, type, (int64_t)(1 + rng() % 4) * 256, rows[j], ns[i], WEIGHTS_RANDOM, ACTS_RANDOM);
         compare(isa, kernel, type, 896 / unit * unit, 35, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
         compare(isa, kernel, type, 2048, 17, ns[i], WEIGHTS_RANDOM, ACTS_OUTLIERS);
     }
@@ -202,7 +250,8 @@ static void test_kernel(const char *isa, const hyb_matmul_kernel *kernel, hybrid
     compare(isa, kernel, type, 11008, 18, 20, WEIGHTS_RANDOM, ACTS_OUTLIERS);
 }
 
-/* A repacked matrix against the reference, where this set of instructions has the layout. Rows may end anywhere: the copy has groups of 8. */
+/* A repacked matrix against the reference, where this set of instructions has the layout. Rows may end anywhere: the
+ * copy has groups of 8. */
 static void compare_repacked(hyb_isa isa, hybrid_type type, int64_t k, int rows, int weights, int acts)
 {
     const hyb_repack *repack = hyb_repack_for(isa, type);
@@ -223,10 +272,14 @@ static void compare_repacked(hyb_isa isa, hybrid_type type, int64_t k, int rows,
     repack->lay(w.at, row_bytes, k, 0, split, to.at);
     repack->gemv(to.at, row_bytes, k, act, got + 1, 0, split);
     repack->gemv(to.at, row_bytes, k, act, got + 1 + split, split, whole);
-    CHECK(same(want, got + 1, (size_t)whole, weights == WEIGHTS_NAN), "%s repacked: k %d, rows %d (split at %d), weights %d, acts %d",
-          hybrid_type_name(type), (int)k, whole, split, weights, acts);
+    CHECK(same(want, got + 1, (size_t)whole, weights == WEIGHTS_NAN),
+          "%s repacked: k %d, rows %d (split at %d), weights %d, acts %d", hybrid_type_name(type), (int)k, whole, split,
+          weights, acts);
     CHECK(got[0] == 12345.0f && got[whole + 1] == 12345.0f, "wrote beyond the rows");
-    free(raw); free(got); free(want); free(x);
+    free(raw);
+    free(got);
+    free(want);
+    free(x);
     edge_free(&w);
     edge_free(&to);
 }
@@ -236,7 +289,8 @@ static void test_repacked(hyb_isa isa, hybrid_type type)
     int i, j;
     if (!hyb_repack_for(isa, type)) return;
     TEST("repacked");
-    for (k = 1; k <= 19; k++) compare_repacked(isa, type, k * unit, 8 + (int)(rng() % 24), WEIGHTS_RANDOM, ACTS_OUTLIERS);
+    for (k = 1; k <= 19; k++)
+        compare_repacked(isa, type, k * unit, 8 + (int)(rng() % 24), WEIGHTS_RANDOM, ACTS_OUTLIERS);
     for (i = 0; i < 5; i++)
         for (j = 0; j < 4; j++) compare_repacked(isa, type, 2304, 21, i, j);
     compare_repacked(isa, type, 11008, 9, WEIGHTS_RANDOM, ACTS_OUTLIERS);
@@ -251,7 +305,8 @@ static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
     hybrid_runtime *rt = NULL;
     hyb_op_matmul op;
     hyb_tensor w[4];
-    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300], halves[300];         /* halves: the same row of 1.5 for every row of x */
+    /* halves: the same row of 1.5 for every row of x */
+    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), bias[300], halves[300];
     float *y[4], *want = (float *)malloc((size_t)n * 300 * sizeof *want);
     size_t bytes;
     char *scratch, *repacked[4];
@@ -262,24 +317,38 @@ static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
     desc.n_threads = threads;
     CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
     fill_acts(x, (size_t)k * (size_t)n, ACTS_OUTLIERS);
-    for (i = 0; i < 300; i++) { bias[i] = rng_float(); halves[i] = 1.5f; }
-    op.x = x; op.x_stride = k; op.n = n; op.n_out = 4;
+    for (i = 0; i < 300; i++) {
+        bias[i] = rng_float();
+        halves[i] = 1.5f;
+    }
+    op.x = x;
+    op.x_stride = k;
+    op.n = n;
+    op.n_out = 4;
     for (i = 0; i < 4; i++) {
         w[i].type = unit == 32 ? types[rng() % 5] : types[rng() % 10];
-        w[i].ne[0] = k; w[i].ne[1] = rows[i]; w[i].ne[2] = w[i].ne[3] = 1;
+        w[i].ne[0] = k;
+        w[i].ne[1] = rows[i];
+        w[i].ne[2] = w[i].ne[3] = 1;
         w[i].nb[1] = hybrid_type_row_bytes(w[i].type, (size_t)k);
         w[i].data = malloc(w[i].nb[1] * (size_t)rows[i]);
         fill_weights(w[i].type, (char *)(uintptr_t)w[i].data, w[i].nb[1] * (size_t)rows[i], WEIGHTS_RANDOM);
-        repacked[i] = hyb_repack_for(isa, w[i].type) && rng() % 3 ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1) : NULL;
-        if (repacked[i]) hyb_repack_for(isa, w[i].type)->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
+        repacked[i] = hyb_repack_for(isa, w[i].type) && rng() % 3
+                          ? (char *)malloc(w[i].nb[1] * (size_t)(rows[i] / 8 * 8) + 1)
+                          : NULL;
+        if (repacked[i])
+            hyb_repack_for(isa, w[i].type)
+                ->lay((const char *)w[i].data, w[i].nb[1], k, 0, rows[i] / 8 * 8, repacked[i]);
         y[i] = (float *)malloc((size_t)n * (size_t)(rows[i] + i) * sizeof(float));
         for (j = 0; j < n * (rows[i] + i); j++) y[i][j] = i == 3 ? 99.0f : 1.5f;
-        op.out[i].w = &w[i]; op.out[i].y = y[i]; op.out[i].y_stride = rows[i] + i;
-        op.out[i].add = i == 1 ? y[i] : i == 3 ? halves : NULL;                                  /* in place, and from elsewhere */
+        op.out[i].w = &w[i];
+        op.out[i].y = y[i];
+        op.out[i].y_stride = rows[i] + i;
+        op.out[i].add = i == 1 ? y[i] : i == 3 ? halves : NULL; /* in place, and from elsewhere */
         op.out[i].add_stride = i == 1 ? op.out[i].y_stride : 0;
         op.out[i].bias = i >= 2 ? bias : NULL;
     }
-    bytes = hyb_matmul_bytes(isa, threads, &op);                                       /* a plan does not know what will be repacked */
+    bytes = hyb_matmul_bytes(isa, threads, &op); /* a plan does not know what will be repacked */
     for (i = 0; i < 4; i++) w[i].repacked = repacked[i];
     scratch = (char *)hyb_alloc_aligned(rt, bytes + 8);
     memset(scratch + bytes, 0x77, 8);
@@ -287,7 +356,8 @@ static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
     for (i = 0; i < 8; i++) CHECK(scratch[bytes + (size_t)i] == 0x77, "scratch overrun");
     for (i = 0; i < 4; i++) {
         bool ok = true;
-        product(hyb_int_kernel_for(HYB_ISA_GENERIC, w[i].type), (const char *)w[i].data, w[i].nb[1], k, x, n, want, rows[i], 0);
+        product(hyb_int_kernel_for(HYB_ISA_GENERIC, w[i].type), (const char *)w[i].data, w[i].nb[1], k, x, n, want,
+                rows[i], 0);
         for (j = 0; j < n; j++)
             for (r = 0; r < rows[i]; r++) {
                 float v = want[j * rows[i] + r];
@@ -295,14 +365,16 @@ static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
                 if (i % 2) v += 1.5f;
                 ok = ok && hyb_f32_bits(v) == hyb_f32_bits(y[i][j * (rows[i] + i) + r]);
             }
-        CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hyb_isa_name(isa), threads, n, (int)k, i, hybrid_type_name(w[i].type));
+        CHECK(ok, "%s, %d threads, n %d, k %d, matrix %d of type %s", hyb_isa_name(isa), threads, n, (int)k, i,
+              hybrid_type_name(w[i].type));
         free((void *)(uintptr_t)w[i].data);
         free(repacked[i]);
         free(y[i]);
     }
     hyb_free_aligned(rt, scratch);
     hybrid_runtime_destroy(rt);
-    free(want); free(x);
+    free(want);
+    free(x);
 }
 
 #if defined(HYB_X86)
@@ -311,20 +383,20 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256
 {
     const __m256i even = _mm256_set1_epi16(0xFF), one = _mm256_set1_epi16(1);
     __m256i lo = _mm256_mullo_epi16(_mm256_and_si256(w, even), _mm256_srai_epi16(_mm256_slli_epi16(x, 8), 8));
-    __m256i hi = _mm256_mullo_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8));       /* at most 255 * 128: fits */
+    __m256i hi = _mm256_mullo_epi16(_mm256_srli_epi16(w, 8), _mm256_srai_epi16(x, 8)); /* at most 255 * 128: fits */
     return _mm256_add_epi32(acc, _mm256_add_epi32(_mm256_madd_epi16(lo, one), _mm256_madd_epi16(hi, one)));
 }
-#define HYB_D_FN(name)          emulated_##name
-#define HYB_D_KERNEL(type)      hyb_kernel_emulated_##type
-#define HYB_D_TARGET            HYB_TARGET_AVX2
-#define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
-#define HYB_D_DOT(acc, w, x)    acc = dpbusd_in_avx2(acc, w, x)
-#define HYB_D_WIDE(acc)         (acc)
-#define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
-#define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
-#define HYB_D_Q8_0_TILE         emulated_tile32_plain
-#define HYB_D_Q8_0_OFFSET       128
-#include "../src/compute/cpu_int_tile.inc"
+    #define HYB_D_FN(name)          emulated_##name
+    #define HYB_D_KERNEL(type)      hyb_kernel_emulated_##type
+    #define HYB_D_TARGET            HYB_TARGET_AVX2
+    #define HYB_D_START(e, offset)  _mm256_madd_epi16(e, offset)
+    #define HYB_D_DOT(acc, w, x)    acc = dpbusd_in_avx2(acc, w, x)
+    #define HYB_D_WIDE(acc)         (acc)
+    #define HYB_D_SCALE(acc, scale) _mm256_mullo_epi32(acc, _mm256_srai_epi32(scale, 16))
+    #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
+    #define HYB_D_Q8_0_TILE         emulated_tile32_plain
+    #define HYB_D_Q8_0_OFFSET       128
+    #include "../src/compute/cpu_int_tile.inc"
 
 /* And vpdpbusd itself: all pairs of bytes, where a saturating product would differ. */
 HYB_TARGET_AVX2 static void test_dpbusd(void)
@@ -344,10 +416,11 @@ static void test_emulated(void)
 {
     TEST("AVX-VNNI's kernels, emulated");
     test_dpbusd();
-#define T(id, type) test_kernel("emulated avxvnni", &hyb_kernel_emulated_##type, HYBRID_TYPE_##id);
-    T(Q4_0, q4_0) T(Q4_1, q4_1) T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0)
-    T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K) T(Q6_K, q6_K)
-#undef T
+    #define T(id, type) test_kernel("emulated avxvnni", &hyb_kernel_emulated_##type, HYBRID_TYPE_##id);
+    T(Q4_0, q4_0)
+    T(Q4_1, q4_1) T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0) T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K)
+        T(Q6_K, q6_K)
+    #undef T
 }
 #endif
 
@@ -365,24 +438,29 @@ int main(void)
     }
     for (isa = HYB_ISA_GENERIC; isa < HYB_ISA_COUNT; isa = (hyb_isa)(isa + 1)) {
         if (hyb_isa_limit(isa, best) != isa) {
-            if (isa != HYB_ISA_NEON && best != HYB_ISA_NEON) SKIP_PROCESSOR("this machine has no %s", hyb_isa_name(isa));
+            if (isa != HYB_ISA_NEON && best != HYB_ISA_NEON)
+                SKIP_PROCESSOR("this machine has no %s", hyb_isa_name(isa));
             continue;
         }
         TEST(hyb_isa_name(isa));
         for (t = 0; t < N_TYPES; t++) test_kernel(hyb_isa_name(isa), hyb_int_kernel_for(isa, types[t]), types[t]);
 #if defined(HYB_AMX)
-        if (isa == HYB_ISA_AVX512) {                              /* above: what the machine takes; here: both sets */
+        if (isa == HYB_ISA_AVX512) { /* above: what the machine takes; here: both sets */
             TEST("avx512 without AMX");
-            for (t = 0; t < N_TYPES; t++) test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
+            for (t = 0; t < N_TYPES; t++)
+                test_kernel("avx512 without AMX", hyb_int_kernel_of(isa, false, types[t]), types[t]);
             TEST("AMX");
-            if (!hyb_amx_usable()) SKIP("this machine has no AMX");
-            else for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
+            if (!hyb_amx_usable())
+                SKIP("this machine has no AMX");
+            else
+                for (t = 0; t < N_TYPES; t++) test_kernel("AMX", hyb_int_kernel_of(isa, true, types[t]), types[t]);
         }
 #endif
 #if defined(HYB_NEON_DOT)
-        if (isa == HYB_ISA_NEON) {                                /* as above */
+        if (isa == HYB_ISA_NEON) { /* as above */
             TEST("neon without dot products");
-            for (t = 0; t < N_TYPES; t++) test_kernel("neon without dot products", hyb_int_kernel_of(isa, false, types[t]), types[t]);
+            for (t = 0; t < N_TYPES; t++)
+                test_kernel("neon without dot products", hyb_int_kernel_of(isa, false, types[t]), types[t]);
         }
 #endif
 #if defined(HYB_X86)

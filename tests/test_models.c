@@ -1,8 +1,9 @@
-/* Models against transformers: every layer, logits and greedy text of tiny models of all architectures (tests/oracle/make_models.py),
- * and decode against prefill, bit for bit; mixtures of experts also with quantized matrices. */
+/* Models against transformers: every layer, logits and greedy text of tiny models of all architectures
+ * (tests/oracle/make_models.py), and decode against prefill, bit for bit; mixtures of experts also with quantized
+ * matrices. */
 #include "private.h"
 
-#define TOLERANCE 1e-4
+#define TOLERANCE     1e-4
 #define SAME(a, b, n) (!memcmp(a, b, (size_t)(n) * sizeof(float)))
 #include "models.inc"
 

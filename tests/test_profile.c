@@ -1,4 +1,5 @@
-/* What the ops of a model are asked for and what HYBRID_PROFILE counts of them: the only test with it, so it holds a library of its own.
+/* What the ops of a model are asked for and what HYBRID_PROFILE counts of them: the only test with it, so it holds a
+ * library of its own.
  * [no-simd] [no-asan] */
 #define HYBRID_IMPLEMENTATION
 #define HYBRID_PROFILE
@@ -6,7 +7,12 @@
 #include "check.h"
 
 /* A back end that looks at what it is asked for, and has another do it. */
-typedef struct spy { hyb_backend_ops ops; const hyb_backend_ops *real; int calls[HYB_OP_COUNT], wrong, gathered; double bytes; } spy;
+typedef struct spy {
+    hyb_backend_ops ops;
+    const hyb_backend_ops *real;
+    int calls[HYB_OP_COUNT], wrong, gathered;
+    double bytes;
+} spy;
 static spy watched;
 static void watch(hyb_backend *be, hyb_op id, const void *op, double bytes)
 {
@@ -43,10 +49,15 @@ static void test_model(const char *path)
     size_t length;
     double bytes = 0;
     int op, at = 0;
-    memset(&md, 0, sizeof md); memset(&cd, 0, sizeof cd);
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
     md.path = path;
-    cd.n_ctx = 64; cd.n_seq = 2;
-    if (hybrid_model_load(NULL, &md, &m, &e) || hybrid_context_create(m, &cd, &c, &e)) { CHECK(0, "%s: %s", path, e.message); return; }
+    cd.n_ctx = 64;
+    cd.n_seq = 2;
+    if (hybrid_model_load(NULL, &md, &m, &e) || hybrid_context_create(m, &cd, &c, &e)) {
+        CHECK(0, "%s: %s", path, e.message);
+        return;
+    }
     be = c->forward.stages[0].be;
     memset(&watched, 0, sizeof watched);
     watched.real = be->ops;
@@ -55,20 +66,27 @@ static void test_model(const char *path)
     HYB_OPS(SPY, SPY_PARTS)
 #undef SPY
     be->ops = &watched.ops;
-    CHECK(!hybrid_batch_add(c, 0, ids, 7, &e) && !hybrid_batch_add(c, 1, ids, 3, &e) && !hybrid_decode(c, &e), "%s", e.message);
-    CHECK(!watched.wrong && watched.gathered >= 3, "%s: %d products do not know their rows, %d are of gathered ones", path, watched.wrong, watched.gathered);
+    CHECK(!hybrid_batch_add(c, 0, ids, 7, &e) && !hybrid_batch_add(c, 1, ids, 3, &e) && !hybrid_decode(c, &e), "%s",
+          e.message);
+    CHECK(!watched.wrong && watched.gathered >= 3, "%s: %d products do not know their rows, %d are of gathered ones",
+          path, watched.wrong, watched.gathered);
     TEST("profile");
     for (op = 0; op < HYB_OP_COUNT; op++) {
-        CHECK(be->profile[op].calls == (uint64_t)watched.calls[op], "%s: %d calls of %s are %d", path, watched.calls[op], hyb_op_name((hyb_op)op), (int)be->profile[op].calls);
+        CHECK(be->profile[op].calls == (uint64_t)watched.calls[op], "%s: %d calls of %s are %d", path,
+              watched.calls[op], hyb_op_name((hyb_op)op), (int)be->profile[op].calls);
         bytes += be->profile[op].bytes;
     }
     CHECK(bytes == watched.bytes && bytes > 0, "%g bytes, not %g", bytes, watched.bytes);
     length = hybrid_context_profile(c, text, sizeof text);
-    CHECK(length == strlen(text) && hybrid_context_profile(c, NULL, 0) == length && hybrid_context_profile(NULL, NULL, 0) == 0, "%d characters", (int)length);
+    CHECK(length == strlen(text) && hybrid_context_profile(c, NULL, 0) == length &&
+              hybrid_context_profile(NULL, NULL, 0) == 0,
+          "%d characters", (int)length);
     cut[16] = '#';
-    CHECK(hybrid_context_profile(c, cut, 16) == length && strlen(cut) == 15 && !strncmp(cut, text, 15) && cut[16] == '#', "cut: %s", cut);
+    CHECK(hybrid_context_profile(c, cut, 16) == length && strlen(cut) == 15 && !strncmp(cut, text, 15) &&
+              cut[16] == '#',
+          "cut: %s", cut);
     CHECK(!strncmp(text, "op on cpu", 9), "%s", text);
-    for (op = 0; op < HYB_OP_COUNT; op++) {                /* a line for each op that was called, and no other */
+    for (op = 0; op < HYB_OP_COUNT; op++) { /* a line for each op that was called, and no other */
         snprintf(line, sizeof line, "\n%-12s", hyb_op_name((hyb_op)op));
         CHECK((strstr(text, line) != NULL) == (watched.calls[op] > 0), "%s:\n%s", hyb_op_name((hyb_op)op), text);
     }

@@ -1,10 +1,20 @@
-/* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant), gguf-py's values and
- * llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
+/* [tsan] The types of tensors: layouts, decoders, encoders. Oracles: llama.cpp's bytes and values (shared/data/quant),
+ * gguf-py's values and llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
 #include "private.h"
 
-static const hybrid_type all_types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1,
-                                         HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
-enum { N_TYPES = sizeof all_types / sizeof all_types[0], FIRST_BLOCK_TYPE = 3, ROWS = 16, WIDTH = 256, N = ROWS * WIDTH, MOST_BYTES = N * 4 };
+static const hybrid_type all_types[] = {
+    HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0,
+    HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
+    HYBRID_TYPE_Q6_K
+};
+enum {
+    N_TYPES = sizeof all_types / sizeof all_types[0],
+    FIRST_BLOCK_TYPE = 3,
+    ROWS = 16,
+    WIDTH = 256,
+    N = ROWS * WIDTH,
+    MOST_BYTES = N * 4
+};
 
 static bool same_bits(const float *a, const float *b, size_t n) { return memcmp(a, b, n * sizeof *a) == 0; }
 
@@ -16,7 +26,7 @@ static double error_of(const float *y, const float *x, const float *w, size_t n)
     return sqrt(sum / (double)n);
 }
 
-/* ---- rows, the same as in tests/oracle/make_quant.py ---- */
+/* ---- rows, the same as in tests/oracle/make_quant.py ------------------------------------------------------------- */
 
 static uint64_t random_state;
 static double random_unit(void)
@@ -25,7 +35,8 @@ static double random_unit(void)
     return (double)(random_state >> 40) / 16777216.0;
 }
 
-static const char *const kinds[] = { "normal", "heavy", "outliers", "tiny", "subnormal", "offset", "sparse", "constant", "steps" };
+static const char *const kinds[] = { "normal", "heavy",  "outliers", "tiny", "subnormal",
+                                     "offset", "sparse", "constant", "steps" };
 enum { N_KINDS = 9 };
 
 static void make_rows(int kind, uint64_t seed, float *x)
@@ -34,17 +45,24 @@ static void make_rows(int kind, uint64_t seed, float *x)
     int i;
     random_state = seed;
     for (i = 0; i < N; i++) {
-        double a = random_unit(), b = random_unit(), c = random_unit(), d = random_unit(), z = a + b + c + d - 2.0, pick = random_unit(), v = 0;
+        double a = random_unit(), b = random_unit(), c = random_unit(), d = random_unit(), z = a + b + c + d - 2.0,
+               pick = random_unit(), v = 0;
         switch (kind) {
-            case 0: v = 0.05 * z; break;
-            case 1: v = 0.05 * z * z * z; break;
-            case 2: v = 0.05 * z * (pick < 0.01 ? 30.0 : 1.0); break;
-            case 3: v = 1e-5 * z; break;
-            case 4: v = 3e-7 * z; break;
-            case 5: v = 5.0 + 0.3 * z; break;
-            case 6: v = pick < 0.1 ? 0.05 * z : 0.0; break;
-            case 7: if (i % WIDTH == 0) level = z; v = level; break;
-            case 8: if (i % 16 == 0) level = 0.001 + pick * pick * pick; v = level * z; break;
+        case 0: v = 0.05 * z; break;
+        case 1: v = 0.05 * z * z * z; break;
+        case 2: v = 0.05 * z * (pick < 0.01 ? 30.0 : 1.0); break;
+        case 3: v = 1e-5 * z; break;
+        case 4: v = 3e-7 * z; break;
+        case 5: v = 5.0 + 0.3 * z; break;
+        case 6: v = pick < 0.1 ? 0.05 * z : 0.0; break;
+        case 7:
+            if (i % WIDTH == 0) level = z;
+            v = level;
+            break;
+        case 8:
+            if (i % 16 == 0) level = 0.001 + pick * pick * pick;
+            v = level * z;
+            break;
         }
         x[i] = (float)v;
     }
@@ -61,13 +79,17 @@ static void make_importance(float *w)
     for (; i < N; i++) w[i] = w[i - WIDTH];
 }
 
-/* ---- the parts ---- */
+/* ---- the parts --------------------------------------------------------------------------------------------------- */
 
 static void test_table(void)
 {
-    static const struct { const char *name; size_t block, bytes; } want[N_TYPES] = {
-        { "F32", 1, 4 }, { "F16", 1, 2 }, { "BF16", 1, 2 }, { "Q4_0", 32, 18 }, { "Q4_1", 32, 20 }, { "Q5_0", 32, 22 }, { "Q5_1", 32, 24 },
-        { "Q8_0", 32, 34 }, { "Q2_K", 256, 84 }, { "Q3_K", 256, 110 }, { "Q4_K", 256, 144 }, { "Q5_K", 256, 176 }, { "Q6_K", 256, 210 } };
+    static const struct {
+        const char *name;
+        size_t block, bytes;
+    } want[N_TYPES] = { { "F32", 1, 4 },     { "F16", 1, 2 },      { "BF16", 1, 2 },     { "Q4_0", 32, 18 },
+                        { "Q4_1", 32, 20 },  { "Q5_0", 32, 22 },   { "Q5_1", 32, 24 },   { "Q8_0", 32, 34 },
+                        { "Q2_K", 256, 84 }, { "Q3_K", 256, 110 }, { "Q4_K", 256, 144 }, { "Q5_K", 256, 176 },
+                        { "Q6_K", 256, 210 } };
     float x[512] = { 0 };
     uint16_t blocks[1024];
     int i;
@@ -75,23 +97,33 @@ static void test_table(void)
     for (i = 0; i < N_TYPES; i++) {
         hybrid_type t = all_types[i];
         CHECK(hybrid_type_name(t) && !strcmp(hybrid_type_name(t), want[i].name), "type %d", (int)t);
-        CHECK(hybrid_type_block_size(t) == want[i].block && hybrid_type_block_bytes(t) == want[i].bytes, "%s", want[i].name);
+        CHECK(hybrid_type_block_size(t) == want[i].block && hybrid_type_block_bytes(t) == want[i].bytes, "%s",
+              want[i].name);
         CHECK(hybrid_type_row_bytes(t, 512) == 512 / want[i].block * want[i].bytes, "%s", want[i].name);
-        CHECK(hybrid_type_row_bytes(t, SIZE_MAX - SIZE_MAX % 256) == 0 || want[i].bytes <= want[i].block, "%s overflows", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL) == HYBRID_OK && hybrid_dequantize(t, NULL, NULL, 0) == HYBRID_OK, "%s: nothing", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL) == HYBRID_ERROR_INVALID && hybrid_quantize(t, x, NULL, 256, NULL) == HYBRID_ERROR_INVALID, "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, NULL, x, 256) == HYBRID_ERROR_INVALID && hybrid_dequantize(t, blocks, NULL, 256) == HYBRID_ERROR_INVALID, "%s", want[i].name);
+        CHECK(hybrid_type_row_bytes(t, SIZE_MAX - SIZE_MAX % 256) == 0 || want[i].bytes <= want[i].block,
+              "%s overflows", want[i].name);
+        CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL) == HYBRID_OK && hybrid_dequantize(t, NULL, NULL, 0) == HYBRID_OK,
+              "%s: nothing", want[i].name);
+        CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL) == HYBRID_ERROR_INVALID &&
+                  hybrid_quantize(t, x, NULL, 256, NULL) == HYBRID_ERROR_INVALID,
+              "%s", want[i].name);
+        CHECK(hybrid_dequantize(t, NULL, x, 256) == HYBRID_ERROR_INVALID &&
+                  hybrid_dequantize(t, blocks, NULL, 256) == HYBRID_ERROR_INVALID,
+              "%s", want[i].name);
         if (want[i].block == 1) continue;
         CHECK(hybrid_type_row_bytes(t, 512 + 16) == 0, "%s", want[i].name);
         CHECK(hybrid_quantize(t, x, blocks, want[i].block + 16, NULL) == HYBRID_ERROR_INVALID, "%s", want[i].name);
         CHECK(hybrid_dequantize(t, blocks, x, want[i].block / 2) == HYBRID_ERROR_INVALID, "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want[i].block) == HYBRID_ERROR_INVALID, "%s: odd address", want[i].name);
+        CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want[i].block) == HYBRID_ERROR_INVALID, "%s: odd address",
+              want[i].name);
     }
     for (i = -2; i < 70; i++) {
         int k, known = 0;
         for (k = 0; k < N_TYPES; k++) known |= (int)all_types[k] == i;
         if (known) continue;
-        CHECK(!hybrid_type_name((hybrid_type)i) && !hybrid_type_block_size((hybrid_type)i) && !hybrid_type_row_bytes((hybrid_type)i, 256), "type %d is unknown", i);
+        CHECK(!hybrid_type_name((hybrid_type)i) && !hybrid_type_block_size((hybrid_type)i) &&
+                  !hybrid_type_row_bytes((hybrid_type)i, 256),
+              "type %d is unknown", i);
         CHECK(hybrid_quantize((hybrid_type)i, x, blocks, 256, NULL) == HYBRID_ERROR_INVALID, "type %d", i);
         CHECK(hybrid_dequantize((hybrid_type)i, blocks, x, 256) == HYBRID_ERROR_INVALID, "type %d", i);
     }
@@ -101,11 +133,14 @@ static void test_table(void)
 static double half_value(unsigned h)
 {
     int exponent = (int)(h >> 10 & 31), fraction = (int)(h & 1023);
-    double v = exponent == 31 ? (fraction ? NAN : INFINITY) : exponent ? ldexp(1024 + fraction, exponent - 25) : ldexp(fraction, -24);
+    double v = exponent == 31 ? (fraction ? NAN : INFINITY)
+               : exponent     ? ldexp(1024 + fraction, exponent - 25)
+                              : ldexp(fraction, -24);
     return h & 0x8000 ? -v : v;
 }
 
-/* Is y (a finite neighbour or an infinity) what x rounds to, among values with the given neighbours: nearest, ties to even? */
+/* Is y (a finite neighbour or an infinity) what x rounds to, among values with the given neighbours: nearest, ties
+ * to even? */
 static bool rounds_to(double x, double below, double y, double above, bool even)
 {
     double d = fabs(x - y);
@@ -116,21 +151,34 @@ static void check_f32_to_f16(float f)
 {
     unsigned h = hyb_f32_to_f16(f), a = h & 0x7FFF;
     double x = fabs((double)f), overflow = ldexp(1.0, 16);
-    if (f != f) { CHECK(a > 0x7C00, "NaN becomes %04x", h); return; }
+    if (f != f) {
+        CHECK(a > 0x7C00, "NaN becomes %04x", h);
+        return;
+    }
     CHECK(!!(h & 0x8000) == !!signbit(f), "sign of %a: %04x", (double)f, h);
-    if (a == 0x7C00) CHECK(x >= 65520, "%a overflows", (double)f);      /* half way to what would be the next */
-    else if (a > 0x7C00) CHECK(0, "%a becomes NaN", (double)f);
-    else CHECK(rounds_to(x, a ? half_value(a - 1) : -INFINITY, half_value(a), a == 0x7BFF ? overflow : half_value(a + 1), !(a & 1)), "%a becomes %04x", (double)f, h);
+    if (a == 0x7C00)
+        CHECK(x >= 65520, "%a overflows", (double)f); /* half way to what would be the next */
+    else if (a > 0x7C00)
+        CHECK(0, "%a becomes NaN", (double)f);
+    else
+        CHECK(rounds_to(x, a ? half_value(a - 1) : -INFINITY, half_value(a), a == 0x7BFF ? overflow : half_value(a + 1),
+                        !(a & 1)),
+              "%a becomes %04x", (double)f, h);
 }
 
 static void check_f32_to_bf16(float f)
 {
     unsigned h = hyb_f32_to_bf16(f), a = h & 0x7FFF;
     double x = fabs((double)f);
-    if (f != f) { CHECK(a > 0x7F80, "NaN becomes %04x", h); return; }
+    if (f != f) {
+        CHECK(a > 0x7F80, "NaN becomes %04x", h);
+        return;
+    }
     CHECK(!!(h & 0x8000) == !!signbit(f), "sign of %a: %04x", (double)f, h);
-    if (a == 0x7F80) CHECK(x >= ldexp(511, 119), "%a overflows", (double)f);
-    else if (a > 0x7F80) CHECK(0, "%a becomes NaN", (double)f);
+    if (a == 0x7F80)
+        CHECK(x >= ldexp(511, 119), "%a overflows", (double)f);
+    else if (a > 0x7F80)
+        CHECK(0, "%a becomes NaN", (double)f);
     else {
         /* the spacing of bfloat16 at its exponent: 8 significant bits, never below 2^-133 */
         int exponent = (int)(a >> 7), fraction = (int)(a & 127);
@@ -152,11 +200,15 @@ static void test_floats(void)
     CHECK(hybrid_quantize(HYBRID_TYPE_F16, values, out, 65536, NULL) == HYBRID_OK, "all halves, NaN too");
     for (h = 0; h < 65536; h++) {
         double want = half_value(h);
-        if (want != want) CHECK(values[h] != values[h] && (out[h] | 0x200) == (h | 0x200), "NaN %04x -> %04x", h, out[h]);
-        else CHECK((double)values[h] == want && !!signbit(values[h]) == (h >> 15) && out[h] == h, "%04x -> %a -> %04x", h, (double)values[h], out[h]);
+        if (want != want)
+            CHECK(values[h] != values[h] && (out[h] | 0x200) == (h | 0x200), "NaN %04x -> %04x", h, out[h]);
+        else
+            CHECK((double)values[h] == want && !!signbit(values[h]) == (h >> 15) && out[h] == h, "%04x -> %a -> %04x",
+                  h, (double)values[h], out[h]);
     }
     for (h = 0; h < 65536; h++) {
-        uint32_t u = hyb_f32_bits(values[h]);                /* the value, its float neighbours, and the same around the half-way point */
+        /* the value, its float neighbours, and the same around the half-way point */
+        uint32_t u = hyb_f32_bits(values[h]);
         float next = values[(h & 0x7FFF) < 0x7BFF ? h + 1 : h], middle = (float)(((double)values[h] + next) / 2);
         uint32_t m = hyb_f32_bits(middle);
         if ((h & 0x7FFF) >= 0x7C00) continue;
@@ -174,9 +226,14 @@ static void test_floats(void)
     CHECK(hybrid_quantize(HYBRID_TYPE_BF16, values, out, 65536, NULL) == HYBRID_OK, "all");
     for (h = 0; h < 65536; h++) {
         unsigned a = h & 0x7FFF;
-        double want = a > 0x7F80 ? NAN : a == 0x7F80 ? INFINITY : (a >> 7 ? 128 + (a & 127) : a) * ldexp(1.0, (int)(a >> 7 ? a >> 7 : 1) - 134);
-        if (want != want) CHECK(values[h] != values[h] && (out[h] | 64) == (h | 64), "NaN %04x -> %04x", h, out[h]);
-        else CHECK((double)values[h] == (h & 0x8000 ? -want : want) && out[h] == h, "%04x -> %a -> %04x", h, (double)values[h], out[h]);
+        double want = a > 0x7F80    ? NAN
+                      : a == 0x7F80 ? INFINITY
+                                    : (a >> 7 ? 128 + (a & 127) : a) * ldexp(1.0, (int)(a >> 7 ? a >> 7 : 1) - 134);
+        if (want != want)
+            CHECK(values[h] != values[h] && (out[h] | 64) == (h | 64), "NaN %04x -> %04x", h, out[h]);
+        else
+            CHECK((double)values[h] == (h & 0x8000 ? -want : want) && out[h] == h, "%04x -> %a -> %04x", h,
+                  (double)values[h], out[h]);
         for (i = -1; i <= 1; i++) {
             check_f32_to_bf16(hyb_bits_f32((h << 16) + (uint32_t)i));
             check_f32_to_bf16(hyb_bits_f32((h << 16) + 0x8000u + (uint32_t)i));
@@ -203,25 +260,53 @@ static void test_patterns(void)
             hyb_block_q5_0 c;
             hyb_block_q5_1 e;
             hyb_block_q8_0 f;
-            unsigned char high[4] = { (unsigned char)byte, (unsigned char)(byte * 7), (unsigned char)(byte * 13 + 5), (unsigned char)~byte };
+            unsigned char high[4] = { (unsigned char)byte, (unsigned char)(byte * 7), (unsigned char)(byte * 13 + 5),
+                                      (unsigned char)~byte };
             int low = byte % 16, top = byte / 16;
-            memset(&a, 0, sizeof a); memset(&b, 0, sizeof b); memset(&c, 0, sizeof c); memset(&e, 0, sizeof e); memset(&f, 0, sizeof f);
-            a.d = c.d = b.d = e.d = f.d = 0x3E00;                /* 1.5 */
-            b.m = e.m = 0xC880;                                  /* -9 */
+            memset(&a, 0, sizeof a);
+            memset(&b, 0, sizeof b);
+            memset(&c, 0, sizeof c);
+            memset(&e, 0, sizeof e);
+            memset(&f, 0, sizeof f);
+            a.d = c.d = b.d = e.d = f.d = 0x3E00; /* 1.5 */
+            b.m = e.m = 0xC880;                   /* -9 */
             a.qs[j] = b.qs[j] = c.qs[j] = e.qs[j] = (uint8_t)byte;
             memcpy(c.qh, high, 4);
             memcpy(e.qh, high, 4);
             hybrid_dequantize(HYBRID_TYPE_Q4_0, &a, y, 32);
-            for (i = 0; i < 32; i++) CHECK(y[i] == 1.5f * (float)((i == j ? low : i == j + 16 ? top : 0) - 8), "Q4_0 byte %d at %d: value %d", byte, j, i);
+            for (i = 0; i < 32; i++)
+                CHECK(y[i] == 1.5f * (float)((i == j        ? low
+                                              : i == j + 16 ? top
+                                                            : 0) -
+                                             8),
+                      "Q4_0 byte %d at %d: value %d", byte, j, i);
             hybrid_dequantize(HYBRID_TYPE_Q4_1, &b, y, 32);
-            for (i = 0; i < 32; i++) CHECK(y[i] == 1.5f * (float)(i == j ? low : i == j + 16 ? top : 0) - 9, "Q4_1 byte %d at %d: value %d", byte, j, i);
+            for (i = 0; i < 32; i++)
+                CHECK(y[i] == 1.5f * (float)(i == j        ? low
+                                             : i == j + 16 ? top
+                                                           : 0) -
+                                  9,
+                      "Q4_1 byte %d at %d: value %d", byte, j, i);
             hybrid_dequantize(HYBRID_TYPE_Q5_0, &c, y, 32);
-            for (i = 0; i < 32; i++) CHECK(y[i] == 1.5f * (float)((i == j ? low : i == j + 16 ? top : 0) + 16 * (high[i / 8] >> i % 8 & 1) - 16), "Q5_0 byte %d at %d: value %d", byte, j, i);
+            for (i = 0; i < 32; i++)
+                CHECK(y[i] == 1.5f * (float)((i == j        ? low
+                                              : i == j + 16 ? top
+                                                            : 0) +
+                                             16 * (high[i / 8] >> i % 8 & 1) - 16),
+                      "Q5_0 byte %d at %d: value %d", byte, j, i);
             hybrid_dequantize(HYBRID_TYPE_Q5_1, &e, y, 32);
-            for (i = 0; i < 32; i++) CHECK(y[i] == 1.5f * (float)((i == j ? low : i == j + 16 ? top : 0) + 16 * (high[i / 8] >> i % 8 & 1)) - 9, "Q5_1 byte %d at %d: value %d", byte, j, i);
+            for (i = 0; i < 32; i++)
+                CHECK(y[i] == 1.5f * (float)((i == j        ? low
+                                              : i == j + 16 ? top
+                                                            : 0) +
+                                             16 * (high[i / 8] >> i % 8 & 1)) -
+                                  9,
+                      "Q5_1 byte %d at %d: value %d", byte, j, i);
             f.qs[2 * j + 1] = (int8_t)(byte < 128 ? byte : byte - 256);
             hybrid_dequantize(HYBRID_TYPE_Q8_0, &f, y, 32);
-            for (i = 0; i < 32; i++) CHECK(y[i] == (i == 2 * j + 1 ? 1.5f * (float)(byte < 128 ? byte : byte - 256) : 0.0f), "Q8_0 byte %d at %d: value %d", byte, j, i);
+            for (i = 0; i < 32; i++)
+                CHECK(y[i] == (i == 2 * j + 1 ? 1.5f * (float)(byte < 128 ? byte : byte - 256) : 0.0f),
+                      "Q8_0 byte %d at %d: value %d", byte, j, i);
         }
 }
 
@@ -236,10 +321,11 @@ static void test_scales(void)
     for (i = 0; i < 4096; i++) {
         for (j = 0; j < 12; j++) packed[j] = (uint8_t)(random_unit() * 256);
         hyb_scales_k4_unpack(packed, sc, m);
-        for (j = 0; j < 8; j++) {                                /* the words of the format: get_scale_min_k4 */
+        for (j = 0; j < 8; j++) { /* the words of the format: get_scale_min_k4 */
             int want_sc = j < 4 ? packed[j] % 64 : packed[j + 4] % 16 + packed[j - 4] / 64 * 16;
             int want_m = j < 4 ? packed[j + 4] % 64 : packed[j + 4] / 16 + packed[j] / 64 * 16;
-            CHECK(sc[j] == want_sc && m[j] == want_m, "Q4_K scale %d: %d %d, not %d %d", j, sc[j], m[j], want_sc, want_m);
+            CHECK(sc[j] == want_sc && m[j] == want_m, "Q4_K scale %d: %d %d, not %d %d", j, sc[j], m[j], want_sc,
+                  want_m);
         }
         hyb_scales_k4_pack(sc, m, again);
         CHECK(!memcmp(packed, again, 12), "Q4_K scales packed again");
@@ -271,7 +357,8 @@ static void test_decode_oracle(void)
         memcpy(want, file + at + 12 + head[1], 4 * head[2]);
         at += 12 + head[1] + 4 * head[2];
         CHECK(hybrid_type_row_bytes((hybrid_type)head[0], head[2]) == head[1], "type %u: bytes", head[0]);
-        CHECK(hybrid_dequantize((hybrid_type)head[0], blocks, y, head[2]) == HYBRID_OK && same_bits(y, want, head[2]), "%s", hybrid_type_name((hybrid_type)head[0]));
+        CHECK(hybrid_dequantize((hybrid_type)head[0], blocks, y, head[2]) == HYBRID_OK && same_bits(y, want, head[2]),
+              "%s", hybrid_type_name((hybrid_type)head[0]));
         seen++;
     }
     CHECK(seen == 12 && at == size, "%d types", seen);
@@ -281,12 +368,16 @@ static void test_decode_oracle(void)
 /* Real weights that llama.cpp has quantized: decode to its bits; encode with no larger error. */
 static void test_shared_rows(void)
 {
-    static const char *const names[N_TYPES] = { "", "f16", "bf16", "q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "q2_K", "q3_K", "q4_K", "q5_K", "q6_K" };
+    static const char *const names[N_TYPES] = { "",     "f16",  "bf16", "q4_0", "q4_1", "q5_0", "q5_1",
+                                                "q8_0", "q2_K", "q3_K", "q4_K", "q5_K", "q6_K" };
     size_t n_source = 0, n_raw = 0, n_want = 0, n;
     float *source = (float *)(void *)read_file(data_path("quant/rows/source_64x256.f32"), &n_source), *y;
     int i;
     TEST("llama.cpp rows");
-    if (!source) { SKIP("shared data quant/rows is absent: set HYBRID_DATA"); return; }
+    if (!source) {
+        SKIP("shared data quant/rows is absent: set HYBRID_DATA");
+        return;
+    }
     n = n_source / 4;
     y = (float *)malloc(n_source);
     for (i = 1; i < N_TYPES; i++) {
@@ -297,10 +388,14 @@ static void test_shared_rows(void)
         raw = read_file(data_path(path), &n_raw);
         snprintf(path, sizeof path, "quant/rows/%s.dequant.f32", names[i]);
         want = (float *)(void *)read_file(data_path(path), &n_want);
-        CHECK(raw && want && n_want == n_source && n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files", names[i]);
+        CHECK(raw && want && n_want == n_source && n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files",
+              names[i]);
         if (raw && want && n_want == n_source) {
-            CHECK(hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK && same_bits(y, want, n), "%s: decode", names[i]);
-            CHECK(hybrid_quantize(all_types[i], source, raw, n, NULL) == HYBRID_OK && hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK, "%s: encode", names[i]);
+            CHECK(hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK && same_bits(y, want, n), "%s: decode",
+                  names[i]);
+            CHECK(hybrid_quantize(all_types[i], source, raw, n, NULL) == HYBRID_OK &&
+                      hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK,
+                  "%s: encode", names[i]);
             ours = error_of(y, source, NULL, n);
             theirs = error_of(want, source, NULL, n);
             CHECK(ours <= theirs, "%s: error %.6g, llama.cpp %.6g", names[i], ours, theirs);
@@ -331,9 +426,12 @@ static void test_encode_error(void)
         weighted = !strcmp(name, "importance");
         for (kind = 0; kind < N_KINDS - 1 && strcmp(name, kinds[kind]); kind++) {}
         make_rows(weighted ? 0 : kind, 1, x);
-        CHECK(hybrid_quantize((hybrid_type)type, x, blocks, N, weighted ? w : NULL) == HYBRID_OK && hybrid_dequantize((hybrid_type)type, blocks, y, N) == HYBRID_OK, "%s", name);
+        CHECK(hybrid_quantize((hybrid_type)type, x, blocks, N, weighted ? w : NULL) == HYBRID_OK &&
+                  hybrid_dequantize((hybrid_type)type, blocks, y, N) == HYBRID_OK,
+              "%s", name);
         ours = 1e9 * error_of(y, x, weighted ? w : NULL, N);
-        CHECK(ours <= theirs * 1.000005, "%s, %s: error %.6g, llama.cpp %.6g", hybrid_type_name((hybrid_type)type), name, ours, theirs);
+        CHECK(ours <= theirs * 1.000005, "%s, %s: error %.6g, llama.cpp %.6g", hybrid_type_name((hybrid_type)type),
+              name, ours, theirs);
         seen++;
     }
     CHECK(seen == 10 * (N_KINDS + 1), "%d lines", seen);
@@ -356,7 +454,9 @@ static void test_special_values(void)
         memset(x, 0, sizeof x);
         x[3] = x[300] = -0.0f;
         x[5] = 1e-42f;
-        CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK, "%s", name);
+        CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK &&
+                  hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+              "%s", name);
         for (i = 0; i < N; i++) CHECK(y[i] == 0, "%s: value %d is %g", name, i, (double)y[i]);
 
         TEST("not numbers");
@@ -366,10 +466,15 @@ static void test_special_values(void)
         for (k = 0; k < 3; k++) {
             float was = x[1000];
             x[1000] = bad[k];
-            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_ERROR_NUMERIC && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK, "%s", name);
+            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_ERROR_NUMERIC &&
+                      hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+                  "%s", name);
             for (i = 0; i < N; i++) {
-                if (i / block == 1000 / block) CHECK(y[i] != y[i], "%s: value %d beside one that is %g is %g", name, i, (double)bad[k], (double)y[i]);
-                else CHECK(y[i] == z[i], "%s: value %d, in another block", name, i);
+                if (i / block == 1000 / block)
+                    CHECK(y[i] != y[i], "%s: value %d beside one that is %g is %g", name, i, (double)bad[k],
+                          (double)y[i]);
+                else
+                    CHECK(y[i] == z[i], "%s: value %d, in another block", name, i);
             }
             x[1000] = was;
         }
@@ -378,7 +483,9 @@ static void test_special_values(void)
         for (k = -44; k <= 38; k++) {
             double ours, power = pow(10, k);
             for (i = 0; i < N; i++) y[i] = x[i] = (float)(power * (double)z[i]);
-            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK, "%s: 1e%d", name, k);
+            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK &&
+                      hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+                  "%s: 1e%d", name, k);
             for (i = 0; i < N && fabsf(y[i]) <= 3.4e38f; i++) {}
             CHECK(i == N, "%s: 1e%d gives %g", name, k, (double)y[i % N]);
             ours = error_of(y, x, NULL, N);
@@ -391,17 +498,21 @@ static void test_special_values(void)
         memset(other, 1, bytes);
         memcpy(blocks, other, bytes);
         w[77] = -1;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes), "%s: negative", name);
+        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
+              "%s: negative", name);
         w[77] = NAN;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes), "%s: not a number", name);
+        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
+              "%s: not a number", name);
         for (i = 0; i < N; i++) w[i] = i % 3 ? 1e-38f : 1e38f;
-        for (i = 512; i < 544; i++) w[i] = 0;                        /* parts, and whole blocks, that nobody cares about */
+        for (i = 512; i < 544; i++) w[i] = 0; /* parts, and whole blocks, that nobody cares about */
         for (i = 1024; i < 1280; i++) w[i] = 0;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK, "%s: extreme", name);
+        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+              "%s: extreme", name);
         for (i = 0; i < N; i++) CHECK(fabsf(y[i]) < 10 * 0.1f, "%s: value %d is %g", name, i, (double)y[i]);
         hybrid_quantize(type, x, other, N, NULL);
         for (i = 0; i < N; i++) w[i] = 4;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && !memcmp(blocks, other, bytes), "%s: all equal is none", name);
+        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && !memcmp(blocks, other, bytes),
+              "%s: all equal is none", name);
     }
 }
 
@@ -409,7 +520,11 @@ static void test_special_values(void)
 static void test_mixes(void)
 {
     enum { MOST = 200 };
-    static struct { char name[64]; int n_dims; uint64_t ne[4]; } t[MOST];
+    static struct {
+        char name[64];
+        int n_dims;
+        uint64_t ne[4];
+    } t[MOST];
     char arch[32], *text = read_file("tests/oracle/data/quant_mix.txt", NULL), *p = text;
     hybrid_mix_model model;
     hybrid_mix mix;
@@ -418,7 +533,8 @@ static void test_mixes(void)
     CHECK(text != NULL, "tests/oracle/data/quant_mix.txt: run from the root of the repository");
     memset(&model, 0, sizeof model);
     while (p && *p) {
-        if (sscanf(p, "model %31s %d %d %d %d %d %d\n%n", arch, &model.n_layer, &model.n_expert, &model.n_head, &model.n_head_kv, &tied, &n, &at) == 7) {
+        if (sscanf(p, "model %31s %d %d %d %d %d %d\n%n", arch, &model.n_layer, &model.n_expert, &model.n_head,
+                   &model.n_head_kv, &tied, &n, &at) == 7) {
             model.architecture = arch;
             model.tied_output = tied != 0;
             p += at;
@@ -431,13 +547,16 @@ static void test_mixes(void)
             }
         } else if (sscanf(p, "mix %d%n", &number, &at) == 1) {
             for (i = 0, p += at; i < n; i++) {
-                hybrid_type got = hybrid_quantize_type_for((hybrid_mix)number, &model, t[i].name, t[i].n_dims, t[i].ne, HYBRID_TYPE_F32);
+                hybrid_type got = hybrid_quantize_type_for((hybrid_mix)number, &model, t[i].name, t[i].n_dims, t[i].ne,
+                                                           HYBRID_TYPE_F32);
                 type = (int)strtol(p, &p, 10);
-                CHECK((int)got == type, "%s, %s: %s is %s, not %s", arch, hybrid_mix_name((hybrid_mix)number), t[i].name, hybrid_type_name(got), hybrid_type_name((hybrid_type)type));
+                CHECK((int)got == type, "%s, %s: %s is %s, not %s", arch, hybrid_mix_name((hybrid_mix)number),
+                      t[i].name, hybrid_type_name(got), hybrid_type_name((hybrid_type)type));
                 seen++;
             }
             p += strspn(p, "\n");
-        } else break;
+        } else
+            break;
     }
     CHECK(p && !*p && seen > 3000, "%d types", seen);
     free(text);
@@ -445,9 +564,15 @@ static void test_mixes(void)
         hybrid_mix again = HYBRID_MIX_F32;
         CHECK(hybrid_mix_find(hybrid_mix_name(mix), &again) && again == mix, "mix %d", (int)mix);
     }
-    CHECK(i == 17 && !hybrid_mix_name((hybrid_mix)99) && !hybrid_mix_find("Q9_K", &mix) && !hybrid_mix_find("", &mix) && !hybrid_mix_find(NULL, &mix), "%d mixes", i);
-    CHECK(hybrid_mix_find("q4_k_m", &mix) && mix == HYBRID_MIX_Q4_K_M && hybrid_mix_find("q5_K", &mix) && mix == HYBRID_MIX_Q5_K_M, "other spellings");
-    CHECK(hybrid_quantize_type_for((hybrid_mix)99, &model, "output.weight", 2, t[0].ne, HYBRID_TYPE_Q8_0) == HYBRID_TYPE_Q8_0, "an unknown mix changes nothing");
+    CHECK(i == 17 && !hybrid_mix_name((hybrid_mix)99) && !hybrid_mix_find("Q9_K", &mix) && !hybrid_mix_find("", &mix) &&
+              !hybrid_mix_find(NULL, &mix),
+          "%d mixes", i);
+    CHECK(hybrid_mix_find("q4_k_m", &mix) && mix == HYBRID_MIX_Q4_K_M && hybrid_mix_find("q5_K", &mix) &&
+              mix == HYBRID_MIX_Q5_K_M,
+          "other spellings");
+    CHECK(hybrid_quantize_type_for((hybrid_mix)99, &model, "output.weight", 2, t[0].ne, HYBRID_TYPE_Q8_0) ==
+              HYBRID_TYPE_Q8_0,
+          "an unknown mix changes nothing");
 }
 
 /* hybrid_convert is hybrid_dequantize and hybrid_quantize of every row, on any number of threads. */
@@ -473,24 +598,35 @@ static void test_convert(void)
                 hybrid_quantize(all_types[t], y, (char *)want + (size_t)r * bytes, WIDTH, w);
             }
             memset(b, 0xEE, sizeof b);
-            CHECK(hybrid_convert(rt, HYBRID_TYPE_F16, a, all_types[t], b, ROWS, WIDTH, w, &err) == HYBRID_OK && !memcmp(b, want, ROWS * bytes),
+            CHECK(hybrid_convert(rt, HYBRID_TYPE_F16, a, all_types[t], b, ROWS, WIDTH, w, &err) == HYBRID_OK &&
+                      !memcmp(b, want, ROWS * bytes),
                   "%s, %d threads", hybrid_type_name(all_types[t]), threads);
         }
         hybrid_runtime_destroy(rt);
     }
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, 128, NULL, &err) == HYBRID_ERROR_INVALID, "rows of 128");
-    CHECK(hybrid_convert(NULL, (hybrid_type)99, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_INVALID, "an unknown type");
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_INVALID, "no source");
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, SIZE_MAX / WIDTH, 0, NULL, &err) == HYBRID_OK, "nothing to do");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, 128, NULL, &err) == HYBRID_ERROR_INVALID,
+          "rows of 128");
+    CHECK(hybrid_convert(NULL, (hybrid_type)99, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) ==
+              HYBRID_ERROR_INVALID,
+          "an unknown type");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) ==
+              HYBRID_ERROR_INVALID,
+          "no source");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, SIZE_MAX / WIDTH, 0, NULL, &err) == HYBRID_OK,
+          "nothing to do");
     w[3] = -1;
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, w, &err) == HYBRID_ERROR_INVALID, "negative importance");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, w, &err) == HYBRID_ERROR_INVALID,
+          "negative importance");
     x[5] = NAN;
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) == HYBRID_ERROR_NUMERIC, "NaN");
-    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_F16, b, ROWS, WIDTH, NULL, &err) == HYBRID_OK, "NaN in halves");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_Q4_K, b, ROWS, WIDTH, NULL, &err) ==
+              HYBRID_ERROR_NUMERIC,
+          "NaN");
+    CHECK(hybrid_convert(NULL, HYBRID_TYPE_F32, x, HYBRID_TYPE_F16, b, ROWS, WIDTH, NULL, &err) == HYBRID_OK,
+          "NaN in halves");
 }
 
-/* The bytes of the encoders, as one number: equal under every compiler, optimisation level and instruction set. A change of an encoder
- * changes it; then this constant is to be changed with it, on purpose. */
+/* The bytes of the encoders, as one number: equal under every compiler, optimisation level and instruction set. A
+ * change of an encoder changes it; then this constant is to be changed with it, on purpose. */
 static void test_same_everywhere(void)
 {
     static float x[N], w[N];
@@ -504,7 +640,8 @@ static void test_same_everywhere(void)
         for (k = 0; k < 2 * N_KINDS; k++) {
             make_rows(k / 2, 3, x);
             hybrid_quantize(all_types[t], x, blocks, N, k % 2 ? w : NULL);
-            for (i = 0; i < hybrid_type_row_bytes(all_types[t], N); i++) hash = (hash ^ ((unsigned char *)blocks)[i]) * 1099511628211u;
+            for (i = 0; i < hybrid_type_row_bytes(all_types[t], N); i++)
+                hash = (hash ^ ((unsigned char *)blocks)[i]) * 1099511628211u;
         }
     CHECK(hash == 0xd6b43077abfcbb5fu, "0x%016llxu", (unsigned long long)hash);
 }

@@ -1,33 +1,50 @@
-/* Random walks through the engine, beside a model of what it promises: pages and lengths are counted here again, and every row of
- * logits is computed once more from nothing, by a context of one sequence that gets all tokens at once, in plain C. The bits must be equal.
+/* Random walks through the engine, beside a model of what it promises: pages and lengths are counted here again, and
+ * every row of logits is computed once more from nothing, by a context of one sequence that gets all tokens at once, in
+ * plain C. The bits must be equal.
  *     HYBRID_WALKS=1000 HYBRID_SEED=5 build/tests/test_random-plain       more of them, or others */
 #include "interface.h"
 
 enum { PAGE = 32, MOST_CTX = 160, MOST_SEQ = 6, MOST_ROWS = 24, MOST_PAGES = MOST_CTX / PAGE + MOST_SEQ + 2 };
 
 static uint64_t state;
-static int below(int n) { state = state * 6364136223846793005u + 1442695040888963407u; return (int)((state >> 33) % (uint64_t)n); }
+static int below(int n)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (int)((state >> 33) % (uint64_t)n);
+}
 static bool one_in(int n) { return below(n) == 0; }
 
-/* ---- what should be ---- */
+/* ---- what should be ---------------------------------------------------------------------------------------------- */
 
-typedef struct seq { int32_t ids[MOST_CTX]; int length, n_pages, pages[MOST_PAGES]; } seq;
-typedef struct queued { int seq, n, n_rows; int32_t ids[MOST_CTX]; } queued;
+typedef struct seq {
+    int32_t ids[MOST_CTX];
+    int length, n_pages, pages[MOST_PAGES];
+} seq;
+typedef struct queued {
+    int seq, n, n_rows;
+    int32_t ids[MOST_CTX];
+} queued;
 
 typedef struct world {
     hybrid_context_desc desc;
-    int                 n_vocab, last_pos;             /* last_pos: of the model, where positions are learned */
-    seq                 seqs[MOST_SEQ];
-    int                 refs[1024], n_free;            /* refs of pages by our own numbers */
-    queued              batch[MOST_SEQ];
-    int                 n_batch, n_ids, n_rows;
-    bool                running;
-    int                 rows[MOST_SEQ];                /* rows of logits of the last decode */
-    uint64_t            hash[MOST_SEQ][MOST_ROWS];
+    int n_vocab, last_pos; /* last_pos: of the model, where positions are learned */
+    seq seqs[MOST_SEQ];
+    int refs[1024], n_free; /* refs of pages by our own numbers */
+    queued batch[MOST_SEQ];
+    int n_batch, n_ids, n_rows;
+    bool running;
+    int rows[MOST_SEQ]; /* rows of logits of the last decode */
+    uint64_t hash[MOST_SEQ][MOST_ROWS];
 } world;
 
-static void drop_page(world *w, int page) { if (--w->refs[page] == 0) w->n_free++; }
-static void trim(world *w, seq *s) { while (s->n_pages > (s->length + PAGE - 1) / PAGE) drop_page(w, s->pages[--s->n_pages]); }
+static void drop_page(world *w, int page)
+{
+    if (--w->refs[page] == 0) w->n_free++;
+}
+static void trim(world *w, seq *s)
+{
+    while (s->n_pages > (s->length + PAGE - 1) / PAGE) drop_page(w, s->pages[--s->n_pages]);
+}
 static bool new_page(world *w, int *page)
 {
     for (*page = 0; w->refs[*page]; ++*page) {}
@@ -49,7 +66,8 @@ static bool take_pages(world *w)
             drop_page(w, s->pages[at]);
             s->pages[at] = page;
         }
-        while (s->n_pages * PAGE < end) if (!new_page(w, &s->pages[s->n_pages++])) return false;
+        while (s->n_pages * PAGE < end)
+            if (!new_page(w, &s->pages[s->n_pages++])) return false;
     }
     return true;
 }
@@ -62,15 +80,22 @@ static void forget_batch(world *w)
     w->running = false;
 }
 
-/* ---- what is ---- */
+/* ---- what is ----------------------------------------------------------------------------------------------------- */
 
-typedef struct pair { hybrid_context *c, *from_nothing; hybrid_error err; } pair;
+typedef struct pair {
+    hybrid_context *c, *from_nothing;
+    hybrid_error err;
+} pair;
 
 static uint64_t hash_row(const float *row, int n)
 {
     uint64_t h = 14695981039346656037u;
     int i;
-    for (i = 0; i < n; i++) { uint32_t bits; memcpy(&bits, &row[i], 4); h = (h ^ bits) * 1099511628211u; }
+    for (i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &row[i], 4);
+        h = (h ^ bits) * 1099511628211u;
+    }
     return h;
 }
 
@@ -78,13 +103,21 @@ static uint64_t hash_row(const float *row, int n)
 static void look(pair *p, world *w)
 {
     int i, k;
-    CHECK(hybrid_context_free(p->c) == w->n_free * PAGE, "free: %d, not %d", hybrid_context_free(p->c), w->n_free * PAGE);
+    CHECK(hybrid_context_free(p->c) == w->n_free * PAGE, "free: %d, not %d", hybrid_context_free(p->c),
+          w->n_free * PAGE);
     for (i = 0; i < w->desc.n_seq; i++) {
         const float *last = hybrid_logits(p->c, i);
-        CHECK(hybrid_seq_length(p->c, i) == w->seqs[i].length, "sequence %d: %d, not %d", i, hybrid_seq_length(p->c, i), w->seqs[i].length);
-        if (w->running || !w->rows[i]) CHECK(!last && !hybrid_logits_at(p->c, i, 0), "there should be no logits of %d", i);
-        else CHECK(last && last == hybrid_logits_at(p->c, i, (size_t)w->rows[i] - 1) && !hybrid_logits_at(p->c, i, (size_t)w->rows[i]), "rows of %d", i);
-        for (k = 0; !w->running && k < w->rows[i]; k++) CHECK(hash_row(hybrid_logits_at(p->c, i, (size_t)k), w->n_vocab) == w->hash[i][k], "row %d of %d changed", k, i);
+        CHECK(hybrid_seq_length(p->c, i) == w->seqs[i].length, "sequence %d: %d, not %d", i, hybrid_seq_length(p->c, i),
+              w->seqs[i].length);
+        if (w->running || !w->rows[i])
+            CHECK(!last && !hybrid_logits_at(p->c, i, 0), "there should be no logits of %d", i);
+        else
+            CHECK(last && last == hybrid_logits_at(p->c, i, (size_t)w->rows[i] - 1) &&
+                      !hybrid_logits_at(p->c, i, (size_t)w->rows[i]),
+                  "rows of %d", i);
+        for (k = 0; !w->running && k < w->rows[i]; k++)
+            CHECK(hash_row(hybrid_logits_at(p->c, i, (size_t)k), w->n_vocab) == w->hash[i][k], "row %d of %d changed",
+                  k, i);
     }
 }
 
@@ -100,22 +133,27 @@ static void finished(pair *p, world *w)
         w->rows[q->seq] = q->n_rows;
         if (!q->n_rows) continue;
         hybrid_seq_remove(p->from_nothing, 0, 0, NULL);
-        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, (size_t)q->n_rows, &p->err) && !hybrid_decode(p->from_nothing, &p->err), "%s", p->err.message);
+        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, (size_t)q->n_rows, &p->err) &&
+                  !hybrid_decode(p->from_nothing, &p->err),
+              "%s", p->err.message);
         for (k = 0; k < q->n_rows; k++) {
-            const float *a = hybrid_logits_at(p->c, q->seq, (size_t)k), *b = hybrid_logits_at(p->from_nothing, 0, (size_t)k);
-            CHECK(a && b && !memcmp(a, b, (size_t)w->n_vocab * sizeof *a), "row %d of %d of sequence %d, %d tokens: other bits", k, q->n_rows, q->seq, s->length);
+            const float *a = hybrid_logits_at(p->c, q->seq, (size_t)k),
+                        *b = hybrid_logits_at(p->from_nothing, 0, (size_t)k);
+            CHECK(a && b && !memcmp(a, b, (size_t)w->n_vocab * sizeof *a),
+                  "row %d of %d of sequence %d, %d tokens: other bits", k, q->n_rows, q->seq, s->length);
             w->hash[q->seq][k] = b ? hash_row(b, w->n_vocab) : 0;
         }
     }
     forget_batch(w);
 }
 
-/* ---- steps ---- */
+/* ---- steps ------------------------------------------------------------------------------------------------------- */
 
 static void step_add(pair *p, world *w)
 {
     int32_t ids[MOST_CTX + 40];
-    const int s = below(w->desc.n_seq + (one_in(20) ? 2 : 0)) - one_in(60), n = below(one_in(3) ? 40 : 6) + (one_in(30) ? MOST_CTX : 0);
+    const int s = below(w->desc.n_seq + (one_in(20) ? 2 : 0)) - one_in(60),
+              n = below(one_in(3) ? 40 : 6) + (one_in(30) ? MOST_CTX : 0);
     int i, n_rows = one_in(3) ? below(n + 2) : 1, bad = n && one_in(30) ? below(n) : -1, at;
     hybrid_result r, expected = HYBRID_OK;
     queued *q;
@@ -123,16 +161,25 @@ static void step_add(pair *p, world *w)
     if (n > MOST_CTX + 40) return;
     if (bad >= 0) ids[bad] = one_in(2) ? -1 - below(1000) : w->n_vocab + below(1000);
     for (at = 0; at < w->n_batch && w->batch[at].seq != s; at++) {}
-    if (s < 0 || s >= w->desc.n_seq || w->running || !n || bad >= 0) expected = HYBRID_ERROR_INVALID;
-    else if (n > w->desc.n_ctx - w->n_ids) expected = HYBRID_ERROR_CONTEXT_FULL;
-    else if (at < w->n_batch - 1) expected = HYBRID_ERROR_INVALID;
-    else if (w->n_rows - (at < w->n_batch ? w->batch[at].n_rows : 0) + (n_rows < n ? n_rows : n) > w->desc.n_logits) expected = HYBRID_ERROR_LIMIT;
+    if (s < 0 || s >= w->desc.n_seq || w->running || !n || bad >= 0)
+        expected = HYBRID_ERROR_INVALID;
+    else if (n > w->desc.n_ctx - w->n_ids)
+        expected = HYBRID_ERROR_CONTEXT_FULL;
+    else if (at < w->n_batch - 1)
+        expected = HYBRID_ERROR_INVALID;
+    else if (w->n_rows - (at < w->n_batch ? w->batch[at].n_rows : 0) + (n_rows < n ? n_rows : n) > w->desc.n_logits)
+        expected = HYBRID_ERROR_LIMIT;
     if (n_rows > n) n_rows = n;
-    r = n_rows == 1 && one_in(2) ? hybrid_batch_add(p->c, s, ids, (size_t)n, &p->err) : hybrid_batch_add_logits(p->c, s, ids, (size_t)n, (size_t)n_rows, &p->err);
+    r = n_rows == 1 && one_in(2) ? hybrid_batch_add(p->c, s, ids, (size_t)n, &p->err)
+                                 : hybrid_batch_add_logits(p->c, s, ids, (size_t)n, (size_t)n_rows, &p->err);
     CHECK(r == expected, "add %d tokens to %d: %d, not %d: %s", n, s, r, expected, r ? p->err.message : "");
     if (r || expected) return;
     q = &w->batch[at];
-    if (at == w->n_batch) { w->n_batch++; q->seq = s; q->n = q->n_rows = 0; }
+    if (at == w->n_batch) {
+        w->n_batch++;
+        q->seq = s;
+        q->n = q->n_rows = 0;
+    }
     memcpy(q->ids + q->n, ids, (size_t)n * sizeof *ids);
     q->n += n;
     w->n_ids += n;
@@ -147,10 +194,17 @@ static void step_decode(pair *p, world *w)
     bool done = true;
     int units;
     before = *w;
-    if (!w->running && !w->n_batch) expected = HYBRID_ERROR_INVALID;
-    else if (!w->running && !take_pages(w)) { *w = before; expected = HYBRID_ERROR_CONTEXT_FULL; }
-    if (one_in(2)) r = hybrid_decode(p->c, &p->err);
-    else for (units = 1 + below(8), done = false, r = HYBRID_OK; units > 0 && !done && !r; units--) r = hybrid_decode_step(p->c, 0, &done, &p->err);
+    if (!w->running && !w->n_batch)
+        expected = HYBRID_ERROR_INVALID;
+    else if (!w->running && !take_pages(w)) {
+        *w = before;
+        expected = HYBRID_ERROR_CONTEXT_FULL;
+    }
+    if (one_in(2))
+        r = hybrid_decode(p->c, &p->err);
+    else
+        for (units = 1 + below(8), done = false, r = HYBRID_OK; units > 0 && !done && !r; units--)
+            r = hybrid_decode_step(p->c, 0, &done, &p->err);
     CHECK(r == expected, "decode: %d, not %d: %s", r, expected, r ? p->err.message : "");
     if (r || expected) return;
     w->running = !done;
@@ -162,7 +216,9 @@ static void step_remove(pair *p, world *w)
 {
     const int s = below(w->desc.n_seq + one_in(20)), length = s < w->desc.n_seq ? w->seqs[s].length : 0;
     const int from = one_in(4) ? 0 : below(length + 1) + one_in(20) - (one_in(20) ? 200 : 0);
-    const hybrid_result r = hybrid_seq_remove(p->c, s, from, &p->err), expected = s >= w->desc.n_seq || w->running || from < 0 || from > length ? HYBRID_ERROR_INVALID : HYBRID_OK;
+    const hybrid_result r = hybrid_seq_remove(p->c, s, from, &p->err),
+                        expected = s >= w->desc.n_seq || w->running || from < 0 || from > length ? HYBRID_ERROR_INVALID
+                                                                                                 : HYBRID_OK;
     CHECK(r == expected, "remove from %d of %d: %d, not %d", from, s, r, expected);
     if (r || expected) return;
     w->seqs[s].length = from;
@@ -172,9 +228,11 @@ static void step_remove(pair *p, world *w)
 static void step_fork(pair *p, world *w)
 {
     const int a = below(w->desc.n_seq), b = below(w->desc.n_seq + one_in(20));
-    hybrid_result r = hybrid_seq_fork(p->c, a, b, &p->err), expected = b >= w->desc.n_seq || w->running ? HYBRID_ERROR_INVALID : HYBRID_OK;
+    hybrid_result r = hybrid_seq_fork(p->c, a, b, &p->err),
+                  expected = b >= w->desc.n_seq || w->running ? HYBRID_ERROR_INVALID : HYBRID_OK;
     int i;
-    for (i = 0; i < w->n_batch; i++) if (w->batch[i].seq == b && a != b) expected = HYBRID_ERROR_INVALID;
+    for (i = 0; i < w->n_batch; i++)
+        if (w->batch[i].seq == b && a != b) expected = HYBRID_ERROR_INVALID;
     CHECK(r == expected, "fork %d to %d: %d, not %d", a, b, r, expected);
     if (r || expected || a == b) return;
     w->seqs[b].length = 0;
@@ -205,7 +263,8 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     CHECK(!hybrid_context_create(m, &d, &p.c, &p.err), "%s", p.err.message);
     if (!p.c) return;
     hybrid_context_describe(p.c, &w.desc);
-    CHECK(w.desc.n_ctx == d.n_ctx && w.desc.n_logits <= MOST_ROWS, "%d positions, %d rows", w.desc.n_ctx, w.desc.n_logits);
+    CHECK(w.desc.n_ctx == d.n_ctx && w.desc.n_logits <= MOST_ROWS, "%d positions, %d rows", w.desc.n_ctx,
+          w.desc.n_logits);
     d.n_seq = 1;
     d.n_batch = 512;
     d.n_logits = MOST_ROWS;
@@ -214,16 +273,24 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     w.n_free = (d.n_ctx + PAGE - 1) / PAGE + w.desc.n_seq - 1;
     for (i = 0; i < steps && check_failed == failed; i++) {
         const int what = below(20);
-        if (what < 8) step_add(&p, &w);
-        else if (what < 14) step_decode(&p, &w);
-        else if (what < 16) step_remove(&p, &w);
-        else if (what < 19) step_fork(&p, &w);
-        else { hybrid_batch_clear(p.c); forget_batch(&w); }
+        if (what < 8)
+            step_add(&p, &w);
+        else if (what < 14)
+            step_decode(&p, &w);
+        else if (what < 16)
+            step_remove(&p, &w);
+        else if (what < 19)
+            step_fork(&p, &w);
+        else {
+            hybrid_batch_clear(p.c);
+            forget_batch(&w);
+        }
         look(&p, &w);
     }
-    if (check_failed != failed) printf("    %s, step %d: n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d\n", name, i, w.desc.n_ctx, w.desc.n_seq,
-                                       w.desc.n_batch, w.desc.n_logits, (int)w.desc.kv);
-    hybrid_context_destroy(p.c);                       /* perhaps in the middle of a decode */
+    if (check_failed != failed)
+        printf("    %s, step %d: n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d\n", name, i, w.desc.n_ctx,
+               w.desc.n_seq, w.desc.n_batch, w.desc.n_logits, (int)w.desc.kv);
+    hybrid_context_destroy(p.c); /* perhaps in the middle of a decode */
     hybrid_context_destroy(p.from_nothing);
 }
 
@@ -252,9 +319,12 @@ static hybrid_model *load(hybrid_runtime *rt, const char *path)
 
 int main(void)
 {
-    static const char *const isas[] = { NULL, "avx2" };          /* the best, and a lower one */
-    static const char *const models[] = { "examples/data/stories260K-q8_0.gguf", "tests/oracle/data/models/llama.gguf", "tests/oracle/data/models/gemma3.gguf",
-                                          "tests/oracle/data/models/gpt2.gguf", "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf" };
+    static const char *const isas[] = { NULL, "avx2" }; /* the best, and a lower one */
+    static const char *const models[] = {
+        "examples/data/stories260K-q8_0.gguf", "tests/oracle/data/models/llama.gguf",
+        "tests/oracle/data/models/gemma3.gguf", "tests/oracle/data/models/gpt2.gguf",
+        "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf"
+    };
     const char *walks = getenv("HYBRID_WALKS"), *seed = getenv("HYBRID_SEED");
     const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 8 : 20;
     hybrid_runtime *plain_c = runtime_of("generic"), *best[2];
@@ -270,7 +340,9 @@ int main(void)
             const int failed = check_failed;
             state = (first + (uint64_t)k) * 0x9E3779B97F4A7C15u + i;
             walk(m[below(2)], plain, models[i], 80);
-            if (check_failed != failed) printf("    HYBRID_WALKS=1 HYBRID_SEED=%llu repeats it\n", (unsigned long long)first + (unsigned long long)k);
+            if (check_failed != failed)
+                printf("    HYBRID_WALKS=1 HYBRID_SEED=%llu repeats it\n",
+                       (unsigned long long)first + (unsigned long long)k);
         }
         hybrid_model_destroy(plain);
         for (k = 0; k < 2; k++) hybrid_model_destroy(m[k]);

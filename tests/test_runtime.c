@@ -1,10 +1,13 @@
-/* The foundation: runtime, worker pool, host hooks, files, half floats, random numbers. The thread tests mean most under ThreadSanitizer.
+/* The foundation: runtime, worker pool, host hooks, files, half floats, random numbers. The thread tests mean most
+ * under ThreadSanitizer.
  * [tsan] [aarch64] [no-simd] */
 #include "private.h"
 
-/* ---- an allocator that counts, and fails when told ---- */
+/* ---- an allocator that counts, and fails when told --------------------------------------------------------------- */
 
-typedef struct counting { long blocks, calls, fail_at; } counting;
+typedef struct counting {
+    long blocks, calls, fail_at;
+} counting;
 static void *counting_alloc(void *user, size_t size)
 {
     counting *c = (counting *)user;
@@ -13,7 +16,11 @@ static void *counting_alloc(void *user, size_t size)
     if ((p = malloc(size)) != NULL) c->blocks++;
     return p;
 }
-static void counting_free(void *user, void *block) { ((counting *)user)->blocks--; free(block); }
+static void counting_free(void *user, void *block)
+{
+    ((counting *)user)->blocks--;
+    free(block);
+}
 
 static hybrid_runtime *make_runtime(int n_threads)
 {
@@ -40,16 +47,20 @@ static void test_create(void)
     CHECK(strcmp(hybrid_runtime_isa(rt), hybrid_runtime_isa(NULL)) == 0, "%s", hybrid_runtime_isa(rt));
     hybrid_runtime_destroy(rt);
     hybrid_runtime_destroy(NULL);
-    CHECK(hybrid_runtime_create(NULL, NULL, &err) == HYBRID_ERROR_INVALID && strlen(err.message) > 10, "%s", err.message);
+    CHECK(hybrid_runtime_create(NULL, NULL, &err) == HYBRID_ERROR_INVALID && strlen(err.message) > 10, "%s",
+          err.message);
     desc.n_threads = -1;
-    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && !rt && strstr(err.message, "-1"), "%s", err.message);
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && !rt && strstr(err.message, "-1"), "%s",
+          err.message);
     desc.n_threads = 1 << 20;
     CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
     desc.n_threads = 0;
     desc.isa = "z80";
-    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "z80"), "%s", err.message);
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "z80"), "%s",
+          err.message);
     desc.isa = "generic";
-    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK && strcmp(hybrid_runtime_isa(rt), "generic") == 0, "%s", err.message);
+    CHECK(hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK && strcmp(hybrid_runtime_isa(rt), "generic") == 0, "%s",
+          err.message);
     hybrid_runtime_destroy(rt);
     desc.isa = NULL;
 
@@ -59,33 +70,38 @@ static void test_create(void)
     desc.allocator.free = counting_free;
     desc.allocator.user = &c;
     desc.n_threads = 3;
-    for (n = 1; ; n++) {
+    for (n = 1;; n++) {
         c.calls = 0;
         c.fail_at = n;
         if (hybrid_runtime_create(&desc, &rt, &err) == HYBRID_OK) break;
-        CHECK(err.result == HYBRID_ERROR_MEMORY && !rt && c.blocks == 0, "allocation %ld failed: %s, %ld blocks left", n, err.message, c.blocks);
+        CHECK(err.result == HYBRID_ERROR_MEMORY && !rt && c.blocks == 0, "allocation %ld failed: %s, %ld blocks left",
+              n, err.message, c.blocks);
     }
     CHECK(n > 1 && c.blocks > 0, "the allocator is used (%ld)", n);
     CHECK(hyb_runtime_retain(rt, &own, &err) == HYBRID_OK && own == rt, "retained");
-    hybrid_runtime_destroy(rt);                              /* an object still holds it */
+    hybrid_runtime_destroy(rt); /* an object still holds it */
     CHECK(c.blocks > 0 && hybrid_runtime_threads(own) == 3, "alive");
     hyb_runtime_release(own);
     CHECK(c.blocks == 0, "%ld blocks left", c.blocks);
 
     TEST("results");
-    CHECK(strcmp(hybrid_result_text(HYBRID_OK), "ok") == 0 && strcmp(hybrid_result_text((hybrid_result)-77), "unknown result") == 0, "texts");
+    CHECK(strcmp(hybrid_result_text(HYBRID_OK), "ok") == 0 &&
+              strcmp(hybrid_result_text((hybrid_result)-77), "unknown result") == 0,
+          "texts");
     CHECK(strcmp(hybrid_version(), HYBRID_VERSION) == 0, "version");
-    snprintf(version, sizeof version, "%d.%d.%d", HYBRID_VERSION_NUMBER / 10000, HYBRID_VERSION_NUMBER / 100 % 100, HYBRID_VERSION_NUMBER % 100);
+    snprintf(version, sizeof version, "%d.%d.%d", HYBRID_VERSION_NUMBER / 10000, HYBRID_VERSION_NUMBER / 100 % 100,
+             HYBRID_VERSION_NUMBER % 100);
     CHECK(strcmp(version, HYBRID_VERSION) == 0, "the number of the version is that of %s", version);
-    CHECK(strcmp(hybrid_source_id(), "dev") == 0 || strlen(hybrid_source_id()) == 16, "%s", hybrid_source_id());    /* of hybrid.h: a digest */
+    /* of hybrid.h: a digest */
+    CHECK(strcmp(hybrid_source_id(), "dev") == 0 || strlen(hybrid_source_id()) == 16, "%s", hybrid_source_id());
 }
 
-/* ---- the pool: every chunk once, no lane twice at a time ---- */
+/* ---- the pool: every chunk once, no lane twice at a time --------------------------------------------------------- */
 
 enum { MOST_CHUNKS = 70000 };
 typedef struct section {
     hybrid_runtime *rt;
-    unsigned char   hits[MOST_CHUNKS];       /* written without a lock: two runs of a chunk would be a race, and seen */
+    unsigned char hits[MOST_CHUNKS]; /* written without a lock: two runs of a chunk would be a race, and seen */
     volatile uint64_t lanes[16];
     volatile uint64_t wrong;
     int n_lanes;
@@ -94,7 +110,8 @@ typedef struct section {
 
 static void nested_chunk(void *arg, int chunk, int lane)
 {
-    (void)chunk; (void)lane;
+    (void)chunk;
+    (void)lane;
     hyb_atomic_add((volatile uint64_t *)arg, 1);
 }
 static void one_chunk(void *arg, int chunk, int lane)
@@ -102,7 +119,7 @@ static void one_chunk(void *arg, int chunk, int lane)
     section *s = (section *)arg;
     if (lane < 0 || lane >= s->n_lanes || hyb_atomic_add(&s->lanes[lane], 1) != 0) hyb_atomic_add(&s->wrong, 1);
     s->hits[chunk]++;
-    if (s->nested) {                                         /* a section inside a section runs on this thread */
+    if (s->nested) { /* a section inside a section runs on this thread */
         volatile uint64_t count = 0;
         hyb_parallel(s->rt, 5, nested_chunk, (void *)&count);
         if (count != 5) hyb_atomic_add(&s->wrong, 1);
@@ -130,8 +147,9 @@ static void test_pool(void)
     TEST("pool");
     for (threads = 1; threads <= 8; threads += threads < 3 ? 1 : 5) {
         hybrid_runtime *rt = make_runtime(threads);
-        for (i = 0; i < (int)HYB_COUNT(sizes); i++) CHECK(run_section(rt, s, sizes[i], 0), "%d chunks on %d threads", sizes[i], threads);
-        for (round = 0; round < 300; round++)                /* many short sections, some after the workers went to sleep */
+        for (i = 0; i < (int)HYB_COUNT(sizes); i++)
+            CHECK(run_section(rt, s, sizes[i], 0), "%d chunks on %d threads", sizes[i], threads);
+        for (round = 0; round < 300; round++) /* many short sections, some after the workers went to sleep */
             if (!run_section(rt, s, 1 + round % 9, round % 3 == 0)) break;
         CHECK(round == 300, "round %d on %d threads", round, threads);
         for (round = 0; round < 3; round++) {
@@ -141,17 +159,20 @@ static void test_pool(void)
         }
         hybrid_runtime_destroy(rt);
     }
-    {                                                        /* never used: its threads never start */
+    { /* never used: its threads never start */
         hybrid_runtime *rt = make_runtime(4);
         hybrid_runtime_destroy(rt);
     }
     free(s);
 }
 
-/* ---- several threads of the host on one runtime ---- */
+/* ---- several threads of the host on one runtime ------------------------------------------------------------------ */
 
 #if defined(HYB_THREADS_POSIX)
-typedef struct client { hybrid_runtime *rt; volatile uint64_t wrong; } client;
+typedef struct client {
+    hybrid_runtime *rt;
+    volatile uint64_t wrong;
+} client;
 static void *client_main(void *arg)
 {
     client *c = (client *)arg;
@@ -174,19 +195,19 @@ static void test_clients(void)
     c.wrong = 0;
     for (i = 0; i < 4; i++) hyb_runtime_retain(c.rt, &own, NULL);
     for (i = 0; i < 4; i++) CHECK(pthread_create(&threads[i], NULL, client_main, &c) == 0, "thread %d", i);
-    hybrid_runtime_destroy(c.rt);                            /* the clients hold it, and the last one ends it */
+    hybrid_runtime_destroy(c.rt); /* the clients hold it, and the last one ends it */
     for (i = 0; i < 4; i++) pthread_join(threads[i], NULL);
     CHECK(c.wrong == 0, "%d sections went wrong", (int)c.wrong);
 }
 #endif
 
-/* ---- the host's own job system ---- */
+/* ---- the host's own job system ----------------------------------------------------------------------------------- */
 
 static void host_backwards(void *user, int n, hybrid_task_fn fn, void *arg)
 {
     int i;
     ++*(int *)user;
-    for (i = n; i-- > 0; ) fn(arg, i);
+    for (i = n; i-- > 0;) fn(arg, i);
 }
 static void test_host(void)
 {
@@ -207,7 +228,7 @@ static void test_host(void)
     free(s);
 }
 
-/* ---- numbers ---- */
+/* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
 static void test_halves(void)
 {
@@ -221,7 +242,8 @@ static void test_halves(void)
             if (man ? f == f : !isinf(f)) wrong++;
             if (!man && hyb_f32_to_f16(f) != h) wrong++;
         } else {
-            if ((double)f != (h & 0x8000 ? -want : want) || !signbit(f) != !(h & 0x8000) || hyb_f32_to_f16(f) != h) wrong++;
+            if ((double)f != (h & 0x8000 ? -want : want) || !signbit(f) != !(h & 0x8000) || hyb_f32_to_f16(f) != h)
+                wrong++;
         }
         f = hyb_bf16_to_f32((uint16_t)h);
         if (f == f && hyb_f32_to_bf16(f) != h) wrong++;
@@ -229,7 +251,8 @@ static void test_halves(void)
     }
     CHECK(wrong == 0, "%u of the 65536 halves", wrong);
 
-    /* Rounding: between two neighbours the nearer, half way the even one; beyond 65504 + 16 infinity. Over all finite neighbours. */
+    /* Rounding: between two neighbours the nearer, half way the even one; beyond 65504 + 16 infinity. Over all
+     * finite neighbours. */
     for (h = 0, wrong = 0; h < 0x7BFF; h++) {
         double a = hyb_f16_to_f32((uint16_t)h), b = hyb_f16_to_f32((uint16_t)(h + 1)), middle = (a + b) / 2;
         uint32_t even = h & 1 ? h + 1 : h;
@@ -238,10 +261,11 @@ static void test_halves(void)
         if (hyb_f32_to_f16(-m) != (even | 0x8000u)) wrong++;
     }
     CHECK(wrong == 0, "%u roundings", wrong);
-    CHECK(hyb_f32_to_f16(65519.996f) == 0x7BFF && hyb_f32_to_f16(65520.0f) == 0x7C00 && hyb_f32_to_f16(1e30f) == 0x7C00, "overflow");
+    CHECK(hyb_f32_to_f16(65519.996f) == 0x7BFF && hyb_f32_to_f16(65520.0f) == 0x7C00 && hyb_f32_to_f16(1e30f) == 0x7C00,
+          "overflow");
     CHECK(hyb_f32_to_f16(1e-30f) == 0 && hyb_f32_to_f16(-1e-30f) == 0x8000, "underflow");
     CHECK((hyb_f32_to_f16(hyb_bits_f32(0x7F800001u)) & 0x7FFFu) > 0x7C00u, "NaN stays NaN");
-    for (i = 0, wrong = 0; i < 200000; i++) {                 /* brain floats: to the nearest, ties to even */
+    for (i = 0, wrong = 0; i < 200000; i++) { /* brain floats: to the nearest, ties to even */
         uint32_t r[4], u, low, want;
         hyb_philox(7, 0, i, r);
         u = r[0] & 0x7FFFFFFFu;
@@ -257,12 +281,13 @@ static uint32_t random_float(uint64_t i)
 {
     uint32_t r[4];
     hyb_philox(11, 0, i, r);
-    if (r[1] % 4 == 0) r[0] &= 0xFFFFF000u;                    /* short ones meet half ways */
+    if (r[1] % 4 == 0) r[0] &= 0xFFFFF000u; /* short ones meet half ways */
     if (r[1] % 5 == 0) r[0] = (r[0] & 0x80FFFFFFu) | (120 + (r[2] & 7)) << 24 >> 1;
     return r[0];
 }
 
-/* a * b + c with one rounding: exact rational arithmetic (tests/oracle/make_fma.py), and the C library's where that is right. */
+/* a * b + c with one rounding: exact rational arithmetic (tests/oracle/make_fma.py), and the C library's where that
+ * is right. */
 static void test_fma(void)
 {
     unsigned a, b, c, want, n = 0, wrong = 0, i;
@@ -280,45 +305,60 @@ static void test_fma(void)
     CHECK(n > 500 && !wrong, "%u of %u", wrong, n);
 #if defined(__GLIBC__) && (defined(__x86_64__) || defined(__aarch64__))
     for (i = 0, wrong = 0; i < 300000; i++) {
-        const float x = hyb_bits_f32(random_float(3 * i)), y = hyb_bits_f32(random_float(3 * i + 1)), z = hyb_bits_f32(random_float(3 * i + 2));
+        const float x = hyb_bits_f32(random_float(3 * i)), y = hyb_bits_f32(random_float(3 * i + 1)),
+                    z = hyb_bits_f32(random_float(3 * i + 2));
         const float own = hyb_fma_own(x, y, z), other = fmaf(x, y, z);
         wrong += own == own ? hyb_f32_bits(own) != hyb_f32_bits(other) : other == other;
     }
     CHECK(wrong == 0, "%u of %u random ones", wrong, i);
 #endif
-    CHECK(hyb_fma_own(HUGE_VALF, 2, -HUGE_VALF) != hyb_fma_own(HUGE_VALF, 2, -HUGE_VALF) && hyb_fma_own(HUGE_VALF, 2, 1) == HUGE_VALF &&
-          hyb_fma_own(3e38f, 3e38f, -HUGE_VALF) == -HUGE_VALF && hyb_fma_own(0, HUGE_VALF, 1) != hyb_fma_own(0, HUGE_VALF, 1), "infinities");
+    CHECK(hyb_fma_own(HUGE_VALF, 2, -HUGE_VALF) != hyb_fma_own(HUGE_VALF, 2, -HUGE_VALF) &&
+              hyb_fma_own(HUGE_VALF, 2, 1) == HUGE_VALF && hyb_fma_own(3e38f, 3e38f, -HUGE_VALF) == -HUGE_VALF &&
+              hyb_fma_own(0, HUGE_VALF, 1) != hyb_fma_own(0, HUGE_VALF, 1),
+          "infinities");
 }
 
 static void test_random(void)
 {
     /* The known answers of the Random123 distribution: philox 4x32, 10 rounds. */
+    /* clang-format off */
     static const struct { uint32_t counter[4], key[2], out[4]; } known[] = {
         { { 0, 0, 0, 0 }, { 0, 0 }, { 0x6627E8D5u, 0xE169C58Du, 0xBC57AC4Cu, 0x9B00DBD8u } },
-        { { 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu }, { 0xFFFFFFFFu, 0xFFFFFFFFu }, { 0x408F276Du, 0x41C83B0Eu, 0xA20BC7C6u, 0x6D5451FDu } },
-        { { 0x243F6A88u, 0x85A308D3u, 0x13198A2Eu, 0x03707344u }, { 0xA4093822u, 0x299F31D0u }, { 0xD16CFE09u, 0x94FDCCEBu, 0x5001E420u, 0x24126EA1u } },
+        { { 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu, 0xFFFFFFFFu }, { 0xFFFFFFFFu, 0xFFFFFFFFu },
+        { 0x408F276Du, 0x41C83B0Eu, 0xA20BC7C6u, 0x6D5451FDu } },
+        { { 0x243F6A88u, 0x85A308D3u, 0x13198A2Eu, 0x03707344u }, { 0xA4093822u, 0x299F31D0u },
+        { 0xD16CFE09u, 0x94FDCCEBu, 0x5001E420u, 0x24126EA1u } },
     };
+    /* clang-format on */
     uint32_t out[4];
     int i, cells[16] = { 0 };
     double sum = 0;
     TEST("random");
     for (i = 0; i < 3; i++) {
-        hyb_philox((uint64_t)known[i].key[1] << 32 | known[i].key[0], (uint64_t)known[i].counter[3] << 32 | known[i].counter[2],
-                       (uint64_t)known[i].counter[1] << 32 | known[i].counter[0], out);
-        CHECK(memcmp(out, known[i].out, sizeof out) == 0, "vector %d: %08x %08x %08x %08x", i, out[0], out[1], out[2], out[3]);
+        hyb_philox((uint64_t)known[i].key[1] << 32 | known[i].key[0],
+                   (uint64_t)known[i].counter[3] << 32 | known[i].counter[2],
+                   (uint64_t)known[i].counter[1] << 32 | known[i].counter[0], out);
+        CHECK(memcmp(out, known[i].out, sizeof out) == 0, "vector %d: %08x %08x %08x %08x", i, out[0], out[1], out[2],
+              out[3]);
     }
     for (i = 0; i < 160000; i++) {
         double u = hyb_random_uniform(1, 2, (uint64_t)i);
-        if (u < 0 || u >= 1) { CHECK(0, "%g", u); return; }
+        if (u < 0 || u >= 1) {
+            CHECK(0, "%g", u);
+            return;
+        }
         cells[(int)(u * 16)]++;
     }
     for (i = 0; i < 16; i++) sum += (cells[i] - 10000.0) * (cells[i] - 10000.0) / 10000.0;
     CHECK(sum < 45, "chi squared of 15 degrees: %g", sum);
 }
 
-/* ---- files ---- */
+/* ---- files ------------------------------------------------------------------------------------------------------- */
 
-typedef struct fake { const unsigned char *bytes; int closed, reads; } fake;
+typedef struct fake {
+    const unsigned char *bytes;
+    int closed, reads;
+} fake;
 static bool fake_read(void *user, uint64_t offset, void *dst, size_t n)
 {
     fake *f = (fake *)user;
@@ -342,7 +382,9 @@ static void test_files(void)
     CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_INVALID, "nothing given");
     source.data = bytes;
     source.size = 10;
-    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 7, got, 3, &err) == HYBRID_OK && !memcmp(got, "789", 3), "memory");
+    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 7, got, 3, &err) == HYBRID_OK &&
+              !memcmp(got, "789", 3),
+          "memory");
     CHECK(hyb_file_read(&f, 8, got, 3, &err) == HYBRID_ERROR_FORMAT && err.offset == 8, "past the end");
     CHECK(hyb_file_read(&f, UINT64_MAX, got, 3, &err) == HYBRID_ERROR_FORMAT, "far past the end");
     CHECK(hyb_file_read(&f, 10, got, 0, &err) == HYBRID_OK, "nothing at the end");
@@ -351,20 +393,27 @@ static void test_files(void)
     source.reader.close = fake_close;
     source.reader.user = &user;
     source.reader.size = 10;
-    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_INVALID && user.closed == 1, "two given: closed %d times", user.closed);
+    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_INVALID && user.closed == 1, "two given: closed %d times",
+          user.closed);
     source.data = NULL;
     user.closed = 0;
-    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 0, got, 2, &err) == HYBRID_OK && !memcmp(got, "01", 2), "reader");
-    CHECK(hyb_file_read(&f, 9, got, 2, &err) == HYBRID_ERROR_FORMAT && user.reads == 1, "a reader is not asked beyond its size");
+    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 0, got, 2, &err) == HYBRID_OK &&
+              !memcmp(got, "01", 2),
+          "reader");
+    CHECK(hyb_file_read(&f, 9, got, 2, &err) == HYBRID_ERROR_FORMAT && user.reads == 1,
+          "a reader is not asked beyond its size");
     hyb_file_close(&f);
     CHECK(user.closed == 1, "closed %d times", user.closed);
     memset(&source, 0, sizeof source);
     source.path = "no/such/file";
-    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_IO && strstr(err.message, "no/such/file"), "%s", err.message);
+    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_IO && strstr(err.message, "no/such/file"), "%s",
+          err.message);
     source.path = "tests";
     CHECK(hyb_file_open(&source, &f, &err) == HYBRID_ERROR_IO, "a folder");
     source.path = "tests/test_runtime.c";
-    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 0, got, 6, &err) == HYBRID_OK && !memcmp(got, "/* The", 6), "a path: %s", err.message);
+    CHECK(hyb_file_open(&source, &f, &err) == HYBRID_OK && hyb_file_read(&f, 0, got, 6, &err) == HYBRID_OK &&
+              !memcmp(got, "/* The", 6),
+          "a path: %s", err.message);
     hyb_file_close(&f);
 }
 
@@ -384,7 +433,7 @@ static void test_hash(void)
         uint64_t h;
         key.k0 = k0;
         key.k1 = k1;
-        shift = (int)(++count % 8);                    /* at any address */
+        shift = (int)(++count % 8); /* at any address */
         for (i = 0; i < n; i++) text[(unsigned)shift + i] = (unsigned char)(i % 251);
         h = hyb_hash(&key, text + shift, n);
         CHECK(h == value, "%u bytes: %016llx, CPython has %016llx", n, (unsigned long long)h, value);

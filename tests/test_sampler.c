@@ -1,12 +1,13 @@
-/* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py), and against chance (chi squared). [no-simd] */
+/* The sampler against a slow reference that sorts everything, against transformers (tests/oracle/make_sampler.py),
+ * and against chance (chi squared). [no-simd] */
 #include "private.h"
 #include <time.h>
 
 #ifndef M_PI
-#define M_PI 3.14159265358979323846
+    #define M_PI 3.14159265358979323846
 #endif
 
-/* ---- a generator of its own for inputs (xorshift) --------------------------------------------------------------------- */
+/* ---- a generator of its own for inputs (xorshift) ---------------------------------------------------------------- */
 static uint64_t rng_state = 88172645463325252u;
 static uint64_t rng(void)
 {
@@ -19,8 +20,12 @@ static double uniform(void) { return (double)(rng() >> 11) / 9007199254740992.0;
 static double normal(void) { return sqrt(-2 * log(1 - uniform())) * cos(2 * M_PI * uniform()); }
 static int pick(int n) { return (int)(rng() % (uint64_t)n); }
 
-/* ---- the slow reference ------------------------------------------------------------------------------------------------- */
-typedef struct item { float logit; double p, key; int32_t id; } item;
+/* ---- the slow reference ------------------------------------------------------------------------------------------ */
+typedef struct item {
+    float logit;
+    double p, key;
+    int32_t id;
+} item;
 
 static int by_logit(const void *a, const void *b)
 {
@@ -37,12 +42,14 @@ static void softmax(item *list, int n, double temperature)
 {
     double max = -INFINITY, sum = 0;
     int i;
-    for (i = 0; i < n; i++) if (list[i].logit > max) max = list[i].logit;
+    for (i = 0; i < n; i++)
+        if (list[i].logit > max) max = list[i].logit;
     for (i = 0; i < n; i++) sum += list[i].p = exp((list[i].logit - max) / temperature);
     for (i = 0; i < n; i++) list[i].p /= sum;
 }
 
-/* The length of the shortest prefix that reaches part of the whole; *margin: how near another length would have been. */
+/* The length of the shortest prefix that reaches part of the whole; *margin: how near another length would have
+ * been. */
 static int prefix(const item *list, int n, double part, double *margin)
 {
     double sum = 0;
@@ -55,24 +62,33 @@ static int prefix(const item *list, int n, double part, double *margin)
     return n;
 }
 
-/* probs (n): what the chain leaves. Returns the margin of its nearest decision: below 1e-10 another rounding may decide otherwise. */
-static double reference(const hybrid_sampler_desc *d, const int32_t *history, int n_history, const float *logits, int n, double *probs)
+/* probs (n): what the chain leaves. Returns the margin of its nearest decision: below 1e-10 another rounding may
+ * decide otherwise. */
+static double reference(const hybrid_sampler_desc *d, const int32_t *history, int n_history, const float *logits, int n,
+                        double *probs)
 {
     item *list = (item *)malloc((size_t)n * sizeof *list);
-    int *count = (int *)calloc((size_t)n, sizeof *count), i, left = n, last = d->penalty_last_n ? d->penalty_last_n : 64;
+    int *count = (int *)calloc((size_t)n, sizeof *count), i, left = n,
+        last = d->penalty_last_n ? d->penalty_last_n : 64;
     double margin = 1, entropy = 0, best;
-    for (i = n_history > last ? n_history - last : 0; i < n_history; i++) if (history[i] < n) count[history[i]]++;
+    for (i = n_history > last ? n_history - last : 0; i < n_history; i++)
+        if (history[i] < n) count[history[i]]++;
     for (i = 0; i < n; i++) {
         float l = logits[i], r = d->repetition_penalty > 0 ? d->repetition_penalty : 1;
         if (count[i]) {
             l = l > 0 ? l / r : l * r;
-            { volatile float product = (float)count[i] * d->frequency_penalty; l = l - product - d->presence_penalty; }      /* not fused */
+            /* not fused */
+            {
+                volatile float product = (float)count[i] * d->frequency_penalty;
+                l = l - product - d->presence_penalty;
+            }
         }
         list[i].id = i;
         list[i].logit = l;
         probs[i] = 0;
     }
-    for (i = 0; i < (int)d->n_bias; i++) if (d->bias[i].id < n) list[d->bias[i].id].logit += d->bias[i].bias;
+    for (i = 0; i < (int)d->n_bias; i++)
+        if (d->bias[i].id < n) list[d->bias[i].id].logit += d->bias[i].bias;
     qsort(list, (size_t)n, sizeof *list, by_logit);
     if (d->top_k && d->top_k < left) left = d->top_k;
     softmax(list, left, d->temperature);
@@ -89,11 +105,14 @@ static double reference(const hybrid_sampler_desc *d, const int32_t *history, in
     }
     softmax(list, left, d->temperature);
     if (d->typical_p > 0 && d->typical_p < 1) {
-        for (i = 0; i < left; i++) if (list[i].p > 0) entropy -= list[i].p * log(list[i].p);
+        for (i = 0; i < left; i++)
+            if (list[i].p > 0) entropy -= list[i].p * log(list[i].p);
         for (i = 0; i < left; i++) list[i].key = list[i].p > 0 ? fabs(-log(list[i].p) - entropy) : INFINITY;
         qsort(list, (size_t)left, sizeof *list, by_key);
-        for (i = 0; i + 1 < left; i++)      /* tokens on both sides of the entropy, equally far but for rounding */
-            if (list[i].logit != list[i + 1].logit && fabs(list[i].key - list[i + 1].key) < 1e-5 * (1 + list[i].key) && margin > 1e-11) margin = 1e-11;
+        for (i = 0; i + 1 < left; i++) /* tokens on both sides of the entropy, equally far but for rounding */
+            if (list[i].logit != list[i + 1].logit && fabs(list[i].key - list[i + 1].key) < 1e-5 * (1 + list[i].key) &&
+                margin > 1e-11)
+                margin = 1e-11;
         left = prefix(list, left, d->typical_p, &margin);
         softmax(list, left, d->temperature);
     }
@@ -119,13 +138,16 @@ static double compare(hybrid_sampler *s, const float *logits, int n, const doubl
     hyb_walk walk;
     int i, m;
     s->logits = logits;
-    if (!hyb_select_begin(&s->select, n)) { free(got); return 9; }
+    if (!hyb_select_begin(&s->select, n)) {
+        free(got);
+        return 9;
+    }
     hyb_sampler_filter(s, n);
-    for (hyb_walk_begin(&s->select, &walk); hyb_select_next(&s->select, &walk, &m); )
+    for (hyb_walk_begin(&s->select, &walk); hyb_select_next(&s->select, &walk, &m);)
         for (i = 0; i < m; i++) whole += got[s->select.id[i]] = hyb_select_weight(&s->select, s->select.x[i]);
     for (i = 0; i < n; i++) {
         double d = fabs(got[i] / whole - probs[i]);
-        if ((got[i] > 0) != (probs[i] > 0) && probs[i] > 1e-20) d = 8;          /* one has it, the other not */
+        if ((got[i] > 0) != (probs[i] > 0) && probs[i] > 1e-20) d = 8; /* one has it, the other not */
         if (got[i] > 0 && !(probs[i] > 0)) d = 8;
         if (d > worst) worst = d;
     }
@@ -139,10 +161,10 @@ static void random_logits(float *x, int n, int kind)
     double scale = 0.5 + 4 * uniform(), shift = 20 * normal();
     for (i = 0; i < n; i++) {
         double v = normal() * scale;
-        if (kind == 1) v = floor(v * 2) / 2;                                     /* many ties */
-        if (kind == 2) v = 0;                                                    /* all equal */
+        if (kind == 1) v = floor(v * 2) / 2; /* many ties */
+        if (kind == 2) v = 0;                /* all equal */
         if (kind == 3 && uniform() < 0.5) v = -INFINITY;
-        if (kind == 4) v = i == n / 2 ? 30 : v;                                  /* one is certain */
+        if (kind == 4) v = i == n / 2 ? 30 : v; /* one is certain */
         x[i] = (float)(v + (kind == 5 ? 0 : shift));
     }
     if (kind == 3) x[pick(n)] = (float)shift;
@@ -167,31 +189,42 @@ static void test_reference(void)
         if (!pick(2)) d.top_p = (float)uniform();
         if (!pick(3)) d.min_p = (float)(pick(2) ? 0.1 * uniform() : uniform());
         if (!pick(4)) d.typical_p = (float)uniform();
-        if (!pick(2)) { d.repetition_penalty = (float)(0.7 + uniform()); d.penalty_last_n = pick(50); }
+        if (!pick(2)) {
+            d.repetition_penalty = (float)(0.7 + uniform());
+            d.penalty_last_n = pick(50);
+        }
         if (!pick(3)) d.frequency_penalty = (float)normal();
         if (!pick(3)) d.presence_penalty = (float)normal();
         if (!pick(3)) {
             d.n_bias = 4;
             d.bias = bias;
-            for (i = 0; i < 4; i++) { bias[i].id = pick(2) ? i * n / 4 + i : 3 * n + i; bias[i].bias = (float)(3 * normal()); }
-            for (i = 0; i < 4; i++) for (k = 0; k < i; k++) if (bias[i].id == bias[k].id) bias[i].id = 5 * n + i;
+            for (i = 0; i < 4; i++) {
+                bias[i].id = pick(2) ? i * n / 4 + i : 3 * n + i;
+                bias[i].bias = (float)(3 * normal());
+            }
+            for (i = 0; i < 4; i++)
+                for (k = 0; k < i; k++)
+                    if (bias[i].id == bias[k].id) bias[i].id = 5 * n + i;
         }
         d.seed = (uint64_t)round;
         random_logits(logits, n, kind);
         s = make(&d);
         for (i = 0; i < n_history; i++) hybrid_sampler_accept(s, history[i] = pick(3) ? pick(n) : pick(5) % n);
         margin = reference(&d, history, n_history, logits, n, probs);
-        if (margin < 1e-10) near++;
+        if (margin < 1e-10)
+            near++;
         else {
             worst = compare(s, logits, n, probs);
-            CHECK(worst < 1e-11, "round %d: n %d kind %d T %g k %d p %g min %g typical %g: differs by %g (margin %g)", round, n, kind, (double)d.temperature,
-                  d.top_k, (double)d.top_p, (double)d.min_p, (double)d.typical_p, worst, margin);
+            CHECK(worst < 1e-11, "round %d: n %d kind %d T %g k %d p %g min %g typical %g: differs by %g (margin %g)",
+                  round, n, kind, (double)d.temperature, d.top_k, (double)d.top_p, (double)d.min_p, (double)d.typical_p,
+                  worst, margin);
             /* the very token that the random number stands for, in order of id */
             u = hyb_random_uniform(d.seed, (uint64_t)n_history, 0);
             id = hybrid_sample(s, logits, n);
             for (sum = 0, i = 0; i < id; i++) sum += probs[i];
-            CHECK(id >= 0 && id < n && probs[id] > 0 && u > sum - 1e-9 && u < sum + probs[id] + 1e-9, "round %d: u %.12f drew %d, which owns %.12f + %.12f",
-                  round, u, (int)id, sum, id >= 0 && id < n ? probs[id] : -1.0);
+            CHECK(id >= 0 && id < n && probs[id] > 0 && u > sum - 1e-9 && u < sum + probs[id] + 1e-9,
+                  "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
+                  id >= 0 && id < n ? probs[id] : -1.0);
             done++;
         }
         hybrid_sampler_destroy(s);
@@ -222,7 +255,11 @@ static void test_transformers(void)
         hybrid_sampler_desc d;
         hybrid_sampler *s;
         int i;
-        to[0] = settings; to[1] = logits; to[2] = probs; to[3] = history; to[4] = bias;
+        to[0] = settings;
+        to[1] = logits;
+        to[2] = probs;
+        to[3] = history;
+        to[4] = bias;
         for (i = 0; i < 5; i++) {
             char name[32];
             const hybrid_gguf_tensor *t;
@@ -233,11 +270,18 @@ static void test_transformers(void)
         }
         if (!size[0]) break;
         memset(&d, 0, sizeof d);
-        d.repetition_penalty = settings[0]; d.temperature = settings[1]; d.top_k = (int)settings[2];
-        d.top_p = settings[3]; d.min_p = settings[4]; d.typical_p = settings[5];
+        d.repetition_penalty = settings[0];
+        d.temperature = settings[1];
+        d.top_k = (int)settings[2];
+        d.top_p = settings[3];
+        d.min_p = settings[4];
+        d.typical_p = settings[5];
         d.n_bias = (size_t)size[4] / 2;
         d.bias = list;
-        for (i = 0; i < (int)d.n_bias; i++) { list[i].id = (int32_t)bias[2 * i]; list[i].bias = bias[2 * i + 1]; }
+        for (i = 0; i < (int)d.n_bias; i++) {
+            list[i].id = (int32_t)bias[2 * i];
+            list[i].bias = bias[2 * i + 1];
+        }
         s = make(&d);
         for (i = 0; i < (int)size[3]; i++) hybrid_sampler_accept(s, (int32_t)history[i]);
         for (i = 0; i < 151; i++) want[i] = (double)probs[i];
@@ -250,7 +294,8 @@ static void test_transformers(void)
     hybrid_gguf_destroy(g);
 }
 
-/* Pearson's statistic of n draws against probs, bins of less than 5 expected taken together; the bound is its 1e-4 quantile (Wilson-Hilferty).
+/* Pearson's statistic of n draws against probs, bins of less than 5 expected taken together; the bound is its 1e-4
+ * quantile (Wilson-Hilferty).
  * The seeds are fixed, so this either always passes or always fails. */
 static void chi_squared(hybrid_sampler_desc d, const float *logits, int n_vocab, const char *what)
 {
@@ -261,22 +306,33 @@ static void chi_squared(hybrid_sampler_desc d, const float *logits, int n_vocab,
     reference(&d, NULL, 0, logits, n_vocab, probs);
     for (i = 0; i < DRAWS; i++) {
         int32_t id = hybrid_sample(s, logits, n_vocab);
-        if (id < 0 || id >= n_vocab || probs[id] <= 0) { outside++; continue; }
+        if (id < 0 || id >= n_vocab || probs[id] <= 0) {
+            outside++;
+            continue;
+        }
         count[id]++;
         hybrid_sampler_accept(s, id);
     }
     CHECK(!outside, "%s: %d draws of excluded tokens", what, outside);
     for (i = 0; i < n_vocab; i++) {
         double expected = probs[i] * DRAWS;
-        if (expected < 5) { rest += expected; rest_count += count[i]; continue; }
+        if (expected < 5) {
+            rest += expected;
+            rest_count += count[i];
+            continue;
+        }
         statistic += (count[i] - expected) * (count[i] - expected) / expected;
         bins++;
     }
-    if (rest > 5) { statistic += (rest_count - rest) * (rest_count - rest) / rest; bins++; }
+    if (rest > 5) {
+        statistic += (rest_count - rest) * (rest_count - rest) / rest;
+        bins++;
+    }
     bins = bins > 1 ? bins - 1 : 1;
     limit = 1 - 2.0 / (9 * bins) + 3.719 * sqrt(2.0 / (9 * bins));
     limit = bins * limit * limit * limit;
-    CHECK(statistic < limit, "%s: chi squared %.1f with %d degrees of freedom, at most %.1f", what, statistic, bins, limit);
+    CHECK(statistic < limit, "%s: chi squared %.1f with %d degrees of freedom, at most %.1f", what, statistic, bins,
+          limit);
     hybrid_sampler_destroy(s);
     free(count);
     free(probs);
@@ -290,22 +346,42 @@ static void test_chance(void)
     memset(&zero, 0, sizeof zero);
     rng_state = 12345;
     random_logits(logits, 3000, 5);
-    d = zero; d.temperature = 1; d.seed = 1;
+    d = zero;
+    d.temperature = 1;
+    d.seed = 1;
     chi_squared(d, logits, 40, "temperature 1");
-    d.temperature = 0.6f; d.seed = 2;
+    d.temperature = 0.6f;
+    d.seed = 2;
     chi_squared(d, logits, 3000, "temperature 0.6, 3000 tokens");
-    d.top_k = 10; d.seed = 3;
+    d.top_k = 10;
+    d.seed = 3;
     chi_squared(d, logits, 3000, "top-k");
-    d = zero; d.temperature = 1.5f; d.top_p = 0.8f; d.seed = 4;
+    d = zero;
+    d.temperature = 1.5f;
+    d.top_p = 0.8f;
+    d.seed = 4;
     chi_squared(d, logits, 500, "top-p");
-    d = zero; d.temperature = 1; d.min_p = 0.02f; d.seed = 5;
+    d = zero;
+    d.temperature = 1;
+    d.min_p = 0.02f;
+    d.seed = 5;
     chi_squared(d, logits, 3000, "min-p");
-    d = zero; d.temperature = 1; d.typical_p = 0.7f; d.seed = 6;
+    d = zero;
+    d.temperature = 1;
+    d.typical_p = 0.7f;
+    d.seed = 6;
     chi_squared(d, logits, 500, "typical");
-    d = zero; d.temperature = 1.2f; d.top_k = 100; d.top_p = 0.9f; d.min_p = 0.01f; d.seed = UINT64_MAX;
+    d = zero;
+    d.temperature = 1.2f;
+    d.top_k = 100;
+    d.top_p = 0.9f;
+    d.min_p = 0.01f;
+    d.seed = UINT64_MAX;
     chi_squared(d, logits, 3000, "top-k, top-p, min-p");
     random_logits(logits, 3000, 2);
-    d = zero; d.temperature = 1; d.seed = 7;
+    d = zero;
+    d.temperature = 1;
+    d.seed = 7;
     chi_squared(d, logits, 1000, "all equal");
 }
 
@@ -345,11 +421,13 @@ static void test_penalties(void)
     CHECK(hybrid_sample(s, logits, 4) == 1, "2 - 3 * 0.2 < 1.5");
     for (i = 0; i < 3; i++) hybrid_sampler_accept(s, 3);
     CHECK(hybrid_sample(s, logits, 4) == 0, "one of the three left the window of 5");
-    CHECK(s->n_seen == 2 && s->seen[0].id == 0 && s->seen[0].count == 2 && s->seen[1].count == 3, "%d seen", (int)s->n_seen);
+    CHECK(s->n_seen == 2 && s->seen[0].id == 0 && s->seen[0].count == 2 && s->seen[1].count == 3, "%d seen",
+          (int)s->n_seen);
     hybrid_sampler_accept(s, -1);
     CHECK(s->position == 6, "a negative id is ignored");
     for (i = 0; i < 100000; i++) hybrid_sampler_accept(s, pick(7));
-    for (i = 0; i < (int)s->n_seen; i++) CHECK(s->seen[i].count > 0 && (!i || s->seen[i].id > s->seen[i - 1].id), "order of ids");
+    for (i = 0; i < (int)s->n_seen; i++)
+        CHECK(s->seen[i].count > 0 && (!i || s->seen[i].id > s->seen[i - 1].id), "order of ids");
     hybrid_sampler_reset(s);
     CHECK(hybrid_sample(s, logits, 4) == 0, "a reset forgets");
     hybrid_sampler_destroy(s);
@@ -379,7 +457,8 @@ static void test_bias(void)
     for (i = 0; i < 100; i++) CHECK(hybrid_sample(s, logits, 5) == 0, "a forced token was not drawn");
     hybrid_sampler_destroy(s);
     bias[2].id = 3;
-    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "id 3"), "two biases for one id");
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "id 3"),
+          "two biases for one id");
     bias[2].id = -3;
     CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s, "a negative id");
     bias[2].id = 1;
@@ -403,10 +482,14 @@ static void test_edges(void)
     logits[599] = logits[555] = 2;
     CHECK(hybrid_sample(s, logits, 600) == 555, "in a later chunk too");
     CHECK(hybrid_sample(s, logits, 1) == 0 && hybrid_sample(s, logits, 0) == HYBRID_ERROR_INVALID, "n_vocab 1 and 0");
-    CHECK(hybrid_sample(s, NULL, 600) == HYBRID_ERROR_INVALID && hybrid_sample(NULL, logits, 600) == HYBRID_ERROR_INVALID, "NULL");
-    logits[0] = -0.0f; logits[1] = 0.0f;
+    CHECK(hybrid_sample(s, NULL, 600) == HYBRID_ERROR_INVALID &&
+              hybrid_sample(NULL, logits, 600) == HYBRID_ERROR_INVALID,
+          "NULL");
+    logits[0] = -0.0f;
+    logits[1] = 0.0f;
     CHECK(hybrid_sample(s, logits, 2) == 0, "-0 equals 0");
-    logits[0] = -3e38f; logits[1] = 3e38f;
+    logits[0] = -3e38f;
+    logits[1] = 3e38f;
     CHECK(hybrid_sample(s, logits, 2) == 1, "extreme logits");
     hybrid_sampler_destroy(s);
 
@@ -431,7 +514,7 @@ static void test_edges(void)
     hybrid_sampler_destroy(s);
 
     d.top_p = 0;
-    d.top_k = 3;                     /* of equals the lowest ids */
+    d.top_k = 3; /* of equals the lowest ids */
     for (i = 0; i < 600; i++) logits[i] = i == 70 ? 3 : 2;
     s = make(&d);
     for (i = 0; i < 1000; i++) {
@@ -441,7 +524,8 @@ static void test_edges(void)
     hybrid_sampler_destroy(s);
 
     d.top_k = 1;
-    logits[0] = -0.0f; logits[1] = 0.0f;
+    logits[0] = -0.0f;
+    logits[1] = 0.0f;
     s = make(&d);
     CHECK(hybrid_sample(s, logits, 2) == 0, "top-k: -0 equals 0");
     hybrid_sampler_destroy(s);
@@ -455,7 +539,7 @@ static void test_edges(void)
     for (i = 0; i < 200; i++) {
         int32_t a = hybrid_sample(s, logits, 600), b = hybrid_sample(t, logits, 600);
         same += a == b;
-        other += hybrid_sample(t, logits, 600) == a;     /* a second try at the same position */
+        other += hybrid_sample(t, logits, 600) == a; /* a second try at the same position */
         hybrid_sampler_accept(s, a);
         hybrid_sampler_accept(t, b);
     }
@@ -475,9 +559,13 @@ static void test_edges(void)
     hybrid_sampler_destroy(s);
     hybrid_sampler_destroy(t);
 
-    {   /* the same tokens on every machine and with every compiler: a hash of 500, made with gcc 12 on x86-64 */
+    { /* the same tokens on every machine and with every compiler: a hash of 500, made with gcc 12 on x86-64 */
         uint64_t hash = 1469598103934665603u;
-        d.seed = 42; d.top_k = 40; d.top_p = 0.95f; d.min_p = 0.05f; d.repetition_penalty = 1.1f;
+        d.seed = 42;
+        d.top_k = 40;
+        d.top_p = 0.95f;
+        d.min_p = 0.05f;
+        d.repetition_penalty = 1.1f;
         for (i = 0; i < 600; i++) logits[i] = (float)((i * 7919) % 601) / 50 - 3;
         s = make(&d);
         for (i = 0; i < 500; i++) {
@@ -492,10 +580,15 @@ static void test_edges(void)
 
 static void test_settings(void)
 {
+    /* clang-format off */
     static const struct { int field; float value; const char *name; } bad[] = {
-        { 0, -1, "temperature" }, { 0, NAN, "temperature" }, { 1, -0.1f, "top_p" }, { 1, 1.5f, "top_p" }, { 2, -1, "min_p" }, { 2, NAN, "min_p" },
-        { 3, 2, "typical_p" }, { 4, -1, "repetition_penalty" }, { 5, INFINITY, "frequency_penalty" }, { 6, NAN, "presence_penalty" },
-        { 7, -1, "top_k" }, { 8, -1, "penalty_last_n" }, { 8, 2e6f, "penalty_last_n" } };
+        { 0, -1, "temperature" }, { 0, NAN, "temperature" }, { 1, -0.1f, "top_p" }, { 1, 1.5f, "top_p" },
+        { 2, -1, "min_p" }, { 2, NAN, "min_p" },
+        { 3, 2, "typical_p" }, { 4, -1, "repetition_penalty" }, { 5, INFINITY, "frequency_penalty" },
+        { 6, NAN, "presence_penalty" },
+        { 7, -1, "top_k" }, { 8, -1, "penalty_last_n" }, { 8, 2e6f, "penalty_last_n" }
+    };
+    /* clang-format on */
     size_t i;
     hybrid_error e;
     TEST("settings out of range");
@@ -505,18 +598,19 @@ static void test_settings(void)
         float v = bad[i].value;
         memset(&d, 0, sizeof d);
         switch (bad[i].field) {
-            case 0: d.temperature = v; break;
-            case 1: d.top_p = v; break;
-            case 2: d.min_p = v; break;
-            case 3: d.typical_p = v; break;
-            case 4: d.repetition_penalty = v; break;
-            case 5: d.frequency_penalty = v; break;
-            case 6: d.presence_penalty = v; break;
-            case 7: d.top_k = (int)v; break;
-            default: d.penalty_last_n = (int)v; break;
+        case 0: d.temperature = v; break;
+        case 1: d.top_p = v; break;
+        case 2: d.min_p = v; break;
+        case 3: d.typical_p = v; break;
+        case 4: d.repetition_penalty = v; break;
+        case 5: d.frequency_penalty = v; break;
+        case 6: d.presence_penalty = v; break;
+        case 7: d.top_k = (int)v; break;
+        default: d.penalty_last_n = (int)v; break;
         }
         e.message[0] = 0;
-        CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, bad[i].name), "%s %g: %s", bad[i].name, (double)v, e.message);
+        CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, bad[i].name),
+              "%s %g: %s", bad[i].name, (double)v, e.message);
     }
     CHECK(hybrid_sampler_create(NULL, NULL, NULL, &e) == HYBRID_ERROR_INVALID, "no place for the result");
     hybrid_sampler_destroy(NULL);
@@ -524,22 +618,30 @@ static void test_settings(void)
     hybrid_sampler_accept(NULL, 1);
 }
 
-/* ---- hostile settings on hostile logits: a token of the right set, or NUMERIC where there is none ------------------------------ */
+/* ---- hostile settings on hostile logits: a token of the right set, or NUMERIC where there is none ---------------- */
 enum { HOSTILE_IDS = 700 };
 
-static const float hostile_values[] = { 0, -0.0f, 1, 3, -2, 1e-45f, -1e-45f, 3e38f, -3e38f, 3.4028235e38f, -3.4028235e38f, 1e30f, -INFINITY };
+static const float hostile_values[] = {
+    0, -0.0f, 1, 3, -2, 1e-45f, -1e-45f, 3e38f, -3e38f, 3.4028235e38f, -3.4028235e38f, 1e30f, -INFINITY
+};
 
-/* kind: 0 all -inf, 1 one of them not, 2 equal, 3 all huge and negative, 4 all huge and near each other, 5 with a NaN, 6 with an infinite one, else anything. */
+/* kind: 0 all -inf, 1 one of them not, 2 equal, 3 all huge and negative, 4 all huge and near each other, 5 with a
+ * NaN, 6 with an infinite one, else anything. */
 static void hostile_logits(float *x, int n, int kind)
 {
     const int some = (int)(sizeof hostile_values / sizeof *hostile_values);
     int i;
     for (i = 0; i < n; i++) {
-        if (kind <= 1) x[i] = -INFINITY;
-        else if (kind == 2) x[i] = 2;
-        else if (kind == 3) x[i] = -3e38f - (float)(i % 5) * 1e37f;
-        else if (kind == 4) x[i] = 3e38f + (float)(i % 7) * 1e36f;
-        else x[i] = hostile_values[pick(some)];
+        if (kind <= 1)
+            x[i] = -INFINITY;
+        else if (kind == 2)
+            x[i] = 2;
+        else if (kind == 3)
+            x[i] = -3e38f - (float)(i % 5) * 1e37f;
+        else if (kind == 4)
+            x[i] = 3e38f + (float)(i % 7) * 1e36f;
+        else
+            x[i] = hostile_values[pick(some)];
     }
     if (kind == 1) x[pick(n)] = hostile_values[pick(some - 1)];
     if (kind == 5) x[pick(n)] = NAN;
@@ -551,15 +653,19 @@ static double hostile_reference(const hybrid_sampler_desc *d, const float *x, in
     const double rep = d->repetition_penalty > 0 ? (double)d->repetition_penalty : 1;
     double l = (double)x[id];
     size_t i;
-    if (counts[id]) l = (l > 0 ? l / rep : l * rep) - counts[id] * (double)d->frequency_penalty - (double)d->presence_penalty;
-    for (i = 0; i < d->n_bias; i++) if (d->bias[i].id == id) l += (double)d->bias[i].bias;
+    if (counts[id])
+        l = (l > 0 ? l / rep : l * rep) - counts[id] * (double)d->frequency_penalty - (double)d->presence_penalty;
+    for (i = 0; i < d->n_bias; i++)
+        if (d->bias[i].id == id) l += (double)d->bias[i].bias;
     return l;
 }
 
 static void hostile_case(int n, int kind)
 {
-    static const float rep[] = { 0, 1e-45f, 1e-38f, 1e-6f, 0.5f, 1, 1.3f, 1e6f }, add[] = { 0, 0, 1e-45f, 1, -1, 1e6f, -1e6f };
-    static const float temperature[] = { 0, 1e-45f, 1.2e-38f, 1e-4f, 1, 1e6f }, part[] = { 0, 0, 1e-45f, 1e-9f, 0.5f, 1 };
+    static const float rep[] = { 0, 1e-45f, 1e-38f, 1e-6f, 0.5f, 1, 1.3f, 1e6f },
+                       add[] = { 0, 0, 1e-45f, 1, -1, 1e6f, -1e6f };
+    static const float temperature[] = { 0, 1e-45f, 1.2e-38f, 1e-4f, 1, 1e6f },
+                       part[] = { 0, 0, 1e-45f, 1e-9f, 0.5f, 1 };
     static const float biases[] = { -INFINITY, INFINITY, 3e38f, -3e38f, 1, 1e-45f };
     static float x[HOSTILE_IDS];
     hybrid_logit_bias bias[HOSTILE_IDS];
@@ -601,14 +707,18 @@ static void hostile_case(int n, int kind)
     }
     for (i = 0; i < 3; i++) {
         id = hybrid_sample(s, x, n);
-        if (forced >= 0) CHECK(id == forced, "%d is not the forced %d", id, forced);
-        else if (bad || !(best > -INFINITY)) CHECK(id == HYBRID_ERROR_NUMERIC, "%d, where there is nothing to choose", id);
+        if (forced >= 0)
+            CHECK(id == forced, "%d is not the forced %d", id, forced);
+        else if (bad || !(best > -INFINITY))
+            CHECK(id == HYBRID_ERROR_NUMERIC, "%d, where there is nothing to choose", id);
         else {
             got = id >= 0 && id < n ? hostile_reference(&d, x, id, counts) : NAN;
-            CHECK(got >= best - 52 * (double)d.temperature - fabs(best) * 4e-7, "kind %d, %d tokens: token %d of %g, but the best has %g; repetition %g, "
-                  "frequency %g, presence %g, temperature %g, top_k %d, top_p %g, min_p %g, typical_p %g, %d biases", kind, n, id, got, best,
-                  (double)d.repetition_penalty, (double)d.frequency_penalty, (double)d.presence_penalty, (double)d.temperature, d.top_k, (double)d.top_p,
-                  (double)d.min_p, (double)d.typical_p, (int)d.n_bias);
+            CHECK(got >= best - 52 * (double)d.temperature - fabs(best) * 4e-7,
+                  "kind %d, %d tokens: token %d of %g, but the best has %g; repetition %g, "
+                  "frequency %g, presence %g, temperature %g, top_k %d, top_p %g, min_p %g, typical_p %g, %d biases",
+                  kind, n, id, got, best, (double)d.repetition_penalty, (double)d.frequency_penalty,
+                  (double)d.presence_penalty, (double)d.temperature, d.top_k, (double)d.top_p, (double)d.min_p,
+                  (double)d.typical_p, (int)d.n_bias);
         }
     }
     hybrid_sampler_destroy(s);
@@ -624,7 +734,7 @@ static void test_hostile(void)
     TEST("hostile settings on hostile logits");
     for (i = 0; i < rounds; i++) hostile_case(i % 9 ? 1 + pick(9) : HOSTILE_IDS, i % 12);
     memset(&d, 0, sizeof d);
-    for (i = 0; i < 2; i++) {                              /* boosted beyond all floats, the order of the boosted ones is still theirs */
+    for (i = 0; i < 2; i++) { /* boosted beyond all floats, the order of the boosted ones is still theirs */
         const float boosted[5] = { 1, 2.5f, 3, 2, -1 };
         d.repetition_penalty = 1e-45f;
         d.temperature = (float)i;
@@ -638,7 +748,7 @@ static void test_hostile(void)
     }
 }
 
-/* ---- out of memory at the n-th allocation --------------------------------------------------------------------------------- */
+/* ---- out of memory at the n-th allocation ------------------------------------------------------------------------ */
 static int allocations, fail_at, live;
 static void *counting_alloc(void *user, size_t size)
 {
@@ -647,7 +757,12 @@ static void *counting_alloc(void *user, size_t size)
     live++;
     return malloc(size);
 }
-static void counting_free(void *user, void *p) { (void)user; live--; free(p); }
+static void counting_free(void *user, void *p)
+{
+    (void)user;
+    live--;
+    free(p);
+}
 
 static void test_memory(void)
 {
@@ -681,7 +796,8 @@ static void test_memory(void)
             hybrid_sampler_accept(s, hybrid_sample(s, logits, 3));
             CHECK(!allocations, "sampling allocates");
             done = 1;
-        } else CHECK(r == HYBRID_ERROR_MEMORY && !s, "result %d", (int)r);
+        } else
+            CHECK(r == HYBRID_ERROR_MEMORY && !s, "result %d", (int)r);
         hybrid_runtime_destroy(rt);
         hybrid_sampler_destroy(s);
         CHECK(live == 0, "%d blocks are left", live);
@@ -704,10 +820,15 @@ static void test_exp(void)
 static void print_speed(void)
 {
     enum { N = 151936 };
+    /* clang-format off */
     static const struct { const char *name; float temperature; int k; float p, min_p, typical; } run[] = {
-        { "greedy", 0, 0, 0, 0, 0 }, { "temperature", 0.8f, 0, 0, 0, 0 }, { "top-k 40", 0.8f, 40, 0, 0, 0 }, { "top-p 0.95", 0.8f, 0, 0.95f, 0, 0 },
-        { "min-p 0.05", 0.8f, 0, 0, 0.05f, 0 }, { "top-k 40, top-p 0.95, min-p 0.05", 0.8f, 40, 0.95f, 0.05f, 0 }, { "typical 0.95", 0.8f, 0, 0, 0, 0.95f },
-        { "top-p 0.95 of a flat one", 100, 0, 0.95f, 0, 0 } };
+        { "greedy", 0, 0, 0, 0, 0 }, { "temperature", 0.8f, 0, 0, 0, 0 }, { "top-k 40", 0.8f, 40, 0, 0, 0 },
+        { "top-p 0.95", 0.8f, 0, 0.95f, 0, 0 },
+        { "min-p 0.05", 0.8f, 0, 0, 0.05f, 0 }, { "top-k 40, top-p 0.95, min-p 0.05", 0.8f, 40, 0.95f, 0.05f, 0 },
+        { "typical 0.95", 0.8f, 0, 0, 0, 0.95f },
+        { "top-p 0.95 of a flat one", 100, 0, 0.95f, 0, 0 }
+    };
+    /* clang-format on */
     float *logits = (float *)malloc(N * sizeof *logits);
     size_t i;
     int k;
@@ -718,7 +839,11 @@ static void print_speed(void)
         hybrid_sampler *s;
         double best = 1e9;
         memset(&d, 0, sizeof d);
-        d.temperature = run[i].temperature; d.top_k = run[i].k; d.top_p = run[i].p; d.min_p = run[i].min_p; d.typical_p = run[i].typical;
+        d.temperature = run[i].temperature;
+        d.top_k = run[i].k;
+        d.top_p = run[i].p;
+        d.min_p = run[i].min_p;
+        d.typical_p = run[i].typical;
         s = make(&d);
         for (k = 0; k < 12; k++) {
             clock_t t = clock();

@@ -1,4 +1,5 @@
-/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the session usable. */
+/* Conversations: streaming, stop texts, limits, what is reused of the cache, forgetting, errors that leave the
+ * session usable. */
 #include "interface.h"
 
 static const char story_model[] = "examples/data/stories260K-q8_0.gguf";
@@ -44,7 +45,9 @@ static void stops_and_limits(hybrid_model *m)
     s = session_of(m, d);
     CHECK(!hybrid_session_complete(s, "Once upon a time"), "complete");
     read_answer(s);
-    CHECK(strstr(answer, "there was a little girl named Lily") && info_of(s).stop == HYBRID_STOP_LIMIT && info_of(s).n_generated == 40, "'%s' %d", answer, info_of(s).n_generated);
+    CHECK(strstr(answer, "there was a little girl named Lily") && info_of(s).stop == HYBRID_STOP_LIMIT &&
+              info_of(s).n_generated == 40,
+          "'%s' %d", answer, info_of(s).n_generated);
     CHECK(!hybrid_session_next(s) && !hybrid_session_result(s, NULL), "an ended answer stays ended");
     strcpy(whole, answer);
     CHECK(!hybrid_session_complete(s, ""), "goes on where it stopped");
@@ -81,7 +84,8 @@ static void reuse(hybrid_model *m)
     read_answer(s);
     strcpy(first, answer);
     CHECK(!hybrid_session_say(s, "And then?"), "say");
-    CHECK(info_of(s).n_cached > 10 && info_of(s).n_cached < info_of(s).n_prompt, "%d of %d tokens were known", info_of(s).n_cached, info_of(s).n_prompt);
+    CHECK(info_of(s).n_cached > 10 && info_of(s).n_cached < info_of(s).n_prompt, "%d of %d tokens were known",
+          info_of(s).n_cached, info_of(s).n_prompt);
     read_answer(s);
     strcpy(first, answer);
     /* the same words in a fresh session, the first answer not read but spoken again */
@@ -112,7 +116,8 @@ static void full(hybrid_model *m)
     s = session_of(m, d);
     CHECK(!hybrid_session_complete(s, "Once upon a time"), "complete");
     read_answer(s);
-    CHECK(info_of(s).stop == HYBRID_STOP_CONTEXT && info_of(s).n_used >= 63 && strlen(answer) > 100, "stop %d after %d", info_of(s).stop, info_of(s).n_used);
+    CHECK(info_of(s).stop == HYBRID_STOP_CONTEXT && info_of(s).n_used >= 63 && strlen(answer) > 100, "stop %d after %d",
+          info_of(s).stop, info_of(s).n_used);
     hybrid_session_reset(s);
     d.max_tokens = 8;
     hybrid_session_destroy(s);
@@ -127,7 +132,9 @@ static void full(hybrid_model *m)
     long_text[sizeof long_text - 1] = 0;
     before = info_of(s).n_used;
     r = hybrid_session_say(s, long_text);
-    CHECK(r == HYBRID_ERROR_CONTEXT_FULL && hybrid_session_result(s, &err) == r && strstr(err.message, "n_ctx") && !hybrid_session_next(s), "%d", r);
+    CHECK(r == HYBRID_ERROR_CONTEXT_FULL && hybrid_session_result(s, &err) == r && strstr(err.message, "n_ctx") &&
+              !hybrid_session_next(s),
+          "%d", r);
     CHECK(info_of(s).stop == HYBRID_STOP_ERROR && info_of(s).n_used <= before, "%d", info_of(s).n_used);
     CHECK(!hybrid_session_say(s, "Short."), "still usable");
     CHECK(read_answer(s) > 0, "still answers");
@@ -146,7 +153,8 @@ static void odd_input(hybrid_model *m)
     CHECK(read_answer(s) > 0, "and goes on");
     CHECK(!hybrid_session_say(s, "\xFF\xFE not \xC3 UTF-8 \xE2\x82"), "bytes that are no text");
     CHECK(read_answer(s) >= 0 && !hybrid_session_result(s, NULL), "are survived");
-    CHECK(hybrid_session_say(s, NULL) == HYBRID_ERROR_INVALID && hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID, "NULL");
+    CHECK(hybrid_session_say(s, NULL) == HYBRID_ERROR_INVALID && hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID,
+          "NULL");
     CHECK(!hybrid_session_say(s, ""), "an empty message");
     read_answer(s);
     d.max_tokens = -1;
@@ -173,14 +181,19 @@ static void seeds(hybrid_model *m)
         s = session_of(m, d);
         CHECK(!hybrid_session_complete(s, "Once upon a time"), "complete");
         read_answer(s);
-        if (i % 2) CHECK(!strcmp(first, answer), "one seed, one text");
-        else { if (i) other = strcmp(first, answer) != 0; strcpy(first, answer); }
+        if (i % 2)
+            CHECK(!strcmp(first, answer), "one seed, one text");
+        else {
+            if (i) other = strcmp(first, answer) != 0;
+            strcpy(first, answer);
+        }
         hybrid_session_destroy(s);
     }
     CHECK(other, "another seed, another text");
 }
 
-/* What llama.cpp (token_to_piece without special) and Hugging Face (skip_special_tokens) leave out of a text: control and unknown tokens. */
+/* What llama.cpp (token_to_piece without special) and Hugging Face (skip_special_tokens) leave out of a text:
+ * control and unknown tokens. */
 static void not_text(hybrid_model *m)
 {
     hybrid_logit_bias only = { 0, INFINITY };
@@ -194,11 +207,13 @@ static void not_text(hybrid_model *m)
         only.id = id;
         d.sampler.bias = &only;
         d.sampler.n_bias = 1;
-        CHECK(hybrid_token_kind(hybrid_model_tokenizer(m), id) == (id ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_UNKNOWN), "the kind of %d", id);
+        CHECK(hybrid_token_kind(hybrid_model_tokenizer(m), id) == (id ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_UNKNOWN),
+              "the kind of %d", id);
         s = session_of(m, d);
         CHECK(!hybrid_session_complete(s, "Once"), "complete");
         read_answer(s);
-        CHECK(!answer[0] && info_of(s).stop == HYBRID_STOP_LIMIT && info_of(s).n_generated == 3, "%d: '%s' %d", id, answer, info_of(s).stop);
+        CHECK(!answer[0] && info_of(s).stop == HYBRID_STOP_LIMIT && info_of(s).n_generated == 3, "%d: '%s' %d", id,
+              answer, info_of(s).stop);
         hybrid_session_destroy(s);
     }
 }

@@ -1,20 +1,30 @@
-/* Working models, spoilt: random edits of the keys and tensors of the tiny reference models. What the writer still writes is loaded,
- * planned, run and talked with. Whatever the edits are: a result code and a sentence, or a model that decodes, takes the bytes that were
- * planned, and leaves none behind. Before that, by design: every tensor and every key of a file is computed with or refused (model_files.inc).
+/* Working models, spoilt: random edits of the keys and tensors of the tiny reference models. What the writer still
+ * writes is loaded, planned, run and talked with. Whatever the edits are: a result code and a sentence, or a model that
+ * decodes, takes the bytes that were planned, and leaves none behind. Before that, by design: every tensor and every
+ * key of a file is computed with or refused (model_files.inc).
  *     HYBRID_WALKS=100000 HYBRID_SEED=5 build/tests/test_spoilt-asan       more of them, or others */
 #include "interface.h"
 
 enum { EDITS = 4 };
 
-static const char *const paths[] = { "llama", "llama-rope-freqs", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-longrope", "phi3-window", "mistral", "gpt2", "mixtral", "qwen2moe", "qwen3moe" };
+static const char *const paths[] = {
+    "llama", "llama-rope-freqs", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-longrope",
+    "phi3-window", "mistral", "gpt2", "mixtral", "qwen2moe", "qwen3moe"
+};
 
 static uint64_t state;
-static uint32_t random_bits(void) { state = state * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(state >> 32); }
+static uint32_t random_bits(void)
+{
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(state >> 32);
+}
 static int below(int n) { return (int)(random_bits() % (uint32_t)n); }
 
-/* ---- memory that is counted, and limited ---- */
+/* ---- memory that is counted, and limited ------------------------------------------------------------------------- */
 
-typedef struct heap { size_t live; } heap;
+typedef struct heap {
+    size_t live;
+} heap;
 static void *heap_alloc(void *user, size_t size)
 {
     size_t *p;
@@ -29,16 +39,36 @@ static void heap_free(void *user, void *block)
     free((size_t *)block - 2);
 }
 
-/* ---- edits ---- */
+/* ---- edits ------------------------------------------------------------------------------------------------------- */
 
-typedef enum edit_kind { KEY_INTEGER, KEY_NEAR, KEY_FLOAT, KEY_STRING, KEY_DROP, KEY_ARRAY, TENSOR_SIZE, TENSOR_DROP, TENSOR_TYPE, TENSOR_DATA, EDIT_KINDS } edit_kind;
+typedef enum edit_kind {
+    KEY_INTEGER,
+    KEY_NEAR,
+    KEY_FLOAT,
+    KEY_STRING,
+    KEY_DROP,
+    KEY_ARRAY,
+    TENSOR_SIZE,
+    TENSOR_DROP,
+    TENSOR_TYPE,
+    TENSOR_DATA,
+    EDIT_KINDS
+} edit_kind;
 
-typedef struct edit { edit_kind kind; size_t which; int64_t value; uint8_t bytes[8]; } edit;
+typedef struct edit {
+    edit_kind kind;
+    size_t which;
+    int64_t value;
+    uint8_t bytes[8];
+} edit;
 
 /* Numbers that are likely to matter, or any. */
 static int64_t number(int64_t v)
 {
-    static const int64_t likely[] = { 0, 1, 2, 3, 5, 7, 8, 15, 16, 31, 32, 33, 48, 64, 96, 127, 128, 255, 256, 4095, 4096, 65535, 65536, 1 << 24, INT32_MAX, (int64_t)INT32_MAX + 1, UINT32_MAX, INT64_MAX, -1, INT32_MIN, INT64_MIN };
+    static const int64_t likely[] = {
+        0, 1, 2, 3, 5, 7, 8, 15, 16, 31, 32, 33, 48, 64, 96, 127, 128, 255, 256, 4095, 4096, 65535, 65536, 1 << 24,
+        INT32_MAX, (int64_t)INT32_MAX + 1, UINT32_MAX, INT64_MAX, -1, INT32_MIN, INT64_MIN
+    };
     return (v & 1) ? likely[(uint64_t)v / 2 % COUNT(likely)] : v / 2;
 }
 
@@ -46,30 +76,39 @@ static void set_key(hybrid_gguf_writer *w, const char *name, const hybrid_gguf_v
 {
     const int64_t now = hybrid_gguf_item_i64(old, 0);
     switch (e->kind) {
-        case KEY_INTEGER: hybrid_gguf_set_int(w, name, HYBRID_GGUF_I64, number(e->value), NULL); break;
-        case KEY_NEAR: hybrid_gguf_set_int(w, name, HYBRID_GGUF_I64, e->value % 3 == 0 ? now + e->value / 3 % 5 - 2 : e->value % 3 == 1 ? now / 2 : now * (e->value / 3 & 7), NULL); break;
-        case KEY_FLOAT: {
-            double d;
-            memcpy(&d, &e->value, 8);
-            hybrid_gguf_set_float(w, name, HYBRID_GGUF_F64, e->value & 1 ? d : (double)(e->value % 1000) / 100, NULL);
-            break;
-        }
-        case KEY_STRING: {
-            hybrid_gguf_value v;
-            memset(&v, 0, sizeof v);
-            v.type = v.item_type = HYBRID_GGUF_STRING;
-            v.count = 1;
-            v.data = e->bytes;
-            v.size = 8;
-            hybrid_gguf_set(w, name, &v, NULL);
-            break;
-        }
-        case KEY_ARRAY: hybrid_gguf_set_numbers(w, name, HYBRID_GGUF_U8, e->bytes, (size_t)(e->value & 7), NULL); break;
-        default: break;
+    case KEY_INTEGER: hybrid_gguf_set_int(w, name, HYBRID_GGUF_I64, number(e->value), NULL); break;
+    case KEY_NEAR:
+        hybrid_gguf_set_int(w, name, HYBRID_GGUF_I64,
+                            e->value % 3 == 0   ? now + e->value / 3 % 5 - 2
+                            : e->value % 3 == 1 ? now / 2
+                                                : now * (e->value / 3 & 7),
+                            NULL);
+        break;
+    case KEY_FLOAT: {
+        double d;
+        memcpy(&d, &e->value, 8);
+        hybrid_gguf_set_float(w, name, HYBRID_GGUF_F64, e->value & 1 ? d : (double)(e->value % 1000) / 100, NULL);
+        break;
+    }
+    case KEY_STRING: {
+        hybrid_gguf_value v;
+        memset(&v, 0, sizeof v);
+        v.type = v.item_type = HYBRID_GGUF_STRING;
+        v.count = 1;
+        v.data = e->bytes;
+        v.size = 8;
+        hybrid_gguf_set(w, name, &v, NULL);
+        break;
+    }
+    case KEY_ARRAY: hybrid_gguf_set_numbers(w, name, HYBRID_GGUF_U8, e->bytes, (size_t)(e->value & 7), NULL); break;
+    default: break;
     }
 }
 
-typedef struct sink { unsigned char *data; size_t size, room; } sink;
+typedef struct sink {
+    unsigned char *data;
+    size_t size, room;
+} sink;
 static bool write_more(void *user, const void *data, size_t n)
 {
     sink *s = (sink *)user;
@@ -82,14 +121,16 @@ static bool write_more(void *user, const void *data, size_t n)
 static const edit *edit_of(const edit *edits, int n, bool of_tensor, size_t which)
 {
     int i;
-    for (i = 0; i < n; i++) if ((edits[i].kind >= TENSOR_SIZE) == of_tensor && edits[i].which == which) return &edits[i];
+    for (i = 0; i < n; i++)
+        if ((edits[i].kind >= TENSOR_SIZE) == of_tensor && edits[i].which == which) return &edits[i];
     return NULL;
 }
 
 /* The file of a spoilt model; false when it cannot even be written. */
 static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink *out)
 {
-    static const hybrid_type types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K };
+    static const hybrid_type types[] = { HYBRID_TYPE_F32,  HYBRID_TYPE_F16,  HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0,
+                                         HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K };
     const size_t n = hybrid_gguf_tensor_count(base);
     hybrid_gguf_writer *w;
     uint64_t *sizes = (uint64_t *)calloc(n, sizeof *sizes);
@@ -103,8 +144,11 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
         const hybrid_string key = hybrid_gguf_key(base, i, &v);
         const edit *e = edit_of(edits, n_edits, false, i);
         snprintf(name, sizeof name, "%.*s", (int)key.size, key.data);
-        if (!e || !strcmp(name, "tokenizer.chat_template")) hybrid_gguf_set(w, name, &v, NULL);       /* templates have a fuzzer of their own */
-        else if (e->kind != KEY_DROP) set_key(w, name, &v, e);
+        /* templates have a fuzzer of their own */
+        if (!e || !strcmp(name, "tokenizer.chat_template"))
+            hybrid_gguf_set(w, name, &v, NULL);
+        else if (e->kind != KEY_DROP)
+            set_key(w, name, &v, e);
     }
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(base, i);
@@ -115,7 +159,9 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
         memcpy(ne, t->ne, sizeof ne);
         if (e && e->kind == TENSOR_DROP) continue;
         if (e && e->kind == TENSOR_TYPE) type = types[(uint64_t)e->value % COUNT(types)];
-        if (e && e->kind == TENSOR_SIZE) ne[e->value & 3] = (uint64_t)(e->value >> 2 & 4 ? number(e->value >> 8) & 511 : (int64_t)ne[e->value & 3] * 2);
+        if (e && e->kind == TENSOR_SIZE)
+            ne[e->value & 3] =
+                (uint64_t)(e->value >> 2 & 4 ? number(e->value >> 8) & 511 : (int64_t)ne[e->value & 3] * 2);
         snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
         if (hybrid_gguf_add_tensor(w, name, type, 4, ne, NULL)) continue;
         sizes[i] = hybrid_type_row_bytes(type, (size_t)ne[0]) * ne[1] * ne[2] * ne[3];
@@ -129,7 +175,8 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
         if (!sizes[i]) continue;
         memset(zeros, 0, (size_t)sizes[i]);
         memcpy(zeros, t->data, (size_t)SMALLER(sizes[i], t->size));
-        if (e && e->kind == TENSOR_DATA) memcpy(zeros + (uint64_t)e->value % (sizes[i] - 7), e->bytes, sizes[i] > 15 ? 8 : 0);
+        if (e && e->kind == TENSOR_DATA)
+            memcpy(zeros + (uint64_t)e->value % (sizes[i] - 7), e->bytes, sizes[i] > 15 ? 8 : 0);
         good = !hybrid_gguf_write(w, zeros, (size_t)sizes[i], NULL);
     }
     good = good && !hybrid_gguf_end(w, NULL);
@@ -139,7 +186,7 @@ static bool spoil(const hybrid_gguf *base, const edit *edits, int n_edits, sink 
     return good;
 }
 
-/* ---- use ---- */
+/* ---- use --------------------------------------------------------------------------------------------------------- */
 
 #include "model_files.inc"
 
@@ -174,9 +221,12 @@ static void use(hybrid_model *m)
     sd.context = cd;
     sd.max_tokens = 2;
     if (hybrid_session_create(m, &sd, &s, &err)) return;
-    if (below(2)) r = hybrid_session_say(s, "a");
-    else r = hybrid_session_complete(s, "a <s> b");
-    if (!r) while (hybrid_session_next(s)) {}
+    if (below(2))
+        r = hybrid_session_say(s, "a");
+    else
+        r = hybrid_session_complete(s, "a <s> b");
+    if (!r)
+        while (hybrid_session_next(s)) {}
     hybrid_session_destroy(s);
 }
 
@@ -200,7 +250,8 @@ static void spoil_and_use(const hybrid_gguf *base)
     for (i = 0; i < n; i++) {
         edit *e = &edits[i];
         e->kind = (edit_kind)below(EDIT_KINDS);
-        e->which = (size_t)below((int)(e->kind >= TENSOR_SIZE ? hybrid_gguf_tensor_count(base) : hybrid_gguf_key_count(base)));
+        e->which =
+            (size_t)below((int)(e->kind >= TENSOR_SIZE ? hybrid_gguf_tensor_count(base) : hybrid_gguf_key_count(base)));
         for (k = 0; k < 8; k++) e->bytes[k] = (uint8_t)(random_bits() >> 24);
         memcpy(&e->value, e->bytes, 8);
         if (e->value < 0 && e->kind != KEY_FLOAT) e->value = ~e->value;
@@ -224,8 +275,11 @@ static void spoil_and_use(const hybrid_gguf *base)
             loaded++;
             planned = hybrid_plan(rt, &md, &cd, &plan, &err);
             r = hybrid_context_create(m, &cd, &c, &err);
-            CHECK(planned == r || (!planned && r == HYBRID_ERROR_MEMORY), "planned %d, created %d: %s", planned, r, err.message);
-            if (!r) CHECK(h.live - before == plan.total, "planned %llu, took %llu", (unsigned long long)plan.total, (unsigned long long)(h.live - before));
+            CHECK(planned == r || (!planned && r == HYBRID_ERROR_MEMORY), "planned %d, created %d: %s", planned, r,
+                  err.message);
+            if (!r)
+                CHECK(h.live - before == plan.total, "planned %llu, took %llu", (unsigned long long)plan.total,
+                      (unsigned long long)(h.live - before));
             hybrid_context_destroy(c);
             use(m);
             hybrid_model_destroy(m);
@@ -257,7 +311,9 @@ int main(void)
             const int failed = check_failed;
             state = ((seed ? strtoull(seed, NULL, 10) : 1) + (uint64_t)k) * 7919 + i;
             spoil_and_use(base);
-            if (check_failed != failed) printf("    HYBRID_WALKS=1 HYBRID_SEED=%llu repeats it (%s)\n", (seed ? strtoull(seed, NULL, 10) : 1) + (unsigned long long)k, paths[i]);
+            if (check_failed != failed)
+                printf("    HYBRID_WALKS=1 HYBRID_SEED=%llu repeats it (%s)\n",
+                       (seed ? strtoull(seed, NULL, 10) : 1) + (unsigned long long)k, paths[i]);
         }
         hybrid_gguf_destroy(base);
     }

@@ -1,5 +1,6 @@
-/* bandwidth: how fast this machine reads memory, with 1..n threads, as one line of JSON: the roof of decoding. The best of reading plainly and of
- * asking for what comes 2 KB later at the same time: which one wins differs between processors.
+/* bandwidth: how fast this machine reads memory, with 1..n threads, as one line of JSON: the roof of decoding. The best
+ * of reading plainly and of asking for what comes 2 KB later at the same time: which one wins differs between
+ * processors.
  *
  *     cc -O2 tests/bench/bandwidth.c -o build/bandwidth -lpthread && build/bandwidth 2 */
 #include <pthread.h>
@@ -9,13 +10,13 @@
 #include <string.h>
 #include <time.h>
 #if defined(__x86_64__)
-#include <immintrin.h>
+    #include <immintrin.h>
 #endif
 
 static char *memory;
 static size_t bytes = (size_t)512 << 20;
 static int n_threads;
-static size_t ahead;                /* 0: plainly */
+static size_t ahead; /* 0: plainly */
 static volatile uint64_t sink;
 
 static double now(void)
@@ -32,7 +33,10 @@ __attribute__((target("avx2"))) static uint64_t sum(const char *p, size_t n)
     size_t i;
     uint64_t out[4];
     for (i = 0; i + 128 <= n; i += 128) {
-        if (ahead) { __builtin_prefetch(p + i + ahead); __builtin_prefetch(p + i + ahead + 64); }
+        if (ahead) {
+            __builtin_prefetch(p + i + ahead);
+            __builtin_prefetch(p + i + ahead + 64);
+        }
         a = _mm256_add_epi64(a, _mm256_loadu_si256((const __m256i *)(p + i)));
         b = _mm256_add_epi64(b, _mm256_loadu_si256((const __m256i *)(p + i + 32)));
         c = _mm256_add_epi64(c, _mm256_loadu_si256((const __m256i *)(p + i + 64)));

@@ -1,9 +1,11 @@
-/* bench_model: speed of one model on this machine, as one line of JSON. tests/bench/bench.py runs it in turn with the peer.
+/* bench_model: speed of one model on this machine, as one line of JSON. tests/bench/bench.py runs it in turn with the
+ * peer.
  *
  *     cc -O2 -I. tests/bench/bench_model.c -o build/bench_model -lm
  *     build/bench_model MODEL.gguf THREADS N_PROMPT N_GENERATE REPEATS [ISA or "" [repack]]
  *
- * The prompt is random tokens (the same for every run); generation starts from an empty cache with one token. Times are wall clock. */
+ * The prompt is random tokens (the same for every run); generation starts from an empty cache with one token. Times
+ * are wall clock. */
 #define HYBRID_IMPLEMENTATION
 #include "hybrid.h"
 #include <stdio.h>
@@ -31,10 +33,17 @@ static void print_row(const char *name, double *v, int n)
     printf("\"%s\": [", name);
     for (i = 0; i < n; i++) printf("%s%.2f", i ? ", " : "", v[i]);
     qsort(v, (size_t)n, sizeof *v, by_value);
-    printf("], \"%s_median\": %.2f, \"%s_best\": %.2f, ", name, n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2, name, v[n - 1]);
+    printf("], \"%s_median\": %.2f, \"%s_best\": %.2f, ", name, n % 2 ? v[n / 2] : (v[n / 2 - 1] + v[n / 2]) / 2, name,
+           v[n - 1]);
 }
 
-#define TRY(call) do { if (call) { fprintf(stderr, "%s\n", err.message); return 1; } } while (0)
+#define TRY(call) \
+    do { \
+        if (call) { \
+            fprintf(stderr, "%s\n", err.message); \
+            return 1; \
+        } \
+    } while (0)
 
 int main(int argc, char **argv)
 {
@@ -64,7 +73,7 @@ int main(int argc, char **argv)
     n_gen = atoi(argv[4]);
     reps = atoi(argv[5]);
     md.path = argv[1];
-#ifndef BENCH_BASELINE                                         /* headers of earlier commits do not know it */
+#ifndef BENCH_BASELINE /* headers of earlier commits do not know it */
     md.repack = argc > 7 && !strcmp(argv[7], "repack");
 #endif
     cd.n_ctx = n_prompt + n_gen + 64;
@@ -90,7 +99,8 @@ int main(int argc, char **argv)
             TRY(hybrid_batch_add(ctx, 0, ids, (size_t)n_prompt, &err));
             TRY(hybrid_decode(ctx, &err));
             prompt[r] = n_prompt / (now() - t);
-        } else prompt[r] = 0;
+        } else
+            prompt[r] = 0;
         TRY(hybrid_seq_remove(ctx, 0, 0, &err));
         TRY(hybrid_batch_add(ctx, 0, ids, 1, &err));
         TRY(hybrid_decode(ctx, &err));
@@ -101,7 +111,8 @@ int main(int argc, char **argv)
         }
         gen[r] = n_gen / (now() - t);
     }
-    printf("{\"engine\": \"hybrid\", \"isa\": \"%s\", \"threads\": %d, \"bytes\": %llu, \"load_ms\": %.1f, ", hybrid_runtime_isa(rt), rd.n_threads, (unsigned long long)info.n_bytes, load_ms);
+    printf("{\"engine\": \"hybrid\", \"isa\": \"%s\", \"threads\": %d, \"bytes\": %llu, \"load_ms\": %.1f, ",
+           hybrid_runtime_isa(rt), rd.n_threads, (unsigned long long)info.n_bytes, load_ms);
     print_row("prompt", prompt, reps);
     print_row("gen", gen, reps);
     getrusage(RUSAGE_SELF, &use);

@@ -1,13 +1,21 @@
-/* libFuzzer: any bytes as a GGUF file, from memory and through a reader; what opens is looked at whole, written again, and must then
- * open with the same content. The same bytes are also given to the writer as values made by hand; and, cut wherever "GGUF" stands, they are
- * opened as a model that was split, from memory and through readers, in this order and the other way round.
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_gguf.c -o fuzz_gguf -lm && ./fuzz_gguf corpus tests/fuzz/fuzz_gguf */
+/* libFuzzer: any bytes as a GGUF file, from memory and through a reader; what opens is looked at whole, written again,
+ * and must then open with the same content. The same bytes are also given to the writer as values made by hand; and,
+ * cut wherever "GGUF" stands, they are opened as a model that was split, from memory and through readers, in this order
+ * and the other way round.
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_gguf.c -o fuzz_gguf -lm && ./fuzz_gguf
+ *     corpus tests/fuzz/fuzz_gguf */
 #define HYBRID_IMPLEMENTATION
 #include "../../src/hybrid_all.c"
 
-static void must(bool condition) { if (!condition) __builtin_trap(); }
+static void must(bool condition)
+{
+    if (!condition) __builtin_trap();
+}
 
-typedef struct span { const unsigned char *data; size_t size; } span;
+typedef struct span {
+    const unsigned char *data;
+    size_t size;
+} span;
 
 static bool read_at(void *user, uint64_t offset, void *dst, size_t n)
 {
@@ -38,8 +46,10 @@ static uint64_t hash_value(uint64_t h, const hybrid_gguf_value *v)
         if (v->item_type == HYBRID_GGUF_STRING) {
             hybrid_string s = hybrid_gguf_item_string(v, i);
             h = hash_bytes(h * 31 + s.size, s.data, s.size);
+        } else {
+            must(hybrid_gguf_item_array(v, i, &item));
+            h = hash_value(h, &item);
         }
-        else { must(hybrid_gguf_item_array(v, i, &item)); h = hash_value(h, &item); }
     }
     return h;
 }
@@ -56,7 +66,8 @@ static uint64_t hash_file(hybrid_gguf *g)
     }
     for (i = 0; i < hybrid_gguf_tensor_count(g); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, i);
-        const uint64_t size = hybrid_gguf_part_size(g, t->part), alignment = hybrid_gguf_part_count(g) > 1 ? 8 : hybrid_gguf_alignment(g);
+        const uint64_t size = hybrid_gguf_part_size(g, t->part),
+                       alignment = hybrid_gguf_part_count(g) > 1 ? 8 : hybrid_gguf_alignment(g);
         const bool empty = !t->ne[0] || !t->ne[1] || !t->ne[2] || !t->ne[3];
         char *copy;
         must(t->part < hybrid_gguf_part_count(g) && t->offset % alignment == 0 && t->n_dims <= 4);
@@ -70,7 +81,10 @@ static uint64_t hash_file(hybrid_gguf *g)
     return h;
 }
 
-typedef struct sink { unsigned char *data; size_t size, room; } sink;
+typedef struct sink {
+    unsigned char *data;
+    size_t size, room;
+} sink;
 
 static bool write_more(void *user, const void *data, size_t n)
 {
@@ -81,7 +95,8 @@ static bool write_more(void *user, const void *data, size_t n)
     return true;
 }
 
-/* Writes g again. false: g has what the writer refuses (names with zero bytes or without any, an odd type of its alignment). */
+/* Writes g again. false: g has what the writer refuses (names with zero bytes or without any, an odd type of its
+ * alignment). */
 static bool write_again(hybrid_runtime *rt, hybrid_gguf *g, sink *out)
 {
     hybrid_gguf_writer *w;
@@ -97,7 +112,8 @@ static bool write_again(hybrid_runtime *rt, hybrid_gguf *g, sink *out)
         char *name = (char *)calloc(1, t->name.size + 1);
         memcpy(name, t->name.data, t->name.size);
         good = t->name.size && strlen(name) == t->name.size;
-        if (good && t->type != HYBRID_TYPE_LAST_) must(!hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL));
+        if (good && t->type != HYBRID_TYPE_LAST_)
+            must(!hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL));
         free(name);
     }
     if (good) must(!hybrid_gguf_begin(w, write_more, out, NULL));
@@ -123,7 +139,8 @@ static void fuzz_value(hybrid_runtime *rt, const unsigned char *data, size_t siz
     v.size = size - 3;
     v.index = NULL;
     must(!hybrid_gguf_writer_create(rt, &w, NULL));
-    if (!hybrid_gguf_set(w, "key", &v, NULL) && !hybrid_gguf_set_arrays(w, "arrays", &v, v.type == HYBRID_GGUF_ARRAY, NULL)) {
+    if (!hybrid_gguf_set(w, "key", &v, NULL) &&
+        !hybrid_gguf_set_arrays(w, "arrays", &v, v.type == HYBRID_GGUF_ARRAY, NULL)) {
         hybrid_source source;
         hybrid_gguf *g;
         memset(&source, 0, sizeof source);
@@ -142,7 +159,7 @@ enum { MOST_PARTS = 6 };
 
 static void fuzz_parts(hybrid_runtime *rt, const unsigned char *data, size_t size)
 {
-    hybrid_source list[4][MOST_PARTS], source;             /* from memory, through readers; the same backwards */
+    hybrid_source list[4][MOST_PARTS], source; /* from memory, through readers; the same backwards */
     span spans[MOST_PARTS];
     hybrid_gguf *g[4];
     size_t n = 0, i;

@@ -1,10 +1,15 @@
-/* libFuzzer: any bytes as a template, and (after a zero byte) as the JSON that it is given. The first byte chooses dialect, white
- * space and what allocation fails. What is JSON must survive being written and read again; a template must give the same twice.
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_template.c -o fuzz_template -lm && ./fuzz_template corpus tests/fuzz/fuzz_template */
+/* libFuzzer: any bytes as a template, and (after a zero byte) as the JSON that it is given. The first byte chooses
+ * dialect, white space and what allocation fails. What is JSON must survive being written and read again; a template
+ * must give the same twice.
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_template.c -o fuzz_template -lm &&
+ *     ./fuzz_template corpus tests/fuzz/fuzz_template */
 #define HYBRID_IMPLEMENTATION
 #include "../../src/hybrid_all.c"
 
-static void must(bool condition) { if (!condition) __builtin_trap(); }
+static void must(bool condition)
+{
+    if (!condition) __builtin_trap();
+}
 
 static size_t countdown;
 static void *fuzz_alloc(void *user, size_t size)
@@ -14,9 +19,16 @@ static void *fuzz_alloc(void *user, size_t size)
     countdown--;
     return malloc(size);
 }
-static void fuzz_free(void *user, void *block) { HYB_UNUSED(user); free(block); }
+static void fuzz_free(void *user, void *block)
+{
+    HYB_UNUSED(user);
+    free(block);
+}
 
-typedef struct sink { char data[65536]; size_t size; } sink;
+typedef struct sink {
+    char data[65536];
+    size_t size;
+} sink;
 static bool put(void *user, const void *data, size_t n)
 {
     sink *s = (sink *)user;
@@ -34,7 +46,10 @@ static void json(hybrid_runtime *rt, const char *text, size_t n)
     a.size = b.size = 0;
     if (hyb_json_write(doc.root, put, &a)) {
         hyb_json_free(&doc);
-        if (hyb_json_parse(rt, a.data, a.size, 100, 10000, &doc, NULL)) { must(countdown == 0 || hyb_jfind(a.data, a.size, "Infinity", 8, 0) != SIZE_MAX); return; }
+        if (hyb_json_parse(rt, a.data, a.size, 100, 10000, &doc, NULL)) {
+            must(countdown == 0 || hyb_jfind(a.data, a.size, "Infinity", 8, 0) != SIZE_MAX);
+            return;
+        }
         must(hyb_json_write(doc.root, put, &b) && a.size == b.size && !memcmp(a.data, b.data, a.size));
     }
     hyb_json_free(&doc);
@@ -96,11 +111,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     m[1].content = context;
     if (data[0] >> 4) countdown = (size_t)(data[0] >> 4) * 2;
     r = hybrid_template_create(rt, &td, &t, &err);
-    if (r) must(!t && err.result == r && err.message[0]);
+    if (r)
+        must(!t && err.result == r && err.message[0]);
     else {
         r = hybrid_template_render(t, &d, &out, &err);
         must(r ? err.result == r && err.message[0] && !out.size : out.data && strlen(out.data) <= out.size);
-        if (!r && !hybrid_template_render(t, &d, &again, NULL)) must(again.size == out.size && !memcmp(again.data, out.data, out.size));
+        if (!r && !hybrid_template_render(t, &d, &again, NULL))
+            must(again.size == out.size && !memcmp(again.data, out.data, out.size));
         r = hybrid_chat_render(t, m, 2, &c, &out, &err);
         must(r ? err.result == r && err.message[0] && !out.size : out.data != NULL);
         hybrid_text_free(&out);

@@ -1,10 +1,15 @@
-/* libFuzzer: any bytes as a vocabulary (in memory, or a GGUF file with one) and a text. What can be made must tokenize without reading
- * or writing where it should not, give the same ids however it is asked, and (where every byte has a token) give the text back.
- *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_tokenizer.c -o fuzz_tokenizer -lm && ./fuzz_tokenizer corpus tests/fuzz/fuzz_tokenizer */
+/* libFuzzer: any bytes as a vocabulary (in memory, or a GGUF file with one) and a text. What can be made must tokenize
+ * without reading or writing where it should not, give the same ids however it is asked, and (where every byte has a
+ * token) give the text back.
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I. tests/fuzz/fuzz_tokenizer.c -o fuzz_tokenizer -lm &&
+ *     ./fuzz_tokenizer corpus tests/fuzz/fuzz_tokenizer */
 #define HYBRID_IMPLEMENTATION
 #include "../../src/hybrid_all.c"
 
-static void must(bool condition) { if (!condition) __builtin_trap(); }
+static void must(bool condition)
+{
+    if (!condition) __builtin_trap();
+}
 
 #define MAX_TOKENS 400
 
@@ -16,7 +21,8 @@ static void ask(const hybrid_tokenizer *tok, const char *text, size_t size, unsi
     char *back;
     must(hybrid_tokenize(tok, text, size, flags, ids, room, &n, NULL) == HYBRID_OK && n <= room);
     few = n / 2;
-    must(hybrid_tokenize(tok, text, size, flags, again, few, &m, NULL) == (n ? HYBRID_ERROR_LIMIT : HYBRID_OK) && m == n);
+    must(hybrid_tokenize(tok, text, size, flags, again, few, &m, NULL) == (n ? HYBRID_ERROR_LIMIT : HYBRID_OK) &&
+         m == n);
     must(!few || !memcmp(ids, again, few * sizeof *ids));
     for (k = 0; k < n; k++) {
         must(ids[k] >= 0 && (size_t)ids[k] < hybrid_vocab_size(tok));
@@ -59,13 +65,16 @@ static void stream(const char *text, size_t size, size_t step)
         must(!safe.size || !memcmp(safe.data, text + shown, safe.size));
         shown += safe.size;
     }
-    must(which >= 0 && !memcmp(text + shown, stops[which].data, stops[which].size));       /* they are in the text */
+    must(which >= 0 && !memcmp(text + shown, stops[which].data, stops[which].size)); /* they are in the text */
     hybrid_stop_destroy(m);
 }
 
 static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
 {
-    static const char *const pres[] = { "gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "starcoder", "falcon", "default", "deepseek-coder", "deepseek-llm", "deepseek-v3" };
+    static const char *const pres[] = {
+        "gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "starcoder", "falcon", "default", "deepseek-coder",
+        "deepseek-llm", "deepseek-v3"
+    };
     static uint8_t types[MAX_TOKENS], single[256];
     static float scores[MAX_TOKENS];
     static hybrid_string tokens[MAX_TOKENS], merges[MAX_TOKENS];
@@ -89,7 +98,7 @@ static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
     desc.types = types;
     desc.scores = p[0] & 128 ? scores : NULL;
     desc.merges = merges;
-    for (i = 0; desc.raw_tokens && i < 256; i++) {       /* every byte */
+    for (i = 0; desc.raw_tokens && i < 256; i++) { /* every byte */
         single[i] = (uint8_t)i;
         tokens[i].data = (const char *)&single[i];
         tokens[i].size = 1;
@@ -101,7 +110,7 @@ static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
         tokens['\\'].data = "\\\\";
         tokens['\\'].size = 2;
     }
-    for (p += 2; p < end && *p && desc.n_tokens < MAX_TOKENS; desc.n_tokens++) {       /* size and type, bytes; zero ends */
+    for (p += 2; p < end && *p && desc.n_tokens < MAX_TOKENS; desc.n_tokens++) { /* size and type, bytes; zero ends */
         i = *p & 15;
         types[desc.n_tokens] = (uint8_t)(*p >> 4 & 7);
         p++;
@@ -132,7 +141,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     hybrid_source source;
     hybrid_gguf *gguf;
     hybrid_tokenizer *tok;
-    if (size < 4 || memcmp(data, "GGUF", 4)) { memory_vocabulary(data, data + size); return 0; }
+    if (size < 4 || memcmp(data, "GGUF", 4)) {
+        memory_vocabulary(data, data + size);
+        return 0;
+    }
     memset(&source, 0, sizeof source);
     source.data = data;
     source.size = size;

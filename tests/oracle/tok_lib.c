@@ -4,8 +4,8 @@
 
 typedef struct split_out {
     const uint8_t *classes, *begin;
-    uint32_t      *ends;
-    size_t         n;
+    uint32_t *ends;
+    size_t n;
 } split_out;
 
 static void split(split_out *out, const hyb_split_fn *fn, const uint8_t *p, const uint8_t *end)
@@ -13,8 +13,10 @@ static void split(split_out *out, const hyb_split_fn *fn, const uint8_t *p, cons
     const uint8_t *q;
     for (; p < end; p = q) {
         q = fn[0](out->classes, p, end);
-        if (fn[1]) split(out, fn + 1, p, q);
-        else out->ends[out->n++] = (uint32_t)(q - out->begin);
+        if (fn[1])
+            split(out, fn + 1, p, q);
+        else
+            out->ends[out->n++] = (uint32_t)(q - out->begin);
     }
 }
 
