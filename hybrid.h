@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4bfbfff531c68868): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d60045f6f1406de3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,139 +48,148 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      191  base.h             version, linkage, results, errors, allocator, log
- *      318  runtime.h          what models and sessions share: memory, log, worker threads
- *      389  quant.h            names, sizes, encode, decode
- *      485  gguf.h             what is in a model file, and writing one
- *      690  tokenizer.h        text to tokens and back
- *      845  chat.h             templates that make a prompt of a conversation
- *      967  model.h            load, describe
- *     1048  context.h          batches of (sequence, tokens), logits, the KV cache
- *     1176  sampler.h          from logits to the next token
- *     1240  session.h          a conversation
+ *      200  base.h             version, linkage, results, errors, allocator, log
+ *      327  runtime.h          what models and sessions share: memory, log, worker threads
+ *      398  quant.h            names, sizes, encode, decode
+ *      494  gguf.h             what is in a model file, and writing one
+ *      699  tokenizer.h        text to tokens and back
+ *      854  chat.h             templates that make a prompt of a conversation
+ *      976  model.h            load, describe
+ *     1058  context.h          batches of (sequence, tokens), logits, the KV cache
+ *     1191  sampler.h          from logits to the next token
+ *     1255  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1313  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *     1409  macros.h           what compilers call things, and the macros that every room uses
- *     1462  base.c             what every room uses: results, errors, checked sizes
- *     1518  fpenv.c            the floating-point environment at the border of the library
- *     1747  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1826  fma.c              a * b + c with one rounding
- *     1865  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
- *     1930  decimal.c          doubles as text, the same in every locale
- *     2060  thread.c           atomics, threads, and the worker pool
- *     2557  cpu.c              what this processor and its operating system can do
- *     2675  hash.c             where a name belongs in a table
- *     2775  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2898  stack.c            how much of the thread's stack a recursion may take
- *     2946  device.c           which GPU a runtime uses
- *     3036  runtime.c          creates and ends runtimes
- *     3200  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
- *     3430  output.c           a file that is written
- *     3776  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
- *     3812  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
- *    37135  end.h              closes what core/begin opened
+ *     1328  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *     1424  macros.h           what compilers call things, and the macros that every room uses
+ *     1477  base.c             what every room uses: results, errors, checked sizes
+ *     1533  fpenv.c            the floating-point environment at the border of the library
+ *     1762  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1841  fma.c              a * b + c with one rounding
+ *     1880  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
+ *     1945  decimal.c          doubles as text, the same in every locale
+ *     2075  thread.c           atomics, threads, and the worker pool
+ *     2572  cpu.c              what this processor and its operating system can do
+ *     2690  hash.c             where a name belongs in a table
+ *     2790  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2913  stack.c            how much of the thread's stack a recursion may take
+ *     2961  device.c           which GPU a runtime uses
+ *     3051  runtime.c          creates and ends runtimes
+ *     3215  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
+ *     3445  output.c           a file that is written
+ *     3791  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
+ *     3827  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
+ *    38079  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4253  names.c            names that must differ, found by hash
- *     4350  value.c            the 13 types of metadata values and their items
- *     4489  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4705  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
- *     5042  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     5560  write.c            makes a GGUF file
+ *     4268  names.c            names that must differ, found by hash
+ *     4365  value.c            the 13 types of metadata values and their items
+ *     4504  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4720  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
+ *     5057  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     5575  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6269  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     6401  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     6736  floats.c           the types that are plain numbers
- *     6776  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6975  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
- *     7211  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
- *     7359  types.c            the table of all types, and the public functions over it
- *     7471  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     7550  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
+ *     6284  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     6416  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     6751  floats.c           the types that are plain numbers
+ *     6791  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6990  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
+ *     7226  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ *     7374  types.c            the table of all types, and the public functions over it
+ *     7486  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     7565  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7763  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
- *     8713  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
- *     8892  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
- *     9172  pretokenize.c      cuts text into the words inside which BPE merges
- *     9610  families.c         what the expressions of single families have that others have not, and the table of...
- *    10109  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
- *    10311  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *    10405  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
- *    10941  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
- *    11178  bpe.c              the merging
- *    11601  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
- *    11685  tokenizer.c        making tokenizers, text to ids, ids to text
- *    12067  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
- *    12318  stop.c             finds strings that end an answer in bytes that come in pieces
- *    12475  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
- *    13264  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    13660  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
- *    14044  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
- *    14386  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    15227  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    16083  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    16595  jinja_filter.c     what stands behind '|'.
- *    17718  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    17920  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
- *    18234  jinja_parse.c      tokens to a tree
- *    18942  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    19249  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    19835  template.c         the public face of the template interpreter: create, render, and text that is handed...
- *    20032  chat.c             a conversation as the variables that chat templates expect
+ *     7778  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
+ *     8728  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
+ *     8907  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
+ *     9187  pretokenize.c      cuts text into the words inside which BPE merges
+ *     9625  families.c         what the expressions of single families have that others have not, and the table of...
+ *    10124  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
+ *    10326  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *    10420  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
+ *    10956  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
+ *    11193  bpe.c              the merging
+ *    11616  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
+ *    11700  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    12082  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
+ *    12333  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    12490  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
+ *    13279  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13675  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
+ *    14059  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
+ *    14401  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    15242  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    16098  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16610  jinja_filter.c     what stands behind '|'.
+ *    17733  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    17935  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
+ *    18249  jinja_parse.c      tokens to a tree
+ *    18957  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    19264  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    19850  template.c         the public face of the template interpreter: create, render, and text that is handed...
+ *    20047  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20334  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
- *    20838  backend.c          the seam between models and devices: one table of functions that every back end fill...
- *    20939  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
- *    21054  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
- *    21148  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    21166  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
- *    21204  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
- *    21305  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
- *    21883  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
- *    21921  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
- *    22040  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22111  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
- *    22215  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
- *    22699  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
- *    23085  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
- *    23383  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
- *    23607  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    24328  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
- *    24528  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    25591  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    26239  cpu_int.c          the table of integer-block kernels
- *    26297  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
- *    26380  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
- *    29525  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
- *    31080  cpu_select.c       the kernels of an instruction set
- *    31122  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
- *    31317  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
- *    31592  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
+ *    20349  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
+ *    20854  backend.c          the seam between models and devices: one table of functions that every back end fill...
+ *    20955  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
+ *    21070  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
+ *    21164  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    21182  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
+ *    21220  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
+ *    21321  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
+ *    21899  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
+ *    21937  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
+ *    22056  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22127  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
+ *    22231  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
+ *    22715  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
+ *    23101  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
+ *    23399  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
+ *    23623  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    24344  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
+ *    24544  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    25607  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    26255  cpu_int.c          the table of integer-block kernels
+ *    26313  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
+ *    26396  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
+ *    29541  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
+ *    31096  cpu_select.c       the kernels of an instruction set
+ *    31138  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
+ *    31333  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
+ *    31608  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32209  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    32538  hparams.c          the table of architectures, and the numbers of one model, read from its GGUF keys
- *    32921  weights.c          the tensors of a model by role, found by name, checked against the hyperparameters
- *    33270  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    33317  unused.c           tensors of the file that the model is not computed with
- *    33482  forward.c          one transformer for all families, over the op table
- *    34102  place.c            which layers run where
- *    34267  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    34352  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32225  arch.c             the table of architectures
+ *    32351  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    32695  hparams.c          the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33070  weights.c          the tensors of a model, found by name and checked against the hyperparameters
+ *    33313  pass.c             what the parts of a layer share: the rows on their way through the layers, the memor...
+ *    33598  attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33741  shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value...
+ *    33800  time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    33974  ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in...
+ *    34038  experts.c          a mixture of experts (Shazeer et al
+ *    34194  channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34251  net.c              which parts the layers of a model have, and which tensors
+ *    34413  unused.c           tensors of the file that the model is not computed with
+ *    34587  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    34634  forward.c          one pass of a batch through any model, over the op table
+ *    34880  place.c            which layers run where
+ *    35050  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    35136  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    34622  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
- *    34970  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
- *    35278  kv.c               the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequence...
- *    35442  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
- *    36238  next.c             the next token of a sequence
- *    36305  plan.c             the bytes of a model and a context before they are loaded
- *    36424  dialog.c           the messages of a conversation, and the prompt that they make
- *    36621  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    35411  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
+ *    35759  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
+ *    36067  state.c            what a context keeps of its sequences, in two kinds of memory that sequences share
+ *    36363  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
+ *    37181  next.c             the next token of a sequence
+ *    37248  plan.c             the bytes of a model and a context before they are loaded
+ *    37367  dialog.c           the messages of a conversation, and the prompt that they make
+ *    37564  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1027,6 +1036,7 @@ typedef struct hybrid_model_info {
     int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     int32_t n_expert, n_expert_used;
+    bool is_recurrent;      /* carries a state from token to token: see hybrid_seq_back */
     bool has_template;      /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char device[96];        /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t n_layer_device; /* layers that run there */
@@ -1130,8 +1140,13 @@ HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t 
 
 /* Tokens in a sequence (decoded ones); -1 for a bad id. */
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
-/* Removes the tokens from position `from` to the end; from 0 empties the sequence. */
+/* Removes the tokens from position `from` to the end; from 0 empties the sequence. UNSUPPORTED: the model's state cannot be cut there, see
+ * hybrid_seq_back. */
 HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error);
+/* The largest position up to `from` at which the sequence can be cut: from itself for most models. Models that carry a recurrent state from token to token
+ * (hybrid_model_info.is_recurrent) can be cut where the sequence ends, where it ended before its last decode (unless it was cut there since), and at 0. -1
+ * for a bad id or a negative from. */
+HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from);
 /* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
 HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
 /* Positions that could still be written, counted in whole pages. */
@@ -1308,7 +1323,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4bfbfff531c68868"
+#define HYBRID__SOURCE_ID "d60045f6f1406de3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -20355,6 +20370,7 @@ typedef struct hyb_tensor {
                              (cpu_int_repack.c) */
     bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t source;      /* of a weight: which tensor of its file it is */
+    int32_t same_as;      /* of a weight: 0, or the one of the model's table whose bytes it shares */
 } hyb_tensor;
 
 /* ---- the batch ---- */
@@ -32206,6 +32222,132 @@ static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 
 /* model */
 
+/* ==== begin src/model/arch.c ==== */
+/* model/arch: the table of architectures.
+ *
+ * A family is a row: which parts its layers are made of, and switches. What a file shows by having a tensor or not
+ * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look. Norms of q
+ * and k and norms after a block stand here, because a family has them or not. */
+
+/* What a layer is made of: a part that mixes the tokens of a sequence, and one that works on each token alone. Each is
+ * a file of model/parts. */
+typedef enum hyb_part_kind {
+    HYB_PART_ATTENTION,
+    HYB_PART_SHORTCONV, /* LFM2 */
+    HYB_PART_TIME_MIX,  /* RWKV-7 */
+    HYB_PART_FFN,
+    HYB_PART_EXPERTS,
+    HYB_PART_CHANNEL_MIX, /* RWKV-7; looks at the token before, too */
+    HYB_PART_COUNT
+} hyb_part_kind;
+
+typedef enum hyb_window_kind {
+    HYB_WINDOW_NONE,
+    HYB_WINDOW_ALL,    /* every layer, when the file gives a window */
+    HYB_WINDOW_PATTERN /* every layer but each `period`-th, or as the file says */
+} hyb_window_kind;
+
+/* Mixtures of experts: what the weights of the chosen ones are. */
+typedef enum hyb_mixture {
+    HYB_MIXTURE_NONE,   /* the family has no experts */
+    HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */
+    HYB_MIXTURE_NORMED  /* made to sum to 1 */
+} hyb_mixture;
+
+/* What a family has. Of tensors: in every layer, and a file of another family that holds them is refused. */
+enum {
+    HYB_HAS_QK_NORM = 1,
+    HYB_HAS_POST_NORM = 2,
+    HYB_HAS_PLAIN_FFN = 4,    /* no gate */
+    HYB_HAS_POS_EMBD = 8,     /* a table of positions instead of rope */
+    HYB_HAS_SCALED_EMBD = 16, /* embeddings times sqrt(n_embd) */
+    HYB_HAS_EMBD_NORM = 32,   /* a norm right after the embedding */
+    HYB_HAS_LFM2_NAME = 64,   /* the last norm is called token_embd_norm */
+    HYB_HAS_SHORTCONV = 128   /* in layers without heads of keys */
+};
+
+typedef struct hyb_arch {
+    const char *name; /* general.architecture */
+    hyb_norm_kind norm;
+    hyb_rope_kind rope;
+    hyb_act_kind act;
+    hyb_part_kind mixer, ffn;
+    unsigned has; /* HYB_HAS_... */
+    hyb_window_kind window;
+    int window_period;
+    int32_t window_default;            /* of files without the key */
+    float local_rope_base;             /* base of windowed layers; 0: the same as elsewhere */
+    float attn_softcap, logit_softcap; /* of files without the keys; 0: none */
+    hyb_mixture mixture;
+} hyb_arch;
+
+/* clang-format off */
+#define HYB_RMS   HYB_NORM_RMS
+#define HYB_LN    HYB_NORM_LAYER
+#define HYB_NORM  HYB_ROPE_NORM
+#define HYB_NEOX  HYB_ROPE_NEOX
+#define HYB_GELU  HYB_ACT_GELU_TANH
+#define HYB_SILU  HYB_ACT_SILU
+#define HYB_GPT   HYB_PART_ATTENTION, HYB_PART_FFN
+#define HYB_RWKV7 HYB_PART_TIME_MIX
+#define HYB_QK    HYB_HAS_QK_NORM
+#define HYB_POST  HYB_HAS_POST_NORM
+static const hyb_arch hyb_archs[] = {
+    /* name,     norm,    rope,     act,      parts,      has,
+                 window, period, default, local base, caps, mixture */
+    { "llama",    HYB_RMS, HYB_NORM, HYB_SILU, HYB_GPT, 0,
+                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
+    { "mistral",  HYB_RMS, HYB_NORM, HYB_SILU, HYB_GPT, 0,
+                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen2",    HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, 0,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen2moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, 0,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_SHARES },
+    { "qwen3",    HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_QK,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "qwen3moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_QK,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
+    { "phi3",     HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, 0,
+                  HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "gemma2",   HYB_RMS, HYB_NEOX, HYB_GELU, HYB_GPT, HYB_POST | HYB_HAS_SCALED_EMBD,
+                  HYB_WINDOW_PATTERN, 2, 4096, 0, 50, 30, HYB_MIXTURE_NONE },
+    { "gemma3",   HYB_RMS, HYB_NEOX, HYB_GELU, HYB_GPT, HYB_QK | HYB_POST | HYB_HAS_SCALED_EMBD,
+                  HYB_WINDOW_PATTERN, 6, 0, 10000, 0, 0, HYB_MIXTURE_NONE },
+    { "gpt2",     HYB_LN,  HYB_NORM, HYB_GELU, HYB_GPT, HYB_HAS_PLAIN_FFN | HYB_HAS_POS_EMBD,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "openelm",  HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_QK,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "lfm2",     HYB_RMS, HYB_NEOX, HYB_SILU, HYB_GPT, HYB_QK | HYB_HAS_LFM2_NAME | HYB_HAS_SHORTCONV,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "rwkv7",    HYB_LN,  HYB_NORM, HYB_SILU, HYB_RWKV7, HYB_PART_CHANNEL_MIX, HYB_HAS_EMBD_NORM,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+    { "arwkv7",   HYB_RMS, HYB_NORM, HYB_SILU, HYB_RWKV7, HYB_PART_FFN, 0,
+                  HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
+};
+#undef HYB_RMS
+#undef HYB_LN
+#undef HYB_NORM
+#undef HYB_NEOX
+#undef HYB_GELU
+#undef HYB_SILU
+#undef HYB_GPT
+#undef HYB_RWKV7
+#undef HYB_QK
+#undef HYB_POST
+/* clang-format on */
+
+/* "llama, mistral, ...": those with a mixture of experts, or all. */
+static void hyb_arch_names(bool mixtures, char *text, size_t size)
+{
+    size_t i, at = 0;
+    text[0] = 0;
+    for (i = 0; i < HYB_COUNT(hyb_archs) && at < size; i++) {
+        if (mixtures && hyb_archs[i].mixture == HYB_MIXTURE_NONE) continue;
+        at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "", hyb_archs[i].name);
+    }
+}
+/* ==== end src/model/arch.c ==== */
+
 /* ==== begin src/model/keys.c ==== */
 /* model/keys: the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked.
  *
@@ -32241,10 +32383,13 @@ static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_v
     return hybrid_gguf_find(keys->gguf, key, value);
 }
 
-static bool hyb_key_has(const hyb_keys *keys, const char *suffix)
+static bool hyb_key_was_asked(const hyb_keys *keys, const char *suffix)
 {
-    hybrid_gguf_value value;
-    return hyb_key_find(keys, suffix, &value);
+    char key[HYB_KEY_ROOM];
+    size_t i;
+    snprintf(key, sizeof key, "%s.%s", keys->arch, suffix);
+    i = hyb_names_find(&keys->gguf->key_names, hyb_string(key));
+    return i != HYB_NO_NAME && keys->seen[i];
 }
 
 /* Item i of a value as an integer; a bool is none. */
@@ -32254,9 +32399,10 @@ static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
     return p && hyb_gguf_load_i64(value->item_type, p, v);
 }
 
-/* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer)
- * must hold one value. */
-static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+/* An integer in lo..hi for layer `layer` of n_layer, or `fallback` when absent (fallback below lo: required). An array
+ * holds a number for each layer, or the same one as often as it likes. */
+static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int n_layer, int64_t lo, int64_t hi,
+                              int64_t fallback)
 {
     hybrid_gguf_value value;
     int64_t v = 0, other = 0;
@@ -32266,19 +32412,29 @@ static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64
         return (int32_t)HYB_MAX(fallback, lo);
     }
     if (!hyb_key_item(&value, 0, &v)) {
-        hyb_key_fail(keys, suffix, value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
+        hyb_key_fail(keys, suffix,
+                     value.type == HYBRID_GGUF_ARRAY ? "is not an array of integers" : "is not an integer");
         return (int32_t)lo;
     }
-    for (i = 1; i < value.count && !keys->result; i++)
-        if (!hyb_key_item(&value, i, &other) || other != v)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.%s' differs from layer to layer, which is not supported",
-                                    keys->arch, suffix);
+    for (i = 1; i < value.count && hyb_key_item(&value, i, &other) && other == v; i++) {}
+    if (i < value.count && n_layer == 1 && !keys->result)
+        keys->result =
+            hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
+    if (i < value.count && n_layer > 1 &&
+        (value.count < (uint64_t)n_layer || !hyb_key_item(&value, (uint64_t)layer, &v)))
+        hyb_key_fail(keys, suffix, "has no integer for each layer");
     if (v >= lo && v <= hi) return (int32_t)v;
     if (!keys->result)
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
                                 keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
+}
+
+/* The same for all layers. */
+static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+{
+    return hyb_key_int_of(keys, suffix, 0, 1, lo, hi, fallback);
 }
 
 /* A bool, or 0 or 1; or fallback when absent. */
@@ -32510,8 +32666,9 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
     char text[64];
     size_t i, k;
     for (i = 0; i < HYB_COUNT(hyb_keys_neutral); i++)
-        hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
-                     hyb_keys_neutral[i].what);
+        if (!hyb_key_was_asked(keys, hyb_keys_neutral[i].suffix))
+            hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
+                         hyb_keys_neutral[i].what);
     for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
     for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
@@ -32536,73 +32693,7 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
 /* ==== end src/model/keys.c ==== */
 
 /* ==== begin src/model/hparams.c ==== */
-/* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
- *
- * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, a tied head,
- * experts in this layer or not) is not in the table: model/weights looks. Norms of q and k and norms behind a block
- * stand here, because a family has them or not. */
-
-typedef enum hyb_window_kind {
-    HYB_WINDOW_NONE,
-    HYB_WINDOW_ALL,    /* every layer, when the file gives a window */
-    HYB_WINDOW_PATTERN /* every layer but each `period`-th */
-} hyb_window_kind;
-
-/* Mixtures of experts: what the weights of the chosen ones are. */
-typedef enum hyb_mixture {
-    HYB_MIXTURE_NONE,   /* the family has no experts */
-    HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */
-    HYB_MIXTURE_NORMED  /* made to sum to 1 */
-} hyb_mixture;
-
-/* Tensors that a family has in every layer; a file of another family that holds them is refused. */
-enum { HYB_PART_QK_NORM = 1, HYB_PART_POST_NORM = 2, HYB_PART_PLAIN_FFN = 4 /* no gate */ };
-
-typedef struct hyb_arch {
-    const char *name; /* general.architecture */
-    hyb_norm_kind norm;
-    hyb_rope_kind rope;
-    hyb_act_kind act;
-    unsigned parts;   /* HYB_PART_... */
-    bool learned_pos; /* a table of positions instead of rope */
-    bool scale_embd;  /* embeddings times sqrt(n_embd) */
-    hyb_window_kind window;
-    int window_period;
-    int32_t window_default;            /* of files without the key */
-    float local_rope_base;             /* base of windowed layers; 0: the same as elsewhere */
-    float attn_softcap, logit_softcap; /* of files without the keys; 0: none */
-    hyb_mixture mixture;
-} hyb_arch;
-
-#define HYB_RMS HYB_NORM_RMS
-#define HYB_NEOX HYB_ROPE_NEOX
-#define HYB_GELU HYB_ACT_GELU_TANH
-#define HYB_SILU HYB_ACT_SILU
-#define HYB_QK HYB_PART_QK_NORM
-#define HYB_POST HYB_PART_POST_NORM
-static const hyb_arch hyb_archs[] = {
-    /* name,     norm, rope, act, parts, pos, scale, window, period, default, base, caps, mixture */
-    { "llama", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
-    { "mistral", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2moe", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_SHARES },
-    { "qwen3", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen3moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
-      HYB_MIXTURE_NORMED },
-    { "phi3", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "gemma2", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_POST, false, true, HYB_WINDOW_PATTERN, 2, 4096, 0, 50, 30,
-      HYB_MIXTURE_NONE },
-    { "gemma3", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_QK | HYB_POST, false, true, HYB_WINDOW_PATTERN, 6, 0, 10000, 0, 0,
-      HYB_MIXTURE_NONE },
-    { "gpt2", HYB_NORM_LAYER, HYB_ROPE_NORM, HYB_GELU, HYB_PART_PLAIN_FFN, true, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
-      HYB_MIXTURE_NONE },
-};
-#undef HYB_RMS
-#undef HYB_NEOX
-#undef HYB_GELU
-#undef HYB_SILU
-#undef HYB_QK
-#undef HYB_POST
+/* model/hparams: the numbers of one model and of each of its layers, read from its GGUF keys. */
 
 /* How positions are stretched beyond the context of training: see model/rope. */
 typedef enum hyb_rope_scaling {
@@ -32612,8 +32703,18 @@ typedef enum hyb_rope_scaling {
     HYB_SCALING_LONGROPE
 } hyb_rope_scaling;
 
+/* What may differ from layer to layer. */
+typedef struct hyb_layer_hp {
+    hyb_part_kind mixer, ffn;
+    int32_t n_head, n_head_kv, n_ff;
+    int32_t window;  /* 0: none */
+    bool rope_local; /* angles of windowed layers */
+} hyb_layer_hp;
+
+/* n_head, n_head_kv, n_ff: the largest of any layer. */
 typedef struct hyb_hparams {
     const hyb_arch *arch;
+    hyb_layer_hp *layers;
     int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim_k, head_dim_v, n_ff;
     float norm_eps;
     int32_t n_rot;
@@ -32623,20 +32724,17 @@ typedef struct hyb_hparams {
     float rope_factor;      /* linear, yarn: positions stretched by it */
     float rope_attn_factor; /* longrope, yarn: cos and sin times it */
     float yarn_beta_fast, yarn_beta_slow;
-    int32_t n_ctx_orig;            /* context before stretching */
-    int32_t window, window_period; /* window 0: none */
+    int32_t n_ctx_orig; /* context before stretching */
+    int32_t window;     /* of the layers that have one; 0: none */
+    int32_t n_taps;     /* of short convolutions */
+    int32_t wkv_head_size;
+    int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
     float attn_scale, attn_softcap, logit_softcap, embd_scale;
     int32_t n_expert, n_expert_used;  /* 0: no experts */
     int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none such */
     bool expert_norm;                 /* weights of the chosen ones sum to 1 */
     float expert_scale;               /* and are multiplied by it */
 } hyb_hparams;
-
-static bool hyb_layer_is_local(const hyb_hparams *hp, int layer)
-{
-    if (!hp->window || hp->arch->window == HYB_WINDOW_NONE) return false;
-    return hp->arch->window == HYB_WINDOW_ALL || (layer + 1) % hp->window_period != 0;
-}
 
 /* What a type of scaling is called in files. */
 static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *hp)
@@ -32683,6 +32781,7 @@ static void hyb_read_rope_scaling(hyb_keys *keys, hyb_hparams *hp)
 /* After the window, which says whether there are layers of two kinds. */
 static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
 {
+    int i;
     hp->n_rot = hyb_key_int(keys, "rope.dimension_count", 1, hp->head_dim_k, hp->head_dim_k);
     if (hp->n_rot % 2) hyb_key_fail(keys, "rope.dimension_count", "is odd");
     hyb_key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot, "another rotation in layers with a window");
@@ -32694,35 +32793,35 @@ static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
     if (!(hp->rope_base > 0)) hyb_key_fail(keys, "rope.freq_base", "is not positive");
     if (!(hp->rope_base_local > 0)) hyb_key_fail(keys, "rope.freq_base_swa", "is not positive");
     hp->rope_local = hp->window && (hp->arch->local_rope_base != 0 || hp->rope_base_local != hp->rope_base);
+    for (i = 0; i < hp->n_layer; i++) hp->layers[i].rope_local = hp->rope_local && hp->layers[i].window;
     hyb_read_rope_scaling(keys, hp);
 }
 
-/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer, which must
- * be such a pattern. */
+/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer. */
 static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool all = hp->arch->window == HYB_WINDOW_ALL;
     hybrid_gguf_value value;
-    uint64_t i, n = (uint64_t)hp->n_layer;
-    hp->window_period = hp->arch->window_period;
-    if (!hyb_key_find(keys, "attention.sliding_window_pattern", &value) || !hp->window) return;
-    if (value.type != HYBRID_GGUF_ARRAY) {
+    const bool found = hyb_key_find(keys, "attention.sliding_window_pattern", &value);
+    int32_t period = hp->arch->window_period;
+    bool flags = false;
+    int i;
+    if (!hp->window) return;
+    if (found) {
+        flags = value.type == HYBRID_GGUF_ARRAY;
+        if (flags && (!hyb_gguf_number_size(value.item_type) || value.count < (uint64_t)hp->n_layer)) {
+            hyb_key_fail(keys, "attention.sliding_window_pattern", "has no flag for each layer");
+            return;
+        }
         if (all)
-            hyb_key_must(keys, "attention.sliding_window_pattern", 0, 0, "a window in some layers only");
-        else
-            hp->window_period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
-        return;
+            hyb_key_must(keys, "attention.sliding_window_pattern", flags, flags, "a window in some layers only");
+        else if (!flags)
+            period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
     }
-    if (!hyb_gguf_number_size(value.item_type) || value.count < n) {
-        hyb_key_fail(keys, "attention.sliding_window_pattern", "has no flag for each layer");
-        return;
+    for (i = 0; i < hp->n_layer; i++) {
+        const bool local = all || (flags ? hybrid_gguf_item_f64(&value, (uint64_t)i) != 0 : (i + 1) % period != 0);
+        hp->layers[i].window = local ? hp->window : 0;
     }
-    for (i = 0; i < n && !keys->result; i++)
-        if ((hybrid_gguf_item_f64(&value, i) != 0) != (all || (i + 1) % (uint64_t)hp->window_period != 0))
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "this pattern of windows (key '%s.attention.sliding_window_pattern', layer %d) "
-                                    "is not supported",
-                                    keys->arch, (int)i);
 }
 
 static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
@@ -32769,14 +32868,15 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool shared = hp->arch->mixture == HYB_MIXTURE_SHARES;
     const int64_t most = 1 << 24;
+    char names[256];
     hp->n_expert = hyb_key_int(keys, "expert_count", 0, HYB_EXPERTS_MAX, 0);
     if (!hp->n_expert) hyb_read_no_experts(keys);
     if (!hp->n_expert || keys->result) return;
     if (hp->arch->mixture == HYB_MIXTURE_NONE) {
+        hyb_arch_names(true, names, sizeof names);
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "a mixture of %d experts of the architecture '%s' is not supported "
-                                "(supported: llama, as Mixtral, qwen2moe, qwen3moe)",
-                                hp->n_expert, keys->arch);
+                                "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)",
+                                hp->n_expert, keys->arch, names);
         return;
     }
     if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
@@ -32798,8 +32898,9 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
 
 static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
 {
-    hp->head_dim_k = hyb_key_int(keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
-    hp->head_dim_v = hyb_key_int(keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
+    const int32_t n = hp->n_embd / hp->layers[0].n_head;
+    hp->head_dim_k = hyb_key_int(keys, "attention.key_length", 1, 4096, n);
+    hp->head_dim_v = hyb_key_int(keys, "attention.value_length", 1, 4096, n);
     hyb_key_must(keys, "attention.key_length_swa", hp->head_dim_k, hp->head_dim_k,
                  "heads of another size in layers with a window");
     hyb_key_must(keys, "attention.value_length_swa", hp->head_dim_v, hp->head_dim_v,
@@ -32814,27 +32915,75 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
 }
 
-static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp)
+/* Time mixing and short convolutions. The widths of the narrow products must be those of the tensors. */
+static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
 {
-    const int64_t most = 1 << 24;
+    const int32_t most = 1 << 20;
+    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, 64, 0);
+    if (hp->arch->mixer != HYB_PART_TIME_MIX) return;
+    hp->wkv_head_size = hyb_key_int(keys, "wkv.head_size", 1, HYB_WKV_SIZE_MAX, 0);
+    if (hp->n_embd % hp->wkv_head_size) hyb_key_fail(keys, "wkv.head_size", "does not divide the embedding length");
+    hp->n_decay = hyb_key_int(keys, "attention.decay_lora_rank", 1, most, 0);
+    hp->n_rate = hyb_key_int(keys, "attention.iclr_lora_rank", 1, most, 0);
+    hp->n_value_mix = hyb_key_int(keys, "attention.value_residual_mix_lora_rank", 1, most, 0);
+    hp->n_gate = hyb_key_int(keys, "attention.gate_lora_rank", 0, most, 0);
+    if (hp->arch->ffn == HYB_PART_CHANNEL_MIX)
+        hyb_key_must(keys, "token_shift_count", 2, 2, "another number of shifted tokens");
+    else
+        hyb_key_must(keys, "token_shift_count", 1, 1, "another number of shifted tokens");
+}
+
+/* A layer chooses experts when it has the tensor that does. */
+static bool hyb_layer_has_experts(const hyb_keys *keys, int layer)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.ffn_gate_inp.weight", layer);
+    return hybrid_gguf_find_tensor(keys->gguf, name) != NULL;
+}
+
+static void hyb_read_layer(hyb_keys *keys, hyb_hparams *hp, int i)
+{
+    const bool attends = hp->arch->mixer == HYB_PART_ATTENTION, convolves = (hp->arch->has & HYB_HAS_SHORTCONV) != 0;
+    hyb_layer_hp *l = &hp->layers[i];
+    l->mixer = hp->arch->mixer;
+    l->ffn = hp->arch->ffn == HYB_PART_FFN && hyb_layer_has_experts(keys, i) ? HYB_PART_EXPERTS : hp->arch->ffn;
+    l->n_ff = hyb_key_int_of(keys, "feed_forward_length", i, hp->n_layer, 1, 1 << 24, 0);
+    l->n_head = hyb_key_int_of(keys, "attention.head_count", i, hp->n_layer, attends, 4096, 0);
+    l->n_head_kv =
+        hyb_key_int_of(keys, "attention.head_count_kv", i, hp->n_layer, attends && !convolves, 4096, l->n_head);
+    if (convolves && !l->n_head_kv) l->mixer = HYB_PART_SHORTCONV;
+    if (l->mixer == HYB_PART_ATTENTION && l->n_head % l->n_head_kv)
+        hyb_key_fail(keys, "attention.head_count", "is not a multiple of head_count_kv");
+    if (l->mixer != HYB_PART_ATTENTION) l->n_head_kv = 0;
+    hp->n_ff = HYB_MAX(hp->n_ff, l->n_ff);
+    hp->n_head = HYB_MAX(hp->n_head, l->n_head);
+    hp->n_head_kv = HYB_MAX(hp->n_head_kv, l->n_head_kv);
+}
+
+static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
+{
     const bool layer_norm = hp->arch->norm == HYB_NORM_LAYER;
-    hp->n_embd = hyb_key_int(keys, "embedding_length", 1, most, 0);
+    int i;
+    hp->n_embd = hyb_key_int(keys, "embedding_length", 1, 1 << 24, 0);
     hp->n_layer = hyb_key_int(keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hyb_key_int(keys, "context_length", 1, INT32_MAX, 0);
-    hp->n_ff = hyb_key_int(keys, "feed_forward_length", 1, most, 0);
-    hp->n_head = hyb_key_int(keys, "attention.head_count", 1, 4096, 0);
-    hp->n_head_kv = hyb_key_int(keys, "attention.head_count_kv", 1, 4096, hp->n_head);
-    if (hp->n_head % hp->n_head_kv) hyb_key_fail(keys, "attention.head_count", "is no multiple of head_count_kv");
     hyb_key_must(keys, "embedding_length_out", hp->n_embd, 0, "an output of another width");
+    if (keys->result) return;
+    if (!(hp->layers = (hyb_layer_hp *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *hp->layers))) {
+        keys->result = hyb_fail_memory(keys->error, (size_t)hp->n_layer * sizeof *hp->layers);
+        return;
+    }
+    for (i = 0; i < hp->n_layer && !keys->result; i++) hyb_read_layer(keys, hp, i);
+    hyb_read_recurrent(keys, hp);
     if (keys->result) return;
     hp->norm_eps = layer_norm ? hyb_key_positive(keys, "attention.layer_norm_epsilon", 1e-5f)
                               : hyb_key_positive(keys, "attention.layer_norm_rms_epsilon", NAN);
-    hyb_read_attention(keys, hp);
+    if (hp->n_head_kv) hyb_read_attention(keys, hp);
     hyb_read_window(keys, hp);
-    if (!hp->arch->learned_pos) hyb_read_rope(keys, hp);
+    if (hp->n_head_kv && !(hp->arch->has & HYB_HAS_POS_EMBD)) hyb_read_rope(keys, hp);
     hyb_read_experts(keys, hp);
     hp->logit_softcap = hyb_key_positive(keys, "final_logit_softcapping", hp->arch->logit_softcap);
-    hp->embd_scale = hp->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
+    hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
 /* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
@@ -32865,7 +33014,7 @@ static hybrid_result hyb_arch_find(const hybrid_gguf *gguf, const hyb_arch **arc
 {
     hybrid_string name = { NULL, 0 }, base = { NULL, 0 };
     hybrid_gguf_value value;
-    char text[64];
+    char text[64], names[256];
     const char *other;
     const bool found = hybrid_gguf_find(gguf, "general.architecture", &value);
     const bool is_string = hybrid_gguf_get_string(gguf, "general.architecture", &name);
@@ -32890,15 +33039,15 @@ static hybrid_result hyb_arch_find(const hybrid_gguf *gguf, const hyb_arch **arc
         *arch = &hyb_archs[i];
         if (hyb_string_is(name, hyb_archs[i].name)) return HYBRID_OK;
     }
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                    "architecture '%s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, "
-                    "qwen3moe, phi3, "
-                    "gemma2, gemma3, gpt2)",
-                    hyb_printable(name, text));
+    hyb_arch_names(false, names, sizeof names);
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%s' is not supported (supported: %s)",
+                    hyb_printable(name, text), names);
 }
 
+static void hyb_hparams_free(hybrid_runtime *rt, hyb_hparams *hp) { hyb_free(rt, hp->layers); }
+
 /* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit
- * 63 bits. */
+ * 63 bits. Whatever comes back, hyb_hparams_free ends it. */
 static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hybrid_error *error)
 {
     const size_t n = hybrid_gguf_key_count(gguf);
@@ -32911,7 +33060,7 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     keys.arch = hp->arch->name;
     keys.error = error;
     if (!(keys.seen = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
-    hyb_read_all(&keys, hp);
+    hyb_read_all(&keys, hp, rt);
     if (!keys.result) hyb_keys_finish(&keys, rt);
     hyb_free(rt, keys.seen);
     return keys.result;
@@ -32919,42 +33068,30 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
 /* ==== end src/model/hparams.c ==== */
 
 /* ==== begin src/model/weights.c ==== */
-/* model/weights: the tensors of a model by role, found by name, checked against the hyperparameters.
+/* model/weights: the tensors of a model, found by name and checked against the hyperparameters.
  *
- * The names are those of GGUF. A tensor that is absent has no data. Which ones a family needs follows from what is
- * there: separate or fused q, k, v; gated, fused-gated or plain feed-forward; a mixture of experts or one for all
- * tokens. Only what is computed with may be looked up: whoever is found is marked, and model/unused refuses the file
- * for the others. */
+ * They stand in one table, in the order in which they were looked up: those of the whole model, then layer by layer.
+ * Who computes with one keeps its place in the table (hyb_weight). There are two tables of one model when it is on a
+ * GPU as well: the same places, other addresses. The names are those of GGUF. Only what is computed with may be looked
+ * up: whoever is found is marked, and model/unused refuses the file for the others. */
 
-typedef struct hyb_layer {
-    hyb_tensor attn_norm, attn_norm_b;
-    hyb_tensor wqkv, bqkv; /* fused, or */
-    hyb_tensor wq, wk, wv, bq, bk, bv;
-    hyb_tensor q_norm, k_norm; /* over each head */
-    hyb_tensor wo, bo;
-    hyb_tensor attn_post_norm;
-    hyb_tensor ffn_norm, ffn_norm_b;
-    hyb_tensor gate, gate_b, up, up_b, down, down_b; /* gate absent and up twice as high: fused, gate first */
-    hyb_tensor ffn_post_norm;
-    hyb_tensor router; /* there: gate, up and down are those of all experts, one behind the other */
-    hyb_tensor shared_router, shared_gate, shared_up, shared_down;
-} hyb_layer;
+typedef int32_t hyb_weight; /* a place in the table; 0: there is no such tensor (its data is NULL) */
 
 typedef struct hyb_weights {
-    hyb_tensor embd, pos_embd, out_norm, out_norm_b, head;
-    hyb_tensor rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
-    hyb_layer *layers;
+    hyb_tensor *tensors; /* the first is none */
+    int32_t n_tensors;
     unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
     unsigned char *owned; /* the bytes of all tensors, when they are not used in place */
 } hyb_weights;
 
-typedef struct hyb_weight_loader {
+typedef struct hyb_loader {
     const hybrid_gguf *gguf;
     const hyb_hparams *hp;
-    unsigned char *used;
+    hyb_weights *w;
+    int layer; /* of the names that hyb_find_in_layer makes */
     hybrid_error *error;
     hybrid_result result;
-} hyb_weight_loader;
+} hyb_loader;
 
 /* Types that vectors may have in a file. They are computed with as F32. */
 static bool hyb_is_vector_type(hybrid_type type)
@@ -32962,64 +33099,125 @@ static bool hyb_is_vector_type(hybrid_type type)
     return type == HYBRID_TYPE_F32 || type == HYBRID_TYPE_F16 || type == HYBRID_TYPE_BF16;
 }
 
-/* Looks a tensor up; ne1 = 0: a vector of ne0 floats. A wrong shape or type is an error, absence is one when
- * `required`. */
-static void hyb_weight_3d(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, int64_t ne2,
-                          const char *name)
+/* A matrix or vector of the file with this shape; ne0 values long is a vector when ne1 is 0, and so are the ne1 rows of
+ * values that `is_vector` asks for. A wrong shape or type is an error, absence is one when `required`. */
+typedef struct hyb_wanted {
+    const char *name;
+    int64_t ne0, ne1, ne2;
+    bool is_vector, required;
+} hyb_wanted;
+
+static bool hyb_wanted_fits(const hyb_wanted *want, const hybrid_gguf_tensor *src)
 {
-    const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, name);
-    memset(t, 0, sizeof *t);
-    if (wl->result) return;
+    if (src->ne[0] != (uint64_t)want->ne0) return false;
+    if (want->is_vector) return src->ne[1] * src->ne[2] * src->ne[3] == (uint64_t)want->ne1;
+    return src->ne[1] == (uint64_t)want->ne1 && src->ne[2] == (uint64_t)want->ne2 && src->ne[3] == 1;
+}
+
+/* Why a tensor of the file cannot be what is wanted. */
+static hybrid_result hyb_wanted_check(const hyb_wanted *want, const hybrid_gguf_tensor *src, hybrid_error *error)
+{
+    if (!hyb_wanted_fits(want, src))
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, src->offset,
+                           "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld",
+                           want->name, (unsigned long long)src->ne[0], (unsigned long long)src->ne[1],
+                           (unsigned long long)src->ne[2], (long long)want->ne0, (long long)want->ne1,
+                           (long long)want->ne2);
+    if (!hybrid_type_block_bytes(src->type))
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                           "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another "
+                           "quantization, Q4_K_M or Q8_0",
+                           want->name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
+    if (want->is_vector && !hyb_is_vector_type(src->type))
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, src->offset,
+                           "tensor '%s' has type %s; vectors must be F32, F16 or BF16", want->name,
+                           hybrid_type_name(src->type));
+    return HYBRID_OK;
+}
+
+static hyb_weight hyb_find(hyb_loader *wl, const hyb_wanted *want)
+{
+    const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, want->name);
+    hyb_tensor *t = &wl->w->tensors[wl->w->n_tensors];
+    if (wl->result || (!src && !want->required)) return 0;
     if (!src) {
-        if (required)
-            wl->result =
-                hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
-                         "the model has no tensor '%s', which its architecture '%s' needs", name, wl->hp->arch->name);
-        return;
-    }
-    if (src->ne[0] != (uint64_t)ne0 || src->ne[1] != (uint64_t)(ne1 ? ne1 : 1) || src->ne[2] != (uint64_t)ne2 ||
-        src->ne[3] != 1) {
         wl->result =
-            hyb_fail_at(wl->error, HYBRID_ERROR_FORMAT, src->offset,
-                        "tensor '%s' is %llu x %llu x %llu, but the model's keys ask for %lld x %lld x %lld", name,
-                        (unsigned long long)src->ne[0], (unsigned long long)src->ne[1], (unsigned long long)src->ne[2],
-                        (long long)ne0, (long long)(ne1 ? ne1 : 1), (long long)ne2);
-        return;
+            hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs",
+                     want->name, wl->hp->arch->name);
+        return 0;
     }
-    if (!hybrid_type_block_bytes(src->type)) {
-        wl->result = hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
-                                 "tensor '%s' has type %lu (%s), which hybrid cannot run: get this model in another "
-                                 "quantization, Q4_K_M or Q8_0",
-                                 name, (unsigned long)src->type_id, hybrid_gguf_tensor_type_name(src->type_id));
-        return;
-    }
-    if (!ne1 && !hyb_is_vector_type(src->type)) {
-        wl->result =
-            hyb_fail_at(wl->error, HYBRID_ERROR_UNSUPPORTED, src->offset,
-                        "tensor '%s' has type %s; vectors must be F32, F16 or BF16", name, hybrid_type_name(src->type));
-        return;
-    }
+    if ((wl->result = hyb_wanted_check(want, src, wl->error)) != HYBRID_OK) return 0;
     t->source = (uint32_t)hyb_gguf_tensor_index(wl->gguf, src);
-    wl->used[t->source] = 1;
+    wl->w->used[t->source] = 1;
     t->name = src->name.data;
-    t->type = ne1 ? src->type : HYBRID_TYPE_F32;
-    t->is_vector = !ne1;
-    t->ne[0] = ne0;
-    t->ne[1] = ne1 ? ne1 : 1;
-    t->ne[2] = ne2;
+    t->type = want->is_vector ? HYBRID_TYPE_F32 : src->type;
+    t->is_vector = want->is_vector;
+    t->ne[0] = want->ne0;
+    t->ne[1] = want->ne1;
+    t->ne[2] = want->ne2;
     t->ne[3] = 1;
     t->nb[0] = hybrid_type_block_bytes(t->type);
-    t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)ne0);
+    t->nb[1] = hybrid_type_row_bytes(t->type, (size_t)want->ne0);
     t->nb[2] = t->nb[1] * (size_t)t->ne[1];
     t->nb[3] = t->nb[2] * (size_t)t->ne[2];
-    /* NULL when not in place, until hyb_weights_read: an odd address is no place, and a vector of halves becomes
+    /* NULL when not in place, until hyb_weights_read: an odd address is not a place, and a vector of halves becomes
      * one of floats */
     t->data = (uintptr_t)src->data % 8 || t->type != src->type ? NULL : src->data;
+    return wl->w->n_tensors++;
 }
-static void hyb_weight(hyb_weight_loader *wl, hyb_tensor *t, bool required, int64_t ne0, int64_t ne1, const char *name)
+
+static hyb_weight hyb_find_matrix(hyb_loader *wl, bool required, int64_t ne0, int64_t ne1, const char *name)
 {
-    hyb_weight_3d(wl, t, required, ne0, ne1, 1, name);
+    hyb_wanted want = { NULL, ne0, ne1, 1, false, required };
+    want.name = name;
+    return hyb_find(wl, &want);
 }
+static hyb_weight hyb_find_vector(hyb_loader *wl, bool required, int64_t n, const char *name)
+{
+    hyb_wanted want = { NULL, n, 1, 1, true, required };
+    want.name = name;
+    return hyb_find(wl, &want);
+}
+
+enum { HYB_NAME_ROOM = 64 }; /* for the name of a tensor that we look up */
+
+/* The same in the loader's layer: "blk.3." and the name. */
+static hyb_weight hyb_layer_find(hyb_loader *wl, hyb_wanted *want, const char *name)
+{
+    char whole[HYB_NAME_ROOM];
+    snprintf(whole, sizeof whole, "blk.%d.%s", wl->layer, name);
+    want->name = whole;
+    return hyb_find(wl, want);
+}
+static hyb_weight hyb_layer_matrix(hyb_loader *wl, bool required, int64_t ne0, int64_t ne1, const char *name)
+{
+    hyb_wanted want = { NULL, ne0, ne1, 1, false, required };
+    return hyb_layer_find(wl, &want, name);
+}
+static hyb_weight hyb_layer_vector(hyb_loader *wl, bool required, int64_t n, const char *name)
+{
+    hyb_wanted want = { NULL, n, 1, 1, true, required };
+    return hyb_layer_find(wl, &want, name);
+}
+/* Rows of values that are added or multiplied, not products' rows. */
+static hyb_weight hyb_layer_vectors(hyb_loader *wl, bool required, int64_t n, int64_t rows, const char *name)
+{
+    hyb_wanted want = { NULL, n, rows, 1, true, required };
+    return hyb_layer_find(wl, &want, name);
+}
+/* A matrix for each expert. */
+static hyb_weight hyb_layer_matrices(hyb_loader *wl, int64_t ne0, int64_t ne1, int64_t ne2, const char *name)
+{
+    hyb_wanted want = { NULL, ne0, ne1, ne2, false, true };
+    return hyb_layer_find(wl, &want, name);
+}
+static bool hyb_layer_has(const hyb_loader *wl, const char *name)
+{
+    char whole[HYB_NAME_ROOM];
+    snprintf(whole, sizeof whole, "blk.%d.%s", wl->layer, name);
+    return hybrid_gguf_find_tensor(wl->gguf, whole) != NULL;
+}
+
 static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 
 /* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
@@ -33027,7 +33225,7 @@ static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
                                      hybrid_error *error)
 {
-    const size_t n = (size_t)src->ne[0];
+    const size_t n = (size_t)(src->ne[0] * src->ne[1] * src->ne[2] * src->ne[3]);
     unsigned char *halves = dst + 2 * n;
     float value;
     size_t i;
@@ -33042,114 +33240,1128 @@ static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor
     return HYBRID_OK;
 }
 
-static bool hyb_layer_has(const hyb_weight_loader *wl, int layer, const char *suffix)
+/* Room for every tensor of the file, for none, and for the embedding once more as a head. */
+static hybrid_result hyb_weights_create(hyb_weights *w, hybrid_runtime *rt, const hybrid_gguf *gguf,
+                                        hybrid_error *error)
 {
-    char name[64];
-    snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
-    return hybrid_gguf_find_tensor(wl->gguf, name) != NULL;
+    const size_t n = hybrid_gguf_tensor_count(gguf), bytes = (n + 2) * sizeof *w->tensors;
+    if (!(w->tensors = (hyb_tensor *)hyb_calloc(rt, n + 2, sizeof *w->tensors))) return hyb_fail_memory(error, bytes);
+    if (!(w->used = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
+    w->n_tensors = 1;
+    return HYBRID_OK;
 }
 
-#define HYB_FIND(field, required, ne0, ne1, suffix) \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), hyb_weight(wl, &l->field, required, ne0, ne1, name))
-#define HYB_FIND_EXPERTS(field, ne0, ne1, suffix)          \
-    (snprintf(name, sizeof name, "blk.%d." suffix, layer), \
-     hyb_weight_3d(wl, &l->field, true, ne0, ne1, hp->n_expert, name))
-
-static void hyb_layer_find_ffn(hyb_weight_loader *wl, hyb_layer *l, int layer)
+/* Bytes of own memory that hyb_weights_read takes: 0 when the file is used in place. */
+static size_t hyb_weights_bytes(const hyb_weights *w)
 {
+    size_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++)
+        if (!w->tensors[i].data && !w->tensors[i].same_as) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), 64);
+    return bytes;
+}
+
+/* Bytes of the file that are used where they are. */
+static uint64_t hyb_weights_in_place(const hyb_weights *w)
+{
+    uint64_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++)
+        if (w->tensors[i].data && !w->tensors[i].same_as) bytes += hyb_weight_bytes(&w->tensors[i]);
+    return bytes;
+}
+
+static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, const hyb_tensor *t)
+{
+    return hybrid_gguf_tensor_at(gguf, t->source);
+}
+
+/* Reads what is not in place. progress may be NULL. */
+static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb_weights *w,
+                                      bool (*progress)(void *, float), void *user, hybrid_error *error)
+{
+    const size_t bytes = hyb_weights_bytes(w);
+    size_t at = 0;
+    int32_t i;
+    if (!bytes) return HYBRID_OK;
+    if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    for (i = 1; i < w->n_tensors; i++) {
+        hyb_tensor *t = &w->tensors[i];
+        const hybrid_gguf_tensor *src = hyb_weights_source(gguf, t);
+        hybrid_result r;
+        if (t->same_as) t->data = w->tensors[t->same_as].data;
+        if (t->data) continue;
+        r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
+                         : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+        if (r) return r;
+        t->data = w->owned + at;
+        at += hyb_align(hyb_weight_bytes(t), 64);
+        if (!hyb_report(progress, user, (float)((double)at / (double)bytes)))
+            return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
+    }
+    return HYBRID_OK;
+}
+
+static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
+{
+    hyb_free_aligned(rt, w->owned);
+    hyb_free(rt, w->used);
+    hyb_free(rt, w->tensors);
+}
+/* ==== end src/model/weights.c ==== */
+
+/* ==== begin src/model/pass.c ==== */
+/* model/pass: what the parts of a layer share: the rows on their way through the layers, the memory of a pass, and the
+ * few steps that several parts take.
+ *
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. E = n_embd,
+ * R = n_batch, n = the rows that are there. */
+
+/* What a part asks of the memory of a pass, in values a row; the largest of all layers is what there is. */
+typedef struct hyb_needs {
+    int64_t mix;    /* what a mixer makes before it looks at other tokens */
+    int64_t mixed;  /* and after */
+    int64_t ffn;    /* what the other part makes */
+    int64_t router; /* scores of experts, */
+    int64_t used;   /* how many are chosen, */
+    int64_t out;    /* and what they make */
+    int64_t carry;  /* what the first layer hands to all others */
+} hyb_needs;
+
+static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
+
+/* The rows that go through the layers, and what a part makes on its way from x to x. */
+typedef struct hyb_stream {
+    hyb_rows rows;       /* which rows of the batch */
+    float *x;            /* (n, E) the residual stream */
+    float *h;            /* (n, E) a normed copy of it */
+    float *block;        /* (n, E) what a part adds to x, before the norm of its own that some families have */
+    float *block_normed; /* (n, E) and after it */
+} hyb_stream;
+
+/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. */
+typedef struct hyb_activations {
+    hyb_stream all;      /* R rows, up to the last part that looks at other tokens */
+    hyb_stream last;     /* n_out rows after it: those with wanted logits */
+    float *mix;          /* (R, needs.mix) */
+    float *mix_out;      /* of the same shape: what is made of it value by value */
+    float *mixed;        /* (R, needs.mixed) */
+    float *gathered;     /* (n_out, needs.mixed) */
+    float *ffn;          /* (R, needs.ffn) */
+    float *act;          /* of the same shape: what is made of it value by value */
+    float *router;       /* (R, n_expert) */
+    int32_t *expert_ids; /* (R, n_expert_used), and their weights */
+    float *expert_weights;
+    float *expert_out;                 /* (R * n_expert_used, E) */
+    float *carry;                      /* (R, needs.carry) */
+    float *rope, *rope_local;          /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local; /* n_rot / 2 */
+    float *logits;    /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids; /* (n_out, n_top) */
+    float *top_values, *top_stats; /* (n_out, n_top), (n_out, 2) */
+    float rope_scale, rope_scale_local;
+    size_t bytes;
+} hyb_activations;
+
+/* Layers that run one after the other on one device. */
+typedef struct hyb_stage {
+    hyb_device *device;
+    hyb_backend *be;
+    hyb_activations a;
+    void *memory;      /* of a */
+    int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
+} hyb_stage;
+enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
+
+/* Where a layer keeps what it knows of a sequence: keys and values in pages; what goes from row to row in slots, those
+ * of its mixer and those of its other part. */
+typedef struct hyb_layer_state {
+    hyb_kv_view kv;
+    hyb_slots mixer, ffn;
+} hyb_layer_state;
+
+typedef struct hyb_net hyb_net;
+
+typedef struct hyb_forward {
+    const hyb_hparams *hp;
+    const hyb_net *net;        /* which tensor does what, */
+    const hyb_tensor *tensors; /* and where it is: addresses of the device of its stage */
+    hyb_stage stages[HYB_STAGES];
+    int n_stages;
+    hyb_stage *at;                /* where the pass is, */
+    const hyb_stream *s;          /* with which rows, */
+    int n;                        /* how many, */
+    hyb_pass pass;                /* and how it goes on there */
+    const hyb_layer_state *state; /* one a layer */
+    int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
+    hybrid_trace_fn trace;
+    void *trace_user;
+    float *trace_host; /* hyb_trace_values floats, when a stage is not on the host */
+} hyb_forward;
+
+/* ---- parts of layers ---- */
+
+/* How a layer mixes tokens, or works on each. `w` is its own structure of places in the table of tensors, w_bytes long.
+ *
+ *   find      looks its tensors up
+ *   needs     what it asks of the memory of a pass
+ *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
+ *   forward   x (n, E) += what it makes of x, all rows of the batch together
+ *
+ * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
+ * it is not the mixer: all rows of the last layer must come as far as it. */
+typedef struct hyb_part {
+    const char *name;
+    size_t w_bytes;
+    bool keeps_pages, looks_back;
+    void (*find)(hyb_loader *wl, const hyb_layer_hp *l, void *w);
+    void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
+    int64_t (*slot)(const hyb_hparams *hp);
+    void (*forward)(hyb_forward *f, const hyb_batch *c, int layer, const void *w);
+} hyb_part;
+
+/* One layer: its parts, each with its tensors. */
+typedef struct hyb_layer {
+    hyb_weight first; /* of its tensors in the table */
+    const hyb_part *mixer, *ffn;
+    void *mixer_w, *ffn_w;
+} hyb_layer;
+
+/* The places of a model's tensors. */
+struct hyb_net {
+    hyb_weight embd, pos_embd, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
+    hyb_weight rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
+    hyb_layer *layers;
+    char *w; /* the parts' structures */
+};
+
+/* ---- steps that parts share ---- */
+
+static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+                       int64_t stride)
+{
+    hyb_backend *be = f->at->be;
+    if (!f->trace) return;
+    if (!f->at->device->ops->is_host) {
+        be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
+        data = f->trace_host;
+    }
+    if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+    hyb_fp_plain();
+}
+
+static const hyb_tensor *hyb_tensor_of(const hyb_forward *f, hyb_weight w) { return &f->tensors[w]; }
+
+/* The values of a vector; NULL when there is none. */
+static const float *hyb_vector(const hyb_forward *f, hyb_weight w) { return (const float *)f->tensors[w].data; }
+
+/* out (n, E) = norm(x (n, E)) */
+static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w, hyb_weight b)
+{
+    hyb_op_norm op;
+    op.kind = f->hp->arch->norm;
+    op.eps = f->hp->norm_eps;
+    op.w = hyb_vector(f, w);
+    op.b = hyb_vector(f, b);
+    op.x = x;
+    op.out = out;
+    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
+    op.n_rows = f->n;
+    op.n_group = 1;
+    hyb_do_norm(f->at->be, &op);
+}
+
+/* h = norm(x), watched under a name. */
+static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
+{
+    hyb_normed(f, f->s->h, f->s->x, w, b);
+    hyb_traced(f, name, layer, f->s->h, f->n, f->hp->n_embd, f->hp->n_embd);
+}
+
+/* Products with the rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
+static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride)
+{
+    memset(op, 0, sizeof *op);
+    op->form = HYB_FORM_X_WT;
+    op->rows = f->s->rows;
+    op->x = x;
+    op->x_stride = x_stride;
+    op->n = f->n;
+}
+static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weight w, hyb_weight bias, const float *add,
+                               float *y, int64_t y_stride)
+{
+    hyb_matmul_out *o = &op->out[op->n_out++];
+    o->w = hyb_tensor_of(f, w);
+    o->bias = hyb_vector(f, bias);
+    o->add = add;
+    o->add_stride = y_stride;
+    o->y = y;
+    o->y_stride = y_stride;
+}
+/* One product alone. */
+static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_weight w, hyb_weight bias, float *y,
+                        int64_t y_stride)
+{
+    hyb_op_matmul op;
+    hyb_matmul_begin(f, &op, x, x_stride);
+    hyb_matmul_out_set(f, &op, w, bias, NULL, y, y_stride);
+    hyb_do_matmul(f->at->be, &op);
+}
+
+/* out = act(gate) * up, or act(gate) when up is NULL: n_rows rows of n values, all of the same stride. */
+static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, const float *up, float *out,
+                         int64_t stride, int64_t n_rows, int64_t n)
+{
+    hyb_op_glu glu;
+    glu.act = act;
+    glu.gate = gate;
+    glu.up = up;
+    glu.out = out;
+    glu.gate_stride = glu.up_stride = glu.out_stride = stride;
+    glu.n_rows = n_rows;
+    glu.n = n;
+    hyb_do_glu(f->at->be, &glu);
+}
+
+/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
+                         hyb_weight b, hyb_weight post_norm)
+{
+    const hyb_stream *s = f->s;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_matmul op;
+    hyb_op_add add;
+    hyb_matmul_begin(f, &op, y, y_stride);
+    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x, e);
+    hyb_do_matmul(f->at->be, &op);
+    if (!post_norm) return;
+    hyb_traced(f, name, layer, s->block, f->n, e, e);
+    hyb_normed(f, s->block_normed, s->block, post_norm, 0);
+    add.a = s->x;
+    add.b = s->block_normed;
+    add.out = s->x;
+    add.n = f->n * e;
+    hyb_do_add(f->at->be, &add);
+}
+
+/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
+static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const float *src, int64_t cols)
+{
+    hyb_tensor table;
+    hyb_op_embed op;
+    memset(&table, 0, sizeof table);
+    table.type = HYBRID_TYPE_F32;
+    table.ne[0] = cols;
+    table.ne[1] = c->n;
+    table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float);
+    table.nb[1] = (size_t)cols * sizeof(float);
+    table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.data = src;
+    op.table = &table;
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.add = NULL;
+    op.out = dst;
+    hyb_do_embed(f->at->be, &op);
+}
+
+/* Whether this is the last part that looks at other tokens, and nobody watches: after it, only rows with wanted logits
+ * go on. */
+static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
+{
+    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
+           c->n_out < c->n;
+}
+
+/* Asked when a part has looked at other tokens, and has mixed (n, cols): where the rows are that go on, with x. */
+static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer, const float *mixed,
+                                 int64_t cols)
+{
+    const hyb_activations *a = &f->at->a;
+    if (!hyb_narrows(f, c, layer, is_mixer)) return mixed;
+    f->s = &a->last;
+    f->n = c->n_out;
+    hyb_gather(f, c, f->s->x, a->all.x, f->hp->n_embd);
+    hyb_gather(f, c, a->gathered, mixed, cols);
+    return a->gathered;
+}
+
+/* Nothing goes on after that part: what it had to write, it has written. */
+static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
+{
+    return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;
+}
+/* ==== end src/model/pass.c ==== */
+
+/* ==== begin src/model/parts/attention.c ==== */
+/* model/parts/attention: causal attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
+ * grouped heads, rotations, norms of heads, windows and soft-caps. */
+
+typedef struct hyb_attention_w {
+    hyb_weight norm, norm_b;
+    hyb_weight qkv, qkv_b; /* fused, or */
+    hyb_weight q, k, v, q_b, k_b, v_b;
+    hyb_weight q_norm, k_norm; /* of each head */
+    hyb_weight out, out_b, post_norm;
+} hyb_attention_w;
+
+static int64_t hyb_width_q(const hyb_hparams *hp, const hyb_layer_hp *l) { return (int64_t)l->n_head * hp->head_dim_k; }
+static int64_t hyb_width_k(const hyb_hparams *hp, const hyb_layer_hp *l)
+{
+    return (int64_t)l->n_head_kv * hp->head_dim_k;
+}
+static int64_t hyb_width_v(const hyb_hparams *hp, const hyb_layer_hp *l)
+{
+    return (int64_t)l->n_head_kv * hp->head_dim_v;
+}
+static int64_t hyb_width_qkv(const hyb_hparams *hp, const hyb_layer_hp *l)
+{
+    return hyb_width_q(hp, l) + hyb_width_k(hp, l) + hyb_width_v(hp, l);
+}
+static int64_t hyb_width_heads(const hyb_hparams *hp, const hyb_layer_hp *l)
+{
+    return (int64_t)l->n_head * hp->head_dim_v;
+}
+
+static void hyb_attention_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_attention_w *w = (hyb_attention_w *)part;
     const hyb_hparams *hp = wl->hp;
-    const int64_t e = hp->n_embd, f = hp->n_ff;
-    const bool plain = (hp->arch->parts & HYB_PART_PLAIN_FFN) != 0;
-    const bool gated = !plain && hyb_layer_has(wl, layer, "ffn_gate.weight");
+    const int64_t e = hp->n_embd, q = hyb_width_q(hp, l), k = hyb_width_k(hp, l), v = hyb_width_v(hp, l);
+    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+    if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    if (hyb_layer_has(wl, "attn_qkv.weight")) {
+        w->qkv = hyb_layer_matrix(wl, true, e, q + k + v, "attn_qkv.weight");
+        w->qkv_b = hyb_layer_vector(wl, false, q + k + v, "attn_qkv.bias");
+    } else {
+        w->q = hyb_layer_matrix(wl, true, e, q, "attn_q.weight");
+        w->k = hyb_layer_matrix(wl, true, e, k, "attn_k.weight");
+        w->v = hyb_layer_matrix(wl, true, e, v, "attn_v.weight");
+        w->q_b = hyb_layer_vector(wl, false, q, "attn_q.bias");
+        w->k_b = hyb_layer_vector(wl, false, k, "attn_k.bias");
+        w->v_b = hyb_layer_vector(wl, false, v, "attn_v.bias");
+    }
+    if (hp->arch->has & HYB_HAS_QK_NORM) {
+        w->q_norm = hyb_layer_vector(wl, true, hp->head_dim_k, "attn_q_norm.weight");
+        w->k_norm = hyb_layer_vector(wl, true, hp->head_dim_k, "attn_k_norm.weight");
+    }
+    w->out = hyb_layer_matrix(wl, true, hyb_width_heads(hp, l), e, "attn_output.weight");
+    w->out_b = hyb_layer_vector(wl, false, e, "attn_output.bias");
+    if (hp->arch->has & HYB_HAS_POST_NORM) w->post_norm = hyb_layer_vector(wl, true, e, "post_attention_norm.weight");
+}
+
+static void hyb_attention_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    hyb_need(&needs->mix, hyb_width_qkv(hp, l));
+    hyb_need(&needs->mixed, hyb_width_heads(hp, l));
+}
+
+/* h -> q, k, v side by side in mix, normed, rotated, k and v stored */
+static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    const int64_t stride = hyb_width_qkv(hp, l), width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
+    float *q = f->at->a.mix, *k = q + width_q, *v = k + width_k;
+    float *q_rotated = f->at->a.mix_out, *k_rotated = q_rotated + width_q;
+    hyb_op_matmul mm;
+    hyb_op_heads heads;
+    hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd);
+    if (w->qkv)
+        hyb_matmul_out_set(f, &mm, w->qkv, w->qkv_b, NULL, q, stride);
+    else {
+        hyb_matmul_out_set(f, &mm, w->q, w->q_b, NULL, q, stride);
+        hyb_matmul_out_set(f, &mm, w->k, w->k_b, NULL, k, stride);
+        hyb_matmul_out_set(f, &mm, w->v, w->v_b, NULL, v, stride);
+    }
+    hyb_do_matmul(f->at->be, &mm);
+    hyb_traced(f, "q", layer, q, f->n, width_q, stride);
+    hyb_traced(f, "k", layer, k, f->n, width_k, stride);
+    hyb_traced(f, "v", layer, v, f->n, hyb_width_v(hp, l), stride);
+    heads.kv = &f->state[layer].kv;
+    heads.q = q;
+    heads.k = k;
+    heads.v = v;
+    heads.stride = stride;
+    heads.q_out = q_rotated;
+    heads.k_out = k_rotated;
+    heads.out_stride = stride;
+    heads.n = f->n;
+    heads.n_head = l->n_head;
+    heads.q_norm = hyb_vector(f, w->q_norm);
+    heads.k_norm = hyb_vector(f, w->k_norm);
+    heads.norm = hp->arch->norm;
+    heads.eps = hp->norm_eps;
+    heads.rope = hp->arch->rope;
+    heads.n_rot = hp->n_rot;
+    heads.table = l->rope_local ? f->at->a.rope_local : f->at->a.rope;
+    hyb_do_heads(f->at->be, &heads);
+    hyb_traced(f, "q_rope", layer, q_rotated, f->n, width_q, stride);
+    hyb_traced(f, "k_rope", layer, k_rotated, f->n, width_k, stride);
+}
+
+static void hyb_attention_attend(hyb_forward *f, int layer)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    hyb_op_attention op;
+    memset(&op, 0, sizeof op);
+    op.kv = &f->state[layer].kv;
+    op.q = f->at->a.mix_out;
+    op.q_stride = hyb_width_qkv(hp, l);
+    op.out = f->at->a.mixed;
+    op.out_stride = hyb_width_heads(hp, l);
+    op.n_head = l->n_head;
+    op.scale = hp->attn_scale;
+    op.softcap = hp->attn_softcap;
+    op.window = l->window;
+    hyb_do_attention(f->at->be, &op);
+    hyb_traced(f, "attn", layer, op.out, f->n, op.out_stride, op.out_stride);
+}
+
+static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_attention_w *w = (const hyb_attention_w *)part;
+    const int64_t width = hyb_width_heads(f->hp, &f->hp->layers[layer]);
+    const float *heads;
+    hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
+    hyb_attention_qkv(f, layer, w);
+    if (hyb_ends_here(f, c, layer, true)) return;
+    hyb_attention_attend(f, layer);
+    heads = hyb_narrowed(f, c, layer, true, f->at->a.mixed, width);
+    hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
+}
+
+static const hyb_part hyb_part_attention = { "attention",        sizeof(hyb_attention_w), true, false,
+                                             hyb_attention_find, hyb_attention_needs,     NULL, hyb_attention_forward };
+/* ==== end src/model/parts/attention.c ==== */
+
+/* ==== begin src/model/parts/shortconv.c ==== */
+/* model/parts/shortconv: the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value by itself.
+ */
+
+typedef struct hyb_shortconv_w {
+    hyb_weight norm, in, conv, out;
+} hyb_shortconv_w;
+
+static void hyb_shortconv_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_shortconv_w *w = (hyb_shortconv_w *)part;
+    const int64_t e = wl->hp->n_embd;
+    HYB_UNUSED(l);
+    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+    w->in = hyb_layer_matrix(wl, true, e, 3 * e, "shortconv.in_proj.weight");
+    w->conv = hyb_layer_vectors(wl, true, wl->hp->n_taps, e, "shortconv.conv.weight");
+    w->out = hyb_layer_matrix(wl, true, e, e, "shortconv.out_proj.weight");
+}
+
+static void hyb_shortconv_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    HYB_UNUSED(l);
+    hyb_need(&needs->mix, 3 * (int64_t)hp->n_embd);
+    hyb_need(&needs->mixed, hp->n_embd);
+}
+
+static int64_t hyb_shortconv_slot(const hyb_hparams *hp) { return (int64_t)(hp->n_taps - 1) * hp->n_embd; }
+
+static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_shortconv_w *w = (const hyb_shortconv_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_shortconv op;
+    const float *mixed;
+    hyb_part_norm(f, "attn_norm", layer, w->norm, 0);
+    hyb_product(f, f->s->h, e, w->in, 0, a->mix, 3 * e);
+    hyb_traced(f, "conv_in", layer, a->mix, f->n, 3 * e, 3 * e);
+    op.bcx = a->mix;
+    op.bcx_stride = 3 * e;
+    op.w = hyb_vector(f, w->conv);
+    op.n_taps = f->hp->n_taps;
+    op.n_embd = e;
+    op.slots = f->state[layer].mixer;
+    op.out = a->mixed;
+    op.out_stride = e;
+    hyb_do_shortconv(f->at->be, &op);
+    hyb_traced(f, "conv", layer, a->mixed, f->n, e, e);
+    if (hyb_ends_here(f, c, layer, true)) return;
+    mixed = hyb_narrowed(f, c, layer, true, a->mixed, e);
+    hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
+}
+
+static const hyb_part hyb_part_shortconv = {
+    "short convolution", sizeof(hyb_shortconv_w), false, false, hyb_shortconv_find, hyb_shortconv_needs,
+    hyb_shortconv_slot,  hyb_shortconv_forward
+};
+/* ==== end src/model/parts/shortconv.c ==== */
+
+/* ==== begin src/model/parts/time_mix.c ==== */
+/* model/parts/time_mix: RWKV-7's recurrence ("Goose", Peng et al. 2025): a matrix for each head that decays, and that
+ * every token corrects by one step of the delta rule. */
+
+typedef struct hyb_time_mix_w {
+    hyb_weight norm, norm_b;
+    hyb_weight shift; /* rows r, w, k, v, a, and g where there is a gate */
+    hyb_weight r, k, v, out;
+    hyb_weight w0, w1, w2; /* decay of the state, */
+    hyb_weight a0, a1, a2; /* rate of learning, */
+    hyb_weight v0, v1, v2; /* share of the first layer's values, none in that layer, */
+    hyb_weight g1, g2;     /* gate: each through a narrow product */
+    hyb_weight k_k, k_a, r_k, ln, ln_b;
+} hyb_time_mix_w;
+
+static void hyb_time_mix_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_time_mix_w *w = (hyb_time_mix_w *)part;
+    const hyb_hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd;
+    const bool needs_ln = hp->arch->ffn == HYB_PART_CHANNEL_MIX;
+    HYB_UNUSED(l);
+    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+    if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm.bias");
+    w->shift = hyb_layer_vectors(wl, true, e, hp->n_gate ? 6 : 5, "time_mix_lerp_fused.weight");
+    w->r = hyb_layer_matrix(wl, true, e, e, "time_mix_receptance.weight");
+    w->k = hyb_layer_matrix(wl, true, e, e, "time_mix_key.weight");
+    w->v = hyb_layer_matrix(wl, true, e, e, "time_mix_value.weight");
+    w->out = hyb_layer_matrix(wl, true, e, e, "time_mix_output.weight");
+    w->w0 = hyb_layer_vector(wl, true, e, "time_mix_w0.weight");
+    w->w1 = hyb_layer_matrix(wl, true, e, hp->n_decay, "time_mix_w1.weight");
+    w->w2 = hyb_layer_matrix(wl, true, hp->n_decay, e, "time_mix_w2.weight");
+    w->a0 = hyb_layer_vector(wl, true, e, "time_mix_a0.weight");
+    w->a1 = hyb_layer_matrix(wl, true, e, hp->n_rate, "time_mix_a1.weight");
+    w->a2 = hyb_layer_matrix(wl, true, hp->n_rate, e, "time_mix_a2.weight");
+    if (wl->layer) {
+        w->v0 = hyb_layer_vector(wl, true, e, "time_mix_v0.weight");
+        w->v1 = hyb_layer_matrix(wl, true, e, hp->n_value_mix, "time_mix_v1.weight");
+        w->v2 = hyb_layer_matrix(wl, true, hp->n_value_mix, e, "time_mix_v2.weight");
+    }
+    if (hp->n_gate) {
+        w->g1 = hyb_layer_matrix(wl, true, e, hp->n_gate, "time_mix_g1.weight");
+        w->g2 = hyb_layer_matrix(wl, true, hp->n_gate, e, "time_mix_g2.weight");
+    }
+    w->k_k = hyb_layer_vector(wl, true, e, "time_mix_k_k.weight");
+    w->k_a = hyb_layer_vector(wl, true, e, "time_mix_k_a.weight");
+    w->r_k = hyb_layer_vector(wl, true, e, "time_mix_r_k.weight");
+    w->ln = hyb_layer_vector(wl, needs_ln, e, "time_mix_ln.weight");
+    w->ln_b = hyb_layer_vector(wl, needs_ln, e, "time_mix_ln.bias");
+}
+
+/* What time mixing makes of the shifted rows, each (n, E) without gaps; and the narrow rows after them. */
+enum {
+    HYB_TIME_R,
+    HYB_TIME_K,
+    HYB_TIME_V,
+    HYB_TIME_DECAY,
+    HYB_TIME_RATE,
+    HYB_TIME_VALUE_GATE,
+    HYB_TIME_GATE,
+    HYB_TIME_NARROW
+};
+
+static void hyb_time_mix_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    const int64_t narrow = HYB_MAX(HYB_MAX(hp->n_decay, hp->n_rate), HYB_MAX(hp->n_value_mix, hp->n_gate));
+    HYB_UNUSED(l);
+    hyb_need(&needs->mix, 6 * (int64_t)hp->n_embd);
+    hyb_need(&needs->mixed, hp->n_embd);
+    hyb_need(&needs->ffn, HYB_TIME_NARROW * (int64_t)hp->n_embd + narrow);
+    hyb_need(&needs->carry, hp->n_embd);
+}
+
+/* The row before, then the matrices. */
+static int64_t hyb_time_mix_slot(const hyb_hparams *hp)
+{
+    return (int64_t)hp->n_embd + (int64_t)hp->n_embd * hp->wkv_head_size;
+}
+
+/* y (n, E) = act(x A^T) B^T + bias, where x A^T is n_narrow wide. act NULL: none. */
+static void hyb_time_mix_narrow(hyb_forward *f, const float *x, hyb_weight a, const hyb_act_kind *act, hyb_weight b,
+                                hyb_weight bias, float *y)
+{
+    const int64_t e = f->hp->n_embd, n = hyb_tensor_of(f, a)->ne[1], at = HYB_TIME_NARROW * e * f->n;
+    const float *hidden = f->at->a.ffn + at;
+    hyb_product(f, x, e, a, 0, f->at->a.ffn + at, n);
+    if (act) {
+        hyb_activate(f, *act, hidden, NULL, f->at->a.act + at, n, f->n, n);
+        hidden = f->at->a.act + at;
+    }
+    hyb_product(f, hidden, n, b, bias, y, e);
+}
+
+static void hyb_time_mix_shift(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    hyb_op_shift op;
+    op.x = f->s->h;
+    op.mix = hyb_vector(f, w->shift);
+    op.n_mix = f->hp->n_gate ? 6 : 5;
+    op.n_embd = f->hp->n_embd;
+    op.slots = f->state[layer].mixer;
+    op.out = f->at->a.mix;
+    op.plane = f->n * op.n_embd;
+    hyb_do_shift(f->at->be, &op);
+}
+
+/* Everything that the recurrence reads, from the shifted rows: see the enumeration. */
+static void hyb_time_mix_products(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    static const hyb_act_kind tanh_act = HYB_ACT_TANH, sigmoid = HYB_ACT_SIGMOID;
+    const int64_t e = f->hp->n_embd, plane = f->n * e;
+    const float *r = f->at->a.mix, *d = r + plane, *k = d + plane, *v = k + plane, *a = v + plane, *g = a + plane;
+    float *y = f->at->a.ffn;
+    hyb_product(f, r, e, w->r, 0, y + HYB_TIME_R * plane, e);
+    hyb_product(f, k, e, w->k, 0, y + HYB_TIME_K * plane, e);
+    hyb_product(f, v, e, w->v, 0, layer ? y + HYB_TIME_V * plane : f->at->a.carry, e);
+    hyb_time_mix_narrow(f, d, w->w1, &tanh_act, w->w2, w->w0, y + HYB_TIME_DECAY * plane);
+    hyb_time_mix_narrow(f, a, w->a1, NULL, w->a2, w->a0, y + HYB_TIME_RATE * plane);
+    if (layer) hyb_time_mix_narrow(f, v, w->v1, NULL, w->v2, w->v0, y + HYB_TIME_VALUE_GATE * plane);
+    if (w->g1) hyb_time_mix_narrow(f, g, w->g1, &sigmoid, w->g2, 0, y + HYB_TIME_GATE * plane);
+    hyb_traced(f, "r", layer, y + HYB_TIME_R * plane, f->n, e, e);
+    hyb_traced(f, "k", layer, y + HYB_TIME_K * plane, f->n, e, e);
+    hyb_traced(f, "v", layer, layer ? y + HYB_TIME_V * plane : f->at->a.carry, f->n, e, e);
+}
+
+static void hyb_time_mix_recur(hyb_forward *f, int layer, const hyb_time_mix_w *w)
+{
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd, plane = f->n * e;
+    hyb_op_wkv7 op;
+    op.r = a->ffn + HYB_TIME_R * plane;
+    op.k = a->ffn + HYB_TIME_K * plane;
+    op.v = layer ? a->ffn + HYB_TIME_V * plane : a->carry;
+    op.v_first = layer ? a->carry : NULL;
+    op.decay = a->ffn + HYB_TIME_DECAY * plane;
+    op.rate = a->ffn + HYB_TIME_RATE * plane;
+    op.value_gate = layer ? a->ffn + HYB_TIME_VALUE_GATE * plane : NULL;
+    op.gate = w->g1 ? a->ffn + HYB_TIME_GATE * plane : NULL;
+    op.stride = op.v_first_stride = op.out_stride = e;
+    op.k_k = hyb_vector(f, w->k_k);
+    op.k_a = hyb_vector(f, w->k_a);
+    op.r_k = hyb_vector(f, w->r_k);
+    op.ln_w = hyb_vector(f, w->ln);
+    op.ln_b = hyb_vector(f, w->ln_b);
+    op.eps = 64e-5f;
+    op.size = f->hp->wkv_head_size;
+    op.n_head = f->hp->n_embd / op.size;
+    op.slots = f->state[layer].mixer;
+    op.slots.data += e; /* after the row of the shift */
+    op.out = a->mixed;
+    hyb_do_wkv7(f->at->be, &op);
+    hyb_traced(f, "wkv", layer, a->mixed, f->n, e, e);
+}
+
+static void hyb_time_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_time_mix_w *w = (const hyb_time_mix_w *)part;
+    const int64_t e = f->hp->n_embd;
+    const float *mixed;
+    hyb_part_norm(f, "attn_norm", layer, w->norm, w->norm_b);
+    hyb_time_mix_shift(f, layer, w);
+    hyb_time_mix_products(f, layer, w);
+    hyb_time_mix_recur(f, layer, w);
+    if (hyb_ends_here(f, c, layer, true)) return;
+    mixed = hyb_narrowed(f, c, layer, true, f->at->a.mixed, e);
+    hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
+}
+
+static const hyb_part hyb_part_time_mix = {
+    "time mixing",     sizeof(hyb_time_mix_w), false, false, hyb_time_mix_find, hyb_time_mix_needs,
+    hyb_time_mix_slot, hyb_time_mix_forward
+};
+/* ==== end src/model/parts/time_mix.c ==== */
+
+/* ==== begin src/model/parts/ffn.c ==== */
+/* model/parts/ffn: the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in one matrix, or
+ * plain. */
+
+typedef struct hyb_ffn_w {
+    hyb_weight norm, norm_b;
+    hyb_weight gate, gate_b, up, up_b, down, down_b; /* no gate and up twice as high: fused, the gate first */
+    hyb_weight post_norm;
+} hyb_ffn_w;
+
+static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_ffn_w *w = (hyb_ffn_w *)part;
+    const hyb_arch *arch = wl->hp->arch;
+    const int64_t e = wl->hp->n_embd, f = l->n_ff;
+    const bool plain = (arch->has & HYB_HAS_PLAIN_FFN) != 0;
+    const bool gated = !plain && hyb_layer_has(wl, "ffn_gate.weight");
     const int64_t up = plain || gated ? f : 2 * f;
-    char name[64];
-    if (gated) HYB_FIND(gate, true, e, f, "ffn_gate.weight");
-    if (gated) HYB_FIND(gate_b, false, f, 0, "ffn_gate.bias");
-    HYB_FIND(up, true, e, up, "ffn_up.weight");
-    HYB_FIND(up_b, false, up, 0, "ffn_up.bias");
-    HYB_FIND(down, true, f, e, "ffn_down.weight");
-    HYB_FIND(down_b, false, e, 0, "ffn_down.bias");
-    if (hp->arch->parts & HYB_PART_POST_NORM) HYB_FIND(ffn_post_norm, true, e, 0, "post_ffw_norm.weight");
+    w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
+    if (arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    if (gated) w->gate = hyb_layer_matrix(wl, true, e, f, "ffn_gate.weight");
+    if (gated) w->gate_b = hyb_layer_vector(wl, false, f, "ffn_gate.bias");
+    w->up = hyb_layer_matrix(wl, true, e, up, "ffn_up.weight");
+    w->up_b = hyb_layer_vector(wl, false, up, "ffn_up.bias");
+    w->down = hyb_layer_matrix(wl, true, f, e, "ffn_down.weight");
+    w->down_b = hyb_layer_vector(wl, false, e, "ffn_down.bias");
+    if (arch->has & HYB_HAS_POST_NORM) w->post_norm = hyb_layer_vector(wl, true, e, "post_ffw_norm.weight");
 }
 
-static void hyb_layer_find_experts(hyb_weight_loader *wl, hyb_layer *l, int layer)
+static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
 {
+    HYB_UNUSED(hp);
+    hyb_need(&needs->ffn, 2 * (int64_t)l->n_ff); /* gate and up side by side */
+}
+
+/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) where nothing is a gate. */
+static void hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
+                           hyb_weight up_b)
+{
+    const hyb_activations *a = &f->at->a;
+    const bool plain = !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
+    hyb_op_matmul mm;
+    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
+    if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, 2 * n_ff);
+    hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, 2 * n_ff);
+    hyb_do_matmul(f->at->be, &mm);
+    hyb_activate(f, f->hp->arch->act, a->ffn, plain ? NULL : a->ffn + n_ff, a->act, 2 * n_ff, f->n, n_ff);
+}
+
+static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_ffn_w *w = (const hyb_ffn_w *)part;
+    const int64_t n_ff = f->hp->layers[layer].n_ff;
+    HYB_UNUSED(c);
+    hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
+    hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
+    hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
+    hyb_part_out(f, "ffn_out", layer, f->at->a.act, 2 * n_ff, w->down, w->down_b, w->post_norm);
+}
+
+static const hyb_part hyb_part_ffn = { "feed-forward", sizeof(hyb_ffn_w), false, false,
+                                       hyb_ffn_find,   hyb_ffn_needs,     NULL,  hyb_ffn_forward };
+/* ==== end src/model/parts/ffn.c ==== */
+
+/* ==== begin src/model/parts/experts.c ==== */
+/* model/parts/experts: a mixture of experts (Shazeer et al. 2017): a router chooses a few feed-forwards for each token;
+ * and, in some families, one more that every token has. */
+
+typedef struct hyb_experts_w {
+    hyb_weight norm, norm_b;
+    hyb_weight router;
+    hyb_weight gate, up, down; /* of all experts, one after the other */
+    hyb_weight shared_router, shared_gate, shared_up, shared_down;
+} hyb_experts_w;
+
+static void hyb_experts_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_experts_w *w = (hyb_experts_w *)part;
     const hyb_hparams *hp = wl->hp;
-    const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared;
-    char name[64];
+    const int64_t e = hp->n_embd, f = hp->n_ff_expert, s = hp->n_ff_shared, n = hp->n_expert;
+    HYB_UNUSED(l);
+    w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
+    if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
+    if (wl->result) return;
     if (!hp->n_expert) {
-        if (!wl->result)
-            wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
-                                  "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's "
-                                  "key '%s.expert_count' is missing or 0",
-                                  layer, hp->arch->name);
+        wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
+                              "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key "
+                              "'%s.expert_count' is missing or 0",
+                              wl->layer, hp->arch->name);
         return;
     }
-    if (hyb_layer_has(wl, layer, "ffn_down.0.weight") && !wl->result) {
+    if (hyb_layer_has(wl, "ffn_down.0.weight")) {
         wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED,
                               "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
                               "2024; convert the model again, or get a newer file of it",
-                              layer);
+                              wl->layer);
         return;
     }
-    HYB_FIND(router, true, e, hp->n_expert, "ffn_gate_inp.weight");
-    HYB_FIND_EXPERTS(gate, e, f, "ffn_gate_exps.weight");
-    HYB_FIND_EXPERTS(up, e, f, "ffn_up_exps.weight");
-    HYB_FIND_EXPERTS(down, f, e, "ffn_down_exps.weight");
+    w->router = hyb_layer_matrix(wl, true, e, n, "ffn_gate_inp.weight");
+    w->gate = hyb_layer_matrices(wl, e, f, n, "ffn_gate_exps.weight");
+    w->up = hyb_layer_matrices(wl, e, f, n, "ffn_up_exps.weight");
+    w->down = hyb_layer_matrices(wl, f, e, n, "ffn_down_exps.weight");
     if (hp->arch->mixture != HYB_MIXTURE_SHARES) return;
-    HYB_FIND(shared_router, true, e, 1, "ffn_gate_inp_shexp.weight");
-    HYB_FIND(shared_gate, true, e, s, "ffn_gate_shexp.weight");
-    HYB_FIND(shared_up, true, e, s, "ffn_up_shexp.weight");
-    HYB_FIND(shared_down, true, s, e, "ffn_down_shexp.weight");
+    w->shared_router = hyb_layer_matrix(wl, true, e, 1, "ffn_gate_inp_shexp.weight");
+    w->shared_gate = hyb_layer_matrix(wl, true, e, s, "ffn_gate_shexp.weight");
+    w->shared_up = hyb_layer_matrix(wl, true, e, s, "ffn_up_shexp.weight");
+    w->shared_down = hyb_layer_matrix(wl, true, s, e, "ffn_down_shexp.weight");
 }
 
-static void hyb_layer_find(hyb_weight_loader *wl, hyb_layer *l, int layer)
+static void hyb_experts_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    HYB_UNUSED(l);
+    hyb_need(&needs->ffn, 2 * HYB_MAX((int64_t)hp->n_expert_used * hp->n_ff_expert, (int64_t)hp->n_ff_shared));
+    hyb_need(&needs->router, hp->n_expert);
+    hyb_need(&needs->used, hp->n_expert_used);
+    hyb_need(&needs->out, (int64_t)hp->n_expert_used * hp->n_embd);
+}
+
+/* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
+static void hyb_experts_route(hyb_forward *f, hyb_weight w, hyb_op_route *op)
+{
+    const hyb_activations *a = &f->at->a;
+    hyb_product(f, f->s->h, f->hp->n_embd, w, 0, a->router, op->n_expert);
+    op->logits = a->router;
+    op->n = f->n;
+    op->ids = a->expert_ids;
+    op->weights = a->expert_weights;
+    hyb_do_route(f->at->be, op);
+}
+
+/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
+static void hyb_experts_combine(hyb_forward *f, int n_used)
+{
+    const hyb_activations *a = &f->at->a;
+    hyb_op_combine op;
+    op.x = a->expert_out;
+    op.weights = a->expert_weights;
+    op.n = f->n;
+    op.n_used = n_used;
+    op.n_embd = f->hp->n_embd;
+    op.add = f->s->x;
+    op.out = f->s->x;
+    hyb_do_combine(f->at->be, &op);
+}
+
+/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
+static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)f->n * hp->n_expert_used;
+    hyb_op_route route;
+    hyb_op_experts op;
+    route.kind = HYB_ROUTE_SOFTMAX;
+    route.n_expert = hp->n_expert;
+    route.n_used = hp->n_expert_used;
+    route.norm = hp->expert_norm;
+    route.scale = hp->expert_scale;
+    hyb_experts_route(f, w->router, &route);
+    hyb_traced(f, "router", layer, a->router, f->n, hp->n_expert, hp->n_expert);
+    hyb_traced(f, "expert_weights", layer, a->expert_weights, f->n, hp->n_expert_used, hp->n_expert_used);
+    memset(&op, 0, sizeof op);
+    op.form = HYB_FORM_X_WT;
+    op.rows = f->s->rows;
+    op.x = f->s->h;
+    op.x_stride = hp->n_embd;
+    op.ids = a->expert_ids;
+    op.n = f->n;
+    op.n_used = hp->n_expert_used;
+    op.n_out = 2;
+    op.out[0].w = hyb_tensor_of(f, w->gate);
+    op.out[0].y = a->ffn;
+    op.out[0].y_stride = 2 * n_ff;
+    op.out[1].w = hyb_tensor_of(f, w->up);
+    op.out[1].y = a->ffn + n_ff;
+    op.out[1].y_stride = 2 * n_ff;
+    hyb_do_experts(f->at->be, &op);
+    hyb_activate(f, hp->arch->act, a->ffn, a->ffn + n_ff, a->act, 2 * n_ff, rows, n_ff);
+    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
+    op.x = a->act;
+    op.x_stride = 2 * n_ff;
+    op.each_own = true;
+    op.n_out = 1;
+    op.out[0].w = hyb_tensor_of(f, w->down);
+    op.out[0].y = a->expert_out;
+    op.out[0].y_stride = hp->n_embd;
+    hyb_do_experts(f->at->be, &op);
+    hyb_experts_combine(f, hp->n_expert_used);
+}
+
+/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
+static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const int64_t n_ff = hp->n_ff_shared;
+    hyb_op_route route;
+    route.kind = HYB_ROUTE_SIGMOID;
+    route.n_expert = route.n_used = 1;
+    route.norm = false;
+    route.scale = 1;
+    hyb_experts_route(f, w->shared_router, &route);
+    hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
+    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
+    hyb_product(f, f->at->a.act, 2 * n_ff, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
+    hyb_experts_combine(f, 1);
+}
+
+static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_experts_w *w = (const hyb_experts_w *)part;
+    HYB_UNUSED(c);
+    hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
+    hyb_experts_chosen(f, layer, w);
+    if (w->shared_router) hyb_experts_shared(f, layer, w);
+}
+
+static const hyb_part hyb_part_experts = { "experts",        sizeof(hyb_experts_w), false, false,
+                                           hyb_experts_find, hyb_experts_needs,     NULL,  hyb_experts_forward };
+/* ==== end src/model/parts/experts.c ==== */
+
+/* ==== begin src/model/parts/channel_mix.c ==== */
+/* model/parts/channel_mix: RWKV-7's feed-forward ("Goose", Peng et al. 2025): of each token mixed with the one before,
+ * with the square of relu. */
+
+typedef struct hyb_channel_mix_w {
+    hyb_weight norm, norm_b, shift, key, value;
+} hyb_channel_mix_w;
+
+static void hyb_channel_mix_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_channel_mix_w *w = (hyb_channel_mix_w *)part;
+    const int64_t e = wl->hp->n_embd;
+    w->norm = hyb_layer_vector(wl, true, e, "attn_norm_2.weight");
+    if (wl->hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "attn_norm_2.bias");
+    w->shift = hyb_layer_vector(wl, true, e, "channel_mix_lerp_k.weight");
+    w->key = hyb_layer_matrix(wl, true, e, l->n_ff, "channel_mix_key.weight");
+    w->value = hyb_layer_matrix(wl, true, l->n_ff, e, "channel_mix_value.weight");
+}
+
+static void hyb_channel_mix_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    hyb_need(&needs->mixed, hp->n_embd);
+    hyb_need(&needs->ffn, l->n_ff);
+}
+
+static int64_t hyb_channel_mix_slot(const hyb_hparams *hp) { return hp->n_embd; }
+
+static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_channel_mix_w *w = (const hyb_channel_mix_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd, n_ff = f->hp->layers[layer].n_ff;
+    hyb_op_shift op;
+    const float *shifted;
+    hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
+    op.x = f->s->h;
+    op.mix = hyb_vector(f, w->shift);
+    op.n_mix = 1;
+    op.n_embd = e;
+    op.slots = f->state[layer].ffn;
+    op.out = a->mixed;
+    op.plane = f->n * e;
+    hyb_do_shift(f->at->be, &op);
+    if (hyb_ends_here(f, c, layer, false)) return;
+    shifted = hyb_narrowed(f, c, layer, false, a->mixed, e);
+    hyb_product(f, shifted, e, w->key, 0, a->ffn, n_ff);
+    hyb_activate(f, HYB_ACT_RELU2, a->ffn, NULL, a->act, n_ff, f->n, n_ff);
+    hyb_traced(f, "ffn_act", layer, a->act, f->n, n_ff, n_ff);
+    hyb_part_out(f, "ffn_out", layer, a->act, n_ff, w->value, 0, 0);
+}
+
+static const hyb_part hyb_part_channel_mix = {
+    "channel mixing",     sizeof(hyb_channel_mix_w), false, true, hyb_channel_mix_find, hyb_channel_mix_needs,
+    hyb_channel_mix_slot, hyb_channel_mix_forward
+};
+/* ==== end src/model/parts/channel_mix.c ==== */
+
+/* ==== begin src/model/net.c ==== */
+/* model/net: which parts the layers of a model have, and which tensors. */
+
+/* In the order of hyb_part_kind. */
+static const hyb_part *const hyb_parts[HYB_PART_COUNT] = {
+    &hyb_part_attention, &hyb_part_shortconv, &hyb_part_time_mix,
+    &hyb_part_ffn,       &hyb_part_experts,   &hyb_part_channel_mix,
+};
+
+/* What the layers ask of the memory of a pass. */
+static hyb_needs hyb_net_needs(const hyb_hparams *hp)
+{
+    hyb_needs needs;
+    int i;
+    memset(&needs, 0, sizeof needs);
+    for (i = 0; i < hp->n_layer; i++) {
+        const hyb_layer_hp *l = &hp->layers[i];
+        hyb_parts[l->mixer]->needs(hp, l, &needs);
+        hyb_parts[l->ffn]->needs(hp, l, &needs);
+    }
+    return needs;
+}
+
+/* Values of one slot of a layer: of the mixer's state, then of the other part's. */
+static int64_t hyb_layer_slot_mixer(const hyb_hparams *hp, int layer)
+{
+    const hyb_part *part = hyb_parts[hp->layers[layer].mixer];
+    return part->slot ? part->slot(hp) : 0;
+}
+static int64_t hyb_layer_slot(const hyb_hparams *hp, int layer)
+{
+    const hyb_part *part = hyb_parts[hp->layers[layer].ffn];
+    return hyb_layer_slot_mixer(hp, layer) + (part->slot ? part->slot(hp) : 0);
+}
+
+/* Slots for each sequence: what it stands at; and what a decode makes of that or, between decodes, what it stood at
+ * before the last one. */
+enum { HYB_SLOTS_A_SEQ = 2 };
+
+/* Whether sequences have a state that cannot be cut at any position. */
+static bool hyb_net_recurs(const hyb_hparams *hp)
+{
+    int i;
+    for (i = 0; i < hp->n_layer; i++)
+        if (hyb_layer_slot(hp, i)) return true;
+    return false;
+}
+
+/* The parts of every layer, with room for their structures. */
+static hybrid_result hyb_net_create(hyb_net *net, hybrid_runtime *rt, const hyb_hparams *hp, hybrid_error *error)
+{
+    size_t bytes = 0;
+    char *w;
+    int i;
+    for (i = 0; i < hp->n_layer; i++)
+        bytes += hyb_parts[hp->layers[i].mixer]->w_bytes + hyb_parts[hp->layers[i].ffn]->w_bytes;
+    if (!(net->layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *net->layers)))
+        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *net->layers);
+    if (!(net->w = (char *)hyb_calloc(rt, bytes, 1))) return hyb_fail_memory(error, bytes);
+    for (i = 0, w = net->w; i < hp->n_layer; i++) { /* structures of int32_t alone: any order is aligned */
+        hyb_layer *l = &net->layers[i];
+        l->mixer = hyb_parts[hp->layers[i].mixer];
+        l->mixer_w = w;
+        w += l->mixer->w_bytes;
+        l->ffn = hyb_parts[hp->layers[i].ffn];
+        l->ffn_w = w;
+        w += l->ffn->w_bytes;
+    }
+    return HYBRID_OK;
+}
+
+static void hyb_net_free(hybrid_runtime *rt, hyb_net *net)
+{
+    hyb_free(rt, net->layers);
+    hyb_free(rt, net->w);
+}
+
+static void hyb_net_find_rope(hyb_loader *wl, hyb_net *net)
 {
     const hyb_hparams *hp = wl->hp;
-    const int64_t e = hp->n_embd, q = (int64_t)hp->n_head * hp->head_dim_k, k = (int64_t)hp->n_head_kv * hp->head_dim_k,
-                  v = (int64_t)hp->n_head_kv * hp->head_dim_v, o = (int64_t)hp->n_head * hp->head_dim_v;
-    const bool biased_norm = hp->arch->norm == HYB_NORM_LAYER;
-    char name[64];
-    HYB_FIND(attn_norm, true, e, 0, "attn_norm.weight");
-    if (biased_norm) HYB_FIND(attn_norm_b, true, e, 0, "attn_norm.bias");
-    if (hyb_layer_has(wl, layer, "attn_qkv.weight")) {
-        HYB_FIND(wqkv, true, e, q + k + v, "attn_qkv.weight");
-        HYB_FIND(bqkv, false, q + k + v, 0, "attn_qkv.bias");
-    } else {
-        HYB_FIND(wq, true, e, q, "attn_q.weight");
-        HYB_FIND(wk, true, e, k, "attn_k.weight");
-        HYB_FIND(wv, true, e, v, "attn_v.weight");
-        HYB_FIND(bq, false, q, 0, "attn_q.bias");
-        HYB_FIND(bk, false, k, 0, "attn_k.bias");
-        HYB_FIND(bv, false, v, 0, "attn_v.bias");
-    }
-    if (hp->arch->parts & HYB_PART_QK_NORM) {
-        HYB_FIND(q_norm, true, hp->head_dim_k, 0, "attn_q_norm.weight");
-        HYB_FIND(k_norm, true, hp->head_dim_k, 0, "attn_k_norm.weight");
-    }
-    HYB_FIND(wo, true, o, e, "attn_output.weight");
-    HYB_FIND(bo, false, e, 0, "attn_output.bias");
-    if (hp->arch->parts & HYB_PART_POST_NORM) HYB_FIND(attn_post_norm, true, e, 0, "post_attention_norm.weight");
-    HYB_FIND(ffn_norm, true, e, 0, "ffn_norm.weight");
-    if (biased_norm) HYB_FIND(ffn_norm_b, true, e, 0, "ffn_norm.bias");
-    if (hyb_layer_has(wl, layer, "ffn_gate_inp.weight"))
-        hyb_layer_find_experts(wl, l, layer);
-    else
-        hyb_layer_find_ffn(wl, l, layer);
+    const bool longrope = hp->rope_scaling == HYB_SCALING_LONGROPE;
+    const int64_t n = hp->n_rot / 2;
+    if (!n) return;
+    if (!longrope) net->rope_freqs = hyb_find_vector(wl, false, n, "rope_freqs.weight");
+    if (longrope) net->rope_long = hyb_find_vector(wl, true, n, "rope_factors_long.weight");
+    if (longrope) net->rope_short = hyb_find_vector(wl, true, n, "rope_factors_short.weight");
 }
-#undef HYB_FIND_EXPERTS
-#undef HYB_FIND
 
-/* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
-static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hyb_weights *w,
-                                      hybrid_error *error)
+/* Everything but the layers. */
+static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
+{
+    const hyb_hparams *hp = wl->hp;
+    const int64_t e = hp->n_embd;
+    const unsigned has = hp->arch->has;
+    const bool biased = hp->arch->norm == HYB_NORM_LAYER;
+    const bool other_name = (has & HYB_HAS_LFM2_NAME) && !hybrid_gguf_find_tensor(wl->gguf, "output_norm.weight");
+    net->embd = hyb_find_matrix(wl, true, e, hp->n_vocab, "token_embd.weight");
+    if (has & HYB_HAS_POS_EMBD) net->pos_embd = hyb_find_matrix(wl, true, e, hp->n_ctx_train, "position_embd.weight");
+    if (has & HYB_HAS_EMBD_NORM) net->embd_norm = hyb_find_vector(wl, true, e, "token_embd_norm.weight");
+    if ((has & HYB_HAS_EMBD_NORM) && biased) net->embd_norm_b = hyb_find_vector(wl, true, e, "token_embd_norm.bias");
+    net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
+    if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
+    net->head = hyb_find_matrix(wl, false, e, hp->n_vocab, "output.weight");
+    if (net->head || wl->result) return;
+    net->head = wl->w->n_tensors++; /* tied */
+    wl->w->tensors[net->head] = wl->w->tensors[net->embd];
+    wl->w->tensors[net->head].same_as = net->embd;
+}
+
+/* The embedding, which says how many tokens there are. */
+static hybrid_result hyb_net_vocab(const hybrid_gguf *gguf, hyb_hparams *hp, hybrid_error *error)
 {
     const hybrid_gguf_tensor *embd = hybrid_gguf_find_tensor(gguf, "token_embd.weight");
-    const bool biased_norm = hp->arch->norm == HYB_NORM_LAYER, longrope = hp->rope_scaling == HYB_SCALING_LONGROPE;
-    const size_t n = hybrid_gguf_tensor_count(gguf);
-    hyb_weight_loader wl;
-    int i, n_mixtures = 0;
-    if (!embd && !n)
+    if (!embd && !hybrid_gguf_tensor_count(gguf))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
                         "the file holds no tensors: it is a vocabulary only, or the head of a model; load the "
                         "model itself");
@@ -33161,158 +34373,42 @@ static hybrid_result hyb_weights_find(hybrid_runtime *rt, const hybrid_gguf *ggu
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, embd->offset, "'token_embd.weight' has %llu rows",
                            (unsigned long long)embd->ne[1]);
     hp->n_vocab = (int32_t)embd->ne[1];
-    if (!(w->layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers)))
-        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    if (!(w->used = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
+    return HYBRID_OK;
+}
+
+/* Finds and checks every tensor; sets hp->n_vocab from the embedding. */
+static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp,
+                                  hyb_weights *w, hybrid_error *error)
+{
+    hyb_loader wl;
+    hybrid_result r;
+    int i, n_mixtures = 0;
+    if ((r = hyb_net_vocab(gguf, hp, error)) != HYBRID_OK) return r;
+    if ((r = hyb_weights_create(w, rt, gguf, error)) != HYBRID_OK) return r;
+    if ((r = hyb_net_create(net, rt, hp, error)) != HYBRID_OK) return r;
     wl.gguf = gguf;
     wl.hp = hp;
-    wl.used = w->used;
+    wl.w = w;
     wl.error = error;
     wl.result = HYBRID_OK;
-    hyb_weight(&wl, &w->embd, true, hp->n_embd, hp->n_vocab, "token_embd.weight");
-    if (hp->arch->learned_pos) hyb_weight(&wl, &w->pos_embd, true, hp->n_embd, hp->n_ctx_train, "position_embd.weight");
-    hyb_weight(&wl, &w->out_norm, true, hp->n_embd, 0, "output_norm.weight");
-    if (biased_norm) hyb_weight(&wl, &w->out_norm_b, true, hp->n_embd, 0, "output_norm.bias");
-    hyb_weight(&wl, &w->head, false, hp->n_embd, hp->n_vocab, "output.weight");
-    if (hp->n_rot) {
-        if (!longrope) hyb_weight(&wl, &w->rope_freqs, false, hp->n_rot / 2, 0, "rope_freqs.weight");
-        if (longrope) hyb_weight(&wl, &w->rope_long, true, hp->n_rot / 2, 0, "rope_factors_long.weight");
-        if (longrope) hyb_weight(&wl, &w->rope_short, true, hp->n_rot / 2, 0, "rope_factors_short.weight");
-    }
+    hyb_net_find_ends(&wl, net);
+    hyb_net_find_rope(&wl, net);
     for (i = 0; i < hp->n_layer && !wl.result; i++) {
-        hyb_layer_find(&wl, &w->layers[i], i);
-        n_mixtures += w->layers[i].router.name != NULL;
+        hyb_layer *l = &net->layers[i];
+        wl.layer = i;
+        l->first = w->n_tensors;
+        l->mixer->find(&wl, &hp->layers[i], l->mixer_w);
+        l->ffn->find(&wl, &hp->layers[i], l->ffn_w);
+        n_mixtures += hp->layers[i].ffn == HYB_PART_EXPERTS;
     }
     if (hp->n_expert && !n_mixtures && !wl.result)
         wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT,
                              "the model's key '%s.expert_count' is %d, but no layer has a tensor "
                              "'ffn_gate_inp.weight', which chooses experts",
                              hp->arch->name, hp->n_expert);
-    if (!w->head.name) w->head = w->embd; /* tied */
     return wl.result;
 }
-
-/* The i-th tensor of the model, NULL behind the last. */
-static hyb_tensor *hyb_weights_item(hyb_weights *w, const hyb_hparams *hp, size_t i)
-{
-    const size_t n_top = offsetof(hyb_weights, layers) / sizeof(hyb_tensor),
-                 n_layer = sizeof(hyb_layer) / sizeof(hyb_tensor);
-    if (i < n_top) return (hyb_tensor *)(void *)w + i;
-    i -= n_top;
-    return i < n_layer * (size_t)hp->n_layer ? (hyb_tensor *)(void *)&w->layers[i / n_layer] + i % n_layer : NULL;
-}
-
-static bool hyb_weights_is_tied(const hyb_weights *w, const hyb_tensor *t)
-{
-    return t == &w->head && w->head.name == w->embd.name;
-}
-
-/* Bytes of own memory that hyb_weights_read takes: 0 when the file is used in place. */
-static size_t hyb_weights_bytes(hyb_weights *w, const hyb_hparams *hp)
-{
-    size_t i, bytes = 0;
-    const hyb_tensor *t;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->data && !hyb_weights_is_tied(w, t)) bytes += hyb_align(hyb_weight_bytes(t), 64);
-    return bytes;
-}
-
-/* Bytes of the file that are used where they are. */
-static uint64_t hyb_weights_in_place(hyb_weights *w, const hyb_hparams *hp)
-{
-    size_t i;
-    uint64_t bytes = 0;
-    const hyb_tensor *t;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && t->data && !hyb_weights_is_tied(w, t)) bytes += hyb_weight_bytes(t);
-    return bytes;
-}
-
-static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, const hyb_tensor *t)
-{
-    return hybrid_gguf_tensor_at(gguf, t->source);
-}
-
-/* Reads what is not in place. progress may be NULL. */
-static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
-                                      bool (*progress)(void *, float), void *user, hybrid_error *error)
-{
-    const size_t bytes = hyb_weights_bytes(w, hp);
-    size_t i, at = 0;
-    hyb_tensor *t;
-    if (!bytes) return HYBRID_OK;
-    if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
-        const hybrid_gguf_tensor *src;
-        hybrid_result r;
-        if (!t->name || t->data || hyb_weights_is_tied(w, t)) continue;
-        src = hyb_weights_source(gguf, t);
-        r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
-                         : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
-        if (r) return r;
-        t->data = w->owned + at;
-        at += hyb_align(hyb_weight_bytes(t), 64);
-        if (!hyb_report(progress, user, (float)((double)at / (double)bytes)))
-            return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
-    }
-    if (hyb_weights_is_tied(w, &w->head)) w->head = w->embd;
-    return HYBRID_OK;
-}
-
-static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
-{
-    hyb_free_aligned(rt, w->owned);
-    hyb_free(rt, w->used);
-    hyb_free(rt, w->layers);
-}
-/* ==== end src/model/weights.c ==== */
-
-/* ==== begin src/model/rope.c ==== */
-/* model/rope: the cosines and sines that a batch of positions needs, once for all layers and heads.
- *
- * angle(pos, i) = pos * inv_freq[i], inv_freq[i] = base^(-2i / n_rot), stretched by one of:
- *   divisors   a tensor of factors (Llama 3's rope_freqs, longrope's short or long factors)
- *   linear     all frequencies divided by the factor
- *   YaRN       (Peng et al. 2023) a ramp between the two, by how often a frequency turns in the original context
- * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
-
-/* Dimension (a real number) whose frequency turns `turns` times in the original context. */
-static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
-{
-    return hp->n_rot * log(hp->n_ctx_orig / (turns * 6.283185307179586)) / (2 * log(base));
-}
-
-/* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
-static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, bool local, int32_t n_ctx,
-                                  double *inv_freq)
-{
-    const double base = local ? hp->rope_base_local : hp->rope_base;
-    const bool stretched = !(local && hp->arch->local_rope_base != 0); /* a base of its own: not stretched */
-    const float *divisors = (const float *)w->rope_freqs.data;
-    double lo = 0, hi = 0;
-    int i, half = hp->n_rot / 2;
-    if (hp->rope_scaling == HYB_SCALING_LONGROPE)
-        divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
-    if (hp->rope_scaling == HYB_SCALING_YARN) {
-        lo = HYB_MAX(floor(hyb_yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
-        hi = HYB_MIN(ceil(hyb_yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
-        if (hi <= lo) hi = lo + 0.001;
-    }
-    for (i = 0; i < half; i++) {
-        double f = pow(base, -2.0 * i / hp->n_rot);
-        if (stretched && divisors) f /= hyb_load_f32(divisors + i);
-        if (stretched && hp->rope_scaling == HYB_SCALING_LINEAR) f /= hp->rope_factor;
-        if (stretched && hp->rope_scaling == HYB_SCALING_YARN) {
-            double ramp = HYB_MIN(HYB_MAX((i - lo) / (hi - lo), 0), 1); /* 0: keep, 1: stretch */
-            f = f * (1 - ramp) + f / hp->rope_factor * ramp;
-        }
-        inv_freq[i] = f;
-    }
-    if (stretched && hp->rope_scaling == HYB_SCALING_YARN)
-        return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
-    return hp->rope_attn_factor;
-}
-/* ==== end src/model/rope.c ==== */
+/* ==== end src/model/net.c ==== */
 
 /* ==== begin src/model/unused.c ==== */
 /* model/unused: tensors of the file that the model is not computed with.
@@ -33389,6 +34485,14 @@ static bool hyb_unused_vision(const hyb_unused *u, hybrid_string name)
     return hybrid_gguf_find(u->gguf, key, NULL);
 }
 
+/* What would mix the values of RWKV-7's first layer with those of the first layer: converters write it, too. */
+static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
+{
+    return u->hp->arch->mixer == HYB_PART_TIME_MIX &&
+           (hyb_string_is(name, "blk.0.time_mix_v0.weight") || hyb_string_is(name, "blk.0.time_mix_v1.weight") ||
+            hyb_string_is(name, "blk.0.time_mix_v2.weight"));
+}
+
 /* Why a tensor may be left out; NULL: it may not. This is the whole list. */
 static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
@@ -33402,6 +34506,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     if (hyb_string_ends(name, ".attn_rot_embd.weight") || hyb_string_ends(name, ".rotary_emb.inv_freq") ||
         hyb_string_is(name, "rope.freqs"))
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
+    if (hyb_unused_first_values(u, name)) return "the values of the first layer are mixed with no others";
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
     if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
@@ -33451,7 +34556,7 @@ static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_te
                        text, what);
 }
 
-/* Judges the tensors that weights_find did not mark. */
+/* Judges the tensors that hyb_net_find did not mark. */
 static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
                                         hybrid_error *error)
 {
@@ -33479,55 +34584,60 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
 }
 /* ==== end src/model/unused.c ==== */
 
-/* ==== begin src/model/forward.c ==== */
-/* model/forward: one transformer for all families, over the op table.
+/* ==== begin src/model/rope.c ==== */
+/* model/rope: the cosines and sines that a batch of positions needs, once for all layers and heads.
  *
- * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. The pass is three
- * kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin, forward_layer
- * for each layer, forward_end. */
+ * angle(pos, i) = pos * inv_freq[i], inv_freq[i] = base^(-2i / n_rot), stretched by one of:
+ *   divisors   a tensor of factors (Llama 3's rope_freqs, longrope's short or long factors)
+ *   linear     all frequencies divided by the factor
+ *   YaRN       (Peng et al. 2023) a ramp between the two, by how often a frequency turns in the original context
+ * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
 
-/* The rows that go through the layers, and what a block makes on its way from x to x. */
-typedef struct hyb_stream {
-    hyb_rows rows;       /* which rows of the batch */
-    float *x;            /* (n, E) the residual stream */
-    float *h;            /* (n, E) a normed copy of it */
-    float *block;        /* (n, E) what a block adds to x, before the norm of its own that some families have */
-    float *block_normed; /* (n, E) and behind it */
-} hyb_stream;
+/* Dimension (a real number) whose frequency turns `turns` times in the original context. */
+static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
+{
+    return hp->n_rot * log(hp->n_ctx_orig / (turns * 6.283185307179586)) / (2 * log(base));
+}
 
-/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. E = n_embd, rows R =
- * n_batch. */
-typedef struct hyb_activations {
-    hyb_stream all;      /* R rows, up to the last attention */
-    hyb_stream last;     /* n_out rows, those with wanted logits, behind it */
-    float *qkv;          /* (R, q + k + v) */
-    float *qkv_rotated;  /* of the same stride: q and k as attention wants them */
-    float *attn;         /* (R, n_head * head_dim_v) */
-    float *attn_last;    /* (n_out, n_head * head_dim_v) */
-    float *ffn;          /* (R, 2 * n_ff): gate, up side by side. Of experts: (R * n_expert_used, 2 * n_ff_expert) */
-    float *act;          /* (R, n_ff) of the same stride: act(gate) * up */
-    float *router;       /* (R, n_expert) */
-    int32_t *expert_ids; /* (R, n_expert_used), and their weights */
-    float *expert_weights;
-    float *expert_out;                 /* (R * n_expert_used, E) */
-    float *rope, *rope_local;          /* (R, n_rot / 2, 2) */
-    double *inv_freq, *inv_freq_local; /* n_rot / 2 */
-    float *logits;    /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
-    int32_t *top_ids; /* (n_out, n_top) */
-    float *top_values, *top_stats; /* (n_out, n_top), (n_out, 2) */
-    float rope_scale, rope_scale_local;
-    size_t bytes;
-} hyb_activations;
+/* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
+static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, const hyb_tensor *tensors, bool local,
+                                  int32_t n_ctx, double *inv_freq)
+{
+    const double base = local ? hp->rope_base_local : hp->rope_base;
+    const bool stretched = !(local && hp->arch->local_rope_base != 0); /* a base of its own: not stretched */
+    const float *divisors = (const float *)tensors[net->rope_freqs].data;
+    double lo = 0, hi = 0;
+    int i, half = hp->n_rot / 2;
+    if (hp->rope_scaling == HYB_SCALING_LONGROPE)
+        divisors = (const float *)(tensors[n_ctx > hp->n_ctx_orig ? net->rope_long : net->rope_short].data);
+    if (hp->rope_scaling == HYB_SCALING_YARN) {
+        lo = HYB_MAX(floor(hyb_yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
+        hi = HYB_MIN(ceil(hyb_yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);
+        if (hi <= lo) hi = lo + 0.001;
+    }
+    for (i = 0; i < half; i++) {
+        double f = pow(base, -2.0 * i / hp->n_rot);
+        if (stretched && divisors) f /= hyb_load_f32(divisors + i);
+        if (stretched && hp->rope_scaling == HYB_SCALING_LINEAR) f /= hp->rope_factor;
+        if (stretched && hp->rope_scaling == HYB_SCALING_YARN) {
+            double ramp = HYB_MIN(HYB_MAX((i - lo) / (hi - lo), 0), 1); /* 0: keep, 1: stretch */
+            f = f * (1 - ramp) + f / hp->rope_factor * ramp;
+        }
+        inv_freq[i] = f;
+    }
+    if (stretched && hp->rope_scaling == HYB_SCALING_YARN)
+        return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
+    return hp->rope_attn_factor;
+}
+/* ==== end src/model/rope.c ==== */
 
-/* Layers that run one after the other on one device. */
-typedef struct hyb_stage {
-    hyb_device *device;
-    hyb_backend *be;
-    hyb_activations a;
-    void *memory;      /* of a */
-    int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
-} hyb_stage;
-enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
+/* ==== begin src/model/forward.c ==== */
+/* model/forward: one pass of a batch through any model, over the op table.
+ *
+ *     embedding -> [ mixer, other part ] for each layer -> norm, head -> logits
+ *
+ * It is three kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin,
+ * forward_layer for each layer, forward_end. What a layer does is its parts' affair (model/parts). */
 
 /* Where the results of a batch go in the host's memory, row by row of those wanted. */
 typedef struct hyb_results {
@@ -33536,31 +34646,6 @@ typedef struct hyb_results {
     int32_t *top_ids; /* as in hyb_activations */
     float *top_values, *top_stats;
 } hyb_results;
-
-typedef struct hyb_forward {
-    const hyb_hparams *hp;
-    const hyb_weights *w; /* addresses of the device of each tensor's stage */
-    hyb_stage stages[HYB_STAGES];
-    int n_stages;
-    hyb_stage *at;           /* where the pass is, */
-    const hyb_stream *s;     /* with which rows, */
-    hyb_pass pass;           /* and how it goes on there */
-    const hyb_kv_view *kv;   /* one a layer */
-    int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
-    hybrid_trace_fn trace;
-    void *trace_user;
-    float *trace_host; /* hyb_trace_values floats, when a stage is not on the host */
-} hyb_forward;
-
-static int64_t hyb_width_q(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_k; }
-static int64_t hyb_width_k(const hyb_hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_k; }
-static int64_t hyb_width_v(const hyb_hparams *hp) { return (int64_t)hp->n_head_kv * hp->head_dim_v; }
-static int64_t hyb_width_qkv(const hyb_hparams *hp) { return hyb_width_q(hp) + hyb_width_k(hp) + hyb_width_v(hp); }
-static int64_t hyb_width_attn(const hyb_hparams *hp) { return (int64_t)hp->n_head * hp->head_dim_v; }
-static int64_t hyb_width_ffn(const hyb_hparams *hp)
-{
-    return 2 * HYB_MAX((int64_t)HYB_MAX(hp->n_ff, hp->n_ff_shared), (int64_t)hp->n_expert_used * hp->n_ff_expert);
-}
 
 /* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room
  * for the output. For a backward pass every one of these would have a place of its own. */
@@ -33572,8 +34657,8 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
     a->last.rows = HYB_ROWS_OUT;
     a->last.x = h; /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
-    a->qkv_rotated = a->qkv;
-    a->attn_last = a->qkv;
+    a->mix_out = a->mix;
+    a->gathered = a->mix;
     a->act = a->ffn;
 }
 
@@ -33581,6 +34666,7 @@ static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, int n_batch, int n_out, int n_top,
                                    char *base)
 {
+    const hyb_needs needs = hyb_net_needs(hp);
     const size_t rows = (size_t)n_batch, half = (size_t)hp->n_rot / 2;
     float *h;
     size_t at = 0;
@@ -33589,15 +34675,16 @@ static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, in
     (a->field = base ? (type *)(void *)(base + at) : NULL, at += hyb_align(sizeof(type) * (count), 64))
     HYB_PLACE(all.x, float, rows * (size_t)hp->n_embd);
     HYB_PLACE(all.h, float, rows * (size_t)hp->n_embd);
-    HYB_PLACE(qkv, float, rows * (size_t)HYB_MAX(hyb_width_qkv(hp), hyb_width_attn(hp)));
-    HYB_PLACE(attn, float, rows * (size_t)hyb_width_attn(hp));
-    HYB_PLACE(ffn, float, rows * (size_t)hyb_width_ffn(hp));
-    HYB_PLACE(router, float, rows * (size_t)hp->n_expert);
-    HYB_PLACE(expert_ids, int32_t, rows * (size_t)hp->n_expert_used);
-    HYB_PLACE(expert_weights, float, rows * (size_t)hp->n_expert_used);
-    HYB_PLACE(expert_out, float, rows * (size_t)hp->n_expert_used * (size_t)hp->n_embd);
-    HYB_PLACE(rope, float, rows * half * 2);
-    HYB_PLACE(rope_local, float, hp->rope_local ? rows * half * 2 : 0);
+    HYB_PLACE(mix, float, rows * (size_t)HYB_MAX(needs.mix, needs.mixed));
+    HYB_PLACE(mixed, float, rows * (size_t)needs.mixed);
+    HYB_PLACE(ffn, float, rows * (size_t)needs.ffn);
+    HYB_PLACE(router, float, rows * (size_t)needs.router);
+    HYB_PLACE(expert_ids, int32_t, rows * (size_t)needs.used);
+    HYB_PLACE(expert_weights, float, rows * (size_t)needs.used);
+    HYB_PLACE(expert_out, float, rows * (size_t)needs.out);
+    HYB_PLACE(carry, float, rows * (size_t)needs.carry);
+    HYB_PLACE(rope, float, rows *half * 2);
+    HYB_PLACE(rope_local, float, hp->rope_local ? rows *half * 2 : 0);
     HYB_PLACE(inv_freq, double, half);
     HYB_PLACE(inv_freq_local, double, half);
     HYB_PLACE(logits, float, (size_t)n_out * (size_t)hp->n_vocab);
@@ -33610,9 +34697,9 @@ static void hyb_activations_layout(hyb_activations *a, const hyb_hparams *hp, in
     a->bytes = at;
 }
 
-/* Fills the frequencies. w: the host's table. */
-static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_weights *w, int32_t n_ctx,
-                                    hybrid_error *error)
+/* Fills the frequencies. tensors: the host's table. */
+static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, const hyb_net *net,
+                                    const hyb_tensor *tensors, int32_t n_ctx, hybrid_error *error)
 {
     hyb_device *device = stage->device;
     const size_t bytes = (size_t)hp->n_rot / 2 * sizeof(double);
@@ -33620,9 +34707,9 @@ static hybrid_result hyb_stage_rope(hyb_stage *stage, const hyb_hparams *hp, con
     hybrid_result r;
     if (!hp->n_rot) return HYBRID_OK;
     if (!(freq = (double *)hyb_alloc(device->rt, bytes))) return hyb_fail_memory(error, bytes);
-    stage->a.rope_scale = hyb_rope_frequencies(hp, w, false, n_ctx, freq);
+    stage->a.rope_scale = hyb_rope_frequencies(hp, net, tensors, false, n_ctx, freq);
     r = device->ops->write(device, stage->a.inv_freq, freq, bytes, error);
-    stage->a.rope_scale_local = hyb_rope_frequencies(hp, w, true, n_ctx, freq);
+    stage->a.rope_scale_local = hyb_rope_frequencies(hp, net, tensors, true, n_ctx, freq);
     if (!r) r = device->ops->write(device, stage->a.inv_freq_local, freq, bytes, error);
     if (!r) r = device->ops->flush(device, error);
     hyb_free(device->rt, freq);
@@ -33636,94 +34723,13 @@ static void hyb_stage_free(hyb_stage *stage)
     memset(stage, 0, sizeof *stage);
 }
 
-/* ---- pieces ---- */
-
 /* Floats of the largest thing that is traced: rows of a batch, with what lies between them. */
 static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 {
-    size_t width = (size_t)HYB_MAX(hyb_width_qkv(hp), hyb_width_ffn(hp));
-    width = HYB_MAX(width, (size_t)HYB_MAX((int64_t)hp->n_expert_used * hp->n_embd, (int64_t)hp->n_expert));
-    width = HYB_MAX(width, (size_t)HYB_MAX(hyb_width_attn(hp), (int64_t)hp->n_embd));
+    const hyb_needs needs = hyb_net_needs(hp);
+    size_t width = (size_t)HYB_MAX(HYB_MAX(needs.mix, needs.mixed), HYB_MAX(needs.ffn, needs.router));
+    width = HYB_MAX(width, (size_t)HYB_MAX(needs.out, (int64_t)hp->n_embd));
     return HYB_MAX(width * (size_t)n_batch, (size_t)n_out * (size_t)hp->n_vocab);
-}
-
-static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
-                       int64_t stride)
-{
-    hyb_backend *be = f->at->be;
-    if (!f->trace) return;
-    if (!f->at->device->ops->is_host) {
-        be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
-        data = f->trace_host;
-    }
-    if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
-    hyb_fp_plain();
-}
-
-static const float *hyb_vector(const hyb_tensor *t) { return (const float *)t->data; }
-
-/* out (n_rows, E) = norm(x (n_rows, E)) */
-static void hyb_normed(hyb_forward *f, float *out, const float *x, int64_t n_rows, const hyb_tensor *w,
-                       const hyb_tensor *b)
-{
-    hyb_op_norm op;
-    op.kind = f->hp->arch->norm;
-    op.eps = f->hp->norm_eps;
-    op.w = hyb_vector(w);
-    op.b = b ? hyb_vector(b) : NULL;
-    op.x = x;
-    op.out = out;
-    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
-    op.n_rows = n_rows;
-    op.n_group = 1;
-    hyb_do_norm(f->at->be, &op);
-}
-
-/* Products with the n rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
-static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride, int n)
-{
-    memset(op, 0, sizeof *op);
-    op->form = HYB_FORM_X_WT;
-    op->rows = f->s->rows;
-    op->x = x;
-    op->x_stride = x_stride;
-    op->n = n;
-}
-static void hyb_matmul_out_set(hyb_op_matmul *op, const hyb_tensor *w, const hyb_tensor *bias, const float *add,
-                               float *y, int64_t y_stride)
-{
-    hyb_matmul_out *o = &op->out[op->n_out++];
-    o->w = w;
-    o->bias = bias && bias->data ? hyb_vector(bias) : NULL;
-    o->add = add;
-    o->add_stride = y_stride;
-    o->y = y;
-    o->y_stride = y_stride;
-}
-
-/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
-static void hyb_block_out(hyb_forward *f, const char *name, int layer, int n, const float *y, int64_t y_stride,
-                          const hyb_tensor *w, const hyb_tensor *b, const hyb_tensor *post_norm)
-{
-    const hyb_stream *s = f->s;
-    const int64_t e = f->hp->n_embd;
-    hyb_op_matmul op;
-    hyb_op_add add;
-    hyb_matmul_begin(f, &op, y, y_stride, n);
-    if (!post_norm->data) {
-        hyb_matmul_out_set(&op, w, b, s->x, s->x, e);
-        hyb_do_matmul(f->at->be, &op);
-        return;
-    }
-    hyb_matmul_out_set(&op, w, b, NULL, s->block, e);
-    hyb_do_matmul(f->at->be, &op);
-    hyb_traced(f, name, layer, s->block, n, e, e);
-    hyb_normed(f, s->block_normed, s->block, n, post_norm, NULL);
-    add.a = s->x;
-    add.b = s->block_normed;
-    add.out = s->x;
-    add.n = n * e;
-    hyb_do_add(f->at->be, &add);
 }
 
 /* ---- the pass ---- */
@@ -33746,278 +34752,52 @@ static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
     rope.table = stage->a.rope_local;
     if (hp->n_rot && hp->rope_local) hyb_do_rope_table(be, &rope);
     if (stage != f->stages) return;
-    op.table = &f->w->embd;
+    op.table = hyb_tensor_of(f, f->net->embd);
     op.index = HYB_INDEX_ID;
     op.scale = hp->embd_scale;
     op.add = NULL;
     op.out = f->s->x;
     hyb_do_embed(be, &op);
-    op.table = &f->w->pos_embd;
+    op.table = hyb_tensor_of(f, f->net->pos_embd);
     op.index = HYB_INDEX_POS;
     op.scale = 1;
     op.add = f->s->x;
-    if (hp->arch->learned_pos) hyb_do_embed(be, &op);
+    if (f->net->pos_embd) hyb_do_embed(be, &op);
+    if (f->net->embd_norm) hyb_normed(f, f->s->x, f->s->x, f->net->embd_norm, f->net->embd_norm_b);
     hyb_traced(f, "embd", -1, f->s->x, c->n, hp->n_embd, hp->n_embd);
 }
 
-/* Begins a stage. x: what the stage before made (the host is the first one, so it is there), or NULL for the first. */
-static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c, const float *x)
+/* Begins a stage. before: the memory of the stage before (the host's, so it can be read), or NULL for the first. */
+static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c, const hyb_activations *before)
 {
+    const size_t row = sizeof(float) * (size_t)c->n;
     f->at = stage;
     f->s = &stage->a.all;
+    f->n = c->n;
     stage->be->ops->begin(stage->be, c);
-    if (x) stage->be->ops->write(stage->be, stage->a.all.x, x, (size_t)c->n * (size_t)f->hp->n_embd * sizeof *x);
+    if (before) {
+        const size_t carry = row * (size_t)hyb_net_needs(f->hp).carry;
+        stage->be->ops->write(stage->be, stage->a.all.x, before->all.x, row * (size_t)f->hp->n_embd);
+        if (carry) stage->be->ops->write(stage->be, stage->a.carry, before->carry, carry);
+    }
     f->pass = f->trace || hyb_profiled() ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 
 static void hyb_forward_begin(hyb_forward *f, const hyb_batch *c) { hyb_stage_begin(f, f->stages, c, NULL); }
 
-/* h -> q, k, v in their strided place, normed, rotated, k and v stored */
-static void hyb_forward_qkv(hyb_forward *f, const hyb_batch *c, int layer)
-{
-    const hyb_hparams *hp = f->hp;
-    const hyb_layer *l = &f->w->layers[layer];
-    const int64_t stride = hyb_width_qkv(hp);
-    float *q = f->at->a.qkv, *k = q + hyb_width_q(hp), *v = k + hyb_width_k(hp);
-    float *q_rotated = f->at->a.qkv_rotated, *k_rotated = q_rotated + hyb_width_q(hp);
-    hyb_op_matmul mm;
-    hyb_op_heads heads;
-    hyb_matmul_begin(f, &mm, f->s->h, hp->n_embd, c->n);
-    if (l->wqkv.data)
-        hyb_matmul_out_set(&mm, &l->wqkv, &l->bqkv, NULL, q, stride);
-    else {
-        hyb_matmul_out_set(&mm, &l->wq, &l->bq, NULL, q, stride);
-        hyb_matmul_out_set(&mm, &l->wk, &l->bk, NULL, k, stride);
-        hyb_matmul_out_set(&mm, &l->wv, &l->bv, NULL, v, stride);
-    }
-    hyb_do_matmul(f->at->be, &mm);
-    hyb_traced(f, "q", layer, q, c->n, hyb_width_q(hp), stride);
-    hyb_traced(f, "k", layer, k, c->n, hyb_width_k(hp), stride);
-    hyb_traced(f, "v", layer, v, c->n, hyb_width_v(hp), stride);
-    heads.kv = &f->kv[layer];
-    heads.q = q;
-    heads.k = k;
-    heads.v = v;
-    heads.stride = stride;
-    heads.q_out = q_rotated;
-    heads.k_out = k_rotated;
-    heads.out_stride = stride;
-    heads.n = c->n;
-    heads.n_head = hp->n_head;
-    heads.q_norm = hyb_vector(&l->q_norm);
-    heads.k_norm = hyb_vector(&l->k_norm);
-    heads.norm = hp->arch->norm;
-    heads.eps = hp->norm_eps;
-    heads.rope = hp->arch->rope;
-    heads.n_rot = hp->n_rot;
-    heads.table = hp->rope_local && hyb_layer_is_local(hp, layer) ? f->at->a.rope_local : f->at->a.rope;
-    hyb_do_heads(f->at->be, &heads);
-    hyb_traced(f, "q_rope", layer, q_rotated, c->n, hyb_width_q(hp), stride);
-    hyb_traced(f, "k_rope", layer, k_rotated, c->n, hyb_width_k(hp), stride);
-}
-
-static void hyb_forward_attention(hyb_forward *f, const hyb_batch *c, int layer)
-{
-    const hyb_hparams *hp = f->hp;
-    hyb_op_attention op;
-    memset(&op, 0, sizeof op);
-    op.kv = &f->kv[layer];
-    op.q = f->at->a.qkv_rotated;
-    op.q_stride = hyb_width_qkv(hp);
-    op.out = f->at->a.attn;
-    op.out_stride = hyb_width_attn(hp);
-    op.n_head = hp->n_head;
-    op.scale = hp->attn_scale;
-    op.softcap = hp->attn_softcap;
-    op.window = hyb_layer_is_local(hp, layer) ? hp->window : 0;
-    hyb_do_attention(f->at->be, &op);
-    hyb_traced(f, "attn", layer, op.out, c->n, op.out_stride, op.out_stride);
-}
-
-/* act (n, F) at stride 2F = act(gate) * up, which stand side by side in ffn, or act of the first half */
-static void hyb_activate(hyb_forward *f, int64_t n, int64_t n_ff, bool plain)
-{
-    hyb_op_glu glu;
-    glu.act = f->hp->arch->act;
-    glu.gate = f->at->a.ffn;
-    glu.up = plain ? NULL : f->at->a.ffn + n_ff;
-    glu.out = f->at->a.act;
-    glu.gate_stride = glu.up_stride = glu.out_stride = 2 * n_ff;
-    glu.n_rows = n;
-    glu.n = n_ff;
-    hyb_do_glu(f->at->be, &glu);
-}
-
-/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) */
-static void hyb_forward_ffn(hyb_forward *f, int n, int64_t n_ff, const hyb_tensor *gate, const hyb_tensor *gate_b,
-                            const hyb_tensor *up, const hyb_tensor *up_b)
-{
-    float *ffn = f->at->a.ffn;
-    hyb_op_matmul mm;
-    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
-    if (gate->data) hyb_matmul_out_set(&mm, gate, gate_b, NULL, ffn, 2 * n_ff);
-    hyb_matmul_out_set(&mm, up, up_b, NULL, gate->data ? ffn + n_ff : ffn, 2 * n_ff);
-    hyb_do_matmul(f->at->be, &mm);
-    hyb_activate(f, n, n_ff, !gate->data && up->ne[1] == n_ff);
-}
-
-/* router (n, n_expert) = h . W^T, and the choice: n_used of n_expert */
-static void hyb_forward_route(hyb_forward *f, int n, const hyb_tensor *w, hyb_op_route *op)
-{
-    const hyb_activations *a = &f->at->a;
-    hyb_op_matmul mm;
-    hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd, n);
-    hyb_matmul_out_set(&mm, w, NULL, NULL, a->router, op->n_expert);
-    hyb_do_matmul(f->at->be, &mm);
-    op->logits = a->router;
-    op->n = n;
-    op->ids = a->expert_ids;
-    op->weights = a->expert_weights;
-    hyb_do_route(f->at->be, op);
-}
-
-/* x (n, E) += sum of weight * expert_out (n * n_used, E) */
-static void hyb_forward_combine(hyb_forward *f, int n, int n_used)
-{
-    const hyb_activations *a = &f->at->a;
-    hyb_op_combine op;
-    op.x = a->expert_out;
-    op.weights = a->expert_weights;
-    op.n = n;
-    op.n_used = n_used;
-    op.n_embd = f->hp->n_embd;
-    op.add = f->s->x;
-    op.out = f->s->x;
-    hyb_do_combine(f->at->be, &op);
-}
-
-/* x (n, E) += the chosen experts' feed-forward of h (n, E), weighted */
-static void hyb_forward_experts(hyb_forward *f, int n, int layer)
-{
-    const hyb_hparams *hp = f->hp;
-    const hyb_layer *l = &f->w->layers[layer];
-    const hyb_activations *a = &f->at->a;
-    const int64_t n_ff = hp->n_ff_expert, rows = (int64_t)n * hp->n_expert_used;
-    hyb_op_route route;
-    hyb_op_experts op;
-    route.kind = HYB_ROUTE_SOFTMAX;
-    route.n_expert = hp->n_expert;
-    route.n_used = hp->n_expert_used;
-    route.norm = hp->expert_norm;
-    route.scale = hp->expert_scale;
-    hyb_forward_route(f, n, &l->router, &route);
-    hyb_traced(f, "router", layer, a->router, n, hp->n_expert, hp->n_expert);
-    hyb_traced(f, "expert_weights", layer, a->expert_weights, n, hp->n_expert_used, hp->n_expert_used);
-    memset(&op, 0, sizeof op);
-    op.form = HYB_FORM_X_WT;
-    op.rows = f->s->rows;
-    op.x = f->s->h;
-    op.x_stride = hp->n_embd;
-    op.ids = a->expert_ids;
-    op.n = n;
-    op.n_used = hp->n_expert_used;
-    op.n_out = 2;
-    op.out[0].w = &l->gate;
-    op.out[0].y = a->ffn;
-    op.out[0].y_stride = 2 * n_ff;
-    op.out[1].w = &l->up;
-    op.out[1].y = a->ffn + n_ff;
-    op.out[1].y_stride = 2 * n_ff;
-    hyb_do_experts(f->at->be, &op);
-    hyb_activate(f, rows, n_ff, false);
-    hyb_traced(f, "ffn_act", layer, a->act, rows, n_ff, 2 * n_ff);
-    op.x = a->act;
-    op.x_stride = 2 * n_ff;
-    op.each_own = true;
-    op.n_out = 1;
-    op.out[0].w = &l->down;
-    op.out[0].y = a->expert_out;
-    op.out[0].y_stride = hp->n_embd;
-    hyb_do_experts(f->at->be, &op);
-    hyb_forward_combine(f, n, hp->n_expert_used);
-}
-
-/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
-static void hyb_forward_shared(hyb_forward *f, int n, int layer)
-{
-    const hyb_hparams *hp = f->hp;
-    const hyb_layer *l = &f->w->layers[layer];
-    hyb_op_route route;
-    hyb_op_matmul mm;
-    route.kind = HYB_ROUTE_SIGMOID;
-    route.n_expert = route.n_used = 1;
-    route.norm = false;
-    route.scale = 1;
-    hyb_forward_route(f, n, &l->shared_router, &route);
-    hyb_forward_ffn(f, n, hp->n_ff_shared, &l->shared_gate, NULL, &l->shared_up, NULL);
-    hyb_traced(f, "shared_act", layer, f->at->a.act, n, hp->n_ff_shared, 2 * (int64_t)hp->n_ff_shared);
-    hyb_matmul_begin(f, &mm, f->at->a.act, 2 * (int64_t)hp->n_ff_shared, n);
-    hyb_matmul_out_set(&mm, &l->shared_down, NULL, NULL, f->at->a.expert_out, hp->n_embd);
-    hyb_do_matmul(f->at->be, &mm);
-    hyb_forward_combine(f, n, 1);
-}
-
-/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
-static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const float *src, int64_t cols)
-{
-    hyb_tensor table;
-    hyb_op_embed op;
-    memset(&table, 0, sizeof table);
-    table.type = HYBRID_TYPE_F32;
-    table.ne[0] = cols;
-    table.ne[1] = c->n;
-    table.ne[2] = table.ne[3] = 1;
-    table.nb[0] = sizeof(float);
-    table.nb[1] = (size_t)cols * sizeof(float);
-    table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
-    table.data = src;
-    op.table = &table;
-    op.index = HYB_INDEX_OUT;
-    op.scale = 1;
-    op.add = NULL;
-    op.out = dst;
-    hyb_do_embed(f->at->be, &op);
-}
-
-/* One layer. Behind the last attention only the rows with wanted logits go on, unless somebody watches. */
+/* One layer, from x to x. */
 static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
 {
-    const hyb_hparams *hp = f->hp;
-    const hyb_layer *l = &f->w->layers[layer];
-    const int64_t e = hp->n_embd;
-    const bool last = layer + 1 == hp->n_layer && !f->trace && c->n_out < c->n;
-    const float *attn;
-    int n = c->n;
-    if (layer == f->at->layer_end) hyb_stage_begin(f, f->at + 1, c, f->at->a.all.x);
+    const hyb_layer *l = &f->net->layers[layer];
+    const int64_t e = f->hp->n_embd;
+    if (layer == f->at->layer_end) hyb_stage_begin(f, f->at + 1, c, &f->at->a);
     if (f->pass == HYB_PASS_REPLAY) return;
-    hyb_normed(f, f->s->h, f->s->x, n, &l->attn_norm, &l->attn_norm_b);
-    hyb_traced(f, "attn_norm", layer, f->s->h, n, e, e);
-    hyb_forward_qkv(f, c, layer);
-    if (last && !c->n_out) return;
-    hyb_forward_attention(f, c, layer);
-    attn = f->at->a.attn;
-    if (last) {
-        n = c->n_out;
-        f->s = &f->at->a.last;
-        hyb_gather(f, c, f->s->x, f->at->a.all.x, e);
-        hyb_gather(f, c, f->at->a.attn_last, attn, hyb_width_attn(hp));
-        attn = f->at->a.attn_last;
-    }
-    hyb_block_out(f, "attn_out", layer, n, attn, hyb_width_attn(hp), &l->wo, &l->bo, &l->attn_post_norm);
-    hyb_traced(f, "ffn_in", layer, f->s->x, n, e, e);
-    hyb_normed(f, f->s->h, f->s->x, n, &l->ffn_norm, &l->ffn_norm_b);
-    hyb_traced(f, "ffn_norm", layer, f->s->h, n, e, e);
-    if (l->router.data) {
-        hyb_forward_experts(f, n, layer);
-        if (l->shared_router.data) hyb_forward_shared(f, n, layer);
-    } else {
-        hyb_forward_ffn(f, n, hp->n_ff, &l->gate, &l->gate_b, &l->up, &l->up_b);
-        hyb_traced(f, "ffn_act", layer, f->at->a.act, n, hp->n_ff, 2 * (int64_t)hp->n_ff);
-        hyb_block_out(f, "ffn_out", layer, n, f->at->a.act, 2 * (int64_t)hp->n_ff, &l->down, &l->down_b,
-                      &l->ffn_post_norm);
-    }
-    hyb_traced(f, "l_out", layer, f->s->x, n, e, e);
+    l->mixer->forward(f, c, layer, l->mixer_w);
+    if (hyb_ends_here(f, c, layer, true)) return;
+    hyb_traced(f, "ffn_in", layer, f->s->x, f->n, e, e);
+    l->ffn->forward(f, c, layer, l->ffn_w);
+    hyb_traced(f, "l_out", layer, f->s->x, f->n, e, e);
 }
 
 static void hyb_forward_top(hyb_forward *f, int n_out)
@@ -34040,20 +34820,17 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
 {
     const hyb_hparams *hp = f->hp;
     const int64_t e = hp->n_embd;
-    const int n = f->trace ? c->n : c->n_out; /* the rows that the last layer left */
-    hyb_op_matmul mm;
     hyb_op_softcap cap;
     if (!c->n_out && !f->trace) return;
-    hyb_normed(f, f->s->h, f->s->x, n, &f->w->out_norm, &f->w->out_norm_b);
-    hyb_traced(f, "result_norm", -1, f->s->h, n, e, e);
+    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+    hyb_traced(f, "result_norm", -1, f->s->h, f->n, e, e);
     if (f->trace && c->n_out < c->n) { /* watched, all rows have come as far as this */
         f->s = &f->at->a.last;
+        f->n = c->n_out;
         hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
     }
     if (!c->n_out) return;
-    hyb_matmul_begin(f, &mm, f->s->h, e, c->n_out);
-    hyb_matmul_out_set(&mm, &f->w->head, NULL, NULL, logits, hp->n_vocab);
-    hyb_do_matmul(f->at->be, &mm);
+    hyb_product(f, f->s->h, e, f->net->head, 0, logits, hp->n_vocab);
     cap.x = logits;
     cap.cap = hp->logit_softcap;
     cap.out = logits;
@@ -34087,6 +34864,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     if (!f->trace &&
         !be->ops->pass_end(be)) { /* the last stage once more: its x is there still, or made by the embedding */
         f->s = &f->at->a.all;
+        f->n = c->n;
         f->pass = HYB_PASS_RUN;
         hyb_stage_open(f, c);
         for (layer = f->at == f->stages ? 0 : f->at[-1].layer_end; layer < f->hp->n_layer; layer++)
@@ -34110,7 +34888,7 @@ typedef struct hyb_place {
     bool embd;       /* and the embedding: then nothing runs on the host */
     size_t bytes;    /* of weights there, in one block */
     void *block;
-    hyb_weights w; /* the tensors as ops see them: addresses on the GPU for what is there */
+    hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
 } hyb_place;
 
 enum { HYB_PLACE_ALIGN = 256 };
@@ -34138,19 +34916,18 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     if (d->n_seq > 65535 || d->n_batch > 65535 || d->n_ctx > INT32_MAX - 65536 - HYB_PAGE)
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d",
                         INT32_MAX - 65536 - HYB_PAGE);
-    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
+    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
     return HYBRID_OK;
 }
 
-/* What contexts of this size will ask of a back end for the layers from `first` on, with or without the embedding. */
-static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb_hparams *hp,
+/* What contexts of this size will ask of a back end. */
+static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const hyb_weights *w, const hyb_hparams *hp,
                                    const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
 {
-    size_t i;
-    const hyb_tensor *t;
+    int32_t i;
     memset(limits, 0, sizeof *limits);
     limits->n_rows = d->n_batch;
     limits->n_out = HYB_MIN(d->n_batch, d->n_logits);
@@ -34158,65 +34935,72 @@ static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb
     limits->n_top = d->n_candidates;
     limits->n_seq = d->n_seq;
     limits->pages_a_seq = (d->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
-    limits->n_head = hp->n_head;
+    limits->n_head = hp->n_head_kv ? hp->n_head : 0;
     limits->n_head_kv = hp->n_head_kv;
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
-    if (!device->ops->attends(device, limits))
+    if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
                         hp->head_dim_v);
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
+    }
     return HYBRID_OK;
 }
 
-/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are
- * read on the host only. */
-static bool hyb_place_holds(const hyb_place *place, const hyb_weights *w, const hyb_tensor *t)
+/* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
+ * only; a tied head that is there once as the embedding needs no second place. */
+static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
-    if (!t->name) return false;
-    if (t == &w->embd || t == &w->pos_embd) return place->embd;
-    if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
-    if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head)
-        return !(t == &w->head && place->embd && hyb_weights_is_tied(w, t));
-    return t >= (const hyb_tensor *)(const void *)&w->layers[place->first];
+    if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
+    if (i == net->rope_freqs || i == net->rope_long || i == net->rope_short) return false;
+    if (i == net->head) return !(place->embd && w->tensors[i].same_as);
+    return i == net->out_norm || i == net->out_norm_b || i >= net->layers[place->first].first;
 }
 
-static size_t hyb_place_bytes(const hyb_place *place, hyb_weights *w, const hyb_hparams *hp)
+static size_t hyb_place_bytes(const hyb_place *place, const hyb_net *net, const hyb_weights *w)
 {
-    size_t i, bytes = 0;
-    const hyb_tensor *t;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (hyb_place_holds(place, w, t)) bytes += hyb_align(hyb_weight_bytes(t), HYB_PLACE_ALIGN);
+    size_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++)
+        if (hyb_place_holds(place, net, w, i)) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), HYB_PLACE_ALIGN);
     return bytes;
+}
+
+/* Bytes that a layer keeps of sequences in a context of this size, with a cache of halves. */
+static uint64_t hyb_place_state_bytes(const hyb_hparams *hp, int layer, const hybrid_context_desc *d)
+{
+    const size_t row = hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) +
+                       hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v);
+    return (uint64_t)row * (uint64_t)hp->layers[layer].n_head_kv * (uint64_t)d->n_ctx +
+           sizeof(float) * (uint64_t)hyb_layer_slot(hp, layer) * HYB_SLOTS_A_SEQ * (uint64_t)d->n_seq;
 }
 
 /* Decides. d: the context to leave room for, all numbers set. place->gpu stays NULL when not even one layer fits; why
  * says so. */
-static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, const hyb_hparams *hp,
-                             const hybrid_context_desc *d, hybrid_error *why)
+static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
+                             const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
-    const size_t kv_layer = (hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) +
-                             hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v)) *
-                            (size_t)hp->n_head_kv * (size_t)d->n_ctx;
     hyb_activations a;
     hyb_limits limits;
-    uint64_t fixed, need = 0;
-    int step;
+    uint64_t fixed, need = 0, state = 0;
+    int step, i;
     memset(place, 0, sizeof *place);
-    if (hyb_limits_of(gpu, w, hp, d, &limits, why)) return;
+    if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
+    for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
         place->first = HYB_MAX(step - 1, 0);
-        place->bytes = hyb_place_bytes(place, w, hp);
-        need = fixed + gpu->ops->cost(gpu, place->bytes) +
-               gpu->ops->cost(gpu, kv_layer * (size_t)(hp->n_layer - place->first));
+        place->bytes = hyb_place_bytes(place, net, w);
+        if (place->first) state -= hyb_place_state_bytes(hp, place->first - 1, d);
+        need = fixed + gpu->ops->cost(gpu, place->bytes) + gpu->ops->cost(gpu, (size_t)state);
         if (gpu->ops->fits(gpu, need)) {
             place->gpu = gpu;
             return;
@@ -34228,30 +35012,29 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, 
 }
 
 /* Copies the chosen weights to the GPU. w: the host's table, with data. */
-static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_weights *w, const hyb_hparams *hp,
+static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, const hyb_net *net, const hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
     hyb_device *gpu = place->gpu;
-    size_t i, at = 0;
-    hyb_tensor *t, *mine;
+    const size_t table = (size_t)w->n_tensors * sizeof *w->tensors;
+    size_t at = 0;
+    int32_t i;
     hybrid_result r;
-    place->w = *w;
-    place->w.owned = NULL;
-    if (!(place->w.layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers)))
-        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    memcpy(place->w.layers, w->layers, (size_t)hp->n_layer * sizeof *w->layers);
+    if (!(place->tensors = (hyb_tensor *)hyb_calloc(rt, (size_t)w->n_tensors, sizeof *w->tensors)))
+        return hyb_fail_memory(error, table);
+    memcpy(place->tensors, w->tensors, table);
     if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
-        if (!hyb_place_holds(place, w, t)) continue;
-        mine = hyb_weights_item(&place->w, hp, i);
-        mine->data = (char *)place->block + at;
-        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK)
-            return r;
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        char *to = (char *)place->block + at;
+        if (!hyb_place_holds(place, net, w, i)) continue;
+        place->tensors[i].data = to;
+        if ((r = gpu->ops->write(gpu, to, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK) return r;
         at += hyb_align(hyb_weight_bytes(t), HYB_PLACE_ALIGN);
         if (!hyb_report(progress, user, (float)((double)at / (double)place->bytes)))
             return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
-    if (place->embd && hyb_weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
+    if (place->embd && w->tensors[net->head].same_as) place->tensors[net->head].data = place->tensors[net->embd].data;
     return gpu->ops->flush(gpu, error);
 }
 
@@ -34259,7 +35042,7 @@ static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 {
     if (place->block) place->gpu->ops->flush(place->gpu, NULL); /* an upload that was given up may still be copying */
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
-    hyb_free(rt, place->w.layers);
+    hyb_free(rt, place->tensors);
     memset(place, 0, sizeof *place);
 }
 /* ==== end src/model/place.c ==== */
@@ -34277,21 +35060,22 @@ typedef struct hyb_repacked {
 /* What is in the copy of t: a multiple of 8. */
 static int64_t hyb_repacked_rows(const hyb_tensor *t) { return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS; }
 
-/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not
+/* Bytes of the copy of tensor i of the host's table; 0: it gets none. Rows of an embedding are looked up, not
  * multiplied. */
-static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w,
-                                    const hyb_tensor *t)
+static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_net *net,
+                                    const hyb_weights *w, hyb_weight i)
 {
-    if (!t->name || t->is_vector || t->ne[2] != 1 || t == &w->embd || t == &w->pos_embd) return 0;
-    if (place->gpu && (t == &w->head || hyb_place_holds(place, w, t))) return 0;
+    const hyb_tensor *t = &w->tensors[i];
+    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd) return 0;
+    if (place->gpu && (i == net->head || hyb_place_holds(place, net, w, i))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }
-static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w,
-                                 const hyb_hparams *hp)
+static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, const hyb_net *net,
+                                 const hyb_weights *w)
 {
-    const hyb_tensor *t;
-    size_t i, bytes = 0;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) bytes += hyb_repacked_bytes_of(rt, place, w, t);
+    size_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++) bytes += hyb_repacked_bytes_of(rt, place, net, w, i);
     return bytes;
 }
 
@@ -34320,13 +35104,13 @@ static void hyb_repack_tensor(hybrid_runtime *rt, const hyb_tensor *t, char *to)
 }
 
 /* Makes the copy, with all threads. The weights have been read, and placed. */
-static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w,
-                                        const hyb_hparams *hp, bool (*progress)(void *, float), void *user,
+static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, const hyb_net *net,
+                                        hyb_weights *w, bool (*progress)(void *, float), void *user,
                                         hybrid_error *error)
 {
-    const size_t bytes = hyb_repacked_bytes(rt, place, w, hp);
-    hyb_tensor *t;
-    size_t i, n, at = 0;
+    const size_t bytes = hyb_repacked_bytes(rt, place, net, w);
+    size_t n, at = 0;
+    int32_t i;
     if (!bytes) {
         hyb_log(rt, HYBRID_LOG_INFO,
                 "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
@@ -34335,11 +35119,11 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
     }
     if (!(copy->data = (char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
     copy->bytes = bytes;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
-        if (!(n = hyb_repacked_bytes_of(rt, place, w, t))) continue;
-        hyb_repack_tensor(rt, t, copy->data + at);
-        t->repacked = copy->data + at;
-        if (place->gpu) hyb_weights_item(&place->w, hp, i)->repacked = t->repacked;
+    for (i = 1; i < w->n_tensors; i++) {
+        if (!(n = hyb_repacked_bytes_of(rt, place, net, w, i))) continue;
+        hyb_repack_tensor(rt, &w->tensors[i], copy->data + at);
+        w->tensors[i].repacked = copy->data + at;
+        if (place->gpu) place->tensors[i].repacked = copy->data + at;
         at += n;
         if (!hyb_report(progress, user, (float)((double)at / (double)bytes)))
             return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
@@ -34356,6 +35140,7 @@ struct hybrid_model {
     hybrid_runtime *rt;
     hybrid_gguf *gguf;
     hyb_hparams hp;
+    hyb_net net;         /* which tensor does what */
     hyb_weights weights; /* in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
@@ -34441,13 +35226,14 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     hybrid_result r;
     if ((r = hyb_gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
-    if ((r = hyb_weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if (desc->no_map) { /* read what could be used in place */
-        size_t i;
-        hyb_tensor *t;
-        for (i = 0; (t = hyb_weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+        int32_t i;
+        for (i = 1; i < m->weights.n_tensors; i++) {
+            hyb_tensor *t = &m->weights.tensors[i];
             if (t->data && hyb_gguf_is_mapped(m->gguf, hyb_weights_source(m->gguf, t))) t->data = NULL;
+        }
     }
 #ifndef HYBRID_NO_TEXT
     r = hyb_model_open_text(m, error);
@@ -34485,6 +35271,8 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hyb_place_free(&model->place, rt);
     hyb_free_aligned(rt, model->repacked.data);
     hyb_weights_free(rt, &model->weights);
+    hyb_net_free(rt, &model->net);
+    hyb_hparams_free(rt, &model->hp);
     hybrid_gguf_destroy(model->gguf);
     hyb_free(rt, model);
     hyb_runtime_release(rt);
@@ -34513,7 +35301,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
-    hyb_place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
+    hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
     if (!m->place.gpu)
         hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
     else if (m->place.first)
@@ -34531,7 +35319,7 @@ static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *
     if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK ||
         (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu)
         return r;
-    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) ==
+    if ((r = hyb_place_upload(&m->place, m->rt, &m->net, &m->weights, desc->progress, desc->progress_user, &why)) ==
         HYBRID_OK)
         return r;
     hyb_place_free(&m->place, m->rt);
@@ -34556,11 +35344,11 @@ HYB_BORDER(hybrid_result, hybrid_model_load,
     r = hyb_model_create(runtime, desc, false, &m, error);
     if (!r && !hyb_report(desc->progress, desc->progress_user, 0))
         r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
-    if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hyb_model_upload(m, desc, error);
     if (!r && desc->repack)
-        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user,
-                               error);
+        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->net, &m->weights, desc->progress,
+                               desc->progress_user, error);
     if (!r && !hyb_report(desc->progress, desc->progress_user, 1))
         r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
@@ -34597,10 +35385,11 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     info->n_ctx_train = model->hp.n_ctx_train;
     info->n_embd = model->hp.n_embd;
     info->n_layer = model->hp.n_layer;
-    info->n_head = model->hp.n_head;
+    info->n_head = model->hp.wkv_head_size ? model->hp.n_embd / model->hp.wkv_head_size : model->hp.n_head;
     info->n_head_kv = model->hp.n_head_kv;
-    info->head_dim = model->hp.head_dim_k;
+    info->head_dim = model->hp.wkv_head_size ? model->hp.wkv_head_size : model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    info->is_recurrent = hyb_net_recurs(&model->hp);
     info->n_expert = model->hp.n_expert;
     info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {
@@ -35275,169 +36064,301 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
 }
 /* ==== end src/infer/sampler.c ==== */
 
-/* ==== begin src/infer/kv.c ==== */
-/* infer/kv: the cache of keys and values: pages of HYB_PAGE positions, counted, so that sequences can share them.
+/* ==== begin src/infer/state.c ==== */
+/* infer/state: what a context keeps of its sequences, in two kinds of memory that sequences share.
  *
- * A sequence is a table of pages. A fork shares all pages; who writes into a shared page first gets a copy of it. */
+ * Pages: the keys and values of HYB_PAGE positions. A sequence is a table of pages; a fork shares all of them, and who
+ * writes into a shared page first gets a copy of it. Such a state can be cut anywhere.
+ *
+ *     seq 0   [ 3 ][ 7 ][ 1 ]          pages of 32 positions, in any order; 3 and 7 are counted twice
+ *     seq 1   [ 3 ][ 7 ][ 4 ]          forked from seq 0 after 64 tokens or more
+ *
+ * Slots: what a recurrent layer hands from token to token, a fixed size. A decode reads one and writes another, so that
+ * the sequence is as it was until the decode is done; and then keeps the old one as long as it can: such a state can be
+ * cut back to where it was before the last decode, or to nothing.
+ *
+ *     between decodes   slot: at `length`    before: at `length_before`, or none
+ *     during one        slot: at `length`    next: what the chunks so far have made of it */
 
 typedef struct hyb_seq {
     int32_t length; /* tokens decoded */
     int32_t n_pages;
     int32_t *pages;
+    int32_t slot, next, before, length_before; /* slots; -1: none */
 } hyb_seq;
 
-typedef struct hyb_kv {
-    hyb_kv_view *layers; /* n_layer */
-    int32_t n_layer, n_pages, n_seq, pages_a_seq;
-    int32_t *refs;               /* of each page */
-    int32_t *free_pages, n_free; /* a stack */
+/* Pages or slots: how often each is in use, and a stack of those that are not. */
+typedef struct hyb_counted {
+    int32_t *refs, *free;
+    int32_t n, n_free;
+} hyb_counted;
+
+typedef struct hyb_state {
+    hyb_layer_state *layers; /* n_layer: where each has its memory */
+    const hyb_hparams *hp;
+    hybrid_type type; /* of keys and values */
+    int32_t n_layer, n_seq, pages_a_seq;
+    hyb_counted pages, slots;
     hyb_seq *seqs;
-    int32_t *ids; /* the token of each position of each page, so that a lost cache can be made again */
-    size_t layer_bytes, table_bytes;
-} hyb_kv;
+    int32_t *ids; /* the token of each position of each page, so that a lost state can be made again */
+    size_t table_bytes;
+} hyb_state;
 
 static hybrid_type hyb_kv_type(hybrid_kv kv)
 {
     return kv == HYBRID_KV_F32 ? HYBRID_TYPE_F32 : kv == HYBRID_KV_Q8_0 ? HYBRID_TYPE_Q8_0 : HYBRID_TYPE_F16;
 }
 
+/* ---- sizes ---- */
+
+/* The pages of a layer, all sizes set and no memory. A layer without attention has pages of no bytes. */
+static hyb_kv_view hyb_state_view(const hyb_state *s, int32_t layer)
+{
+    const int32_t n_head_kv = s->hp->layers[layer].n_head_kv;
+    hyb_kv_view v;
+    memset(&v, 0, sizeof v);
+    v.type = s->type;
+    v.n_head_kv = n_head_kv;
+    v.head_dim_k = s->hp->head_dim_k;
+    v.head_dim_v = s->hp->head_dim_v;
+    v.row_bytes_k = hybrid_type_row_bytes(s->type, (size_t)v.head_dim_k);
+    v.row_bytes_v = hybrid_type_row_bytes(s->type, (size_t)v.head_dim_v);
+    v.page_bytes_k = v.row_bytes_k * (size_t)n_head_kv * HYB_PAGE;
+    v.page_bytes_v = v.row_bytes_v * (size_t)n_head_kv * HYB_PAGE;
+    return v;
+}
+
+/* Bytes of a layer's pages, and of those of its slots, which lie after them; false: beyond the address space. */
+static bool hyb_state_layer_bytes(const hyb_state *s, int32_t layer, size_t *pages, size_t *slots)
+{
+    const hyb_kv_view v = hyb_state_view(s, layer);
+    const size_t slot = hyb_align((size_t)hyb_layer_slot(s->hp, layer) * sizeof(float), 64);
+    return hyb_mul_size(v.page_bytes_k + v.page_bytes_v, (size_t)s->pages.n, pages) &&
+           hyb_mul_size(slot, (size_t)s->slots.n, slots);
+}
+
+/* Bytes of the layers first..end, which hyb_state_plan has found to be possible. */
+static size_t hyb_state_bytes(const hyb_state *s, int32_t first, int32_t end)
+{
+    size_t bytes = 0, pages, slots;
+    int32_t i;
+    for (i = first; i < end; i++) {
+        hyb_state_layer_bytes(s, i, &pages, &slots);
+        bytes += pages + slots;
+    }
+    return bytes;
+}
+
 /* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page
  * each on top. */
-static hybrid_result hyb_kv_plan(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_desc *desc,
-                                 hybrid_error *error)
+static hybrid_result hyb_state_plan(hyb_state *s, const hyb_hparams *hp, const hybrid_context_desc *desc,
+                                    hybrid_error *error)
 {
-    const hybrid_type type = hyb_kv_type(desc->kv);
-    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k),
-                 row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
-    size_t page, all;
-    memset(kv, 0, sizeof *kv);
-    if (!row_k || !row_v)
-        return hyb_fail(
-            error, HYBRID_ERROR_UNSUPPORTED,
-            "a %s cache needs head sizes that are multiples of 32; this model has %d and %d: use HYBRID_KV_F16",
-            hybrid_type_name(type), hp->head_dim_k, hp->head_dim_v);
-    kv->n_layer = hp->n_layer;
-    kv->n_seq = desc->n_seq;
-    kv->pages_a_seq = (desc->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
-    kv->n_pages = kv->pages_a_seq + desc->n_seq - 1;
-    page = (row_k + row_v) * (size_t)hp->n_head_kv * HYB_PAGE;
-    if (!hyb_mul_size(page, (size_t)kv->n_pages, &kv->layer_bytes) ||
-        !hyb_mul_size(kv->layer_bytes, (size_t)kv->n_layer, &all))
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space", desc->n_ctx);
-    kv->table_bytes = hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64) +
-                      hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64) +
-                      (size_t)kv->n_pages * (2 + HYB_PAGE) * sizeof(int32_t) +
-                      (size_t)kv->n_seq * (size_t)kv->pages_a_seq * sizeof(int32_t);
+    size_t all = 0, pages, slots;
+    int32_t i;
+    memset(s, 0, sizeof *s);
+    s->hp = hp;
+    s->type = hyb_kv_type(desc->kv);
+    if (hp->n_head_kv && (!hybrid_type_row_bytes(s->type, (size_t)hp->head_dim_k) ||
+                          !hybrid_type_row_bytes(s->type, (size_t)hp->head_dim_v)))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "a %s cache needs head sizes that are multiples of 32; this model has %d and %d: use "
+                        "HYBRID_KV_F16",
+                        hybrid_type_name(s->type), hp->head_dim_k, hp->head_dim_v);
+    s->n_layer = hp->n_layer;
+    s->n_seq = desc->n_seq;
+    s->pages_a_seq = (desc->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
+    s->pages.n = s->pages_a_seq + desc->n_seq - 1;
+    s->slots.n = hyb_net_recurs(hp) ? HYB_SLOTS_A_SEQ * desc->n_seq : 0;
+    for (i = 0; i < hp->n_layer; i++)
+        if (!hyb_state_layer_bytes(s, i, &pages, &slots) || !hyb_add_size(all, pages, &all) ||
+            !hyb_add_size(all, slots, &all))
+            return hyb_fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space",
+                            desc->n_ctx);
+    s->table_bytes =
+        hyb_align((size_t)s->n_layer * sizeof *s->layers, 64) + hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64) +
+        sizeof(int32_t) *
+            ((size_t)s->pages.n * (2 + HYB_PAGE) + (size_t)s->slots.n * 2 + (size_t)s->n_seq * (size_t)s->pages_a_seq);
     return HYBRID_OK;
 }
 
-/* Layers first..end live in data, (end - first) * layer_bytes. */
-static void hyb_kv_set(hyb_kv *kv, int32_t first, int32_t end, char *data)
+/* ---- memory ---- */
+
+static int32_t *hyb_counted_init(hyb_counted *pool, int32_t *table)
+{
+    pool->refs = table;
+    pool->free = table + pool->n;
+    memset(pool->refs, 0, (size_t)pool->n * sizeof *pool->refs);
+    for (pool->n_free = 0; pool->n_free < pool->n; pool->n_free++)
+        pool->free[pool->n_free] = pool->n - 1 - pool->n_free;
+    return table + 2 * (size_t)pool->n;
+}
+static int32_t hyb_counted_take(hyb_counted *pool)
+{
+    const int32_t i = pool->free[--pool->n_free];
+    pool->refs[i] = 1;
+    return i;
+}
+static int32_t hyb_counted_share(hyb_counted *pool, int32_t i)
+{
+    if (i >= 0) pool->refs[i]++;
+    return i;
+}
+static void hyb_counted_drop(hyb_counted *pool, int32_t i)
+{
+    if (i >= 0 && --pool->refs[i] == 0) pool->free[pool->n_free++] = i;
+}
+
+/* After hyb_state_plan. tables: a block of table_bytes. hyb_state_set gives the layers their memory. */
+static void hyb_state_init(hyb_state *s, char *tables)
+{
+    int32_t *table, i;
+    s->layers = (hyb_layer_state *)(void *)tables;
+    tables += hyb_align((size_t)s->n_layer * sizeof *s->layers, 64);
+    s->seqs = (hyb_seq *)(void *)tables;
+    tables += hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64);
+    table = hyb_counted_init(&s->pages, (int32_t *)(void *)tables);
+    table = hyb_counted_init(&s->slots, table);
+    s->ids = table;
+    table += (size_t)s->pages.n * HYB_PAGE;
+    for (i = 0; i < s->n_layer; i++) {
+        memset(&s->layers[i], 0, sizeof s->layers[i]);
+        s->layers[i].kv = hyb_state_view(s, i);
+    }
+    for (i = 0; i < s->n_seq; i++, table += s->pages_a_seq) {
+        s->seqs[i].length = s->seqs[i].n_pages = s->seqs[i].length_before = 0;
+        s->seqs[i].slot = s->seqs[i].next = s->seqs[i].before = -1;
+        s->seqs[i].pages = table;
+    }
+}
+
+/* Layers first..end live in data, hyb_state_bytes of them. */
+static void hyb_state_set(hyb_state *s, int32_t first, int32_t end, char *data)
 {
     int32_t i;
     for (i = first; i < end; i++) {
-        kv->layers[i].k = data;
-        kv->layers[i].v = data + kv->layers[i].page_bytes_k * (size_t)kv->n_pages;
-        data += kv->layer_bytes;
+        hyb_layer_state *l = &s->layers[i];
+        size_t pages, slots;
+        hyb_state_layer_bytes(s, i, &pages, &slots);
+        l->kv.k = data;
+        l->kv.v = data + l->kv.page_bytes_k * (size_t)s->pages.n;
+        l->mixer.data = (float *)(void *)(data + pages);
+        l->mixer.stride = s->slots.n ? (int64_t)(slots / sizeof(float)) / s->slots.n : 0;
+        l->ffn.data = l->mixer.data + hyb_layer_slot_mixer(s->hp, i);
+        l->ffn.stride = l->mixer.stride;
+        data += pages + slots;
     }
 }
 
-/* After hyb_kv_plan. tables: a block of table_bytes. hyb_kv_set gives the layers their memory. */
-static void hyb_kv_init(hyb_kv *kv, const hyb_hparams *hp, const hybrid_context_desc *desc, char *tables)
-{
-    const hybrid_type type = hyb_kv_type(desc->kv);
-    const size_t row_k = hybrid_type_row_bytes(type, (size_t)hp->head_dim_k),
-                 row_v = hybrid_type_row_bytes(type, (size_t)hp->head_dim_v);
-    int32_t i;
-    kv->layers = (hyb_kv_view *)(void *)tables;
-    tables += hyb_align((size_t)kv->n_layer * sizeof *kv->layers, 64);
-    kv->seqs = (hyb_seq *)(void *)tables;
-    tables += hyb_align((size_t)kv->n_seq * sizeof *kv->seqs, 64);
-    kv->refs = (int32_t *)(void *)tables;
-    kv->free_pages = kv->refs + kv->n_pages;
-    kv->ids = kv->free_pages + kv->n_pages;
-    memset(kv->refs, 0, (size_t)kv->n_pages * sizeof *kv->refs);
-    for (i = 0; i < kv->n_layer; i++) {
-        hyb_kv_view *v = &kv->layers[i];
-        v->type = type;
-        v->row_bytes_k = row_k;
-        v->row_bytes_v = row_v;
-        v->n_head_kv = hp->n_head_kv;
-        v->head_dim_k = hp->head_dim_k;
-        v->head_dim_v = hp->head_dim_v;
-        v->page_bytes_k = row_k * (size_t)hp->n_head_kv * HYB_PAGE;
-        v->page_bytes_v = row_v * (size_t)hp->n_head_kv * HYB_PAGE;
-        v->k = v->v = NULL;
-    }
-    for (i = 0; i < kv->n_seq; i++) {
-        kv->seqs[i].length = kv->seqs[i].n_pages = 0;
-        kv->seqs[i].pages = kv->ids + (size_t)kv->n_pages * HYB_PAGE + (size_t)i * (size_t)kv->pages_a_seq;
-    }
-    for (kv->n_free = 0; kv->n_free < kv->n_pages; kv->n_free++)
-        kv->free_pages[kv->n_free] = kv->n_pages - 1 - kv->n_free;
-}
-
-static void hyb_page_drop(hyb_kv *kv, int32_t page)
-{
-    if (--kv->refs[page] == 0) kv->free_pages[kv->n_free++] = page;
-}
+/* ---- pages ---- */
 
 /* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
-static int32_t hyb_kv_open_page(const hyb_seq *s) { return s->length % HYB_PAGE ? s->pages[s->length / HYB_PAGE] : -1; }
-
-static int32_t *hyb_kv_id(const hyb_kv *kv, const hyb_seq *s, int32_t pos)
+static int32_t hyb_seq_open_page(const hyb_seq *seq)
 {
-    return &kv->ids[s->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE];
+    return seq->length % HYB_PAGE ? seq->pages[seq->length / HYB_PAGE] : -1;
 }
 
-static void hyb_page_copy(hyb_kv *kv, hyb_forward *f, int32_t to, int32_t from)
+static int32_t *hyb_seq_id(const hyb_state *s, const hyb_seq *seq, int32_t pos)
+{
+    return &s->ids[seq->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE];
+}
+
+static void hyb_page_copy(hyb_state *s, hyb_forward *f, int32_t to, int32_t from)
 {
     const hyb_stage *stage = f->stages;
     int32_t i;
-    memcpy(kv->ids + to * HYB_PAGE, kv->ids + from * HYB_PAGE, HYB_PAGE * sizeof *kv->ids);
-    for (i = 0; i < kv->n_layer; i++) {
-        const hyb_kv_view *v = &kv->layers[i];
+    memcpy(s->ids + to * HYB_PAGE, s->ids + from * HYB_PAGE, HYB_PAGE * sizeof *s->ids);
+    for (i = 0; i < s->n_layer; i++) {
+        const hyb_kv_view *v = &s->layers[i].kv;
+        const size_t k = v->page_bytes_k, n = v->page_bytes_v;
         while (i >= stage->layer_end) stage++;
-        stage->be->ops->copy(stage->be, v->k + (size_t)to * v->page_bytes_k, v->k + (size_t)from * v->page_bytes_k,
-                             v->page_bytes_k);
-        stage->be->ops->copy(stage->be, v->v + (size_t)to * v->page_bytes_v, v->v + (size_t)from * v->page_bytes_v,
-                             v->page_bytes_v);
-    }
-}
-
-/* Takes the pages; the caller has made sure that there are enough. */
-static void hyb_kv_take(hyb_kv *kv, hyb_forward *f, hyb_seq *s, int32_t from, int32_t end)
-{
-    int32_t pages = (end + HYB_PAGE - 1) / HYB_PAGE, at = from / HYB_PAGE;
-    if (from % HYB_PAGE && at < s->n_pages && kv->refs[s->pages[at]] > 1) {
-        int32_t page = kv->free_pages[--kv->n_free];
-        hyb_page_copy(kv, f, page, s->pages[at]);
-        kv->refs[page] = 1;
-        hyb_page_drop(kv, s->pages[at]);
-        s->pages[at] = page;
-    }
-    while (s->n_pages < pages) {
-        int32_t page = kv->free_pages[--kv->n_free];
-        kv->refs[page] = 1;
-        s->pages[s->n_pages++] = page;
+        if (!v->n_head_kv) continue;
+        stage->be->ops->copy(stage->be, v->k + (size_t)to * k, v->k + (size_t)from * k, k);
+        stage->be->ops->copy(stage->be, v->v + (size_t)to * n, v->v + (size_t)from * n, n);
     }
 }
 
 /* Keeps the first n_pages of a sequence's pages. */
-static void hyb_kv_trim(hyb_kv *kv, hyb_seq *s, int32_t n_pages)
+static void hyb_seq_trim(hyb_state *s, hyb_seq *seq, int32_t n_pages)
 {
-    while (s->n_pages > n_pages) hyb_page_drop(kv, s->pages[--s->n_pages]);
+    while (seq->n_pages > n_pages) hyb_counted_drop(&s->pages, seq->pages[--seq->n_pages]);
 }
 
-static void hyb_kv_share(hyb_kv *kv, const hyb_seq *from, hyb_seq *to)
+/* ---- a sequence ---- */
+
+static void hyb_seq_drop_before(hyb_state *s, hyb_seq *seq)
+{
+    hyb_counted_drop(&s->slots, seq->before);
+    seq->before = -1;
+}
+
+/* Room for n more tokens; the caller has made sure that there are enough pages. There is always a slot: no sequence
+ * keeps more than HYB_SLOTS_A_SEQ. */
+static void hyb_seq_take(hyb_state *s, hyb_forward *f, hyb_seq *seq, int32_t n)
+{
+    const int32_t pages = (seq->length + n + HYB_PAGE - 1) / HYB_PAGE, open = hyb_seq_open_page(seq);
+    if (open >= 0 && s->pages.refs[open] > 1) {
+        const int32_t page = hyb_counted_take(&s->pages);
+        hyb_page_copy(s, f, page, open);
+        hyb_counted_drop(&s->pages, open);
+        seq->pages[seq->length / HYB_PAGE] = page;
+    }
+    while (seq->n_pages < pages) seq->pages[seq->n_pages++] = hyb_counted_take(&s->pages);
+    if (!s->slots.n) return;
+    hyb_seq_drop_before(s, seq);
+    seq->next = hyb_counted_take(&s->slots);
+}
+
+/* A decode of n tokens is done: */
+static void hyb_seq_keep(hyb_seq *seq, int32_t n)
+{
+    seq->before = seq->slot;
+    seq->length_before = seq->length;
+    seq->slot = seq->next;
+    seq->next = -1;
+    seq->length += n;
+}
+
+/* or was given up: what it took goes back. */
+static void hyb_seq_give_back(hyb_state *s, hyb_seq *seq)
+{
+    hyb_seq_trim(s, seq, (seq->length + HYB_PAGE - 1) / HYB_PAGE);
+    hyb_counted_drop(&s->slots, seq->next);
+    seq->next = -1;
+}
+
+/* The largest position up to `from` to which the sequence can be cut. */
+static int32_t hyb_seq_cut_at(const hyb_state *s, const hyb_seq *seq, int32_t from)
+{
+    if (!s->slots.n || from >= seq->length) return HYB_MIN(from, seq->length);
+    return seq->before >= 0 && from >= seq->length_before ? seq->length_before : 0;
+}
+
+/* Keeps the first `from` tokens: a position that hyb_seq_cut_at has given. */
+static void hyb_seq_cut(hyb_state *s, hyb_seq *seq, int32_t from)
+{
+    if (from < seq->length && seq->slot >= 0) {
+        hyb_counted_drop(&s->slots, seq->slot);
+        seq->slot = from ? seq->before : -1;
+        if (from) seq->before = -1;
+        hyb_seq_drop_before(s, seq);
+    }
+    seq->length = from;
+    hyb_seq_trim(s, seq, (from + HYB_PAGE - 1) / HYB_PAGE);
+}
+
+static void hyb_seq_share(hyb_state *s, const hyb_seq *from, hyb_seq *to)
 {
     int32_t i;
-    hyb_kv_trim(kv, to, 0);
-    for (i = 0; i < from->n_pages; i++) kv->refs[to->pages[i] = from->pages[i]]++;
+    hyb_seq_cut(s, to, 0);
+    for (i = 0; i < from->n_pages; i++) to->pages[i] = hyb_counted_share(&s->pages, from->pages[i]);
     to->n_pages = from->n_pages;
     to->length = from->length;
+    to->slot = hyb_counted_share(&s->slots, from->slot);
+    to->before = hyb_counted_share(&s->slots, from->before);
+    to->length_before = from->length_before;
 }
-/* ==== end src/infer/kv.c ==== */
+/* ==== end src/infer/state.c ==== */
 
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
@@ -35460,7 +36381,7 @@ struct hybrid_context {
     hybrid_model *model;
     hybrid_runtime *rt;
     hybrid_context_desc desc;
-    hyb_kv kv;
+    hyb_state state;
     hyb_forward forward;
     hyb_progress progress;
     hyb_entry *entries;
@@ -35479,8 +36400,8 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    void *memory_kv[HYB_STAGES]; /* of the layers of each stage, on its device */
-    char *memory;                /* everything else */
+    void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
+    char *memory;                   /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
@@ -35489,13 +36410,14 @@ typedef struct hyb_context_layout {
     size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
 } hyb_context_layout;
 
-static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d,
-                                             bool on_gpu, hyb_context_layout *l, hybrid_error *error)
+static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_state *state,
+                                             const hybrid_context_desc *d, bool on_gpu, hyb_context_layout *l,
+                                             hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
 #define HYB_PLACE(field, size) (l->field = l->bytes, l->bytes += hyb_align(size, 64))
-    HYB_PLACE(table, kv->table_bytes);
+    HYB_PLACE(table, state->table_bytes);
     HYB_PLACE(entries, (size_t)d->n_seq * sizeof(hyb_entry));
     HYB_PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
     HYB_PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
@@ -35544,8 +36466,8 @@ static void hyb_context_stages_free(hybrid_context *c)
         hyb_stage *stage = &c->forward.stages[i];
         hyb_device *device = stage->device;
         hyb_stage_free(stage);
-        if (c->memory_kv[i]) device->ops->free(device, c->memory_kv[i]);
-        c->memory_kv[i] = NULL;
+        if (c->memory_state[i]) device->ops->free(device, c->memory_state[i]);
+        c->memory_state[i] = NULL;
     }
     c->forward.n_stages = 0;
 }
@@ -35566,7 +36488,7 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     hyb_free(context->rt, context);
 }
 
-static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv,
+static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_state,
                                        hybrid_error *error)
 {
     hybrid_model *m = c->model;
@@ -35574,15 +36496,15 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     hyb_activations a;
     hyb_limits limits;
     hybrid_result r;
-    const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
+    const size_t bytes = hyb_state_bytes(&c->state, first, stage->layer_end);
     const int n_out = hyb_stage_n_out(stage, &c->desc);
     hyb_activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
-    if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
-    if (kv) hyb_kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
+    if (bytes && (r = device->ops->alloc(device, bytes, memory_state, error)) != HYBRID_OK) return r;
+    if (bytes) hyb_state_set(&c->state, first, stage->layer_end, (char *)*memory_state);
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
     hyb_activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
-    if ((r = hyb_stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
-    if ((r = hyb_limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stage_rope(stage, &m->hp, &m->net, m->weights.tensors, c->desc.n_ctx, error)) != HYBRID_OK) return r;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
 }
 
@@ -35593,9 +36515,9 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     hybrid_result r = HYBRID_OK;
     int i;
     f->n_stages = hyb_stages_plan(c->model, on_host, f->stages);
-    f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
+    f->tensors = on_host || !c->model->place.gpu ? c->model->weights.tensors : c->model->place.tensors;
     for (i = 0; i < f->n_stages && !r; i++)
-        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_state[i], error);
     if (r) hyb_context_stages_free(c);
     return r;
 }
@@ -35630,10 +36552,11 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     hyb_context_layout l;
     hybrid_result r;
     if ((r = hyb_context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hyb_kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hyb_context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_state_plan(&c->state, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_layout_make(&m->hp, &c->state, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK)
+        return r;
     if (!(c->memory = (char *)hyb_alloc_aligned(c->rt, l.bytes))) return hyb_fail_memory(error, l.bytes);
-    hyb_kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
+    hyb_state_init(&c->state, c->memory + l.table);
     c->entries = (hyb_entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -35644,7 +36567,8 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     c->logits = (float *)(void *)(c->memory + l.logits);
     memset(c->logits_row, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->forward.hp = &m->hp;
-    c->forward.kv = c->kv.layers;
+    c->forward.net = &m->net;
+    c->forward.state = c->state.layers;
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
     c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
@@ -35777,14 +36701,13 @@ HYB_BORDER(hybrid_result, hybrid_batch_add,
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays
+/* What a decode took and did not finish with goes back. The batch stays
  * queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) {
-        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-        hyb_kv_trim(&c->kv, s, (s->length + HYB_PAGE - 1) / HYB_PAGE);
+        hyb_seq_give_back(&c->state, &c->state.seqs[c->entries[i].seq]);
     }
     c->progress.running = false;
 }
@@ -35818,10 +36741,10 @@ HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
  * and write into it, the last keeps it when nobody else has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
-    const hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-    const int32_t page = hyb_kv_open_page(s), pages = (s->length + c->entries[i].n + HYB_PAGE - 1) / HYB_PAGE;
-    int32_t refs = page < 0 ? 1 : c->kv.refs[page], k;
-    for (k = 0; k < i && refs > 1; k++) refs -= hyb_kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
+    const hyb_seq *s = &c->state.seqs[c->entries[i].seq];
+    const int32_t page = hyb_seq_open_page(s), pages = (s->length + c->entries[i].n + HYB_PAGE - 1) / HYB_PAGE;
+    int32_t refs = page < 0 ? 1 : c->state.pages.refs[page], k;
+    for (k = 0; k < i && refs > 1; k++) refs -= hyb_seq_open_page(&c->state.seqs[c->entries[k].seq]) == page;
     return pages - s->n_pages + (refs > 1);
 }
 
@@ -35841,26 +36764,27 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     if (!c->n_entries) return hyb_fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hyb_entry *e = &c->entries[i];
-        const hyb_seq *s = &c->kv.seqs[e->seq];
+        const hyb_seq *s = &c->state.seqs[e->seq];
         if (e->n > c->desc.n_ctx - s->length)
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length,
                             e->n, c->desc.n_ctx);
-        if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
+        if (c->model->hp.arch->has & HYB_HAS_POS_EMBD && e->n > c->model->hp.n_ctx_train - s->length)
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "sequence %d would pass position %d, the last one of the model", e->seq,
                             c->model->hp.n_ctx_train - 1);
         need += hyb_entry_need(c, i);
     }
-    if (need > c->kv.n_free)
+    if (need > c->state.pages.n_free)
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a "
                         "context with a larger n_ctx",
-                        need, HYB_PAGE, c->kv.n_free);
+                        need, HYB_PAGE, c->state.pages.n_free);
     for (i = 0; i < c->n_entries; i++) {
-        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-        hyb_kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
-        for (k = 0; k < c->entries[i].n; k++) *hyb_kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
+        hyb_seq *s = &c->state.seqs[c->entries[i].seq];
+        hyb_seq_take(&c->state, &c->forward, s, c->entries[i].n);
+        for (k = 0; k < c->entries[i].n; k++)
+            *hyb_seq_id(&c->state, s, s->length + k) = c->ids[c->entries[i].first_id + k];
     }
     hyb_decode_rewind(c);
     return HYBRID_OK;
@@ -35879,12 +36803,14 @@ static void hyb_chunk_next(hybrid_context *c)
     k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
-        const hyb_seq *s = &c->kv.seqs[e->seq];
+        const hyb_seq *s = &c->state.seqs[e->seq];
         hyb_run *run = &c->runs[k->n_runs++];
         run->first_row = k->n;
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
         run->pages = s->pages;
+        run->slot_in = offset ? s->next : s->slot; /* after the first chunk it goes on from what that one left */
+        run->slot_out = s->next;
         for (i = 0; i < run->n_rows; i++) {
             c->chunk_pos[k->n + i] = run->pos + i;
             if (offset + i < e->n - e->n_logits) continue;
@@ -35905,7 +36831,7 @@ static void hyb_chunk_next(hybrid_context *c)
 static void hyb_decode_finish(hybrid_context *c)
 {
     int32_t i;
-    for (i = 0; i < c->n_entries; i++) c->kv.seqs[c->entries[i].seq].length += c->entries[i].n;
+    for (i = 0; i < c->n_entries; i++) hyb_seq_keep(&c->state.seqs[c->entries[i].seq], c->entries[i].n);
     hyb_batch_forget(c);
 }
 
@@ -35961,9 +36887,11 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.n_rows = n;
         run.pos = at;
         run.pages = s->pages;
+        run.slot_in = at ? s->slot : -1;
+        run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
         for (i = 0; i < n; i++)
-            c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i); /* no rows are wanted: its place is free */
+            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i); /* no rows are wanted: its place is free */
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
@@ -35985,7 +36913,10 @@ static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
     int32_t i;
     if ((r = hyb_context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
-    for (i = 0; i < c->desc.n_seq && !r; i++) r = hyb_seq_again(c, &c->kv.seqs[i], error);
+    for (i = 0; i < c->desc.n_seq && !r; i++) {
+        hyb_seq_drop_before(&c->state, &c->state.seqs[i]);
+        r = hyb_seq_again(c, &c->state.seqs[i], error);
+    }
     c->forward.trace = trace;
     if (r) hyb_context_stages_free(c);
     return r;
@@ -36016,6 +36947,8 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     run.n_rows = n;
     run.pos = 0;
     run.pages = c->chunk_out; /* page 0, as often as it takes */
+    run.slot_in = -1;
+    run.slot_out = 0;
     batch.ids = c->chunk_pos;
     batch.pos = c->chunk_pos;
     batch.n = n;
@@ -36023,7 +36956,7 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     batch.n_runs = 1;
     batch.out = c->chunk_out;
     batch.n_out = n_out;
-    hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
+    hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? &f->stages[0].a : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
     return hyb_forward_end(f, &batch, &out, error);
@@ -36156,7 +37089,7 @@ HYB_BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t
 
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
 {
-    return context && !hyb_check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
+    return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
@@ -36168,13 +37101,23 @@ HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t s
     if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
         return r;
     if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
-    s = &context->kv.seqs[seq];
+    s = &context->state.seqs[seq];
     if (from < 0 || from > s->length)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
                         from);
-    s->length = from;
-    hyb_kv_trim(&context->kv, s, (from + HYB_PAGE - 1) / HYB_PAGE);
+    if (hyb_seq_cut_at(&context->state, s, from) != from)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "sequence %d cannot be cut at %d: this model carries a state from token to token, which only "
+                        "goes forward; it can be cut at %d (hybrid_seq_back says where), or fork it in time",
+                        seq, from, hyb_seq_cut_at(&context->state, s, from));
+    hyb_seq_cut(&context->state, s, from);
     return HYBRID_OK;
+}
+
+HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from)
+{
+    if (!context || hyb_check_seq(context, seq, NULL) || from < 0) return -1;
+    return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
@@ -36190,13 +37133,13 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
     if (hyb_entry_of(context, to))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
-    hyb_kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
+    hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
     return HYBRID_OK;
 }
 
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
 {
-    return context ? context->kv.n_free * HYB_PAGE : 0;
+    return context ? context->state.pages.n_free * HYB_PAGE : 0;
 }
 
 /* ---- where the time went ---- */
@@ -36335,25 +37278,25 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
                                       hybrid_error *error)
 {
     hybrid_context_desc d;
-    hyb_kv kv;
+    hyb_state state;
     hyb_context_layout l;
     hyb_stage stages[HYB_STAGES];
     hybrid_result r;
     int i, n;
     if ((r = hyb_context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_context_layout_make(&m->hp, &kv, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_state_plan(&state, &m->hp, &d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_layout_make(&m->hp, &state, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
     n = hyb_stages_plan(m, false, stages);
     for (i = 0; i < n; i++) {
         hyb_device *device = stages[i].device;
-        const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
+        const size_t bytes = hyb_state_bytes(&state, i ? stages[i - 1].layer_end : 0, stages[i].layer_end);
         uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv,
                  *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hyb_limits limits;
-        if ((r = hyb_limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
+        if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
-        if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
+        if (bytes) *to_kv += device->ops->cost(device, bytes);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }
     return HYBRID_OK;
@@ -36368,17 +37311,17 @@ static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *count
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) { /* the readers are used again for loading */
-        size_t bytes = hyb_weights_bytes(&m->weights, &m->hp);
+        size_t bytes = hyb_weights_bytes(&m->weights);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
-        plan->mapped = hyb_weights_in_place(&m->weights, &m->hp);
+        plan->mapped = hyb_weights_in_place(&m->weights);
         r = hyb_model_place(m, gpu, model, error);
         if (m->place.gpu) {
-            plan->model += (uint64_t)m->hp.n_layer * sizeof(hyb_layer);
+            plan->model += (uint64_t)m->weights.n_tensors * sizeof(hyb_tensor);
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
             plan->n_layer_device = m->hp.n_layer - m->place.first;
         }
-        bytes = model->repack && !r ? hyb_repacked_bytes(rt, &m->place, &m->weights, &m->hp) : 0;
+        bytes = model->repack && !r ? hyb_repacked_bytes(rt, &m->place, &m->net, &m->weights) : 0;
         if (bytes) plan->weights += m->host.ops->cost(&m->host, bytes);
         if (!r) r = hyb_plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;
@@ -36813,6 +37756,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     hybrid_batch_clear(s->ctx);
     while (same < length && same < n - 1 && s->ids[same] == ids[same])
         same++; /* one token at least must run, for its logits */
+    same = hybrid_seq_back(s->ctx, 0, same);
     if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
     s->n_ids = same;
     if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;
@@ -37196,8 +38140,6 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_EACH8
 #undef HYB_EXCESS_PRECISION
 #undef HYB_F4_EACH
-#undef HYB_FIND
-#undef HYB_FIND_EXPERTS
 #undef HYB_FLOAT_GENERIC
 #undef HYB_FLOAT_KERNELS
 #undef HYB_FP_ARM32
@@ -37217,6 +38159,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_GENERIC_TYPE
 #undef HYB_GGUF_FIRST_BLOCK
 #undef HYB_GGUF_N_TYPES
+#undef HYB_GPT
 #undef HYB_GREEDY_BLOCK
 #undef HYB_HEAD4
 #undef HYB_INLINE
@@ -37233,6 +38176,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_KERNEL_PANELS
 #undef HYB_LETTERS
 #undef HYB_LIKELY
+#undef HYB_LN
 #undef HYB_MAX
 #undef HYB_MIN
 #undef HYB_MMAP_POSIX
@@ -37243,6 +38187,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_NFC_BITS
 #undef HYB_NOINLINE
 #undef HYB_NOMINMAX
+#undef HYB_NORM
 #undef HYB_NO_CONTRACTIONS
 #undef HYB_NO_LINE_ENDS
 #undef HYB_NO_NAME
@@ -37278,6 +38223,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_ROTATE
 #undef HYB_ROUNDER
 #undef HYB_ROW
+#undef HYB_RWKV7
 #undef HYB_SAMPLER_MAX_LAST_N
 #undef HYB_SELECT_BINS
 #undef HYB_SELECT_CANDIDATES

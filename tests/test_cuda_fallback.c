@@ -267,7 +267,7 @@ static void test_limits(void)
         hyb_place place;
         hybrid_context_desc cd;
         CHECK(!hyb_context_defaults(&s.model->hp, NULL, &cd, &err), "%s", err.message);
-        hyb_place_choose(&place, s.rt->gpu, &s.model->weights, &s.model->hp, &cd, &err);
+        hyb_place_choose(&place, s.rt->gpu, &s.model->net, &s.model->weights, &s.model->hp, &cd, &err);
         CHECK(!place.gpu && strstr(err.message, "320"), "%s", err.message);
     }
     s.model->hp.head_dim_v = s.model->hp.head_dim_k;

@@ -337,26 +337,35 @@ static void part(dump *d, const char *name, const void *data, size_t size)
 #define PART(what) part(d, #what, &(what), sizeof (what))
 #define PART_N(what, n) part(d, #what, (what), (size_t)(n) * sizeof *(what))
 
-static void dump_kv(dump *d, const hyb_kv *kv)
+/* The slots' stack is left out: a decode that fails has given up the way back, which is no part of the sequence. */
+static void dump_state(dump *d, const hyb_state *state)
 {
     uint64_t content = 0;
     int32_t i, k, p;
-    PART_N(kv->refs, kv->n_pages);
-    PART_N(kv->free_pages, kv->n_free);
-    for (i = 0; i < kv->n_seq; i++) {
-        const hyb_seq *s = &kv->seqs[i];
+    PART_N(state->pages.refs, state->pages.n);
+    PART_N(state->pages.free, state->pages.n_free);
+    for (i = 0; i < state->n_seq; i++) {
+        const hyb_seq *s = &state->seqs[i];
         PART(s->length);
         PART(s->n_pages);
+        PART(s->slot);
+        PART(s->next);
         PART_N(s->pages, s->n_pages);
-        for (p = 0; p < s->length; p++) content = content * 31 + (uint64_t)*hyb_kv_id(kv, s, p);
-        for (k = 0; k < kv->n_layer; k++)
+        for (p = 0; p < s->length; p++) content = content * 31 + (uint64_t)*hyb_seq_id(state, s, p);
+        for (k = 0; k < state->n_layer; k++) {
+            const hyb_layer_state *l = &state->layers[k];
+            dump one;
             for (p = 0; p < s->length / HYB_PAGE; p++) {
-                dump one;
                 one.n = 0;
-                part(&one, "", kv->layers[k].k + (size_t)s->pages[p] * kv->layers[k].page_bytes_k, kv->layers[k].page_bytes_k);
-                part(&one, "", kv->layers[k].v + (size_t)s->pages[p] * kv->layers[k].page_bytes_v, kv->layers[k].page_bytes_v);
+                part(&one, "", l->kv.k + (size_t)s->pages[p] * l->kv.page_bytes_k, l->kv.page_bytes_k);
+                part(&one, "", l->kv.v + (size_t)s->pages[p] * l->kv.page_bytes_v, l->kv.page_bytes_v);
                 content = content * 31 + one.hash[0] * 7 + one.hash[1];
             }
+            if (s->slot < 0) continue;
+            one.n = 0;
+            part(&one, "", l->mixer.data + s->slot * l->mixer.stride, (size_t)l->mixer.stride * sizeof(float));
+            content = content * 31 + one.hash[0];
+        }
     }
     PART(content);
 }
@@ -389,7 +398,7 @@ static void dump_context(dump *d, hybrid_context *c, bool rows)
         }
     PART(c->forward.trace);
     PART(c->forward.n_stages);
-    dump_kv(d, &c->kv);
+    dump_state(d, &c->state);
 }
 
 static void dump_sampler(dump *d, const hybrid_sampler *s)

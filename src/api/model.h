@@ -60,6 +60,7 @@ typedef struct hybrid_model_info {
     int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim, n_ff;
     /* of a mixture of experts: how many a layer has, and how many a token uses; 0: none */
     int32_t n_expert, n_expert_used;
+    bool is_recurrent;      /* carries a state from token to token: see hybrid_seq_back */
     bool has_template;      /* carries a chat template, or has the tokens of ChatML; false with HYBRID_NO_TEXT */
     char device[96];        /* "NVIDIA H200": the GPU that holds weights; "" for none */
     int32_t n_layer_device; /* layers that run there */

@@ -21,6 +21,7 @@ typedef struct hyb_tensor {
                              (cpu_int_repack.c) */
     bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t source;      /* of a weight: which tensor of its file it is */
+    int32_t same_as;      /* of a weight: 0, or the one of the model's table whose bytes it shares */
 } hyb_tensor;
 
 /* ---- the batch ---- */

@@ -18,7 +18,7 @@ struct hybrid_context {
     hybrid_model *model;
     hybrid_runtime *rt;
     hybrid_context_desc desc;
-    hyb_kv kv;
+    hyb_state state;
     hyb_forward forward;
     hyb_progress progress;
     hyb_entry *entries;
@@ -37,8 +37,8 @@ struct hybrid_context {
     int32_t n_rows_queued;
     uint64_t
         in_use; /* a call is under way: callbacks (trace, progress, log, memory, parallel_for) may not begin another */
-    void *memory_kv[HYB_STAGES]; /* of the layers of each stage, on its device */
-    char *memory;                /* everything else */
+    void *memory_state[HYB_STAGES]; /* of the layers of each stage, on its device */
+    char *memory;                   /* everything else */
 };
 
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
@@ -47,13 +47,14 @@ typedef struct hyb_context_layout {
     size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
 } hyb_context_layout;
 
-static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_kv *kv, const hybrid_context_desc *d,
-                                             bool on_gpu, hyb_context_layout *l, hybrid_error *error)
+static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_state *state,
+                                             const hybrid_context_desc *d, bool on_gpu, hyb_context_layout *l,
+                                             hybrid_error *error)
 {
     size_t logits;
     l->bytes = 0;
 #define HYB_PLACE(field, size) (l->field = l->bytes, l->bytes += hyb_align(size, 64))
-    HYB_PLACE(table, kv->table_bytes);
+    HYB_PLACE(table, state->table_bytes);
     HYB_PLACE(entries, (size_t)d->n_seq * sizeof(hyb_entry));
     HYB_PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
     HYB_PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
@@ -102,8 +103,8 @@ static void hyb_context_stages_free(hybrid_context *c)
         hyb_stage *stage = &c->forward.stages[i];
         hyb_device *device = stage->device;
         hyb_stage_free(stage);
-        if (c->memory_kv[i]) device->ops->free(device, c->memory_kv[i]);
-        c->memory_kv[i] = NULL;
+        if (c->memory_state[i]) device->ops->free(device, c->memory_state[i]);
+        c->memory_state[i] = NULL;
     }
     c->forward.n_stages = 0;
 }
@@ -124,7 +125,7 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     hyb_free(context->rt, context);
 }
 
-static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_kv,
+static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_state,
                                        hybrid_error *error)
 {
     hybrid_model *m = c->model;
@@ -132,15 +133,15 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     hyb_activations a;
     hyb_limits limits;
     hybrid_result r;
-    const size_t kv = c->kv.layer_bytes * (size_t)(stage->layer_end - first);
+    const size_t bytes = hyb_state_bytes(&c->state, first, stage->layer_end);
     const int n_out = hyb_stage_n_out(stage, &c->desc);
     hyb_activations_layout(&a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, NULL);
-    if (kv && (r = device->ops->alloc(device, kv, memory_kv, error)) != HYBRID_OK) return r;
-    if (kv) hyb_kv_set(&c->kv, first, stage->layer_end, (char *)*memory_kv);
+    if (bytes && (r = device->ops->alloc(device, bytes, memory_state, error)) != HYBRID_OK) return r;
+    if (bytes) hyb_state_set(&c->state, first, stage->layer_end, (char *)*memory_state);
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
     hyb_activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
-    if ((r = hyb_stage_rope(stage, &m->hp, &m->weights, c->desc.n_ctx, error)) != HYBRID_OK) return r;
-    if ((r = hyb_limits_of(device, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
+    if ((r = hyb_stage_rope(stage, &m->hp, &m->net, m->weights.tensors, c->desc.n_ctx, error)) != HYBRID_OK) return r;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
     return device->ops->backend_create(device, &limits, &stage->be, error);
 }
 
@@ -151,9 +152,9 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     hybrid_result r = HYBRID_OK;
     int i;
     f->n_stages = hyb_stages_plan(c->model, on_host, f->stages);
-    f->w = on_host || !c->model->place.gpu ? &c->model->weights : &c->model->place.w;
+    f->tensors = on_host || !c->model->place.gpu ? c->model->weights.tensors : c->model->place.tensors;
     for (i = 0; i < f->n_stages && !r; i++)
-        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_kv[i], error);
+        r = hyb_context_stage(c, &f->stages[i], i ? f->stages[i - 1].layer_end : 0, &c->memory_state[i], error);
     if (r) hyb_context_stages_free(c);
     return r;
 }
@@ -188,10 +189,11 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     hyb_context_layout l;
     hybrid_result r;
     if ((r = hyb_context_defaults(&m->hp, desc, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hyb_kv_plan(&c->kv, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
-    if ((r = hyb_context_layout_make(&m->hp, &c->kv, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_state_plan(&c->state, &m->hp, &c->desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_layout_make(&m->hp, &c->state, &c->desc, m->place.gpu != NULL, &l, error)) != HYBRID_OK)
+        return r;
     if (!(c->memory = (char *)hyb_alloc_aligned(c->rt, l.bytes))) return hyb_fail_memory(error, l.bytes);
-    hyb_kv_init(&c->kv, &m->hp, &c->desc, c->memory + l.table);
+    hyb_state_init(&c->state, c->memory + l.table);
     c->entries = (hyb_entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -202,7 +204,8 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
     c->logits = (float *)(void *)(c->memory + l.logits);
     memset(c->logits_row, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->forward.hp = &m->hp;
-    c->forward.kv = c->kv.layers;
+    c->forward.net = &m->net;
+    c->forward.state = c->state.layers;
     c->forward.trace = c->desc.trace;
     c->forward.trace_user = c->desc.trace_user;
     c->forward.trace_host = (float *)(void *)(c->memory + l.trace);
@@ -335,14 +338,13 @@ HYB_BORDER(hybrid_result, hybrid_batch_add,
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* Pages beyond the sequences' lengths go back: those that a decode took and did not finish with. The batch stays
+/* What a decode took and did not finish with goes back. The batch stays
  * queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
     for (i = 0; i < c->n_entries; i++) {
-        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-        hyb_kv_trim(&c->kv, s, (s->length + HYB_PAGE - 1) / HYB_PAGE);
+        hyb_seq_give_back(&c->state, &c->state.seqs[c->entries[i].seq]);
     }
     c->progress.running = false;
 }
@@ -376,10 +378,10 @@ HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
  * and write into it, the last keeps it when nobody else has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
-    const hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-    const int32_t page = hyb_kv_open_page(s), pages = (s->length + c->entries[i].n + HYB_PAGE - 1) / HYB_PAGE;
-    int32_t refs = page < 0 ? 1 : c->kv.refs[page], k;
-    for (k = 0; k < i && refs > 1; k++) refs -= hyb_kv_open_page(&c->kv.seqs[c->entries[k].seq]) == page;
+    const hyb_seq *s = &c->state.seqs[c->entries[i].seq];
+    const int32_t page = hyb_seq_open_page(s), pages = (s->length + c->entries[i].n + HYB_PAGE - 1) / HYB_PAGE;
+    int32_t refs = page < 0 ? 1 : c->state.pages.refs[page], k;
+    for (k = 0; k < i && refs > 1; k++) refs -= hyb_seq_open_page(&c->state.seqs[c->entries[k].seq]) == page;
     return pages - s->n_pages + (refs > 1);
 }
 
@@ -399,26 +401,27 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     if (!c->n_entries) return hyb_fail(error, HYBRID_ERROR_INVALID, "the batch is empty: call hybrid_batch_add first");
     for (i = 0; i < c->n_entries; i++) {
         const hyb_entry *e = &c->entries[i];
-        const hyb_seq *s = &c->kv.seqs[e->seq];
+        const hyb_seq *s = &c->state.seqs[e->seq];
         if (e->n > c->desc.n_ctx - s->length)
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "sequence %d has %d tokens and %d more are queued, but n_ctx is %d", e->seq, s->length,
                             e->n, c->desc.n_ctx);
-        if (c->model->hp.arch->learned_pos && e->n > c->model->hp.n_ctx_train - s->length)
+        if (c->model->hp.arch->has & HYB_HAS_POS_EMBD && e->n > c->model->hp.n_ctx_train - s->length)
             return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                             "sequence %d would pass position %d, the last one of the model", e->seq,
                             c->model->hp.n_ctx_train - 1);
         need += hyb_entry_need(c, i);
     }
-    if (need > c->kv.n_free)
+    if (need > c->state.pages.n_free)
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "the batch needs %d pages of %d positions, but only %d are free: remove sequences, or make a "
                         "context with a larger n_ctx",
-                        need, HYB_PAGE, c->kv.n_free);
+                        need, HYB_PAGE, c->state.pages.n_free);
     for (i = 0; i < c->n_entries; i++) {
-        hyb_seq *s = &c->kv.seqs[c->entries[i].seq];
-        hyb_kv_take(&c->kv, &c->forward, s, s->length, s->length + c->entries[i].n);
-        for (k = 0; k < c->entries[i].n; k++) *hyb_kv_id(&c->kv, s, s->length + k) = c->ids[c->entries[i].first_id + k];
+        hyb_seq *s = &c->state.seqs[c->entries[i].seq];
+        hyb_seq_take(&c->state, &c->forward, s, c->entries[i].n);
+        for (k = 0; k < c->entries[i].n; k++)
+            *hyb_seq_id(&c->state, s, s->length + k) = c->ids[c->entries[i].first_id + k];
     }
     hyb_decode_rewind(c);
     return HYBRID_OK;
@@ -437,12 +440,14 @@ static void hyb_chunk_next(hybrid_context *c)
     k->out = c->chunk_out;
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
-        const hyb_seq *s = &c->kv.seqs[e->seq];
+        const hyb_seq *s = &c->state.seqs[e->seq];
         hyb_run *run = &c->runs[k->n_runs++];
         run->first_row = k->n;
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
         run->pages = s->pages;
+        run->slot_in = offset ? s->next : s->slot; /* after the first chunk it goes on from what that one left */
+        run->slot_out = s->next;
         for (i = 0; i < run->n_rows; i++) {
             c->chunk_pos[k->n + i] = run->pos + i;
             if (offset + i < e->n - e->n_logits) continue;
@@ -463,7 +468,7 @@ static void hyb_chunk_next(hybrid_context *c)
 static void hyb_decode_finish(hybrid_context *c)
 {
     int32_t i;
-    for (i = 0; i < c->n_entries; i++) c->kv.seqs[c->entries[i].seq].length += c->entries[i].n;
+    for (i = 0; i < c->n_entries; i++) hyb_seq_keep(&c->state.seqs[c->entries[i].seq], c->entries[i].n);
     hyb_batch_forget(c);
 }
 
@@ -519,9 +524,11 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.n_rows = n;
         run.pos = at;
         run.pages = s->pages;
+        run.slot_in = at ? s->slot : -1;
+        run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
         for (i = 0; i < n; i++)
-            c->chunk_out[i] = *hyb_kv_id(&c->kv, s, at + i); /* no rows are wanted: its place is free */
+            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i); /* no rows are wanted: its place is free */
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
@@ -543,7 +550,10 @@ static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
     int32_t i;
     if ((r = hyb_context_stages(c, true, error)) != HYBRID_OK) return r;
     c->forward.trace = NULL;
-    for (i = 0; i < c->desc.n_seq && !r; i++) r = hyb_seq_again(c, &c->kv.seqs[i], error);
+    for (i = 0; i < c->desc.n_seq && !r; i++) {
+        hyb_seq_drop_before(&c->state, &c->state.seqs[i]);
+        r = hyb_seq_again(c, &c->state.seqs[i], error);
+    }
     c->forward.trace = trace;
     if (r) hyb_context_stages_free(c);
     return r;
@@ -574,6 +584,8 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     run.n_rows = n;
     run.pos = 0;
     run.pages = c->chunk_out; /* page 0, as often as it takes */
+    run.slot_in = -1;
+    run.slot_out = 0;
     batch.ids = c->chunk_pos;
     batch.pos = c->chunk_pos;
     batch.n = n;
@@ -581,7 +593,7 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     batch.n_runs = 1;
     batch.out = c->chunk_out;
     batch.n_out = n_out;
-    hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? f->stages[0].a.all.x : NULL);
+    hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? &f->stages[0].a : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
     return hyb_forward_end(f, &batch, &out, error);
@@ -714,7 +726,7 @@ HYB_BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t
 
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq)
 {
-    return context && !hyb_check_seq(context, seq, NULL) ? context->kv.seqs[seq].length : -1;
+    return context && !hyb_check_seq(context, seq, NULL) ? context->state.seqs[seq].length : -1;
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error),
@@ -726,13 +738,23 @@ HYB_BORDER(hybrid_result, hybrid_seq_remove, (hybrid_context *context, int32_t s
     if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK)
         return r;
     if ((r = hyb_check_idle(context, error)) != HYBRID_OK) return r;
-    s = &context->kv.seqs[seq];
+    s = &context->state.seqs[seq];
     if (from < 0 || from > s->length)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "sequence %d has %d tokens: nothing begins at %d", seq, s->length,
                         from);
-    s->length = from;
-    hyb_kv_trim(&context->kv, s, (from + HYB_PAGE - 1) / HYB_PAGE);
+    if (hyb_seq_cut_at(&context->state, s, from) != from)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "sequence %d cannot be cut at %d: this model carries a state from token to token, which only "
+                        "goes forward; it can be cut at %d (hybrid_seq_back says where), or fork it in time",
+                        seq, from, hyb_seq_cut_at(&context->state, s, from));
+    hyb_seq_cut(&context->state, s, from);
     return HYBRID_OK;
+}
+
+HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from)
+{
+    if (!context || hyb_check_seq(context, seq, NULL) || from < 0) return -1;
+    return hyb_seq_cut_at(&context->state, &context->state.seqs[seq], from);
 }
 
 HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t from, int32_t to, hybrid_error *error),
@@ -748,13 +770,13 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
     if (hyb_entry_of(context, to))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
-    hyb_kv_share(&context->kv, &context->kv.seqs[from], &context->kv.seqs[to]);
+    hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
     return HYBRID_OK;
 }
 
 HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
 {
-    return context ? context->kv.n_free * HYB_PAGE : 0;
+    return context ? context->state.pages.n_free * HYB_PAGE : 0;
 }
 
 /* ---- where the time went ---- */

@@ -30,25 +30,25 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
                                       hybrid_error *error)
 {
     hybrid_context_desc d;
-    hyb_kv kv;
+    hyb_state state;
     hyb_context_layout l;
     hyb_stage stages[HYB_STAGES];
     hybrid_result r;
     int i, n;
     if ((r = hyb_context_defaults(&m->hp, desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_kv_plan(&kv, &m->hp, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_context_layout_make(&m->hp, &kv, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
+    if ((r = hyb_state_plan(&state, &m->hp, &d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_context_layout_make(&m->hp, &state, &d, m->place.gpu != NULL, &l, error)) != HYBRID_OK) return r;
     plan->compute = sizeof(hybrid_context) + m->host.ops->cost(&m->host, l.bytes);
     n = hyb_stages_plan(m, false, stages);
     for (i = 0; i < n; i++) {
         hyb_device *device = stages[i].device;
-        const int32_t layers = stages[i].layer_end - (i ? stages[i - 1].layer_end : 0);
+        const size_t bytes = hyb_state_bytes(&state, i ? stages[i - 1].layer_end : 0, stages[i].layer_end);
         uint64_t *to_kv = device->ops->is_host ? &plan->kv : &plan->device_kv,
                  *to = device->ops->is_host ? &plan->compute : &plan->device_compute;
         hyb_limits limits;
-        if ((r = hyb_limits_of(device, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
+        if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
-        if (layers) *to_kv += device->ops->cost(device, kv.layer_bytes * (size_t)layers);
+        if (bytes) *to_kv += device->ops->cost(device, bytes);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }
     return HYBRID_OK;
@@ -63,17 +63,17 @@ static hybrid_result hyb_plan_model(hybrid_runtime *rt, const hyb_counter *count
     hybrid_model *m = NULL;
     hybrid_result r;
     if ((r = hyb_model_create(rt, model, true, &m, error)) == HYBRID_OK) { /* the readers are used again for loading */
-        size_t bytes = hyb_weights_bytes(&m->weights, &m->hp);
+        size_t bytes = hyb_weights_bytes(&m->weights);
         plan->weights = bytes ? m->host.ops->cost(&m->host, bytes) : 0;
         plan->model = counter->live - before;
-        plan->mapped = hyb_weights_in_place(&m->weights, &m->hp);
+        plan->mapped = hyb_weights_in_place(&m->weights);
         r = hyb_model_place(m, gpu, model, error);
         if (m->place.gpu) {
-            plan->model += (uint64_t)m->hp.n_layer * sizeof(hyb_layer);
+            plan->model += (uint64_t)m->weights.n_tensors * sizeof(hyb_tensor);
             plan->device_weights = gpu->ops->cost(gpu, m->place.bytes);
             plan->n_layer_device = m->hp.n_layer - m->place.first;
         }
-        bytes = model->repack && !r ? hyb_repacked_bytes(rt, &m->place, &m->weights, &m->hp) : 0;
+        bytes = model->repack && !r ? hyb_repacked_bytes(rt, &m->place, &m->net, &m->weights) : 0;
         if (bytes) plan->weights += m->host.ops->cost(&m->host, bytes);
         if (!r) r = hyb_plan_context(m, context, plan, error);
         plan->total = plan->model + plan->weights + plan->kv + plan->compute;

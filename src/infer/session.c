@@ -192,6 +192,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     hybrid_batch_clear(s->ctx);
     while (same < length && same < n - 1 && s->ids[same] == ids[same])
         same++; /* one token at least must run, for its logits */
+    same = hybrid_seq_back(s->ctx, 0, same);
     if ((r = hybrid_seq_remove(s->ctx, 0, same, error)) != HYBRID_OK) return r;
     s->n_ids = same;
     if ((r = hybrid_batch_add(s->ctx, 0, ids + same, (size_t)(n - same), error)) != HYBRID_OK) return r;

@@ -1,70 +1,4 @@
-/* model/hparams: the table of architectures, and the numbers of one model, read from its GGUF keys.
- *
- * A family is a row of switches. What a file shows by having a tensor or not (biases, fused matrices, a tied head,
- * experts in this layer or not) is not in the table: model/weights looks. Norms of q and k and norms behind a block
- * stand here, because a family has them or not. */
-
-typedef enum hyb_window_kind {
-    HYB_WINDOW_NONE,
-    HYB_WINDOW_ALL,    /* every layer, when the file gives a window */
-    HYB_WINDOW_PATTERN /* every layer but each `period`-th */
-} hyb_window_kind;
-
-/* Mixtures of experts: what the weights of the chosen ones are. */
-typedef enum hyb_mixture {
-    HYB_MIXTURE_NONE,   /* the family has no experts */
-    HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */
-    HYB_MIXTURE_NORMED  /* made to sum to 1 */
-} hyb_mixture;
-
-/* Tensors that a family has in every layer; a file of another family that holds them is refused. */
-enum { HYB_PART_QK_NORM = 1, HYB_PART_POST_NORM = 2, HYB_PART_PLAIN_FFN = 4 /* no gate */ };
-
-typedef struct hyb_arch {
-    const char *name; /* general.architecture */
-    hyb_norm_kind norm;
-    hyb_rope_kind rope;
-    hyb_act_kind act;
-    unsigned parts;   /* HYB_PART_... */
-    bool learned_pos; /* a table of positions instead of rope */
-    bool scale_embd;  /* embeddings times sqrt(n_embd) */
-    hyb_window_kind window;
-    int window_period;
-    int32_t window_default;            /* of files without the key */
-    float local_rope_base;             /* base of windowed layers; 0: the same as elsewhere */
-    float attn_softcap, logit_softcap; /* of files without the keys; 0: none */
-    hyb_mixture mixture;
-} hyb_arch;
-
-#define HYB_RMS HYB_NORM_RMS
-#define HYB_NEOX HYB_ROPE_NEOX
-#define HYB_GELU HYB_ACT_GELU_TANH
-#define HYB_SILU HYB_ACT_SILU
-#define HYB_QK HYB_PART_QK_NORM
-#define HYB_POST HYB_PART_POST_NORM
-static const hyb_arch hyb_archs[] = {
-    /* name,     norm, rope, act, parts, pos, scale, window, period, default, base, caps, mixture */
-    { "llama", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NORMED },
-    { "mistral", HYB_RMS, HYB_ROPE_NORM, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen2moe", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_SHARES },
-    { "qwen3", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "qwen3moe", HYB_RMS, HYB_NEOX, HYB_SILU, HYB_QK, false, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
-      HYB_MIXTURE_NORMED },
-    { "phi3", HYB_RMS, HYB_NEOX, HYB_SILU, 0, false, false, HYB_WINDOW_ALL, 0, 0, 0, 0, 0, HYB_MIXTURE_NONE },
-    { "gemma2", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_POST, false, true, HYB_WINDOW_PATTERN, 2, 4096, 0, 50, 30,
-      HYB_MIXTURE_NONE },
-    { "gemma3", HYB_RMS, HYB_NEOX, HYB_GELU, HYB_QK | HYB_POST, false, true, HYB_WINDOW_PATTERN, 6, 0, 10000, 0, 0,
-      HYB_MIXTURE_NONE },
-    { "gpt2", HYB_NORM_LAYER, HYB_ROPE_NORM, HYB_GELU, HYB_PART_PLAIN_FFN, true, false, HYB_WINDOW_NONE, 0, 0, 0, 0, 0,
-      HYB_MIXTURE_NONE },
-};
-#undef HYB_RMS
-#undef HYB_NEOX
-#undef HYB_GELU
-#undef HYB_SILU
-#undef HYB_QK
-#undef HYB_POST
+/* model/hparams: the numbers of one model and of each of its layers, read from its GGUF keys. */
 
 /* How positions are stretched beyond the context of training: see model/rope. */
 typedef enum hyb_rope_scaling {
@@ -74,8 +8,18 @@ typedef enum hyb_rope_scaling {
     HYB_SCALING_LONGROPE
 } hyb_rope_scaling;
 
+/* What may differ from layer to layer. */
+typedef struct hyb_layer_hp {
+    hyb_part_kind mixer, ffn;
+    int32_t n_head, n_head_kv, n_ff;
+    int32_t window;  /* 0: none */
+    bool rope_local; /* angles of windowed layers */
+} hyb_layer_hp;
+
+/* n_head, n_head_kv, n_ff: the largest of any layer. */
 typedef struct hyb_hparams {
     const hyb_arch *arch;
+    hyb_layer_hp *layers;
     int32_t n_vocab, n_ctx_train, n_embd, n_layer, n_head, n_head_kv, head_dim_k, head_dim_v, n_ff;
     float norm_eps;
     int32_t n_rot;
@@ -85,20 +29,17 @@ typedef struct hyb_hparams {
     float rope_factor;      /* linear, yarn: positions stretched by it */
     float rope_attn_factor; /* longrope, yarn: cos and sin times it */
     float yarn_beta_fast, yarn_beta_slow;
-    int32_t n_ctx_orig;            /* context before stretching */
-    int32_t window, window_period; /* window 0: none */
+    int32_t n_ctx_orig; /* context before stretching */
+    int32_t window;     /* of the layers that have one; 0: none */
+    int32_t n_taps;     /* of short convolutions */
+    int32_t wkv_head_size;
+    int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
     float attn_scale, attn_softcap, logit_softcap, embd_scale;
     int32_t n_expert, n_expert_used;  /* 0: no experts */
     int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none such */
     bool expert_norm;                 /* weights of the chosen ones sum to 1 */
     float expert_scale;               /* and are multiplied by it */
 } hyb_hparams;
-
-static bool hyb_layer_is_local(const hyb_hparams *hp, int layer)
-{
-    if (!hp->window || hp->arch->window == HYB_WINDOW_NONE) return false;
-    return hp->arch->window == HYB_WINDOW_ALL || (layer + 1) % hp->window_period != 0;
-}
 
 /* What a type of scaling is called in files. */
 static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *hp)
@@ -145,6 +86,7 @@ static void hyb_read_rope_scaling(hyb_keys *keys, hyb_hparams *hp)
 /* After the window, which says whether there are layers of two kinds. */
 static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
 {
+    int i;
     hp->n_rot = hyb_key_int(keys, "rope.dimension_count", 1, hp->head_dim_k, hp->head_dim_k);
     if (hp->n_rot % 2) hyb_key_fail(keys, "rope.dimension_count", "is odd");
     hyb_key_must(keys, "rope.dimension_count_swa", hp->n_rot, hp->n_rot, "another rotation in layers with a window");
@@ -156,35 +98,35 @@ static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
     if (!(hp->rope_base > 0)) hyb_key_fail(keys, "rope.freq_base", "is not positive");
     if (!(hp->rope_base_local > 0)) hyb_key_fail(keys, "rope.freq_base_swa", "is not positive");
     hp->rope_local = hp->window && (hp->arch->local_rope_base != 0 || hp->rope_base_local != hp->rope_base);
+    for (i = 0; i < hp->n_layer; i++) hp->layers[i].rope_local = hp->rope_local && hp->layers[i].window;
     hyb_read_rope_scaling(keys, hp);
 }
 
-/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer, which must
- * be such a pattern. */
+/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer. */
 static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool all = hp->arch->window == HYB_WINDOW_ALL;
     hybrid_gguf_value value;
-    uint64_t i, n = (uint64_t)hp->n_layer;
-    hp->window_period = hp->arch->window_period;
-    if (!hyb_key_find(keys, "attention.sliding_window_pattern", &value) || !hp->window) return;
-    if (value.type != HYBRID_GGUF_ARRAY) {
+    const bool found = hyb_key_find(keys, "attention.sliding_window_pattern", &value);
+    int32_t period = hp->arch->window_period;
+    bool flags = false;
+    int i;
+    if (!hp->window) return;
+    if (found) {
+        flags = value.type == HYBRID_GGUF_ARRAY;
+        if (flags && (!hyb_gguf_number_size(value.item_type) || value.count < (uint64_t)hp->n_layer)) {
+            hyb_key_fail(keys, "attention.sliding_window_pattern", "has no flag for each layer");
+            return;
+        }
         if (all)
-            hyb_key_must(keys, "attention.sliding_window_pattern", 0, 0, "a window in some layers only");
-        else
-            hp->window_period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
-        return;
+            hyb_key_must(keys, "attention.sliding_window_pattern", flags, flags, "a window in some layers only");
+        else if (!flags)
+            period = hyb_key_int(keys, "attention.sliding_window_pattern", 1, 1 << 20, 1);
     }
-    if (!hyb_gguf_number_size(value.item_type) || value.count < n) {
-        hyb_key_fail(keys, "attention.sliding_window_pattern", "has no flag for each layer");
-        return;
+    for (i = 0; i < hp->n_layer; i++) {
+        const bool local = all || (flags ? hybrid_gguf_item_f64(&value, (uint64_t)i) != 0 : (i + 1) % period != 0);
+        hp->layers[i].window = local ? hp->window : 0;
     }
-    for (i = 0; i < n && !keys->result; i++)
-        if ((hybrid_gguf_item_f64(&value, i) != 0) != (all || (i + 1) % (uint64_t)hp->window_period != 0))
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "this pattern of windows (key '%s.attention.sliding_window_pattern', layer %d) "
-                                    "is not supported",
-                                    keys->arch, (int)i);
 }
 
 static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
@@ -231,14 +173,15 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool shared = hp->arch->mixture == HYB_MIXTURE_SHARES;
     const int64_t most = 1 << 24;
+    char names[256];
     hp->n_expert = hyb_key_int(keys, "expert_count", 0, HYB_EXPERTS_MAX, 0);
     if (!hp->n_expert) hyb_read_no_experts(keys);
     if (!hp->n_expert || keys->result) return;
     if (hp->arch->mixture == HYB_MIXTURE_NONE) {
+        hyb_arch_names(true, names, sizeof names);
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "a mixture of %d experts of the architecture '%s' is not supported "
-                                "(supported: llama, as Mixtral, qwen2moe, qwen3moe)",
-                                hp->n_expert, keys->arch);
+                                "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)",
+                                hp->n_expert, keys->arch, names);
         return;
     }
     if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
@@ -260,8 +203,9 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
 
 static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
 {
-    hp->head_dim_k = hyb_key_int(keys, "attention.key_length", 1, 4096, hp->n_embd / hp->n_head);
-    hp->head_dim_v = hyb_key_int(keys, "attention.value_length", 1, 4096, hp->n_embd / hp->n_head);
+    const int32_t n = hp->n_embd / hp->layers[0].n_head;
+    hp->head_dim_k = hyb_key_int(keys, "attention.key_length", 1, 4096, n);
+    hp->head_dim_v = hyb_key_int(keys, "attention.value_length", 1, 4096, n);
     hyb_key_must(keys, "attention.key_length_swa", hp->head_dim_k, hp->head_dim_k,
                  "heads of another size in layers with a window");
     hyb_key_must(keys, "attention.value_length_swa", hp->head_dim_v, hp->head_dim_v,
@@ -276,27 +220,75 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
 }
 
-static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp)
+/* Time mixing and short convolutions. The widths of the narrow products must be those of the tensors. */
+static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
 {
-    const int64_t most = 1 << 24;
+    const int32_t most = 1 << 20;
+    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, 64, 0);
+    if (hp->arch->mixer != HYB_PART_TIME_MIX) return;
+    hp->wkv_head_size = hyb_key_int(keys, "wkv.head_size", 1, HYB_WKV_SIZE_MAX, 0);
+    if (hp->n_embd % hp->wkv_head_size) hyb_key_fail(keys, "wkv.head_size", "does not divide the embedding length");
+    hp->n_decay = hyb_key_int(keys, "attention.decay_lora_rank", 1, most, 0);
+    hp->n_rate = hyb_key_int(keys, "attention.iclr_lora_rank", 1, most, 0);
+    hp->n_value_mix = hyb_key_int(keys, "attention.value_residual_mix_lora_rank", 1, most, 0);
+    hp->n_gate = hyb_key_int(keys, "attention.gate_lora_rank", 0, most, 0);
+    if (hp->arch->ffn == HYB_PART_CHANNEL_MIX)
+        hyb_key_must(keys, "token_shift_count", 2, 2, "another number of shifted tokens");
+    else
+        hyb_key_must(keys, "token_shift_count", 1, 1, "another number of shifted tokens");
+}
+
+/* A layer chooses experts when it has the tensor that does. */
+static bool hyb_layer_has_experts(const hyb_keys *keys, int layer)
+{
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.ffn_gate_inp.weight", layer);
+    return hybrid_gguf_find_tensor(keys->gguf, name) != NULL;
+}
+
+static void hyb_read_layer(hyb_keys *keys, hyb_hparams *hp, int i)
+{
+    const bool attends = hp->arch->mixer == HYB_PART_ATTENTION, convolves = (hp->arch->has & HYB_HAS_SHORTCONV) != 0;
+    hyb_layer_hp *l = &hp->layers[i];
+    l->mixer = hp->arch->mixer;
+    l->ffn = hp->arch->ffn == HYB_PART_FFN && hyb_layer_has_experts(keys, i) ? HYB_PART_EXPERTS : hp->arch->ffn;
+    l->n_ff = hyb_key_int_of(keys, "feed_forward_length", i, hp->n_layer, 1, 1 << 24, 0);
+    l->n_head = hyb_key_int_of(keys, "attention.head_count", i, hp->n_layer, attends, 4096, 0);
+    l->n_head_kv =
+        hyb_key_int_of(keys, "attention.head_count_kv", i, hp->n_layer, attends && !convolves, 4096, l->n_head);
+    if (convolves && !l->n_head_kv) l->mixer = HYB_PART_SHORTCONV;
+    if (l->mixer == HYB_PART_ATTENTION && l->n_head % l->n_head_kv)
+        hyb_key_fail(keys, "attention.head_count", "is not a multiple of head_count_kv");
+    if (l->mixer != HYB_PART_ATTENTION) l->n_head_kv = 0;
+    hp->n_ff = HYB_MAX(hp->n_ff, l->n_ff);
+    hp->n_head = HYB_MAX(hp->n_head, l->n_head);
+    hp->n_head_kv = HYB_MAX(hp->n_head_kv, l->n_head_kv);
+}
+
+static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
+{
     const bool layer_norm = hp->arch->norm == HYB_NORM_LAYER;
-    hp->n_embd = hyb_key_int(keys, "embedding_length", 1, most, 0);
+    int i;
+    hp->n_embd = hyb_key_int(keys, "embedding_length", 1, 1 << 24, 0);
     hp->n_layer = hyb_key_int(keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hyb_key_int(keys, "context_length", 1, INT32_MAX, 0);
-    hp->n_ff = hyb_key_int(keys, "feed_forward_length", 1, most, 0);
-    hp->n_head = hyb_key_int(keys, "attention.head_count", 1, 4096, 0);
-    hp->n_head_kv = hyb_key_int(keys, "attention.head_count_kv", 1, 4096, hp->n_head);
-    if (hp->n_head % hp->n_head_kv) hyb_key_fail(keys, "attention.head_count", "is no multiple of head_count_kv");
     hyb_key_must(keys, "embedding_length_out", hp->n_embd, 0, "an output of another width");
+    if (keys->result) return;
+    if (!(hp->layers = (hyb_layer_hp *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *hp->layers))) {
+        keys->result = hyb_fail_memory(keys->error, (size_t)hp->n_layer * sizeof *hp->layers);
+        return;
+    }
+    for (i = 0; i < hp->n_layer && !keys->result; i++) hyb_read_layer(keys, hp, i);
+    hyb_read_recurrent(keys, hp);
     if (keys->result) return;
     hp->norm_eps = layer_norm ? hyb_key_positive(keys, "attention.layer_norm_epsilon", 1e-5f)
                               : hyb_key_positive(keys, "attention.layer_norm_rms_epsilon", NAN);
-    hyb_read_attention(keys, hp);
+    if (hp->n_head_kv) hyb_read_attention(keys, hp);
     hyb_read_window(keys, hp);
-    if (!hp->arch->learned_pos) hyb_read_rope(keys, hp);
+    if (hp->n_head_kv && !(hp->arch->has & HYB_HAS_POS_EMBD)) hyb_read_rope(keys, hp);
     hyb_read_experts(keys, hp);
     hp->logit_softcap = hyb_key_positive(keys, "final_logit_softcapping", hp->arch->logit_softcap);
-    hp->embd_scale = hp->arch->scale_embd ? sqrtf((float)hp->n_embd) : 1;
+    hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
 /* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
@@ -327,7 +319,7 @@ static hybrid_result hyb_arch_find(const hybrid_gguf *gguf, const hyb_arch **arc
 {
     hybrid_string name = { NULL, 0 }, base = { NULL, 0 };
     hybrid_gguf_value value;
-    char text[64];
+    char text[64], names[256];
     const char *other;
     const bool found = hybrid_gguf_find(gguf, "general.architecture", &value);
     const bool is_string = hybrid_gguf_get_string(gguf, "general.architecture", &name);
@@ -352,15 +344,15 @@ static hybrid_result hyb_arch_find(const hybrid_gguf *gguf, const hyb_arch **arc
         *arch = &hyb_archs[i];
         if (hyb_string_is(name, hyb_archs[i].name)) return HYBRID_OK;
     }
-    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
-                    "architecture '%s' is not supported (supported: llama, mistral, qwen2, qwen2moe, qwen3, "
-                    "qwen3moe, phi3, "
-                    "gemma2, gemma3, gpt2)",
-                    hyb_printable(name, text));
+    hyb_arch_names(false, names, sizeof names);
+    return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "architecture '%s' is not supported (supported: %s)",
+                    hyb_printable(name, text), names);
 }
 
+static void hyb_hparams_free(hybrid_runtime *rt, hyb_hparams *hp) { hyb_free(rt, hp->layers); }
+
 /* Reads and checks everything but n_vocab, which is a matter of tensors. Sizes are bounded so that products of two fit
- * 63 bits. */
+ * 63 bits. Whatever comes back, hyb_hparams_free ends it. */
 static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *gguf, hyb_hparams *hp, hybrid_error *error)
 {
     const size_t n = hybrid_gguf_key_count(gguf);
@@ -373,7 +365,7 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     keys.arch = hp->arch->name;
     keys.error = error;
     if (!(keys.seen = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
-    hyb_read_all(&keys, hp);
+    hyb_read_all(&keys, hp, rt);
     if (!keys.result) hyb_keys_finish(&keys, rt);
     hyb_free(rt, keys.seen);
     return keys.result;

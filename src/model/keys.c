@@ -32,10 +32,13 @@ static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_v
     return hybrid_gguf_find(keys->gguf, key, value);
 }
 
-static bool hyb_key_has(const hyb_keys *keys, const char *suffix)
+static bool hyb_key_was_asked(const hyb_keys *keys, const char *suffix)
 {
-    hybrid_gguf_value value;
-    return hyb_key_find(keys, suffix, &value);
+    char key[HYB_KEY_ROOM];
+    size_t i;
+    snprintf(key, sizeof key, "%s.%s", keys->arch, suffix);
+    i = hyb_names_find(&keys->gguf->key_names, hyb_string(key));
+    return i != HYB_NO_NAME && keys->seen[i];
 }
 
 /* Item i of a value as an integer; a bool is none. */
@@ -45,9 +48,10 @@ static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
     return p && hyb_gguf_load_i64(value->item_type, p, v);
 }
 
-/* An integer in lo..hi, or `fallback` when absent (fallback below lo: required). An array (a number for each layer)
- * must hold one value. */
-static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+/* An integer in lo..hi for layer `layer` of n_layer, or `fallback` when absent (fallback below lo: required). An array
+ * holds a number for each layer, or the same one as often as it likes. */
+static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int n_layer, int64_t lo, int64_t hi,
+                              int64_t fallback)
 {
     hybrid_gguf_value value;
     int64_t v = 0, other = 0;
@@ -57,19 +61,29 @@ static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64
         return (int32_t)HYB_MAX(fallback, lo);
     }
     if (!hyb_key_item(&value, 0, &v)) {
-        hyb_key_fail(keys, suffix, value.type == HYBRID_GGUF_ARRAY ? "is no array of integers" : "is not an integer");
+        hyb_key_fail(keys, suffix,
+                     value.type == HYBRID_GGUF_ARRAY ? "is not an array of integers" : "is not an integer");
         return (int32_t)lo;
     }
-    for (i = 1; i < value.count && !keys->result; i++)
-        if (!hyb_key_item(&value, i, &other) || other != v)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.%s' differs from layer to layer, which is not supported",
-                                    keys->arch, suffix);
+    for (i = 1; i < value.count && hyb_key_item(&value, i, &other) && other == v; i++) {}
+    if (i < value.count && n_layer == 1 && !keys->result)
+        keys->result =
+            hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
+    if (i < value.count && n_layer > 1 &&
+        (value.count < (uint64_t)n_layer || !hyb_key_item(&value, (uint64_t)layer, &v)))
+        hyb_key_fail(keys, suffix, "has no integer for each layer");
     if (v >= lo && v <= hi) return (int32_t)v;
     if (!keys->result)
         keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
                                 keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
+}
+
+/* The same for all layers. */
+static int32_t hyb_key_int(hyb_keys *keys, const char *suffix, int64_t lo, int64_t hi, int64_t fallback)
+{
+    return hyb_key_int_of(keys, suffix, 0, 1, lo, hi, fallback);
 }
 
 /* A bool, or 0 or 1; or fallback when absent. */
@@ -301,8 +315,9 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
     char text[64];
     size_t i, k;
     for (i = 0; i < HYB_COUNT(hyb_keys_neutral); i++)
-        hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
-                     hyb_keys_neutral[i].what);
+        if (!hyb_key_was_asked(keys, hyb_keys_neutral[i].suffix))
+            hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
+                         hyb_keys_neutral[i].what);
     for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
     for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);

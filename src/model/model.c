@@ -4,6 +4,7 @@ struct hybrid_model {
     hybrid_runtime *rt;
     hybrid_gguf *gguf;
     hyb_hparams hp;
+    hyb_net net;         /* which tensor does what */
     hyb_weights weights; /* in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
@@ -89,13 +90,14 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     hybrid_result r;
     if ((r = hyb_gguf_open_source(m->rt, &source, lent, &m->gguf, error)) != HYBRID_OK) return r;
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
-    if ((r = hyb_weights_find(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if (desc->no_map) { /* read what could be used in place */
-        size_t i;
-        hyb_tensor *t;
-        for (i = 0; (t = hyb_weights_item(&m->weights, &m->hp, i)) != NULL; i++)
+        int32_t i;
+        for (i = 1; i < m->weights.n_tensors; i++) {
+            hyb_tensor *t = &m->weights.tensors[i];
             if (t->data && hyb_gguf_is_mapped(m->gguf, hyb_weights_source(m->gguf, t))) t->data = NULL;
+        }
     }
 #ifndef HYBRID_NO_TEXT
     r = hyb_model_open_text(m, error);
@@ -133,6 +135,8 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hyb_place_free(&model->place, rt);
     hyb_free_aligned(rt, model->repacked.data);
     hyb_weights_free(rt, &model->weights);
+    hyb_net_free(rt, &model->net);
+    hyb_hparams_free(rt, &model->hp);
     hybrid_gguf_destroy(model->gguf);
     hyb_free(rt, model);
     hyb_runtime_release(rt);
@@ -161,7 +165,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
     if ((r = hyb_context_defaults(&m->hp, &d, &d, error)) != HYBRID_OK) return r;
-    hyb_place_choose(&m->place, gpu, &m->weights, &m->hp, &d, &why);
+    hyb_place_choose(&m->place, gpu, &m->net, &m->weights, &m->hp, &d, &why);
     if (!m->place.gpu)
         hyb_log(m->rt, HYBRID_LOG_WARN, "the model runs on the CPU: %s", why.message);
     else if (m->place.first)
@@ -179,7 +183,7 @@ static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *
     if ((r = hyb_runtime_gpu(m->rt, &gpu, error)) != HYBRID_OK ||
         (r = hyb_model_place(m, gpu, desc, error)) != HYBRID_OK || !m->place.gpu)
         return r;
-    if ((r = hyb_place_upload(&m->place, m->rt, &m->weights, &m->hp, desc->progress, desc->progress_user, &why)) ==
+    if ((r = hyb_place_upload(&m->place, m->rt, &m->net, &m->weights, desc->progress, desc->progress_user, &why)) ==
         HYBRID_OK)
         return r;
     hyb_place_free(&m->place, m->rt);
@@ -204,11 +208,11 @@ HYB_BORDER(hybrid_result, hybrid_model_load,
     r = hyb_model_create(runtime, desc, false, &m, error);
     if (!r && !hyb_report(desc->progress, desc->progress_user, 0))
         r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
-    if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->hp, &m->weights, desc->progress, desc->progress_user, error);
+    if (!r) r = hyb_weights_read(m->rt, m->gguf, &m->weights, desc->progress, desc->progress_user, error);
     if (!r) r = hyb_model_upload(m, desc, error);
     if (!r && desc->repack)
-        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->weights, &m->hp, desc->progress, desc->progress_user,
-                               error);
+        r = hyb_repack_weights(&m->repacked, m->rt, &m->place, &m->net, &m->weights, desc->progress,
+                               desc->progress_user, error);
     if (!r && !hyb_report(desc->progress, desc->progress_user, 1))
         r = hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     if (r) {
@@ -245,10 +249,11 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     info->n_ctx_train = model->hp.n_ctx_train;
     info->n_embd = model->hp.n_embd;
     info->n_layer = model->hp.n_layer;
-    info->n_head = model->hp.n_head;
+    info->n_head = model->hp.wkv_head_size ? model->hp.n_embd / model->hp.wkv_head_size : model->hp.n_head;
     info->n_head_kv = model->hp.n_head_kv;
-    info->head_dim = model->hp.head_dim_k;
+    info->head_dim = model->hp.wkv_head_size ? model->hp.wkv_head_size : model->hp.head_dim_k;
     info->n_ff = model->hp.n_ff;
+    info->is_recurrent = hyb_net_recurs(&model->hp);
     info->n_expert = model->hp.n_expert;
     info->n_expert_used = model->hp.n_expert_used;
     if (model->place.gpu) {

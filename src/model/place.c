@@ -8,7 +8,7 @@ typedef struct hyb_place {
     bool embd;       /* and the embedding: then nothing runs on the host */
     size_t bytes;    /* of weights there, in one block */
     void *block;
-    hyb_weights w; /* the tensors as ops see them: addresses on the GPU for what is there */
+    hyb_tensor *tensors; /* as ops see them: addresses on the GPU for what is there */
 } hyb_place;
 
 enum { HYB_PLACE_ALIGN = 256 };
@@ -36,19 +36,18 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     if (d->n_seq > 65535 || d->n_batch > 65535 || d->n_ctx > INT32_MAX - 65536 - HYB_PAGE)
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "n_seq and n_batch may be 65535 at most, n_ctx %d",
                         INT32_MAX - 65536 - HYB_PAGE);
-    if (hp->arch->learned_pos && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
+    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train && d->n_seq == 1)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
     return HYBRID_OK;
 }
 
-/* What contexts of this size will ask of a back end for the layers from `first` on, with or without the embedding. */
-static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb_hparams *hp,
+/* What contexts of this size will ask of a back end. */
+static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const hyb_weights *w, const hyb_hparams *hp,
                                    const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
 {
-    size_t i;
-    const hyb_tensor *t;
+    int32_t i;
     memset(limits, 0, sizeof *limits);
     limits->n_rows = d->n_batch;
     limits->n_out = HYB_MIN(d->n_batch, d->n_logits);
@@ -56,65 +55,72 @@ static hybrid_result hyb_limits_of(hyb_device *device, hyb_weights *w, const hyb
     limits->n_top = d->n_candidates;
     limits->n_seq = d->n_seq;
     limits->pages_a_seq = (d->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
-    limits->n_head = hp->n_head;
+    limits->n_head = hp->n_head_kv ? hp->n_head : 0;
     limits->n_head_kv = hp->n_head_kv;
     limits->head_dim_k = hp->head_dim_k;
     limits->head_dim_v = hp->head_dim_v;
     limits->n_expert_used = hp->n_expert_used;
-    if (!device->ops->attends(device, limits))
+    if (hp->n_head_kv && !device->ops->attends(device, limits))
         return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                         "there is no kernel for attention with heads of %d values (keys) and %d", hp->head_dim_k,
                         hp->head_dim_v);
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (t->name && !t->is_vector && t != &w->embd && t != &w->pos_embd && !device->ops->show(device, limits, t))
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
+    }
     return HYBRID_OK;
 }
 
-/* Whether a tensor of the table w belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are
- * read on the host only. */
-static bool hyb_place_holds(const hyb_place *place, const hyb_weights *w, const hyb_tensor *t)
+/* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
+ * only; a tied head that is there once as the embedding needs no second place. */
+static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
-    if (!t->name) return false;
-    if (t == &w->embd || t == &w->pos_embd) return place->embd;
-    if (t == &w->rope_freqs || t == &w->rope_long || t == &w->rope_short) return false;
-    if (t == &w->out_norm || t == &w->out_norm_b || t == &w->head)
-        return !(t == &w->head && place->embd && hyb_weights_is_tied(w, t));
-    return t >= (const hyb_tensor *)(const void *)&w->layers[place->first];
+    if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
+    if (i == net->rope_freqs || i == net->rope_long || i == net->rope_short) return false;
+    if (i == net->head) return !(place->embd && w->tensors[i].same_as);
+    return i == net->out_norm || i == net->out_norm_b || i >= net->layers[place->first].first;
 }
 
-static size_t hyb_place_bytes(const hyb_place *place, hyb_weights *w, const hyb_hparams *hp)
+static size_t hyb_place_bytes(const hyb_place *place, const hyb_net *net, const hyb_weights *w)
 {
-    size_t i, bytes = 0;
-    const hyb_tensor *t;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++)
-        if (hyb_place_holds(place, w, t)) bytes += hyb_align(hyb_weight_bytes(t), HYB_PLACE_ALIGN);
+    size_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++)
+        if (hyb_place_holds(place, net, w, i)) bytes += hyb_align(hyb_weight_bytes(&w->tensors[i]), HYB_PLACE_ALIGN);
     return bytes;
+}
+
+/* Bytes that a layer keeps of sequences in a context of this size, with a cache of halves. */
+static uint64_t hyb_place_state_bytes(const hyb_hparams *hp, int layer, const hybrid_context_desc *d)
+{
+    const size_t row = hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) +
+                       hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v);
+    return (uint64_t)row * (uint64_t)hp->layers[layer].n_head_kv * (uint64_t)d->n_ctx +
+           sizeof(float) * (uint64_t)hyb_layer_slot(hp, layer) * HYB_SLOTS_A_SEQ * (uint64_t)d->n_seq;
 }
 
 /* Decides. d: the context to leave room for, all numbers set. place->gpu stays NULL when not even one layer fits; why
  * says so. */
-static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, const hyb_hparams *hp,
-                             const hybrid_context_desc *d, hybrid_error *why)
+static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *net, const hyb_weights *w,
+                             const hyb_hparams *hp, const hybrid_context_desc *d, hybrid_error *why)
 {
-    const size_t kv_layer = (hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_k) +
-                             hybrid_type_row_bytes(HYBRID_TYPE_F16, (size_t)hp->head_dim_v)) *
-                            (size_t)hp->n_head_kv * (size_t)d->n_ctx;
     hyb_activations a;
     hyb_limits limits;
-    uint64_t fixed, need = 0;
-    int step;
+    uint64_t fixed, need = 0, state = 0;
+    int step, i;
     memset(place, 0, sizeof *place);
-    if (hyb_limits_of(gpu, w, hp, d, &limits, why)) return;
+    if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
+    for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
         place->first = HYB_MAX(step - 1, 0);
-        place->bytes = hyb_place_bytes(place, w, hp);
-        need = fixed + gpu->ops->cost(gpu, place->bytes) +
-               gpu->ops->cost(gpu, kv_layer * (size_t)(hp->n_layer - place->first));
+        place->bytes = hyb_place_bytes(place, net, w);
+        if (place->first) state -= hyb_place_state_bytes(hp, place->first - 1, d);
+        need = fixed + gpu->ops->cost(gpu, place->bytes) + gpu->ops->cost(gpu, (size_t)state);
         if (gpu->ops->fits(gpu, need)) {
             place->gpu = gpu;
             return;
@@ -126,30 +132,29 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, hyb_weights *w, 
 }
 
 /* Copies the chosen weights to the GPU. w: the host's table, with data. */
-static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, hyb_weights *w, const hyb_hparams *hp,
+static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, const hyb_net *net, const hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
     hyb_device *gpu = place->gpu;
-    size_t i, at = 0;
-    hyb_tensor *t, *mine;
+    const size_t table = (size_t)w->n_tensors * sizeof *w->tensors;
+    size_t at = 0;
+    int32_t i;
     hybrid_result r;
-    place->w = *w;
-    place->w.owned = NULL;
-    if (!(place->w.layers = (hyb_layer *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *w->layers)))
-        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *w->layers);
-    memcpy(place->w.layers, w->layers, (size_t)hp->n_layer * sizeof *w->layers);
+    if (!(place->tensors = (hyb_tensor *)hyb_calloc(rt, (size_t)w->n_tensors, sizeof *w->tensors)))
+        return hyb_fail_memory(error, table);
+    memcpy(place->tensors, w->tensors, table);
     if ((r = gpu->ops->alloc(gpu, place->bytes, &place->block, error)) != HYBRID_OK) return r;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
-        if (!hyb_place_holds(place, w, t)) continue;
-        mine = hyb_weights_item(&place->w, hp, i);
-        mine->data = (char *)place->block + at;
-        if ((r = gpu->ops->write(gpu, (char *)place->block + at, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK)
-            return r;
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        char *to = (char *)place->block + at;
+        if (!hyb_place_holds(place, net, w, i)) continue;
+        place->tensors[i].data = to;
+        if ((r = gpu->ops->write(gpu, to, t->data, hyb_weight_bytes(t), error)) != HYBRID_OK) return r;
         at += hyb_align(hyb_weight_bytes(t), HYB_PLACE_ALIGN);
         if (!hyb_report(progress, user, (float)((double)at / (double)place->bytes)))
             return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");
     }
-    if (place->embd && hyb_weights_is_tied(w, &w->head)) place->w.head = place->w.embd;
+    if (place->embd && w->tensors[net->head].same_as) place->tensors[net->head].data = place->tensors[net->embd].data;
     return gpu->ops->flush(gpu, error);
 }
 
@@ -157,6 +162,6 @@ static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 {
     if (place->block) place->gpu->ops->flush(place->gpu, NULL); /* an upload that was given up may still be copying */
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
-    hyb_free(rt, place->w.layers);
+    hyb_free(rt, place->tensors);
     memset(place, 0, sizeof *place);
 }

@@ -10,21 +10,22 @@ typedef struct hyb_repacked {
 /* What is in the copy of t: a multiple of 8. */
 static int64_t hyb_repacked_rows(const hyb_tensor *t) { return t->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS; }
 
-/* Bytes of the copy of a tensor of the host's table w; 0: it gets none. Rows of an embedding are looked up, not
+/* Bytes of the copy of tensor i of the host's table; 0: it gets none. Rows of an embedding are looked up, not
  * multiplied. */
-static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_weights *w,
-                                    const hyb_tensor *t)
+static size_t hyb_repacked_bytes_of(const hybrid_runtime *rt, const hyb_place *place, const hyb_net *net,
+                                    const hyb_weights *w, hyb_weight i)
 {
-    if (!t->name || t->is_vector || t->ne[2] != 1 || t == &w->embd || t == &w->pos_embd) return 0;
-    if (place->gpu && (t == &w->head || hyb_place_holds(place, w, t))) return 0;
+    const hyb_tensor *t = &w->tensors[i];
+    if (t->is_vector || t->ne[2] != 1 || i == net->embd || i == net->pos_embd) return 0;
+    if (place->gpu && (i == net->head || hyb_place_holds(place, net, w, i))) return 0;
     return hyb_repack_for(rt->isa, t->type) ? hyb_align((size_t)hyb_repacked_rows(t) * t->nb[1], 64) : 0;
 }
-static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, hyb_weights *w,
-                                 const hyb_hparams *hp)
+static size_t hyb_repacked_bytes(const hybrid_runtime *rt, const hyb_place *place, const hyb_net *net,
+                                 const hyb_weights *w)
 {
-    const hyb_tensor *t;
-    size_t i, bytes = 0;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) bytes += hyb_repacked_bytes_of(rt, place, w, t);
+    size_t bytes = 0;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++) bytes += hyb_repacked_bytes_of(rt, place, net, w, i);
     return bytes;
 }
 
@@ -53,13 +54,13 @@ static void hyb_repack_tensor(hybrid_runtime *rt, const hyb_tensor *t, char *to)
 }
 
 /* Makes the copy, with all threads. The weights have been read, and placed. */
-static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, hyb_weights *w,
-                                        const hyb_hparams *hp, bool (*progress)(void *, float), void *user,
+static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, hyb_place *place, const hyb_net *net,
+                                        hyb_weights *w, bool (*progress)(void *, float), void *user,
                                         hybrid_error *error)
 {
-    const size_t bytes = hyb_repacked_bytes(rt, place, w, hp);
-    hyb_tensor *t;
-    size_t i, n, at = 0;
+    const size_t bytes = hyb_repacked_bytes(rt, place, net, w);
+    size_t n, at = 0;
+    int32_t i;
     if (!bytes) {
         hyb_log(rt, HYBRID_LOG_INFO,
                 "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
@@ -68,11 +69,11 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
     }
     if (!(copy->data = (char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
     copy->bytes = bytes;
-    for (i = 0; (t = hyb_weights_item(w, hp, i)) != NULL; i++) {
-        if (!(n = hyb_repacked_bytes_of(rt, place, w, t))) continue;
-        hyb_repack_tensor(rt, t, copy->data + at);
-        t->repacked = copy->data + at;
-        if (place->gpu) hyb_weights_item(&place->w, hp, i)->repacked = t->repacked;
+    for (i = 1; i < w->n_tensors; i++) {
+        if (!(n = hyb_repacked_bytes_of(rt, place, net, w, i))) continue;
+        hyb_repack_tensor(rt, &w->tensors[i], copy->data + at);
+        w->tensors[i].repacked = copy->data + at;
+        if (place->gpu) place->tensors[i].repacked = copy->data + at;
         at += n;
         if (!hyb_report(progress, user, (float)((double)at / (double)bytes)))
             return hyb_fail(error, HYBRID_ERROR_CANCELLED, "loading was cancelled");

@@ -13,16 +13,16 @@ static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
 }
 
 /* Fills inv_freq (n_rot / 2). n_ctx decides between longrope's two sets. Returns the factor for cos and sin. */
-static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_weights *w, bool local, int32_t n_ctx,
-                                  double *inv_freq)
+static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, const hyb_tensor *tensors, bool local,
+                                  int32_t n_ctx, double *inv_freq)
 {
     const double base = local ? hp->rope_base_local : hp->rope_base;
     const bool stretched = !(local && hp->arch->local_rope_base != 0); /* a base of its own: not stretched */
-    const float *divisors = (const float *)w->rope_freqs.data;
+    const float *divisors = (const float *)tensors[net->rope_freqs].data;
     double lo = 0, hi = 0;
     int i, half = hp->n_rot / 2;
     if (hp->rope_scaling == HYB_SCALING_LONGROPE)
-        divisors = (const float *)(n_ctx > hp->n_ctx_orig ? w->rope_long.data : w->rope_short.data);
+        divisors = (const float *)(tensors[n_ctx > hp->n_ctx_orig ? net->rope_long : net->rope_short].data);
     if (hp->rope_scaling == HYB_SCALING_YARN) {
         lo = HYB_MAX(floor(hyb_yarn_dim(hp, base, hp->yarn_beta_fast)), 0);
         hi = HYB_MIN(ceil(hyb_yarn_dim(hp, base, hp->yarn_beta_slow)), hp->n_rot - 1);

@@ -72,6 +72,14 @@ static bool hyb_unused_vision(const hyb_unused *u, hybrid_string name)
     return hybrid_gguf_find(u->gguf, key, NULL);
 }
 
+/* What would mix the values of RWKV-7's first layer with those of the first layer: converters write it, too. */
+static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
+{
+    return u->hp->arch->mixer == HYB_PART_TIME_MIX &&
+           (hyb_string_is(name, "blk.0.time_mix_v0.weight") || hyb_string_is(name, "blk.0.time_mix_v1.weight") ||
+            hyb_string_is(name, "blk.0.time_mix_v2.weight"));
+}
+
 /* Why a tensor may be left out; NULL: it may not. This is the whole list. */
 static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
@@ -85,6 +93,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     if (hyb_string_ends(name, ".attn_rot_embd.weight") || hyb_string_ends(name, ".rotary_emb.inv_freq") ||
         hyb_string_is(name, "rope.freqs"))
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
+    if (hyb_unused_first_values(u, name)) return "the values of the first layer are mixed with no others";
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
     if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
@@ -134,7 +143,7 @@ static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_te
                        text, what);
 }
 
-/* Judges the tensors that weights_find did not mark. */
+/* Judges the tensors that hyb_net_find did not mark. */
 static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, const hyb_hparams *hp, hyb_weights *w,
                                         hybrid_error *error)
 {

@@ -67,7 +67,7 @@ NO_BORDER = """
     hybrid_gguf_key_count hybrid_gguf_tensor_count hybrid_gguf_tensor_at hybrid_model_tokenizer hybrid_model_template
     hybrid_model_gguf hybrid_model_runtime hybrid_vocab_size hybrid_tokenizer_adds_bos hybrid_tokenizer_adds_eos
     hybrid_type_name hybrid_type_block_size hybrid_type_block_bytes hybrid_type_row_bytes hybrid_mix_name
-    hybrid_context_free hybrid_seq_length
+    hybrid_context_free hybrid_seq_length hybrid_seq_back
 """.split()
 
 

@@ -28,11 +28,14 @@ BOUNDED = {
     "hyb_jinja_strftime": 2,        # %c is made of others
     "hyb_jparse_operators": 12,     # levels of precedence
     "hyb_tokenize_piece": 9,        # the rules of one pre-tokenizer
-    "hybrid_mix_find": 2,               # one name for another
+    "hybrid_mix_find": 2,           # one name for another
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
+MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\("
 HOLDS = [
+    (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)", r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
+    (r".*\bkernels->\w+", r"hyb_{}_(generic|scalar|avx2|avx512|neon)"),
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hyb_default_{}"),
     (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
@@ -100,7 +103,10 @@ class Calls:
             line = lines[name][int(row) - 1]
             if line.startswith("HYB_OPS("):                   # calls that are made from the list of ops: any of them
                 line = " ".join("be->ops->%s(" % op for op in ops)
-            members = re.findall(r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\(", line)
+            members, end = re.findall(MEMBER, line), int(row)
+            while not members and not line.endswith(";"):         # a call that begins on a later line of the statement
+                line, end = line + " " + lines[name][end].strip(), end + 1
+                members = re.findall(MEMBER, line)
             if not members:
                 self.wrong.append("%s: which member is called here? %s" % (place, line.strip()))
             for expression in (a or b for a, b in members):

@@ -1,0 +1,56 @@
+/* model/parts/shortconv: the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value by itself.
+ */
+
+typedef struct hyb_shortconv_w {
+    hyb_weight norm, in, conv, out;
+} hyb_shortconv_w;
+
+static void hyb_shortconv_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
+{
+    hyb_shortconv_w *w = (hyb_shortconv_w *)part;
+    const int64_t e = wl->hp->n_embd;
+    HYB_UNUSED(l);
+    w->norm = hyb_layer_vector(wl, true, e, "attn_norm.weight");
+    w->in = hyb_layer_matrix(wl, true, e, 3 * e, "shortconv.in_proj.weight");
+    w->conv = hyb_layer_vectors(wl, true, wl->hp->n_taps, e, "shortconv.conv.weight");
+    w->out = hyb_layer_matrix(wl, true, e, e, "shortconv.out_proj.weight");
+}
+
+static void hyb_shortconv_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    HYB_UNUSED(l);
+    hyb_need(&needs->mix, 3 * (int64_t)hp->n_embd);
+    hyb_need(&needs->mixed, hp->n_embd);
+}
+
+static int64_t hyb_shortconv_slot(const hyb_hparams *hp) { return (int64_t)(hp->n_taps - 1) * hp->n_embd; }
+
+static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
+{
+    const hyb_shortconv_w *w = (const hyb_shortconv_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_shortconv op;
+    const float *mixed;
+    hyb_part_norm(f, "attn_norm", layer, w->norm, 0);
+    hyb_product(f, f->s->h, e, w->in, 0, a->mix, 3 * e);
+    hyb_traced(f, "conv_in", layer, a->mix, f->n, 3 * e, 3 * e);
+    op.bcx = a->mix;
+    op.bcx_stride = 3 * e;
+    op.w = hyb_vector(f, w->conv);
+    op.n_taps = f->hp->n_taps;
+    op.n_embd = e;
+    op.slots = f->state[layer].mixer;
+    op.out = a->mixed;
+    op.out_stride = e;
+    hyb_do_shortconv(f->at->be, &op);
+    hyb_traced(f, "conv", layer, a->mixed, f->n, e, e);
+    if (hyb_ends_here(f, c, layer, true)) return;
+    mixed = hyb_narrowed(f, c, layer, true, a->mixed, e);
+    hyb_part_out(f, "attn_out", layer, mixed, e, w->out, 0, 0);
+}
+
+static const hyb_part hyb_part_shortconv = {
+    "short convolution", sizeof(hyb_shortconv_w), false, false, hyb_shortconv_find, hyb_shortconv_needs,
+    hyb_shortconv_slot,  hyb_shortconv_forward
+};

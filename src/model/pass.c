@@ -1,0 +1,282 @@
+/* model/pass: what the parts of a layer share: the rows on their way through the layers, the memory of a pass, and the
+ * few steps that several parts take.
+ *
+ * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. E = n_embd,
+ * R = n_batch, n = the rows that are there. */
+
+/* What a part asks of the memory of a pass, in values a row; the largest of all layers is what there is. */
+typedef struct hyb_needs {
+    int64_t mix;    /* what a mixer makes before it looks at other tokens */
+    int64_t mixed;  /* and after */
+    int64_t ffn;    /* what the other part makes */
+    int64_t router; /* scores of experts, */
+    int64_t used;   /* how many are chosen, */
+    int64_t out;    /* and what they make */
+    int64_t carry;  /* what the first layer hands to all others */
+} hyb_needs;
+
+static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
+
+/* The rows that go through the layers, and what a part makes on its way from x to x. */
+typedef struct hyb_stream {
+    hyb_rows rows;       /* which rows of the batch */
+    float *x;            /* (n, E) the residual stream */
+    float *h;            /* (n, E) a normed copy of it */
+    float *block;        /* (n, E) what a part adds to x, before the norm of its own that some families have */
+    float *block_normed; /* (n, E) and after it */
+} hyb_stream;
+
+/* Memory of a pass, laid out by hyb_activations_layout, which also says what lies on what. */
+typedef struct hyb_activations {
+    hyb_stream all;      /* R rows, up to the last part that looks at other tokens */
+    hyb_stream last;     /* n_out rows after it: those with wanted logits */
+    float *mix;          /* (R, needs.mix) */
+    float *mix_out;      /* of the same shape: what is made of it value by value */
+    float *mixed;        /* (R, needs.mixed) */
+    float *gathered;     /* (n_out, needs.mixed) */
+    float *ffn;          /* (R, needs.ffn) */
+    float *act;          /* of the same shape: what is made of it value by value */
+    float *router;       /* (R, n_expert) */
+    int32_t *expert_ids; /* (R, n_expert_used), and their weights */
+    float *expert_weights;
+    float *expert_out;                 /* (R * n_expert_used, E) */
+    float *carry;                      /* (R, needs.carry) */
+    float *rope, *rope_local;          /* (R, n_rot / 2, 2) */
+    double *inv_freq, *inv_freq_local; /* n_rot / 2 */
+    float *logits;    /* (n_out, V); this and what follows only on a device whose memory the host cannot read */
+    int32_t *top_ids; /* (n_out, n_top) */
+    float *top_values, *top_stats; /* (n_out, n_top), (n_out, 2) */
+    float rope_scale, rope_scale_local;
+    size_t bytes;
+} hyb_activations;
+
+/* Layers that run one after the other on one device. */
+typedef struct hyb_stage {
+    hyb_device *device;
+    hyb_backend *be;
+    hyb_activations a;
+    void *memory;      /* of a */
+    int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
+} hyb_stage;
+enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
+
+/* Where a layer keeps what it knows of a sequence: keys and values in pages; what goes from row to row in slots, those
+ * of its mixer and those of its other part. */
+typedef struct hyb_layer_state {
+    hyb_kv_view kv;
+    hyb_slots mixer, ffn;
+} hyb_layer_state;
+
+typedef struct hyb_net hyb_net;
+
+typedef struct hyb_forward {
+    const hyb_hparams *hp;
+    const hyb_net *net;        /* which tensor does what, */
+    const hyb_tensor *tensors; /* and where it is: addresses of the device of its stage */
+    hyb_stage stages[HYB_STAGES];
+    int n_stages;
+    hyb_stage *at;                /* where the pass is, */
+    const hyb_stream *s;          /* with which rows, */
+    int n;                        /* how many, */
+    hyb_pass pass;                /* and how it goes on there */
+    const hyb_layer_state *state; /* one a layer */
+    int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
+    hybrid_trace_fn trace;
+    void *trace_user;
+    float *trace_host; /* hyb_trace_values floats, when a stage is not on the host */
+} hyb_forward;
+
+/* ---- parts of layers ---- */
+
+/* How a layer mixes tokens, or works on each. `w` is its own structure of places in the table of tensors, w_bytes long.
+ *
+ *   find      looks its tensors up
+ *   needs     what it asks of the memory of a pass
+ *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
+ *   forward   x (n, E) += what it makes of x, all rows of the batch together
+ *
+ * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
+ * it is not the mixer: all rows of the last layer must come as far as it. */
+typedef struct hyb_part {
+    const char *name;
+    size_t w_bytes;
+    bool keeps_pages, looks_back;
+    void (*find)(hyb_loader *wl, const hyb_layer_hp *l, void *w);
+    void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
+    int64_t (*slot)(const hyb_hparams *hp);
+    void (*forward)(hyb_forward *f, const hyb_batch *c, int layer, const void *w);
+} hyb_part;
+
+/* One layer: its parts, each with its tensors. */
+typedef struct hyb_layer {
+    hyb_weight first; /* of its tensors in the table */
+    const hyb_part *mixer, *ffn;
+    void *mixer_w, *ffn_w;
+} hyb_layer;
+
+/* The places of a model's tensors. */
+struct hyb_net {
+    hyb_weight embd, pos_embd, embd_norm, embd_norm_b, out_norm, out_norm_b, head;
+    hyb_weight rope_freqs, rope_long, rope_short; /* divisors of the rope frequencies */
+    hyb_layer *layers;
+    char *w; /* the parts' structures */
+};
+
+/* ---- steps that parts share ---- */
+
+static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+                       int64_t stride)
+{
+    hyb_backend *be = f->at->be;
+    if (!f->trace) return;
+    if (!f->at->device->ops->is_host) {
+        be->ops->read(be, f->trace_host, data, (size_t)((rows - 1) * stride + cols) * sizeof *data);
+        data = f->trace_host;
+    }
+    if (!be->ops->sync(be, NULL)) f->trace(f->trace_user, name, layer, data, rows, cols, stride);
+    hyb_fp_plain();
+}
+
+static const hyb_tensor *hyb_tensor_of(const hyb_forward *f, hyb_weight w) { return &f->tensors[w]; }
+
+/* The values of a vector; NULL when there is none. */
+static const float *hyb_vector(const hyb_forward *f, hyb_weight w) { return (const float *)f->tensors[w].data; }
+
+/* out (n, E) = norm(x (n, E)) */
+static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w, hyb_weight b)
+{
+    hyb_op_norm op;
+    op.kind = f->hp->arch->norm;
+    op.eps = f->hp->norm_eps;
+    op.w = hyb_vector(f, w);
+    op.b = hyb_vector(f, b);
+    op.x = x;
+    op.out = out;
+    op.x_stride = op.out_stride = op.n = f->hp->n_embd;
+    op.n_rows = f->n;
+    op.n_group = 1;
+    hyb_do_norm(f->at->be, &op);
+}
+
+/* h = norm(x), watched under a name. */
+static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
+{
+    hyb_normed(f, f->s->h, f->s->x, w, b);
+    hyb_traced(f, name, layer, f->s->h, f->n, f->hp->n_embd, f->hp->n_embd);
+}
+
+/* Products with the rows x of the stream; hyb_matmul_out_set adds them one by one. add: rows like y, or NULL. */
+static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride)
+{
+    memset(op, 0, sizeof *op);
+    op->form = HYB_FORM_X_WT;
+    op->rows = f->s->rows;
+    op->x = x;
+    op->x_stride = x_stride;
+    op->n = f->n;
+}
+static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weight w, hyb_weight bias, const float *add,
+                               float *y, int64_t y_stride)
+{
+    hyb_matmul_out *o = &op->out[op->n_out++];
+    o->w = hyb_tensor_of(f, w);
+    o->bias = hyb_vector(f, bias);
+    o->add = add;
+    o->add_stride = y_stride;
+    o->y = y;
+    o->y_stride = y_stride;
+}
+/* One product alone. */
+static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_weight w, hyb_weight bias, float *y,
+                        int64_t y_stride)
+{
+    hyb_op_matmul op;
+    hyb_matmul_begin(f, &op, x, x_stride);
+    hyb_matmul_out_set(f, &op, w, bias, NULL, y, y_stride);
+    hyb_do_matmul(f->at->be, &op);
+}
+
+/* out = act(gate) * up, or act(gate) when up is NULL: n_rows rows of n values, all of the same stride. */
+static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, const float *up, float *out,
+                         int64_t stride, int64_t n_rows, int64_t n)
+{
+    hyb_op_glu glu;
+    glu.act = act;
+    glu.gate = gate;
+    glu.up = up;
+    glu.out = out;
+    glu.gate_stride = glu.up_stride = glu.out_stride = stride;
+    glu.n_rows = n_rows;
+    glu.n = n;
+    hyb_do_glu(f->at->be, &glu);
+}
+
+/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
+                         hyb_weight b, hyb_weight post_norm)
+{
+    const hyb_stream *s = f->s;
+    const int64_t e = f->hp->n_embd;
+    hyb_op_matmul op;
+    hyb_op_add add;
+    hyb_matmul_begin(f, &op, y, y_stride);
+    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x, e);
+    hyb_do_matmul(f->at->be, &op);
+    if (!post_norm) return;
+    hyb_traced(f, name, layer, s->block, f->n, e, e);
+    hyb_normed(f, s->block_normed, s->block, post_norm, 0);
+    add.a = s->x;
+    add.b = s->block_normed;
+    add.out = s->x;
+    add.n = f->n * e;
+    hyb_do_add(f->at->be, &add);
+}
+
+/* dst (n_out, cols) = the rows of src (n, cols) whose logits are wanted */
+static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const float *src, int64_t cols)
+{
+    hyb_tensor table;
+    hyb_op_embed op;
+    memset(&table, 0, sizeof table);
+    table.type = HYBRID_TYPE_F32;
+    table.ne[0] = cols;
+    table.ne[1] = c->n;
+    table.ne[2] = table.ne[3] = 1;
+    table.nb[0] = sizeof(float);
+    table.nb[1] = (size_t)cols * sizeof(float);
+    table.nb[2] = table.nb[3] = table.nb[1] * (size_t)c->n;
+    table.data = src;
+    op.table = &table;
+    op.index = HYB_INDEX_OUT;
+    op.scale = 1;
+    op.add = NULL;
+    op.out = dst;
+    hyb_do_embed(f->at->be, &op);
+}
+
+/* Whether this is the last part that looks at other tokens, and nobody watches: after it, only rows with wanted logits
+ * go on. */
+static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
+{
+    return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
+           c->n_out < c->n;
+}
+
+/* Asked when a part has looked at other tokens, and has mixed (n, cols): where the rows are that go on, with x. */
+static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer, const float *mixed,
+                                 int64_t cols)
+{
+    const hyb_activations *a = &f->at->a;
+    if (!hyb_narrows(f, c, layer, is_mixer)) return mixed;
+    f->s = &a->last;
+    f->n = c->n_out;
+    hyb_gather(f, c, f->s->x, a->all.x, f->hp->n_embd);
+    hyb_gather(f, c, a->gathered, mixed, cols);
+    return a->gathered;
+}
+
+/* Nothing goes on after that part: what it had to write, it has written. */
+static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
+{
+    return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;
+}
