@@ -1,13 +1,18 @@
-/* The operations of the CPU back end: every op of the list, drawn at random, in scalar C against statements in double precision, and on every
- * instruction set with one thread and three against scalar C, bit by bit (ops.h); vectors made by PyTorch (oracle/make_ops.py); and what no drawing
- * would find: all floats through exp and tanh, one row at a time, NaN. [simd] [aarch64] */
+/* The operations of the CPU back end: every op of the list, drawn at random, in scalar C against statements in double
+ * precision, and on every instruction set with one thread and three against scalar C, bit by bit (ops.h); vectors made
+ * by PyTorch (oracle/make_ops.py); and what no drawing would find: all floats through exp and tanh, one row at a
+ * time, NaN. [simd] [aarch64] */
 #include "private.h"
 #include "ops.h"
 
-/* ---- tools ---------------------------------------------------------------------------------------------------------- */
+/* ---- tools ------------------------------------------------------------------------------------------------------- */
 
 static uint64_t seed = 1;
-static uint32_t random_bits(void) { seed = seed * 6364136223846793005u + 1442695040888963407u; return (uint32_t)(seed >> 32); }
+static uint32_t random_bits(void)
+{
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return (uint32_t)(seed >> 32);
+}
 static int random_int(int low, int high) { return low + (int)(random_bits() % (uint32_t)(high - low + 1)); }
 static float random_float(void) { return ((float)(random_bits() >> 8) / 8388608.0f - 1.0f) * 2.0f; }
 static float *random_floats(size_t n)
@@ -24,11 +29,13 @@ static float *copy_floats(const float *x, size_t n)
     return p;
 }
 
-/* Equal bits; any NaN equals any NaN, for which operand's payload survives is the compiler's choice. Returns the first difference, or -1. */
+/* Equal bits; any NaN equals any NaN, for which operand's payload survives is the compiler's choice. Returns the
+ * first difference, or -1. */
 static int64_t first_difference(const float *a, const float *b, size_t n)
 {
     size_t i;
-    for (i = 0; i < n; i++) if (hyb_f32_bits(a[i]) != hyb_f32_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i])) return (int64_t)i;
+    for (i = 0; i < n; i++)
+        if (hyb_f32_bits(a[i]) != hyb_f32_bits(b[i]) && !(a[i] != a[i] && b[i] != b[i])) return (int64_t)i;
     return -1;
 }
 
@@ -48,7 +55,11 @@ static double distance(const float *a, const double *b, size_t n)
 
 /* A back end of every instruction set that this machine has; [0] is the reference. */
 enum { MAX_TARGETS = 5 };
-typedef struct target { hybrid_runtime *rt; hyb_backend *be; const char *name; } target;
+typedef struct target {
+    hybrid_runtime *rt;
+    hyb_backend *be;
+    const char *name;
+} target;
 static target targets[MAX_TARGETS];
 static int n_targets;
 
@@ -68,7 +79,7 @@ static hyb_backend *create_backend(const char *isa, int n_threads, const hyb_ten
     limits.head_dim_k = limits.head_dim_v = 256;
     for (i = 0; i < n_w; i++) CHECK(hyb_cpu_limits_matrix(rt, &limits, &w[i]), "no kernel for type %d", (int)w[i].type);
     CHECK(hyb_cpu_backend_create(rt, &limits, &be, NULL) == HYBRID_OK, "back end %s", isa);
-    hybrid_runtime_destroy(rt);                                /* the back end keeps it */
+    hybrid_runtime_destroy(rt); /* the back end keeps it */
     return be;
 }
 
@@ -81,26 +92,33 @@ static void create_targets(void)
         t->be = create_backend(names[i], 1, NULL, 0);
         t->rt = t->be->rt;
         t->name = names[i];
-        if (!strcmp(hybrid_runtime_isa(t->rt), names[i])) n_targets++;
-        else t->be->ops->destroy(t->be);
+        if (!strcmp(hybrid_runtime_isa(t->rt), names[i]))
+            n_targets++;
+        else
+            t->be->ops->destroy(t->be);
     }
 }
 
-/* ---- exp, tanh, silu, gelu ------------------------------------------------------------------------------------------ */
+/* ---- exp, tanh, silu, gelu --------------------------------------------------------------------------------------- */
 
 static double exact_exp(double x) { return exp(x); }
 static double exact_tanh(double x) { return tanh(x); }
 static double exact_silu(double x) { return x / (1 + exp(-x)); }
 static double exact_gelu(double x) { return 0.5 * x * erfc(-x * 0.70710678118654752440); }
-static double exact_gelu_tanh(double x) { return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x))); }
+static double exact_gelu_tanh(double x)
+{
+    return x / (1 + exp(-2 * 0.79788456080286535588 * (x + 0.044715 * x * x * x)));
+}
 static float ours_exp(float x) { return hyb_exp_scalar(x); }
 static float ours_tanh(float x) { return hyb_tanh_scalar(x); }
 static float ours_silu(float x) { return hyb_silu_scalar(x); }
 static float ours_gelu(float x) { return hyb_gelu_scalar(x); }
 static float ours_gelu_tanh(float x) { return hyb_gelu_tanh_scalar(x); }
 
-/* Every step-th float of both signs: error in units of the result's last place; results below `tiny` may be any below it. */
-static void test_function(const char *name, float (*ours)(float), double (*exact)(double), double limit, double tiny, uint32_t step)
+/* Every step-th float of both signs: error in units of the result's last place; results below `tiny` may be any
+ * below it. */
+static void test_function(const char *name, float (*ours)(float), double (*exact)(double), double limit, double tiny,
+                          uint32_t step)
 {
     double worst = 0;
     float at = 0;
@@ -111,11 +129,20 @@ static void test_function(const char *name, float (*ours)(float), double (*exact
         if (!(fabsf(x) < HUGE_VALF)) continue;
         e = exact((double)x);
         y = ours(x);
-        if (fabs(e) >= 3.4028235e38) { if (!(y > 3e38f)) { worst = 1e9; at = x; } continue; }
+        if (fabs(e) >= 3.4028235e38) {
+            if (!(y > 3e38f)) {
+                worst = 1e9;
+                at = x;
+            }
+            continue;
+        }
         if (fabs(e) < tiny && fabs((double)y) < tiny) continue;
         ulp = ldexp(1.0, HYB_MAX(ilogb(e), -126) - 23);
         error = fabs((double)y - e) / ulp;
-        if (!(error <= worst)) { worst = error; at = x; }
+        if (!(error <= worst)) {
+            worst = error;
+            at = x;
+        }
     }
     if (getenv("HYBRID_VERBOSE")) printf("%s: worst error %.3f ulp at %.9g\n", name, worst, (double)at);
     CHECK(worst <= limit, "%s: %.3f ulp at %.9g", name, worst, (double)at);
@@ -133,11 +160,15 @@ static void test_math(uint32_t step)
     test_function("gelu_tanh", ours_gelu_tanh, exact_gelu_tanh, 2.0, 3e-37, step);
     CHECK(ours_exp(-inf) == 0 && ours_exp(inf) == inf && ours_exp(0) == 1 && ours_exp(-104.5f) == 0, "ends of exp");
     CHECK(ours_exp(-100.0f) > 0 && ours_exp(-100.0f) < 1e-43f, "exp reaches the subnormal numbers");
-    CHECK(ours_tanh(inf) == 1 && ours_tanh(-inf) == -1 && hyb_f32_bits(ours_tanh(-0.0f)) == 0x80000000u, "ends of tanh");
-    CHECK(ours_silu(inf) == inf && ours_silu(-inf) == 0 && ours_gelu(inf) == inf && ours_gelu(-inf) == 0 && ours_gelu_tanh(inf) == inf && ours_gelu_tanh(-inf) == 0, "ends of silu and gelu");
+    CHECK(ours_tanh(inf) == 1 && ours_tanh(-inf) == -1 && hyb_f32_bits(ours_tanh(-0.0f)) == 0x80000000u,
+          "ends of tanh");
+    CHECK(ours_silu(inf) == inf && ours_silu(-inf) == 0 && ours_gelu(inf) == inf && ours_gelu(-inf) == 0 &&
+              ours_gelu_tanh(inf) == inf && ours_gelu_tanh(-inf) == 0,
+          "ends of silu and gelu");
     CHECK(ours_tanh(1e-42f) == 1e-42f && ours_silu(1e-42f) > 0, "subnormal arguments");
-    CHECK(ours_exp(nan) != ours_exp(nan) && ours_tanh(nan) != ours_tanh(nan) && ours_silu(nan) != ours_silu(nan) && ours_gelu(nan) != ours_gelu(nan)
-        && ours_gelu_tanh(nan) != ours_gelu_tanh(nan), "NaN stays NaN");
+    CHECK(ours_exp(nan) != ours_exp(nan) && ours_tanh(nan) != ours_tanh(nan) && ours_silu(nan) != ours_silu(nan) &&
+              ours_gelu(nan) != ours_gelu(nan) && ours_gelu_tanh(nan) != ours_gelu_tanh(nan),
+          "NaN stays NaN");
 
     TEST("sine and cosine");
     {
@@ -159,7 +190,9 @@ static void test_math(uint32_t step)
 static void softcap_of(hyb_backend *be, float *y, float cap, int64_t n)
 {
     hyb_op_softcap op;
-    op.x = op.out = y; op.cap = cap; op.n = n;
+    op.x = op.out = y;
+    op.cap = cap;
+    op.n = n;
     hyb_do_softcap(be, &op);
 }
 
@@ -178,23 +211,37 @@ static void test_math_targets(uint32_t step)
                 hyb_op_glu op;
                 int64_t d;
                 memset(&op, 0, sizeof op);
-                op.act = (hyb_act_kind)act; op.gate = x; op.n_rows = 1; op.n = N;
-                op.out = y[0]; hyb_do_glu(targets[0].be, &op);
-                op.out = y[1]; hyb_do_glu(targets[t].be, &op);
+                op.act = (hyb_act_kind)act;
+                op.gate = x;
+                op.n_rows = 1;
+                op.n = N;
+                op.out = y[0];
+                hyb_do_glu(targets[0].be, &op);
+                op.out = y[1];
+                hyb_do_glu(targets[t].be, &op);
                 d = first_difference(y[0], y[1], N);
-                if (d >= 0) { CHECK(0, "%s activation %d of %.9g: %.9g, not %.9g", targets[t].name, act, (double)x[d], (double)y[1][d], (double)y[0][d]); return; }
+                if (d >= 0) {
+                    CHECK(0, "%s activation %d of %.9g: %.9g, not %.9g", targets[t].name, act, (double)x[d],
+                          (double)y[1][d], (double)y[0][d]);
+                    return;
+                }
             }
-            memcpy(y[0], x, sizeof x); softcap_of(targets[0].be, y[0], 1.0f, N);
-            memcpy(y[1], x, sizeof x); softcap_of(targets[t].be, y[1], 1.0f, N);
-            if (first_difference(y[0], y[1], N) >= 0) { CHECK(0, "%s tanh near %.9g", targets[t].name, (double)x[0]); return; }
+            memcpy(y[0], x, sizeof x);
+            softcap_of(targets[0].be, y[0], 1.0f, N);
+            memcpy(y[1], x, sizeof x);
+            softcap_of(targets[t].be, y[1], 1.0f, N);
+            if (first_difference(y[0], y[1], N) >= 0) {
+                CHECK(0, "%s tanh near %.9g", targets[t].name, (double)x[0]);
+                return;
+            }
         }
     }
     CHECK(1, " ");
 }
 
-/* ---- rows ----------------------------------------------------------------------------------------------------------- */
+/* ---- rows -------------------------------------------------------------------------------------------------------- */
 
-/* ---- the cache and attention ---------------------------------------------------------------------------------------- */
+/* ---- the cache and attention ------------------------------------------------------------------------------------- */
 
 typedef struct attention_case {
     hybrid_type type;
@@ -202,15 +249,15 @@ typedef struct attention_case {
     int32_t window;
     float softcap;
     bool sinks;
-    int n_seq, length[3], rows[3];         /* a sequence has length positions; its last rows are queries */
+    int n_seq, length[3], rows[3]; /* a sequence has length positions; its last rows are queries */
 } attention_case;
 
 typedef struct attention_data {
     hyb_kv_view kv;
     size_t bytes_k, bytes_v;
-    float *k, *v, *q, *sinks;              /* k, v of all sequences in order; q of the queries */
+    float *k, *v, *q, *sinks; /* k, v of all sequences in order; q of the queries */
     int n_rows;
-    hyb_run all[3], last[3];           /* runs that store everything; runs of the queries */
+    hyb_run all[3], last[3]; /* runs that store everything; runs of the queries */
     int32_t pages[3][32];
 } attention_data;
 
@@ -218,26 +265,49 @@ static void attention_create(const attention_case *c, attention_data *d)
 {
     int s, p, n_all = 0, n_pages = 0;
     memset(d, 0, sizeof *d);
-    d->kv.type = c->type; d->kv.n_head_kv = c->n_head_kv; d->kv.head_dim_k = c->dim_k; d->kv.head_dim_v = c->dim_v;
-    d->kv.row_bytes_k = hybrid_type_row_bytes(c->type, (size_t)c->dim_k); d->kv.row_bytes_v = hybrid_type_row_bytes(c->type, (size_t)c->dim_v);
-    d->kv.page_bytes_k = d->kv.row_bytes_k * HYB_PAGE * (size_t)c->n_head_kv; d->kv.page_bytes_v = d->kv.row_bytes_v * HYB_PAGE * (size_t)c->n_head_kv;
+    d->kv.type = c->type;
+    d->kv.n_head_kv = c->n_head_kv;
+    d->kv.head_dim_k = c->dim_k;
+    d->kv.head_dim_v = c->dim_v;
+    d->kv.row_bytes_k = hybrid_type_row_bytes(c->type, (size_t)c->dim_k);
+    d->kv.row_bytes_v = hybrid_type_row_bytes(c->type, (size_t)c->dim_v);
+    d->kv.page_bytes_k = d->kv.row_bytes_k * HYB_PAGE * (size_t)c->n_head_kv;
+    d->kv.page_bytes_v = d->kv.row_bytes_v * HYB_PAGE * (size_t)c->n_head_kv;
     for (s = 0; s < c->n_seq; s++) {
         for (p = 0; p * HYB_PAGE < c->length[s]; p++) d->pages[s][p] = n_pages++;
-        d->all[s].first_row = n_all; d->all[s].n_rows = c->length[s]; d->all[s].pages = d->pages[s];
-        d->last[s].first_row = d->n_rows; d->last[s].n_rows = c->rows[s]; d->last[s].pos = c->length[s] - c->rows[s]; d->last[s].pages = d->pages[s];
+        d->all[s].first_row = n_all;
+        d->all[s].n_rows = c->length[s];
+        d->all[s].pages = d->pages[s];
+        d->last[s].first_row = d->n_rows;
+        d->last[s].n_rows = c->rows[s];
+        d->last[s].pos = c->length[s] - c->rows[s];
+        d->last[s].pages = d->pages[s];
         n_all += c->length[s];
         d->n_rows += c->rows[s];
     }
-    for (s = 0; s < c->n_seq; s++) for (p = 0; p * HYB_PAGE < c->length[s]; p++) d->pages[s][p] = (d->pages[s][p] * 7 + 3) % (n_pages % 7 ? n_pages : n_pages + 1);
-    d->bytes_k = d->kv.page_bytes_k * (size_t)(n_pages + 1); d->bytes_v = d->kv.page_bytes_v * (size_t)(n_pages + 1);
-    d->kv.k = (char *)malloc(d->bytes_k); d->kv.v = (char *)malloc(d->bytes_v);
-    memset(d->kv.k, 0xFF, d->bytes_k); memset(d->kv.v, 0xFF, d->bytes_v);      /* NaN wherever nothing is stored */
+    for (s = 0; s < c->n_seq; s++)
+        for (p = 0; p * HYB_PAGE < c->length[s]; p++)
+            d->pages[s][p] = (d->pages[s][p] * 7 + 3) % (n_pages % 7 ? n_pages : n_pages + 1);
+    d->bytes_k = d->kv.page_bytes_k * (size_t)(n_pages + 1);
+    d->bytes_v = d->kv.page_bytes_v * (size_t)(n_pages + 1);
+    d->kv.k = (char *)malloc(d->bytes_k);
+    d->kv.v = (char *)malloc(d->bytes_v);
+    memset(d->kv.k, 0xFF, d->bytes_k);
+    memset(d->kv.v, 0xFF, d->bytes_v); /* NaN wherever nothing is stored */
     d->k = random_floats((size_t)(n_all * c->n_head_kv * c->dim_k));
     d->v = random_floats((size_t)(n_all * c->n_head_kv * c->dim_v));
     d->q = random_floats((size_t)(d->n_rows * c->n_head * c->dim_k));
     d->sinks = random_floats((size_t)c->n_head);
 }
-static void attention_destroy(attention_data *d) { free(d->kv.k); free(d->kv.v); free(d->k); free(d->v); free(d->q); free(d->sinks); }
+static void attention_destroy(attention_data *d)
+{
+    free(d->kv.k);
+    free(d->kv.v);
+    free(d->k);
+    free(d->v);
+    free(d->q);
+    free(d->sinks);
+}
 
 /* The ops that follow are about these runs. */
 static void begin_runs(hyb_backend *be, hyb_batch *batch, const hyb_run *runs, int n_runs)
@@ -255,21 +325,35 @@ static void attention_store(const target *t, const attention_case *c, attention_
     hyb_op_kv_store op;
     hyb_batch batch;
     begin_runs(t->be, &batch, d->all, c->n_seq);
-    op.kv = &d->kv; op.k = d->k; op.k_stride = c->n_head_kv * c->dim_k; op.v = d->v; op.v_stride = c->n_head_kv * c->dim_v;
+    op.kv = &d->kv;
+    op.k = d->k;
+    op.k_stride = c->n_head_kv * c->dim_k;
+    op.v = d->v;
+    op.v_stride = c->n_head_kv * c->dim_v;
     hyb_do_kv_store(t->be, &op);
 }
 
 static float attention_scale(const attention_case *c) { return 1.5f / sqrtf((float)c->dim_k); }
-static void attention_run(hyb_backend *be, const attention_case *c, const attention_data *d, const hyb_run *runs, int n_runs, float *out)
+static void attention_run(hyb_backend *be, const attention_case *c, const attention_data *d, const hyb_run *runs,
+                          int n_runs, float *out)
 {
     hyb_op_attention op;
     hyb_batch batch;
     begin_runs(be, &batch, runs, n_runs);
-    op.kv = &d->kv; op.q = d->q; op.q_stride = c->n_head * c->dim_k; op.out = out; op.out_stride = c->n_head * c->dim_v;
-    op.n_head = c->n_head; op.scale = attention_scale(c); op.softcap = c->softcap; op.window = c->window; op.sinks = c->sinks ? d->sinks : NULL;
+    op.kv = &d->kv;
+    op.q = d->q;
+    op.q_stride = c->n_head * c->dim_k;
+    op.out = out;
+    op.out_stride = c->n_head * c->dim_v;
+    op.n_head = c->n_head;
+    op.scale = attention_scale(c);
+    op.softcap = c->softcap;
+    op.window = c->window;
+    op.sinks = c->sinks ? d->sinks : NULL;
     hyb_do_attention(be, &op);
 }
 
+/* clang-format off */
 static const attention_case attention_cases[] = {
     { HYBRID_TYPE_F16, 4, 2, 64, 64, 0, 0, false, 1, { 1 }, { 1 } },                            /* a single token */
     { HYBRID_TYPE_F16, 4, 2, 64, 64, 0, 0, false, 1, { 100 }, { 100 } },
@@ -280,11 +364,14 @@ static const attention_case attention_cases[] = {
     { HYBRID_TYPE_F16, 4, 1, 256, 256, 50, 50.0f, true, 1, { 150 }, { 150 } },
     { HYBRID_TYPE_Q8_0, 4, 2, 64, 128, 0, 0, false, 2, { 99, 160 }, { 99, 3 } },
     { HYBRID_TYPE_Q8_0, 2, 1, 32, 32, 33, 0, false, 1, { 300 }, { 270 } },
-    { HYBRID_TYPE_F32, 2, 1, 40, 24, 1, 0, false, 1, { 70 }, { 70 } },                           /* sees only itself; odd sizes */
-    { HYBRID_TYPE_F16, 71, 1, 64, 64, 0, 0, false, 1, { 40 }, { 5 } },                           /* more heads than a tile holds */
+    { HYBRID_TYPE_F32, 2, 1, 40, 24, 1, 0, false, 1, { 70 },
+    { 70 } },                           /* sees only itself; odd sizes */
+    { HYBRID_TYPE_F16, 71, 1, 64, 64, 0, 0, false, 1, { 40 },
+    { 5 } },                           /* more heads than a tile holds */
     { HYBRID_TYPE_F16, 5, 5, 2, 6, 7, 0, true, 2, { 64, 63 }, { 64, 63 } },
     { HYBRID_TYPE_F32, 14, 2, 64, 64, 100, 0, false, 3, { 400, 90, 128 }, { 31, 30, 2 } }
 };
+/* clang-format on */
 
 /* Many rows at once and the same rows one at a time. */
 static void test_attention(void)
@@ -300,16 +387,20 @@ static void test_attention(void)
         n = (size_t)(d.n_rows * c->n_head * c->dim_v);
         attention_store(&targets[0], c, &d);
         for (t = 0; t < n_targets; t++) {
-            all = (float *)calloc(n, sizeof(float)); one = (float *)calloc(n, sizeof(float));
+            all = (float *)calloc(n, sizeof(float));
+            one = (float *)calloc(n, sizeof(float));
             attention_run(targets[t].be, c, &d, d.last, c->n_seq, all);
             for (s = 0; s < c->n_seq; s++)
                 for (r = 0; r < c->rows[s]; r++) {
                     hyb_run row = d.last[s];
-                    row.first_row += r; row.pos += r; row.n_rows = 1;
+                    row.first_row += r;
+                    row.pos += r;
+                    row.n_rows = 1;
                     attention_run(targets[t].be, c, &d, &row, 1, one);
                 }
             CHECK(first_difference(all, one, n) < 0, "%s case %d: one row at a time differs", targets[t].name, i);
-            free(all); free(one);
+            free(all);
+            free(one);
         }
         attention_destroy(&d);
     }
@@ -324,12 +415,13 @@ static void test_attention_nan(void)
     for (t = 0; t < n_targets; t++)
         for (in_v = 0; in_v < 2; in_v++) {
             attention_data d;
-            float *out = (float *)malloc(sizeof(float) * 120 * 256), *clean = (float *)malloc(sizeof(float) * 120 * 256);
+            float *out = (float *)malloc(sizeof(float) * 120 * 256),
+                  *clean = (float *)malloc(sizeof(float) * 120 * 256);
             int wrong = 0;
             attention_create(&c, &d);
             attention_store(&targets[t], &c, &d);
             attention_run(targets[t].be, &c, &d, d.last, 1, clean);
-            (in_v ? d.v : d.k)[50 * 128 + 3] = hyb_bits_f32(0x7FC00000u);          /* position 50, kv head 0 */
+            (in_v ? d.v : d.k)[50 * 128 + 3] = hyb_bits_f32(0x7FC00000u); /* position 50, kv head 0 */
             attention_store(&targets[t], &c, &d);
             attention_run(targets[t].be, &c, &d, d.last, 1, out);
             for (row = 0; row < 120; row++)
@@ -340,11 +432,12 @@ static void test_attention_nan(void)
                 }
             CHECK(!wrong, "%s, NaN in %s: %d values are wrong", targets[t].name, in_v ? "v" : "k", wrong);
             attention_destroy(&d);
-            free(out); free(clean);
+            free(out);
+            free(clean);
         }
 }
 
-/* ---- float matrices ------------------------------------------------------------------------------------------------- */
+/* ---- float matrices ---------------------------------------------------------------------------------------------- */
 
 /* One row of a batch = that row alone, whatever the batch. */
 static void test_matmul_batch(void)
@@ -355,47 +448,82 @@ static void test_matmul_batch(void)
     TEST("float matmul, batch = single row");
     for (u = 0; u < 3; u++)
         for (t = n_targets > 1; t < n_targets; t++) {
-            float *w = random_floats(K * OUT), *x = random_floats(K * N), *y = (float *)calloc(N * OUT, sizeof(float)), *one = (float *)calloc(N * OUT, sizeof(float));
+            float *w = random_floats(K * OUT), *x = random_floats(K * N), *y = (float *)calloc(N * OUT, sizeof(float)),
+                  *one = (float *)calloc(N * OUT, sizeof(float));
             char *data = (char *)malloc(K * OUT * 4);
             hyb_tensor tensor;
             hyb_backend *be;
             hyb_op_matmul op;
             memset(&tensor, 0, sizeof tensor);
             memset(&op, 0, sizeof op);
-            tensor.type = types[u]; tensor.ne[0] = K; tensor.ne[1] = OUT; tensor.nb[1] = hybrid_type_row_bytes(types[u], K); tensor.data = data;
+            tensor.type = types[u];
+            tensor.ne[0] = K;
+            tensor.ne[1] = OUT;
+            tensor.nb[1] = hybrid_type_row_bytes(types[u], K);
+            tensor.data = data;
             hybrid_quantize(types[u], w, data, K * OUT, NULL);
-            x[3 * K + 1039] = hyb_bits_f32(0x7FC00000u);                /* a NaN stays in its row */
+            x[3 * K + 1039] = hyb_bits_f32(0x7FC00000u); /* a NaN stays in its row */
             be = create_backend(targets[t].name, 2, &tensor, 1);
-            op.x_stride = K; op.n_out = 1; op.out[0].w = &tensor; op.out[0].y_stride = OUT;
-            for (i = 0; i < N; i++) { op.x = x + i * K; op.n = 1; op.out[0].y = one + i * OUT; hyb_do_matmul(be, &op); }
-            for (n = 2; n <= N; n += n < 20 ? 1 : 25) {
-                op.x = x; op.n = n; op.out[0].y = y;
+            op.x_stride = K;
+            op.n_out = 1;
+            op.out[0].w = &tensor;
+            op.out[0].y_stride = OUT;
+            for (i = 0; i < N; i++) {
+                op.x = x + i * K;
+                op.n = 1;
+                op.out[0].y = one + i * OUT;
                 hyb_do_matmul(be, &op);
-                CHECK(first_difference(one, y, (size_t)(n * OUT)) < 0, "%s type %d n %d", targets[t].name, (int)types[u], n);
+            }
+            for (n = 2; n <= N; n += n < 20 ? 1 : 25) {
+                op.x = x;
+                op.n = n;
+                op.out[0].y = y;
+                hyb_do_matmul(be, &op);
+                CHECK(first_difference(one, y, (size_t)(n * OUT)) < 0, "%s type %d n %d", targets[t].name,
+                      (int)types[u], n);
             }
             CHECK(one[3 * OUT] != one[3 * OUT] && one[4 * OUT] == one[4 * OUT], "NaN");
             be->ops->destroy(be);
-            free(w); free(x); free(y); free(one); free(data);
+            free(w);
+            free(x);
+            free(y);
+            free(one);
+            free(data);
         }
 }
 
-/* ---- mixtures of experts --------------------------------------------------------------------------------------------- */
+/* ---- mixtures of experts ----------------------------------------------------------------------------------------- */
 
 /* Matrices of n_expert experts in a type, and what they decode to. */
-typedef struct expert_matrices { hyb_tensor w; float *values; char *data; } expert_matrices;
+typedef struct expert_matrices {
+    hyb_tensor w;
+    float *values;
+    char *data;
+} expert_matrices;
 static void experts_create(expert_matrices *m, hybrid_type type, int k, int out, int n_expert)
 {
     const size_t row = hybrid_type_row_bytes(type, (size_t)k), n = (size_t)k * (size_t)out * (size_t)n_expert;
     memset(m, 0, sizeof *m);
     m->values = random_floats(n);
     m->data = (char *)malloc(row * (size_t)out * (size_t)n_expert);
-    CHECK(hybrid_quantize(type, m->values, m->data, n, NULL) == HYBRID_OK && hybrid_dequantize(type, m->data, m->values, n) == HYBRID_OK, "encode");
+    CHECK(hybrid_quantize(type, m->values, m->data, n, NULL) == HYBRID_OK &&
+              hybrid_dequantize(type, m->data, m->values, n) == HYBRID_OK,
+          "encode");
     m->w.type = type;
-    m->w.ne[0] = k; m->w.ne[1] = out; m->w.ne[2] = n_expert; m->w.ne[3] = 1;
-    m->w.nb[1] = row; m->w.nb[2] = row * (size_t)out; m->w.nb[3] = m->w.nb[2] * (size_t)n_expert;
+    m->w.ne[0] = k;
+    m->w.ne[1] = out;
+    m->w.ne[2] = n_expert;
+    m->w.ne[3] = 1;
+    m->w.nb[1] = row;
+    m->w.nb[2] = row * (size_t)out;
+    m->w.nb[3] = m->w.nb[2] * (size_t)n_expert;
     m->w.data = m->data;
 }
-static void experts_destroy(expert_matrices *m) { free(m->values); free(m->data); }
+static void experts_destroy(expert_matrices *m)
+{
+    free(m->values);
+    free(m->data);
+}
 
 /* A back end with room for exactly this. */
 static hyb_backend *experts_backend(const char *isa, int threads, const expert_matrices *m, int n_w, int n, int n_used)
@@ -407,8 +535,10 @@ static hyb_backend *experts_backend(const char *isa, int threads, const expert_m
     int i;
     memset(&desc, 0, sizeof desc);
     memset(&limits, 0, sizeof limits);
-    desc.isa = isa; desc.n_threads = threads;
-    limits.n_rows = n; limits.n_expert_used = n_used;
+    desc.isa = isa;
+    desc.n_threads = threads;
+    limits.n_rows = n;
+    limits.n_expert_used = n_used;
     CHECK(!hybrid_runtime_create(&desc, &rt, NULL), "runtime %s", isa);
     for (i = 0; i < n_w; i++) CHECK(hyb_cpu_limits_matrix(rt, &limits, &m[i].w), "type %d", (int)m[i].w.type);
     CHECK(!hyb_cpu_backend_create(rt, &limits, &be, NULL), "back end %s", isa);
@@ -424,7 +554,11 @@ static void choose_experts(int32_t *ids, int n, int n_used, int n_expert, bool c
         for (s = 0; s < n_used; s++) {
             int32_t *row = ids + r * n_used;
             row[s] = crowded && s == 0 && random_int(0, 4) ? n_expert - 1 : random_int(0, n_expert - 1);
-            for (i = 0; i < s; i++) if (row[i] == row[s]) { row[s] = (row[s] + 1) % n_expert; i = -1; }
+            for (i = 0; i < s; i++)
+                if (row[i] == row[s]) {
+                    row[s] = (row[s] + 1) % n_expert;
+                    i = -1;
+                }
         }
 }
 
@@ -440,11 +574,16 @@ static void experts_one_by_one(const hyb_op_experts *op, const expert_matrices *
     w.ne[2] = 1;
     be = create_backend("generic", 1, &w, 1);
     for (c = 0; c < op->n * op->n_used; c++) {
-        const float *x = op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, *values = m[o].values + (size_t)op->ids[c] * (size_t)k * (size_t)out;
+        const float *x = op->x + (op->each_own ? c : c / op->n_used) * op->x_stride,
+                    *values = m[o].values + (size_t)op->ids[c] * (size_t)k * (size_t)out;
         memset(&mm, 0, sizeof mm);
         w.data = m[o].data + (size_t)op->ids[c] * m[o].w.nb[2];
-        mm.x = x; mm.x_stride = k; mm.n = mm.n_out = 1;
-        mm.out[0].w = &w; mm.out[0].y = want + (size_t)c * (size_t)out; mm.out[0].y_stride = out;
+        mm.x = x;
+        mm.x_stride = k;
+        mm.n = mm.n_out = 1;
+        mm.out[0].w = &w;
+        mm.out[0].y = want + (size_t)c * (size_t)out;
+        mm.out[0].y_stride = out;
         hyb_do_matmul(be, &mm);
         for (r = 0; r < out; r++) {
             for (sum = 0, i = 0; i < k; i++) sum += (double)values[r * k + i] * x[i];
@@ -452,22 +591,30 @@ static void experts_one_by_one(const hyb_op_experts *op, const expert_matrices *
             most = HYB_MAX(most, fabs(sum));
         }
     }
-    CHECK(worst <= (hybrid_type_block_size(m[o].w.type) > 1 ? 2e-2 : 2e-6) * most, "%s: %g of %g", hybrid_type_name(m[o].w.type), worst, most);
+    CHECK(worst <= (hybrid_type_block_size(m[o].w.type) > 1 ? 2e-2 : 2e-6) * most, "%s: %g of %g",
+          hybrid_type_name(m[o].w.type), worst, most);
     be->ops->destroy(be);
 }
 
 static void test_experts(void)
 {
-    static const hybrid_type types[][2] = { { HYBRID_TYPE_F32, HYBRID_TYPE_F32 }, { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 }, { HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q8_0 },
-        { HYBRID_TYPE_Q4_0, HYBRID_TYPE_F32 }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q8_0 } };
-    static const struct { int out, n_expert, n, n_used; bool each_own, crowded; } cases[] = {
-        { 40, 8, 1, 2, false, false }, { 33, 8, 1, 8, true, false }, { 70, 5, 3, 2, false, true }, { 130, 16, 45, 4, false, true }, { 65, 4, 30, 3, true, true },
-        { 1, 2, 7, 1, false, false }, { 17, 64, 9, 6, true, false }, { 96, 3, 20, 1, true, true } };
+    static const hybrid_type types[][2] = {
+        { HYBRID_TYPE_F32, HYBRID_TYPE_F32 },   { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 },
+        { HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q8_0 }, { HYBRID_TYPE_Q4_0, HYBRID_TYPE_F32 },
+        { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q8_0 }
+    };
+    static const struct {
+        int out, n_expert, n, n_used;
+        bool each_own, crowded;
+    } cases[] = { { 40, 8, 1, 2, false, false },   { 33, 8, 1, 8, true, false }, { 70, 5, 3, 2, false, true },
+                  { 130, 16, 45, 4, false, true }, { 65, 4, 30, 3, true, true }, { 1, 2, 7, 1, false, false },
+                  { 17, 64, 9, 6, true, false },   { 96, 3, 20, 1, true, true } };
     int u, i, t, o;
     TEST("experts");
     for (u = 0; u < (int)HYB_COUNT(types); u++)
         for (i = 0; i < (int)HYB_COUNT(cases); i++) {
-            const int k = u == 0 ? 39 : 256 + (u < 4 ? 32 : 0), out = cases[i].out, n_choices = cases[i].n * cases[i].n_used, y_stride = out + 3;
+            const int k = u == 0 ? 39 : 256 + (u < 4 ? 32 : 0), out = cases[i].out,
+                      n_choices = cases[i].n * cases[i].n_used, y_stride = out + 3;
             const size_t values = (size_t)n_choices * (size_t)y_stride;
             expert_matrices m[2];
             int32_t *ids = (int32_t *)malloc((size_t)n_choices * sizeof *ids);
@@ -475,7 +622,12 @@ static void test_experts(void)
             hyb_op_experts op;
             memset(&op, 0, sizeof op);
             choose_experts(ids, cases[i].n, cases[i].n_used, cases[i].n_expert, cases[i].crowded);
-            op.x = x; op.x_stride = k + 5; op.ids = ids; op.n = cases[i].n; op.n_used = cases[i].n_used; op.each_own = cases[i].each_own;
+            op.x = x;
+            op.x_stride = k + 5;
+            op.ids = ids;
+            op.n = cases[i].n;
+            op.n_used = cases[i].n_used;
+            op.each_own = cases[i].each_own;
             op.n_out = 1 + (i + u) % 2;
             for (o = 0; o < 2; o++) {
                 experts_create(&m[o], types[u][o], k, out + o, cases[i].n_expert);
@@ -485,27 +637,35 @@ static void test_experts(void)
             for (t = 0; t < n_targets * 2; t++) {
                 hyb_backend *be = experts_backend(targets[t / 2].name, t % 2 ? 3 : 1, m, op.n_out, op.n, op.n_used);
                 for (o = 0; o < op.n_out; o++) {
-                    op.out[o].w = &m[o].w; op.out[o].y_stride = y_stride;
+                    op.out[o].w = &m[o].w;
+                    op.out[o].y_stride = y_stride;
                     op.out[o].y = (float *)calloc(values, sizeof(float));
                 }
                 hyb_do_experts(be, &op);
                 for (o = 0; o < op.n_out; o++) {
                     int c, wrong = 0, beyond = 0, a;
                     for (c = 0; c < n_choices; c++) {
-                        wrong += first_difference(op.out[o].y + c * y_stride, want[o] + c * (out + o), (size_t)(out + o)) >= 0;
+                        wrong += first_difference(op.out[o].y + c * y_stride, want[o] + c * (out + o),
+                                                  (size_t)(out + o)) >= 0;
                         for (a = out + o; a < y_stride; a++) beyond += op.out[o].y[c * y_stride + a] != 0;
                     }
-                    CHECK(!wrong && !beyond, "%s, %d threads, types %d, case %d, matrix %d: %d of %d rows differ, %d values beyond them", targets[t / 2].name, t % 2 ? 3 : 1, u, i, o, wrong, n_choices, beyond);
+                    CHECK(!wrong && !beyond,
+                          "%s, %d threads, types %d, case %d, matrix %d: %d of %d rows differ, %d values beyond them",
+                          targets[t / 2].name, t % 2 ? 3 : 1, u, i, o, wrong, n_choices, beyond);
                     free(op.out[o].y);
                 }
                 be->ops->destroy(be);
             }
-            for (o = 0; o < 2; o++) { experts_destroy(&m[o]); free(want[o]); }
-            free(ids); free(x);
+            for (o = 0; o < 2; o++) {
+                experts_destroy(&m[o]);
+                free(want[o]);
+            }
+            free(ids);
+            free(x);
         }
 }
 
-/* ---- what PyTorch says ---------------------------------------------------------------------------------------------- */
+/* ---- what PyTorch says ------------------------------------------------------------------------------------------- */
 
 static hybrid_gguf *oracle;
 static float *oracle_floats(const char *name)
@@ -523,7 +683,9 @@ static double oracle_distance(float *ours, const char *name, size_t n)
     size_t i;
     for (i = 0; i < n; i++) exact[i] = theirs[i];
     d = distance(ours, exact, n);
-    free(ours); free(theirs); free(exact);
+    free(ours);
+    free(theirs);
+    free(exact);
     return d;
 }
 
@@ -543,41 +705,66 @@ static void oracle_rope(hyb_backend *be)
         }
     for (kind = 0; kind < 2; kind++) {
         y = copy_floats(x, ALL);
-        op.kind = kind ? HYB_ROPE_NEOX : HYB_ROPE_NORM; op.x = op.out = y; op.x_stride = op.out_stride = HEADS * DIM; op.n = N; op.n_head = HEADS; op.head_dim = op.n_rot = DIM; op.table = table;
+        op.kind = kind ? HYB_ROPE_NEOX : HYB_ROPE_NORM;
+        op.x = op.out = y;
+        op.x_stride = op.out_stride = HEADS * DIM;
+        op.n = N;
+        op.n_head = HEADS;
+        op.head_dim = op.n_rot = DIM;
+        op.table = table;
         hyb_do_rope(be, &op);
         d = oracle_distance(y, kind ? "rope.neox" : "rope.norm", ALL);
         CHECK(d < 2e-7, "kind %d: %g", kind, d);
     }
-    free(x); free(pos);
+    free(x);
+    free(pos);
 }
 
 static void oracle_rows(hyb_backend *be)
 {
     static const char *const names[3] = { "glu.silu", "glu.gelu_tanh", "glu.gelu" };
-    float *x = oracle_floats("norm.x"), *w = oracle_floats("norm.w"), *b = oracle_floats("norm.b"), *gate = oracle_floats("glu.gate"), *up = oracle_floats("glu.up"), *y;
+    float *x = oracle_floats("norm.x"), *w = oracle_floats("norm.w"), *b = oracle_floats("norm.b"),
+          *gate = oracle_floats("glu.gate"), *up = oracle_floats("glu.up"), *y;
     double d;
     int kind;
     for (kind = 0; kind < 2; kind++) {
         hyb_op_norm op;
-        op.kind = kind ? HYB_NORM_LAYER : HYB_NORM_RMS; op.x = x; op.out = y = copy_floats(x, 300); op.x_stride = op.out_stride = op.n = 100; op.n_rows = 3; op.n_group = 1;
-        op.w = w; op.b = kind ? b : NULL; op.eps = 1e-5f;
+        op.kind = kind ? HYB_NORM_LAYER : HYB_NORM_RMS;
+        op.x = x;
+        op.out = y = copy_floats(x, 300);
+        op.x_stride = op.out_stride = op.n = 100;
+        op.n_rows = 3;
+        op.n_group = 1;
+        op.w = w;
+        op.b = kind ? b : NULL;
+        op.eps = 1e-5f;
         hyb_do_norm(be, &op);
         d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
         CHECK(d < 3e-7, "norm %d: %g", kind, d);
     }
     for (kind = 0; kind < 3; kind++) {
         hyb_op_glu op;
-        op.act = (hyb_act_kind)kind; op.gate = gate; op.up = up; op.out = y = copy_floats(gate, 500); op.gate_stride = op.up_stride = op.out_stride = op.n = 500; op.n_rows = 1;
+        op.act = (hyb_act_kind)kind;
+        op.gate = gate;
+        op.up = up;
+        op.out = y = copy_floats(gate, 500);
+        op.gate_stride = op.up_stride = op.out_stride = op.n = 500;
+        op.n_rows = 1;
         hyb_do_glu(be, &op);
         d = oracle_distance(y, names[kind], 500);
         CHECK(d < 1e-7, "%s: %g", names[kind], d);
     }
-    free(x); free(w); free(b); free(gate); free(up);
+    free(x);
+    free(w);
+    free(b);
+    free(gate);
+    free(up);
 }
 
 static void oracle_attention(const target *t)
 {
-    static const attention_case cases[2] = { { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 2.0f, false, 1, { 40 }, { 40 } }, { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 0, true, 1, { 40 }, { 40 } } };
+    static const attention_case cases[2] = { { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 2.0f, false, 1, { 40 }, { 40 } },
+                                             { HYBRID_TYPE_F32, 4, 2, 16, 16, 20, 0, true, 1, { 40 }, { 40 } } };
     static const char *const names[2] = { "gemma2", "gpt_oss" };
     int i, j;
     for (i = 0; i < 2; i++) {
@@ -588,14 +775,24 @@ static void oracle_attention(const target *t)
         char name[64];
         double far;
         attention_create(&cases[i], &d);
-        for (j = 0; j < 3; j++) { snprintf(name, sizeof name, "attention.%s.%c", names[i], "qkv"[j]); part[j] = oracle_floats(name); }
+        for (j = 0; j < 3; j++) {
+            snprintf(name, sizeof name, "attention.%s.%c", names[i], "qkv"[j]);
+            part[j] = oracle_floats(name);
+        }
         part[3] = oracle_floats("attention.sinks");
         memcpy(d.k, part[1], sizeof(float) * 40 * 32);
         memcpy(d.v, part[2], sizeof(float) * 40 * 32);
         attention_store(t, &cases[i], &d);
         begin_runs(t->be, &batch, d.last, 1);
-        op.kv = &d.kv; op.q = part[0]; op.out = out; op.q_stride = op.out_stride = 64; op.n_head = 4; op.scale = 0.25f;
-        op.softcap = cases[i].softcap; op.window = 20; op.sinks = cases[i].sinks ? part[3] : NULL;
+        op.kv = &d.kv;
+        op.q = part[0];
+        op.out = out;
+        op.q_stride = op.out_stride = 64;
+        op.n_head = 4;
+        op.scale = 0.25f;
+        op.softcap = cases[i].softcap;
+        op.window = 20;
+        op.sinks = cases[i].sinks ? part[3] : NULL;
         hyb_do_attention(t->be, &op);
         snprintf(name, sizeof name, "attention.%s.out", names[i]);
         far = oracle_distance(out, name, 40 * 64);
@@ -613,7 +810,10 @@ static void test_oracle(void)
     TEST("PyTorch");
     memset(&source, 0, sizeof source);
     source.path = "tests/oracle/data/ops.gguf";
-    if (hybrid_gguf_open(NULL, &source, &oracle, &e)) { CHECK(0, "%s (run from the repository's root)", e.message); return; }
+    if (hybrid_gguf_open(NULL, &source, &oracle, &e)) {
+        CHECK(0, "%s (run from the repository's root)", e.message);
+        return;
+    }
     for (t = 0; t < n_targets; t++) {
         oracle_rope(targets[t].be);
         oracle_rows(targets[t].be);
@@ -650,8 +850,14 @@ static void test_seam(void)
     hybrid_error e;
     int i, t;
     TEST("the seam");
-    memset(&batch, 0, sizeof batch); memset(&op, 0, sizeof op); memset(&experts, 0, sizeof experts);
-    batch.runs = runs; batch.n_runs = 3; batch.n = 8; batch.out = out; batch.n_out = 2;
+    memset(&batch, 0, sizeof batch);
+    memset(&op, 0, sizeof op);
+    memset(&experts, 0, sizeof experts);
+    batch.runs = runs;
+    batch.n_runs = 3;
+    batch.n = 8;
+    batch.out = out;
+    batch.n_out = 2;
     for (i = 0; i < 8; i++) CHECK(hyb_run_of_row(&batch, HYB_ROWS_BATCH, i) == want[i], "row %d", i);
     for (i = 0; i < 2; i++) CHECK(hyb_run_of_row(&batch, HYB_ROWS_OUT, i) == i + 1, "row %d of those gathered", i);
     for (t = 0; t < n_targets; t++) {
@@ -672,7 +878,8 @@ static void test_seam(void)
 
 int main(int argc, char **argv)
 {
-    uint32_t step = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : getenv("HYBRID_SANITIZER") ? 65521 : 4093;      /* 1: all floats, minutes */
+    /* 1: all floats, minutes */
+    uint32_t step = argc > 1 ? (uint32_t)strtoul(argv[1], NULL, 0) : getenv("HYBRID_SANITIZER") ? 65521 : 4093;
     int i;
     create_targets();
     test_drawn();

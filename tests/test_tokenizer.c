@@ -1,12 +1,14 @@
-/* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp and HF's regular
- * expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips, streams, limits, no memory. [no-simd] */
-static __thread unsigned long long all_steps;     /* of work whose amount a file or a text chooses; each thread counts its own */
+/* [tsan] Tokenizers against other people's vectors: llama.cpp's .inp/.out, tiktoken's test plans, HF's cases, llama.cpp
+ * and HF's regular expressions on random texts (tests/oracle/make_tokenizer.py), and properties: round trips,
+ * streams, limits, no memory. [no-simd] */
+/* of work whose amount a file or a text chooses; each thread counts its own */
+static __thread unsigned long long all_steps;
 #define HYB_STEPS(n) (all_steps += (unsigned long long)(n))
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
 
-/* ---- helpers ---- */
+/* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
 static hybrid_tokenizer *open_vocab(const char *name)
 {
@@ -33,8 +35,10 @@ static int32_t *read_ids(const char *p, size_t *n)
     int32_t *ids = (int32_t *)malloc(sizeof *ids * (strcspn(p, "\n") + 1));
     *n = 0;
     while (*p && *p != '\n') {
-        if (*p >= '0' && *p <= '9') ids[(*n)++] = (int32_t)strtol(p, (char **)&p, 10);
-        else p++;
+        if (*p >= '0' && *p <= '9')
+            ids[(*n)++] = (int32_t)strtol(p, (char **)&p, 10);
+        else
+            p++;
     }
     return ids;
 }
@@ -58,7 +62,8 @@ static void print_ids(char *out, size_t room, const int32_t *ids, size_t n)
     for (i = 0; i < n && at + 16 < room; i++) at += (size_t)snprintf(out + at, room - at, " %d", (int)ids[i]);
 }
 
-static int same_ids(const hybrid_tokenizer *tok, const char *text, size_t size, unsigned flags, const int32_t *expected, size_t n_expected, const char *what)
+static int same_ids(const hybrid_tokenizer *tok, const char *text, size_t size, unsigned flags, const int32_t *expected,
+                    size_t n_expected, const char *what)
 {
     int32_t *ids = (int32_t *)malloc(sizeof *ids * (3 * size + 8));
     size_t n = 0;
@@ -68,7 +73,8 @@ static int same_ids(const hybrid_tokenizer *tok, const char *text, size_t size, 
     int same = r == HYBRID_OK && n == n_expected && !memcmp(ids, expected, n * sizeof *ids);
     print_ids(a, sizeof a, ids, n);
     print_ids(b, sizeof b, expected, n_expected);
-    CHECK(same, "%s flags %u \"%.*s\": %s\n    ours  %s\n    theirs%s", what, flags, (int)(size < 200 ? size : 200), text, error.message, a, b);
+    CHECK(same, "%s flags %u \"%.*s\": %s\n    ours  %s\n    theirs%s", what, flags, (int)(size < 200 ? size : 200),
+          text, error.message, a, b);
     free(ids);
     return same;
 }
@@ -86,11 +92,15 @@ static char *detokenize(const hybrid_tokenizer *tok, const int32_t *ids, size_t 
 static int fields(char *line, char *field[4])
 {
     int n = 0;
-    for (field[n++] = line; *line && n < 4; line++) if (*line == '\t') { *line = 0; field[n++] = line + 1; }
+    for (field[n++] = line; *line && n < 4; line++)
+        if (*line == '\t') {
+            *line = 0;
+            field[n++] = line + 1;
+        }
     return n;
 }
 
-/* ---- vectors ---- */
+/* ---- vectors ----------------------------------------------------------------------------------------------------- */
 
 static void test_llamacpp_vocab(const char *name)
 {
@@ -102,7 +112,13 @@ static void test_llamacpp_vocab(const char *name)
     inputs = read_file(data_path(path), &size);
     snprintf(path, sizeof path, "vocab/%s.out", name);
     outputs = read_file(data_path(path), NULL);
-    if (!tok || !inputs || !outputs) { SKIP("%s: not in the test data", name); free(inputs); free(outputs); hybrid_tokenizer_destroy(tok); return; }
+    if (!tok || !inputs || !outputs) {
+        SKIP("%s: not in the test data", name);
+        free(inputs);
+        free(outputs);
+        hybrid_tokenizer_destroy(tok);
+        return;
+    }
     for (p = inputs, line = outputs; (q = strstr(p, separator)) != NULL; p = q + sizeof separator - 1, cases++) {
         int32_t *expected = read_ids(line, &n);
         same_ids(tok, p, (size_t)(q - p), 0, expected, n, name);
@@ -117,11 +133,17 @@ static void test_llamacpp_vocab(const char *name)
 
 static int base64_value(char c)
 {
-    return c >= 'A' && c <= 'Z' ? c - 'A' : c >= 'a' && c <= 'z' ? c - 'a' + 26 : c >= '0' && c <= '9' ? c - '0' + 52 : c == '+' ? 62 : c == '/' ? 63 : -1;
+    return c >= 'A' && c <= 'Z'   ? c - 'A'
+           : c >= 'a' && c <= 'z' ? c - 'a' + 26
+           : c >= '0' && c <= '9' ? c - '0' + 52
+           : c == '+'             ? 62
+           : c == '/'             ? 63
+                                  : -1;
 }
 
 /* A tiktoken file: "base64 rank" lines. extra: names of special tokens with their ids. */
-static hybrid_tokenizer *open_tiktoken(const char *file, const char *pre, const char *const *names, const int *name_ids, int n_names)
+static hybrid_tokenizer *open_tiktoken(const char *file, const char *pre, const char *const *names, const int *name_ids,
+                                       int n_names)
 {
     char path[128], *data, *p, *bytes, *at;
     size_t size, n_tokens = 0, i;
@@ -143,7 +165,10 @@ static hybrid_tokenizer *open_tiktoken(const char *file, const char *pre, const 
         size_t id;
         for (; (v = base64_value(*p)) >= 0; p++) {
             bits = bits << 6 | (unsigned)v;
-            if ((n_bits += 6) >= 8) { n_bits -= 8; *at++ = (char)(bits >> n_bits); }
+            if ((n_bits += 6) >= 8) {
+                n_bits -= 8;
+                *at++ = (char)(bits >> n_bits);
+            }
         }
         while (*p == '=') p++;
         id = (size_t)strtol(p, &p, 10);
@@ -165,19 +190,28 @@ static hybrid_tokenizer *open_tiktoken(const char *file, const char *pre, const 
     desc.types = types;
     desc.raw_tokens = true;
     CHECK(hybrid_tokenizer_create(NULL, &desc, &tok, &error) == HYBRID_OK, "%s: %s", file, error.message);
-    free(data); free(bytes); free(tokens); free(types);
+    free(data);
+    free(bytes);
+    free(tokens);
+    free(types);
     return tok;
 }
 
 #define N_ENCODINGS 5
-static const char *const encoding_names[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_edit", "cl100k_base", "o200k_base" };
+static const char *const encoding_names[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_edit", "cl100k_base",
+                                                         "o200k_base" };
 
 static hybrid_tokenizer *open_encoding(int i)
 {
-    static const char *const files[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_base", "cl100k_base", "o200k_base" };
+    static const char *const files[N_ENCODINGS] = { "r50k_base", "p50k_base", "p50k_base", "cl100k_base",
+                                                    "o200k_base" };
     static const char *const pres[N_ENCODINGS] = { "r50k", "p50k", "gpt-2", "cl100k", "o200k" };
     static const char *const names[] = { "<|endoftext|>", "<|fim_prefix|>", "<|fim_middle|>", "<|fim_suffix|>" };
-    static const int ids[N_ENCODINGS][4] = { { 50256, 0, 0, 0 }, { 50256, 0, 0, 0 }, { 50256, 50281, 50282, 50283 }, { 100257, 100258, 100259, 100260 }, { 199999, 0, 0, 0 } };
+    static const int ids[N_ENCODINGS][4] = { { 50256, 0, 0, 0 },
+                                             { 50256, 0, 0, 0 },
+                                             { 50256, 50281, 50282, 50283 },
+                                             { 100257, 100258, 100259, 100260 },
+                                             { 199999, 0, 0, 0 } };
     return open_tiktoken(files[i], pres[i], names, ids[i], ids[i][1] ? 4 : 1);
 }
 
@@ -188,7 +222,10 @@ static void test_tiktoken(void)
     size_t cases = 0, n, size;
     int i;
     TEST("tiktoken test plans");
-    if (!plan) { SKIP("tokenizer/tiktoken/TestPlans.txt is not in the test data"); return; }
+    if (!plan) {
+        SKIP("tokenizer/tiktoken/TestPlans.txt is not in the test data");
+        return;
+    }
     for (i = 0; i < N_ENCODINGS; i++) tok[i] = open_encoding(i);
     while ((p = strstr(p, "EncodingName: ")) != NULL) {
         char *sample = strstr(p, "\nSample: "), *encoded = sample ? strstr(sample, "\nEncoded: ") : NULL, *text;
@@ -198,9 +235,11 @@ static void test_tiktoken(void)
         for (i = 0; i < N_ENCODINGS && strncmp(p, encoding_names[i], strlen(encoding_names[i])); i++) {}
         sample += 9;
         ids = read_ids(encoded + 10, &n);
-        if (i < N_ENCODINGS && tok[i] && same_ids(tok[i], sample, (size_t)(encoded - sample), 0, ids, n, encoding_names[i])) {
+        if (i < N_ENCODINGS && tok[i] &&
+            same_ids(tok[i], sample, (size_t)(encoded - sample), 0, ids, n, encoding_names[i])) {
             text = detokenize(tok[i], ids, n, 0, &size);
-            CHECK(size == (size_t)(encoded - sample) && !memcmp(text, sample, size), "%s: round trip of \"%.*s\"", encoding_names[i], (int)(encoded - sample), sample);
+            CHECK(size == (size_t)(encoded - sample) && !memcmp(text, sample, size), "%s: round trip of \"%.*s\"",
+                  encoding_names[i], (int)(encoded - sample), sample);
             free(text);
         }
         free(ids);
@@ -220,7 +259,12 @@ static void test_ggml_prompts(const char *vocab, const char *name)
     size_t n, cases = 0;
     snprintf(path, sizeof path, "tokenizer/vectors/%s", name);
     data = read_file(data_path(path), NULL);
-    if (!tok || !data) { SKIP("%s is not in the test data", name); free(data); hybrid_tokenizer_destroy(tok); return; }
+    if (!tok || !data) {
+        SKIP("%s is not in the test data", name);
+        free(data);
+        hybrid_tokenizer_destroy(tok);
+        return;
+    }
     for (line = data; *line; line = end + (*end != 0)) {
         int32_t *ids;
         end = line + strcspn(line, "\n");
@@ -251,7 +295,10 @@ static void test_vocab_lines(const char *file, bool with_flags)
         unsigned flags = HYBRID_TOKENIZE_ADD_SPECIAL | HYBRID_TOKENIZE_PARSE_SPECIAL;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
-        if (fields(line, field) != (with_flags ? 4 : 3)) { CHECK(0, "%s: a line has other fields", file); break; }
+        if (fields(line, field) != (with_flags ? 4 : 3)) {
+            CHECK(0, "%s: a line has other fields", file);
+            break;
+        }
         if (strcmp(name, field[0])) {
             hybrid_tokenizer_destroy(tok);
             snprintf(name, sizeof name, "%s", field[0]);
@@ -278,8 +325,8 @@ static size_t n_split_rows;
 
 typedef struct splits {
     const uint8_t *classes, *begin;
-    int32_t        ends[1024];
-    size_t         n;
+    int32_t ends[1024];
+    size_t n;
 } splits;
 
 static void split(splits *out, const hyb_split_fn *fn, const uint8_t *p, const uint8_t *end)
@@ -287,9 +334,14 @@ static void split(splits *out, const hyb_split_fn *fn, const uint8_t *p, const u
     const uint8_t *q;
     for (; p < end; p = q) {
         q = fn[0](out->classes, p, end);
-        if (q <= p || q > end) { CHECK(0, "a split of %zu bytes", (size_t)(q - p)); return; }
-        if (fn[1]) split(out, fn + 1, p, q);
-        else if (out->n < 1024) out->ends[out->n++] = (int32_t)(q - out->begin);
+        if (q <= p || q > end) {
+            CHECK(0, "a split of %zu bytes", (size_t)(q - p));
+            return;
+        }
+        if (fn[1])
+            split(out, fn + 1, p, q);
+        else if (out->n < 1024)
+            out->ends[out->n++] = (int32_t)(q - out->begin);
     }
 }
 
@@ -310,7 +362,10 @@ static void test_splits(void)
         char *text;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
-        if (fields(line, field) != 3 || !(pre = hyb_find_pretokenizer(field[0], strlen(field[0])))) { CHECK(0, "a line has other fields"); break; }
+        if (fields(line, field) != 3 || !(pre = hyb_find_pretokenizer(field[0], strlen(field[0])))) {
+            CHECK(0, "a line has other fields");
+            break;
+        }
         if ((!n_split_rows || split_rows[n_split_rows - 1] != pre) && n_split_rows < HYB_COUNT(split_rows))
             split_rows[n_split_rows++] = pre;
         text = read_hex(field[1], strlen(field[1]), &size);
@@ -329,7 +384,8 @@ static void test_splits(void)
 static bool same_splits(const hyb_pretokenizer *a, const hyb_pretokenizer *b)
 {
     size_t i;
-    for (i = 0; i < HYB_COUNT(a->splits) && a->splits[i] == b->splits[i]; i++) if (!a->splits[i]) return true;
+    for (i = 0; i < HYB_COUNT(a->splits) && a->splits[i] == b->splits[i]; i++)
+        if (!a->splits[i]) return true;
     return false;
 }
 
@@ -337,8 +393,9 @@ static bool same_splits(const hyb_pretokenizer *a, const hyb_pretokenizer *b)
 static void test_names(void)
 {
     static const char file[] = "tests/oracle/data/tok_pre.txt";
-    static const char *const refused[] = { "gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace", "no-such",
-                                           "gpt", "gpt-22", "GPT-2" };
+    static const char *const refused[] = {
+        "gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace", "no-such", "gpt", "gpt-22", "GPT-2"
+    };
     char *data = read_file(file, NULL), *line, *end, *field[4];
     size_t i, names = 0;
     TEST("names of pre-tokenizers");
@@ -348,7 +405,10 @@ static void test_names(void)
         const hyb_pretokenizer *pre, *leader;
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
-        if (fields(line, field) != 4) { CHECK(0, "a line has other fields"); break; }
+        if (fields(line, field) != 4) {
+            CHECK(0, "a line has other fields");
+            break;
+        }
         pre = hyb_find_pretokenizer(field[0], strlen(field[0]));
         leader = hyb_find_pretokenizer(field[1], strlen(field[1]));
         CHECK(pre && leader, "%s or %s is not there", field[0], field[1]);
@@ -374,27 +434,32 @@ static void test_models(void)
     size_t n, size, cases = 0;
     int32_t *ids;
     TEST("stories260K");
-    if (!tok || !json || !texts) SKIP("models/stories260K is not in the test data");
-    else for (p = json; (p = strstr(p, "\"ids\":[")) != NULL; p++, cases++) {
-        while (*text == '\n' || *text == ' ') text++;
-        q = strstr(text, "<|endoftext|>");
-        size = q ? (size_t)(q - text) : strlen(text);
-        while (size && (text[size - 1] == '\n' || text[size - 1] == ' ')) size--;
-        p[6 + strcspn(p + 6, "]")] = '\n';
-        ids = read_ids(p + 7, &n);
-        same_ids(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, ids, n, "stories260K");
-        free(ids);
-        if (!q) break;
-        text = q + 13;
-    }
+    if (!tok || !json || !texts)
+        SKIP("models/stories260K is not in the test data");
+    else
+        for (p = json; (p = strstr(p, "\"ids\":[")) != NULL; p++, cases++) {
+            while (*text == '\n' || *text == ' ') text++;
+            q = strstr(text, "<|endoftext|>");
+            size = q ? (size_t)(q - text) : strlen(text);
+            while (size && (text[size - 1] == '\n' || text[size - 1] == ' ')) size--;
+            p[6 + strcspn(p + 6, "]")] = '\n';
+            ids = read_ids(p + 7, &n);
+            same_ids(tok, text, size, HYBRID_TOKENIZE_ADD_SPECIAL, ids, n, "stories260K");
+            free(ids);
+            if (!q) break;
+            text = q + 13;
+        }
     CHECK(cases == 5 || !texts, "%zu cases", cases);
     free(json);
     free(texts);
     hybrid_tokenizer_destroy(tok);
 
     TEST("BabyLlama: no byte tokens");
-    if (!(tok = open_vocab("models/baby-llama-105/baby-llama-105.gguf"))) { SKIP("models/baby-llama-105 is not in the test data"); return; }
-    {   /* what sentencepiece 0.2.3 makes of them with tok105.model */
+    if (!(tok = open_vocab("models/baby-llama-105/baby-llama-105.gguf"))) {
+        SKIP("models/baby-llama-105 is not in the test data");
+        return;
+    }
+    { /* what sentencepiece 0.2.3 makes of them with tok105.model */
         static const int32_t a[] = { 3, 5, 0, 44, 0, 3, 23 }, b[] = { 3, 0, 3, 23, 0, 3, 0 }, c[] = { 3, 37, 0, 15 };
         same_ids(tok, "a\xE6\xBC\xA2\xE5\xAD\x97z\xD0\x96 b", 12, 0, a, 7, "unknown side by side");
         same_ids(tok, "\xD0\x96\xD0\x96 b\xE6\xBC\xA2 \xE6\xBC\xA2", 13, 0, b, 7, "unknown and spaces");
@@ -403,34 +468,52 @@ static void test_models(void)
     hybrid_tokenizer_destroy(tok);
 }
 
-/* ---- what tokens are ---- */
+/* ---- what tokens are --------------------------------------------------------------------------------------------- */
 
 static void test_roles(void)
 {
-    static const struct { const char *vocab; int bos, eos, eot; size_t size; int ends[7]; } expected[] = {      /* asked of llama.cpp */
-        { "ggml-vocab-gpt-2.gguf", 50256, 50256, 50256, 50257, { 50256, -1, 0, 0, 0, 0, 0 } },
-        { "ggml-vocab-qwen2.gguf", 151643, 151645, 151645, 151669, { 128247, 151643, 151645, 151662, 151663, 151664, -1 } },
-        { "ggml-vocab-phi-3.gguf", 1, 32000, 32007, 32064, { 2, 32000, 32007, -1, 0, 0, 0 } },
-        { "ggml-vocab-llama-spm.gguf", 1, 2, -1, 32000, { 2, -1, 0, 0, 0, 0, 0 } }
-    };
+    /* asked of llama.cpp */
+    static const struct {
+        const char *vocab;
+        int bos, eos, eot;
+        size_t size;
+        int ends[7];
+    } expected[] = { { "ggml-vocab-gpt-2.gguf", 50256, 50256, 50256, 50257, { 50256, -1, 0, 0, 0, 0, 0 } },
+                     { "ggml-vocab-qwen2.gguf",
+                       151643,
+                       151645,
+                       151645,
+                       151669,
+                       { 128247, 151643, 151645, 151662, 151663, 151664, -1 } },
+                     { "ggml-vocab-phi-3.gguf", 1, 32000, 32007, 32064, { 2, 32000, 32007, -1, 0, 0, 0 } },
+                     { "ggml-vocab-llama-spm.gguf", 1, 2, -1, 32000, { 2, -1, 0, 0, 0, 0, 0 } } };
     size_t i, k;
     TEST("roles and end tokens");
     for (i = 0; i < HYB_COUNT(expected); i++) {
         hybrid_tokenizer *tok = open_vocab(expected[i].vocab);
         int32_t id;
-        if (!tok) { SKIP("%s is not in the test data", expected[i].vocab); continue; }
+        if (!tok) {
+            SKIP("%s is not in the test data", expected[i].vocab);
+            continue;
+        }
         CHECK(hybrid_vocab_size(tok) == expected[i].size, "%s: %zu tokens", expected[i].vocab, hybrid_vocab_size(tok));
-        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == expected[i].bos, "%s: BOS %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_BOS));
-        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == expected[i].eos, "%s: EOS %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOS));
-        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOT) == expected[i].eot, "%s: EOT %d", expected[i].vocab, (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOT));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == expected[i].bos, "%s: BOS %d", expected[i].vocab,
+              (int)hybrid_token_role_id(tok, HYBRID_ROLE_BOS));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == expected[i].eos, "%s: EOS %d", expected[i].vocab,
+              (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOS));
+        CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOT) == expected[i].eot, "%s: EOT %d", expected[i].vocab,
+              (int)hybrid_token_role_id(tok, HYBRID_ROLE_EOT));
         for (id = 0, k = 0; id < (int32_t)expected[i].size; id++) {
             if (!hybrid_token_is_end(tok, id)) continue;
             CHECK(expected[i].ends[k] == id, "%s: %d ends", expected[i].vocab, (int)id);
             if (expected[i].ends[k] >= 0) k++;
         }
         CHECK(expected[i].ends[k] == -1, "%s: %zu end tokens", expected[i].vocab, k);
-        CHECK(hybrid_token_bytes(tok, (int32_t)expected[i].size + 5).size == 0 && hybrid_token_bytes(tok, -1).size == 0, "bytes beyond the vocabulary");
-        CHECK(hybrid_token_kind(tok, (int32_t)expected[i].size) == HYBRID_TOKEN_UNUSED && !hybrid_token_is_end(tok, (int32_t)expected[i].size), "padding rows");
+        CHECK(hybrid_token_bytes(tok, (int32_t)expected[i].size + 5).size == 0 && hybrid_token_bytes(tok, -1).size == 0,
+              "bytes beyond the vocabulary");
+        CHECK(hybrid_token_kind(tok, (int32_t)expected[i].size) == HYBRID_TOKEN_UNUSED &&
+                  !hybrid_token_is_end(tok, (int32_t)expected[i].size),
+              "padding rows");
         hybrid_tokenizer_destroy(tok);
     }
 }
@@ -443,9 +526,9 @@ static uint32_t next_random(uint32_t *state)
 
 /* A small vocabulary with all bytes, for what needs no files. */
 typedef struct small_vocab {
-    char                  spelling[300][24];
-    hybrid_string         tokens[300], merges[8];
-    uint8_t               types[300];
+    char spelling[300][24];
+    hybrid_string tokens[300], merges[8];
+    uint8_t types[300];
     hybrid_tokenizer_desc desc;
 } small_vocab;
 
@@ -495,10 +578,10 @@ static void make_small(small_vocab *v, const char *pre)
 
 /* A vocabulary of strings that are made up on the way. */
 typedef struct heap_vocab {
-    char                 *bytes;
-    size_t                size, n_merges;
-    hybrid_string        *tokens, *merges;
-    uint8_t              *types;
+    char *bytes;
+    size_t size, n_merges;
+    hybrid_string *tokens, *merges;
+    uint8_t *types;
     hybrid_tokenizer_desc desc;
 } heap_vocab;
 
@@ -547,23 +630,37 @@ static void test_small(void)
     CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
     first = 256;
     {
-        const int32_t hello[] = { first + 10, first + 3 }, typed[] = { first + 8 }, plain[] = { first + 3, first + 8, hybrid_token_find(tok, "x", 1) };
+        const int32_t hello[] = { first + 10, first + 3 }, typed[] = { first + 8 },
+                      plain[] = { first + 3, first + 8, hybrid_token_find(tok, "x", 1) };
         same_ids(tok, "hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, hello, 2, "BOS by its well-known name");
         same_ids(tok, "<|im", 4, 0, typed, 1, "user-defined tokens count always");
-        same_ids(tok, "hello<|imx", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, plain, 3, "the shorter special token when the longer does not fit");
+        same_ids(tok, "hello<|imx", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, plain, 3,
+                 "the shorter special token when the longer does not fit");
     }
-    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1 && ids[0] == first + 7, "the longest special token");
-    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, 0, ids, 64, &n, NULL) == HYBRID_OK && n == 7 && ids[0] == first + 8, "control tokens are text unless asked for: %zu", n);
-    CHECK(hybrid_token_is_end(tok, first + 7) && hybrid_token_is_end(tok, first + 9) && !hybrid_token_is_end(tok, first + 10), "end tokens");
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK &&
+              n == 1 && ids[0] == first + 7,
+          "the longest special token");
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, 0, ids, 64, &n, NULL) == HYBRID_OK && n == 7 && ids[0] == first + 8,
+          "control tokens are text unless asked for: %zu", n);
+    CHECK(hybrid_token_is_end(tok, first + 7) && hybrid_token_is_end(tok, first + 9) &&
+              !hybrid_token_is_end(tok, first + 10),
+          "end tokens");
     CHECK(hybrid_tokenize(tok, "", 0, 0, NULL, 0, &n, NULL) == HYBRID_OK && n == 0, "empty text");
-    CHECK(hybrid_tokenize(tok, NULL, 0, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1, "empty text with BOS");
+    CHECK(hybrid_tokenize(tok, NULL, 0, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1,
+          "empty text with BOS");
 
     TEST("capacity");
     memset(ids, 0x55, sizeof ids);
-    CHECK(hybrid_tokenize(tok, "abcdefgh", 8, 0, ids, 3, &n, &error) == HYBRID_ERROR_LIMIT && n == 8, "n is what is needed: %zu", n);
-    CHECK(ids[0] == hybrid_token_find(tok, "a", 1) && ids[2] == hybrid_token_find(tok, "c", 1) && ids[3] == 0x55555555, "no write beyond the capacity");
-    CHECK(hybrid_tokenize(tok, "a", 1, 0, NULL, 1, &n, &error) == HYBRID_ERROR_INVALID && hybrid_tokenize(tok, NULL, 1, 0, ids, 1, &n, &error) == HYBRID_ERROR_INVALID, "NULL");
-    ids[0] = first + 7; ids[1] = first + 3; ids[2] = 100000;
+    CHECK(hybrid_tokenize(tok, "abcdefgh", 8, 0, ids, 3, &n, &error) == HYBRID_ERROR_LIMIT && n == 8,
+          "n is what is needed: %zu", n);
+    CHECK(ids[0] == hybrid_token_find(tok, "a", 1) && ids[2] == hybrid_token_find(tok, "c", 1) && ids[3] == 0x55555555,
+          "no write beyond the capacity");
+    CHECK(hybrid_tokenize(tok, "a", 1, 0, NULL, 1, &n, &error) == HYBRID_ERROR_INVALID &&
+              hybrid_tokenize(tok, NULL, 1, 0, ids, 1, &n, &error) == HYBRID_ERROR_INVALID,
+          "NULL");
+    ids[0] = first + 7;
+    ids[1] = first + 3;
+    ids[2] = 100000;
     text = detokenize(tok, ids, 3, 0, &size);
     CHECK(size == 5 && !memcmp(text, "hello", 5), "control tokens and padding are nothing: %.*s", (int)size, text);
     free(text);
@@ -576,26 +673,35 @@ static void test_small(void)
 
     TEST("tables that are wrong");
     v.desc.pre = "no-such";
-    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && !tok && strstr(error.message, "no-such"), "%s", error.message);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && !tok &&
+              strstr(error.message, "no-such"),
+          "%s", error.message);
     v.desc.pre = NULL;
     v.desc.model = "unigram";
-    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && strstr(error.message, "unigram"), "%s", error.message);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED &&
+              strstr(error.message, "unigram"),
+          "%s", error.message);
     v.desc.model = NULL;
     v.desc.roles[HYBRID_ROLE_EOS] = "<nothing>";
-    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_INVALID && strstr(error.message, "<nothing>"), "%s", error.message);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_INVALID &&
+              strstr(error.message, "<nothing>"),
+          "%s", error.message);
     v.desc.roles[HYBRID_ROLE_EOS] = "<|end|>";
     v.merges[1].data = "nospace";
     v.merges[1].size = 7;
     v.merges[2].data = "\xFF \xFF";
     v.merges[2].size = 3;
-    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "merges without sense are left out: %s", error.message);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "merges without sense are left out: %s",
+          error.message);
     CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == first + 9, "EOS by its text");
     hybrid_tokenizer_destroy(tok);
     hybrid_tokenizer_destroy(NULL);
-    CHECK(hybrid_tokenizer_create(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID && hybrid_tokenizer_from_gguf(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID, "NULL");
+    CHECK(hybrid_tokenizer_create(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID &&
+              hybrid_tokenizer_from_gguf(NULL, NULL, &tok, &error) == HYBRID_ERROR_INVALID,
+          "NULL");
 }
 
-/* ---- RWKV's vocabularies ---- */
+/* ---- RWKV's vocabularies ----------------------------------------------------------------------------------------- */
 
 /* A token in RWKV's spelling. */
 static void add_spelled(heap_vocab *v, const char *spelling, hybrid_token_type type)
@@ -629,8 +735,7 @@ static void test_rwkv_lines(void)
         text = read_hex(field[2], strlen(field[2]), &size);
         if (!strcmp(field[0], "token")) {
             memcpy(heap_vocab_add(&v, size, (hybrid_token_type)atoi(field[1])), text, size);
-        }
-        else {
+        } else {
             int32_t *ids = read_ids(field[3], &n);
             if (!tok && !(tok = rwkv_tokenizer(&v))) break;
             same_ids(tok, text, size, (unsigned)atoi(field[1]), ids, n, "rwkv");
@@ -691,7 +796,8 @@ static void test_rwkv_random(void)
             size_t at;
             for (at = 0; at < size; at++) text[at] = (char)('a' + (next_random(&seed) % rare == 0));
             if (size) text[next_random(&seed) % size] = 'z';
-            same_ids(tok, text, size, 0, expected, naive_longest(&v, text, size, unknown ? 0 : -1, expected), "longest");
+            same_ids(tok, text, size, 0, expected, naive_longest(&v, text, size, unknown ? 0 : -1, expected),
+                     "longest");
         }
         hybrid_tokenizer_destroy(tok);
         heap_vocab_free(&v);
@@ -702,7 +808,9 @@ static void test_rwkv_random(void)
 
 static void test_rwkv_spelling(void)
 {
-    static const char *const wrong[] = { "\\", "a\\", "\\x", "\\x4", "\\xg0", "\\x0g", "\\q", "\\0", "\\\\\\", "\\u0041" };
+    static const char *const wrong[] = {
+        "\\", "a\\", "\\x", "\\x4", "\\xg0", "\\x0g", "\\q", "\\0", "\\\\\\", "\\u0041"
+    };
     static const char every[] = "\\x00\\t\\n\\r\\\\\\'\\\"'\"\\x7f\\xAb\\xfF", bytes[] = "\0\t\n\r\\'\"'\"\x7f\xAB\xFF";
     hybrid_tokenizer *tok;
     hybrid_string got;
@@ -744,7 +852,7 @@ static void test_rwkv_spelling(void)
     heap_vocab_free(&v);
 }
 
-/* ---- normalization form C ---- */
+/* ---- normalization form C ---------------------------------------------------------------------------------------- */
 
 static void check_nfc(const hybrid_tokenizer *tok, const char *text, size_t size, const char *expected,
                       size_t n_expected)
@@ -767,9 +875,13 @@ static void test_nfc(void)
 {
     static const char file[] = "tests/oracle/data/tok_nfc.txt";
     static small_vocab v;
-    static const char torn[] = "\x80" "e\xCC\x81\xCC" "e\xCC\x81\xFF\xCC\x81\xED\xA0\x80\xCC\x81";
+    static const char torn[] = "\x80"
+                               "e\xCC\x81\xCC"
+                               "e\xCC\x81\xFF\xCC\x81\xED\xA0\x80\xCC\x81";
     static const char torn_c[] = "\x80\xC3\xA9\xCC\xC3\xA9\xFF\xCC\x81\xED\xA0\x80\xCC\x81";
-    static const char special[] = "e\xCC\x81<|im\xCC\x81" "e\xCC\x81", special_c[] = "\xC3\xA9<|im\xCC\x81\xC3\xA9";
+    static const char special[] = "e\xCC\x81<|im\xCC\x81"
+                                  "e\xCC\x81",
+                      special_c[] = "\xC3\xA9<|im\xCC\x81\xC3\xA9";
     char *data = read_file(file, NULL), *line, *end, *field[4], *text, *expected;
     hybrid_tokenizer *tok = NULL, *plain = NULL;
     size_t size, n_expected, cases = 0;
@@ -782,7 +894,10 @@ static void test_nfc(void)
     for (line = data; line && *line; line = end, cases++) {
         end = line + strcspn(line, "\n");
         if (*end) *end++ = 0;
-        if (fields(line, field) != 2) { CHECK(0, "a line has other fields"); break; }
+        if (fields(line, field) != 2) {
+            CHECK(0, "a line has other fields");
+            break;
+        }
         text = read_hex(field[0], strlen(field[0]), &size);
         expected = read_hex(field[1], strlen(field[1]), &n_expected);
         check_nfc(tok, text, size, expected, n_expected);
@@ -832,16 +947,18 @@ static void test_nfc_case(void)
     char *text = read_file(data_path("../cases/08-qwen2-nfc/input.bin"), &size);
     hybrid_tokenizer *tok = text ? open_vocab("ggml-vocab-qwen2.gguf") : NULL;
     TEST("case 08");
-    if (tok) same_ids(tok, text, size, 0, expected, 4, "Qwen 2 with decomposed letters");
-    else SKIP("cases/08-qwen2-nfc or the vocabulary of Qwen 2 is not in the test data");
+    if (tok)
+        same_ids(tok, text, size, 0, expected, 4, "Qwen 2 with decomposed letters");
+    else
+        SKIP("cases/08-qwen2-nfc or the vocabulary of Qwen 2 is not in the test data");
     hybrid_tokenizer_destroy(tok);
     free(text);
 }
 
-/* ---- files that leave out something ---- */
+/* ---- files that leave out something ------------------------------------------------------------------------------ */
 
 typedef struct file_bytes {
-    char   bytes[16384];
+    char bytes[16384];
     size_t n;
 } file_bytes;
 
@@ -889,12 +1006,14 @@ static void put_vocab(file_bytes *f, const small_vocab *v, const char *architect
     put_list(f, "tokenizer.ggml.merges", v->merges, v->desc.n_merges);
     if (!pre) return;
     put_key(f, "tokenizer.ggml.pre", *pre == '7' ? 4 : 8);
-    if (*pre == '7') put_u32(f, 7);
-    else put_string(f, pre, strlen(pre));
+    if (*pre == '7')
+        put_u32(f, 7);
+    else
+        put_string(f, pre, strlen(pre));
 }
 
 typedef struct heard {
-    int  warnings;      /* of tokenizer.ggml.pre */
+    int warnings; /* of tokenizer.ggml.pre */
     char last[512];
 } heard;
 
@@ -934,16 +1053,19 @@ static void test_missing_pre(void)
 {
     static small_vocab v;
     static file_bytes f;
-    static const struct { const char *architecture, *pre, *taken; size_t n; } right[] = {
-        { "llama", NULL, "\"default\"", 3 }, { "llama", "", "\"default\"", 3 }, { "gpt2", NULL, "\"gpt-2\"", 2 },
-        { "gptneox", NULL, "\"olmo\"", 2 }, { "llama", "default", NULL, 3 }, { "llama", "gpt-2", NULL, 2 }
-    };
-    static const struct { const char *pre, *says; hybrid_result code; } wrong[] = {
-        { "7", "not a string", HYBRID_ERROR_FORMAT },
-        { "kimi-k3", "\"kimi-k3\", which is not known", HYBRID_ERROR_UNSUPPORTED },
-        { "gemma4", "of characters", HYBRID_ERROR_UNSUPPORTED },
-        { "whitespace", "without merging", HYBRID_ERROR_UNSUPPORTED }
-    };
+    static const struct {
+        const char *architecture, *pre, *taken;
+        size_t n;
+    } right[] = { { "llama", NULL, "\"default\"", 3 }, { "llama", "", "\"default\"", 3 },
+                  { "gpt2", NULL, "\"gpt-2\"", 2 },    { "gptneox", NULL, "\"olmo\"", 2 },
+                  { "llama", "default", NULL, 3 },     { "llama", "gpt-2", NULL, 2 } };
+    static const struct {
+        const char *pre, *says;
+        hybrid_result code;
+    } wrong[] = { { "7", "not a string", HYBRID_ERROR_FORMAT },
+                  { "kimi-k3", "\"kimi-k3\", which is not known", HYBRID_ERROR_UNSUPPORTED },
+                  { "gemma4", "of characters", HYBRID_ERROR_UNSUPPORTED },
+                  { "whitespace", "without merging", HYBRID_ERROR_UNSUPPORTED } };
     hybrid_error error;
     hybrid_tokenizer *tok;
     int32_t ids[8];
@@ -952,7 +1074,7 @@ static void test_missing_pre(void)
     size_t i, n;
     TEST("files without tokenizer.ggml.pre");
     make_small(&v, NULL);
-    add_token(&v, "\xC4\xA0!", HYBRID_TOKEN_NORMAL);            /* " !": one word to gpt-2, two to default */
+    add_token(&v, "\xC4\xA0!", HYBRID_TOKEN_NORMAL); /* " !": one word to gpt-2, two to default */
     v.merges[0].data = "\xC4\xA0 !";
     v.merges[0].size = 4;
     for (i = 0; i < HYB_COUNT(right); i++) {
@@ -972,14 +1094,15 @@ static void test_missing_pre(void)
               error.message);
     }
     CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
-    CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == 2,
-          "in memory, NULL is gpt-2: %zu", n);
+    CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == 2, "in memory, NULL is gpt-2: %zu",
+          n);
     hybrid_tokenizer_destroy(tok);
 
     TEST("a file with RWKV's vocabulary");
     tok = open_heard(NULL, 0, "tests/oracle/data/models/rwkv7.gguf", &h, &error);
     CHECK(tok && !h.warnings, "%d warnings: %s%s", h.warnings, error.message, h.last);
-    CHECK(hybrid_tokenize(tok, " the\n\n\xC3\xA9", 8, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 8, &n, NULL) == HYBRID_OK, "failed");
+    CHECK(hybrid_tokenize(tok, " the\n\n\xC3\xA9", 8, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 8, &n, NULL) == HYBRID_OK,
+          "failed");
     CHECK(n == 3 && hybrid_token_bytes(tok, ids[0]).size == 4, "%zu tokens, the first of %zu bytes", n,
           hybrid_token_bytes(tok, ids[0]).size);
     CHECK(hybrid_token_is_end(tok, 0) && hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == 0, "BOS and EOS are token 0");
@@ -995,12 +1118,12 @@ static void test_missing_pre(void)
     hybrid_tokenizer_destroy(tok);
 }
 
-/* ---- properties ---- */
-
+/* ---- properties -------------------------------------------------------------------------------------------------- */
 
 static void test_round_trips(void)
 {
-    static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-llama-spm.gguf" };
+    static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf",
+                                          "ggml-vocab-llama-spm.gguf" };
     static const char alphabet[] = "  \n\taeHl's0123.-<|\xC3\xA9\xE6\x97\xA5\xF0\x9F\x98\x80\xE2\x96\x81\x80\xFF";
     char text[400], *back;
     int32_t ids[1204];
@@ -1010,16 +1133,27 @@ static void test_round_trips(void)
     for (i = 0; i < HYB_COUNT(vocabs); i++) {
         hybrid_tokenizer *tok = open_vocab(vocabs[i]);
         bool spm = i == 2;
-        if (!tok) { SKIP("%s is not in the test data", vocabs[i]); continue; }
+        if (!tok) {
+            SKIP("%s is not in the test data", vocabs[i]);
+            continue;
+        }
         for (k = 0; k < 2000; k++) {
             length = next_random(&seed) % sizeof text;
-            for (n = 0; n < length; n++) text[n] = (char)(k & 1 ? (int)(next_random(&seed) & 255) : alphabet[next_random(&seed) % (sizeof alphabet - 1)]);
-            if (spm) for (n = 0; n + 2 < length; n++) if (!memcmp(text + n, "\xE2\x96\x81", 3)) text[n] = 'x';      /* spm reads it as a space */
-            CHECK(hybrid_tokenize(tok, text, length, 0, ids, 1204, &n, NULL) == HYBRID_OK, "%s: %zu bytes give %zu ids", vocabs[i], length, n);
+            for (n = 0; n < length; n++)
+                text[n] = (char)(k & 1 ? (int)(next_random(&seed) & 255)
+                                       : alphabet[next_random(&seed) % (sizeof alphabet - 1)]);
+            /* spm reads it as a space */
+            if (spm)
+                for (n = 0; n + 2 < length; n++)
+                    if (!memcmp(text + n, "\xE2\x96\x81", 3)) text[n] = 'x';
+            CHECK(hybrid_tokenize(tok, text, length, 0, ids, 1204, &n, NULL) == HYBRID_OK, "%s: %zu bytes give %zu ids",
+                  vocabs[i], length, n);
             back = detokenize(tok, ids, n, 0, &size);
-            if (i == 1) same_ids(tok, back, size, 0, ids, n, "normalized once and for all");
-            else CHECK(size == length && !memcmp(back, text, size), "%s: text %zu of %zu bytes comes back with %zu",
-                       vocabs[i], k, length, size);
+            if (i == 1)
+                same_ids(tok, back, size, 0, ids, n, "normalized once and for all");
+            else
+                CHECK(size == length && !memcmp(back, text, size), "%s: text %zu of %zu bytes comes back with %zu",
+                      vocabs[i], k, length, size);
             free(back);
         }
         hybrid_tokenizer_destroy(tok);
@@ -1035,7 +1169,10 @@ static void test_long_words(void)
     size_t k, i, n, size, megabytes = 3000000;
     char *text;
     TEST("long words");
-    if (!tok) { SKIP("ggml-vocab-gpt-2.gguf is not in the test data"); return; }
+    if (!tok) {
+        SKIP("ggml-vocab-gpt-2.gguf is not in the test data");
+        return;
+    }
     for (k = 0; k < 500; k++) {
         uint8_t word[HYB_WORD_SHORT];
         int32_t heap_ids[HYB_WORD_SHORT];
@@ -1049,20 +1186,23 @@ static void test_long_words(void)
         job.capacity = HYB_WORD_SHORT;
         job.last = -1;
         hyb_merge_long(&job, word, HYB_MAX(size, 1));
-        CHECK(job.n == n && !memcmp(ids, heap_ids, n * sizeof *ids), "\"%.*s\": %zu and %zu ids", (int)size, (const char *)word, n, job.n);
+        CHECK(job.n == n && !memcmp(ids, heap_ids, n * sizeof *ids), "\"%.*s\": %zu and %zu ids", (int)size,
+              (const char *)word, n, job.n);
     }
     if (getenv("HYBRID_SANITIZER")) megabytes = 200000;
     text = (char *)malloc(megabytes);
     all = (int32_t *)malloc(megabytes * sizeof *all);
-    for (k = 0; k < 3; k++) {                             /* quadratic time would be hours */
+    for (k = 0; k < 3; k++) { /* quadratic time would be hours */
         for (i = 0; i < megabytes; i++) text[i] = k == 0 ? 'a' : k == 1 ? (char)('a' + next_random(&seed) % 26) : ' ';
-        CHECK(hybrid_tokenize(tok, text, megabytes, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000, "%zu bytes without a gap: %zu tokens", megabytes, n);
+        CHECK(hybrid_tokenize(tok, text, megabytes, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000,
+              "%zu bytes without a gap: %zu tokens", megabytes, n);
     }
     hybrid_tokenizer_destroy(tok);
     if ((tok = open_vocab("ggml-vocab-llama-spm.gguf")) != NULL) {
         for (k = 0; k < 2; k++) {
             for (i = 0; i < megabytes / 3; i++) text[i] = k ? ' ' : (char)('a' + next_random(&seed) % 26);
-            CHECK(hybrid_tokenize(tok, text, megabytes / 3, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000, "spm: %zu bytes without a gap: %zu tokens", megabytes / 3, n);
+            CHECK(hybrid_tokenize(tok, text, megabytes / 3, 0, all, megabytes, &n, NULL) == HYBRID_OK && n > 1000,
+                  "spm: %zu bytes without a gap: %zu tokens", megabytes / 3, n);
         }
         hybrid_tokenizer_destroy(tok);
     }
@@ -1070,15 +1210,31 @@ static void test_long_words(void)
     free(all);
 }
 
-/* ---- streams ---- */
+/* ---- streams ----------------------------------------------------------------------------------------------------- */
 
 static void test_utf8(void)
 {
-    static const struct { const char *in, *out; } cases[] = {          /* bytes.decode("utf-8", "replace") of Python 3.11 */
-        { "abc", "abc" }, { "\xC3\xA9\xF0\x9F\x98\x80", "\xC3\xA9\xF0\x9F\x98\x80" }, { "\x80", "\xEF\xBF\xBD" },
-        { "\xE2\x82" "A", "\xEF\xBF\xBD" "A" }, { "\xF0\x9F\x98", "\xEF\xBF\xBD" }, { "\xF0\x9F\x98\xF0\x9F\x98\x80", "\xEF\xBF\xBD\xF0\x9F\x98\x80" },
-        { "\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" },
-        { "\xE0\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xFF\xFE", "\xEF\xBF\xBD\xEF\xBF\xBD" }, { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF" "A", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" "A" }
+    static const struct {
+        const char *in, *out;
+    } cases[] = { /* bytes.decode("utf-8", "replace") of Python 3.11 */
+                  { "abc", "abc" },
+                  { "\xC3\xA9\xF0\x9F\x98\x80", "\xC3\xA9\xF0\x9F\x98\x80" },
+                  { "\x80", "\xEF\xBF\xBD" },
+                  { "\xE2\x82"
+                    "A",
+                    "\xEF\xBF\xBD"
+                    "A" },
+                  { "\xF0\x9F\x98", "\xEF\xBF\xBD" },
+                  { "\xF0\x9F\x98\xF0\x9F\x98\x80", "\xEF\xBF\xBD\xF0\x9F\x98\x80" },
+                  { "\xC0\xAF", "\xEF\xBF\xBD\xEF\xBF\xBD" },
+                  { "\xED\xA0\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" },
+                  { "\xF4\x90\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" },
+                  { "\xE0\x80\x80", "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD" },
+                  { "\xFF\xFE", "\xEF\xBF\xBD\xEF\xBF\xBD" },
+                  { "\xE1\x80\xE2\xF0\x91\x92\xF1\xBF"
+                    "A",
+                    "\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD\xEF\xBF\xBD"
+                    "A" }
     };
     char out[HYBRID_UTF8_ROOM(64) + 9], whole[HYBRID_UTF8_ROOM(64) + 9];
     uint8_t bytes[64];
@@ -1094,7 +1250,8 @@ static void test_utf8(void)
     }
     for (k = 0; k < 20000; k++) {
         size = next_random(&seed) % 64;
-        for (i = 0; i < size; i++) bytes[i] = "a\x80\xBF\xC3\xE2\x82\xAC\xF0\x9F\x98\xED\xA0\xF4\x90\xE0\xFF"[next_random(&seed) & 15];
+        for (i = 0; i < size; i++)
+            bytes[i] = "a\x80\xBF\xC3\xE2\x82\xAC\xF0\x9F\x98\xED\xA0\xF4\x90\xE0\xFF"[next_random(&seed) & 15];
         memset(&stream, 0, sizeof stream);
         n_whole = hybrid_utf8_feed(&stream, bytes, size, whole);
         n_whole += hybrid_utf8_flush(&stream, whole + n_whole);
@@ -1124,7 +1281,8 @@ static int find_stop(const char *text, size_t size, const hybrid_string *stops, 
     int i, found = -1;
     for (end = 1; end <= size && found < 0; end++)
         for (i = 0; i < n; i++)
-            if (stops[i].size <= end && !memcmp(text + end - stops[i].size, stops[i].data, stops[i].size) && (found < 0 || stops[i].size > stops[found].size)) {
+            if (stops[i].size <= end && !memcmp(text + end - stops[i].size, stops[i].data, stops[i].size) &&
+                (found < 0 || stops[i].size > stops[found].size)) {
                 found = i;
                 *before = end - stops[i].size;
             }
@@ -1185,13 +1343,18 @@ static void test_stops(void)
             if (safe.size) memcpy(shown + n, safe.data, safe.size);
             n += safe.size;
         }
-        if (which < 0) { safe = hybrid_stop_flush(m); if (safe.size) memcpy(shown + n, safe.data, safe.size); n += safe.size; }
-        CHECK(which == expected && n == before && !memcmp(shown, text, n), "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n, expected, before);
+        if (which < 0) {
+            safe = hybrid_stop_flush(m);
+            if (safe.size) memcpy(shown + n, safe.data, safe.size);
+            n += safe.size;
+        }
+        CHECK(which == expected && n == before && !memcmp(shown, text, n),
+              "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n, expected, before);
     }
     hybrid_stop_destroy(m);
 }
 
-/* ---- special tokens, and how long a file or a text can make us work ---- */
+/* ---- special tokens, and how long a file or a text can make us work ---------------------------------------------- */
 
 /* The leftmost special token, there the longest, by asking at every place. */
 static size_t naive_specials(const heap_vocab *v, const char *text, size_t size, bool control, int32_t *ids)
@@ -1202,7 +1365,9 @@ static size_t naive_specials(const heap_vocab *v, const char *text, size_t size,
         for (i = 0; i < v->desc.n_tokens; i++) {
             const hybrid_string s = v->tokens[i];
             if (v->types[i] == HYBRID_TOKEN_NORMAL || (v->types[i] == HYBRID_TOKEN_CONTROL && !control)) continue;
-            if (s.size <= size - at && !memcmp(s.data, text + at, s.size) && (best < 0 || s.size > v->tokens[best].size)) best = (int32_t)i;
+            if (s.size <= size - at && !memcmp(s.data, text + at, s.size) &&
+                (best < 0 || s.size > v->tokens[best].size))
+                best = (int32_t)i;
         }
         if (best < 0) best = text[at] == 'a' ? 0 : 1;
         at += v->tokens[best].size;
@@ -1239,7 +1404,8 @@ static void test_specials(void)
             const size_t size = next_random(&seed) % sizeof text;
             const unsigned flags = k & 1 ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0;
             for (i = 0; i < size; i++) text[i] = (char)('a' + (next_random(&seed) % 5 == 0));
-            same_ids(tok, text, size, flags, expected, naive_specials(&v, text, size, flags != 0, expected), "specials of a and b");
+            same_ids(tok, text, size, flags, expected, naive_specials(&v, text, size, flags != 0, expected),
+                     "specials of a and b");
         }
         hybrid_tokenizer_destroy(tok);
         heap_vocab_free(&v);
@@ -1258,14 +1424,23 @@ static void worst_vocab(heap_vocab *v, int kind, bool rwkv)
     v->desc.raw_tokens = kind != 8 && kind != 9;
     *heap_vocab_add(v, 1, HYBRID_TOKEN_NORMAL) = 'a';
     if (kind == 0) memset(heap_vocab_add(v, 8000, type), 'a', 8000);
-    if (kind == 1) { *heap_vocab_add(v, 2, type) = 'a'; v->bytes[2] = 'a'; memset(heap_vocab_add(v, WORST_BYTES, type), 'a', WORST_BYTES); v->bytes[v->size - 1] = 'b'; }
-    for (i = 1; (kind == 2 || kind == 3) && v->size + i < WORST_BYTES; i++) {     /* a b, aa b, aaa b ...; b a, b aa, b aaa ... */
+    if (kind == 1) {
+        *heap_vocab_add(v, 2, type) = 'a';
+        v->bytes[2] = 'a';
+        memset(heap_vocab_add(v, WORST_BYTES, type), 'a', WORST_BYTES);
+        v->bytes[v->size - 1] = 'b';
+    }
+    /* a b, aa b, aaa b ...; b a, b aa, b aaa ... */
+    for (i = 1; (kind == 2 || kind == 3) && v->size + i < WORST_BYTES; i++) {
         memset(p = heap_vocab_add(v, i + 1, type), 'a', i + 1);
         p[kind == 2 ? i : 0] = 'b';
     }
-    for (i = 1; (kind == 4 || kind == 8) && v->size + i < WORST_BYTES; i++) memset(heap_vocab_add(v, i + 1, type), 'a', i + 1);      /* a, aa, aaa ... */
-    for (i = 0; kind == 5 && v->size < WORST_BYTES; i++) memset(heap_vocab_add(v, 2, type), 'a', 2);     /* all the same */
-    for (i = 0; kind == 6 && i < 8192; i++) {      /* one place of hybrid 0.1.0's index: differences in the highest bits cancelled */
+    /* a, aa, aaa ... */
+    for (i = 1; (kind == 4 || kind == 8) && v->size + i < WORST_BYTES; i++)
+        memset(heap_vocab_add(v, i + 1, type), 'a', i + 1);
+    for (i = 0; kind == 5 && v->size < WORST_BYTES; i++) memset(heap_vocab_add(v, 2, type), 'a', 2); /* all the same */
+    /* one place of hybrid 0.1.0's index: differences in the highest bits cancelled */
+    for (i = 0; kind == 6 && i < 8192; i++) {
         memset(p = heap_vocab_add(v, 208, type), 'a', 208);
         for (j = 0; j < 13; j++)
             if (i >> j & 1) {
@@ -1274,12 +1449,18 @@ static void worst_vocab(heap_vocab *v, int kind, bool rwkv)
                 p[16 * j + 11] ^= (char)0x80;
             }
     }
-    for (i = 0; (kind == 7 || kind == 9) && v->size < WORST_BYTES; i++)      /* short ones, all there are */
-        for (n = 0; n < 3; n++) { p = heap_vocab_add(v, 3, type); p[0] = (char)i; p[1] = (char)(i >> 8); p[2] = (char)('a' + n); }
+    for (i = 0; (kind == 7 || kind == 9) && v->size < WORST_BYTES; i++) /* short ones, all there are */
+        for (n = 0; n < 3; n++) {
+            p = heap_vocab_add(v, 3, type);
+            p[0] = (char)i;
+            p[1] = (char)(i >> 8);
+            p[2] = (char)('a' + n);
+        }
     v->desc.n_merges = 0;
 }
 
-/* Making a tokenizer takes steps in proportion to its bytes, and tokenizing in proportion to the text, for the worst that is known. hybrid
+/* Making a tokenizer takes steps in proportion to its bytes, and tokenizing in proportion to the text, for the worst
+ * that is known. hybrid
  * 0.1.0 took 8000 a byte of the text for the first, and 33 million for one step of all for the seventh. */
 static void test_steps(void)
 {
@@ -1296,14 +1477,19 @@ static void test_steps(void)
         hybrid_tokenizer *tok;
         hybrid_error error = { HYBRID_OK, 0, "" };
         size_t n;
-        if (kind < 10) worst_vocab(&v, kind, false);
-        else worst_vocab(&v, of_rwkv[kind - 10], true);
+        if (kind < 10)
+            worst_vocab(&v, kind, false);
+        else
+            worst_vocab(&v, of_rwkv[kind - 10], true);
         all_steps = 0;
         CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "kind %d: %s", kind, error.message);
-        CHECK(all_steps < 16 * (v.size + v.desc.n_tokens), "kind %d: %llu steps to make a vocabulary of %zu bytes", kind, all_steps, v.size);
+        CHECK(all_steps < 16 * (v.size + v.desc.n_tokens), "kind %d: %llu steps to make a vocabulary of %zu bytes",
+              kind, all_steps, v.size);
         all_steps = 0;
-        CHECK(!hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 3 * size, &n, &error), "kind %d: %s", kind, error.message);
-        CHECK(all_steps < (kind == 8 ? 160 : 24) * size, "kind %d: %llu steps for %zu bytes of text", kind, all_steps, size);
+        CHECK(!hybrid_tokenize(tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 3 * size, &n, &error),
+              "kind %d: %s", kind, error.message);
+        CHECK(all_steps < (kind == 8 ? 160 : 24) * size, "kind %d: %llu steps for %zu bytes of text", kind, all_steps,
+              size);
         hybrid_tokenizer_destroy(tok);
         heap_vocab_free(&v);
     }
@@ -1330,7 +1516,7 @@ static void test_merge_steps(void)
         k = hyb_utf8_encode(c, character);
         memcpy(heap_vocab_add(&v, k, HYBRID_TOKEN_NORMAL), character, k);
     }
-    for (i = 0; i < 65536; i++) {      /* every pair of bytes: ids that are dense in both halves */
+    for (i = 0; i < 65536; i++) { /* every pair of bytes: ids that are dense in both halves */
         const hybrid_string a = v.tokens[i >> 8], b = v.tokens[i & 255];
         char *p = heap_vocab_add(&v, a.size + b.size, HYBRID_TOKEN_NORMAL);
         memcpy(p, a.data, a.size);
@@ -1396,7 +1582,8 @@ static void test_fingerprints(void)
     size_t i, k, n, cut;
     TEST("fingerprints");
     for (k = 0; k < 300; k++) {
-        uint64_t expected = 0, secret = (uint64_t)next_random(&seed) << 40 ^ (uint64_t)next_random(&seed) << 17 ^ next_random(&seed);
+        uint64_t expected = 0,
+                 secret = (uint64_t)next_random(&seed) << 40 ^ (uint64_t)next_random(&seed) << 17 ^ next_random(&seed);
         hyb_print_point_make(&point, k ? secret : UINT64_MAX);
         n = next_random(&seed) % sizeof text;
         cut = n ? next_random(&seed) % n : 0;
@@ -1404,17 +1591,18 @@ static void test_fingerprints(void)
         for (i = 0; i < n; i++) expected = (slow_mul(expected, point.powers[1]) + text[i] + 1) % HYB_PRINT_PRIME;
         CHECK(hyb_print_of(&point, text, n) == expected, "%zu bytes", n);
         CHECK(hyb_print_join(hyb_print_of(&point, text, cut), hyb_print_power_at(&point, n - cut),
-                                 hyb_print_of(&point, text + cut, n - cut)) == expected, "%zu and %zu bytes", cut, n - cut);
+                             hyb_print_of(&point, text + cut, n - cut)) == expected,
+              "%zu and %zu bytes", cut, n - cut);
     }
 }
 
-/* ---- many threads, one tokenizer ---- */
+/* ---- many threads, one tokenizer --------------------------------------------------------------------------------- */
 
 typedef struct shared_text {
     const hybrid_tokenizer *tok;
-    char                    text[20000];
-    int32_t                 ids[8][20008];
-    size_t                  n[8];
+    char text[20000];
+    int32_t ids[8][20008];
+    size_t n[8];
 } shared_text;
 
 static void tokenize_shared(void *arg, int index, int lane)
@@ -1433,19 +1621,24 @@ static void test_threads(void)
     uint32_t seed = 9;
     size_t i;
     TEST("many threads");
-    if (!tok) { SKIP("ggml-vocab-gpt-2.gguf is not in the test data"); return; }
+    if (!tok) {
+        SKIP("ggml-vocab-gpt-2.gguf is not in the test data");
+        return;
+    }
     for (i = 0; i < sizeof s.text; i++) s.text[i] = "etaoin shrdlu\n"[next_random(&seed) % 14];
     memset(&desc, 0, sizeof desc);
     desc.n_threads = 4;
     s.tok = tok;
     CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
     hyb_parallel(rt, 8, tokenize_shared, &s);
-    for (i = 1; i < 8; i++) CHECK(s.n[i] == s.n[0] && s.n[0] > 1000 && !memcmp(s.ids[i], s.ids[0], s.n[0] * sizeof s.ids[0][0]), "thread %zu has other ids", i);
+    for (i = 1; i < 8; i++)
+        CHECK(s.n[i] == s.n[0] && s.n[0] > 1000 && !memcmp(s.ids[i], s.ids[0], s.n[0] * sizeof s.ids[0][0]),
+              "thread %zu has other ids", i);
     hybrid_runtime_destroy(rt);
     hybrid_tokenizer_destroy(tok);
 }
 
-/* ---- no memory ---- */
+/* ---- no memory --------------------------------------------------------------------------------------------------- */
 
 typedef struct meter {
     long until, blocks;
@@ -1457,7 +1650,11 @@ static void *meter_alloc(void *user, size_t size)
     if (p) m->blocks++;
     return p;
 }
-static void meter_free(void *user, void *block) { ((meter *)user)->blocks--; free(block); }
+static void meter_free(void *user, void *block)
+{
+    ((meter *)user)->blocks--;
+    free(block);
+}
 
 static void test_no_memory(void)
 {
@@ -1478,9 +1675,9 @@ static void test_no_memory(void)
     rd.allocator.free = meter_free;
     rd.allocator.user = &m;
     CHECK(hybrid_runtime_create(&rd, &rt, NULL) == HYBRID_OK, "runtime");
-    for (i = 0; i < 3000; i += 2) memcpy(text + i, i % 300 ? "\xCC\x81" : "\xCC\xA3", 2);    /* in a wrong order */
+    for (i = 0; i < 3000; i += 2) memcpy(text + i, i % 300 ? "\xCC\x81" : "\xCC\xA3", 2); /* in a wrong order */
     for (spm = 0; spm < 3; spm++) {
-        make_small(&v, "qwen2");                                     /* which normalizes */
+        make_small(&v, "qwen2"); /* which normalizes */
         if (spm) v.desc.model = spm == 1 ? "spm" : "rwkv";
         for (i = 0; spm == 2 && i < v.desc.n_tokens; i++) {
             if (strcmp(v.spelling[i], "\\")) continue;
@@ -1493,8 +1690,10 @@ static void test_no_memory(void)
             long blocks = m.blocks;
             hybrid_result r;
             m.until = until;
-            if ((r = hybrid_tokenizer_create(rt, &v.desc, &tok, NULL)) == HYBRID_OK && (r = hybrid_tokenize(tok, text, sizeof text, 0, ids, 6000, &n, NULL)) == HYBRID_OK &&
-                (r = hybrid_stop_create(rt, &stop, 1, &stops, NULL)) == HYBRID_OK) r = hybrid_stop_feed(stops, "abc", 3, &safe, &which, NULL);
+            if ((r = hybrid_tokenizer_create(rt, &v.desc, &tok, NULL)) == HYBRID_OK &&
+                (r = hybrid_tokenize(tok, text, sizeof text, 0, ids, 6000, &n, NULL)) == HYBRID_OK &&
+                (r = hybrid_stop_create(rt, &stop, 1, &stops, NULL)) == HYBRID_OK)
+                r = hybrid_stop_feed(stops, "abc", 3, &safe, &which, NULL);
             done = r == HYBRID_OK;
             CHECK(done || r == HYBRID_ERROR_MEMORY, "allocation %ld fails: %s", until, hybrid_result_text(r));
             hybrid_stop_destroy(stops);
@@ -1509,10 +1708,15 @@ static void test_no_memory(void)
 
 int main(void)
 {
-    static const char *const vocabs[] = { "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-falcon.gguf", "ggml-vocab-deepseek-coder.gguf",
-                                          "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf" };
+    static const char *const vocabs[] = {
+        "ggml-vocab-gpt-2.gguf", "ggml-vocab-qwen2.gguf", "ggml-vocab-falcon.gguf", "ggml-vocab-deepseek-coder.gguf",
+        "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf"
+    };
     size_t i;
-    for (i = 0; i < HYB_COUNT(vocabs); i++) { TEST("llama.cpp's vocabulary tests"); test_llamacpp_vocab(vocabs[i]); }
+    for (i = 0; i < HYB_COUNT(vocabs); i++) {
+        TEST("llama.cpp's vocabulary tests");
+        test_llamacpp_vocab(vocabs[i]);
+    }
     test_tiktoken();
     TEST("ggml's prompts");
     test_ggml_prompts("ggml-vocab-gpt-2.gguf", "ggml-prompts-gpt-2.txt");

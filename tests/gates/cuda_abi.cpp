@@ -1,5 +1,6 @@
-/* Compares the declarations of src/cuda/abi.c with the headers of a CUDA toolkit: for every function the number, sizes and kinds of the parameters
- * and the name that it really has in the library; and the values of constants. It compiles, or the compiler says what differs. */
+/* Compares the declarations of src/cuda/abi.c with the headers of a CUDA toolkit: for every function the number, sizes
+ * and kinds of the parameters and the name that it really has in the library; and the values of constants. It
+ * compiles, or the compiler says what differs. */
 #include <cuda.h>
 #include <nvrtc.h>
 #include <cublas_v2.h>
@@ -13,40 +14,51 @@ template <class A, class B> struct same {
     static const bool value = sizeof(A) == sizeof(B) && std::is_pointer<A>::value == std::is_pointer<B>::value &&
                               std::is_floating_point<A>::value == std::is_floating_point<B>::value;
 };
-template <class F, class G> struct alike { static const bool value = false; };
-template <class R, class S> struct alike<R (*)(), S (*)()> { static const bool value = same<R, S>::value; };
+template <class F, class G> struct alike {
+    static const bool value = false;
+};
+template <class R, class S> struct alike<R (*)(), S (*)()> {
+    static const bool value = same<R, S>::value;
+};
 template <class R, class A, class... As, class S, class B, class... Bs> struct alike<R (*)(A, As...), S (*)(B, Bs...)> {
-    static const bool value = same<A, B>::value && alike<R (*)(As...), S (*)(Bs...)>::value;      /* false when one list is longer */
+    /* false when one list is longer */
+    static const bool value = same<A, B>::value && alike<R (*)(As...), S (*)(Bs...)>::value;
 };
 
 constexpr bool equal(const char *a, const char *b) { return *a == *b && (!*a || equal(a + 1, b + 1)); }
-#define TEXT(x) #x
+#define TEXT(x)     #x
 #define EXPANDED(x) TEXT(x)
 
 /* In C++ the header has two of each of these; the one of the library is the one with this type. */
-typedef cublasStatus_t (*GemmEx)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *, const void *, cudaDataType, int, const void *,
-                                 cudaDataType, int, const void *, void *, cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
-typedef cublasStatus_t (*GemmStridedBatchedEx)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *, const void *, cudaDataType, int,
-                                               long long, const void *, cudaDataType, int, long long, const void *, void *, cudaDataType, int, long long, int,
-                                               cublasComputeType_t, cublasGemmAlgo_t);
+typedef cublasStatus_t (*GemmEx)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int, const void *,
+                                 const void *, cudaDataType, int, const void *, cudaDataType, int, const void *, void *,
+                                 cudaDataType, int, cublasComputeType_t, cublasGemmAlgo_t);
+typedef cublasStatus_t (*GemmStridedBatchedEx)(cublasHandle_t, cublasOperation_t, cublasOperation_t, int, int, int,
+                                               const void *, const void *, cudaDataType, int, long long, const void *,
+                                               cudaDataType, int, long long, const void *, void *, cudaDataType, int,
+                                               long long, int, cublasComputeType_t, cublasGemmAlgo_t);
 static const GemmEx gemm_ex = cublasGemmEx;
 static const GemmStridedBatchedEx gemm_strided_batched_ex = cublasGemmStridedBatchedEx;
 
-#define HYB_X(required, name, symbol, parameters) static_assert(equal(EXPANDED(name), symbol), "the header calls " symbol " " EXPANDED(name));
+#define HYB_X(required, name, symbol, parameters) \
+    static_assert(equal(EXPANDED(name), symbol), "the header calls " symbol " " EXPANDED(name));
 HYB_DRIVER_LIST(HYB_X)
 HYB_NVRTC_LIST(HYB_X)
 HYB_CUBLAS_LIST(HYB_X)
 #undef HYB_X
 
-#define cublasGemmEx gemm_ex
+#define cublasGemmEx               gemm_ex
 #define cublasGemmStridedBatchedEx gemm_strided_batched_ex
-#define HYB_X(required, name, symbol, parameters) static_assert(alike<decltype(+::name), int (*) parameters>::value, "the parameters of " symbol " differ");
+#define HYB_X(required, name, symbol, parameters) \
+    static_assert(alike<decltype(+::name), int(*) parameters>::value, "the parameters of " symbol " differ");
 HYB_DRIVER_LIST(HYB_X)
 HYB_NVRTC_LIST(HYB_X)
 HYB_CUBLAS_LIST(HYB_X)
 #undef HYB_X
 
-static_assert(sizeof(hyb_cu_ptr) == sizeof(CUdeviceptr) && sizeof(CUdevice) == sizeof(int) && sizeof(CUresult) == sizeof(int), "basic types");
+static_assert(sizeof(hyb_cu_ptr) == sizeof(CUdeviceptr) && sizeof(CUdevice) == sizeof(int) &&
+                  sizeof(CUresult) == sizeof(int),
+              "basic types");
 
 #define VALUE(ours, theirs) static_assert((int)ours == (int)theirs, #ours " is not " #theirs);
 VALUE(HYB_CU_OK, CUDA_SUCCESS)
