@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d60045f6f1406de3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 5654e23fc377629c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1140,12 +1140,12 @@ HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t 
 
 /* Tokens in a sequence (decoded ones); -1 for a bad id. */
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
-/* Removes the tokens from position `from` to the end; from 0 empties the sequence. UNSUPPORTED: the model's state cannot be cut there, see
- * hybrid_seq_back. */
+/* Removes the tokens from position `from` to the end; from 0 empties the sequence. UNSUPPORTED: the model's state
+ * cannot be cut there, see hybrid_seq_back. */
 HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error);
-/* The largest position up to `from` at which the sequence can be cut: from itself for most models. Models that carry a recurrent state from token to token
- * (hybrid_model_info.is_recurrent) can be cut where the sequence ends, where it ended before its last decode (unless it was cut there since), and at 0. -1
- * for a bad id or a negative from. */
+/* The largest position up to `from` at which the sequence can be cut: from itself for most models. Models that carry a
+ * recurrent state from token to token (hybrid_model_info.is_recurrent) can be cut where the sequence ends, where it
+ * ended before its last decode (unless it was cut there since), and at 0. -1 for a bad id or a negative from. */
 HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from);
 /* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
 HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
@@ -1323,7 +1323,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d60045f6f1406de3"
+#define HYBRID__SOURCE_ID "5654e23fc377629c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file

@@ -1,5 +1,5 @@
-/* The library as one translation unit: the rooms in dependency order. Daily work includes this file; amalgamate.py makes
- * hybrid.h of it. A file can use only what stands above it. */
+/* The library as one translation unit: the rooms in dependency order. Daily work includes this file; amalgamate.py
+ * makes hybrid.h of it. A file can use only what stands above it. */
 #include "api/api.h"
 
 #ifdef HYBRID_IMPLEMENTATION

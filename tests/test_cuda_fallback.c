@@ -346,7 +346,10 @@ static void test_next(void)
 static void test_failures(void)
 {
     /* clang-format off */
-    static const struct { const char *fail, *log; bool gpu; } cases[] = {
+    static const struct {
+        const char *fail, *log;
+        bool gpu;
+    } cases[] = {
         { "nvrtcCompileProgram:1+", "without the GPU", true }, { "nvrtcCompileProgram:4", "without the GPU", true },
         { "cuModuleLoadData:1+,cuModuleLoadDataEx:1+", "without the GPU", true },
         { "cuStreamCreate:2", "on the CPU", true },

@@ -72,7 +72,11 @@ static void test_target(void)
     static const int cuda11[] = { 35, 37, 50, 52, 53, 60, 61, 62, 70, 72, 75, 80, 86 };
     static const int mixed[] = { 90, 75, 86, 80 };
     /* clang-format off */
-    static const struct { const int *list; int n, cc, number; bool ptx; } cases[] = {
+    static const struct {
+        const int *list;
+        int n, cc, number;
+        bool ptx;
+    } cases[] = {
         { cuda13, COUNT(cuda13), 90, 90, false }, { cuda13, COUNT(cuda13), 75, 75, false },
         { cuda13, COUNT(cuda13), 121, 121, false },
         { cuda13, COUNT(cuda13), 61, 0, true },

@@ -581,7 +581,11 @@ static void test_edges(void)
 static void test_settings(void)
 {
     /* clang-format off */
-    static const struct { int field; float value; const char *name; } bad[] = {
+    static const struct {
+        int field;
+        float value;
+        const char *name;
+    } bad[] = {
         { 0, -1, "temperature" }, { 0, NAN, "temperature" }, { 1, -0.1f, "top_p" }, { 1, 1.5f, "top_p" },
         { 2, -1, "min_p" }, { 2, NAN, "min_p" },
         { 3, 2, "typical_p" }, { 4, -1, "repetition_penalty" }, { 5, INFINITY, "frequency_penalty" },
@@ -821,7 +825,12 @@ static void print_speed(void)
 {
     enum { N = 151936 };
     /* clang-format off */
-    static const struct { const char *name; float temperature; int k; float p, min_p, typical; } run[] = {
+    static const struct {
+        const char *name;
+        float temperature;
+        int k;
+        float p, min_p, typical;
+    } run[] = {
         { "greedy", 0, 0, 0, 0, 0 }, { "temperature", 0.8f, 0, 0, 0, 0 }, { "top-k 40", 0.8f, 40, 0, 0, 0 },
         { "top-p 0.95", 0.8f, 0, 0.95f, 0, 0 },
         { "min-p 0.05", 0.8f, 0, 0, 0.05f, 0 }, { "top-k 40, top-p 0.95, min-p 0.05", 0.8f, 40, 0.95f, 0.05f, 0 },

@@ -1,23 +1,24 @@
-/* A call that fails has changed nothing: every fallible function of src/api, refused in every way that it knows and with each of its allocations
- * failing, between two dumps of all that there is; conversations with refused calls in between beside conversations without; and no call
- * begins inside of a callback of its own object. A function that is new in src/api must be added to both tables, or the test fails. [no-simd] */
+/* A call that fails has changed nothing: every fallible function of src/api, refused in every way that it knows and
+ * with each of its allocations failing, between two dumps of all that there is; conversations with refused calls in
+ * between beside conversations without; and no call begins inside of a callback of its own object. A function that
+ * is new in src/api must be added to both tables, or the test fails. [no-simd] */
 #include "private.h"
 
 static const char model_path[] = "tests/oracle/data/models/llama.gguf";
-static const char chat_template[] =
-    "{% for m in messages %}{% if 'RAISE' in m.content %}{{ raise_exception('not this') }}{% endif %}{% if 'BREAK' in m.content %}{{ 1 + 'a' }}{% endif %}"
-    "{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
+static const char chat_template[] = "{% for m in messages %}{% if 'RAISE' in m.content %}{{ raise_exception('not "
+                                    "this') }}{% endif %}{% if 'BREAK' in m.content %}{{ 1 + 'a' }}{% endif %}"
+                                    "{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:";
 
-/* ---- the host: memory that fails on request, and a callback that may ask for more while it is asked ---- */
+/* ---- the host: memory that fails on request, and a callback that may ask for more while it is asked -------------- */
 
 typedef struct host {
     size_t live;
-    long   calls, fail_at;                 /* fail_at 0: never */
-    void (*inside)(void *user);            /* called from within every callback, once at a time */
-    void  *user;
-    bool   is_inside;
-    int    n_inside, n_logged;
-    char   logged[512];
+    long calls, fail_at;        /* fail_at 0: never */
+    void (*inside)(void *user); /* called from within every callback, once at a time */
+    void *user;
+    bool is_inside;
+    int n_inside, n_logged;
+    char logged[512];
 } host;
 
 static void host_inside(host *h)
@@ -63,13 +64,24 @@ static void host_for(void *user, int n, hybrid_task_fn fn, void *arg)
     for (i = 0; i < n; i++) fn(arg, i);
 }
 
-static void host_trace(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols, int64_t row_stride)
+static void host_trace(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols,
+                       int64_t row_stride)
 {
-    (void)name; (void)layer; (void)data; (void)n_rows; (void)n_cols; (void)row_stride;
+    (void)name;
+    (void)layer;
+    (void)data;
+    (void)n_rows;
+    (void)n_cols;
+    (void)row_stride;
     host_inside((host *)user);
 }
 
-typedef struct sink { host *host; char *data; size_t size; long calls, fail_at; } sink;
+typedef struct sink {
+    host *host;
+    char *data;
+    size_t size;
+    long calls, fail_at;
+} sink;
 static bool sink_write(void *user, const void *data, size_t n)
 {
     sink *s = (sink *)user;
@@ -81,7 +93,13 @@ static bool sink_write(void *user, const void *data, size_t n)
     return true;
 }
 
-typedef struct blob { host *host; char *data; size_t size; long reads, fail_at; int closed; } blob;
+typedef struct blob {
+    host *host;
+    char *data;
+    size_t size;
+    long reads, fail_at;
+    int closed;
+} blob;
 static bool blob_read(void *user, uint64_t offset, void *dst, size_t n)
 {
     blob *b = (blob *)user;
@@ -95,26 +113,26 @@ static void blob_close(void *user) { ((blob *)user)->closed++; }
 
 static bool cancel(void *user, float fraction) { return --*(int *)user >= 0 || fraction < 0; }
 
-/* ---- a world with an object of every kind, each in the middle of something ---- */
+/* ---- a world with an object of every kind, each in the middle of something --------------------------------------- */
 
 enum { N_CTX = 160, SLICED = 2 };
 
 typedef struct world {
-    host                 host;
-    blob                 file;             /* a copy of the model, in which weights can be spoilt while it is in use */
-    uint32_t            *weight;           /* one of its weights */
-    hybrid_runtime      *rt;
-    hybrid_model        *model;
-    hybrid_context      *ctx[3];           /* with a batch queued; with an empty one; in the middle of a decode */
-    hybrid_session      *talk, *base;      /* in the middle of an answer of the template's model; at the end of one */
-    hybrid_sampler      *sampler;
-    hybrid_gguf         *gguf;             /* by way of a reader */
-    hybrid_gguf_writer  *writer, *half;    /* collecting; in the middle of a tensor */
-    sink                 out, half_out, refusing;
+    host host;
+    blob file;        /* a copy of the model, in which weights can be spoilt while it is in use */
+    uint32_t *weight; /* one of its weights */
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_context *ctx[3];      /* with a batch queued; with an empty one; in the middle of a decode */
+    hybrid_session *talk, *base; /* in the middle of an answer of the template's model; at the end of one */
+    hybrid_sampler *sampler;
+    hybrid_gguf *gguf;                 /* by way of a reader */
+    hybrid_gguf_writer *writer, *half; /* collecting; in the middle of a tensor */
+    sink out, half_out, refusing;
     hybrid_stop_matcher *stops;
-    hybrid_text          text;
-    float               *logits;           /* (n_vocab) that a sampler can use */
-    int                  turns;            /* for a progress callback that cancels */
+    hybrid_text text;
+    float *logits; /* (n_vocab) that a sampler can use */
+    int turns;     /* for a progress callback that cancels */
 } world;
 
 static char *model_bytes;
@@ -132,7 +150,8 @@ static void make_model(void)
     memset(&source, 0, sizeof source);
     memset(&out, 0, sizeof out);
     source.path = model_path;
-    if (hybrid_gguf_open(NULL, &source, &g, &e) || hybrid_gguf_writer_create(NULL, &w, &e) || hybrid_gguf_copy_keys(w, g, &e)) {
+    if (hybrid_gguf_open(NULL, &source, &g, &e) || hybrid_gguf_writer_create(NULL, &w, &e) ||
+        hybrid_gguf_copy_keys(w, g, &e)) {
         CHECK(false, "%s", e.message);
         return;
     }
@@ -144,7 +163,8 @@ static void make_model(void)
         hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, NULL);
     }
     CHECK(!hybrid_gguf_begin(w, sink_write, &out, &e), "%s", e.message);
-    for (i = 0; i < hybrid_gguf_tensor_count(g); i++) hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, NULL);
+    for (i = 0; i < hybrid_gguf_tensor_count(g); i++)
+        hybrid_gguf_write(w, hybrid_gguf_tensor_at(g, i)->data, (size_t)hybrid_gguf_tensor_at(g, i)->size, NULL);
     CHECK(!hybrid_gguf_end(w, &e), "%s", e.message);
     hybrid_gguf_writer_destroy(w);
     hybrid_gguf_destroy(g);
@@ -163,7 +183,8 @@ static void feed(hybrid_context *c, int seq, int first, int n, bool decode)
     int32_t ids[64];
     hybrid_error e;
     ids_of(ids, n, first);
-    CHECK(!hybrid_batch_add_logits(c, seq, ids, (size_t)n, 2, &e) && (!decode || !hybrid_decode(c, &e)), "%s", e.message);
+    CHECK(!hybrid_batch_add_logits(c, seq, ids, (size_t)n, 2, &e) && (!decode || !hybrid_decode(c, &e)), "%s",
+          e.message);
 }
 
 static void make_contexts(world *w)
@@ -173,7 +194,10 @@ static void make_contexts(world *w)
     bool done = false;
     int i;
     memset(&d, 0, sizeof d);
-    d.n_ctx = 96; d.n_seq = 3; d.n_batch = 16; d.n_logits = 6;
+    d.n_ctx = 96;
+    d.n_seq = 3;
+    d.n_batch = 16;
+    d.n_logits = 6;
     d.trace = host_trace;
     d.trace_user = &w->host;
     for (i = 0; i < 3; i++) {
@@ -206,9 +230,11 @@ static void make_sessions(world *w)
     d.context.n_batch = 32;
     d.context.trace = host_trace;
     d.context.trace_user = &w->host;
-    CHECK(!hybrid_session_create(w->model, &d, &w->talk, &e) && !hybrid_session_create(w->model, &d, &w->base, &e), "%s", e.message);
+    CHECK(!hybrid_session_create(w->model, &d, &w->talk, &e) && !hybrid_session_create(w->model, &d, &w->base, &e),
+          "%s", e.message);
     CHECK(!hybrid_session_say(w->talk, "One.") && hybrid_session_next(w->talk), "an answer");
-    CHECK(!hybrid_session_say(w->talk, "Two.") && hybrid_session_next(w->talk) && hybrid_session_next(w->talk), "another");
+    CHECK(!hybrid_session_say(w->talk, "Two.") && hybrid_session_next(w->talk) && hybrid_session_next(w->talk),
+          "another");
     CHECK(!hybrid_session_complete(w->base, "Once upon"), "a text");
     while (hybrid_session_next(w->base)) {}
 }
@@ -225,11 +251,16 @@ static void make_files(world *w)
     source.reader.size = w->file.size;
     source.reader.user = &w->file;
     CHECK(!hybrid_gguf_open(w->rt, &source, &w->gguf, &e), "%s", e.message);
-    CHECK(!hybrid_gguf_writer_create(w->rt, &w->writer, &e) && !hybrid_gguf_writer_create(w->rt, &w->half, &e), "%s", e.message);
-    CHECK(!hybrid_gguf_set_string(w->writer, "general.architecture", "none", &e) && !hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U32, 7, &e)
-          && !hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e), "%s", e.message);
-    CHECK(!hybrid_gguf_add_tensor(w->half, "t", HYBRID_TYPE_F32, 2, ne, &e) && !hybrid_gguf_begin(w->half, sink_write, &w->half_out, &e)
-          && !hybrid_gguf_write(w->half, row, sizeof row, &e), "%s", e.message);
+    CHECK(!hybrid_gguf_writer_create(w->rt, &w->writer, &e) && !hybrid_gguf_writer_create(w->rt, &w->half, &e), "%s",
+          e.message);
+    CHECK(!hybrid_gguf_set_string(w->writer, "general.architecture", "none", &e) &&
+              !hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U32, 7, &e) &&
+              !hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e),
+          "%s", e.message);
+    CHECK(!hybrid_gguf_add_tensor(w->half, "t", HYBRID_TYPE_F32, 2, ne, &e) &&
+              !hybrid_gguf_begin(w->half, sink_write, &w->half_out, &e) &&
+              !hybrid_gguf_write(w->half, row, sizeof row, &e),
+          "%s", e.message);
 }
 
 static void make_others(world *w)
@@ -251,7 +282,9 @@ static void make_others(world *w)
     for (i = 0; i < 9; i++) hybrid_sampler_accept(w->sampler, i * i % 11);
     stops[0] = hyb_string("stop");
     stops[1] = hyb_string("halt!");
-    CHECK(!hybrid_stop_create(w->rt, stops, 2, &w->stops, &e) && !hybrid_stop_feed(w->stops, "a text st", 9, &safe, &which, &e), "%s", e.message);
+    CHECK(!hybrid_stop_create(w->rt, stops, 2, &w->stops, &e) &&
+              !hybrid_stop_feed(w->stops, "a text st", 9, &safe, &which, &e),
+          "%s", e.message);
     hello.role = "user";
     hello.content = "Hello";
     CHECK(!hybrid_chat_render(hybrid_model_template(w->model), &hello, 1, NULL, &w->text, &e), "%s", e.message);
@@ -283,7 +316,8 @@ static world *world_make(void)
     md.size = model_size;
     w->refusing.fail_at = 1;
     CHECK(!hybrid_runtime_create(&rd, &w->rt, &e) && !hybrid_model_load(w->rt, &md, &w->model, &e), "%s", e.message);
-    w->weight = (uint32_t *)(uintptr_t)hybrid_gguf_find_tensor(hybrid_model_gguf(w->model), "blk.1.ffn_down.weight")->data;
+    w->weight =
+        (uint32_t *)(uintptr_t)hybrid_gguf_find_tensor(hybrid_model_gguf(w->model), "blk.1.ffn_down.weight")->data;
     make_contexts(w);
     make_sessions(w);
     make_files(w);
@@ -315,10 +349,14 @@ static void world_end(world *w)
     free(w);
 }
 
-/* ---- the dump: all that can be seen of a world, and what decides its future ---- */
+/* ---- the dump: all that can be seen of a world, and what decides its future -------------------------------------- */
 
 enum { PARTS = 160 };
-typedef struct dump { int n; const char *name[PARTS]; uint64_t hash[PARTS]; } dump;
+typedef struct dump {
+    int n;
+    const char *name[PARTS];
+    uint64_t hash[PARTS];
+} dump;
 
 static void part(dump *d, const char *name, const void *data, size_t size)
 {
@@ -334,7 +372,7 @@ static void part(dump *d, const char *name, const void *data, size_t size)
     d->name[d->n] = name;
     d->hash[d->n++] = hash;
 }
-#define PART(what) part(d, #what, &(what), sizeof (what))
+#define PART(what)      part(d, #what, &(what), sizeof(what))
 #define PART_N(what, n) part(d, #what, (what), (size_t)(n) * sizeof *(what))
 
 /* The slots' stack is left out: a decode that fails has given up the way back, which is no part of the sequence. */
@@ -377,7 +415,10 @@ static void dump_context(dump *d, hybrid_context *c, bool rows)
     int32_t i, k;
     memset(&seen, 0, sizeof seen);
     hybrid_context_describe(c, &seen);
-    PART(seen.n_ctx); PART(seen.n_seq); PART(seen.n_batch); PART(seen.n_logits);
+    PART(seen.n_ctx);
+    PART(seen.n_seq);
+    PART(seen.n_batch);
+    PART(seen.n_logits);
     PART(c->in_use);
     PART(c->n_entries);
     for (i = 0; i < c->n_entries; i++) PART(c->entries[i]);
@@ -385,7 +426,10 @@ static void dump_context(dump *d, hybrid_context *c, bool rows)
     PART(c->n_rows_queued);
     PART(c->progress.running);
     if (c->progress.running) {
-        PART(c->progress.entry); PART(c->progress.offset); PART(c->progress.layer); PART(c->progress.n_rows_done);
+        PART(c->progress.entry);
+        PART(c->progress.offset);
+        PART(c->progress.layer);
+        PART(c->progress.n_rows_done);
         PART_N(c->chunk_pos, c->progress.chunk.n);
         PART_N(c->chunk_out, c->progress.chunk.n_out);
     }
@@ -421,7 +465,7 @@ static void dump_stops(dump *d, const hybrid_stop_matcher *m)
 
 static void dump_session(dump *d, const hybrid_session *s)
 {
-    hybrid_session_info info = s->info;    /* as it is kept: hybrid_session_describe also tells of the last failure */
+    hybrid_session_info info = s->info; /* as it is kept: hybrid_session_describe also tells of the last failure */
     size_t i;
     info.prompt_us = info.generate_us = 0;
     PART(info);
@@ -452,7 +496,10 @@ static void dump_writer(dump *d, const hybrid_gguf_writer *w)
     PART(w->tensor_names.count);
     for (i = 0; i < w->key_names.count; i++) PART_N(w->entries[i].bytes, w->entries[i].size);
     for (i = 0; i < w->tensor_names.count; i++) PART_N(w->tensors[i].name, w->tensors[i].tensor.name.size);
-    PART(w->metadata); PART(w->written); PART(w->current); PART(w->got);
+    PART(w->metadata);
+    PART(w->written);
+    PART(w->current);
+    PART(w->got);
 }
 
 static void dump_world(dump *d, world *w)
@@ -479,10 +526,19 @@ static void dump_world(dump *d, world *w)
         dump one;
         one.n = 0;
         dump_context(&one, w->ctx[i], true);
-        part(d, i == SLICED ? "the context in a decode" : i ? "the context between batches" : "the context with a batch", one.hash, (size_t)one.n * sizeof *one.hash);
+        part(d,
+             i == SLICED ? "the context in a decode"
+             : i         ? "the context between batches"
+                         : "the context with a batch",
+             one.hash, (size_t)one.n * sizeof *one.hash);
     }
     dump_session(d, w->talk);
-    { dump one; one.n = 0; dump_session(&one, w->base); part(d, "the session of a text", one.hash, (size_t)one.n * sizeof *one.hash); }
+    {
+        dump one;
+        one.n = 0;
+        dump_session(&one, w->base);
+        part(d, "the session of a text", one.hash, (size_t)one.n * sizeof *one.hash);
+    }
 }
 
 /* The first part that differs, or NULL. */
@@ -496,7 +552,7 @@ static const char *difference(const dump *a, const dump *b)
     return a->n != b->n ? "the number of parts" : NULL;
 }
 
-/* ---- which functions there are, and which a table has ---- */
+/* ---- which functions there are, and which a table has ------------------------------------------------------------ */
 
 enum { NAMES = 128 };
 static char fallible[NAMES][64];
@@ -505,8 +561,10 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base", "runtime", "quant", "gguf", "tokenizer", "chat", "model", "context", "sampler", "session" };
-    static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample", "HYBRID_API const char *hybrid_session_next" };
+    static const char *const files[] = { "base", "runtime", "quant",   "gguf",    "tokenizer",
+                                         "chat", "model",   "context", "sampler", "session" };
+    static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
+                                         "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
     size_t i, k, n;
     TEST("the list of fallible functions");
@@ -515,15 +573,20 @@ static void read_api(void)
     free(all);
     for (i = 0; i < HYB_COUNT(files); i++) {
         snprintf(path, sizeof path, "src/api/%s.h", files[i]);
-        if (!(text = read_file(path, NULL))) { CHECK(false, "cannot read %s", path); continue; }
+        if (!(text = read_file(path, NULL))) {
+            CHECK(false, "cannot read %s", path);
+            continue;
+        }
         for (k = 0; k < HYB_COUNT(heads); k++)
             for (at = text; (at = strstr(at, heads[k])) != NULL; at++) {
                 const char *name = strstr(at, "hybrid_result hybrid_") == at + 11 ? at + 25 : strstr(at, "hybrid_");
-                for (n = 0; name[n] == '_' || (name[n] >= 'a' && name[n] <= 'z') || (name[n] >= '0' && name[n] <= '9'); n++) {}
+                for (n = 0; name[n] == '_' || (name[n] >= 'a' && name[n] <= 'z') || (name[n] >= '0' && name[n] <= '9');
+                     n++) {}
                 if (name[n] != '(' || n > 60 || n_fallible == NAMES) continue;
                 memcpy(fallible[n_fallible], name, n);
                 fallible[n_fallible][n] = 0;
-                n_fallible += strcmp(fallible[n_fallible], "hybrid_sampler_candidates") && strcmp(fallible[n_fallible], "hybrid_result_text");
+                n_fallible += strcmp(fallible[n_fallible], "hybrid_sampler_candidates") &&
+                              strcmp(fallible[n_fallible], "hybrid_result_text");
             }
         free(text);
     }
@@ -544,7 +607,7 @@ static void check_marks(const bool *list, const char *table)
     for (i = 0; i < n_fallible; i++) CHECK(list[i], "%s is not in the table of %s: add it", fallible[i], table);
 }
 
-/* ---- refused in every way ---- */
+/* ---- refused in every way ---------------------------------------------------------------------------------------- */
 
 static dump before, after;
 
@@ -555,23 +618,27 @@ static int told(hybrid_session *s, int r, hybrid_error *e)
     CHECK(r == (int)result, "the result is %d, but the call said %d", (int)result, r);
     return r;
 }
-static int next_of(hybrid_session *s, hybrid_error *e) { return hybrid_session_next(s) ? 0 : (int)hybrid_session_result(s, e); }
+static int next_of(hybrid_session *s, hybrid_error *e)
+{
+    return hybrid_session_next(s) ? 0 : (int)hybrid_session_result(s, e);
+}
 
 /* An output that was poisoned must be empty behind a failure. */
-#define REFUSED(function, expected, words, ...)                                                                              \
-    do {                                                                                                                     \
-        int r_;                                                                                                              \
-        const char *what_;                                                                                                   \
-        mark(was_refused, #function);                                                                                        \
-        e.message[0] = 0;                                                                                                    \
-        dump_world(&before, w);                                                                                              \
-        r_ = (int)(__VA_ARGS__);                                                                                             \
-        dump_world(&after, w);                                                                                               \
-        what_ = difference(&before, &after);                                                                                 \
-        CHECK(r_ == (int)(expected) && strstr(e.message, words), "%s gives %d '%s', not %d '%s'", #function, r_, e.message, (int)(expected), words); \
-        CHECK(!what_, "%s (%s) changed %s", #function, words, what_);                                                        \
+#define REFUSED(function, expected, words, ...) \
+    do { \
+        int r_; \
+        const char *what_; \
+        mark(was_refused, #function); \
+        e.message[0] = 0; \
+        dump_world(&before, w); \
+        r_ = (int)(__VA_ARGS__); \
+        dump_world(&after, w); \
+        what_ = difference(&before, &after); \
+        CHECK(r_ == (int)(expected) && strstr(e.message, words), "%s gives %d '%s', not %d '%s'", #function, r_, \
+              e.message, (int)(expected), words); \
+        CHECK(!what_, "%s (%s) changed %s", #function, words, what_); \
     } while (0)
-#define EMPTY(what) CHECK(what, "%s is not so behind a failure", #what)
+#define EMPTY(what)  CHECK(what, "%s is not so behind a failure", #what)
 #define POISON(type) ((type *)(uintptr_t)16)
 
 static void refused_contexts(world *w)
@@ -586,7 +653,8 @@ static void refused_contexts(world *w)
     memset(&d, 0, sizeof d);
     REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_context_create(NULL, &d, &made, &e));
     EMPTY(!made);
-    REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "context is NULL", hybrid_context_create(w->model, &d, NULL, &e));
+    REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "context is NULL",
+            hybrid_context_create(w->model, &d, NULL, &e));
     d.n_seq = -1;
     made = POISON(hybrid_context);
     REFUSED(hybrid_context_create, HYBRID_ERROR_INVALID, "n_seq", hybrid_context_create(w->model, &d, &made, &e));
@@ -596,7 +664,7 @@ static void refused_contexts(world *w)
     REFUSED(hybrid_context_create, HYBRID_ERROR_MEMORY, "memory", hybrid_context_create(w->model, &d, &made, &e));
     REFUSED(hybrid_warmup, HYBRID_ERROR_INVALID, "NULL", hybrid_warmup(NULL, NULL, NULL, &e));
     REFUSED(hybrid_warmup, HYBRID_ERROR_INVALID, "under way", hybrid_warmup(w->ctx[SLICED], NULL, NULL, &e));
-    for (i = 0; i < 3; i++) {              /* where a batch is queued, none is, or a decode is under way */
+    for (i = 0; i < 3; i++) { /* where a batch is queued, none is, or a decode is under way */
         hybrid_context *c = w->ctx[i];
         REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "NULL", hybrid_batch_add(NULL, 0, ids, 1, &e));
         REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "NULL", hybrid_batch_add(c, 0, NULL, 1, &e));
@@ -665,35 +733,43 @@ static void refused_sessions(world *w)
     memset(&d, 0, sizeof d);
     REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_session_create(NULL, &d, &made, &e));
     EMPTY(!made);
-    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "session is NULL", hybrid_session_create(w->model, &d, NULL, &e));
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "session is NULL",
+            hybrid_session_create(w->model, &d, NULL, &e));
     d.max_tokens = -1;
     made = POISON(hybrid_session);
     REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "max_tokens", hybrid_session_create(w->model, &d, &made, &e));
     EMPTY(!made);
     d.max_tokens = 0;
     d.n_stops = 1;
-    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "stops is NULL", hybrid_session_create(w->model, &d, &made, &e));
+    REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "stops is NULL",
+            hybrid_session_create(w->model, &d, &made, &e));
     d.n_stops = 0;
     d.sampler.top_p = 2;
     REFUSED(hybrid_session_create, HYBRID_ERROR_INVALID, "top_p", hybrid_session_create(w->model, &d, &made, &e));
     s[0] = w->talk;
     s[1] = w->base;
-    for (i = 0; i < 2; i++) {              /* in the middle of an answer, and behind one */
-        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "text is NULL", told(s[i], hybrid_session_say(s[i], NULL), &e));
+    for (i = 0; i < 2; i++) { /* in the middle of an answer, and behind one */
+        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "text is NULL",
+                told(s[i], hybrid_session_say(s[i], NULL), &e));
         REFUSED(hybrid_session_say, HYBRID_ERROR_CONTEXT_FULL, "n_ctx", told(s[i], hybrid_session_say(s[i], much), &e));
-        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "not this", told(s[i], hybrid_session_say(s[i], "RAISE"), &e));
+        REFUSED(hybrid_session_say, HYBRID_ERROR_INVALID, "not this",
+                told(s[i], hybrid_session_say(s[i], "RAISE"), &e));
         REFUSED(hybrid_session_say, HYBRID_ERROR_FORMAT, "", told(s[i], hybrid_session_say(s[i], "BREAK"), &e));
-        REFUSED(hybrid_session_complete, HYBRID_ERROR_INVALID, "text is NULL", told(s[i], hybrid_session_complete(s[i], NULL), &e));
-        REFUSED(hybrid_session_complete, HYBRID_ERROR_CONTEXT_FULL, "do not fit", told(s[i], hybrid_session_complete(s[i], much), &e));
+        REFUSED(hybrid_session_complete, HYBRID_ERROR_INVALID, "text is NULL",
+                told(s[i], hybrid_session_complete(s[i], NULL), &e));
+        REFUSED(hybrid_session_complete, HYBRID_ERROR_CONTEXT_FULL, "do not fit",
+                told(s[i], hybrid_session_complete(s[i], much), &e));
     }
-    *w->weight = nan;                      /* the prompt's or the token's logits are no numbers */
+    *w->weight = nan; /* the prompt's or the token's logits are no numbers */
     REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->talk, &e));
     REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->talk, &e));
     CHECK(!hybrid_session_say(w->base, "Go on."), "a message behind a text");
     REFUSED(hybrid_session_next, HYBRID_ERROR_NUMERIC, "not a number", next_of(w->base, &e));
     *w->weight = good;
     CHECK(hybrid_session_next(w->base) && hybrid_session_next(w->talk), "they answer as soon as the weights are right");
-    CHECK(hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID && hybrid_session_complete(NULL, "x") == HYBRID_ERROR_INVALID && !hybrid_session_next(NULL), "no session");
+    CHECK(hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID &&
+              hybrid_session_complete(NULL, "x") == HYBRID_ERROR_INVALID && !hybrid_session_next(NULL),
+          "no session");
     REFUSED(hybrid_session_result, HYBRID_ERROR_INVALID, "NULL", hybrid_session_result(NULL, &e));
     free(much);
 }
@@ -777,7 +853,7 @@ static void refused_models(world *w)
     md.reader.user = &b;
     md.progress = cancel;
     md.progress_user = &w->turns;
-    for (turns = 0; turns < 40; turns++) {                 /* cancelled at every turn */
+    for (turns = 0; turns < 40; turns++) { /* cancelled at every turn */
         w->turns = turns;
         m = POISON(hybrid_model);
         if (!hybrid_model_load(w->rt, &md, &m, &e)) break;
@@ -858,16 +934,20 @@ static void refused_bricks(world *w)
     td.tokens = &empty;
     td.n_tokens = 1;
     td.pre = "no such";
-    REFUSED(hybrid_tokenizer_create, HYBRID_ERROR_UNSUPPORTED, "no such", hybrid_tokenizer_create(w->rt, &td, &other, &e));
+    REFUSED(hybrid_tokenizer_create, HYBRID_ERROR_UNSUPPORTED, "no such",
+            hybrid_tokenizer_create(w->rt, &td, &other, &e));
     other = POISON(hybrid_tokenizer);
-    REFUSED(hybrid_tokenizer_from_gguf, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenizer_from_gguf(w->rt, NULL, &other, &e));
+    REFUSED(hybrid_tokenizer_from_gguf, HYBRID_ERROR_INVALID, "NULL",
+            hybrid_tokenizer_from_gguf(w->rt, NULL, &other, &e));
     EMPTY(!other);
     REFUSED(hybrid_tokenize, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenize(NULL, "x", 1, 0, ids, 4, &n, &e));
     EMPTY(n == 0);
-    REFUSED(hybrid_tokenize, HYBRID_ERROR_LIMIT, "room", hybrid_tokenize(tok, "one two three four", 18, 0, NULL, 0, &n, &e));
+    REFUSED(hybrid_tokenize, HYBRID_ERROR_LIMIT, "room",
+            hybrid_tokenize(tok, "one two three four", 18, 0, NULL, 0, &n, &e));
     n = 99;
     strcpy(text, "kept");
-    REFUSED(hybrid_detokenize, HYBRID_ERROR_INVALID, "ids[2]", hybrid_detokenize(tok, ids, 4, 0, text, sizeof text, &n, &e));
+    REFUSED(hybrid_detokenize, HYBRID_ERROR_INVALID, "ids[2]",
+            hybrid_detokenize(tok, ids, 4, 0, text, sizeof text, &n, &e));
     EMPTY(n == 0 && !strcmp(text, "kept"));
     REFUSED(hybrid_detokenize, HYBRID_ERROR_LIMIT, "room", hybrid_detokenize(tok, ids, 2, 0, NULL, 0, &n, &e));
     pd.text = "{% if %}";
@@ -879,20 +959,24 @@ static void refused_bricks(world *w)
     hello.content = "RAISE";
     REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "not this", hybrid_chat_render(tmpl, &hello, 1, NULL, &out, &e));
     EMPTY(!out.size);
-    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "has no chat template", hybrid_chat_render(NULL, &hello, 1, NULL, &out, &e));
-    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "out is NULL", hybrid_chat_render(tmpl, &hello, 1, NULL, NULL, &e));
+    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "has no chat template",
+            hybrid_chat_render(NULL, &hello, 1, NULL, &out, &e));
+    REFUSED(hybrid_chat_render, HYBRID_ERROR_INVALID, "out is NULL",
+            hybrid_chat_render(tmpl, &hello, 1, NULL, NULL, &e));
     rd.context = "[]";
     REFUSED(hybrid_template_render, HYBRID_ERROR_FORMAT, "object", hybrid_template_render(tmpl, &rd, &out, &e));
     REFUSED(hybrid_template_render, HYBRID_ERROR_INVALID, "tmpl is NULL", hybrid_template_render(NULL, &rd, &out, &e));
     hybrid_text_free(&out);
-    REFUSED(hybrid_stop_create, HYBRID_ERROR_INVALID, "stop string 0", hybrid_stop_create(w->rt, &empty, 1, &stops, &e));
+    REFUSED(hybrid_stop_create, HYBRID_ERROR_INVALID, "stop string 0",
+            hybrid_stop_create(w->rt, &empty, 1, &stops, &e));
     EMPTY(!stops);
     REFUSED(hybrid_stop_feed, HYBRID_ERROR_INVALID, "NULL", hybrid_stop_feed(w->stops, NULL, 3, &safe, &which, &e));
     EMPTY(!safe.size && which == -1);
     /* files */
     REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_read_tensor(w->gguf, t, NULL, &e));
     foreign.type = HYBRID_TYPE_LAST_;
-    REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_UNSUPPORTED, "cannot read", hybrid_gguf_read_tensor(w->gguf, &foreign, bytes, &e));
+    REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_UNSUPPORTED, "cannot read",
+            hybrid_gguf_read_tensor(w->gguf, &foreign, bytes, &e));
     w->file.fail_at = 1;
     REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_IO, "", hybrid_gguf_read_tensor(w->gguf, t, bytes, &e));
     w->file.fail_at = 0;
@@ -903,34 +987,48 @@ static void refused_bricks(world *w)
     v.type = HYBRID_GGUF_STRING;
     v.size = 4;
     REFUSED(hybrid_gguf_set, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_set(w->writer, "a", &v, &e));
-    REFUSED(hybrid_gguf_set_int, HYBRID_ERROR_INVALID, "no value", hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U8, 300, &e));
-    REFUSED(hybrid_gguf_set_float, HYBRID_ERROR_INVALID, "neither", hybrid_gguf_set_float(w->writer, "a", HYBRID_GGUF_U8, 1, &e));
+    REFUSED(hybrid_gguf_set_int, HYBRID_ERROR_INVALID, "no value",
+            hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U8, 300, &e));
+    REFUSED(hybrid_gguf_set_float, HYBRID_ERROR_INVALID, "neither",
+            hybrid_gguf_set_float(w->writer, "a", HYBRID_GGUF_U8, 1, &e));
     REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_set_string(w->writer, "a", NULL, &e));
-    REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "needs a name", hybrid_gguf_set_string(w->writer, "", "x", &e));
-    REFUSED(hybrid_gguf_set_numbers, HYBRID_ERROR_INVALID, "", hybrid_gguf_set_numbers(w->writer, "a", HYBRID_GGUF_STRING, values, 3, &e));
-    REFUSED(hybrid_gguf_set_strings, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_set_strings(w->writer, "a", NULL, 1, &e));
-    REFUSED(hybrid_gguf_set_arrays, HYBRID_ERROR_INVALID, "no array", hybrid_gguf_set_arrays(w->writer, "a", &v, 1, &e));
+    REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "needs a name",
+            hybrid_gguf_set_string(w->writer, "", "x", &e));
+    REFUSED(hybrid_gguf_set_numbers, HYBRID_ERROR_INVALID, "",
+            hybrid_gguf_set_numbers(w->writer, "a", HYBRID_GGUF_STRING, values, 3, &e));
+    REFUSED(hybrid_gguf_set_strings, HYBRID_ERROR_INVALID, "NULL",
+            hybrid_gguf_set_strings(w->writer, "a", NULL, 1, &e));
+    REFUSED(hybrid_gguf_set_arrays, HYBRID_ERROR_INVALID, "no array",
+            hybrid_gguf_set_arrays(w->writer, "a", &v, 1, &e));
     REFUSED(hybrid_gguf_copy_keys, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_copy_keys(w->writer, NULL, &e));
-    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "already", hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e));
-    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "", hybrid_gguf_add_tensor(w->writer, "u", HYBRID_TYPE_Q4_0, 2, odd, &e));
-    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "too late", hybrid_gguf_add_tensor(w->half, "u", HYBRID_TYPE_F32, 2, ne, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "already",
+            hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "",
+            hybrid_gguf_add_tensor(w->writer, "u", HYBRID_TYPE_Q4_0, 2, odd, &e));
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "too late",
+            hybrid_gguf_add_tensor(w->half, "u", HYBRID_TYPE_F32, 2, ne, &e));
     REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "too late", hybrid_gguf_set_string(w->half, "u", "x", &e));
     REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_begin(w->writer, NULL, NULL, &e));
-    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "begun already", hybrid_gguf_begin(w->half, sink_write, &w->out, &e));
+    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "begun already",
+            hybrid_gguf_begin(w->half, sink_write, &w->out, &e));
     REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_begin_path(w->writer, NULL, &e));
     REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_INVALID, "begun already", hybrid_gguf_begin_path(w->half, "x", &e));
     REFUSED(hybrid_gguf_write, HYBRID_ERROR_INVALID, "to come", hybrid_gguf_write(w->half, bytes, 1000, &e));
     REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "lacks 128", hybrid_gguf_end(w->half, &e));
-    REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_end(w->writer, &e));         /* the first failure is given again */
+    /* the first failure is given again */
+    REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_end(w->writer, &e));
     /* numbers: no objects; nothing is written either */
     REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 31, NULL));
     REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize((hybrid_type)99, values, block, 32, NULL));
     REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 32, bad));
     REFUSED(hybrid_dequantize, HYBRID_ERROR_INVALID, "", hybrid_dequantize(HYBRID_TYPE_Q8_0, block, NULL, 32));
-    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "importance", hybrid_convert(w->rt, HYBRID_TYPE_F32, values, HYBRID_TYPE_Q8_0, block, 1, 32, bad, &e));
-    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "NULL", hybrid_convert(w->rt, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
+    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "importance",
+            hybrid_convert(w->rt, HYBRID_TYPE_F32, values, HYBRID_TYPE_Q8_0, block, 1, 32, bad, &e));
+    REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "NULL",
+            hybrid_convert(w->rt, HYBRID_TYPE_F32, NULL, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
     EMPTY(block[0] == 7);
-    REFUSED(hybrid_convert, HYBRID_ERROR_NUMERIC, "NaN", hybrid_convert(w->rt, HYBRID_TYPE_F32, bad, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
+    REFUSED(hybrid_convert, HYBRID_ERROR_NUMERIC, "NaN",
+            hybrid_convert(w->rt, HYBRID_TYPE_F32, bad, HYBRID_TYPE_Q8_0, block, 1, 32, NULL, &e));
     free(bytes);
 }
 
@@ -941,24 +1039,30 @@ static void refused_beginnings(void)
     hybrid_error e;
     TEST("refused: beginnings");
     CHECK(!hybrid_gguf_set_int(w->writer, "general.alignment", HYBRID_GGUF_U32, 24, &e), "%s", e.message);
-    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "alignment", hybrid_gguf_begin(w->writer, sink_write, &w->out, &e));
+    REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "alignment",
+            hybrid_gguf_begin(w->writer, sink_write, &w->out, &e));
     CHECK(!hybrid_gguf_set_int(w->writer, "general.alignment", HYBRID_GGUF_U32, 64, &e), "%s", e.message);
-    REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_IO, "/nowhere", hybrid_gguf_begin_path(w->writer, "/nowhere/at all/x.gguf", &e));
+    REFUSED(hybrid_gguf_begin_path, HYBRID_ERROR_IO, "/nowhere",
+            hybrid_gguf_begin_path(w->writer, "/nowhere/at all/x.gguf", &e));
     CHECK(!hybrid_gguf_begin(w->writer, sink_write, &w->out, &e), "%s", e.message);
     world_end(w);
 }
 
-/* ---- with each allocation failing ---- */
+/* ---- with each allocation failing -------------------------------------------------------------------------------- */
 
 static const char *const good_names[] = {
-    "hybrid_context_create", "hybrid_session_create", "hybrid_sampler_create", "hybrid_runtime_create", "hybrid_model_load", "hybrid_plan",
-    "hybrid_gguf_open", "hybrid_gguf_writer_create", "hybrid_gguf_set", "hybrid_gguf_set_int", "hybrid_gguf_set_float", "hybrid_gguf_set_string",
-    "hybrid_gguf_set_numbers", "hybrid_gguf_set_strings", "hybrid_gguf_set_arrays", "hybrid_gguf_copy_keys", "hybrid_gguf_add_tensor",
-    "hybrid_gguf_begin", "hybrid_gguf_begin_path", "hybrid_gguf_write", "hybrid_gguf_end", "hybrid_gguf_read_tensor", "hybrid_tokenizer_create",
-    "hybrid_tokenizer_from_gguf", "hybrid_tokenize", "hybrid_detokenize", "hybrid_template_create", "hybrid_template_render", "hybrid_chat_render",
-    "hybrid_stop_create", "hybrid_stop_feed", "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove", "hybrid_seq_fork",
-    "hybrid_batch_add", "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say", "hybrid_session_complete", "hybrid_session_result",
-    "hybrid_quantize", "hybrid_dequantize", "hybrid_convert", "hybrid_devices", "hybrid_sample", "hybrid_sample_next" };
+    "hybrid_context_create", "hybrid_session_create", "hybrid_sampler_create", "hybrid_runtime_create",
+    "hybrid_model_load", "hybrid_plan", "hybrid_gguf_open", "hybrid_gguf_writer_create", "hybrid_gguf_set",
+    "hybrid_gguf_set_int", "hybrid_gguf_set_float", "hybrid_gguf_set_string", "hybrid_gguf_set_numbers",
+    "hybrid_gguf_set_strings", "hybrid_gguf_set_arrays", "hybrid_gguf_copy_keys", "hybrid_gguf_add_tensor",
+    "hybrid_gguf_begin", "hybrid_gguf_begin_path", "hybrid_gguf_write", "hybrid_gguf_end", "hybrid_gguf_read_tensor",
+    "hybrid_tokenizer_create", "hybrid_tokenizer_from_gguf", "hybrid_tokenize", "hybrid_detokenize",
+    "hybrid_template_create", "hybrid_template_render", "hybrid_chat_render", "hybrid_stop_create", "hybrid_stop_feed",
+    "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove", "hybrid_seq_fork", "hybrid_batch_add",
+    "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say", "hybrid_session_complete",
+    "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert", "hybrid_devices",
+    "hybrid_sample", "hybrid_sample_next"
+};
 
 static const float numbers[64] = { 1, -2, 3.5f, 0.25f };
 static char long_text[4000];
@@ -984,24 +1088,32 @@ static int good_create(world *w, int which, hybrid_error *e)
     pd.n_bias = 1;
     pd.repetition_penalty = 1.1f;
     switch (which) {
-        case 0: r = hybrid_context_create(w->model, &cd, &c, e); CHECK(!c == !!r, "a handle"); hybrid_context_destroy(c); return r;
-        case 1:
-            sd.system = "S";
-            sd.stops = stops;
-            sd.n_stops = 1;
-            sd.sampler = pd;
-            r = hybrid_session_create(w->model, &sd, &s, e);
-            CHECK(!s == !!r, "a handle");
-            hybrid_session_destroy(s);
-            return r;
-        case 2: r = hybrid_sampler_create(w->rt, &pd, &p, e); CHECK(!p == !!r, "a handle"); hybrid_sampler_destroy(p); return r;
-        default:
-            rd.allocator = w->rt->allocator;
-            rd.n_threads = 2;
-            r = hybrid_runtime_create(&rd, &rt, e);
-            CHECK(!rt == !!r, "a handle");
-            hybrid_runtime_destroy(rt);
-            return r;
+    case 0:
+        r = hybrid_context_create(w->model, &cd, &c, e);
+        CHECK(!c == !!r, "a handle");
+        hybrid_context_destroy(c);
+        return r;
+    case 1:
+        sd.system = "S";
+        sd.stops = stops;
+        sd.n_stops = 1;
+        sd.sampler = pd;
+        r = hybrid_session_create(w->model, &sd, &s, e);
+        CHECK(!s == !!r, "a handle");
+        hybrid_session_destroy(s);
+        return r;
+    case 2:
+        r = hybrid_sampler_create(w->rt, &pd, &p, e);
+        CHECK(!p == !!r, "a handle");
+        hybrid_sampler_destroy(p);
+        return r;
+    default:
+        rd.allocator = w->rt->allocator;
+        rd.n_threads = 2;
+        r = hybrid_runtime_create(&rd, &rt, e);
+        CHECK(!rt == !!r, "a handle");
+        hybrid_runtime_destroy(rt);
+        return r;
     }
 }
 
@@ -1071,28 +1183,29 @@ static int good_write(world *w, int which, hybrid_error *e)
     rows[0].data = numbers;
     rows[0].size = 16;
     switch (which) {
-        case 8: return hybrid_gguf_set(w->writer, "new", &v, e);
-        case 9: return hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U64, 9, e);
-        case 10: return hybrid_gguf_set_float(w->writer, "new", HYBRID_GGUF_F64, 9, e);
-        case 11: return hybrid_gguf_set_string(w->writer, "a", "text", e);
-        case 12: return hybrid_gguf_set_numbers(w->writer, "new", HYBRID_GGUF_F32, numbers, 5, e);
-        case 13: return hybrid_gguf_set_strings(w->writer, "a", strings, 2, e);
-        case 14: return hybrid_gguf_set_arrays(w->writer, "a", rows, 1, e);
-        case 15: return hybrid_gguf_copy_keys(w->writer, hybrid_model_gguf(w->model), e);
-        case 16: return hybrid_gguf_add_tensor(w->writer, "new", HYBRID_TYPE_Q8_0, 1, ne, e);
-        case 17: return hybrid_gguf_begin(w->writer, sink_write, &w->out, e);
-        case 18:
-            snprintf(path, sizeof path, "%s/hybrid-unchanged-%ld.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp", (long)getpid());
-            return hybrid_gguf_begin_path(w->writer, path, e);
-        case 19: return hybrid_gguf_write(w->half, numbers, 64, e);
-        case 20:
-            if (w->half->got) hybrid_gguf_write(w->half, numbers, (size_t)(sizeof numbers - w->half->got), NULL);
-            return hybrid_gguf_end(w->half, e);
-        default:
-            bytes = (char *)malloc((size_t)t->size);
-            r = hybrid_gguf_read_tensor(w->gguf, t, bytes, e);
-            free(bytes);
-            return r;
+    case 8: return hybrid_gguf_set(w->writer, "new", &v, e);
+    case 9: return hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U64, 9, e);
+    case 10: return hybrid_gguf_set_float(w->writer, "new", HYBRID_GGUF_F64, 9, e);
+    case 11: return hybrid_gguf_set_string(w->writer, "a", "text", e);
+    case 12: return hybrid_gguf_set_numbers(w->writer, "new", HYBRID_GGUF_F32, numbers, 5, e);
+    case 13: return hybrid_gguf_set_strings(w->writer, "a", strings, 2, e);
+    case 14: return hybrid_gguf_set_arrays(w->writer, "a", rows, 1, e);
+    case 15: return hybrid_gguf_copy_keys(w->writer, hybrid_model_gguf(w->model), e);
+    case 16: return hybrid_gguf_add_tensor(w->writer, "new", HYBRID_TYPE_Q8_0, 1, ne, e);
+    case 17: return hybrid_gguf_begin(w->writer, sink_write, &w->out, e);
+    case 18:
+        snprintf(path, sizeof path, "%s/hybrid-unchanged-%ld.gguf", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp",
+                 (long)getpid());
+        return hybrid_gguf_begin_path(w->writer, path, e);
+    case 19: return hybrid_gguf_write(w->half, numbers, 64, e);
+    case 20:
+        if (w->half->got) hybrid_gguf_write(w->half, numbers, (size_t)(sizeof numbers - w->half->got), NULL);
+        return hybrid_gguf_end(w->half, e);
+    default:
+        bytes = (char *)malloc((size_t)t->size);
+        r = hybrid_gguf_read_tensor(w->gguf, t, bytes, e);
+        free(bytes);
+        return r;
     }
 }
 
@@ -1120,33 +1233,45 @@ static int good_text(world *w, int which, hybrid_error *e)
     hello.role = "user";
     hello.content = "Hello";
     switch (which) {
-        case 22: r = hybrid_tokenizer_create(w->rt, &td, &made, e); CHECK(!made == !!r, "a handle"); hybrid_tokenizer_destroy(made); return r;
-        case 23:
-            r = hybrid_tokenizer_from_gguf(w->rt, w->gguf, &made, e);
-            CHECK(!made == !!r, "a handle");
-            hybrid_tokenizer_destroy(made);
-            return r;
-        case 24:
-            r = hybrid_tokenize(tok, long_text, sizeof long_text, 0, NULL, 0, &n, e);
-            CHECK(r == HYBRID_ERROR_LIMIT ? n > 0 : n == 0, "%d ids", (int)n);
-            return r == HYBRID_ERROR_LIMIT ? 0 : r;
-        case 25: return hybrid_detokenize(tok, ids, 3, 0, text, sizeof text, &n, e);
-        case 26: r = hybrid_template_create(w->rt, NULL, &page, e); CHECK(!page == !!r, "a handle"); hybrid_template_destroy(page); return r;
-        case 27:
-            r = hybrid_template_create(NULL, NULL, &page, NULL);
-            hybrid_template_destroy(page);
-            if (!r) r = hybrid_template_render(hybrid_model_template(w->model), NULL, &out, e);
-            if (r == HYBRID_ERROR_FORMAT) r = 0;           /* messages is undefined */
-            CHECK(!r || !out.size, "the text is empty behind a failure");
-            hybrid_text_free(&out);
-            return r;
-        case 28:
-            r = hybrid_chat_render(hybrid_model_template(w->model), &hello, 1, NULL, &out, e);
-            CHECK(!r == !!out.size, "the text is empty behind a failure");
-            hybrid_text_free(&out);
-            return r;
-        case 29: r = hybrid_stop_create(w->rt, tokens, 3, &stops, e); CHECK(!stops == !!r, "a handle"); hybrid_stop_destroy(stops); return r;
-        default: return hybrid_stop_feed(w->stops, long_text, sizeof long_text, &safe, &flag, e);
+    case 22:
+        r = hybrid_tokenizer_create(w->rt, &td, &made, e);
+        CHECK(!made == !!r, "a handle");
+        hybrid_tokenizer_destroy(made);
+        return r;
+    case 23:
+        r = hybrid_tokenizer_from_gguf(w->rt, w->gguf, &made, e);
+        CHECK(!made == !!r, "a handle");
+        hybrid_tokenizer_destroy(made);
+        return r;
+    case 24:
+        r = hybrid_tokenize(tok, long_text, sizeof long_text, 0, NULL, 0, &n, e);
+        CHECK(r == HYBRID_ERROR_LIMIT ? n > 0 : n == 0, "%d ids", (int)n);
+        return r == HYBRID_ERROR_LIMIT ? 0 : r;
+    case 25: return hybrid_detokenize(tok, ids, 3, 0, text, sizeof text, &n, e);
+    case 26:
+        r = hybrid_template_create(w->rt, NULL, &page, e);
+        CHECK(!page == !!r, "a handle");
+        hybrid_template_destroy(page);
+        return r;
+    case 27:
+        r = hybrid_template_create(NULL, NULL, &page, NULL);
+        hybrid_template_destroy(page);
+        if (!r) r = hybrid_template_render(hybrid_model_template(w->model), NULL, &out, e);
+        if (r == HYBRID_ERROR_FORMAT) r = 0; /* messages is undefined */
+        CHECK(!r || !out.size, "the text is empty behind a failure");
+        hybrid_text_free(&out);
+        return r;
+    case 28:
+        r = hybrid_chat_render(hybrid_model_template(w->model), &hello, 1, NULL, &out, e);
+        CHECK(!r == !!out.size, "the text is empty behind a failure");
+        hybrid_text_free(&out);
+        return r;
+    case 29:
+        r = hybrid_stop_create(w->rt, tokens, 3, &stops, e);
+        CHECK(!stops == !!r, "a handle");
+        hybrid_stop_destroy(stops);
+        return r;
+    default: return hybrid_stop_feed(w->stops, long_text, sizeof long_text, &safe, &flag, e);
     }
 }
 
@@ -1155,17 +1280,22 @@ static int good_run(world *w, int which, hybrid_error *e)
     int32_t ids[4] = { 7, 8, 9, 10 };
     bool done;
     switch (which) {
-        case 31: return hybrid_decode(w->ctx[0], e);
-        case 32: return hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, e);
-        case 33: return hybrid_warmup(w->ctx[0], NULL, NULL, e);
-        case 34: return hybrid_seq_remove(w->ctx[1], 0, 37, e);
-        case 35: return hybrid_seq_fork(w->ctx[1], 0, 2, e);
-        case 36: return hybrid_batch_add(w->ctx[1], 2, ids, 4, e);
-        case 37: return hybrid_batch_add_logits(w->ctx[1], 2, ids, 4, 3, e);
-        case 38: return next_of(w->talk, e);
-        case 39: return told(w->talk, hybrid_session_say(w->talk, "Three, and so that something must be forgotten, a little more than that: 0123456789."), e);
-        case 40: return told(w->base, hybrid_session_complete(w->base, " and then"), e);
-        default: return hybrid_session_result(w->talk, e);
+    case 31: return hybrid_decode(w->ctx[0], e);
+    case 32: return hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, e);
+    case 33: return hybrid_warmup(w->ctx[0], NULL, NULL, e);
+    case 34: return hybrid_seq_remove(w->ctx[1], 0, 37, e);
+    case 35: return hybrid_seq_fork(w->ctx[1], 0, 2, e);
+    case 36: return hybrid_batch_add(w->ctx[1], 2, ids, 4, e);
+    case 37: return hybrid_batch_add_logits(w->ctx[1], 2, ids, 4, 3, e);
+    case 38: return next_of(w->talk, e);
+    case 39:
+        return told(
+            w->talk,
+            hybrid_session_say(w->talk,
+                               "Three, and so that something must be forgotten, a little more than that: 0123456789."),
+            e);
+    case 40: return told(w->base, hybrid_session_complete(w->base, " and then"), e);
+    default: return hybrid_session_result(w->talk, e);
     }
 }
 
@@ -1180,12 +1310,12 @@ static int good(world *w, int which, hybrid_error *e)
     if (which < 31) return good_text(w, which, e);
     if (which < 42) return good_run(w, which, e);
     switch (which) {
-        case 42: return hybrid_quantize(HYBRID_TYPE_Q8_0, numbers, block, 64, NULL);
-        case 43: return hybrid_dequantize(HYBRID_TYPE_F32, numbers, back, 64);
-        case 44: return hybrid_convert(w->rt, HYBRID_TYPE_F32, numbers, HYBRID_TYPE_Q8_0, block, 2, 32, NULL, e);
-        case 45: return hybrid_devices(w->rt, NULL, 0, &n, e);
-        case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
-        default: return hybrid_sample_next(w->sampler, w->ctx[0], 0, w->model->hp.n_vocab) >= 0 ? 0 : -1;
+    case 42: return hybrid_quantize(HYBRID_TYPE_Q8_0, numbers, block, 64, NULL);
+    case 43: return hybrid_dequantize(HYBRID_TYPE_F32, numbers, back, 64);
+    case 44: return hybrid_convert(w->rt, HYBRID_TYPE_F32, numbers, HYBRID_TYPE_Q8_0, block, 2, 32, NULL, e);
+    case 45: return hybrid_devices(w->rt, NULL, 0, &n, e);
+    case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
+    default: return hybrid_sample_next(w->sampler, w->ctx[0], 0, w->model->hp.n_vocab) >= 0 ? 0 : -1;
     }
 }
 
@@ -1197,7 +1327,8 @@ static void drain(world *w)
     while (hybrid_session_next(w->base)) {}
     CHECK(!hybrid_session_result(w->talk, NULL) && !hybrid_session_result(w->base, NULL), "the answers end");
     if (w->ctx[0]->n_entries) CHECK(!hybrid_decode(w->ctx[0], NULL), "what was queued is decoded");
-    if (w->ctx[SLICED]->n_entries) CHECK(!hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, NULL) && done, "what was begun ends");
+    if (w->ctx[SLICED]->n_entries)
+        CHECK(!hybrid_decode_step(w->ctx[SLICED], UINT64_MAX, &done, NULL) && done, "what was begun ends");
 }
 
 /* Says what differs between a world in which something failed, or tried to, and one in which nothing did. */
@@ -1236,7 +1367,8 @@ static void failing_memory(world *w, world *twin, int which)
         if (!r) break;
         dump_world(&after, w);
         what = difference(&before, &after);
-        CHECK(r == HYBRID_ERROR_MEMORY && e.message[0], "%s, allocation %ld: %d '%s'", good_names[which], k, r, e.message);
+        CHECK(r == HYBRID_ERROR_MEMORY && e.message[0], "%s, allocation %ld: %d '%s'", good_names[which], k, r,
+              e.message);
         CHECK(!what, "%s, allocation %ld: changed %s", good_names[which], k, what);
     }
     CHECK(!r && (k > 1 || which > 7), "%s: %d after %ld allocations", good_names[which], r, k - 1);
@@ -1254,7 +1386,7 @@ static void failing_memories(void)
             failing_memory(w, twin, i);
             continue;
         }
-        v = world_make();                  /* a writer in which nothing has failed: it would say so again */
+        v = world_make(); /* a writer in which nothing has failed: it would say so again */
         other = world_make();
         failing_memory(v, other, i);
         end_both(v, other, "after allocations that failed");
@@ -1262,10 +1394,14 @@ static void failing_memories(void)
     end_both(w, twin, "after allocations that failed");
 }
 
-/* ---- a conversation with refused calls in between, beside one without ---- */
+/* ---- a conversation with refused calls in between, beside one without -------------------------------------------- */
 
 static uint32_t seed = 1;
-static int below(int n) { seed = seed * 1664525u + 1013904223u; return (int)(seed >> 8) % n; }
+static int below(int n)
+{
+    seed = seed * 1664525u + 1013904223u;
+    return (int)(seed >> 8) % n;
+}
 
 /* Something that fails, in one of many ways. */
 static void refuse_something(world *w)
@@ -1276,17 +1412,23 @@ static void refuse_something(world *w)
     int r = -1;
     w->host.calls = 0;
     switch (kind) {
-        case 0: r = hybrid_session_say(w->talk, long_text); break;
-        case 1: r = hybrid_session_say(w->talk, words[below(2)]); break;
-        case 2: r = hybrid_session_say(w->talk, NULL); break;
-        case 3: r = hybrid_session_complete(w->talk, long_text); break;
-        case 4: w->host.fail_at = 1 + below(5); r = hybrid_session_say(w->talk, "never heard"); break;
-        case 5: w->host.fail_at = 1 + below(3); r = hybrid_session_complete(w->talk, " never read"); break;
-        default:
-            if (!w->talk->running) break;
-            *w->weight = nan;
-            r = hybrid_session_next(w->talk) ? 0 : (int)hybrid_session_result(w->talk, NULL);
-            *w->weight = good_weight;
+    case 0: r = hybrid_session_say(w->talk, long_text); break;
+    case 1: r = hybrid_session_say(w->talk, words[below(2)]); break;
+    case 2: r = hybrid_session_say(w->talk, NULL); break;
+    case 3: r = hybrid_session_complete(w->talk, long_text); break;
+    case 4:
+        w->host.fail_at = 1 + below(5);
+        r = hybrid_session_say(w->talk, "never heard");
+        break;
+    case 5:
+        w->host.fail_at = 1 + below(3);
+        r = hybrid_session_complete(w->talk, " never read");
+        break;
+    default:
+        if (!w->talk->running) break;
+        *w->weight = nan;
+        r = hybrid_session_next(w->talk) ? 0 : (int)hybrid_session_result(w->talk, NULL);
+        *w->weight = good_weight;
     }
     CHECK(r < 0, "kind %d was not refused", kind);
     if (r < 0 && kind < 6) CHECK(w->talk->info.stop != HYBRID_STOP_ERROR, "the last failure is no state");
@@ -1295,7 +1437,9 @@ static void refuse_something(world *w)
 
 static void conversations(void)
 {
-    static const char *const says[] = { "Hello.", "What is a story?", "A longer message, so that something must go: 0123456789 0123456789.", "", "No." };
+    static const char *const says[] = { "Hello.", "What is a story?",
+                                        "A longer message, so that something must go: 0123456789 0123456789.", "",
+                                        "No." };
     world *a = world_make(), *b = world_make();
     const int rounds = getenv("HYBRID_SANITIZER") ? 40 : 100;
     hybrid_session_info x, y;
@@ -1306,8 +1450,10 @@ static void conversations(void)
         int k = below(8), n = below(12), which = below(5);
         for (; k > 4; k--) refuse_something(a);
         k = below(5);
-        if (!k) CHECK(hybrid_session_complete(a->talk, " x") == hybrid_session_complete(b->talk, " x"), "round %d", i);
-        else CHECK(hybrid_session_say(a->talk, says[which]) == hybrid_session_say(b->talk, says[which]), "round %d", i);
+        if (!k)
+            CHECK(hybrid_session_complete(a->talk, " x") == hybrid_session_complete(b->talk, " x"), "round %d", i);
+        else
+            CHECK(hybrid_session_say(a->talk, says[which]) == hybrid_session_say(b->talk, says[which]), "round %d", i);
         for (; n > 0; n--) {
             if (!below(4)) refuse_something(a);
             p = hybrid_session_next(a->talk);
@@ -1316,9 +1462,10 @@ static void conversations(void)
         }
         hybrid_session_describe(a->talk, &x);
         hybrid_session_describe(b->talk, &y);
-        CHECK(x.n_used == y.n_used && x.n_prompt == y.n_prompt && x.n_cached == y.n_cached && x.n_forgotten == y.n_forgotten && x.n_generated == y.n_generated,
-              "round %d: used %d %d, prompt %d %d, cached %d %d, forgotten %d %d", i, x.n_used, y.n_used, x.n_prompt, y.n_prompt, x.n_cached, y.n_cached,
-              x.n_forgotten, y.n_forgotten);
+        CHECK(x.n_used == y.n_used && x.n_prompt == y.n_prompt && x.n_cached == y.n_cached &&
+                  x.n_forgotten == y.n_forgotten && x.n_generated == y.n_generated,
+              "round %d: used %d %d, prompt %d %d, cached %d %d, forgotten %d %d", i, x.n_used, y.n_used, x.n_prompt,
+              y.n_prompt, x.n_cached, y.n_cached, x.n_forgotten, y.n_forgotten);
         n_forgotten += x.n_forgotten;
         if (!below(20)) {
             hybrid_session_reset(a->talk);
@@ -1341,30 +1488,34 @@ static void histlost(void)
     while (hybrid_session_next(w->talk)) {}
     hybrid_session_describe(w->talk, &x);
     CHECK(hybrid_session_say(w->talk, long_text) == HYBRID_ERROR_CONTEXT_FULL, "too long");
-    CHECK(hybrid_session_result(w->talk, &e) == HYBRID_ERROR_CONTEXT_FULL && strstr(e.message, "n_ctx"), "%s", e.message);
+    CHECK(hybrid_session_result(w->talk, &e) == HYBRID_ERROR_CONTEXT_FULL && strstr(e.message, "n_ctx"), "%s",
+          e.message);
     hybrid_session_describe(w->talk, &y);
     CHECK(y.stop == HYBRID_STOP_ERROR, "the last call failed");
     y.stop = x.stop;
     CHECK(!memcmp(&x, &y, sizeof x), "nothing else is to be seen of it");
-    CHECK(!hybrid_session_say(w->talk, "Go on.") && w->talk->info.n_prompt > x.n_prompt, "a prompt of %d behind one of %d", w->talk->info.n_prompt, x.n_prompt);
+    CHECK(!hybrid_session_say(w->talk, "Go on.") && w->talk->info.n_prompt > x.n_prompt,
+          "a prompt of %d behind one of %d", w->talk->info.n_prompt, x.n_prompt);
     hybrid_session_describe(w->talk, &y);
     CHECK(y.stop == HYBRID_STOP_NONE && !hybrid_session_result(w->talk, NULL), "and that one did not");
     world_end(w);
 }
 
-/* ---- calls from within callbacks ---- */
+/* ---- calls from within callbacks --------------------------------------------------------------------------------- */
 
-#define IN_USE(function, ...)                                                                                            \
-    do {                                                                                                                 \
-        int r_ = (int)(__VA_ARGS__);                                                                                     \
-        CHECK(r_ == HYBRID_ERROR_INVALID && strstr(e.message, "in use"), "%s from a callback: %d '%s'", function, r_, e.message); \
-        e.message[0] = 0;                                                                                                \
+#define IN_USE(function, ...) \
+    do { \
+        int r_ = (int)(__VA_ARGS__); \
+        CHECK(r_ == HYBRID_ERROR_INVALID && strstr(e.message, "in use"), "%s from a callback: %d '%s'", function, r_, \
+              e.message); \
+        e.message[0] = 0; \
     } while (0)
-#define LOGGED(w, words, call)                                                                                           \
-    do {                                                                                                                 \
-        (w)->host.logged[0] = 0;                                                                                         \
-        call;                                                                                                            \
-        CHECK(strstr((w)->host.logged, "in use") && strstr((w)->host.logged, words), "%s: '%s'", words, (w)->host.logged); \
+#define LOGGED(w, words, call) \
+    do { \
+        (w)->host.logged[0] = 0; \
+        call; \
+        CHECK(strstr((w)->host.logged, "in use") && strstr((w)->host.logged, words), "%s: '%s'", words, \
+              (w)->host.logged); \
     } while (0)
 
 static void inside_context(void *user)
@@ -1388,9 +1539,10 @@ static void inside_context(void *user)
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
     CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
     CHECK(hybrid_sample_next(w->sampler, c, 0, w->model->hp.n_vocab) == HYBRID_ERROR_INVALID, "nor a next token");
-    CHECK(hybrid_seq_length(c, 0) != 0 && hybrid_context_free(c) >= 0, "questions are answered; none is there at the end: -1");
+    CHECK(hybrid_seq_length(c, 0) != 0 && hybrid_context_free(c) >= 0,
+          "questions are answered; none is there at the end: -1");
     hybrid_context_describe(c, &d);
-    feed(w->ctx[1], 2, 3, 1, false);       /* another context is free */
+    feed(w->ctx[1], 2, 3, 1, false); /* another context is free */
     hybrid_batch_clear(w->ctx[1]);
 }
 
@@ -1508,8 +1660,10 @@ static void callbacks(void)
 static void inside_end(void *user)
 {
     world *w = (world *)user;
-    if (w->ctx[0]) inside_context(w);
-    else inside_session(w);
+    if (w->ctx[0])
+        inside_context(w);
+    else
+        inside_session(w);
 }
 
 static void ends(void)

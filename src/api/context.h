@@ -82,12 +82,12 @@ HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t 
 
 /* Tokens in a sequence (decoded ones); -1 for a bad id. */
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
-/* Removes the tokens from position `from` to the end; from 0 empties the sequence. UNSUPPORTED: the model's state cannot be cut there, see
- * hybrid_seq_back. */
+/* Removes the tokens from position `from` to the end; from 0 empties the sequence. UNSUPPORTED: the model's state
+ * cannot be cut there, see hybrid_seq_back. */
 HYBRID_API hybrid_result hybrid_seq_remove(hybrid_context *context, int32_t seq, int32_t from, hybrid_error *error);
-/* The largest position up to `from` at which the sequence can be cut: from itself for most models. Models that carry a recurrent state from token to token
- * (hybrid_model_info.is_recurrent) can be cut where the sequence ends, where it ended before its last decode (unless it was cut there since), and at 0. -1
- * for a bad id or a negative from. */
+/* The largest position up to `from` at which the sequence can be cut: from itself for most models. Models that carry a
+ * recurrent state from token to token (hybrid_model_info.is_recurrent) can be cut where the sequence ends, where it
+ * ended before its last decode (unless it was cut there since), and at 0. -1 for a bad id or a negative from. */
 HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, int32_t from);
 /* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
 HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);

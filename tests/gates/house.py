@@ -122,3 +122,45 @@ def house(box):
         status, out = amalgamate_says(box, copy)
         box.expect("amalgamate.py refuses " + title, status != 0 and word in out, "it said (%d): %s" % (status, out))
     box.parallel(refuses, RULES)
+
+
+# Not brought to 120 columns and one statement a line yet.
+LINES_LATER = [os.path.join("tests", name) for name in ("ops.h",)]
+
+
+def statements(text):
+    """(line, how many statements end in it), without comments, strings, directives, and what stands in parentheses. A short
+    case, 'case x: f(); break;', is one; so is a lambda."""
+    blank = lambda m: re.sub(r"[^\n]", " ", m.group())
+    text = re.sub(r'/\*.*?\*/|//[^\n]*|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', blank, text, flags=re.S)
+    text = re.sub(r"^[ \t]*#(?:[^\n]*\\\n)*[^\n]*", blank, text, flags=re.M)
+    text = re.sub(r"^([ \t]*(?:case\b|default:)[^;\n]*;) (?:break|return\b[^;\n]*);", r"\1", text, flags=re.M)
+    text = re.sub(r"(\[[&=]?\]\([^)\n]*\) \{[^;\n]*);( \};)", r"\1\2", text)
+    depth, line, ends = 0, 1, {}
+    for c in re.findall(r"[();\n]", text):
+        depth += {"(": 1, ")": -1}.get(c, 0)
+        line += c == "\n"
+        ends[line] = ends.get(line, 0) + (c == ";" and depth == 0)
+    return ends.items()
+
+
+@gate("lines", faults=[
+    ("a line that is too wide", source("/* %s */\n" % ("x" * 115))),
+    ("a wide line of a test", lambda root: append(os.path.join(root, "tests", "test_json.c"), "/* %s */\n" % ("x" * 115))),
+    ("two statements in one line", source("static int hyb_two(int i) { i++; return i; }\n")),
+    ("a loop of two statements in one line", source("static int hyb_two(int i)\n{\n    for (; i < 9; i++) { i++; i--; }\n    return i;\n}\n")),
+])
+def lines(box):
+    """120 columns, one statement a line (.clang-format makes it so)."""
+    wide, crowded, seen = [], [], 0
+    for top in ("src", "tests", "examples"):
+        for folder, _, names in sorted(os.walk(box.path(top))):
+            for path in (os.path.relpath(os.path.join(folder, name), box.root) for name in sorted(names)):
+                if not path.endswith((".c", ".h", ".inc", ".cu", ".cpp")) or path in LINES_LATER:
+                    continue
+                text, seen = box.read(path), seen + 1
+                wide += ["%s:%d: %d columns" % (path, n, len(line)) for n, line in enumerate(text.split("\n"), 1) if len(line) > 120]
+                crowded += ["%s:%d: %d statements" % (path, n, count) for n, count in statements(text) if count > 1]
+    box.expect("many files were seen", seen > 200, str(seen))
+    box.expect("no line is wider than 120 columns", not wide, "%d lines\n%s" % (len(wide), "\n".join(wide)))
+    box.expect("one statement a line", not crowded, "%d lines\n%s" % (len(crowded), "\n".join(crowded)))
