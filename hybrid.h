@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 5654e23fc377629c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b623da1e73921463): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -54,142 +54,142 @@
  *      494  gguf.h             what is in a model file, and writing one
  *      699  tokenizer.h        text to tokens and back
  *      854  chat.h             templates that make a prompt of a conversation
- *      976  model.h            load, describe
- *     1058  context.h          batches of (sequence, tokens), logits, the KV cache
- *     1191  sampler.h          from logits to the next token
- *     1255  session.h          a conversation
+ *      984  model.h            load, describe
+ *     1066  context.h          batches of (sequence, tokens), logits, the KV cache
+ *     1199  sampler.h          from logits to the next token
+ *     1263  session.h          a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1328  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *     1424  macros.h           what compilers call things, and the macros that every room uses
- *     1477  base.c             what every room uses: results, errors, checked sizes
- *     1533  fpenv.c            the floating-point environment at the border of the library
- *     1762  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1841  fma.c              a * b + c with one rounding
- *     1880  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
- *     1945  decimal.c          doubles as text, the same in every locale
- *     2075  thread.c           atomics, threads, and the worker pool
- *     2572  cpu.c              what this processor and its operating system can do
- *     2690  hash.c             where a name belongs in a table
- *     2790  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2913  stack.c            how much of the thread's stack a recursion may take
- *     2961  device.c           which GPU a runtime uses
- *     3051  runtime.c          creates and ends runtimes
- *     3215  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
- *     3445  output.c           a file that is written
- *     3791  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
- *     3827  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
- *    38079  end.h              closes what core/begin opened
+ *     1336  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *     1432  macros.h           what compilers call things, and the macros that every room uses
+ *     1485  base.c             what every room uses: results, errors, checked sizes
+ *     1541  fpenv.c            the floating-point environment at the border of the library
+ *     1770  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1849  fma.c              a * b + c with one rounding
+ *     1888  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
+ *     1953  decimal.c          doubles as text, the same in every locale
+ *     2083  thread.c           atomics, threads, and the worker pool
+ *     2580  cpu.c              what this processor and its operating system can do
+ *     2698  hash.c             where a name belongs in a table
+ *     2798  memory.c           the runtime, which everything hangs off, and memory and log through it
+ *     2921  stack.c            how much of the thread's stack a recursion may take
+ *     2969  device.c           which GPU a runtime uses
+ *     3059  runtime.c          creates and ends runtimes
+ *     3223  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
+ *     3453  output.c           a file that is written
+ *     3799  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
+ *     3835  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
+ *    38110  end.h              closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4268  names.c            names that must differ, found by hash
- *     4365  value.c            the 13 types of metadata values and their items
- *     4504  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4720  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
- *     5057  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     5575  write.c            makes a GGUF file
+ *     4276  names.c            names that must differ, found by hash
+ *     4373  value.c            the 13 types of metadata values and their items
+ *     4512  scan.c             a walk over the metadata, which checks every length before it is believed
+ *     4728  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
+ *     5065  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
+ *     5583  write.c            makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6284  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     6416  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     6751  floats.c           the types that are plain numbers
- *     6791  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6990  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
- *     7226  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
- *     7374  types.c            the table of all types, and the public functions over it
- *     7486  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     7565  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
+ *     6292  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
+ *     6424  search.c           what the encoders share: the search for the scale (and offset) of a block
+ *     6759  floats.c           the types that are plain numbers
+ *     6799  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6998  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
+ *     7234  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
+ *     7382  types.c            the table of all types, and the public functions over it
+ *     7494  convert.c          whole matrices from one type to another, by all threads of a runtime
+ *     7573  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7778  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
- *     8728  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
- *     8907  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
- *     9187  pretokenize.c      cuts text into the words inside which BPE merges
- *     9625  families.c         what the expressions of single families have that others have not, and the table of...
- *    10124  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
- *    10326  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *    10420  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
- *    10956  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
- *    11193  bpe.c              the merging
- *    11616  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
- *    11700  tokenizer.c        making tokenizers, text to ids, ids to text
- *    12082  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
- *    12333  stop.c             finds strings that end an answer in bytes that come in pieces
- *    12490  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
- *    13279  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    13675  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
- *    14059  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
- *    14401  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    15242  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    16098  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    16610  jinja_filter.c     what stands behind '|'.
- *    17733  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    17935  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
- *    18249  jinja_parse.c      tokens to a tree
- *    18957  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    19264  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    19850  template.c         the public face of the template interpreter: create, render, and text that is handed...
- *    20047  chat.c             a conversation as the variables that chat templates expect
+ *     7786  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
+ *     8736  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
+ *     8915  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
+ *     9195  pretokenize.c      cuts text into the words inside which BPE merges
+ *     9633  families.c         what the expressions of single families have that others have not, and the table of...
+ *    10132  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
+ *    10334  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
+ *    10428  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
+ *    10964  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
+ *    11201  bpe.c              the merging
+ *    11624  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
+ *    11708  tokenizer.c        making tokenizers, text to ids, ids to text
+ *    12090  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
+ *    12341  stop.c             finds strings that end an answer in bytes that come in pieces
+ *    12498  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
+ *    13287  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13683  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
+ *    14067  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
+ *    14409  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
+ *    15250  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
+ *    16106  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16618  jinja_filter.c     what stands behind '|'.
+ *    17741  jinja_test.c       what stands behind 'is', and the functions that every template has
+ *    17943  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
+ *    18257  jinja_parse.c      tokens to a tree
+ *    18965  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
+ *    19272  jinja_eval.c       runs a tree: expressions to values, statements to output
+ *    19858  template.c         the public face of the template interpreter: create, render, and text that is handed...
+ *    20072  chat.c             a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20349  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
- *    20854  backend.c          the seam between models and devices: one table of functions that every back end fill...
- *    20955  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
- *    21070  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
- *    21164  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    21182  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
- *    21220  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
- *    21321  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
- *    21899  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
- *    21937  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
- *    22056  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22127  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
- *    22231  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
- *    22715  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
- *    23101  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
- *    23399  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
- *    23623  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    24344  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
- *    24544  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    25607  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    26255  cpu_int.c          the table of integer-block kernels
- *    26313  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
- *    26396  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
- *    29541  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
- *    31096  cpu_select.c       the kernels of an instruction set
- *    31138  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
- *    31333  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
- *    31608  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
+ *    20374  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
+ *    20879  backend.c          the seam between models and devices: one table of functions that every back end fill...
+ *    20980  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
+ *    21095  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
+ *    21189  target.c           the marks of functions that use instructions beyond the compiler's flags
+ *    21207  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
+ *    21245  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
+ *    21346  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
+ *    21924  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
+ *    21962  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
+ *    22081  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22152  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
+ *    22256  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
+ *    22740  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
+ *    23126  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
+ *    23424  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
+ *    23648  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
+ *    24369  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
+ *    24569  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
+ *    25632  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
+ *    26280  cpu_int.c          the table of integer-block kernels
+ *    26338  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
+ *    26421  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
+ *    29566  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
+ *    31121  cpu_select.c       the kernels of an instruction set
+ *    31163  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
+ *    31358  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
+ *    31633  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32225  arch.c             the table of architectures
- *    32351  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    32695  hparams.c          the numbers of one model and of each of its layers, read from its GGUF keys
- *    33070  weights.c          the tensors of a model, found by name and checked against the hyperparameters
- *    33313  pass.c             what the parts of a layer share: the rows on their way through the layers, the memor...
- *    33598  attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33741  shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value...
- *    33800  time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    33974  ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in...
- *    34038  experts.c          a mixture of experts (Shazeer et al
- *    34194  channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34251  net.c              which parts the layers of a model have, and which tensors
- *    34413  unused.c           tensors of the file that the model is not computed with
- *    34587  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    34634  forward.c          one pass of a batch through any model, over the op table
- *    34880  place.c            which layers run where
- *    35050  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    35136  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32250  arch.c             the table of architectures
+ *    32376  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
+ *    32720  hparams.c          the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33095  weights.c          the tensors of a model, found by name and checked against the hyperparameters
+ *    33338  pass.c             what the parts of a layer share: the rows on their way through the layers, the memor...
+ *    33623  attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33766  shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value...
+ *    33825  time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    33999  ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in...
+ *    34063  experts.c          a mixture of experts (Shazeer et al
+ *    34219  channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34276  net.c              which parts the layers of a model have, and which tensors
+ *    34438  unused.c           tensors of the file that the model is not computed with
+ *    34612  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
+ *    34659  forward.c          one pass of a batch through any model, over the op table
+ *    34905  place.c            which layers run where
+ *    35075  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
+ *    35161  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35411  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
- *    35759  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
- *    36067  state.c            what a context keeps of its sequences, in two kinds of memory that sequences share
- *    36363  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
- *    37181  next.c             the next token of a sequence
- *    37248  plan.c             the bytes of a model and a context before they are loaded
- *    37367  dialog.c           the messages of a conversation, and the prompt that they make
- *    37564  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    35442  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
+ *    35790  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
+ *    36098  state.c            what a context keeps of its sequences, in two kinds of memory that sequences share
+ *    36394  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
+ *    37212  next.c             the next token of a sequence
+ *    37279  plan.c             the bytes of a model and a context before they are loaded
+ *    37398  dialog.c           the messages of a conversation, and the prompt that they make
+ *    37595  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -901,6 +901,14 @@ typedef enum hybrid_template_dialect { HYBRID_TEMPLATE_PYTHON = 0, HYBRID_TEMPLA
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
+/* What llama.cpp calls rwkv-world: files of RWKV models hold that name in the place of a template. */
+#define HYBRID_TEMPLATE_RWKV_WORLD \
+    "{% for message in messages %}" \
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}" \
+    "{{ raise_exception('RWKV has no role ' + message['role']) }}{% endif %}" \
+    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n\\n' }}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+
 typedef struct hybrid_template_desc {
     const char *text; /* the template, UTF-8, at most 16 MB; NULL: HYBRID_TEMPLATE_CHATML. It is copied. */
     size_t size;      /* bytes; 0: text ends with a zero byte */
@@ -1323,7 +1331,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "5654e23fc377629c"
+#define HYBRID__SOURCE_ID "b623da1e73921463"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -11759,7 +11767,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -11797,7 +11805,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {
@@ -12301,7 +12309,7 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
-           (hybrid_runtime * runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;
@@ -19901,6 +19909,23 @@ static size_t hyb_template_newlines(const char *p, size_t n, char *out)
             out[m++] = p[i];
     }
     return m - (m && out[m - 1] == '\n');
+}
+
+/* In the place of a template some files have the name of one that llama.cpp holds: text becomes that template. false:
+ * it is another name, with which every prompt would be that name and nothing else. */
+static bool hyb_template_resolve(hybrid_string *text)
+{
+    static const char *const named[][2] = { { "chatml", HYBRID_TEMPLATE_CHATML },
+                                            { "rwkv-world", HYBRID_TEMPLATE_RWKV_WORLD } };
+    size_t i;
+    if (memchr(text->data, '{', text->size)) return true;
+    for (i = 0; i < HYB_COUNT(named); i++) {
+        if (!hyb_string_is(*text, named[i][0])) continue;
+        text->data = named[i][1];
+        text->size = strlen(named[i][1]);
+        return true;
+    }
+    return false;
 }
 
 HYB_BORDER(hybrid_result, hybrid_template_create,
@@ -35161,8 +35186,14 @@ static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *erro
     hybrid_string text;
     hybrid_error why;
     hybrid_result r;
+    char name[64];
     memset(&desc, 0, sizeof desc);
     if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
+        if (!hyb_template_resolve(&text)) {
+            hyb_log(m->rt, HYBRID_LOG_WARN, "the model's chat template is \"%s\", a name that hybrid does not know",
+                    hyb_printable(text, name));
+            return HYBRID_OK;
+        }
         desc.text = text.data;
         desc.size = text.size;
     } else { /* some converters lose the template, but the vocabulary still shows ChatML */

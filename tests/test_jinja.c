@@ -777,6 +777,62 @@ static void bytes(void)
     hybrid_template_destroy(t);
 }
 
+/* The template of a model file whose key tokenizer.chat_template is this. */
+static hybrid_template *template_of_file(const char *text)
+{
+    hybrid_gguf_writer *w = NULL;
+    hybrid_text file = { NULL, 0, 0, NULL };
+    hybrid_source source;
+    hybrid_model m;
+    hybrid_error err;
+    memset(&m, 0, sizeof m);
+    memset(&source, 0, sizeof source);
+    CHECK(!hybrid_gguf_writer_create(NULL, &w, &err), "%s", err.message);
+    hybrid_gguf_set_string(w, "tokenizer.chat_template", text, NULL);
+    CHECK(!hybrid_gguf_begin(w, append, &file, &err) && !hybrid_gguf_end(w, &err), "%s", err.message);
+    hybrid_gguf_writer_destroy(w);
+    source.data = file.data;
+    source.size = file.size;
+    m.rt = rt;
+    CHECK(!hybrid_gguf_open(rt, &source, &m.gguf, &err), "%s", err.message);
+    if (m.gguf) CHECK(!hyb_model_open_template(&m, &err), "%s", err.message);
+    hybrid_gguf_destroy(m.gguf);
+    free(file.data);
+    return m.chat;
+}
+
+/* Files that name one of llama.cpp's templates in the place of one. The texts are those of its own renderer. */
+static void named(void)
+{
+    hybrid_chat_message m[4] = { { "system", " s \n" }, { "user", " a " }, { "assistant", " b " }, { "user", "c\n\nd" } };
+    static const char *const unknown[] = { "rwkv", "rwkv-world ", "llama2", "chatm" };
+    hybrid_template *t = template_of_file("rwkv-world");
+    hybrid_text out = { NULL, 0, 0, NULL };
+    hybrid_chat_desc d;
+    hybrid_error err;
+    size_t i;
+    TEST("templates by name");
+    memset(&d, 0, sizeof d);
+    d.add_generation_prompt = true;
+    CHECK(t && !hybrid_chat_render(t, m, 4, &d, &out, &err), "%s", err.message);
+    CHECK(!strcmp(out.data, "System: s\n\nUser: a\n\nAssistant: b\n\nUser: c\n\nd\n\nAssistant:"), "%s", out.data);
+    CHECK(!hybrid_chat_render(t, m, 3, NULL, &out, &err), "%s", err.message);
+    CHECK(!strcmp(out.data, "System: s\n\nUser: a\n\nAssistant: b\n\n"), "%s", out.data);
+    m[1].role = "tool";
+    CHECK(hybrid_chat_render(t, m, 2, &d, &out, &err) == HYBRID_ERROR_INVALID, "a role that it has not");
+    CHECK(strstr(err.message, "no role tool"), "%s", err.message);
+    hybrid_template_destroy(t);
+    t = template_of_file("chatml");
+    CHECK(t && !hybrid_chat_render(t, m, 1, NULL, &out, &err), "%s", err.message);
+    CHECK(!strcmp(out.data, "<|im_start|>system\n s \n<|im_end|>\n"), "%s", out.data);
+    hybrid_template_destroy(t);
+    for (i = 0; i < HYB_COUNT(unknown); i++) CHECK(!template_of_file(unknown[i]), "%s is taken", unknown[i]);
+    t = template_of_file("{# a template #}x");
+    CHECK(t != NULL, "a template with a brace is one");
+    hybrid_template_destroy(t);
+    hybrid_text_free(&out);
+}
+
 static void chat(void)
 {
     hybrid_chat_message m[3] = { { "system", "Be brief." }, { "user", "Hi" }, { "assistant", NULL } };
@@ -1069,6 +1125,7 @@ int main(void)
     stack_deep();
     stack_real();
     bytes();
+    named();
     chat();
     like_python();
     calendar();

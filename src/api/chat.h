@@ -47,6 +47,14 @@ typedef enum hybrid_template_dialect { HYBRID_TEMPLATE_PYTHON = 0, HYBRID_TEMPLA
     "{{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}{% endfor %}" \
     "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
 
+/* What llama.cpp calls rwkv-world: files of RWKV models hold that name in the place of a template. */
+#define HYBRID_TEMPLATE_RWKV_WORLD \
+    "{% for message in messages %}" \
+    "{% if message['role'] not in ['system', 'user', 'assistant'] %}" \
+    "{{ raise_exception('RWKV has no role ' + message['role']) }}{% endif %}" \
+    "{{ message['role'] | capitalize + ': ' + message['content'] | trim + '\\n\\n' }}{% endfor %}" \
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+
 typedef struct hybrid_template_desc {
     const char *text; /* the template, UTF-8, at most 16 MB; NULL: HYBRID_TEMPLATE_CHATML. It is copied. */
     size_t size;      /* bytes; 0: text ends with a zero byte */

@@ -25,8 +25,14 @@ static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *erro
     hybrid_string text;
     hybrid_error why;
     hybrid_result r;
+    char name[64];
     memset(&desc, 0, sizeof desc);
     if (hybrid_gguf_get_string(m->gguf, "tokenizer.chat_template", &text) && text.size) {
+        if (!hyb_template_resolve(&text)) {
+            hyb_log(m->rt, HYBRID_LOG_WARN, "the model's chat template is \"%s\", a name that hybrid does not know",
+                    hyb_printable(text, name));
+            return HYBRID_OK;
+        }
         desc.text = text.data;
         desc.size = text.size;
     } else { /* some converters lose the template, but the vocabulary still shows ChatML */

@@ -53,6 +53,23 @@ static size_t hyb_template_newlines(const char *p, size_t n, char *out)
     return m - (m && out[m - 1] == '\n');
 }
 
+/* In the place of a template some files have the name of one that llama.cpp holds: text becomes that template. false:
+ * it is another name, with which every prompt would be that name and nothing else. */
+static bool hyb_template_resolve(hybrid_string *text)
+{
+    static const char *const named[][2] = { { "chatml", HYBRID_TEMPLATE_CHATML },
+                                            { "rwkv-world", HYBRID_TEMPLATE_RWKV_WORLD } };
+    size_t i;
+    if (memchr(text->data, '{', text->size)) return true;
+    for (i = 0; i < HYB_COUNT(named); i++) {
+        if (!hyb_string_is(*text, named[i][0])) continue;
+        text->data = named[i][1];
+        text->size = strlen(named[i][1]);
+        return true;
+    }
+    return false;
+}
+
 HYB_BORDER(hybrid_result, hybrid_template_create,
            (hybrid_runtime *runtime, const hybrid_template_desc *desc, hybrid_template **tmpl, hybrid_error *error),
            (runtime, desc, tmpl, error))

@@ -59,7 +59,7 @@ static hybrid_result hyb_tokenizer_make(hybrid_runtime *runtime, const hyb_vocab
     return r;
 }
 
-HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer * tokenizer), (tokenizer))
+HYB_BORDER_VOID(hybrid_tokenizer_destroy, (hybrid_tokenizer *tokenizer), (tokenizer))
 {
     if (tokenizer) hyb_vocab_destroy(tokenizer);
 }
@@ -97,7 +97,7 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_create,
-           (hybrid_runtime * runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
+           (hybrid_runtime *runtime, const hybrid_tokenizer_desc *desc, hybrid_tokenizer **tokenizer,
             hybrid_error *error),
            (runtime, desc, tokenizer, error))
 {

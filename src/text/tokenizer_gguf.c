@@ -219,7 +219,7 @@ static void hyb_vocab_gguf_check_ends(const hybrid_tokenizer *t)
 }
 
 HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
-           (hybrid_runtime * runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
+           (hybrid_runtime *runtime, const hybrid_gguf *gguf, hybrid_tokenizer **tokenizer, hybrid_error *error),
            (runtime, gguf, tokenizer, error))
 {
     hyb_vocab_source source;
