@@ -19,6 +19,7 @@ static bool one_in(int n) { return below(n) == 0; }
 typedef struct seq {
     int32_t ids[MOST_CTX];
     int length, n_pages, pages[MOST_PAGES];
+    int before; /* the length before its last decode, where it can be cut, too, if it is recurrent; -1: no more */
 } seq;
 typedef struct queued {
     int seq, n, n_rows;
@@ -28,6 +29,7 @@ typedef struct queued {
 typedef struct world {
     hybrid_context_desc desc;
     int n_vocab, last_pos; /* last_pos: of the model, where positions are learned */
+    bool is_recurrent;
     seq seqs[MOST_SEQ];
     int refs[1024], n_free; /* refs of pages by our own numbers */
     queued batch[MOST_SEQ];
@@ -68,6 +70,7 @@ static bool take_pages(world *w)
         }
         while (s->n_pages * PAGE < end)
             if (!new_page(w, &s->pages[s->n_pages++])) return false;
+        s->before = -1;
     }
     return true;
 }
@@ -129,6 +132,7 @@ static void finished(pair *p, world *w)
         const queued *q = &w->batch[i];
         seq *s = &w->seqs[q->seq];
         memcpy(s->ids + s->length, q->ids, (size_t)q->n * sizeof *q->ids);
+        s->before = s->length;
         s->length += q->n;
         w->rows[q->seq] = q->n_rows;
         if (!q->n_rows) continue;
@@ -212,15 +216,31 @@ static void step_decode(pair *p, world *w)
     if (done) finished(p, w);
 }
 
+/* The largest position up to `from` at which a sequence can be cut. */
+static int cut_at(const world *w, const seq *s, int from)
+{
+    if (from >= s->length) return s->length;
+    if (!w->is_recurrent) return from;
+    return s->before >= 0 && from >= s->before ? s->before : 0;
+}
+
 static void step_remove(pair *p, world *w)
 {
     const int s = below(w->desc.n_seq + one_in(20)), length = s < w->desc.n_seq ? w->seqs[s].length : 0;
-    const int from = one_in(4) ? 0 : below(length + 1) + one_in(20) - (one_in(20) ? 200 : 0);
-    const hybrid_result r = hybrid_seq_remove(p->c, s, from, &p->err),
-                        expected = s >= w->desc.n_seq || w->running || from < 0 || from > length ? HYBRID_ERROR_INVALID
-                                                                                                 : HYBRID_OK;
+    const int any = one_in(4) ? 0 : below(length + 1) + one_in(20) - (one_in(20) ? 200 : 0);
+    const bool good = s < w->desc.n_seq && any >= 0;
+    const int back = good ? cut_at(w, &w->seqs[s], any) : -1, from = good && any <= length && one_in(2) ? back : any;
+    hybrid_result r, expected = HYBRID_OK;
+    CHECK(hybrid_seq_back(p->c, s, any) == back, "sequence %d, %d tokens, goes back from %d to %d, not %d", s, length,
+          any, hybrid_seq_back(p->c, s, any), back);
+    if (!good || w->running || from > length)
+        expected = HYBRID_ERROR_INVALID;
+    else if (cut_at(w, &w->seqs[s], from) != from)
+        expected = HYBRID_ERROR_UNSUPPORTED;
+    r = hybrid_seq_remove(p->c, s, from, &p->err);
     CHECK(r == expected, "remove from %d of %d: %d, not %d", from, s, r, expected);
     if (r || expected) return;
+    if (from < length) w->seqs[s].before = -1;
     w->seqs[s].length = from;
     trim(w, &w->seqs[s]);
 }
@@ -253,6 +273,8 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     memset(&d, 0, sizeof d);
     memset(&p, 0, sizeof p);
     hybrid_model_describe(m, &info);
+    w.is_recurrent = info.is_recurrent;
+    for (i = 0; i < MOST_SEQ; i++) w.seqs[i].before = -1;
     d.n_ctx = one_in(8) ? 1 + below(3) : one_in(2) ? 1 + below(2 * PAGE) : 1 + below(MOST_CTX);
     w.last_pos = strcmp(info.architecture, "gpt2") ? INT32_MAX : info.n_ctx_train;
     if (d.n_ctx > w.last_pos) d.n_ctx = w.last_pos;
@@ -323,7 +345,9 @@ int main(void)
     static const char *const models[] = {
         "examples/data/stories260K-q8_0.gguf", "tests/oracle/data/models/llama.gguf",
         "tests/oracle/data/models/gemma3.gguf", "tests/oracle/data/models/gpt2.gguf",
-        "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf"
+        "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf",
+        "tests/oracle/data/models/llama-layers.gguf", "tests/oracle/data/models/lfm2.gguf",
+        "tests/oracle/data/models/arwkv7.gguf"
     };
     const char *walks = getenv("HYBRID_WALKS"), *seed = getenv("HYBRID_SEED");
     const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 8 : 20;
