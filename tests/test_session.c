@@ -218,6 +218,57 @@ static void not_text(hybrid_model *m)
     }
 }
 
+/* Models that carry a state from token to token: what cannot be cut is read again, and the answers are the same. */
+static void with_a_state(const char *path)
+{
+    hybrid_model_desc md;
+    hybrid_session_desc d;
+    hybrid_model *m = NULL;
+    hybrid_session *s, *t;
+    hybrid_error err;
+    char whole[16384];
+    int k;
+    TEST(path);
+    memset(&md, 0, sizeof md);
+    memset(&d, 0, sizeof d);
+    md.path = path;
+    CHECK(!hybrid_model_load(NULL, &md, &m, &err), "%s", err.message);
+    if (!m) return;
+    d.max_tokens = 12;
+    s = session_of(m, d);
+    d.max_tokens = 24;
+    t = session_of(m, d);
+    CHECK(!hybrid_session_complete(s, "x"), "complete");
+    read_answer(s);
+    strcpy(whole, answer);
+    CHECK(whole[0], "an empty answer proves nothing");
+    CHECK(!hybrid_session_complete(s, ""), "goes on where it stopped");
+    CHECK(info_of(s).n_cached == info_of(s).n_prompt - 1, "%d of %d tokens were known", info_of(s).n_cached,
+          info_of(s).n_prompt);
+    read_answer(s);
+    strcat(whole, answer);
+    for (k = 0; k < 2; k++) {
+        CHECK(!hybrid_session_complete(t, "x"), "complete");
+        read_answer(t);
+        CHECK(!strcmp(whole, answer), "in one go: '%s' is not '%s'", answer, whole);
+        hybrid_session_reset(t);
+        CHECK(info_of(t).n_used == 0, "reset leaves %d", info_of(t).n_used);
+    }
+    hybrid_session_reset(s); /* turns, of which the second begins as the first did, or is read again */
+    for (k = 0; k < 2; k++) CHECK(!hybrid_session_say(s, k ? "And then?" : "Begin.") && read_answer(s) >= 0, "say");
+    strcpy(whole, answer);
+    d.max_tokens = 12;
+    hybrid_session_destroy(t);
+    t = session_of(m, d);
+    CHECK(!hybrid_session_say(t, "End?") && hybrid_session_next(t) && !hybrid_session_say(t, "End!"), "interrupted");
+    hybrid_session_reset(t);
+    for (k = 0; k < 2; k++) CHECK(!hybrid_session_say(t, k ? "And then?" : "Begin.") && read_answer(t) >= 0, "say");
+    CHECK(!strcmp(whole, answer), "'%s' is not '%s'", answer, whole);
+    hybrid_session_destroy(s);
+    hybrid_session_destroy(t);
+    hybrid_model_destroy(m);
+}
+
 int main(void)
 {
     hybrid_model_desc d;
@@ -235,5 +286,7 @@ int main(void)
         not_text(m);
     }
     hybrid_model_destroy(m);
+    with_a_state("tests/oracle/data/models/arwkv7.gguf");
+    with_a_state("tests/oracle/data/models/lfm2.gguf");
     return test_end();
 }
