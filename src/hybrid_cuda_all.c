@@ -30,6 +30,7 @@
 #include "cuda/ops.c"
 #include "cuda/ops_matmul.c"
 #include "cuda/ops_rows.c"
+#include "cuda/ops_recurrent.c"
 #include "cuda/ops_attention.c"
 #include "cuda/ops_experts.c"
 #include "cuda/module_table.c"

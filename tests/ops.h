@@ -622,9 +622,19 @@ static double kept_value(const hyb_slots *slots, const hyb_run *run, int64_t i)
     return run->slot_in < 0 ? 0 : slots->data[run->slot_in * slots->stride + i];
 }
 
+/* A batch of a model that may have no attention, and so no pages. */
+static void draw_batch_kept(side *s, int most)
+{
+    int i;
+    draw_batch(s, most);
+    if (draw_chance(s, 50)) return;
+    s->limits.pages_a_seq = 0;
+    for (i = 0; i < s->batch.n_runs; i++) s->runs[i].pages = NULL;
+}
+
 static void draw_shift(side *s, hyb_op_shift *op)
 {
-    draw_batch(s, draw_chance(s, 70) ? 20 : 150);
+    draw_batch_kept(s, draw_chance(s, 70) ? 20 : 150);
     op->n_embd = draw_size(s, 900);
     op->n_mix = draw_chance(s, 40) ? 1 : draw_int(s, 1, 6);
     op->x = draw_rows(s, s->batch.n, op->n_embd, op->n_embd);
@@ -657,7 +667,7 @@ static void draw_wkv7(side *s, hyb_op_wkv7 *op)
     static const int sizes[] = { 64, 64, 64, 128, 32, 16, 8, 40, 5, 100 };
     int64_t width;
     float *rows;
-    draw_batch(s, draw_chance(s, 80) ? 20 : 100);
+    draw_batch_kept(s, draw_chance(s, 80) ? 20 : 100);
     op->size = sizes[draw_int(s, 0, 9)];
     op->n_head = op->size > 64 ? 1 : draw_int(s, 1, 3);
     width = (int64_t)op->n_head * op->size;
@@ -748,7 +758,7 @@ static void exact_wkv7(side *s, const hyb_op_wkv7 *op)
 
 static void draw_shortconv(side *s, hyb_op_shortconv *op)
 {
-    draw_batch(s, draw_chance(s, 70) ? 20 : 150);
+    draw_batch_kept(s, draw_chance(s, 70) ? 20 : 150);
     op->n_embd = draw_size(s, 900);
     op->n_taps = draw_chance(s, 60) ? 3 : draw_int(s, 1, HYB_TAPS_MAX);
     op->bcx_stride = draw_stride(s, 3 * op->n_embd);
@@ -1188,7 +1198,6 @@ static void ops_compare(side *reference, side *others, int n_others, int n, bool
         const op_case *c = &op_cases[o];
         TEST(c->name);
         if (!test_wanted(c->name)) continue;
-        if (near && o >= HYB_OP_shift && o <= HYB_OP_shortconv) continue;                               /* no kernels on the GPU yet */
         for (i = 0; i < (one ? 1 : n); i++) {
             const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + o;
             any_op op;

@@ -87,7 +87,7 @@ typedef struct test_batch {
     hyb_batch host;
     hyb_cuda_batch b;
     hyb_cuda_split split;
-    int32_t ids[1024], pos[1024], out[1024], run_of_row[1024], tiles[4096], split_rows[1024];
+    int32_t ids[1024], pos[1024], out[1024], run_of_row[1024], tiles[4096], split_rows[1024], run_table[4 * 16];
     int32_t *pages;
 } test_batch;
 
@@ -106,7 +106,7 @@ static void batch_begin(test_batch *t, const hyb_run *runs, int n_runs, int32_t 
     memset(&t->b, 0, sizeof t->b);
     t->split = hyb_cuda_split_plan(n_runs, n, n_head_kv, pages_a_seq * HYB_PAGE);
     if (max_splits) t->split.max_splits = max_splits;
-    hyb_cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows);
+    hyb_cuda_batch_fill(&t->b, &t->split, &t->host, t->run_of_row, t->tiles, t->split_rows, t->run_table);
     CHECK((size_t)t->b.n_tiles <= hyb_cuda_tiles_max(n, n_runs), "%d tiles", t->b.n_tiles);
     CHECK(t->b.n_split <= t->split.max_rows, "%d rows", t->b.n_split);
     t->pages = (int32_t *)malloc((size_t)n_runs * (size_t)pages_a_seq * sizeof(int32_t));

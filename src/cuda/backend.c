@@ -4,7 +4,7 @@
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
  * from the host in one piece. */
 typedef struct hyb_cuda_layout {
-    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture; /* picture: bytes of all of these */
+    size_t ids, pos, out, run_of_row, tiles, split_rows, runs, pages, picture; /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
     int32_t pages_a_seq; /* of the longest sequence that there can be */
     hyb_cuda_split split;
@@ -48,6 +48,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     HYB_PLACE(run_of_row, rows * sizeof(int32_t));
     HYB_PLACE(tiles, hyb_cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
     HYB_PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYB_PLACE(runs, (size_t)limits->n_seq * 4 * sizeof(int32_t));
     HYB_PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
     l->picture = at;
     HYB_PLACE(parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
@@ -66,7 +67,7 @@ static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend
 
 /* ---- the batch --------------------------------------------------------------------------------------------------- */
 
-/* bytes up to which one copy of everything is cheaper than seven of what is used */
+/* bytes up to which one copy of everything is cheaper than eight of what is used */
 enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };
 
 static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
@@ -90,11 +91,11 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
-                        (int32_t *)(void *)(p + l->split_rows));
+                        (int32_t *)(void *)(p + l->split_rows), (int32_t *)(void *)(p + l->runs));
     /* kernels are told: it is the same for all batches of a record */
     b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
-    for (i = 0; i < batch->n_runs; i++) {
+    for (i = 0; row && i < batch->n_runs; i++) { /* a model without attention has no pages */
         const hyb_run *run = &batch->runs[i];
         memcpy(p + l->pages + (size_t)i * row, run->pages,
                (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
@@ -109,6 +110,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     hyb_cuda_picture_write(self, l->run_of_row, n);
     hyb_cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
     hyb_cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->runs, (size_t)batch->n_runs * 4 * sizeof(int32_t));
     hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
@@ -257,6 +259,7 @@ static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_lim
     b->run_of_row = (int32_t *)(void *)(self->memory + l->run_of_row);
     b->tiles = (int32_t *)(void *)(self->memory + l->tiles);
     b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
+    b->runs = (int32_t *)(void *)(self->memory + l->runs);
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->parts = (float *)(void *)(self->memory + l->parts);
     self->at.scratch = self->memory + l->scratch;

@@ -92,6 +92,8 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
         { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
+        { "recurrent", { hyb_cuda_text_prelude, hyb_cuda_text_recurrent, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_RECURRENT(HYB_KERNEL_NAME) NULL } },
 #define HYB_MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, \
           { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \

@@ -20,6 +20,7 @@ HYB_EMBED(hyb_cuda_text_rows, "kernels/rows.cu")
 HYB_EMBED(hyb_cuda_text_rope, "kernels/rope.cu")
 HYB_EMBED(hyb_cuda_text_kv, "kernels/kv.cu")
 HYB_EMBED(hyb_cuda_text_select, "kernels/select.cu")
+HYB_EMBED(hyb_cuda_text_recurrent, "kernels/recurrent.cu")
 HYB_EMBED(hyb_cuda_text_attention_args, "kernels/attention_args.cu")
 HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
@@ -79,7 +80,7 @@ enum {
 #define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EMBED_##type,
     HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-    HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT,
+    HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT, HYB_MODULE_RECURRENT,
 #define HYB_MODULE_OF_HEAD(type, kv, dim) HYB_MODULE_ATTENTION_##type##_##dim,
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD

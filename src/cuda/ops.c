@@ -11,6 +11,7 @@ typedef struct hyb_cuda_batch {
     int32_t *pages;
     int32_t pages_a_seq; /* (runs, pages_a_seq): row r is the page table of run r */
     int32_t *tiles;      /* (n_tiles, 4): first row, rows (at most HYB_CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *runs;       /* (n_runs, 4): first row, rows, slot_in, slot_out */
     int32_t *split_rows; /* rows of short runs: attention splits their cache over blocks */
     float *parts;        /* scratch of attention: hyb_cuda_split_bytes, zero at first */
     int32_t max_rows, max_splits; /* of hyb_cuda_split */

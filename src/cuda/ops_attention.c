@@ -39,9 +39,9 @@ static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head
 /* Tiles of a batch of n_rows rows in n_runs runs, at most. */
 static size_t hyb_cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYB_CUDA_TILE + (size_t)n_runs; }
 
-/* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
+/* For begin(): fills the host's copies of run_of_row (n), tiles, split_rows and runs, and the numbers of b. */
 static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row,
-                                int32_t *tiles, int32_t *split_rows)
+                                int32_t *tiles, int32_t *split_rows, int32_t *runs)
 {
     int32_t i, r, length = 0;
     b->n = batch->n;
@@ -52,6 +52,10 @@ static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, cons
     b->max_rows = s->max_rows;
     for (i = 0; i < batch->n_runs; i++) {
         const hyb_run *run = &batch->runs[i];
+        runs[4 * i] = run->first_row;
+        runs[4 * i + 1] = run->n_rows;
+        runs[4 * i + 2] = run->slot_in;
+        runs[4 * i + 3] = run->slot_out;
         length = HYB_MAX(length, run->pos + run->n_rows);
         for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
         if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows)

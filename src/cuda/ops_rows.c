@@ -254,24 +254,6 @@ static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
     hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
 }
 
-/* ---- recurrence -------------------------------------------------------------------------------------------------- */
-
-static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-
 /* ---- the largest logits ------------------------------------------------------------------------------------------ */
 
 enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
