@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id b623da1e73921463): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 02384145a902a9dd): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1331,7 +1331,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "b623da1e73921463"
+#define HYBRID__SOURCE_ID "02384145a902a9dd"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -20304,9 +20304,6 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     OP(kv_store) \
     PARTS(heads) \
     OP(attention) \
-    OP(shift) \
-    OP(wkv7) \
-    OP(shortconv) \
     OP(glu) \
     OP(route) \
     OP(experts) \
@@ -20314,7 +20311,10 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     OP(add) \
     OP(scale) \
     OP(softcap) \
-    OP(top_k)
+    OP(top_k) \
+    OP(shift) \
+    OP(wkv7) \
+    OP(shortconv)
 
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow

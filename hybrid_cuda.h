@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id d70651d9db666d8d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 156cbb2178707837): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,33 +15,34 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       58  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *      154  macros.h           what compilers call things, and the macros that every room uses
- *     8137  end.h              closes what core/begin opened
+ *       59  begin.h            opens the implementation: system headers, and what the compilers are told about this...
+ *      155  macros.h           what compilers call things, and the macros that every room uses
+ *     8403  end.h              closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      207  system.h           system headers that only the GPU part needs: opening libraries, listing folders, kee...
- *      302  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is n...
- *      471  library.c          finds and opens a dynamic library by a list of names, in the places where users have...
- *      766  driver.c           the driver's functions, what its result codes mean in words, and the one message for...
- *      906  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment,...
- *     1060  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4282  cache.c            compiled kernels on disk, or in the host's own store
- *     4560  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architec...
- *     5037  device.c           an opened GPU: its context, its memory, its kernels
- *     5424  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and on...
- *     5597  queue.c            work in order on one stream of a device, used by one thread at a time
- *     6062  gemm.c             large products by cuBLAS.
- *     6190  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6252  ops_matmul.c       the op matmul: which kernels a product takes
- *     6679  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cac...
- *     6988  ops_attention.c    which kernel of attention takes which rows
- *     7179  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices...
- *     7551  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     7663  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size...
- *     7966  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the reg...
+ *      208  system.h           system headers that only the GPU part needs: opening libraries, listing folders, kee...
+ *      303  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is n...
+ *      472  library.c          finds and opens a dynamic library by a list of names, in the places where users have...
+ *      767  driver.c           the driver's functions, what its result codes mean in words, and the one message for...
+ *      907  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment,...
+ *     1061  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4451  cache.c            compiled kernels on disk, or in the host's own store
+ *     4729  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architec...
+ *     5206  device.c           an opened GPU: its context, its memory, its kernels
+ *     5593  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and on...
+ *     5766  queue.c            work in order on one stream of a device, used by one thread at a time
+ *     6231  gemm.c             large products by cuBLAS.
+ *     6359  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6422  ops_matmul.c       the op matmul: which kernels a product takes
+ *     6849  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cac...
+ *     7140  ops_recurrent.c    the ops of layers that keep something of a sequence from row to row, in slots
+ *     7245  ops_attention.c    which kernel of attention takes which rows
+ *     7440  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices...
+ *     7812  module_table.c     what each module is made of, in the order of the enumeration of modules.c
+ *     7926  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size...
+ *     8232  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the reg...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -53,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "d70651d9db666d8d"
+#define HYBRID_CUDA__SOURCE_ID "156cbb2178707837"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -232,9 +233,6 @@
     OP(kv_store) \
     PARTS(heads) \
     OP(attention) \
-    OP(shift) \
-    OP(wkv7) \
-    OP(shortconv) \
     OP(glu) \
     OP(route) \
     OP(experts) \
@@ -242,7 +240,10 @@
     OP(add) \
     OP(scale) \
     OP(softcap) \
-    OP(top_k)
+    OP(top_k) \
+    OP(shift) \
+    OP(wkv7) \
+    OP(shortconv)
 
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow
@@ -3521,6 +3522,174 @@ static const char *const hyb_cuda_text_select[] = {
 "}\n",
 NULL
 };
+static const char *const hyb_cuda_text_recurrent[] = {
+"/* recurrent: what a layer keeps of a sequence from row to row, in slots. Needs prelude.\n"
+" *\n"
+" * runs (n_runs, 4): first row, rows, the slot that the run goes on from (-1: zeros), the one that it leaves. They may be the same slot, so\n"
+" * whoever reads a value of the one writes that value of the other, afterwards; other runs only read. */\n"
+"\n"
+"/* out_i = x + (before - x) * mix_i, i < n_mix; rows without gaps, out_i at out + i * plane. grid (n / 256, rows), block 256. The first row of a run\n"
+" * leaves the slot: the last one is there to be read. */\n"
+"KERNEL __launch_bounds__(256) shift(const float *x, const float *mix, int n_mix, int n, float *slots, i64 slot_stride, float *out, i64 plane,\n"
+"                                    const int *run_of_row, const int *runs)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
+"    if (i >= n) return;\n"
+"    const int *run = runs + 4 * run_of_row[blockIdx.y];\n"
+"    const i64 row = blockIdx.y, at = row * n + i;\n"
+"    const bool first = row == run[0];\n"
+"    float before = 0;\n"
+"    if (!first) before = x[at - n];\n"
+"    else if (run[2] >= 0) before = slots[run[2] * slot_stride + i];\n"
+"    if (first) slots[run[3] * slot_stride + i] = x[(i64)(run[0] + run[1] - 1) * n + i];\n"
+"    const float now = x[at], back = before - now;\n"
+"    for (int m = 0; m < n_mix; m++) out[m * plane + at] = fmaf(back, mix[(i64)m * n + i], now);\n"
+"}\n"
+"\n"
+"/* ---- the short convolution ---- */\n"
+"\n"
+"struct conv_args {\n"
+"    const float *bcx, *w;                                     /* rows of b, c, x, n each; (n, taps) */\n"
+"    float *slots, *out;                                       /* a slot: (taps - 1, n), the oldest first */\n"
+"    const int *run_of_row, *runs;\n"
+"    i64 stride, slot_stride, out_stride;\n"
+"    int n, taps;\n"
+"};\n"
+"\n"
+"/* Column i of the product of row t of a run; before its start, what the slot keeps. */\n"
+"DEVICE float conv_value(const conv_args &a, const int *run, int t, int i)\n"
+"{\n"
+"    if (t >= 0) {\n"
+"        const float *row = a.bcx + (run[0] + t) * a.stride + i;\n"
+"        return row[0] * row[2 * a.n];\n"
+"    }\n"
+"    return run[2] < 0 ? 0.0f : a.slots[run[2] * a.slot_stride + (i64)(t + a.taps - 1) * a.n + i];\n"
+"}\n"
+"\n"
+"/* grid (n / 256, rows), block 256. Those of the first row do all rows that need the slot, and leave it. */\n"
+"KERNEL __launch_bounds__(256) shortconv(const conv_args a)\n"
+"{\n"
+"    const int i = (int)(blockIdx.x * 256 + threadIdx.x), back = a.taps - 1;\n"
+"    if (i >= a.n) return;\n"
+"    const int *run = a.runs + 4 * a.run_of_row[blockIdx.y];\n"
+"    const int first = (int)blockIdx.y - run[0], last = first ? first : min(back, run[1]) - 1;\n"
+"    if (first && first < back) return;\n"
+"    for (int t = first; t <= max(first, last); t++) {\n"
+"        float sum = 0;\n"
+"        for (int j = 0; j <= back; j++) sum = fmaf(a.w[(i64)i * a.taps + j], conv_value(a, run, t - back + j, i), sum);\n"
+"        a.out[(run[0] + t) * a.out_stride + i] = a.bcx[(run[0] + t) * a.stride + a.n + i] * sum;\n"
+"    }\n"
+"    if (first) return;\n"
+"    for (int j = 0; j < back; j++)                            /* upwards: a value moves down, to where nothing is read any more */\n"
+"        a.slots[run[3] * a.slot_stride + (i64)j * a.n + i] = conv_value(a, run, run[1] - back + j, i);\n"
+"}\n"
+"\n"
+"/* ---- RWKV-7 ---- */\n"
+"\n"
+"struct wkv7_args {\n"
+"    const float *r, *k, *v, *decay, *rate, *value_gate, *gate, *v_first;      /* value_gate and v_first, and gate, may be NULL */\n"
+"    const float *k_k, *k_a, *r_k, *ln_w, *ln_b;               /* ln_w and ln_b may be NULL */\n"
+"    float *slots, *out;\n"
+"    const int *runs;\n"
+"    i64 stride, v_first_stride, out_stride, slot_stride;\n"
+"    int size;\n"
+"    float eps;\n"
+"};\n"
+"\n"
+"/* A thread's values of a row. */\n"
+"struct wkv7_values { float r, k, v, decay, rate, value_gate, v_first, gate; };\n"
+"DEVICE void wkv7_load(wkv7_values &x, const wkv7_args &a, i64 row, i64 at)\n"
+"{\n"
+"    const i64 from = row * a.stride + at;\n",
+"    x.r = a.r[from]; x.k = a.k[from]; x.v = a.v[from];\n"
+"    x.decay = a.decay[from]; x.rate = a.rate[from];\n"
+"    x.gate = a.gate ? a.gate[from] : 1.0f;\n"
+"    if (!a.v_first) return;\n"
+"    x.value_gate = a.value_gate[from];\n"
+"    x.v_first = a.v_first[row * a.v_first_stride + at];\n"
+"}\n"
+"\n"
+"/* The sums of x and y over the block. sums: 8. */\n"
+"DEVICE float2 pair_sum(float x, float y, float *sums)\n"
+"{\n"
+"    const int warp = threadIdx.x / 32;\n"
+"    x = warp_sum(x);\n"
+"    y = warp_sum(y);\n"
+"    block_sync();                                             /* the last sums have been read, and what the rows share */\n"
+"    if (threadIdx.x % 32 == 0) { sums[warp] = x; sums[4 + warp] = y; }\n"
+"    block_sync();\n"
+"    x = y = 0;\n"
+"    for (int w = 0; w < (int)blockDim.x / 32; w++) { x += sums[w]; y += sums[4 + w]; }\n"
+"    return make_float2(x, y);\n"
+"}\n"
+"\n"
+"DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n"
+"\n"
+"/* A head of a run: thread i has row i of M in registers, column by column; size <= N. grid (heads, runs), block N.\n"
+" * of: w, kk a, k, r of every column; away: -kk. */\n"
+"template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *away, float *sums)\n"
+"{\n"
+"    const int i = threadIdx.x, size = a.size;\n"
+"    const int *run = a.runs + 4 * blockIdx.y;\n"
+"    const i64 at = (i64)blockIdx.x * size + i, matrix = (i64)blockIdx.x * size * size + i;\n"
+"    const bool mine = i < size;\n"
+"    float m[N], k_k = 0, k_a = 0, r_k = 0, ln_w = 0, ln_b = 0;\n"
+"    wkv7_values next = {};\n"
+"    if (mine) {\n"
+"        k_k = a.k_k[at]; k_a = a.k_a[at]; r_k = a.r_k[at];\n"
+"        if (a.ln_w) { ln_w = a.ln_w[at]; ln_b = a.ln_b[at]; }\n"
+"        wkv7_load(next, a, run[0], at);\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < N; j++) m[j] = mine && j < size && run[2] >= 0 ? a.slots[run[2] * a.slot_stride + matrix + (i64)j * size] : 0.0f;\n"
+"    for (int row = run[0]; row < run[0] + run[1]; row++) {\n"
+"        const wkv7_values x = next;\n"
+"        const float rate = sigmoid(x.rate), raw = x.k * k_k, k = x.k * fmaf(rate - 1.0f, k_a, 1.0f);\n"
+"        if (mine && row + 1 < run[0] + run[1]) wkv7_load(next, a, row + 1, at);\n"
+"        const float2 sum = pair_sum(raw * raw, x.r * k * r_k, sums);\n"
+"        const float length = sqrtf(sum.x), kk = raw / (length < 1e-12f ? 1e-12f : length);                   /* NaN stays */\n"
+"        const float v = a.v_first ? fmaf(x.v_first - x.v, sigmoid(x.value_gate), x.v) : x.v;\n"
+"        of[i] = mine ? make_float4(expf(-0.606531f * sigmoid(x.decay)), kk * rate, k, x.r) : make_float4(0, 0, 0, 0);\n"
+"        ((float *)away)[i] = mine ? -kk : 0.0f;\n"
+"        block_sync();\n"
+"        float sa = 0, y = 0;\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < N; j += 4) {\n"
+"            const float4 f = away[j / 4];\n"
+"            sa = fmaf(m[j], f.x, sa);\n"
+"            sa = fmaf(m[j + 1], f.y, sa);\n"
+"            sa = fmaf(m[j + 2], f.z, sa);\n"
+"            sa = fmaf(m[j + 3], f.w, sa);\n"
+"        }\n"
+"#pragma unroll\n"
+"        for (int j = 0; j < N; j++) {\n"
+"            const float4 f = of[j];\n"
+"            m[j] = fmaf(v, f.z, fmaf(sa, f.y, m[j] * f.x));\n"
+"            y = fmaf(m[j], f.w, y);\n"
+"        }\n"
+"        if (a.ln_w) {\n"
+"            y -= pair_sum(mine ? y : 0.0f, 0.0f, sums).x / (float)size;\n"
+"            const float var = pair_sum(mine ? y * y : 0.0f, 0.0f, sums).x / (float)size;\n"
+"            y = y / sqrtf(var + a.eps) * ln_w + ln_b;\n"
+"        }\n"
+"        if (mine) a.out[row * a.out_stride + at] = fmaf(sum.y, v, y) * x.gate;\n"
+"    }\n"
+"#pragma unroll\n"
+"    for (int j = 0; j < N; j++)\n"
+"        if (mine && j < size) a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];\n"
+"}\n"
+"#define WKV7(N) \\\n"
+"    KERNEL __launch_bounds__(N) wkv7_##N(const wkv7_args a) \\\n"
+"    { \\\n"
+"        __shared__ float4 of[N], away[N / 4]; \\\n"
+"        __shared__ float sums[8]; \\\n"
+"        wkv7_head<N>(a, of, away, sums); \\\n"
+"    }\n",
+"WKV7(32)\n"
+"WKV7(64)\n"
+"WKV7(128)\n",
+NULL
+};
 static const char *const hyb_cuda_text_attention_args[] = {
 "/* attention_args: what all kernels of attention share. Needs prelude.\n"
 " *\n"
@@ -4239,7 +4408,7 @@ enum {
 #define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EMBED_##type,
     HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-    HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT,
+    HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT, HYB_MODULE_RECURRENT,
 #define HYB_MODULE_OF_HEAD(type, kv, dim) HYB_MODULE_ATTENTION_##type##_##dim,
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
@@ -6201,6 +6370,7 @@ typedef struct hyb_cuda_batch {
     int32_t *pages;
     int32_t pages_a_seq; /* (runs, pages_a_seq): row r is the page table of run r */
     int32_t *tiles;      /* (n_tiles, 4): first row, rows (at most HYB_CUDA_TILE), run, 0: long runs in tiles */
+    int32_t *runs;       /* (n_runs, 4): first row, rows, slot_in, slot_out */
     int32_t *split_rows; /* rows of short runs: attention splits their cache over blocks */
     float *parts;        /* scratch of attention: hyb_cuda_split_bytes, zero at first */
     int32_t max_rows, max_splits; /* of hyb_cuda_split */
@@ -6933,24 +7103,6 @@ static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
     hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
 }
 
-/* ---- recurrence -------------------------------------------------------------------------------------------------- */
-
-static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
-{
-    HYB_UNUSED(op);
-    at->refused = "the GPU has no kernel for recurrent layers yet";
-}
-
 /* ---- the largest logits ------------------------------------------------------------------------------------------ */
 
 enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
@@ -6984,6 +7136,111 @@ static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
     hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
 /* ==== end src/cuda/ops_rows.c ==== */
+
+/* ==== begin src/cuda/ops_recurrent.c ==== */
+/* cuda/ops_recurrent: the ops of layers that keep something of a sequence from row to row, in slots. Kernels find the
+ * slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
+
+#define HYB_CUDA_KERNELS_RECURRENT(X) X(shift) X(shortconv) X(wkv7_32) X(wkv7_64) X(wkv7_128)
+#define HYB_KERNEL_NUMBER(name_)      HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_RECURRENT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_RECURRENT };
+#undef HYB_KERNEL_NUMBER
+
+static void hyb_cuda_op_shift(hyb_cuda_at *at, const hyb_op_shift *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_op_shift o = *op;
+    const int32_t *run_of_row = batch->run_of_row, *runs = batch->runs;
+    int32_t n = (int32_t)op->n_embd;
+    void *args[10];
+    args[0] = &o.x;
+    args[1] = &o.mix;
+    args[2] = &o.n_mix;
+    args[3] = &n;
+    args[4] = &o.slots.data;
+    args[5] = &o.slots.stride;
+    args[6] = &o.out;
+    args[7] = &o.plane;
+    args[8] = &run_of_row;
+    args[9] = &runs;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, HYB_KERNEL_shift, hyb_div_up(n, 256), batch->n, 1, 256, 1, 0, args);
+}
+
+/* As in kernels/recurrent.cu. */
+typedef struct hyb_cuda_conv_args {
+    const float *bcx, *w;
+    float *slots, *out;
+    const int32_t *run_of_row, *runs;
+    int64_t stride, slot_stride, out_stride;
+    int32_t n, taps;
+} hyb_cuda_conv_args;
+
+static void hyb_cuda_op_shortconv(hyb_cuda_at *at, const hyb_op_shortconv *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    hyb_cuda_conv_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.bcx = op->bcx;
+    a.w = op->w;
+    a.slots = op->slots.data;
+    a.out = op->out;
+    a.run_of_row = batch->run_of_row;
+    a.runs = batch->runs;
+    a.stride = op->bcx_stride;
+    a.slot_stride = op->slots.stride;
+    a.out_stride = op->out_stride;
+    a.n = (int32_t)op->n_embd;
+    a.taps = op->n_taps;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, HYB_KERNEL_shortconv, hyb_div_up(a.n, 256), batch->n, 1, 256, 1, 0,
+                     args);
+}
+
+/* As in kernels/recurrent.cu. */
+typedef struct hyb_cuda_wkv7_args {
+    const float *r, *k, *v, *decay, *rate, *value_gate, *gate, *v_first;
+    const float *k_k, *k_a, *r_k, *ln_w, *ln_b;
+    float *slots, *out;
+    const int32_t *runs;
+    int64_t stride, v_first_stride, out_stride, slot_stride;
+    int32_t size;
+    float eps;
+} hyb_cuda_wkv7_args;
+
+static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
+{
+    const int kernel = op->size <= 32 ? HYB_KERNEL_wkv7_32 : op->size <= 64 ? HYB_KERNEL_wkv7_64 : HYB_KERNEL_wkv7_128;
+    const unsigned threads = op->size <= 32 ? 32 : op->size <= 64 ? 64 : HYB_WKV_SIZE_MAX;
+    hyb_cuda_wkv7_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.r = op->r;
+    a.k = op->k;
+    a.v = op->v;
+    a.decay = op->decay;
+    a.rate = op->rate;
+    a.value_gate = op->value_gate;
+    a.gate = op->gate;
+    a.v_first = op->v_first;
+    a.k_k = op->k_k;
+    a.k_a = op->k_a;
+    a.r_k = op->r_k;
+    a.ln_w = op->ln_w;
+    a.ln_b = op->ln_b;
+    a.slots = op->slots.data;
+    a.out = op->out;
+    a.runs = at->batch.runs;
+    a.stride = op->stride;
+    a.v_first_stride = op->v_first_stride;
+    a.out_stride = op->out_stride;
+    a.slot_stride = op->slots.stride;
+    a.size = op->size;
+    a.eps = op->eps;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, kernel, op->n_head, at->batch.n_runs, 1, threads, 1, 0, args);
+}
+/* ==== end src/cuda/ops_recurrent.c ==== */
 
 /* ==== begin src/cuda/ops_attention.c ==== */
 /* cuda/ops_attention: which kernel of attention takes which rows.
@@ -7027,9 +7284,9 @@ static size_t hyb_cuda_split_bytes(const hyb_cuda_split *s, int n_head, int head
 /* Tiles of a batch of n_rows rows in n_runs runs, at most. */
 static size_t hyb_cuda_tiles_max(int n_rows, int n_runs) { return (size_t)n_rows / HYB_CUDA_TILE + (size_t)n_runs; }
 
-/* For begin(): fills the host's copies of run_of_row (n), tiles and split_rows, and the numbers of b. */
+/* For begin(): fills the host's copies of run_of_row (n), tiles, split_rows and runs, and the numbers of b. */
 static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, const hyb_batch *batch, int32_t *run_of_row,
-                                int32_t *tiles, int32_t *split_rows)
+                                int32_t *tiles, int32_t *split_rows, int32_t *runs)
 {
     int32_t i, r, length = 0;
     b->n = batch->n;
@@ -7040,6 +7297,10 @@ static void hyb_cuda_batch_fill(hyb_cuda_batch *b, const hyb_cuda_split *s, cons
     b->max_rows = s->max_rows;
     for (i = 0; i < batch->n_runs; i++) {
         const hyb_run *run = &batch->runs[i];
+        runs[4 * i] = run->first_row;
+        runs[4 * i + 1] = run->n_rows;
+        runs[4 * i + 2] = run->slot_in;
+        runs[4 * i + 3] = run->slot_out;
         length = HYB_MAX(length, run->pos + run->n_rows);
         for (r = 0; r < run->n_rows; r++) run_of_row[run->first_row + r] = i;
         if (run->n_rows <= s->few && b->n_split + run->n_rows <= s->max_rows)
@@ -7643,6 +7904,8 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { NULL }, { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NAME) NULL } },
         { "select", { hyb_cuda_text_prelude, hyb_cuda_text_select, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NAME) NULL } },
+        { "recurrent", { hyb_cuda_text_prelude, hyb_cuda_text_recurrent, NULL, NULL },
+          { NULL }, { HYB_CUDA_KERNELS_RECURRENT(HYB_KERNEL_NAME) NULL } },
 #define HYB_MODULE_OF_HEAD(type, kv, dim) \
         { "attention_" #type "_" #dim, \
           { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention, NULL }, \
@@ -7667,7 +7930,7 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
  * from the host in one piece. */
 typedef struct hyb_cuda_layout {
-    size_t ids, pos, out, run_of_row, tiles, split_rows, pages, picture; /* picture: bytes of all of these */
+    size_t ids, pos, out, run_of_row, tiles, split_rows, runs, pages, picture; /* picture: bytes of all of these */
     size_t parts, scratch, scratch_bytes, bytes;
     int32_t pages_a_seq; /* of the longest sequence that there can be */
     hyb_cuda_split split;
@@ -7711,6 +7974,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     HYB_PLACE(run_of_row, rows * sizeof(int32_t));
     HYB_PLACE(tiles, hyb_cuda_tiles_max(limits->n_rows, limits->n_seq) * 4 * sizeof(int32_t));
     HYB_PLACE(split_rows, (size_t)l->split.max_rows * sizeof(int32_t));
+    HYB_PLACE(runs, (size_t)limits->n_seq * 4 * sizeof(int32_t));
     HYB_PLACE(pages, (size_t)limits->n_seq * (size_t)limits->pages_a_seq * sizeof(int32_t));
     l->picture = at;
     HYB_PLACE(parts, hyb_cuda_split_bytes(&l->split, limits->n_head, limits->head_dim_v));
@@ -7729,7 +7993,7 @@ static hyb_cuda_backend *hyb_cuda_of(hyb_backend *be) { return (hyb_cuda_backend
 
 /* ---- the batch --------------------------------------------------------------------------------------------------- */
 
-/* bytes up to which one copy of everything is cheaper than seven of what is used */
+/* bytes up to which one copy of everything is cheaper than eight of what is used */
 enum { HYB_CUDA_WHOLE_PICTURE = 64 << 10 };
 
 static void hyb_cuda_picture_write(hyb_cuda_backend *self, size_t at, size_t bytes)
@@ -7753,11 +8017,11 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     memcpy(p + l->pos, batch->pos, n);
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
-                        (int32_t *)(void *)(p + l->split_rows));
+                        (int32_t *)(void *)(p + l->split_rows), (int32_t *)(void *)(p + l->runs));
     /* kernels are told: it is the same for all batches of a record */
     b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
-    for (i = 0; i < batch->n_runs; i++) {
+    for (i = 0; row && i < batch->n_runs; i++) { /* a model without attention has no pages */
         const hyb_run *run = &batch->runs[i];
         memcpy(p + l->pages + (size_t)i * row, run->pages,
                (size_t)((run->pos + run->n_rows - 1) / HYB_PAGE + 1) * sizeof(int32_t));
@@ -7772,6 +8036,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     hyb_cuda_picture_write(self, l->run_of_row, n);
     hyb_cuda_picture_write(self, l->tiles, (size_t)b->n_tiles * 4 * sizeof(int32_t));
     hyb_cuda_picture_write(self, l->split_rows, (size_t)b->n_split * sizeof(int32_t));
+    hyb_cuda_picture_write(self, l->runs, (size_t)batch->n_runs * 4 * sizeof(int32_t));
     hyb_cuda_picture_write(self, l->pages, (size_t)batch->n_runs * row);
 }
 
@@ -7920,6 +8185,7 @@ static hybrid_result hyb_cuda_backend_fill(hyb_cuda_backend *self, const hyb_lim
     b->run_of_row = (int32_t *)(void *)(self->memory + l->run_of_row);
     b->tiles = (int32_t *)(void *)(self->memory + l->tiles);
     b->split_rows = (int32_t *)(void *)(self->memory + l->split_rows);
+    b->runs = (int32_t *)(void *)(self->memory + l->runs);
     b->pages = (int32_t *)(void *)(self->memory + l->pages);
     b->parts = (float *)(void *)(self->memory + l->parts);
     self->at.scratch = self->memory + l->scratch;
@@ -8165,6 +8431,7 @@ __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registratio
 #undef HYB_CUDA_KERNELS_EXPERTS
 #undef HYB_CUDA_KERNELS_KV
 #undef HYB_CUDA_KERNELS_QUANTIZE
+#undef HYB_CUDA_KERNELS_RECURRENT
 #undef HYB_CUDA_KERNELS_ROPE
 #undef HYB_CUDA_KERNELS_ROWS
 #undef HYB_CUDA_KERNELS_SELECT
