@@ -331,7 +331,7 @@ class Header:
         m = re.match(r"/\*[\s-]*(?:[\w/. ]+?:\s+)?(.*?)\s*-*\s*(?:\*/|\n)", self.read(path), re.S)
         text = m.group(1) if m else ""
         text = re.split(r"(?<=[a-z)])\. |(?<=[a-z)])\.$", text)[0]
-        return text if len(text) <= 87 else text[:84].rstrip() + "..."
+        return text if len(text) <= 81 else text[:78].rstrip() + "..."
 
     def contents(self, first_line):
         """The table of contents. Line numbers are those of the fences."""
@@ -348,7 +348,7 @@ class Header:
                 rows += [(p, at[p]) for p in files if p in at and not p.endswith(".inc")]        # texts of kernels have no fence
         rows = rows[1:]
         total = first_line + len(rows)
-        return [" *" if r is None else r if isinstance(r, str) else " *   %6d  %-18s %s" % (r[1] + total + 1, os.path.basename(r[0]), self.title(r[0])) for r in rows]
+        return [" *" if r is None else r if isinstance(r, str) else " *   %6d  %-24s %s" % (r[1] + total + 1, r[0].split("/", 2)[2], self.title(r[0])) for r in rows]
 
     def cutouts(self, top):
         described = {m.group(1): m.groups() for m in re.finditer(r"^@cutout (HYBRID_NO_\w+)( \*)?\s+(.*)$", top, re.M)}

@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 02384145a902a9dd): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b65f3a447c99a46a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,148 +48,148 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      200  base.h             version, linkage, results, errors, allocator, log
- *      327  runtime.h          what models and sessions share: memory, log, worker threads
- *      398  quant.h            names, sizes, encode, decode
- *      494  gguf.h             what is in a model file, and writing one
- *      699  tokenizer.h        text to tokens and back
- *      854  chat.h             templates that make a prompt of a conversation
- *      984  model.h            load, describe
- *     1066  context.h          batches of (sequence, tokens), logits, the KV cache
- *     1199  sampler.h          from logits to the next token
- *     1263  session.h          a conversation
+ *      200  base.h                   version, linkage, results, errors, allocator, log
+ *      327  runtime.h                what models and sessions share: memory, log, worker threads
+ *      398  quant.h                  names, sizes, encode, decode
+ *      494  gguf.h                   what is in a model file, and writing one
+ *      699  tokenizer.h              text to tokens and back
+ *      854  chat.h                   templates that make a prompt of a conversation
+ *      984  model.h                  load, describe
+ *     1066  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1199  sampler.h                from logits to the next token
+ *     1263  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1336  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *     1432  macros.h           what compilers call things, and the macros that every room uses
- *     1485  base.c             what every room uses: results, errors, checked sizes
- *     1541  fpenv.c            the floating-point environment at the border of the library
- *     1770  number.c           half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1849  fma.c              a * b + c with one rounding
- *     1888  utf8.c             one code point at a time, strict: no overlong forms, no surrogates, nothing above U+...
- *     1953  decimal.c          doubles as text, the same in every locale
- *     2083  thread.c           atomics, threads, and the worker pool
- *     2580  cpu.c              what this processor and its operating system can do
- *     2698  hash.c             where a name belongs in a table
- *     2798  memory.c           the runtime, which everything hangs off, and memory and log through it
- *     2921  stack.c            how much of the thread's stack a recursion may take
- *     2969  device.c           which GPU a runtime uses
- *     3059  runtime.c          creates and ends runtimes
- *     3223  file.c             bytes from a path (mapped where the system can), from memory, or from the host's cal...
- *     3453  output.c           a file that is written
- *     3799  random.c           Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as...
- *     3835  json.c             a JSON text as a flat tree of nodes in reading order: a container is followed by its...
- *    38110  end.h              closes what core/begin opened
+ *     1336  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1432  macros.h                 what compilers call things, and the macros that every room uses
+ *     1485  base.c                   what every room uses: results, errors, checked sizes
+ *     1541  fpenv.c                  the floating-point environment at the border of the library
+ *     1770  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1849  fma.c                    a * b + c with one rounding
+ *     1888  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     1953  decimal.c                doubles as text, the same in every locale
+ *     2083  thread.c                 atomics, threads, and the worker pool
+ *     2580  cpu.c                    what this processor and its operating system can do
+ *     2698  hash.c                   where a name belongs in a table
+ *     2798  memory.c                 the runtime, which everything hangs off, and memory and log through it
+ *     2921  stack.c                  how much of the thread's stack a recursion may take
+ *     2969  device.c                 which GPU a runtime uses
+ *     3059  runtime.c                creates and ends runtimes
+ *     3223  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3453  output.c                 a file that is written
+ *     3799  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3835  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38113  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4276  names.c            names that must differ, found by hash
- *     4373  value.c            the 13 types of metadata values and their items
- *     4512  scan.c             a walk over the metadata, which checks every length before it is believed
- *     4728  read.c             reads one GGUF file, which may be a part of a set: header, keys, tensors, and every...
- *     5065  open.c             a model's file, or all parts of one that was split, as one set of keys and tensors
- *     5583  write.c            makes a GGUF file
+ *     4276  names.c                  names that must differ, found by hash
+ *     4373  value.c                  the 13 types of metadata values and their items
+ *     4512  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4728  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5065  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5583  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6292  blocks.c           how the bytes of every quantized type lie in a file, and nothing else
- *     6424  search.c           what the encoders share: the search for the scale (and offset) of a block
- *     6759  floats.c           the types that are plain numbers
- *     6799  legacy.c           the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6998  k_affine.c         super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dm...
- *     7234  k_symmetric.c      super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
- *     7382  types.c            the table of all types, and the public functions over it
- *     7494  convert.c          whole matrices from one type to another, by all threads of a runtime
- *     7573  mix.c              which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp...
+ *     6292  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6424  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6759  floats.c                 the types that are plain numbers
+ *     6799  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6998  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7234  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7382  types.c                  the table of all types, and the public functions over it
+ *     7494  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7573  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7786  unicode_data.c     made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do...
- *     8736  unicode.c          UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that ne...
- *     8915  normalize.c        Unicode's normalization form C, which some families' tokenizers put in front of ever...
- *     9195  pretokenize.c      cuts text into the words inside which BPE merges
- *     9633  families.c         what the expressions of single families have that others have not, and the table of...
- *    10132  automaton.c        many strings looked for at once (Aho, Corasick 1975): one step a byte, however many...
- *    10334  fingerprint.c      the hash of tokens, a polynomial over their bytes at a secret point
- *    10428  vocab.c            the tables of a tokenizer: the bytes of every token, the way from bytes to token, th...
- *    10964  special.c          tokens that are not made by merging: what they are for, which of them end an answer,...
- *    11201  bpe.c              the merging
- *    11624  greedy.c           RWKV's way to cut a text: at every place the longest token that begins there, nothin...
- *    11708  tokenizer.c        making tokenizers, text to ids, ids to text
- *    12090  tokenizer_gguf.c   the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file l...
- *    12341  stop.c             finds strings that end an answer in bytes that come in pieces
- *    12498  jinja_value.c      what a template computes with: an arena that lives as long as one render, and values...
- *    13287  jinja_print.c      the state of one render, its errors, and values as text: str, repr and JSON.
- *    13683  jinja_call.c       how the functions that templates know are described and get their arguments, and wha...
- *    14067  jinja_case.c       made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do...
- *    14409  jinja_string.c     the methods of strings, lists and dicts: what stands behind a dot
- *    15250  jinja_format.c     values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y')
- *    16106  jinja_ops.c        operators: arithmetic, membership, what stands behind dots and in brackets
- *    16618  jinja_filter.c     what stands behind '|'.
- *    17741  jinja_test.c       what stands behind 'is', and the functions that every template has
- *    17943  jinja_lex.c        a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags,...
- *    18257  jinja_parse.c      tokens to a tree
- *    18965  jinja_statement.c  {% ... %}: statements, and the parser of a whole template
- *    19272  jinja_eval.c       runs a tree: expressions to values, statements to output
- *    19858  template.c         the public face of the template interpreter: create, render, and text that is handed...
- *    20072  chat.c             a conversation as the variables that chat templates expect
+ *     7786  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8736  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8915  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9195  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9633  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10133  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10335  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10429  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    10965  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11202  tokenizer/bpe.c          the merging
+ *    11625  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11710  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12092  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12343  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12500  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13289  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13685  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14069  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14411  jinja/string.c           the methods of strings, lists and dicts: what stands behind a dot
+ *    15252  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16108  jinja/ops.c              operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16620  jinja/filter.c           what stands behind '|'.
+ *    17743  jinja/test.c             what stands behind 'is', and the functions that every template has
+ *    17945  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18259  jinja/parse.c            tokens to a tree
+ *    18967  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19274  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19860  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20074  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20374  op.c               tensors, batches, and the structure of every op: what it reads, what it writes, and...
- *    20879  backend.c          the seam between models and devices: one table of functions that every back end fill...
- *    20980  profile.c          where the time goes, op by op: calls, time and bytes of every op of a back end, as a...
- *    21095  call.c             hyb_do_name(be, op) for every op of the list, and the ops that stand for others in t...
- *    21189  target.c           the marks of functions that use instructions beyond the compiler's flags
- *    21207  trig.c             sine and cosine in double, for tables of rotations: the same bits on every machine,...
- *    21245  cpu_kernels.c      what the CPU back end needs of an instruction set besides matrix products: one table...
- *    21346  cpu_generic.c      every row function in scalar C: the statement of NUMERICS.md that the fast ones are...
- *    21924  matmul_kernel.c    what a matrix product needs of one weight type on one ISA: two ways to prepare activ...
- *    21962  cpu_int_unpack.c   one block of every integer type as plain integers: what the scalar kernels multiply,...
- *    22081  cpu_int_act.c      activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22152  cpu_int_generic.c  products with integer blocks in scalar C. This states the order of every sum (NUMERI...
- *    22256  cpu_int_avx512.c   decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of t...
- *    22740  cpu_int_panel.c    prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX r...
- *    23126  cpu_int_gemm.c     prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AM...
- *    23424  cpu_int_amx.c      prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activ...
- *    23648  cpu_int_avx2.c     integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file
- *    24369  cpu_int_repack.c   matrices laid out again for decode, where somebody asked for the memory that it take...
- *    24569  cpu_int_avx2_gemm.c prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations
- *    25632  cpu_int_neon.c     integer blocks with NEON: straight from the file, for decode and prefill
- *    26280  cpu_int.c          the table of integer-block kernels
- *    26338  cpu_float.c        matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 3...
- *    26421  cpu_x86.c          row functions, attention and float matrices of AVX2 and AVX-512: the same texts, sta...
- *    29566  cpu_arm.c          row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped...
- *    31121  cpu_select.c       the kernels of an instruction set
- *    31163  matmul.c           the matrix product of the CPU back end: which kernel, how the work is split, bias an...
- *    31358  cpu_experts.c      mixtures of experts on the CPU: the choice of the experts, and products with the mat...
- *    31633  cpu.c              the CPU back end: the op table over the kernels of one instruction set, split over t...
+ *    20376  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20881  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    20982  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21097  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21191  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21209  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21247  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21348  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21926  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21964  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22083  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22154  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22258  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22742  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23128  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23426  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23650  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24371  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24571  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25634  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26282  cpu/int/select.c         the table of integer-block kernels
+ *    26340  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26423  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29568  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31123  cpu/select.c             the kernels of an instruction set
+ *    31165  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31361  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31636  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32250  arch.c             the table of architectures
- *    32376  keys.c             the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked
- *    32720  hparams.c          the numbers of one model and of each of its layers, read from its GGUF keys
- *    33095  weights.c          the tensors of a model, found by name and checked against the hyperparameters
- *    33338  pass.c             what the parts of a layer share: the rows on their way through the layers, the memor...
- *    33623  attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33766  shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value...
- *    33825  time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    33999  ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in...
- *    34063  experts.c          a mixture of experts (Shazeer et al
- *    34219  channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34276  net.c              which parts the layers of a model have, and which tensors
- *    34438  unused.c           tensors of the file that the model is not computed with
- *    34612  rope.c             the cosines and sines that a batch of positions needs, once for all layers and heads
- *    34659  forward.c          one pass of a batch through any model, over the op table
- *    34905  place.c            which layers run where
- *    35075  repack.c           the copy of a model's matrices that decode reads instead of the file's blocks, where
- *    35161  model.c            a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32253  arch.c                   the table of architectures
+ *    32379  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32723  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33098  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33341  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33626  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33769  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33828  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34002  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34066  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34222  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34279  net.c                    which parts the layers of a model have, and which tensors
+ *    34441  unused.c                 tensors of the file that the model is not computed with
+ *    34615  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34662  forward.c                one pass of a batch through any model, over the op table
+ *    34908  place.c                  which layers run where
+ *    35078  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35164  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35442  select.c           filters and a draw over the logits of a whole vocabulary, without sorting it and wit...
- *    35790  sampler.c          the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the...
- *    36098  state.c            what a context keeps of its sequences, in two kinds of memory that sequences share
- *    36394  context.c          sequences, the batch, and the pass of a batch through the model, chunk by chunk and...
- *    37212  next.c             the next token of a sequence
- *    37279  plan.c             the bytes of a model and a context before they are loaded
- *    37398  dialog.c           the messages of a conversation, and the prompt that they make
- *    37595  session.c          a conversation: prompts that reuse what is in the cache, and answers piece by piece
+ *    35445  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35793  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36101  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36397  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37215  next.c                   the next token of a sequence
+ *    37282  plan.c                   the bytes of a model and a context before they are loaded
+ *    37401  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37598  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1331,7 +1331,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "02384145a902a9dd"
+#define HYBRID__SOURCE_ID "b65f3a447c99a46a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -8912,14 +8912,14 @@ HYB_BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out), (
 }
 /* ==== end src/text/unicode.c ==== */
 
-/* ==== begin src/text/normalize.c ==== */
-/* text/normalize: Unicode's normalization form C, which some families' tokenizers put in front of everything: e and
- * U+0301 become U+00E9. Most text is in that form already and is only looked at: what follows nothing differently
+/* ==== begin src/text/tokenizer/normalize.c ==== */
+/* text/tokenizer/normalize: Unicode's normalization form C, which some families' tokenizers put in front of everything:
+ * e and U+0301 become U+00E9. Most text is in that form already and is only looked at: what follows nothing differently
  * (hyb_nfc_edges) is never touched. Where a text has to be changed, it is from the character before the first
  * such one to the next that stands for itself.
  *
  *     decompose each character; order the marks after a letter by their classes; compose from the left what composes
- * */
+ */
 
 /* Whether a code point is one that NFC looks at; those below U+10000 are bits of a table. */
 #define HYB_NFC_BITS 8192
@@ -9190,12 +9190,12 @@ static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text
     if (!ok) hyb_free(rt, out->bytes);
     return ok;
 }
-/* ==== end src/text/normalize.c ==== */
+/* ==== end src/text/tokenizer/normalize.c ==== */
 
-/* ==== begin src/text/pretokenize.c ==== */
-/* text/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its own
- * regular expressions; here every one is a small matcher by hand, quoted above it, and a family is a row of up to six
- * of them, each applied inside the pieces of the one before. A matcher gets p < end, the beginning and the end of a
+/* ==== begin src/text/tokenizer/pretokenize.c ==== */
+/* text/tokenizer/pretokenize: cuts text into the words inside which BPE merges. Each model family was trained with its
+ * own regular expressions; here every one is a small matcher by hand, quoted above it, and a family is a row of up to
+ * six of them, each applied inside the pieces of the one before. A matcher gets p < end, the beginning and the end of a
  * piece, and returns the end of the first word. */
 
 typedef const uint8_t *(*hyb_split_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
@@ -9628,10 +9628,11 @@ static const uint8_t *hyb_split_deepseek3(const uint8_t *classes, const uint8_t 
 {
     return hyb_split_deepseek(classes, p, end, true);
 }
-/* ==== end src/text/pretokenize.c ==== */
+/* ==== end src/text/tokenizer/pretokenize.c ==== */
 
-/* ==== begin src/text/families.c ==== */
-/* text/families: what the expressions of single families have that others have not, and the table of their names. */
+/* ==== begin src/text/tokenizer/families.c ==== */
+/* text/tokenizer/families: what the expressions of single families have that others have not, and the table of their
+ * names. */
 
 /* The pieces of an expression that leaves out some of a text: what it matches, and what lies between. match(...)
  * returns p for no match. */
@@ -9650,7 +9651,7 @@ HYB_INLINE const uint8_t *hyb_split_matches(const uint8_t *classes, const uint8_
     return q;
 }
 
-/* ---- Seed-Coder, Ufakzeka, Spark: known expressions with a part less ---- */
+/* ---- Seed-Coder, Ufakzeka, Spark: known expressions with a part less --------------------------------------------- */
 
 static const uint8_t *hyb_split_seed_coder(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -9665,7 +9666,7 @@ static const uint8_t *hyb_split_spark(const uint8_t *classes, const uint8_t *p, 
     return hyb_split_deepseek(classes, p, end, false);
 }
 
-/* ---- Poro, Viking, BLOOM:  ?[^(\s|.,!?...)]+ and what lies between ---- */
+/* ---- Poro, Viking, BLOOM:  ?[^(\s|.,!?...)]+ and what lies between ----------------------------------------------- */
 
 static bool hyb_is_bloom_word(unsigned k, uint32_t c)
 {
@@ -9880,7 +9881,7 @@ static const uint8_t *hyb_split_gpt4o_digits(const uint8_t *classes, const uint8
     return hyb_split_cased(classes, p, end, true, 1);
 }
 
-/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after a mark ---- */
+/* ---- Kimi K2: [\p{Han}]+ and GPT-4o's words, whose letters are [...&&[^\p{Han}]]; no slash after a mark ---------- */
 
 static const uint8_t *hyb_split_kimi(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -9896,7 +9897,7 @@ static const uint8_t *hyb_split_kimi(const uint8_t *classes, const uint8_t *p, c
     return hyb_split_no_word(classes, p, end, 3, false);
 }
 
-/* ---- EXAONE-MoE ---- */
+/* ---- EXAONE-MoE -------------------------------------------------------------------------------------------------- */
 
 /* \p{L}\p{M}*(?: \p{L}\p{M}*)*, again and again: letters, the marks after them, single spaces between two such; p
  * when none begins there. */
@@ -9929,7 +9930,7 @@ static const uint8_t *hyb_split_exaone_moe(const uint8_t *classes, const uint8_t
     return q < end && (*q == '\r' || *q == '\n' || *q == '/') ? q + 1 : q;
 }
 
-/* ---- Jais 2 ---- */
+/* ---- Jais 2 ------------------------------------------------------------------------------------------------------ */
 
 /* ...|\s*[\r\n]+|\s{512}(?!\S)|\s{256}(?!\S)|...|\s{4}(?!\S)|\s{1,2}(?!\S)|\s{1} is
  * \s+(?!\S)|\s+ of Llama 3, cut into powers of two. */
@@ -9946,7 +9947,7 @@ static const uint8_t *hyb_split_jais_spaces(const uint8_t *classes, const uint8_
     return p;
 }
 
-/* ---- Laguna: [^\n]+|[\n]+ ---- */
+/* ---- Laguna: [^\n]+|[\n]+ ---------------------------------------------------------------------------------------- */
 
 static const uint8_t *hyb_split_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
@@ -9956,7 +9957,7 @@ static const uint8_t *hyb_split_lines(const uint8_t *classes, const uint8_t *p, 
     return p;
 }
 
-/* ---- Chameleon ---- */
+/* ---- Chameleon --------------------------------------------------------------------------------------------------- */
 
 /* <sentinel:[0-9]+> */
 static const uint8_t *hyb_match_sentinel(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
@@ -10006,7 +10007,7 @@ HYB_SPLIT_MATCHES(indent)
 HYB_SPLIT_MATCHES(one_mark)
 #undef HYB_SPLIT_MATCHES
 
-/* ---- the table ---- */
+/* ---- the table --------------------------------------------------------------------------------------------------- */
 
 #define HYB_ONE(a)         { hyb_split_##a, NULL, NULL, NULL, NULL, NULL, NULL }
 #define HYB_TWO(a, b)      { hyb_split_##a, hyb_split_##b, NULL, NULL, NULL, NULL, NULL }
@@ -10127,7 +10128,7 @@ static const hyb_pretokenizer *hyb_find_pretokenizer(const char *name, size_t si
         if (strlen(table[i].name) == size && !memcmp(table[i].name, name, size)) return &table[i];
     return NULL;
 }
-/* ==== end src/text/families.c ==== */
+/* ==== end src/text/tokenizer/families.c ==== */
 
 /* ==== begin src/text/automaton.c ==== */
 /* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are
@@ -10331,11 +10332,11 @@ static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *s
 }
 /* ==== end src/text/automaton.c ==== */
 
-/* ==== begin src/text/fingerprint.c ==== */
-/* text/fingerprint: the hash of tokens, a polynomial over their bytes at a secret point. Two things are asked of it. A
- * file must not be able to make its tokens collide: of two different strings of at most n bytes, n of the 2^61 points
- * give both the same value, and the point is a function of the runtime's key. And a token that grows byte by byte must
- * not be read again at every step: the value of two strings, one after the other, follows from theirs in one
+/* ==== begin src/text/tokenizer/fingerprint.c ==== */
+/* text/tokenizer/fingerprint: the hash of tokens, a polynomial over their bytes at a secret point. Two things are asked
+ * of it. A file must not be able to make its tokens collide: of two different strings of at most n bytes, n of the 2^61
+ * points give both the same value, and the point is a function of the runtime's key. And a token that grows byte by
+ * byte must not be read again at every step: the value of two strings, one after the other, follows from theirs in one
  * multiplication. */
 
 #define HYB_PRINT_PRIME ((UINT64_C(1) << 61) - 1)
@@ -10423,12 +10424,12 @@ HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p,
         n -= k;
     }
 }
-/* ==== end src/text/fingerprint.c ==== */
+/* ==== end src/text/tokenizer/fingerprint.c ==== */
 
-/* ==== begin src/text/vocab.c ==== */
-/* text/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges, the special
- * tokens. They are made once when a model is loaded, so making them is kept cheap: one arena for all bytes, flat
- * tables, nothing allocated per token. */
+/* ==== begin src/text/tokenizer/vocab.c ==== */
+/* text/tokenizer/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,
+ * the special tokens. They are made once when a model is loaded, so making them is kept cheap: one arena for all bytes,
+ * flat tables, nothing allocated per token. */
 
 /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
 #define HYB_WORD_SHORT 64
@@ -10959,11 +10960,11 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
     hyb_free(rt, t);
     hyb_runtime_release(rt);
 }
-/* ==== end src/text/vocab.c ==== */
+/* ==== end src/text/tokenizer/vocab.c ==== */
 
-/* ==== begin src/text/special.c ==== */
-/* text/special: tokens that are not made by merging: what they are for, which of them end an answer, and finding
- * them in a text. */
+/* ==== begin src/text/tokenizer/special.c ==== */
+/* text/tokenizer/special: tokens that are not made by merging: what they are for, which of them end an answer, and
+ * finding them in a text. */
 
 /* Well-known names, the more telling one first. */
 typedef struct hyb_role_name {
@@ -11196,11 +11197,11 @@ static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
 {
     if (list->items != list->few) hyb_free(rt, list->items);
 }
-/* ==== end src/text/special.c ==== */
+/* ==== end src/text/tokenizer/special.c ==== */
 
-/* ==== begin src/text/bpe.c ==== */
-/* text/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may become one
- * token those with the least rank do, leftmost first, until none may. Words come again and again, so a call
+/* ==== begin src/text/tokenizer/bpe.c ==== */
+/* text/tokenizer/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may
+ * become one token those with the least rank do, leftmost first, until none may. Words come again and again, so a call
  * remembers what became of them. */
 
 #define HYB_CACHE_TEXT 3 /* 8-byte pieces of a word that is remembered */
@@ -11619,10 +11620,11 @@ HYB_INLINE void hyb_tokenize_word(hyb_tokenize_job *job, const uint8_t *word, si
     else
         hyb_new_word(job, word, size, e, w);
 }
-/* ==== end src/text/bpe.c ==== */
+/* ==== end src/text/tokenizer/bpe.c ==== */
 
-/* ==== begin src/text/greedy.c ==== */
-/* text/greedy: RWKV's way to cut a text: at every place the longest token that begins there, nothing is merged.
+/* ==== begin src/text/tokenizer/greedy.c ==== */
+/* text/tokenizer/greedy: RWKV's way to cut a text: at every place the longest token that begins there, nothing is
+ * merged.
  *
  * A search from each place on would read a long token again and again where only its beginning is in the text. So the
  * text is read from its end, by an automaton of the reversed tokens: what it knows at a byte is the longest token that
@@ -11703,10 +11705,10 @@ static void hyb_tokenize_greedy(hyb_tokenize_job *job, const uint8_t *p, const u
     }
     hyb_free(t->rt, words);
 }
-/* ==== end src/text/greedy.c ==== */
+/* ==== end src/text/tokenizer/greedy.c ==== */
 
-/* ==== begin src/text/tokenizer.c ==== */
-/* text/tokenizer: making tokenizers, text to ids, ids to text. */
+/* ==== begin src/text/tokenizer/tokenizer.c ==== */
+/* text/tokenizer/tokenizer: making tokenizers, text to ids, ids to text. */
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -12085,10 +12087,10 @@ HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
 {
     return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
 }
-/* ==== end src/text/tokenizer.c ==== */
+/* ==== end src/text/tokenizer/tokenizer.c ==== */
 
-/* ==== begin src/text/tokenizer_gguf.c ==== */
-/* text/tokenizer_gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
+/* ==== begin src/text/tokenizer/gguf.c ==== */
+/* text/tokenizer/gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
  * is taken as llama.cpp takes it, and the log says so: a wrong guess shows in nothing but worse answers. */
 
 static bool hyb_vocab_gguf_flag(const hybrid_gguf *g, hybrid_runtime *rt, const char *key, bool value)
@@ -12336,7 +12338,7 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
     hyb_runtime_release(rt);
     return r;
 }
-/* ==== end src/text/tokenizer_gguf.c ==== */
+/* ==== end src/text/tokenizer/gguf.c ==== */
 
 /* ==== begin src/text/stop.c ==== */
 /* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of
@@ -12495,8 +12497,8 @@ HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
 }
 /* ==== end src/text/stop.c ==== */
 
-/* ==== begin src/text/jinja_value.c ==== */
-/* text/jinja_value: what a template computes with: an arena that lives as long as one render, and values in it:
+/* ==== begin src/text/jinja/value.c ==== */
+/* text/jinja/value: what a template computes with: an arena that lives as long as one render, and values in it:
  * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
@@ -13282,10 +13284,10 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
     } while (open);
     return true;
 }
-/* ==== end src/text/jinja_value.c ==== */
+/* ==== end src/text/jinja/value.c ==== */
 
-/* ==== begin src/text/jinja_print.c ==== */
-/* text/jinja_print: the state of one render, its errors, and values as text: str, repr and JSON. */
+/* ==== begin src/text/jinja/print.c ==== */
+/* text/jinja/print: the state of one render, its errors, and values as text: str, repr and JSON. */
 
 typedef struct hyb_jnode hyb_jnode;
 typedef struct hyb_jscope hyb_jscope;
@@ -13678,10 +13680,10 @@ static bool hyb_jinja_json(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *f, h
     j->depth++;
     return ok;
 }
-/* ==== end src/text/jinja_print.c ==== */
+/* ==== end src/text/jinja/print.c ==== */
 
-/* ==== begin src/text/jinja_call.c ==== */
-/* text/jinja_call: how the functions that templates know are described and get their arguments, and what all of them
+/* ==== begin src/text/jinja/call.c ==== */
+/* text/jinja/call: how the functions that templates know are described and get their arguments, and what all of them
  * need: truth, order, iteration, attributes. */
 
 typedef struct hyb_jargs {
@@ -14062,10 +14064,10 @@ static bool hyb_jinja_sort_keys(hyb_jinja *j, const hyb_jdict *d, hyb_jlist **ke
     *keys = list.u.list;
     return hyb_jinja_sort(j, list.u.list->items, order, d->n, false);
 }
-/* ==== end src/text/jinja_call.c ==== */
+/* ==== end src/text/jinja/call.c ==== */
 
-/* ==== begin src/text/jinja_case.c ==== */
-/* text/jinja_case: made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit.
+/* ==== begin src/text/jinja/case.c ==== */
+/* text/jinja/case: made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0.0); do not edit.
  * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
  * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three
  * that it becomes. */
@@ -14404,10 +14406,10 @@ static const uint32_t hyb_jcase_no_inside[] = {
     0x37A, 0x2, 0x488, 0x4, 0x1ABE, 0x2, 0x20DD, 0x8, 0x20E2, 0x6, 0x2E2F, 0x2, 0xA670, 0x6, 0xFC5E, 0xC, 0xFDFA, 0x4,
     0xFE70, 0x11
 };
-/* ==== end src/text/jinja_case.c ==== */
+/* ==== end src/text/jinja/case.c ==== */
 
-/* ==== begin src/text/jinja_string.c ==== */
-/* text/jinja_string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
+/* ==== begin src/text/jinja/string.c ==== */
+/* text/jinja/string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
  * are refused, as in the sandbox that transformers uses. */
 
 /* ---- kinds and case of characters, as Python's str has them ------------------------------------------------------ */
@@ -15245,10 +15247,10 @@ static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
         return hyb_jbuiltin_find(hyb_jdict_methods, HYB_COUNT(hyb_jdict_methods), name->p, name->n);
     return NULL;
 }
-/* ==== end src/text/jinja_string.c ==== */
+/* ==== end src/text/jinja/string.c ==== */
 
-/* ==== begin src/text/jinja_format.c ==== */
-/* text/jinja_format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
+/* ==== begin src/text/jinja/format.c ==== */
+/* text/jinja/format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
  * but with a digit behind the point, and with an exponent one place earlier (what format() does when it has no type).
@@ -16101,10 +16103,10 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
     }
     return true;
 }
-/* ==== end src/text/jinja_format.c ==== */
+/* ==== end src/text/jinja/format.c ==== */
 
-/* ==== begin src/text/jinja_ops.c ==== */
-/* text/jinja_ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
+/* ==== begin src/text/jinja/ops.c ==== */
+/* text/jinja/ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
 
 typedef enum hyb_jop {
     HYB_J_ADD,
@@ -16613,10 +16615,10 @@ static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jv
     out->mark = v.mark;
     return true;
 }
-/* ==== end src/text/jinja_ops.c ==== */
+/* ==== end src/text/jinja/ops.c ==== */
 
-/* ==== begin src/text/jinja_filter.c ==== */
-/* text/jinja_filter: what stands behind '|'. */
+/* ==== begin src/text/jinja/filter.c ==== */
+/* text/jinja/filter: what stands behind '|'. */
 
 /* What map, select, reversed and their like give: an iterator in Python, a list in huggingface.js. */
 HYB_INLINE hyb_jlist_kind hyb_jlazy(const hyb_jinja *j) { return j->js ? HYB_J_PLAIN : HYB_J_ITERATOR; }
@@ -17736,10 +17738,10 @@ static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v
     j->depth++;
     return ok;
 }
-/* ==== end src/text/jinja_filter.c ==== */
+/* ==== end src/text/jinja/filter.c ==== */
 
-/* ==== begin src/text/jinja_test.c ==== */
-/* text/jinja_test: what stands behind 'is', and the functions that every template has. */
+/* ==== begin src/text/jinja/test.c ==== */
+/* text/jinja/test: what stands behind 'is', and the functions that every template has. */
 
 static bool hyb_jt_defined(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -17938,10 +17940,10 @@ static const hyb_jbuiltin hyb_jglobals[] = { { "range", "/start stop step", 1, h
                                              { "namespace", "*", 0, hyb_jg_dict },
                                              { "raise_exception", "message", 1, hyb_jg_raise },
                                              { "strftime_now", "format", 1, hyb_jg_strftime } };
-/* ==== end src/text/jinja_test.c ==== */
+/* ==== end src/text/jinja/test.c ==== */
 
-/* ==== begin src/text/jinja_lex.c ==== */
-/* text/jinja_lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks,
+/* ==== begin src/text/jinja/lex.c ==== */
+/* text/jinja/lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks,
  * lstrip_blocks. */
 
 typedef enum hyb_jtoken_type {
@@ -18252,10 +18254,10 @@ static bool hyb_jlex_next(hyb_jlexer *x, hyb_jtoken *t)
     memset(t, 0, sizeof *t);
     return x->inside ? hyb_jlex_inside(x, t) : hyb_jlex_outside(x, t);
 }
-/* ==== end src/text/jinja_lex.c ==== */
+/* ==== end src/text/jinja/lex.c ==== */
 
-/* ==== begin src/text/jinja_parse.c ==== */
-/* text/jinja_parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) **
+/* ==== begin src/text/jinja/parse.c ==== */
+/* text/jinja/parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) **
  * c, a filter binds tighter than a sign, every word can be a name where a value is expected). */
 
 typedef enum hyb_jkind {
@@ -18960,10 +18962,10 @@ static hyb_jnode *hyb_jparse_expression(hyb_jparser *p)
     *slot = value;
     return value ? root : NULL;
 }
-/* ==== end src/text/jinja_parse.c ==== */
+/* ==== end src/text/jinja/parse.c ==== */
 
-/* ==== begin src/text/jinja_statement.c ==== */
-/* text/jinja_statement: {% ... %}: statements, and the parser of a whole template. */
+/* ==== begin src/text/jinja/statement.c ==== */
+/* text/jinja/statement: {% ... %}: statements, and the parser of a whole template. */
 
 static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list);
 
@@ -19267,10 +19269,10 @@ static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n,
     tree->kwargs = hyb_jparse_mentioned(&p, "kwargs");
     return p.result;
 }
-/* ==== end src/text/jinja_statement.c ==== */
+/* ==== end src/text/jinja/statement.c ==== */
 
-/* ==== begin src/text/jinja_eval.c ==== */
-/* text/jinja_eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth),
+/* ==== begin src/text/jinja/eval.c ==== */
+/* text/jinja/eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth),
  * every node costs a step (max_steps). */
 
 /* Names that were set here; below them those of the block around. A macro keeps the scope it was defined in. */
@@ -19853,7 +19855,7 @@ static hyb_jflow hyb_jinja_run(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n)
     j->depth++;
     return flow;
 }
-/* ==== end src/text/jinja_eval.c ==== */
+/* ==== end src/text/jinja/eval.c ==== */
 
 /* ==== begin src/text/template.c ==== */
 /* text/template: the public face of the template interpreter: create, render, and text that is handed out. */
@@ -20339,7 +20341,7 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
 /* clang-format on */
 
 /* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the
- * order of NUMERICS.md. cpu_generic.c has them in scalar C, which is the reference; the others give the same bits.
+ * order of NUMERICS.md. cpu/generic.c has them in scalar C, which is the reference; the others give the same bits.
  * Where an output may lie on an input, it is that input, value by value.
  *   norm         one group
  *   rope         one row
@@ -20392,7 +20394,7 @@ typedef struct hyb_tensor {
     size_t nb[4];         /* byte strides; nb[1] = bytes of a row */
     const void *data;     /* NULL: no such tensor */
     const void *repacked; /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them
-                             (cpu_int_repack.c) */
+                             (int/repack.c) */
     bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t source;      /* of a weight: which tensor of its file it is */
     int32_t same_as;      /* of a weight: 0, or the one of the model's table whose bytes it shares */
@@ -21186,9 +21188,9 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
 }
 /* ==== end src/compute/call.c ==== */
 
-/* ==== begin src/compute/target.c ==== */
-/* compute/target: the marks of functions that use instructions beyond the compiler's flags. A function with intrinsics
- * carries one, and so does every helper that is inlined into it. */
+/* ==== begin src/compute/cpu/target.c ==== */
+/* compute/cpu/target: the marks of functions that use instructions beyond the compiler's flags. A function with
+ * intrinsics carries one, and so does every helper that is inlined into it. */
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
@@ -21202,10 +21204,10 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
     #define HYB_TARGET_AVX512
     #define HYB_TARGET_AMX
 #endif
-/* ==== end src/compute/target.c ==== */
+/* ==== end src/compute/cpu/target.c ==== */
 
-/* ==== begin src/compute/trig.c ==== */
-/* compute/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
+/* ==== begin src/compute/cpu/trig.c ==== */
+/* compute/cpu/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
  * libm. */
 
 /* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and
@@ -21240,11 +21242,11 @@ static void hyb_sincos(double x, double *sine, double *cosine)
     if (quadrant & 2) *sine = -*sine;
     if ((quadrant + 1) & 2) *cosine = -*cosine;
 }
-/* ==== end src/compute/trig.c ==== */
+/* ==== end src/compute/cpu/trig.c ==== */
 
-/* ==== begin src/compute/cpu_kernels.c ==== */
-/* compute/cpu_kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row
- * functions that ops.inc lists. cpu_generic.c fills it in scalar C and is the reference; every other table gives the
+/* ==== begin src/compute/cpu/kernels.c ==== */
+/* compute/cpu/kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row
+ * functions that ops.inc lists. cpu/generic.c fills it in scalar C and is the reference; every other table gives the
  * same bits. */
 
 #if defined(__GNUC__) || defined(__clang__)
@@ -21341,14 +21343,14 @@ HYB_INLINE const char *hyb_v_row(const hyb_kv_view *kv, int32_t page, int head, 
 {
     return kv->v + (size_t)page * kv->page_bytes_v + ((size_t)head * HYB_PAGE + (size_t)slot) * kv->row_bytes_v;
 }
-/* ==== end src/compute/cpu_kernels.c ==== */
+/* ==== end src/compute/cpu/kernels.c ==== */
 
-/* ==== begin src/compute/cpu_generic.c ==== */
-/* compute/cpu_generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
+/* ==== begin src/compute/cpu/generic.c ==== */
+/* compute/cpu/generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
  * with, bit by bit. */
 
-/* ==== begin src/compute/cpu_vec_scalar.inc ==== */
-/* compute/cpu_vec_scalar: the vector macros (cpu_vec_avx2.inc says what each means) on one float: the reference of
+/* ==== begin src/compute/cpu/vec_scalar.inc ==== */
+/* compute/cpu/vec_scalar: the vector macros (cpu/vec_avx2.inc says what each means) on one float: the reference of
  * the others. */
 #define HYB_V          float
 #define HYB_V_MASK     bool
@@ -21380,14 +21382,14 @@ HYB_INLINE float hyb_v_ldexp_scalar(float p, float t)
     uint32_t n = hyb_f32_bits(t) - 0x4B400000u, half = (n >> 1) | (n & 0x80000000u);
     return p * hyb_bits_f32((half + 127) << 23) * hyb_bits_f32((n - half + 127) << 23);
 }
-/* ==== end src/compute/cpu_vec_scalar.inc ==== */
+/* ==== end src/compute/cpu/vec_scalar.inc ==== */
 
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
- * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
- * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
- * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
- * (relative error), coefficients rounded to float. */
+/* ==== begin src/compute/cpu/math.inc ==== */
+/* compute/cpu/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each
+ * instruction set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest
+ * errors over all floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu
+ * 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials
+ * are minimax fits (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
  * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
@@ -21518,10 +21520,10 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
-/* ==== end src/compute/math.inc ==== */
+/* ==== end src/compute/cpu/math.inc ==== */
 
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+/* ==== begin src/compute/cpu/vec_end.inc ==== */
+/* compute/cpu/vec_end: forgets the vector macros, before the next instruction set defines its own. */
 #undef HYB_V
 #undef HYB_V_MASK
 #undef HYB_V_N
@@ -21570,7 +21572,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 #undef HYB_V_NEG_EVEN
 #undef HYB_V_EVENS
 #undef HYB_V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
+/* ==== end src/compute/cpu/vec_end.inc ==== */
 
 /* Sums p[0..n) by halves; p is spoilt. */
 HYB_INLINE float hyb_halve(float *p, int n)
@@ -21919,11 +21921,11 @@ static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
     HYB_CPU_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
-/* ==== end src/compute/cpu_generic.c ==== */
+/* ==== end src/compute/cpu/generic.c ==== */
 
-/* ==== begin src/compute/matmul_kernel.c ==== */
-/* compute/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare activations,
- * and two kernels.
+/* ==== begin src/compute/cpu/matmul_kernel.c ==== */
+/* compute/cpu/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare
+ * activations, and two kernels.
  *
  * y (n, rows) = x (n, k) . w (rows, k)^T. Weights stay in their file format; an activation row is prepared once (for
  * integer types: quantized, see NUMERICS.md) and read by all matrices whose kernels name the same format. gemv and gemm
@@ -21957,10 +21959,10 @@ typedef struct hyb_matmul_kernel {
                 int64_t r1);
 } hyb_matmul_kernel;
 enum { HYB_MATMUL_FEW = 3 };
-/* ==== end src/compute/matmul_kernel.c ==== */
+/* ==== end src/compute/cpu/matmul_kernel.c ==== */
 
-/* ==== begin src/compute/cpu_int_unpack.c ==== */
-/* compute/cpu_int_unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the
+/* ==== begin src/compute/cpu/int/unpack.c ==== */
+/* compute/cpu/int/unpack: one block of every integer type as plain integers: what the scalar kernels multiply, and the
  * oracle of the rest.
  *
  * Blocks of 32: value i is d * q[i] + m (m: Q4_1 and Q5_1 only).
@@ -22076,10 +22078,10 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }
-/* ==== end src/compute/cpu_int_unpack.c ==== */
+/* ==== end src/compute/cpu/int/unpack.c ==== */
 
-/* ==== begin src/compute/cpu_int_act.c ==== */
-/* compute/cpu_int_act: activations as 8-bit integers, in natural order: what the gemm of every ISA reads.
+/* ==== begin src/compute/cpu/int/act.c ==== */
+/* compute/cpu/int/act: activations as 8-bit integers, in natural order: what the gemm of every ISA reads.
  *
  * A row for 32-weight blocks:  q: k int8;  d: k/32 floats;   s: k/32 floats, the sum of the block's q.
  * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
@@ -22147,10 +22149,10 @@ static void hyb_act256_prepare(const float *x, int64_t k, void *act)
 
 static const hyb_act_format hyb_act32_generic = { hyb_act32_bytes, hyb_act32_prepare };
 static const hyb_act_format hyb_act256_generic = { hyb_act256_bytes, hyb_act256_prepare };
-/* ==== end src/compute/cpu_int_act.c ==== */
+/* ==== end src/compute/cpu/int/act.c ==== */
 
-/* ==== begin src/compute/cpu_int_generic.c ==== */
-/* compute/cpu_int_generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
+/* ==== begin src/compute/cpu/int/generic.c ==== */
+/* compute/cpu/int/generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
  * every other kernel must give the same bits. */
 
 typedef void (*hyb_ints32_fn)(const void *block, hyb_ints32 *o);
@@ -22251,10 +22253,10 @@ HYB_GENERIC_TYPE(q4_K, 256, true)
 HYB_GENERIC_TYPE(q5_K, 256, true)
 HYB_GENERIC_TYPE(q6_K, 256, false)
 #undef HYB_GENERIC_TYPE
-/* ==== end src/compute/cpu_int_generic.c ==== */
+/* ==== end src/compute/cpu/int/generic.c ==== */
 
-/* ==== begin src/compute/cpu_int_avx512.c ==== */
-/* compute/cpu_int_avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
+/* ==== begin src/compute/cpu/int/avx512.c ==== */
+/* compute/cpu/int/avx512: decode (one row of activations) with AVX-512 and VNNI, straight from the blocks of the file.
  *
  * vpdpbusd multiplies unsigned weights by signed activations, four products to an int32 lane. What the file stores is
  * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
@@ -22473,7 +22475,7 @@ HYB_GEMV32_AVX512(q5_1, 8, 4, false, true, 0)
 HYB_GEMV32_AVX512(q8_0, 2, 0, true, false, 7)
     #undef HYB_GEMV32_AVX512
 
-/* One row for super-blocks: as cpu_int_act.c has it, then sums of 32 (k/32 int16). */
+/* One row for super-blocks: as int/act.c has it, then sums of 32 (k/32 int16). */
 HYB_INLINE size_t hyb_one256_s32(int64_t k) { return hyb_act256_s(k) + hyb_align((size_t)k / 8, 64); }
 static size_t hyb_one256_bytes_avx512(int64_t k) { return hyb_one256_s32(k) + hyb_align((size_t)k / 16, 64); }
 
@@ -22735,10 +22737,10 @@ HYB_GEMV256_AVX512(q6_K, false)
     #undef HYB_GEMV256_AVX512
 
 #endif
-/* ==== end src/compute/cpu_int_avx512.c ==== */
+/* ==== end src/compute/cpu/int/avx512.c ==== */
 
-/* ==== begin src/compute/cpu_int_panel.c ==== */
-/* compute/cpu_int_panel: prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them.
+/* ==== begin src/compute/cpu/int/panel.c ==== */
+/* compute/cpu/int/panel: prefill with AVX-512: activations and weights as the micro-kernels of VNNI and AMX read them.
  *
  * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k a vector of
  * 16 rows x 4 bytes. Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2],
@@ -23121,11 +23123,11 @@ HYB_PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
     #undef HYB_PANEL32_TYPE
 
 #endif
-/* ==== end src/compute/cpu_int_panel.c ==== */
+/* ==== end src/compute/cpu/int/panel.c ==== */
 
-/* ==== begin src/compute/cpu_int_gemm.c ==== */
-/* compute/cpu_int_gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
- * cpu_int_panel.c. */
+/* ==== begin src/compute/cpu/int/gemm.c ==== */
+/* compute/cpu/int/gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ * int/panel.c. */
 #if defined(HYB_X86)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
@@ -23419,11 +23421,11 @@ HYB_KERNEL_PANELS(avx512, q5_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
 HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
 
 #endif
-/* ==== end src/compute/cpu_int_gemm.c ==== */
+/* ==== end src/compute/cpu/int/gemm.c ==== */
 
-/* ==== begin src/compute/cpu_int_amx.c ==== */
-/* compute/cpu_int_amx: prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
- * cpu_int_panel.c.
+/* ==== begin src/compute/cpu/int/amx.c ==== */
+/* compute/cpu/int/amx: prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and activations of
+ * int/panel.c.
  *
  * The tile unit sums a block's products as int32; the tile goes through memory, and vectors scale and add it while the
  * unit works on the next one. While the unit is busy only one port is left for vectors, so their number is what counts:
@@ -23643,13 +23645,13 @@ HYB_KERNEL_PANELS(amx, q5_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_am
 HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx_end)
 
 #endif
-/* ==== end src/compute/cpu_int_amx.c ==== */
+/* ==== end src/compute/cpu/int/amx.c ==== */
 
-/* ==== begin src/compute/cpu_int_avx2.c ==== */
-/* compute/cpu_int_avx2: integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file.
+/* ==== begin src/compute/cpu/int/avx2.c ==== */
+/* compute/cpu/int/avx2: integer blocks with AVX2, FMA and F16C: activations, and decode straight from the file.
  *
  * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill:
- * cpu_int_avx2_gemm.c. */
+ * int/avx2_gemm.c. */
 #if defined(HYB_X86)
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
@@ -23899,7 +23901,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
     }
 }
 
-/* As in cpu_int_avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched.
+/* As in int/avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched.
  * (Zen 3, one thread of a busy core that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 ->
  * 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
 enum { HYB_AHEAD_AVX2 = 3072 };
@@ -24364,10 +24366,10 @@ HYB_GEMV256_AVX2(q6_K)
     #undef HYB_GEMV256_AVX2
 
 #endif
-/* ==== end src/compute/cpu_int_avx2.c ==== */
+/* ==== end src/compute/cpu/int/avx2.c ==== */
 
-/* ==== begin src/compute/cpu_int_repack.c ==== */
-/* compute/cpu_int_repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
+/* ==== begin src/compute/cpu/int/repack.c ==== */
+/* compute/cpu/int/repack: matrices laid out again for decode, where somebody asked for the memory that it takes: 8 rows
  * side by side, so that each lane of a vector is a row. No sums across lanes are left, rows of any length have no tail,
  * and the order is that of NUMERICS.md: the same bits.
  *
@@ -24564,15 +24566,15 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
     HYB_UNUSED(type);
     return NULL;
 }
-/* ==== end src/compute/cpu_int_repack.c ==== */
+/* ==== end src/compute/cpu/int/repack.c ==== */
 
-/* ==== begin src/compute/cpu_int_avx2_gemm.c ==== */
-/* compute/cpu_int_avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations.
+/* ==== begin src/compute/cpu/int/avx2_gemm.c ==== */
+/* compute/cpu/int/avx2_gemm: prefill of integer blocks with AVX2: panels of weights as bytes, tiles of activations.
  *
  * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k, 16 rows x
  * 4 unsigned bytes. Bytes are multiplied by vpmaddubsw (unsigned x signed, pairs summed in 16 bits) and stay 16-bit
  * sums as long as their type allows: 16 products of 4 or 5 bits, 8 of 6 bits; an offset goes into the value that the
- * sum starts with, so that only the end of the sum has to fit. The tile is cpu_int_tile.inc;
+ * sum starts with, so that only the end of the sum has to fit. The tile is int/tile.inc;
  * processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
  *
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
@@ -25165,9 +25167,9 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
     #define HYB_D_Q8_0_TILE         hyb_byte_tile32_signed_avx2
     #define HYB_D_Q8_0_OFFSET       0
 
-/* ==== begin src/compute/cpu_int_tile.inc ==== */
-/* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
- * each way to multiply bytes: vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and
+/* ==== begin src/compute/cpu/int/tile.inc ==== */
+/* compute/cpu/int/tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
+ * each way to multiply bytes: vpmaddubsw (int/avx2_gemm.c) and vpdpbusd; both give the same integers, and
  * the floats after them have one text.
  *
  * A sum acc is 8 dwords (8 rows of weights, one of activations). HYB_D_DOT adds 4 products to each dword; within a
@@ -25386,7 +25388,7 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_D_Q8_0_UNPACK
 #undef HYB_D_Q8_0_TILE
 #undef HYB_D_Q8_0_OFFSET
-/* ==== end src/compute/cpu_int_tile.inc ==== */
+/* ==== end src/compute/cpu/int/tile.inc ==== */
 
     #if defined(HYB_AVXVNNI)
         /* vpdpbusd: the sums are whole dwords from the start. tests/test_matmul.c puts that product in AVX2 in its
@@ -25402,9 +25404,9 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
         #define HYB_D_Q8_0_TILE         hyb_byte_tile32_plain_avxvnni
         #define HYB_D_Q8_0_OFFSET       128
 
-/* ==== begin src/compute/cpu_int_tile.inc ==== */
-/* compute/cpu_int_tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
- * each way to multiply bytes: vpmaddubsw (cpu_int_avx2_gemm.c) and vpdpbusd; both give the same integers, and
+/* ==== begin src/compute/cpu/int/tile.inc ==== */
+/* compute/cpu/int/tile: 16 rows of integer weights times up to 8 rows of activations, in AVX2 registers. Stamped for
+ * each way to multiply bytes: vpmaddubsw (int/avx2_gemm.c) and vpdpbusd; both give the same integers, and
  * the floats after them have one text.
  *
  * A sum acc is 8 dwords (8 rows of weights, one of activations). HYB_D_DOT adds 4 products to each dword; within a
@@ -25623,14 +25625,14 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 #undef HYB_D_Q8_0_UNPACK
 #undef HYB_D_Q8_0_TILE
 #undef HYB_D_Q8_0_OFFSET
-/* ==== end src/compute/cpu_int_tile.inc ==== */
+/* ==== end src/compute/cpu/int/tile.inc ==== */
     #endif
 
 #endif
-/* ==== end src/compute/cpu_int_avx2_gemm.c ==== */
+/* ==== end src/compute/cpu/int/avx2_gemm.c ==== */
 
-/* ==== begin src/compute/cpu_int_neon.c ==== */
-/* compute/cpu_int_neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
+/* ==== begin src/compute/cpu/int/neon.c ==== */
+/* compute/cpu/int/neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
  * multiplies bytes to int16 and adds pairs, the other has the dot products of ARMv8.2 (sdot). */
 #if defined(HYB_ARM)
 
@@ -25646,7 +25648,7 @@ static bool hyb_neon_dot_usable(void) { return true; }
 static bool hyb_neon_dot_usable(void) { return getauxval(16 /* AT_HWCAP */) >> 20 & 1; }
     #endif
 
-/* ---- activations: the layout of cpu_int_act.c -------------------------------------------------------------------- */
+/* ---- activations: the layout of int/act.c -------------------------------------------------------------------- */
 
 /* The largest |x| of 4 n floats, divided by 127. */
 HYB_INLINE float hyb_act_scale_neon(const float *x, int n)
@@ -25931,8 +25933,8 @@ HYB_INLINE int32x4_t hyb_neon_dot_plain(int32x4_t s, int8x16_t a, int8x16_t b)
     #define HYB_N_TARGET
     #define HYB_N_DOT(s, a, b) s = hyb_neon_dot_plain(s, a, b)
 
-/* ==== begin src/compute/cpu_int_neon.inc ==== */
-/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16
+/* ==== begin src/compute/cpu/int/neon.inc ==== */
+/* compute/cpu/int/neon: products with integer blocks, stamped twice by int/neon.c: HYB_N_DOT(s, a, b) adds 16
  * products of bytes to 4 int32.
  *
  * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums
@@ -26097,7 +26099,7 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
 #undef HYB_N_KERNEL
 #undef HYB_N_TARGET
 #undef HYB_N_DOT
-/* ==== end src/compute/cpu_int_neon.inc ==== */
+/* ==== end src/compute/cpu/int/neon.inc ==== */
 
     #if defined(HYB_NEON_DOT)
         #define HYB_N_FN(name)     hyb_##name##_neon_dot
@@ -26105,8 +26107,8 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
         #define HYB_N_TARGET       HYB_TARGET_NEON_DOT
         #define HYB_N_DOT(s, a, b) s = vdotq_s32(s, a, b)
 
-/* ==== begin src/compute/cpu_int_neon.inc ==== */
-/* compute/cpu_int_neon: products with integer blocks, stamped twice by cpu_int_neon.c: HYB_N_DOT(s, a, b) adds 16
+/* ==== begin src/compute/cpu/int/neon.inc ==== */
+/* compute/cpu/int/neon: products with integer blocks, stamped twice by int/neon.c: HYB_N_DOT(s, a, b) adds 16
  * products of bytes to 4 int32.
  *
  * Four blocks of a row at a time, one in each lane of what follows their integer sums: p[0] and p[1] are the eight sums
@@ -26271,14 +26273,14 @@ HYB_N_TYPE(q6_K, HYBRID_TYPE_Q6_K, 256, false)
 #undef HYB_N_KERNEL
 #undef HYB_N_TARGET
 #undef HYB_N_DOT
-/* ==== end src/compute/cpu_int_neon.inc ==== */
+/* ==== end src/compute/cpu/int/neon.inc ==== */
     #endif
 
 #endif
-/* ==== end src/compute/cpu_int_neon.c ==== */
+/* ==== end src/compute/cpu/int/neon.c ==== */
 
-/* ==== begin src/compute/cpu_int.c ==== */
-/* compute/cpu_int: the table of integer-block kernels. */
+/* ==== begin src/compute/cpu/int/select.c ==== */
+/* compute/cpu/int/select: the table of integer-block kernels. */
 
 #define HYB_INT_KERNELS(isa) \
     switch (type) { \
@@ -26333,10 +26335,10 @@ static const hyb_matmul_kernel *hyb_int_kernel_for(hyb_isa isa, hybrid_type type
     return hyb_int_kernel_of(isa, false, type);
 #endif
 }
-/* ==== end src/compute/cpu_int.c ==== */
+/* ==== end src/compute/cpu/int/select.c ==== */
 
-/* ==== begin src/compute/cpu_float.c ==== */
-/* compute/cpu_float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
+/* ==== begin src/compute/cpu/float.c ==== */
+/* compute/cpu/float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
  * (NUMERICS.md). */
 
 static size_t hyb_act_f32_bytes(int64_t k) { return hyb_align((size_t)k, 32) * sizeof(float); }
@@ -26398,7 +26400,7 @@ HYB_FLOAT_GENERIC(f16, HYBRID_TYPE_F16)
 HYB_FLOAT_GENERIC(bf16, HYBRID_TYPE_BF16)
 #undef HYB_FLOAT_GENERIC
 
-/* ---- what cpu_float.inc needs once ------------------------------------------------------------------------------- */
+/* ---- what cpu/float.inc needs once ------------------------------------------------------------------------------- */
 
 /* x[32 i + l] goes to act[hyb_residue(l) * run + i], run = k / 32 rounded up: residues in the order of halving, 0 16
  * 8 24 4 .. */
@@ -26416,15 +26418,15 @@ typedef struct hyb_gemm_chunk {
     float *waiting;     /* [level][column of all][R]: sums of chunks */
     int64_t level_size; /* of waiting */
 } hyb_gemm_chunk;
-/* ==== end src/compute/cpu_float.c ==== */
+/* ==== end src/compute/cpu/float.c ==== */
 
-/* ==== begin src/compute/cpu_x86.c ==== */
-/* compute/cpu_x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
+/* ==== begin src/compute/cpu/x86.c ==== */
+/* compute/cpu/x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
 #if defined(HYB_X86)
 
-/* ==== begin src/compute/cpu_vec_avx2.inc ==== */
-/* compute/cpu_vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each
- * instruction set (math.inc, cpu_rows.inc, cpu_attention.inc, cpu_dot.inc) is written in these alone, so that a new
+/* ==== begin src/compute/cpu/vec_avx2.inc ==== */
+/* compute/cpu/vec_avx2: the vector macros for AVX2 + FMA + F16C, and what each means. A file that is stamped for each
+ * instruction set (math.inc, cpu/rows.inc, cpu/attention.inc, cpu/float.inc) is written in these alone, so that a new
  * instruction set is a file like this one.
  *
  * No macro rounds in another way than its scalar twin. With a NaN, MAX and MIN give the second operand or a NaN: use
@@ -26574,14 +26576,14 @@ HYB_INLINE HYB_TARGET_AVX2 void hyb_v_transpose_avx2(__m256 v[8])
         v[i + 4] = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
     }
 }
-/* ==== end src/compute/cpu_vec_avx2.inc ==== */
+/* ==== end src/compute/cpu/vec_avx2.inc ==== */
 
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
- * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
- * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
- * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
- * (relative error), coefficients rounded to float. */
+/* ==== begin src/compute/cpu/math.inc ==== */
+/* compute/cpu/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each
+ * instruction set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest
+ * errors over all floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu
+ * 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials
+ * are minimax fits (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
  * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
@@ -26712,11 +26714,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
-/* ==== end src/compute/math.inc ==== */
+/* ==== end src/compute/cpu/math.inc ==== */
 
-/* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
- * instruction set; cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/rows.inc ==== */
+/* compute/cpu/rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu/generic.c says what each does. */
 
 /* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
  * some processors). */
@@ -26920,11 +26922,11 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
-/* ==== end src/compute/cpu_rows.inc ==== */
+/* ==== end src/compute/cpu/rows.inc ==== */
 
-/* ==== begin src/compute/cpu_recurrent.inc ==== */
-/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/recurrent.inc ==== */
+/* compute/cpu/recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu/generic.c says what each does. */
 
 /* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
 
@@ -27126,10 +27128,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         }
     }
 }
-/* ==== end src/compute/cpu_recurrent.inc ==== */
+/* ==== end src/compute/cpu/recurrent.inc ==== */
 
-/* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+/* ==== begin src/compute/cpu/attention.inc ==== */
+/* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
  * instruction set.
  *
  * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
@@ -27591,10 +27593,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
     HYB_CPU_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
-/* ==== end src/compute/cpu_attention.inc ==== */
+/* ==== end src/compute/cpu/attention.inc ==== */
 
-/* ==== begin src/compute/cpu_float.inc ==== */
-/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+/* ==== begin src/compute/cpu/float.inc ==== */
+/* compute/cpu/float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
  * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
  * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
@@ -27658,7 +27660,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -27950,10 +27952,10 @@ HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_FLOAT
-/* ==== end src/compute/cpu_float.inc ==== */
+/* ==== end src/compute/cpu/float.inc ==== */
 
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+/* ==== begin src/compute/cpu/vec_end.inc ==== */
+/* compute/cpu/vec_end: forgets the vector macros, before the next instruction set defines its own. */
 #undef HYB_V
 #undef HYB_V_MASK
 #undef HYB_V_N
@@ -28002,10 +28004,10 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_NEG_EVEN
 #undef HYB_V_EVENS
 #undef HYB_V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
+/* ==== end src/compute/cpu/vec_end.inc ==== */
 
-/* ==== begin src/compute/cpu_vec_avx512.inc ==== */
-/* compute/cpu_vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu_vec_avx2.inc says what each means. */
+/* ==== begin src/compute/cpu/vec_avx512.inc ==== */
+/* compute/cpu/vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu/vec_avx2.inc says what each means. */
 #define HYB_V          __m512
 #define HYB_V_MASK     __mmask16
 #define HYB_V_N        16
@@ -28130,14 +28132,14 @@ HYB_INLINE HYB_TARGET_AVX512 void hyb_v_transpose_avx512(__m512 v[16])
         v[i + 12] = _mm512_shuffle_f32x4(lo2, hi2, 0xDD);
     }
 }
-/* ==== end src/compute/cpu_vec_avx512.inc ==== */
+/* ==== end src/compute/cpu/vec_avx512.inc ==== */
 
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
- * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
- * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
- * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
- * (relative error), coefficients rounded to float. */
+/* ==== begin src/compute/cpu/math.inc ==== */
+/* compute/cpu/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each
+ * instruction set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest
+ * errors over all floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu
+ * 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials
+ * are minimax fits (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
  * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
@@ -28268,11 +28270,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
-/* ==== end src/compute/math.inc ==== */
+/* ==== end src/compute/cpu/math.inc ==== */
 
-/* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
- * instruction set; cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/rows.inc ==== */
+/* compute/cpu/rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu/generic.c says what each does. */
 
 /* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
  * some processors). */
@@ -28476,11 +28478,11 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
-/* ==== end src/compute/cpu_rows.inc ==== */
+/* ==== end src/compute/cpu/rows.inc ==== */
 
-/* ==== begin src/compute/cpu_recurrent.inc ==== */
-/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/recurrent.inc ==== */
+/* compute/cpu/recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu/generic.c says what each does. */
 
 /* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
 
@@ -28682,10 +28684,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         }
     }
 }
-/* ==== end src/compute/cpu_recurrent.inc ==== */
+/* ==== end src/compute/cpu/recurrent.inc ==== */
 
-/* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+/* ==== begin src/compute/cpu/attention.inc ==== */
+/* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
  * instruction set.
  *
  * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
@@ -29147,10 +29149,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
     HYB_CPU_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
-/* ==== end src/compute/cpu_attention.inc ==== */
+/* ==== end src/compute/cpu/attention.inc ==== */
 
-/* ==== begin src/compute/cpu_float.inc ==== */
-/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+/* ==== begin src/compute/cpu/float.inc ==== */
+/* compute/cpu/float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
  * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
  * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
@@ -29214,7 +29216,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -29506,10 +29508,10 @@ HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_FLOAT
-/* ==== end src/compute/cpu_float.inc ==== */
+/* ==== end src/compute/cpu/float.inc ==== */
 
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+/* ==== begin src/compute/cpu/vec_end.inc ==== */
+/* compute/cpu/vec_end: forgets the vector macros, before the next instruction set defines its own. */
 #undef HYB_V
 #undef HYB_V_MASK
 #undef HYB_V_N
@@ -29558,17 +29560,17 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_NEG_EVEN
 #undef HYB_V_EVENS
 #undef HYB_V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
+/* ==== end src/compute/cpu/vec_end.inc ==== */
 
 #endif
-/* ==== end src/compute/cpu_x86.c ==== */
+/* ==== end src/compute/cpu/x86.c ==== */
 
-/* ==== begin src/compute/cpu_arm.c ==== */
-/* compute/cpu_arm: row functions, attention and float matrices of NEON: the texts of cpu_x86.c, stamped once more. */
+/* ==== begin src/compute/cpu/arm.c ==== */
+/* compute/cpu/arm: row functions, attention and float matrices of NEON: the texts of cpu/x86.c, stamped once more. */
 #if defined(HYB_ARM)
 
-/* ==== begin src/compute/cpu_vec_neon.inc ==== */
-/* compute/cpu_vec_neon: the vector macros for NEON of aarch64 (every such processor has it). cpu_vec_avx2.inc says
+/* ==== begin src/compute/cpu/vec_neon.inc ==== */
+/* compute/cpu/vec_neon: the vector macros for NEON of aarch64 (every such processor has it). cpu/vec_avx2.inc says
  * what each means. */
 #define HYB_V          float32x4_t
 #define HYB_V_MASK     uint32x4_t
@@ -29685,14 +29687,14 @@ HYB_INLINE float32x4_t hyb_v_halve_each_neon(const float32x4_t v[4])
     hyb_v_transpose_neon(t);
     return vaddq_f32(vaddq_f32(t[0], t[2]), vaddq_f32(t[1], t[3]));
 }
-/* ==== end src/compute/cpu_vec_neon.inc ==== */
+/* ==== end src/compute/cpu/vec_neon.inc ==== */
 
-/* ==== begin src/compute/math.inc ==== */
-/* compute/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each instruction
- * set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest errors over all
- * floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu 2.3, gelu_tanh
- * 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials are minimax fits
- * (relative error), coefficients rounded to float. */
+/* ==== begin src/compute/cpu/math.inc ==== */
+/* compute/cpu/math: exp, tanh, sigmoid, relu squared, silu, gelu and its tanh form. One text, stamped for each
+ * instruction set by the HYB_V_ macros; the same operations in the same order everywhere, so the same bits. Largest
+ * errors over all floats (tests/test_ops.c walks them), in units of the last place of the result: exp 1, tanh 1.4, silu
+ * 2.3, gelu_tanh 2, gelu 4; results of the last three below 3e-37 may be any below it. NaN gives NaN. The polynomials
+ * are minimax fits (relative error), coefficients rounded to float. */
 
 /* e^(x + low), |low| << 1: low is the part of the argument that did not fit in x. careful (a constant): what the
  * reduction and the sum of the series lose is put back: a few operations more, an error of 0.6 instead of 1.
@@ -29823,11 +29825,11 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
-/* ==== end src/compute/math.inc ==== */
+/* ==== end src/compute/cpu/math.inc ==== */
 
-/* ==== begin src/compute/cpu_rows.inc ==== */
-/* compute/cpu_rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
- * instruction set; cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/rows.inc ==== */
+/* compute/cpu/rows: norms, rotations, activations, sums and the writing of the cache, in vectors. Stamped for each
+ * instruction set; cpu/generic.c says what each does. */
 
 /* The next N of n values, or the left < N that there are (the plain forms are much faster than the masked ones on
  * some processors). */
@@ -30031,11 +30033,11 @@ static HYB_V_TARGET void HYB_V_FN(kv_row)(hybrid_type type, const float *x, void
     } else
         for (; i < n / 32; i++) HYB_V_FN(kv_q8_0)(x + 32 * i, (hyb_block_q8_0 *)row + i);
 }
-/* ==== end src/compute/cpu_rows.inc ==== */
+/* ==== end src/compute/cpu/rows.inc ==== */
 
-/* ==== begin src/compute/cpu_recurrent.inc ==== */
-/* compute/cpu_recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
- * cpu_generic.c says what each does. */
+/* ==== begin src/compute/cpu/recurrent.inc ==== */
+/* compute/cpu/recurrent: what a layer keeps from row to row, in vectors. Stamped for each instruction set;
+ * cpu/generic.c says what each does. */
 
 /* ---- the token shift: row by row, since a row and the one before it are in the first cache ---- */
 
@@ -30237,10 +30239,10 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         }
     }
 }
-/* ==== end src/compute/cpu_recurrent.inc ==== */
+/* ==== end src/compute/cpu/recurrent.inc ==== */
 
-/* ==== begin src/compute/cpu_attention.inc ==== */
-/* compute/cpu_attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
+/* ==== begin src/compute/cpu/attention.inc ==== */
+/* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
  * instruction set.
  *
  * A query is one row's one head; all queries of a block share a kv head, so a page is turned into floats once for all
@@ -30702,10 +30704,10 @@ static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
     HYB_CPU_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
-/* ==== end src/compute/cpu_attention.inc ==== */
+/* ==== end src/compute/cpu/attention.inc ==== */
 
-/* ==== begin src/compute/cpu_float.inc ==== */
-/* compute/cpu_float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
+/* ==== begin src/compute/cpu/float.inc ==== */
+/* compute/cpu/float.inc: matrix products of F32, F16 and BF16 weights, in vectors. Stamped for each instruction set.
  *
  * The order (NUMERICS.md): 32 partial sums over k % 32, joined by halves. gemv and few have them in the lanes of one
  * row of weights. gemm has rows of weights in lanes, so a partial sum is a run over the k of one residue: weights are
@@ -30769,7 +30771,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(dots)(const int n, const hybrid_type type,
     for (c = 0; c < n; c++) y[c * y_stride] = HYB_V_FN(halve32)(p[c]);
 }
 
-/* ---- many rows: how x and w are laid out (cpu_float.c) ----------------------------------------------------------- */
+/* ---- many rows: how x and w are laid out (cpu/float.c) ----------------------------------------------------------- */
 
 static HYB_V_TARGET void HYB_V_FN(act_prepare)(const float *x, int64_t k, void *act)
 {
@@ -31061,10 +31063,10 @@ HYB_V_FLOAT(f32, HYBRID_TYPE_F32)
 HYB_V_FLOAT(f16, HYBRID_TYPE_F16)
 HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_FLOAT
-/* ==== end src/compute/cpu_float.inc ==== */
+/* ==== end src/compute/cpu/float.inc ==== */
 
-/* ==== begin src/compute/cpu_vec_end.inc ==== */
-/* compute/cpu_vec_end: forgets the vector macros, before the next instruction set defines its own. */
+/* ==== begin src/compute/cpu/vec_end.inc ==== */
+/* compute/cpu/vec_end: forgets the vector macros, before the next instruction set defines its own. */
 #undef HYB_V
 #undef HYB_V_MASK
 #undef HYB_V_N
@@ -31113,13 +31115,13 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_NEG_EVEN
 #undef HYB_V_EVENS
 #undef HYB_V_ODDS
-/* ==== end src/compute/cpu_vec_end.inc ==== */
+/* ==== end src/compute/cpu/vec_end.inc ==== */
 
 #endif
-/* ==== end src/compute/cpu_arm.c ==== */
+/* ==== end src/compute/cpu/arm.c ==== */
 
-/* ==== begin src/compute/cpu_select.c ==== */
-/* compute/cpu_select: the kernels of an instruction set. isa is at most what the machine has. */
+/* ==== begin src/compute/cpu/select.c ==== */
+/* compute/cpu/select: the kernels of an instruction set. isa is at most what the machine has. */
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {
@@ -31158,10 +31160,11 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
     HYB_FLOAT_KERNELS(generic);
 #undef HYB_FLOAT_KERNELS
 }
-/* ==== end src/compute/cpu_select.c ==== */
+/* ==== end src/compute/cpu/select.c ==== */
 
-/* ==== begin src/compute/matmul.c ==== */
-/* compute/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and accumulation.
+/* ==== begin src/compute/cpu/matmul.c ==== */
+/* compute/cpu/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and
+ * accumulation.
  *
  * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
@@ -31353,10 +31356,10 @@ static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const
     hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
     hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
 }
-/* ==== end src/compute/matmul.c ==== */
+/* ==== end src/compute/cpu/matmul.c ==== */
 
-/* ==== begin src/compute/cpu_experts.c ==== */
-/* compute/cpu_experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
+/* ==== begin src/compute/cpu/experts.c ==== */
+/* compute/cpu/experts: mixtures of experts on the CPU: the choice of the experts, and products with the matrices of
  * those chosen.
  *
  * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows:
@@ -31628,11 +31631,11 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
     op.out[0].w = w;
     return hyb_experts_layout(&job, rt->isa, hyb_lanes(rt), NULL, &op);
 }
-/* ==== end src/compute/cpu_experts.c ==== */
+/* ==== end src/compute/cpu/experts.c ==== */
 
-/* ==== begin src/compute/cpu.c ==== */
-/* compute/cpu: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of the
- * runtime. Work is split by output element only, so that no result depends on the number of lanes. */
+/* ==== begin src/compute/cpu/backend.c ==== */
+/* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
+ * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 
 enum {
     HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
@@ -31976,7 +31979,7 @@ static void hyb_cpu_attention(hyb_backend *be, const hyb_op_attention *op)
     hyb_parallel(be->rt, blocks * job.head_chunks, hyb_cpu_attention_chunk, &job);
 }
 
-/* ---- recurrence: a run's rows follow each other, so columns or heads are split ---- */
+/* ---- recurrence: a run's rows follow each other, so columns or heads are split ----------------------------------- */
 
 /* Columns of a chunk: fewer for long runs, more for those of a row; `each` values are computed for one. */
 typedef struct hyb_cpu_columns_job {
@@ -32078,7 +32081,7 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
     for (row = 0; row < op->n_rows; row++) hyb_cpu_top_k_row(op, row);
 }
 
-/* ---- products: matmul.c and cpu_experts.c ------------------------------------------------------------------------ */
+/* ---- products: matmul.c and cpu/experts.c ------------------------------------------------------------------------ */
 
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
@@ -32243,7 +32246,7 @@ static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
     device->ops = &ops;
     device->rt = rt;
 }
-/* ==== end src/compute/cpu.c ==== */
+/* ==== end src/compute/cpu/backend.c ==== */
 
 /* model */
 
@@ -35075,7 +35078,7 @@ static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 /* ==== begin src/model/repack.c ==== */
 /* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where
  * hybrid_model_desc.repack asks for it: those that run on the host, of a type that the kernels of its processor have a
- * layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
+ * layout for (compute/cpu/int/repack.c). Matrices of experts are left out. */
 
 typedef struct hyb_repacked {
     char *data; /* NULL: none */

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 156cbb2178707837): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8307829efad890e4): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,34 +15,34 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       59  begin.h            opens the implementation: system headers, and what the compilers are told about this...
- *      155  macros.h           what compilers call things, and the macros that every room uses
- *     8403  end.h              closes what core/begin opened
+ *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      155  macros.h                 what compilers call things, and the macros that every room uses
+ *     8403  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      208  system.h           system headers that only the GPU part needs: opening libraries, listing folders, kee...
- *      303  abi.c              what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is n...
- *      472  library.c          finds and opens a dynamic library by a list of names, in the places where users have...
- *      767  driver.c           the driver's functions, what its result codes mean in words, and the one message for...
- *      907  arena.c            hands out parts of a few big blocks of address space: best fit, 256-byte alignment,...
- *     1061  modules.c          the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4451  cache.c            compiled kernels on disk, or in the host's own store
- *     4729  jit.c              from the text of kernels to functions on the device: which NVRTC, for which architec...
- *     5206  device.c           an opened GPU: its context, its memory, its kernels
- *     5593  blas.c             cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and on...
- *     5766  queue.c            work in order on one stream of a device, used by one thread at a time
- *     6231  gemm.c             large products by cuBLAS.
- *     6359  ops.c              what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6422  ops_matmul.c       the op matmul: which kernels a product takes
- *     6849  ops_rows.c         the ops over rows: embeddings, norms, rotations, activations, the writing of the cac...
- *     7140  ops_recurrent.c    the ops of layers that keep something of a sequence from row to row, in slots
- *     7245  ops_attention.c    which kernel of attention takes which rows
- *     7440  ops_experts.c      mixtures of experts: the choice of experts for each row, products with the matrices...
- *     7812  module_table.c     what each module is made of, in the order of the enumeration of modules.c
- *     7926  backend.c          the op table on a GPU: one queue, the batch in device memory, and scratch whose size...
- *     8232  provider.c         the GPU as hybrid.h knows it: the list of devices, a device with memory, and the reg...
+ *      208  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      303  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      472  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      767  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
+ *      907  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1061  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4451  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4729  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5206  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5593  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5766  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6231  gemm.c                   large products by cuBLAS.
+ *     6359  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6422  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6849  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7140  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7245  ops_attention.c          which kernel of attention takes which rows
+ *     7440  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7812  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     7926  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8232  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "156cbb2178707837"
+#define HYBRID_CUDA__SOURCE_ID "8307829efad890e4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -268,7 +268,7 @@
 /* clang-format on */
 
 /* What the CPU back end needs of an instruction set besides matrix products, X(name, parameters): row functions in the
- * order of NUMERICS.md. cpu_generic.c has them in scalar C, which is the reference; the others give the same bits.
+ * order of NUMERICS.md. cpu/generic.c has them in scalar C, which is the reference; the others give the same bits.
  * Where an output may lie on an input, it is that input, value by value.
  *   norm         one group
  *   rope         one row
@@ -1942,7 +1942,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "        #pragma unroll\n"
 "        for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;\n"
 "        int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */\n"
-"                      #pragma unroll\n"
+"        #pragma unroll\n"
 "        for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));\n"
 "        #pragma unroll\n"
 "        for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));\n"
@@ -1970,8 +1970,8 @@ static const char *const hyb_cuda_text_matvec[] = {
 "\n"
 "/* The sums of all lanes; lane r * N + j stores y[first + j][row r]. */\n"
 "template <int N> DEVICE void finish(const matrices &ms, int group, int first, int n, int lane, float (*sum)[N])\n"
-"{\n",
-"    const matrix &m = matrix_of(ms, &group);\n"
+"{\n"
+"    const matrix &m = matrix_of(ms, &group);\n",
 "    float mine = 0.0f;\n"
 "    #pragma unroll\n"
 "    for (int r = 0; r < ROWS; r++)\n"
@@ -2224,7 +2224,7 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "    for (int i = 0; i < (CHUNKS + 1) / 2; i++)\n"
 "        if (2 * i + odd < whole) cp_async16(to + 2 * i + odd, first + 16 * (2 * i + odd), true);\n"
 "    if (whole < units && odd == 0) /* W ends within the last unit */\n"
-"                                   #pragma unroll 1\n"
+"        #pragma unroll 1\n"
 "        for (int b = 0; b < 16 && first + 16 * whole + b < limit; b += 2)\n"
 "            *(u16 *)((u8 *)(to + whole) + b) = *(const u16 *)(first + 16 * whole + b);\n"
 "}\n"
@@ -2302,7 +2302,7 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "    uint4 *stages = memory + warp * STAGES * STAGE;\n"
 "    float sum[TILES][GROUPS][4];\n"
 "    int phase[TILES][2]; /* of rows g and g + 8: where they begin within their window, at segment 0 */\n"
-"                         #pragma unroll\n"
+"    #pragma unroll\n"
 "    for (int i = 0; i < TILES; i++) {\n"
 "        from[i] = w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;\n"
 "        #pragma unroll\n"
@@ -2816,7 +2816,7 @@ static const char *const hyb_cuda_text_experts[] = {
 "    for (int i = first; i < last && own[warp] > 0; i += 32) {\n"
 "        const int hit = i + lane < last && ids[i + lane] == expert;\n"
 "        int upto = hit; /* hits of the lanes up to this one */\n"
-"                        #pragma unroll\n"
+"        #pragma unroll\n"
 "        for (int d = 1; d < 32; d *= 2) {\n"
 "            const int other = shfl(upto, (lane - d) & 31);\n"
 "            if (lane >= d) upto += other;\n"
@@ -3125,8 +3125,8 @@ NULL
 static const char *const hyb_cuda_text_rope[] = {
 "/* rope: cosines and sines of the positions of a batch, and the rotation of heads. Needs prelude. */\n"
 "\n"
-"/* Sine and cosine as compute/trig.c makes them (the built-in ones keep a table in local memory): the nearest quarter\n"
-" * turn is taken off in three parts, the rest goes into the two series. */\n"
+"/* Sine and cosine as compute/cpu/trig.c makes them (the built-in ones keep a table in local memory): the nearest\n"
+" * quarter turn is taken off in three parts, the rest goes into the two series. */\n"
 "DEVICE void sine_cosine(double x, double *sine, double *cosine)\n"
 "{\n"
 "    const double n = rint(x * 0.63661977236758134308),\n"
@@ -3208,7 +3208,7 @@ static const char *const hyb_cuda_text_kv[] = {
 "        if (i < n) ((half_t *)row)[i] = f2h(x);\n"
 "    } else { /* d = max |x| / 127, q = x / d rounded to even; not finite: d is that, every q is 0 */\n"
 "        int most = __float_as_int(x) & 0x7FFFFFFF; /* as bits: NaN is above inf */\n"
-"                                                   #pragma unroll\n"
+"        #pragma unroll\n"
 "        for (int mask = 16; mask; mask /= 2) most = max(most, shfl_xor(most, mask));\n"
 "        const float d = __int_as_float(most) / 127.0f, inverse = d != 0.0f ? 1.0f / d : 0.0f;\n"
 "        char *block = row + i / 32 * 34;\n"
@@ -3264,8 +3264,8 @@ static const char *const hyb_cuda_text_kv[] = {
 "            x[j] -= mean;\n"
 "            sum = fmaf(x[j], x[j], sum);\n"
 "        }\n"
-"    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);\n",
-"    #pragma unroll\n"
+"    const float scale = 1.0f / sqrtf(warp_sum(sum) / (float)n + eps);\n"
+"    #pragma unroll\n",
 "    for (int j = 0; j < HEAD_VALUES; j++)\n"
 "        if (lane + 32 * j < n) x[j] *= scale * w[lane + 32 * j];\n"
 "}\n"
@@ -3464,7 +3464,7 @@ static const char *const hyb_cuda_text_select[] = {
 "    block_sync();\n"
 "    for (int w = 0; w < 8; w++) most = fmaxf(most, s.most[w]);\n"
 "    const float base = most < -3.4e38f ? 0.0f : most; /* all -inf: no NaN from it */\n"
-"                                                      #pragma unroll\n"
+"    #pragma unroll\n"
 "    for (int j = 0; j < 16; j++) sum += expf(v[j] - base);\n"
 "    sum = warp_sum(sum);\n"
 "    if (lane == 0) s.sums[warp] = sum;\n"
@@ -3509,8 +3509,8 @@ static const char *const hyb_cuda_text_select[] = {
 "        out_ids[row * k + rank] = id;\n"
 "        out_values[row * k + rank] = id < 0 ? -__int_as_float(0x7F800000) : logits[row * stride + id];\n"
 "    }\n"
-"    if (threadIdx.x == 0) {\n",
-"        float most = -__int_as_float(0x7F800000), sum = 0;\n"
+"    if (threadIdx.x == 0) {\n"
+"        float most = -__int_as_float(0x7F800000), sum = 0;\n",
 "        for (int j = 0; j < n_chunks; j++) most = fmaxf(most, parts[2 * (row * n_chunks + j)]);\n"
 "        for (int j = 0; j < n_chunks; j++) {\n"
 "            const float m = parts[2 * (row * n_chunks + j)];\n"

@@ -804,7 +804,9 @@ static hybrid_template *template_of_file(const char *text)
 /* Files that name one of llama.cpp's templates in the place of one. The texts are those of its own renderer. */
 static void named(void)
 {
-    hybrid_chat_message m[4] = { { "system", " s \n" }, { "user", " a " }, { "assistant", " b " }, { "user", "c\n\nd" } };
+    hybrid_chat_message m[4] = {
+        { "system", " s \n" }, { "user", " a " }, { "assistant", " b " }, { "user", "c\n\nd" }
+    };
     static const char *const unknown[] = { "rwkv", "rwkv-world ", "llama2", "chatm" };
     hybrid_template *t = template_of_file("rwkv-world");
     hybrid_text out = { NULL, 0, 0, NULL };

@@ -396,7 +396,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256
     #define HYB_D_Q8_0_UNPACK       hyb_byte_q8_0_plus128
     #define HYB_D_Q8_0_TILE         emulated_tile32_plain
     #define HYB_D_Q8_0_OFFSET       128
-    #include "../src/compute/cpu_int_tile.inc"
+    #include "../src/compute/cpu/int/tile.inc"
 
 /* And vpdpbusd itself: all pairs of bytes, where a saturating product would differ. */
 HYB_TARGET_AVX2 static void test_dpbusd(void)

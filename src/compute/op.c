@@ -18,7 +18,7 @@ typedef struct hyb_tensor {
     size_t nb[4];         /* byte strides; nb[1] = bytes of a row */
     const void *data;     /* NULL: no such tensor */
     const void *repacked; /* NULL, or those rows that make groups of 8 once more, as decode on the host likes them
-                             (cpu_int_repack.c) */
+                             (int/repack.c) */
     bool is_vector;       /* added or multiplied value by value: no matrix of one row, which products read */
     uint32_t source;      /* of a weight: which tensor of its file it is */
     int32_t same_as;      /* of a weight: 0, or the one of the model's table whose bytes it shares */

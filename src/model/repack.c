@@ -1,6 +1,6 @@
 /* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where
  * hybrid_model_desc.repack asks for it: those that run on the host, of a type that the kernels of its processor have a
- * layout for (compute/cpu_int_repack.c). Matrices of experts are left out. */
+ * layout for (compute/cpu/int/repack.c). Matrices of experts are left out. */
 
 typedef struct hyb_repacked {
     char *data; /* NULL: none */

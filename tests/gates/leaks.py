@@ -9,7 +9,7 @@ FORBIDDEN = {"abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "signal"
              "fputs", "perror", "stdout", "stderr", "stdin", "__assert_fail", "__printf_chk", "__fprintf_chk", "rand", "srand", "system", "getenv", "setenv", "setlocale"}
 # Idempotent caches: the only data that may change. Name -> reason.
 MUTABLE = {"hyb_gpu_provider": "core/device.c: the GPU back end that is compiled in. Set once, before main",
-           "known": "compute/cpu_int.c: does the system lend this process its AMX tiles? Asked once"}
+           "known": "compute/cpu/int/select.c: does the system lend this process its AMX tiles? Asked once"}
 # The GPU part looks for libraries and caches where the environment says, and puts the locale back that old compilers change.
 GPU_MAY = {"getenv", "setlocale"}
 ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'

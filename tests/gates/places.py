@@ -29,10 +29,14 @@ typedef struct hyb_op_redouble {
     int64_t n;
     float  *out;                        /* may be x */
 } hyb_op_redouble;
-HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch *batch) { HYB_UNUSED(batch); return 8.0 * (double)op->n; }
+HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 8.0 * (double)op->n;
+}
 
 """),
-    ("src/compute/cpu.c", "/* ---- the cache ---", """static void hyb_cpu_redouble_chunk(void *arg, int chunk, int lane)
+    ("src/compute/cpu/backend.c", "/* ---- the cache ---", """static void hyb_cpu_redouble_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     const hyb_op_redouble *op = (const hyb_op_redouble *)job->op;
@@ -43,14 +47,14 @@ HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch 
 static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_redouble_chunk); }
 
 """),
-    ("src/compute/cpu_generic.c", "/* ---- the cache ---", """static void hyb_redouble_generic(float *out, const float *x, int64_t n)
+    ("src/compute/cpu/generic.c", "/* ---- the cache ---", """static void hyb_redouble_generic(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = 2 * x[i];
 }
 
 """),
-    ("src/compute/cpu_rows.inc", "/* ---- the cache ---", """static HYB_V_TARGET void HYB_V_FN(redouble)(float *out, const float *x, int64_t n)
+    ("src/compute/cpu/rows.inc", "/* ---- the cache ---", """static HYB_V_TARGET void HYB_V_FN(redouble)(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
@@ -67,12 +71,14 @@ static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_c
 }
 
 """),
-    ("src/cuda/ops_rows.c", "\n#define HYB_CUDA_KERNELS_ROPE(X)", " X(redouble)"),
+    ("src/cuda/ops_rows.c", "    X(norm_4) X(norm_1)", "    X(redouble) \\\n"),
     ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hyb_cuda_op_redouble(hyb_cuda_at *at, const hyb_op_redouble *op)
 {
     hyb_op_redouble o = *op;
     void *args[3];
-    args[0] = &o.x; args[1] = &o.out; args[2] = &o.n;
+    args[0] = &o.x;
+    args[1] = &o.out;
+    args[2] = &o.n;
     hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, HYB_KERNEL_redouble, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
 }
 
@@ -82,7 +88,8 @@ static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_c
     op->n = draw_values(s);
     op->out = draw_floats(s, op->n, 1);
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
-    s->near = 0; s->exact = 1e-7;
+    s->near = 0;
+    s->exact = 1e-7;
 }
 static void exact_redouble(side *s, const hyb_op_redouble *op)
 {
@@ -145,7 +152,7 @@ def by_hand(root):
 
 
 @gate("places", faults=[
-    ("a place that CONTRIBUTING.md does not name", lambda root: replace(os.path.join(root, CONTRIBUTING), "4. `src/compute/cpu_generic.c`", "4. (`src/compute/cpu_generic.c`)")),
+    ("a place that CONTRIBUTING.md does not name", lambda root: replace(os.path.join(root, CONTRIBUTING), "4. `src/compute/cpu/generic.c`", "4. (`src/compute/cpu/generic.c`)")),
     ("a place that CONTRIBUTING.md names for nothing", lambda root: replace(os.path.join(root, CONTRIBUTING), "8. `tests/ops.h`", "8. `src/model/forward.c`: nothing\n9. `tests/ops.h`")),
     ("a table that is filled by hand", by_hand),
 ])

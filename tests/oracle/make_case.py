@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes src/text/jinja_case.c: case and kinds of characters as Python's str knows them (what templates were written against).
+"""Makes src/text/jinja/case.c: case and kinds of characters as Python's str knows them (what templates were written against).
 
 Source: the str methods of the Python that runs this (3.11: Unicode 14). What src/text/unicode_data.c says already (letters, marks,
 numbers) is not said again. Run from the root of the repository: python3 tests/oracle/make_case.py
@@ -75,7 +75,7 @@ def letter(c):
     return unicodedata.category(c)[0] == "L"
 
 
-sys.stdout = open("src/text/jinja_case.c", "w", encoding="ascii")
+sys.stdout = open("src/text/jinja/case.c", "w", encoding="ascii")
 print(f"""/* text/jinja_case: made by tests/oracle/make_case.py from the str of Python {sys.version.split()[0]} (Unicode {unicodedata.unidata_version}); do not edit.
  * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
  * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three

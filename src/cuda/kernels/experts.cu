@@ -100,7 +100,7 @@ KERNEL __launch_bounds__(256) sort_by_expert(const int *ids, int n_pairs, int ti
     for (int i = first; i < last && own[warp] > 0; i += 32) {
         const int hit = i + lane < last && ids[i + lane] == expert;
         int upto = hit; /* hits of the lanes up to this one */
-                        #pragma unroll
+        #pragma unroll
         for (int d = 1; d < 32; d *= 2) {
             const int other = shfl(upto, (lane - d) & 31);
             if (lane >= d) upto += other;

@@ -14,7 +14,7 @@ __device__ __forceinline__ void kv_value(char *row, int i, int n, float x, int t
         if (i < n) ((half_t *)row)[i] = f2h(x);
     } else { /* d = max |x| / 127, q = x / d rounded to even; not finite: d is that, every q is 0 */
         int most = __float_as_int(x) & 0x7FFFFFFF; /* as bits: NaN is above inf */
-                                                   #pragma unroll
+        #pragma unroll
         for (int mask = 16; mask; mask /= 2) most = max(most, shfl_xor(most, mask));
         const float d = __int_as_float(most) / 127.0f, inverse = d != 0.0f ? 1.0f / d : 0.0f;
         char *block = row + i / 32 * 34;

@@ -154,7 +154,7 @@ DEVICE void fetch_row(const u8 *row, const u8 *limit, i64 row_bytes, int segment
     for (int i = 0; i < (CHUNKS + 1) / 2; i++)
         if (2 * i + odd < whole) cp_async16(to + 2 * i + odd, first + 16 * (2 * i + odd), true);
     if (whole < units && odd == 0) /* W ends within the last unit */
-                                   #pragma unroll 1
+        #pragma unroll 1
         for (int b = 0; b < 16 && first + 16 * whole + b < limit; b += 2)
             *(u16 *)((u8 *)(to + whole) + b) = *(const u16 *)(first + 16 * whole + b);
 }
@@ -232,7 +232,7 @@ DEVICE void matbatch_tile(const matrices &ms, const tiles &x, int expert, const 
     uint4 *stages = memory + warp * STAGES * STAGE;
     float sum[TILES][GROUPS][4];
     int phase[TILES][2]; /* of rows g and g + 8: where they begin within their window, at segment 0 */
-                         #pragma unroll
+    #pragma unroll
     for (int i = 0; i < TILES; i++) {
         from[i] = w + (i64)min(first + 16 * i + (lane >> 1), m.rows - 1) * x.row_bytes;
         #pragma unroll

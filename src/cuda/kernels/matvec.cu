@@ -247,7 +247,7 @@ DEVICE void quantize_x(operand *o, u8 *to)
         #pragma unroll
         for (int i = 0; i < 4; i++) v[i] = inside ? x[at + i] : 0.0f;
         int bits = 0; /* of the largest: NaN is larger than all, see quantize.cu */
-                      #pragma unroll
+        #pragma unroll
         for (int i = 0; i < 4; i++) bits = max(bits, __float_as_int(fabsf(v[i])));
         #pragma unroll
         for (int mask = 4; mask > 0; mask >>= 1) bits = max(bits, shfl_xor(bits, mask));

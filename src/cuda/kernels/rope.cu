@@ -1,7 +1,7 @@
 /* rope: cosines and sines of the positions of a batch, and the rotation of heads. Needs prelude. */
 
-/* Sine and cosine as compute/trig.c makes them (the built-in ones keep a table in local memory): the nearest quarter
- * turn is taken off in three parts, the rest goes into the two series. */
+/* Sine and cosine as compute/cpu/trig.c makes them (the built-in ones keep a table in local memory): the nearest
+ * quarter turn is taken off in three parts, the rest goes into the two series. */
 DEVICE void sine_cosine(double x, double *sine, double *cosine)
 {
     const double n = rint(x * 0.63661977236758134308),

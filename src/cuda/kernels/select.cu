@@ -139,7 +139,7 @@ KERNEL __launch_bounds__(256)
     block_sync();
     for (int w = 0; w < 8; w++) most = fmaxf(most, s.most[w]);
     const float base = most < -3.4e38f ? 0.0f : most; /* all -inf: no NaN from it */
-                                                      #pragma unroll
+    #pragma unroll
     for (int j = 0; j < 16; j++) sum += expf(v[j] - base);
     sum = warp_sum(sum);
     if (lane == 0) s.sums[warp] = sum;

@@ -1,0 +1,12 @@
+/* compute/cpu/arm: row functions, attention and float matrices of NEON: the texts of cpu/x86.c, stamped once more. */
+#if defined(HYB_ARM)
+
+    #include "vec_neon.inc"
+    #include "math.inc"
+    #include "rows.inc"
+    #include "recurrent.inc"
+    #include "attention.inc"
+    #include "float.inc"
+    #include "vec_end.inc"
+
+#endif

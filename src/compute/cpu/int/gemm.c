@@ -1,0 +1,295 @@
+/* compute/cpu/int/gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
+ * int/panel.c. */
+#if defined(HYB_X86)
+
+/* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
+typedef struct hyb_tile {
+    const char *acts; /* prepared rows, act_bytes apart */
+    size_t act_bytes;
+    int64_t k;
+    const char *panel;
+    float *out; /* vectors of 16 */
+} hyb_tile;
+    #if defined(__GNUC__) || defined(__clang__)
+        #define HYB_ALIGN64 __attribute__((aligned(64)))
+    #else
+        #define HYB_ALIGN64 __declspec(align(64))
+    #endif
+
+typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
+typedef void (*hyb_tile_fn)(const hyb_tile *tile);
+
+typedef struct hyb_int_gemm {
+    hyb_panel_fn unpack;
+    hyb_tile_fn tile;
+    void (*begin)(void), (*end)(void); /* around the work of a thread, or NULL */
+    int tile_rows;                     /* activation rows that `tile` takes: 8 or 16 */
+    int block, panel_bytes;            /* weights and panel bytes of a block */
+    size_t block_bytes;
+    size_t (*act_bytes)(int64_t k);
+} hyb_int_gemm;
+
+enum { HYB_PANEL_BUDGET = 640 << 10, HYB_PANELS_MAX = 4, HYB_TILE_ROWS_MAX = 16 };
+
+HYB_INLINE size_t hyb_int_gemm_panel(const hyb_int_gemm *g, int64_t k)
+{
+    return (size_t)(k / g->block) * (size_t)g->panel_bytes;
+}
+/* Panels unpacked at a time: what the second-level cache holds beside the activations. */
+HYB_INLINE int hyb_int_gemm_panels(const hyb_int_gemm *g, int64_t k)
+{
+    size_t n = HYB_PANEL_BUDGET / hyb_int_gemm_panel(g, k);
+    return n < 1 ? 1 : n > HYB_PANELS_MAX ? (int)HYB_PANELS_MAX : (int)n;
+}
+static size_t hyb_int_gemm_scratch(const hyb_int_gemm *g, int64_t k)
+{
+    return hyb_int_gemm_panel(g, k) * (size_t)hyb_int_gemm_panels(g, k) + g->act_bytes(k) * HYB_TILE_ROWS_MAX +
+           HYB_TILE_ROWS_MAX * 64;
+}
+
+/* Rows r..r+15 (those from r1 on are r1 - 1 again) of w to a panel, in the order of runs. */
+static void hyb_int_gemm_unpack(const hyb_int_gemm *g, const char *w, size_t row_bytes, int64_t k, int64_t r,
+                                int64_t r1, char *panel)
+{
+    int64_t blocks = k / g->block, b;
+    int i, j;
+    for (j = 0; j < 8; j++)
+        for (b = hyb_run_sum[j]; b < blocks; b += 8, panel += g->panel_bytes) {
+            const char *rows[16];
+            for (i = 0; i < 16; i++)
+                rows[i] = w + (size_t)HYB_MIN(r + i, r1 - 1) * row_bytes + (size_t)b * g->block_bytes;
+            g->unpack(rows, panel);
+        }
+}
+
+static void hyb_int_gemm_run(const hyb_int_gemm *g, const void *w, size_t row_bytes, int64_t k, const void *acts, int n,
+                             float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
+{
+    size_t panel_bytes = hyb_int_gemm_panel(g, k), act_bytes = g->act_bytes(k);
+    int panels = hyb_int_gemm_panels(g, k), p, i, j;
+    char *packed = (char *)scratch, *pad = packed + panel_bytes * (size_t)panels;
+    hyb_tile tile;
+    int64_t r, at;
+    tile.act_bytes = act_bytes;
+    tile.k = k;
+    tile.out = (float *)(void *)(pad + act_bytes * HYB_TILE_ROWS_MAX);
+    if (g->begin) g->begin();
+    for (r = r0; r < r1; r += 16 * panels) {
+        int count = (int)HYB_MIN((r1 - r + 15) / 16, panels);
+        for (p = 0; p < count; p++)
+            hyb_int_gemm_unpack(g, (const char *)w, row_bytes, k, r + 16 * p, r1, packed + (size_t)p * panel_bytes);
+        for (i = 0; i < n; i += g->tile_rows) {
+            int rows = HYB_MIN(n - i, g->tile_rows);
+            tile.acts = (const char *)acts + (size_t)i * act_bytes;
+            if (rows < g->tile_rows) { /* the rest of the tile: zeros */
+                memcpy(pad, tile.acts, act_bytes * (size_t)rows);
+                memset(pad + act_bytes * (size_t)rows, 0, act_bytes * (size_t)(g->tile_rows - rows));
+                tile.acts = pad;
+            }
+            for (p = 0; p < count; p++) {
+                at = r + 16 * p;
+                tile.panel = packed + (size_t)p * panel_bytes;
+                g->tile(&tile);
+                for (j = 0; j < rows; j++)
+                    memcpy(y + (i + j) * y_stride + (at - r0), tile.out + 16 * j,
+                           (size_t)HYB_MIN(r1 - at, 16) * sizeof *y);
+            }
+        }
+    }
+    if (g->end) g->end();
+}
+
+    /* The two functions of a kernel that run a plan. */
+    #define HYB_INT_GEMM_TYPE(isa, type) \
+        static size_t hyb_gemm_scratch_##isa##_##type(int64_t k, int n) \
+        { \
+            HYB_UNUSED(n); \
+            return hyb_int_gemm_scratch(&hyb_gemm_plan_##isa##_##type, k); \
+        } \
+        static void hyb_gemm_##isa##_##type(const void *w, size_t row_bytes, int64_t k, const void *acts, int n, \
+                                            float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch) \
+        { \
+            hyb_int_gemm_run(&hyb_gemm_plan_##isa##_##type, w, row_bytes, k, acts, n, y, y_stride, r0, r1, scratch); \
+        }
+
+/* ---- VNNI: 8 rows of activations --------------------------------------------------------------------------------- */
+
+    #define HYB_EACH8(X)  X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+    #define HYB_EACH16(X) HYB_EACH8(X) X(8) X(9) X(10) X(11) X(12) X(13) X(14) X(15)
+
+    /* Address of value `at` of row i (a constant) from four bases, so that all rows need 3 registers more. */
+    #define HYB_ROW(base, i) ((base)[(i) / 4] + ((i) % 4 == 3 ? stride3 : (size_t)((i) % 4) * stride))
+
+/* A finished run (sum v of one activation row) joins the runs before it: run 0 waits; 1 joins 0; 2 waits; 3 joins 2,
+ * then both join 0 and 1; ... */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_merge_avx512(__m512 v, int i, int run, float (*waiting)[256], float *out)
+{
+    if (run & 1) v = _mm512_add_ps(_mm512_load_ps(waiting[0] + 16 * i), v);
+    if ((run & 3) == 3) v = _mm512_add_ps(_mm512_load_ps(waiting[1] + 16 * i), v);
+    if (run == 7)
+        _mm512_store_ps(out + 16 * i, _mm512_add_ps(_mm512_load_ps(waiting[2] + 16 * i), v));
+    else
+        _mm512_store_ps(waiting[(run & 3) == 3 ? 2 : run & 1] + 16 * i, v);
+}
+
+HYB_INLINE HYB_TARGET_AVX512 __m512 hyb_splat_avx512(const char *p) { return _mm512_set1_ps(hyb_load_f32(p)); }
+HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_splat_int_avx512(const char *p)
+{
+    return _mm512_set1_epi32((int)hyb_load_u32(p));
+}
+
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile32_vnni(const hyb_tile *tile, bool affine)
+{
+    const __m512 magic = _mm512_set1_ps(-12582912.0f);
+    const __m512i top = _mm512_set1_epi8(-128);
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many32_part(tile->k);
+    const char *panel = tile->panel, *x[2], *d[2];
+    HYB_ALIGN64 float waiting[3][256];
+    int64_t run[9], at;
+    int j, q;
+    x[0] = tile->acts;
+    x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hyb_many32_d(tile->k);
+    d[1] = d[0] + 4 * stride;
+    hyb_runs(tile->k / 32, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            __m512i s[8];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_D)),
+                   dm = _mm512_mul_ps(dw, magic), m = dw;
+            if (affine) m = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL32_M));
+    #define HYB_X(i) s[i] = hyb_splat_int_avx512(HYB_ROW(d, i) + 2 * part);
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (q = 0; q < 8; q++) {
+                __m512i w = _mm512_xor_si512(_mm512_load_si512(panel + q * 64), top);
+    #define HYB_X(i) s[i] = _mm512_dpbusd_epi32(s[i], w, hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4));
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_fmadd_ps(_mm512_castsi512_ps(s[i]), dw, dm); \
+            if (affine) t = _mm512_fmadd_ps(m, hyb_splat_avx512(HYB_ROW(d, i) + part), t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
+        }
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL32;
+            x[0] += 32;
+            x[1] += 32;
+            d[0] += 4;
+            d[1] += 4;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+HYB_TARGET_AVX512 static void hyb_tile32_vnni_plain(const hyb_tile *tile) { hyb_tile32_vnni(tile, false); }
+HYB_TARGET_AVX512 static void hyb_tile32_vnni_affine(const hyb_tile *tile) { hyb_tile32_vnni(tile, true); }
+
+/* two: the panel has high bytes. affine: it has mins. correction: 0, or which of c3, c6 (1, 2) starts the sums. */
+HYB_INLINE HYB_TARGET_AVX512 void hyb_tile256_vnni(const hyb_tile *tile, bool two, bool affine, int correction)
+{
+    const size_t stride = tile->act_bytes, stride3 = 3 * stride, part = hyb_many256_part(tile->k);
+    const char *panel = tile->panel, *x[2], *d[2], *s16[2];
+    HYB_ALIGN64 float waiting[3][256];
+    int64_t run[9], at;
+    int j, q;
+    x[0] = tile->acts;
+    x[1] = x[0] + 4 * stride;
+    d[0] = x[0] + hyb_many256_d(tile->k);
+    d[1] = d[0] + 4 * stride;
+    s16[0] = x[0] + hyb_many256_s16(tile->k);
+    s16[1] = s16[0] + 4 * stride;
+    hyb_runs(tile->k / 256, run);
+    for (j = 0; j < 8; j++) {
+        __m512 v[8];
+    #define HYB_X(i) v[i] = _mm512_setzero_ps();
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+        for (at = run[j]; at < run[j + 1]; at++) {
+            __m512i s[8], h[8];
+            __m512 dw = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D)), dm = dw;
+            if (affine) dm = _mm512_load_ps((const float *)(const void *)(panel + HYB_PANEL256_D + 64));
+    #define HYB_X(i) \
+        s[i] = correction ? hyb_splat_int_avx512(HYB_ROW(d, i) + (size_t)correction * part) : _mm512_setzero_si512(); \
+        h[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            for (q = 0; q < 64; q++) {
+                __m512i w = _mm512_load_si512(panel + q * 64), wh = w, xi;
+                if (two) wh = _mm512_load_si512(panel + HYB_PANEL256_HIGH + q * 64);
+    #define HYB_X(i) \
+        xi = hyb_splat_int_avx512(HYB_ROW(x, i) + q * 4); \
+        s[i] = _mm512_dpbusd_epi32(s[i], w, xi); \
+        if (two) h[i] = _mm512_dpbusd_epi32(h[i], wh, xi);
+                HYB_EACH8(HYB_X)
+    #undef HYB_X
+            }
+    #define HYB_X(i) \
+        if (two) s[i] = _mm512_add_epi32(s[i], _mm512_slli_epi32(h[i], 8)); \
+        h[i] = _mm512_setzero_si512();
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            if (affine)
+                for (q = 0; q < 8; q++) {
+                    __m512i m = _mm512_load_si512(panel + HYB_PANEL256_MS + q * 64);
+    #define HYB_X(i) h[i] = _mm512_dpwssd_epi32(h[i], m, hyb_splat_int_avx512(HYB_ROW(s16, i) + q * 4));
+                    HYB_EACH8(HYB_X)
+    #undef HYB_X
+                }
+    #define HYB_X(i) \
+        { \
+            __m512 t = _mm512_mul_ps(_mm512_cvtepi32_ps(s[i]), dw); \
+            if (affine) t = _mm512_fnmadd_ps(_mm512_cvtepi32_ps(h[i]), dm, t); \
+            v[i] = _mm512_fmadd_ps(t, hyb_splat_avx512(HYB_ROW(d, i)), v[i]); \
+        }
+            HYB_EACH8(HYB_X)
+    #undef HYB_X
+            panel += HYB_PANEL256;
+            x[0] += 256;
+            x[1] += 256;
+            d[0] += 4;
+            d[1] += 4;
+            s16[0] += 32;
+            s16[1] += 32;
+        }
+    #define HYB_X(i) hyb_merge_avx512(v[i], i, j, waiting, tile->out);
+        HYB_EACH8(HYB_X)
+    #undef HYB_X
+    }
+}
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q2(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, true, 0); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q3(const hyb_tile *tile) { hyb_tile256_vnni(tile, false, false, 1); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q45(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, true, 0); }
+HYB_TARGET_AVX512 static void hyb_tile256_vnni_q6(const hyb_tile *tile) { hyb_tile256_vnni(tile, true, false, 2); }
+
+    /* ---- the kernels of every type ------------------------------------------------------------------------------- */
+    #define HYB_KERNEL_PANELS(isa, type, family, tile, tile_rows, begin, end) \
+        static const hyb_int_gemm hyb_gemm_plan_##isa##_##type = { \
+            hyb_panel_##type, tile, begin, end, tile_rows, family, HYB_PANEL##family, sizeof(hyb_block_##type), \
+            hyb_many##family##_bytes \
+        }; \
+        HYB_INT_GEMM_TYPE(isa, type) \
+        static const hyb_matmul_kernel hyb_kernel_##isa##_##type = { \
+            &hyb_one##family##_avx512, &hyb_many##family##_avx512, 6, 16, hyb_gemv_avx512_##type, \
+            hyb_gemm_scratch_##isa##_##type, hyb_gemm_##isa##_##type, NULL \
+        };
+HYB_KERNEL_PANELS(avx512, q4_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q4_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q5_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q5_1, 32, hyb_tile32_vnni_affine, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q8_0, 32, hyb_tile32_vnni_plain, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q2_K, 256, hyb_tile256_vnni_q2, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q3_K, 256, hyb_tile256_vnni_q3, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q4_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q5_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
+HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
+
+#endif

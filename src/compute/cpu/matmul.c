@@ -1,0 +1,193 @@
+/* compute/cpu/matmul: the matrix product of the CPU back end: which kernel, how the work is split, bias and
+ * accumulation.
+ *
+ * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
+ * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
+ * chunk only. */
+
+enum {
+    HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
+    HYB_MATMUL_CHUNK_MIN = 16 << 10, /* at least this many, */
+    HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
+    /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
+    HYB_MATMUL_WARM = 24 << 10,
+    HYB_MATMUL_ROWS = 64,  /* prefill: at most this many rows a chunk */
+    HYB_MATMUL_PREPARE = 4 /* rows of x that are prepared in one chunk */
+};
+
+/* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
+static const hyb_matmul_kernel *hyb_matmul_kernel_for(hyb_isa isa, hybrid_type type)
+{
+    const hyb_matmul_kernel *kernel = hyb_int_kernel_for(isa, type);
+    return kernel ? kernel : hyb_matmul_float_kernel(isa, type);
+}
+
+typedef struct hyb_matmul_part { /* one matrix of the op */
+    const hyb_matmul_kernel *kernel;
+    const hyb_act_format *format;
+    const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
+    const char *acts;         /* n prepared rows */
+    size_t act_bytes;
+    int64_t chunk_rows;
+    int first_chunk;
+} hyb_matmul_part;
+
+typedef struct hyb_matmul_job {
+    const hyb_op_matmul *op;
+    const hyb_cpu_kernels *rows; /* which add */
+    hyb_matmul_part part[4];
+    const hyb_act_format *format[4]; /* the distinct ones */
+    char *format_acts[4];
+    int n_formats, n_chunks;
+    char *lane_scratch;
+    size_t lane_bytes; /* scratch of a lane: the kernel's, then a tile of results for y += */
+    size_t tile_at;
+} hyb_matmul_job;
+
+static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
+
+/* low <= v <= high; low wins. */
+static int64_t hyb_matmul_clamp(int64_t v, int64_t low, int64_t high)
+{
+    v = HYB_MIN(v, high);
+    return HYB_MAX(v, low);
+}
+
+/* Rows of a chunk of matrix w: follows from w, n and lanes alone, so that scratch can be planned. Of a gemv: whole
+ * groups of rows, as in a repacked matrix. */
+static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_tensor *w, int n, int lanes)
+{
+    int64_t rows = w->ne[1], bytes = (int64_t)hybrid_type_row_bytes(w->type, (size_t)w->ne[0]), step = kernel->row_step;
+    int64_t shares = (int64_t)lanes * HYB_MATMUL_CHUNKS_A_LANE, most = HYB_MATMUL_CHUNK;
+    if (rows < 1 || bytes < 1) return 1;
+    if (!hyb_matmul_by_gemv(kernel, n))
+        return hyb_matmul_clamp(rows / shares / step * step, step, HYB_MATMUL_ROWS / step * step);
+    if (lanes > 1) most = hyb_matmul_clamp(rows * bytes / shares, HYB_MATMUL_CHUNK_MIN, most);
+    return hyb_matmul_clamp(hyb_align((size_t)hyb_matmul_clamp(most / bytes, 1, rows), HYB_REPACK_ROWS), 1, rows);
+}
+
+/* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
+static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_matmul *op)
+{
+    size_t at = 0, kernel_bytes = 0, tile_bytes = 0;
+    int i, f;
+    memset(job, 0, sizeof *job);
+    job->op = op;
+    job->rows = hyb_cpu_kernels_for(isa);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_tensor *w = op->out[i].w;
+        hyb_matmul_part *part = &job->part[i];
+        const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
+        if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
+        part->kernel = kernel;
+        part->format = hyb_matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
+        part->repack = w->repacked && hyb_matmul_by_gemv(kernel, op->n) ? hyb_repack_for(isa, w->type) : NULL;
+        part->act_bytes = part->format->bytes(w->ne[0]);
+        for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
+        if (f == job->n_formats) {
+            job->format[job->n_formats++] = part->format;
+            job->format_acts[f] = scratch ? scratch + at : NULL;
+            at += part->act_bytes * (size_t)op->n;
+        }
+        part->acts = job->format_acts[f];
+        part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
+        part->first_chunk = job->n_chunks;
+        job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
+        if (!hyb_matmul_by_gemv(kernel, op->n))
+            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
+    }
+    job->tile_at = kernel_bytes;
+    job->lane_bytes = kernel_bytes + hyb_align(tile_bytes, 64);
+    job->lane_scratch = scratch ? scratch + at : NULL;
+    return at + job->lane_bytes * (size_t)lanes;
+}
+
+/* Bytes of scratch that hyb_matmul_run needs for an op: reads its n, n_out, and type and sizes of every out[i].w. */
+static size_t hyb_matmul_bytes(hyb_isa isa, int lanes, const hyb_op_matmul *op)
+{
+    hyb_matmul_job job;
+    return hyb_matmul_plan(&job, isa, lanes, NULL, op);
+}
+
+static void hyb_matmul_prepare(void *arg, int chunk, int lane)
+{
+    hyb_matmul_job *job = (hyb_matmul_job *)arg;
+    const hyb_op_matmul *op = job->op;
+    int64_t k = op->out[0].w->ne[0];
+    int i, f, end = HYB_MIN(op->n, (chunk + 1) * HYB_MATMUL_PREPARE);
+    HYB_UNUSED(lane);
+    for (i = chunk * HYB_MATMUL_PREPARE; i < end; i++)
+        for (f = 0; f < job->n_formats; f++)
+            job->format[f]->prepare(op->x + i * op->x_stride, k,
+                                    job->format_acts[f] + (size_t)i * job->format[f]->bytes(k));
+}
+
+/* Rows r0..r1 of one matrix and one row of x. */
+static void hyb_matmul_gemv(const hyb_matmul_part *part, const hyb_tensor *w, const char *act, float *y, int64_t r0,
+                            int64_t r1)
+{
+    const int64_t whole = part->repack ? HYB_MIN(r1, w->ne[1] / HYB_REPACK_ROWS * HYB_REPACK_ROWS) : r0;
+    if (whole > r0) part->repack->gemv(w->repacked, w->nb[1], w->ne[0], act, y, r0, whole);
+    if (r1 > whole) part->kernel->gemv(w->data, w->nb[1], w->ne[0], act, y + (whole - r0), whole, r1);
+}
+
+/* Rows r0..r1 of one matrix, for all rows of x, to y[i * y_stride + r - r0]. r0 is a multiple of HYB_REPACK_ROWS. */
+static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                            int64_t r0, int64_t r1, char *scratch)
+{
+    const hyb_matmul_kernel *kernel = part->kernel;
+    size_t row_bytes = w->nb[1];
+    int64_t r, end,
+        step = n == 1 ? r1 - r0 : (int64_t)hyb_align(HYB_MAX(HYB_MATMUL_WARM / row_bytes, 1), HYB_REPACK_ROWS);
+    int i;
+    if (!hyb_matmul_by_gemv(kernel, n)) {
+        kernel->gemm(w->data, row_bytes, w->ne[0], part->acts, n, y, y_stride, r0, r1, scratch);
+        return;
+    }
+    for (r = r0; r < r1; r = end) {
+        end = HYB_MIN(r + step, r1);
+        for (i = 0; kernel->few && i + HYB_MATMUL_FEW <= n; i += HYB_MATMUL_FEW)
+            kernel->few(w->data, row_bytes, w->ne[0], part->acts + (size_t)i * part->act_bytes,
+                        y + i * y_stride + (r - r0), y_stride, r, end);
+        for (; i < n; i++)
+            hyb_matmul_gemv(part, w, part->acts + (size_t)i * part->act_bytes, y + i * y_stride + (r - r0), r, end);
+    }
+}
+
+static void hyb_matmul_chunk(void *arg, int chunk, int lane)
+{
+    hyb_matmul_job *job = (hyb_matmul_job *)arg;
+    const hyb_op_matmul *op = job->op;
+    char *scratch = job->lane_scratch + (size_t)lane * job->lane_bytes;
+    float *tile = (float *)(void *)(scratch + job->tile_at);
+    const hyb_matmul_out *out;
+    const hyb_matmul_part *part;
+    int64_t r0, r1, stride;
+    float *y;
+    int i, p = op->n_out - 1;
+    while (!job->part[p].kernel || job->part[p].first_chunk > chunk) p--;
+    out = &op->out[p];
+    part = &job->part[p];
+    r0 = (chunk - part->first_chunk) * part->chunk_rows;
+    r1 = HYB_MIN(r0 + part->chunk_rows, out->w->ne[1]);
+    y = out->add ? tile : out->y + r0;
+    stride = out->add ? part->chunk_rows : out->y_stride;
+    hyb_matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
+    for (i = 0; i < op->n; i++) {
+        float *t = y + i * stride;
+        if (out->bias) job->rows->add(t, t, out->bias + r0, r1 - r0);
+        if (out->add) job->rows->add(out->y + i * out->y_stride + r0, out->add + i * out->add_stride + r0, t, r1 - r0);
+    }
+}
+
+/* All matrices of op must have the same ne[0] and a type that hyb_matmul_kernel_for knows (the model's loader checks
+ * both). scratch: hyb_matmul_bytes(isa, hyb_lanes(rt), op), aligned to 64. x and y may not overlap. */
+static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const hyb_op_matmul *op)
+{
+    hyb_matmul_job job;
+    hyb_matmul_plan(&job, isa, hyb_lanes(rt), (char *)scratch, op);
+    if (!job.n_chunks) return;
+    hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
+    hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
+}

@@ -1,0 +1,15 @@
+/* compute/cpu/target: the marks of functions that use instructions beyond the compiler's flags. A function with
+ * intrinsics carries one, and so does every helper that is inlined into it. */
+
+#if defined(__GNUC__) || defined(__clang__)
+    #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
+    #define HYB_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
+    #define HYB_TARGET_AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    #define HYB_TARGET_AMX \
+        __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
+#else
+    #define HYB_TARGET_AVX2
+    #define HYB_TARGET_AVXVNNI
+    #define HYB_TARGET_AVX512
+    #define HYB_TARGET_AMX
+#endif

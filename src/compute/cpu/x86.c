@@ -1,0 +1,20 @@
+/* compute/cpu/x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
+#if defined(HYB_X86)
+
+    #include "vec_avx2.inc"
+    #include "math.inc"
+    #include "rows.inc"
+    #include "recurrent.inc"
+    #include "attention.inc"
+    #include "float.inc"
+    #include "vec_end.inc"
+
+    #include "vec_avx512.inc"
+    #include "math.inc"
+    #include "rows.inc"
+    #include "recurrent.inc"
+    #include "attention.inc"
+    #include "float.inc"
+    #include "vec_end.inc"
+
+#endif
