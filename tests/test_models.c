@@ -6,6 +6,7 @@
 #define TOLERANCE     1e-4
 #define SAME(a, b, n) (!memcmp(a, b, (size_t)(n) * sizeof(float)))
 #include "models.inc"
+#include "rwkv_cpp.inc"
 
 int main(void)
 {
@@ -14,5 +15,6 @@ int main(void)
     check_quantized("mixtral", HYBRID_MIX_Q4_0, 4, 0.5);
     check_quantized("qwen2moe", HYBRID_MIX_Q8_0, 5, 0.05);
     check_quantized("qwen3moe", HYBRID_MIX_Q8_0, 9, 0.05);
+    check_trained_rwkv();
     return test_end();
 }

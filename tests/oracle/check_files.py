@@ -48,6 +48,11 @@ SET = [("rope.scaling.factor", 0.0), ("rope.scaling.factor", 4.0), ("rope.scale_
 PAIRS = [(("rope.scaling.type", "none"), ("rope.scaling.factor", 4.0)), (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 4.0)),
          (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 0.0)), (("rope.scaling.factor", 2.0), ("rope.scale_linear", 4.0)),
          (("rope.scaling.type", "longrope"), ("rope.scaling.factor", 4.0)), (("rope.scaling.factor", 4.0), ("rope.scaling.attn_factor", 2.0))]
+# of families whose layers are no transformer's
+RECURRENT = [("wkv.head_size", 16), ("wkv.head_size", 0), ("wkv.head_size", 24), ("token_shift_count", 1), ("token_shift_count", 2),
+             ("shortconv.l_cache", 4), ("shortconv.l_cache", 1), ("rescale_every_n_layers", 1), ("attention.head_count", 7),
+             ("attention.head_count_kv", 1), ("attention.gate_lora_rank", 0), ("attention.decay_lora_rank", 9),
+             ("attention.group_norm_epsilon", 0.1), ("attention.layer_norm_epsilon", 0.1), ("feed_forward_length", 7)]
 HEAD = """# Files with keys left out or set, in hybrid and in llama.cpp
 
 Made by `check_files.py` with llama-cpp-python %s, f32 KV cache. Every optional key of a tiny model dropped in turn, and keys set; 24 tokens.
@@ -83,6 +88,15 @@ def write(path, reader, drop, put):
     w.write_kv_data_to_file()
     w.write_tensors_to_file()
     w.close()
+
+
+def wide_rwkv(name, path):
+    """make_rwkv.py's model with heads that llama.cpp can compute."""
+    import make_rwkv
+    m = make_rwkv.MODELS[name]
+    m.update(n=64, s=32)
+    make_rwkv.write_model(path, "wide " + name, m["arch"], make_rwkv.make_model(name), m["tokenizer"])
+    return path
 
 
 def ours(program, path, ids):
@@ -163,7 +177,8 @@ def main():
     o.add_argument("--hybrid")
     o.add_argument("models", nargs="*")
     o = o.parse_args()
-    names = o.models or ["gpt2", "llama", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3-rope-linear", "phi3", "phi3-longrope", "mixtral", "qwen2moe", "qwen3moe"]
+    names = o.models or ["gpt2", "llama", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3-rope-linear", "phi3", "phi3-longrope", "mixtral", "qwen2moe", "qwen3moe", "openelm", "lfm2",
+                         "lfm2-conv", "rwkv7", "arwkv7"]
     rows, same, theirs = {}, 0, Theirs()
     with tempfile.TemporaryDirectory() as tmp:
         program = o.hybrid or os.path.join(tmp, "hybrid")
@@ -172,11 +187,13 @@ def main():
             open(source, "w").write(PROGRAM)
             subprocess.check_call(["cc", "-O1", "-w", "-DHYBRID_NO_SIMD", "-I", ROOT, source, "-o", program, "-lm"])
         for name in names:
-            reader = gguf.GGUFReader(os.path.join(OUT, name + ".gguf"))
+            recurs = name in ("lfm2", "lfm2-conv", "rwkv7", "arwkv7")
+            path = os.path.join(OUT, name + ".gguf")
+            reader = gguf.GGUFReader(wide_rwkv(name, os.path.join(tmp, "wide.gguf")) if "rwkv" in name else path)
             arch = reader.fields["general.architecture"].contents()
             ids = [int(i * 37 + 5) % 128 for i in range(24)]
             own = [k for k in reader.fields if k.startswith(arch + ".") and k.split(".", 1)[1] not in REQUIRED]
-            files = [([], [])] + [([k], []) for k in own] + [([], [s]) for s in SET] + [([], list(p)) for p in PAIRS]
+            files = [([], [])] + [([k], []) for k in own] + [([], [s]) for s in SET + RECURRENT * recurs] + [([], list(p)) for p in PAIRS]
             base = None
             for n, (drop, put) in enumerate(files):
                 path = os.path.join(tmp, "%s-%d.gguf" % (name, n))
