@@ -70,6 +70,20 @@ static int model_number(const hybrid_gguf *in, const char *architecture, const c
     return n > 0 && n < 1000000 ? (int)n : 0;
 }
 
+/* Heads of keys in each layer, where the file says so. */
+static void read_heads(const hybrid_gguf *in, const char *architecture, hybrid_mix_model *model)
+{
+    static int heads[4096];
+    hybrid_gguf_value value;
+    char key[256];
+    int i;
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", architecture);
+    if (!hybrid_gguf_find(in, key, &value) || value.type != HYBRID_GGUF_ARRAY) return;
+    if (model->n_layer > 4096 || value.count < (uint64_t)model->n_layer) return;
+    for (i = 0; i < model->n_layer; i++) heads[i] = (int)hybrid_gguf_item_i64(&value, (uint64_t)i);
+    model->n_head_kv_of = heads;
+}
+
 static void show_progress(double part, const char *name)
 {
     static time_t last;
@@ -122,13 +136,13 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
     size_t n = hybrid_gguf_tensor_count(in), i, counts[HYBRID_TYPE_LAST_] = { 0 };
     double values = 0, done = 0, bytes = 0;
     hybrid_type *types = (hybrid_type *)malloc((n + 1) * sizeof *types);
-    hybrid_mix_model model = { "", 0, 0, 0, 0, false };
+    hybrid_mix_model model;
     hybrid_string architecture = { "", 0 };
     char arch[128], name[1024];
     hybrid_error err;
     int lossy = 0;
     if (!types) return fail(out_path, "out of memory");
-
+    memset(&model, 0, sizeof model);
     hybrid_gguf_get_string(in, "general.architecture", &architecture);
     snprintf(arch, sizeof arch, "%.*s", (int)(architecture.size < 127 ? architecture.size : 127), architecture.data);
     model.architecture = arch;
@@ -137,6 +151,7 @@ static int quantize(hybrid_runtime *rt, hybrid_gguf *in, hybrid_gguf_writer *out
     model.n_head = model_number(in, arch, "attention.head_count");
     model.n_head_kv = model_number(in, arch, "attention.head_count_kv");
     if (!model.n_head_kv) model.n_head_kv = model.n_head;
+    read_heads(in, arch, &model);
     model.tied_output = !hybrid_gguf_find_tensor(in, "output.weight");
 
     hybrid_gguf_copy_keys(out, in, NULL);

@@ -527,6 +527,7 @@ static void test_mixes(void)
     } t[MOST];
     char arch[32], *text = read_file("tests/oracle/data/quant_mix.txt", NULL), *p = text;
     hybrid_mix_model model;
+    int heads[64];
     hybrid_mix mix;
     int n = 0, tied, at, i, number, type, seen = 0;
     TEST("mixes");
@@ -539,6 +540,12 @@ static void test_mixes(void)
             model.tied_output = tied != 0;
             p += at;
             CHECK(n > 0 && n <= MOST, "%d tensors", n);
+            model.n_head_kv_of = NULL;
+            if (!strncmp(p, "heads ", 6)) {
+                for (i = 0, p += 6; i < model.n_layer && i < 64; i++) heads[i] = (int)strtol(p, &p, 10);
+                p += strspn(p, "\n");
+                model.n_head_kv_of = heads;
+            }
             for (i = 0; i < n && n <= MOST; i++) {
                 int d;
                 sscanf(p, "%63s %d%n", t[i].name, &t[i].n_dims, &at);

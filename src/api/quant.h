@@ -82,7 +82,8 @@ typedef struct hybrid_mix_model {
     int n_layer;              /* block_count */
     int n_expert;             /* 0 or 1: none */
     int n_head, n_head_kv;
-    bool tied_output; /* there is no tensor "output.weight": the token embedding makes the logits */
+    bool tied_output;        /* there is no tensor "output.weight": the token embedding makes the logits */
+    const int *n_head_kv_of; /* n_layer, where the key is an array (0: no attention in this layer); NULL: it is none */
 } hybrid_mix_model;
 
 /* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves

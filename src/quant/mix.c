@@ -97,9 +97,20 @@ static bool hyb_mix_more_bits(int layer, int n_layer)
     return layer < n_layer / 8 || layer >= 7 * n_layer / 8 || (layer - n_layer / 8) % 3 == 2;
 }
 
+/* How many layers before this one have attention. */
+static int hyb_mix_attending(const hybrid_mix_model *m, int layer)
+{
+    int i, n = 0;
+    if (!m->n_head_kv_of) return layer;
+    for (i = 0; i < layer && i < m->n_layer; i++) n += m->n_head_kv_of[i] > 0;
+    return n;
+}
+
 static hybrid_type hyb_mix_attention_value(hybrid_mix mix, const hybrid_mix_model *m, int layer, hybrid_type type)
 {
-    bool shared = m->n_head_kv > 0 && m->n_head / m->n_head_kv >= 4; /* few of them: more bits cost little */
+    const int n_layer = hyb_mix_attending(m, m->n_layer), n_head_kv = m->n_head_kv_of ? *m->n_head_kv_of : m->n_head_kv;
+    bool shared = n_head_kv > 0 && m->n_head / n_head_kv >= 4; /* few of them: more bits cost little */
+    layer = hyb_mix_attending(m, layer);
     if (m->n_expert == 8) return HYBRID_TYPE_Q8_0;
     if (mix == HYBRID_MIX_Q2_K)
         type = shared ? HYBRID_TYPE_Q4_K : HYBRID_TYPE_Q3_K;
@@ -109,7 +120,7 @@ static hybrid_type hyb_mix_attention_value(hybrid_mix mix, const hybrid_mix_mode
         type = HYBRID_TYPE_Q5_K;
     else if (mix == HYBRID_MIX_Q4_K_S && layer < 4)
         type = HYBRID_TYPE_Q5_K;
-    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, m->n_layer))
+    else if ((mix == HYBRID_MIX_Q4_K_M || mix == HYBRID_MIX_Q5_K_M) && hyb_mix_more_bits(layer, n_layer))
         type = HYBRID_TYPE_Q6_K;
     if (m->n_layer == 80 && m->n_head != m->n_head_kv && m->architecture && !strcmp(m->architecture, "llama") &&
         (type == HYBRID_TYPE_Q3_K || type == HYBRID_TYPE_Q4_K))

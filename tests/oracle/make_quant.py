@@ -115,7 +115,30 @@ MODELS = [  # name, architecture, layers, experts, heads, kv heads, width, feed-
     ("rows of 64 and of 40", "llama", 8, 0, 4, 2, 64, 40, False),
     ("its own rules", "falcon", 16, 0, 4, 4, 256, 512, False),
     ("its own rules", "gpt2", 8, 0, 4, 4, 256, 512, False),
+    ("no attention", "rwkv7", 8, 0, 4, 4, 256, 512, False),
+    ("attention in some layers", "lfm2", 12, 0, 8, 2, 256, 512, True),
 ]
+RWKV7 = {"lerp_fused": (6, 1, 1, 256), "w0": (256,), "w1": (64, 256), "w2": (256, 64), "a1": (64, 256), "a2": (256, 64), "v1": (64, 256),
+         "v2": (256, 64), "g1": (64, 256), "g2": (256, 64), "k_k": (256,), "r_k": (256,), "receptance": (256, 256), "key": (256, 256),
+         "value": (256, 256), "output": (256, 256), "ln": (256,)}
+
+
+def attends(arch, i):
+    return arch != "rwkv7" and (arch != "lfm2" or i % 3 == 2)
+
+
+def recurrent_tensors(arch, i, width):
+    b = f"blk.{i}."
+    if arch == "lfm2":
+        yield b + "shortconv.conv.weight", (width, 3)
+        yield b + "shortconv.in_proj.weight", (2, width)
+        yield b + "shortconv.out_proj.weight", (2, width)
+    elif i < 2:
+        for name, shape in RWKV7.items():
+            yield b + f"time_mix_{name}.weight", shape
+        yield b + "channel_mix_lerp_k.weight", (1, 1, width)
+        yield b + "channel_mix_key.weight", (2, width)
+        yield b + "channel_mix_value.weight", (2, width)
 
 
 def tensors(arch, layers, experts, width, ff, tied):
@@ -127,7 +150,14 @@ def tensors(arch, layers, experts, width, ff, tied):
     yield "output_norm.weight", (width,)
     for i in range(layers):
         b = f"blk.{i}."
-        if i == 0:                          # nothing about these depends on the layer
+        if arch == "rwkv7":
+            yield from recurrent_tensors(arch, i, width)
+            continue
+        if not attends(arch, i):
+            yield from recurrent_tensors(arch, i, width)
+            yield b + "ffn_down.weight", (2, ff)
+            continue
+        if i == (2 if arch == "lfm2" else 0):                          # nothing about these depends on the layer
             yield b + "attn_norm.weight", (width,)
             yield b + "attn_output.bias", (width,)
             yield b + "attn_output.weight", (2, width)
@@ -153,7 +183,11 @@ def mix():
             w.add_embedding_length(width)
             w.add_feed_forward_length(ff)
             w.add_head_count(heads)
-            w.add_head_count_kv(kv)
+            w.add_head_count_kv([kv * attends(arch, i) for i in range(layers)] if arch == "lfm2" else kv)
+            w.add_shortconv_l_cache(3)
+            w.add_wkv_head_size(64)
+            for rank in (w.add_decay_lora_rank, w.add_iclr_lora_rank, w.add_value_residual_mix_lora_rank, w.add_gate_lora_rank):
+                rank(64)
             w.add_layer_norm_rms_eps(1e-5)
             w.add_layer_norm_eps(1e-5)
             w.add_vocab_size(2)
@@ -174,6 +208,8 @@ def mix():
             w.write_tensors_to_file()
             w.close()
             f.write(f"model {arch} {layers} {experts} {heads} {kv} {int(tied)} {len(names)}\n")
+            if arch == "lfm2":
+                f.write("heads " + " ".join(str(kv * attends(arch, i)) for i in range(layers)) + "\n")
             for name, shape in tensors(arch, layers, experts, width, ff, tied):
                 f.write(" ".join(map(str, [name, len(shape), *shape[::-1]])) + "\n")
             for number in MIXES:
