@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean
+.PHONY: help demo test gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -24,6 +24,7 @@ help:
 	@echo "make oracles             makes the reference numbers in tests/oracle/data anew (needs pip)"
 	@echo "make header              makes hybrid.h and hybrid_cuda.h from src/"
 	@echo "make check-amalgamation  fails when a header is not what src/ makes"
+	@echo "make compile_commands.json   for clangd: every file of src/ compiles alone"
 	@echo "make clean               removes build/"
 
 header:
@@ -31,6 +32,9 @@ header:
 
 check-amalgamation:
 	@$(PYTHON) amalgamate.py --check
+
+compile_commands.json:
+	@$(PYTHON) tests/gates/rooms.py
 
 test:
 	@CC="$(CC)" $(PYTHON) tests/run_tests.py

@@ -4,13 +4,14 @@
     python3 amalgamate.py            writes both
     python3 amalgamate.py --check    writes nothing; fails when one of them is not what src/ makes
 
-Every #include "file" of ours is replaced by the file, between fences that name it (a .inc file each time it is included, so
-that one text can be stamped per instruction set). Files of src/api are the declarations, everything else the implementation,
+Every #include "file" there is replaced by the file, between fences that name it. What a file includes itself it only uses: that
+must stand above it in the header, and is left out, as the guard around the file is; other .inc files take the place of the line (each
+time, so that one text can be stamped per instruction set). Files of src/api are the declarations, everything else the implementation,
 at whose end all private macros are undefined again. A line HYB_EMBED(name, "file.cu") becomes an array of string literals with the text
 of that file, because a kernel is compiled on the user's machine. The result depends on the sources only: no date, no git, no machine.
 
-It also keeps the house rules that a compiler does not: every file of src/ is included by something, private functions are
-static, there is no global that can change, names are ours, no string literal is longer than compilers must accept.
+It also keeps the house rules that a compiler does not: every file of src/ is included by something, has a guard named for it, and
+uses no room above its own; private functions are static, there is no global that can change, names are ours, no string literal is longer than compilers must accept.
 """
 import argparse
 import functools
@@ -37,6 +38,7 @@ HEADERS = [  # whole file in src, top of the header, the header
     ("hybrid_all.c", "hybrid_top.h", "hybrid.h"),
     ("hybrid_cuda_all.c", "hybrid_cuda_top.h", "hybrid_cuda.h"),
 ]
+PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/api/api.h", "src/core/end.h")       # parts of a header, not of a program
 SOURCES = (".c", ".h", ".inc", ".cu")
 LITERAL_LIMIT = 4000      # C99 promises 4095 characters, adjacent literals joined
 INCLUDE = re.compile(r'\s*#\s*include\s*("([^"]+)"|<([^>]+)>|\S+)')
@@ -206,6 +208,15 @@ def check_scope(path, text, static_macros, problems):
             chunk.append(token)
 
 
+def guard_of(path):
+    """src/text/stop.c: HYB_TEXT_STOP_C"""
+    return "HYB_" + re.sub(r"\W", "_", path[len("src/"):]).upper()
+
+
+def room_of(path):
+    return next((i for i, (room, _) in enumerate(ROOMS) if path.startswith("src/%s/" % room)), -1)
+
+
 # ---- inlining ----------------------------------------------------------------------------------------------------------
 
 class Header:
@@ -218,6 +229,8 @@ class Header:
         self.order = []              # paths in order of first appearance
         self.system = set()          # system headers that were included without a condition
         self.out = []
+        self.above = []              # paths of the headers that stand before this one
+        self.listed = set()          # files that are parts of a header: what other files say of them is left out
 
     def read(self, path):
         if path not in self.texts:
@@ -226,12 +239,57 @@ class Header:
             self.texts[path] = "\n".join(line.rstrip() for line in text.split("\n")).rstrip("\n") + "\n"
         return self.texts[path]
 
+    def list(self, path):
+        """What a frame includes, and what api.h does."""
+        for name in re.findall(r'^\s*#\s*include "([^"]+)"', self.read(path), re.M):
+            child = self.find(name, path)
+            if child:
+                yield child
+                yield from self.list(child) if child in PARTS else ()
+
     def find(self, name, path):
         for folder in (os.path.dirname(path), "src"):
             candidate = os.path.normpath(os.path.join(folder, name)).replace(os.sep, "/")
             if os.path.isfile(os.path.join(self.root, candidate)):
                 return candidate
         return None
+
+    def alone(self, path):
+        """(line number, line) of a file without what makes it compile alone: its guard, and what it uses."""
+        lines = list(enumerate(self.read(path).split("\n")[:-1], 1))
+        if path not in self.listed or path in PARTS:
+            return lines
+        guard = guard_of(path)
+        at = next((i for i, (_, line) in enumerate(lines) if line.startswith("#")), 0)
+        if [line for _, line in lines[at:at + 2] + lines[-1:]] != ["#ifndef " + guard, "#define " + guard, "#endif"]:
+            self.problems.add(path, at + 1, "the guard %s must be around all that follows the first comment" % guard)
+            return lines
+        kept, skip = [], False
+        for number, line in lines[at + 2:-1]:
+            skip = skip or line.startswith("#ifndef HYB_EMBED")          # what stands for embed()
+            if skip:
+                skip = line != "#endif"
+                continue
+            name = re.match(r'\s*#\s*include "([^"]+)"', line)
+            child = self.find(name.group(1), path) if name else None
+            if child == path:
+                self.problems.add(path, number, "%s includes itself" % child)
+            elif child in self.listed:
+                if child not in self.order and child not in self.above:
+                    self.problems.add(path, number, "it uses %s, which does not stand above it" % child)
+                elif room_of(child) > room_of(path):
+                    self.problems.add(path, number, "it uses %s, a room above its own" % child)
+                kept.append((number, None))
+            else:
+                if re.match(r"\s*#\s*endif", line) and kept and kept[-1][1] is None:      # an #if around nothing else
+                    before = len(kept) - 1
+                    while before >= 0 and kept[before][1] is None:
+                        before -= 1
+                    if re.match(r"\s*#\s*if", kept[before][1] or ""):
+                        del kept[before:]
+                        continue
+                kept.append((number, line))
+        return lines[:at] + [(number, line) for number, line in kept if line is not None]
 
     def embed(self, array, child):
         """The text of a file as an array of literals that every compiler takes."""
@@ -251,7 +309,7 @@ class Header:
         if path not in self.order:
             self.order.append(path)
         in_comment = False
-        for number, line in enumerate(self.read(path).split("\n")[:-1], 1):
+        for number, line in self.alone(path):
             directive = re.match(r"\s*#\s*(\w+)\s*(.*)", line) if not in_comment else None
             opened, closed = line.rfind("/*"), line.rfind("*/")
             in_comment = opened > closed or (in_comment and closed < 0)
@@ -284,7 +342,7 @@ class Header:
                 self.problems.add(path, number, "cannot find the file of this line: %s" % line.strip())
             elif child in stack:
                 self.problems.add(path, number, "%s includes itself" % child)
-            elif child in self.order and not child.endswith(".inc"):
+            elif child in self.order and not (child.endswith(".inc") and child not in self.listed):
                 self.problems.add(path, number, "%s is included twice (only .inc files may be)" % child)
             else:
                 self.out.append("")
@@ -438,7 +496,13 @@ def main():
     parser.add_argument("--root", default=ROOT, help="the repository (default: where this file is)")
     args = parser.parse_args()
     headers = [Header(args.root, *spec) for spec in HEADERS]
-    texts = [header.make() for header in headers]
+    listed = {path for header in headers for path in header.list(header.whole)}
+    texts = []
+    for header in headers:
+        header.listed = listed
+        texts.append(header.make())
+        for other in headers:
+            other.above += header.order if other is not header else []
     problems = [problem for header in headers for problem in header.problems] + list(forgotten(args.root, headers))
     if problems:
         sys.exit("\n".join(dict.fromkeys(problems)) + "\namalgamate: nothing was made (%d problems)" % len(problems))

@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 97ac76d38d57a5ef): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 72764985ac4a9c7c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -49,59 +49,59 @@
  *
  *   src/api: the public interface, documented
  *      200  base.h                   version, linkage, results, errors, allocator, log
- *      327  runtime.h                what models and sessions share: memory, log, worker threads
- *      398  quant.h                  names, sizes, encode, decode
- *      495  gguf.h                   what is in a model file, and writing one
- *      700  tokenizer.h              text to tokens and back
- *      855  chat.h                   templates that make a prompt of a conversation
- *      985  model.h                  load, describe
- *     1067  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1200  sampler.h                from logits to the next token
- *     1264  session.h                a conversation
+ *      326  runtime.h                what models and sessions share: memory, log, worker threads
+ *      397  quant.h                  names, sizes, encode, decode
+ *      494  gguf.h                   what is in a model file, and writing one
+ *      699  tokenizer.h              text to tokens and back
+ *      854  chat.h                   templates that make a prompt of a conversation
+ *      984  model.h                  load, describe
+ *     1066  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1199  sampler.h                from logits to the next token
+ *     1263  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1337  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1433  macros.h                 what compilers call things, and the macros that every room uses
- *     1486  base.c                   what every room uses: results, errors, checked sizes
- *     1542  fpenv.c                  the floating-point environment at the border of the library
- *     1771  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1850  fma.c                    a * b + c with one rounding
- *     1889  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     1954  decimal.c                doubles as text, the same in every locale
- *     2084  thread.c                 atomics, threads, and the worker pool
- *     2581  cpu.c                    what this processor and its operating system can do
- *     2699  hash.c                   where a name belongs in a table
- *     2799  memory.c                 the runtime, which everything hangs off, and memory and log through it
- *     2922  stack.c                  how much of the thread's stack a recursion may take
- *     2970  device.c                 which GPU a runtime uses
- *     3060  runtime.c                creates and ends runtimes
- *     3224  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3454  output.c                 a file that is written
- *     3800  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3836  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38125  end.h                    closes what core/begin opened
+ *     1336  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1432  macros.h                 what compilers call things, and the macros that every room uses
+ *     1485  base.c                   what every room uses: results, errors, checked sizes
+ *     1541  fpenv.c                  the floating-point environment at the border of the library
+ *     1770  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1849  fma.c                    a * b + c with one rounding
+ *     1888  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     1953  decimal.c                doubles as text, the same in every locale
+ *     2083  thread.c                 atomics, threads, and the worker pool
+ *     2580  cpu.c                    what this processor and its operating system can do
+ *     2698  hash.c                   where a name belongs in a table
+ *     2798  memory.c                 the runtime, which everything hangs off, and memory and log through it
+ *     2921  stack.c                  how much of the thread's stack a recursion may take
+ *     2969  device.c                 which GPU a runtime uses
+ *     3059  runtime.c                creates and ends runtimes
+ *     3223  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3453  output.c                 a file that is written
+ *     3799  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3835  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38133  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4277  names.c                  names that must differ, found by hash
- *     4374  value.c                  the 13 types of metadata values and their items
- *     4513  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4729  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5066  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5584  write.c                  makes a GGUF file
+ *     4276  names.c                  names that must differ, found by hash
+ *     4373  value.c                  the 13 types of metadata values and their items
+ *     4512  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4728  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5065  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5583  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6293  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6425  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6760  floats.c                 the types that are plain numbers
- *     6800  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6999  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7235  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7383  types.c                  the table of all types, and the public functions over it
- *     7495  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7574  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6292  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6424  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6759  floats.c                 the types that are plain numbers
+ *     6799  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     6998  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7234  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7382  types.c                  the table of all types, and the public functions over it
+ *     7494  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7573  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7798  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     7797  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
  *     8748  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
  *     8927  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
  *     9207  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
@@ -132,64 +132,64 @@
  *    20086  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20388  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20893  backend.c                the seam between models and devices: one table of functions that every back en...
- *    20994  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21109  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21203  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21221  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21259  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21360  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21938  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21976  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22095  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22166  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22270  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    20387  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20892  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    20993  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21108  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21202  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21220  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21258  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21359  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21937  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21975  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22094  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22165  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22269  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
  *    22754  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23140  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23438  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23662  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24383  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24583  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25646  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26294  cpu/int/select.c         the table of integer-block kernels
- *    26352  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26435  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29580  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31135  cpu/select.c             the kernels of an instruction set
- *    31177  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31373  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31648  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    23141  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23440  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23665  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24387  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24587  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25651  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26300  cpu/int/select.c         the table of integer-block kernels
+ *    26358  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26441  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29587  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31143  cpu/select.c             the kernels of an instruction set
+ *    31185  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31381  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31656  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32265  arch.c                   the table of architectures
- *    32391  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32735  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33110  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33353  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33638  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33781  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33840  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34014  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34078  parts/experts.c          a mixture of experts (Shazeer et al
- *    34234  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34291  net.c                    which parts the layers of a model have, and which tensors
- *    34453  unused.c                 tensors of the file that the model is not computed with
- *    34627  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34674  forward.c                one pass of a batch through any model, over the op table
- *    34920  place.c                  which layers run where
- *    35090  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35176  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32273  arch.c                   the table of architectures
+ *    32399  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32743  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33118  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33361  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33646  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33789  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33848  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34022  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34086  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34242  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34299  net.c                    which parts the layers of a model have, and which tensors
+ *    34461  unused.c                 tensors of the file that the model is not computed with
+ *    34635  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34682  forward.c                one pass of a batch through any model, over the op table
+ *    34928  place.c                  which layers run where
+ *    35098  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35184  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35457  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35805  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36113  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36409  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37227  next.c                   the next token of a sequence
- *    37294  plan.c                   the bytes of a model and a context before they are loaded
- *    37413  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37610  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35465  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35813  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36121  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36417  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37235  next.c                   the next token of a sequence
+ *    37302  plan.c                   the bytes of a model and a context before they are loaded
+ *    37421  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37618  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -199,7 +199,6 @@
 
 /* ==== begin src/api/base.h ==== */
 /* ---- base: version, linkage, results, errors, allocator, log ----------------------------------------------------- */
-
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -1332,7 +1331,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "97ac76d38d57a5ef"
+#define HYBRID__SOURCE_ID "72764985ac4a9c7c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -7799,6 +7798,7 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
 /* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit.
  * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in
  * text/unicode.c). */
+
 static const uint32_t hyb_unicode_runs[3576] = {
     0x0, 0x9A, 0xAB, 0xBA, 0xDB, 0xE0, 0x20A, 0x218, 0x249, 0x258, 0x2B9,
     0x2C8, 0x307, 0x3A8, 0x3C9, 0x3F8, 0x411, 0x5B8, 0x5E9, 0x5F8, 0x609, 0x613,
@@ -20308,7 +20308,6 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
  * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
  * hybrid_cuda.h includes it once more. */
-
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
     OP(norm) \
@@ -22274,6 +22273,7 @@ HYB_GENERIC_TYPE(q6_K, 256, false)
  * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
  * super-blocks) are summed together by one tree of shuffles, so that scales are applied to 16 (8) blocks at once;
  * lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
+
 #if defined(HYB_X86)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then
@@ -22758,6 +22758,7 @@ HYB_GEMV256_AVX512(q6_K, false)
  * 16 rows x 4 bytes. Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2],
  * p[6], p[1], p[5], p[3], p[7]: a run of blocks adds into one set of registers, and halve(p, 8) is met by adding
  * finished runs pairwise, like carries of a binary counter. */
+
 #if defined(HYB_X86)
 
 /* Position of the first block of every run; run[8] is their number. Run j is p[hyb_run_sum[j]]. */
@@ -23140,6 +23141,7 @@ HYB_PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
 /* ==== begin src/compute/cpu/int/gemm.c ==== */
 /* compute/cpu/int/gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
  * int/panel.c. */
+
 #if defined(HYB_X86)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
@@ -23444,6 +23446,7 @@ HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
  * two for a 32-weight block (sums start at the bits of 1.5 * 2^23, see NUMERICS.md), and for a super-block scales are
  * already in the weights: two planes of bytes. The mins of a super-block are products of small integers: exact in
  * bfloat16, and they come out as floats. */
+
 #if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
     #define HYB_AMX 1
 
@@ -23664,6 +23667,7 @@ HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx
  *
  * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill:
  * int/avx2_gemm.c. */
+
 #if defined(HYB_X86)
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
@@ -24590,6 +24594,7 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
  * processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
  *
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
+
 #if defined(HYB_X86)
 
     #if defined(__GNUC__) && !defined(__clang__)
@@ -25646,6 +25651,7 @@ HYB_BYTE_KERNEL(q6_K, 256, hyb_byte_q6_K, HYB_D_FN(tile256_of16), 32, false)
 /* ==== begin src/compute/cpu/int/neon.c ==== */
 /* compute/cpu/int/neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
  * multiplies bytes to int16 and adds pairs, the other has the dot products of ARMv8.2 (sdot). */
+
 #if defined(HYB_ARM)
 
     /* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot
@@ -26434,6 +26440,7 @@ typedef struct hyb_gemm_chunk {
 
 /* ==== begin src/compute/cpu/x86.c ==== */
 /* compute/cpu/x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
+
 #if defined(HYB_X86)
 
 /* ==== begin src/compute/cpu/vec_avx2.inc ==== */
@@ -29579,6 +29586,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 
 /* ==== begin src/compute/cpu/arm.c ==== */
 /* compute/cpu/arm: row functions, attention and float matrices of NEON: the texts of cpu/x86.c, stamped once more. */
+
 #if defined(HYB_ARM)
 
 /* ==== begin src/compute/cpu/vec_neon.inc ==== */

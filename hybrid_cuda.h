@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8307829efad890e4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id b44d4b1b2dd51a75): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,32 +17,32 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8403  end.h                    closes what core/begin opened
+ *     8402  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
  *      208  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      303  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      472  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      767  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
- *      907  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1061  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4451  cache.c                  compiled kernels on disk, or in the host's own store
- *     4729  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5206  device.c                 an opened GPU: its context, its memory, its kernels
- *     5593  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5766  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6231  gemm.c                   large products by cuBLAS.
- *     6359  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6422  ops_matmul.c             the op matmul: which kernels a product takes
- *     6849  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7140  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7245  ops_attention.c          which kernel of attention takes which rows
- *     7440  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7812  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     7926  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8232  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      302  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      471  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      766  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
+ *      906  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1060  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4450  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4728  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5205  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5592  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5765  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6230  gemm.c                   large products by cuBLAS.
+ *     6358  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6421  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6848  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7139  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7244  ops_attention.c          which kernel of attention takes which rows
+ *     7439  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7811  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     7925  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8231  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8307829efad890e4"
+#define HYBRID_CUDA__SOURCE_ID "b44d4b1b2dd51a75"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -223,7 +223,6 @@
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
  * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
  * hybrid_cuda.h includes it once more. */
-
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
     OP(norm) \

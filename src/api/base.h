@@ -1,5 +1,6 @@
 /* ---- base: version, linkage, results, errors, allocator, log ----------------------------------------------------- */
-
+#ifndef HYB_API_BASE_H
+#define HYB_API_BASE_H
 #include <stddef.h>
 #include <stdint.h>
 #include <stdbool.h>
@@ -122,3 +123,4 @@ typedef struct hybrid_source {
     const struct hybrid_source *parts;
     size_t n_parts;
 } hybrid_source;
+#endif

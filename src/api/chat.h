@@ -1,4 +1,7 @@
 /* ---- chat: templates that make a prompt of a conversation -------------------------------------------------------- */
+#ifndef HYB_API_CHAT_H
+#define HYB_API_CHAT_H
+#include "runtime.h"
 
 /* Models are trained on conversations written in one particular way; a file carries that way as a Jinja template.
  * Templates are foreign text: they run in a sandbox (nothing but their input is within reach) and within limits, and
@@ -124,3 +127,4 @@ typedef struct hybrid_chat_desc {
  * tokens recognized and none added. n may be 0; desc may be NULL. Errors: as hybrid_template_render. */
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
                                             const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
+#endif

@@ -1,4 +1,7 @@
 /* ---- engine: batches of (sequence, tokens), logits, the KV cache ------------------------------------------------- */
+#ifndef HYB_API_CONTEXT_H
+#define HYB_API_CONTEXT_H
+#include "model.h"
 
 /* Equal results. The logits of a token depend on the model, on the tokens before it and on the type of the cache: not
  * on the number of threads, nor on how the tokens are cut into batches, nor on which other sequences share a batch, nor
@@ -128,3 +131,4 @@ typedef struct hybrid_memory_plan {
  * to 16 MB for loading, 8 MB a context). */
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model,
                                      const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
+#endif

@@ -7,6 +7,9 @@
  *
  * A file is untrusted: opening it checks everything but the numbers inside the tensors. Versions 2 and 3,
  * little-endian. */
+#ifndef HYB_API_GGUF_H
+#define HYB_API_GGUF_H
+#include "quant.h"
 
 /* Bytes of a file: not zero-terminated, not necessarily UTF-8. They live as long as the object that gave them. */
 typedef struct hybrid_string {
@@ -199,3 +202,4 @@ HYBRID_API hybrid_result hybrid_gguf_write(hybrid_gguf_writer *writer, const voi
 
 /* Checks that all tensors are complete, and gives a file its name, replacing what was there. */
 HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_error *error);
+#endif

@@ -1,4 +1,10 @@
 /* ---- models: load, describe -------------------------------------------------------------------------------------- */
+#ifndef HYB_API_MODEL_H
+#define HYB_API_MODEL_H
+#ifndef HYBRID_NO_TEXT
+    #include "tokenizer.h"
+    #include "chat.h"
+#endif
 
 typedef struct hybrid_model hybrid_model;
 
@@ -76,4 +82,5 @@ HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model);
 #ifndef HYBRID_NO_TEXT
 HYBRID_API const hybrid_tokenizer *hybrid_model_tokenizer(const hybrid_model *model);
 HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *model);
+#endif
 #endif

@@ -1,4 +1,7 @@
 /* ---- types of tensors: names, sizes, encode, decode -------------------------------------------------------------- */
+#ifndef HYB_API_QUANT_H
+#define HYB_API_QUANT_H
+#include "runtime.h"
 
 /* The numbers are those of the GGUF format. */
 typedef enum hybrid_type {
@@ -92,3 +95,4 @@ typedef struct hybrid_mix_model {
  * Q6_K: Q8_0; and F16 when 32 does not divide it either. The same types as llama.cpp gives. Thread-safe. */
 HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name,
                                                 int n_dims, const uint64_t *ne, hybrid_type now);
+#endif

@@ -1,4 +1,7 @@
 /* ---- runtime: what models and sessions share: memory, log, worker threads ---------------------------------------- */
+#ifndef HYB_API_RUNTIME_H
+#define HYB_API_RUNTIME_H
+#include "base.h"
 
 typedef struct hybrid_runtime hybrid_runtime;
 
@@ -66,3 +69,4 @@ HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_i
                                         size_t *count, hybrid_error *error);
 /* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
 HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);
+#endif

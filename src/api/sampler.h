@@ -1,4 +1,7 @@
 /* ---- sampler: from logits to the next token ---------------------------------------------------------------------- */
+#ifndef HYB_API_SAMPLER_H
+#define HYB_API_SAMPLER_H
+#include "context.h"
 
 typedef struct hybrid_sampler hybrid_sampler;
 
@@ -58,3 +61,4 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
+#endif

@@ -1,4 +1,7 @@
 /* ---- easy: a conversation ---------------------------------------------------------------------------------------- */
+#ifndef HYB_API_SESSION_H
+#define HYB_API_SESSION_H
+#include "sampler.h"
 
 typedef struct hybrid_session hybrid_session;
 
@@ -56,3 +59,4 @@ HYBRID_API void hybrid_session_describe(const hybrid_session *session, hybrid_se
 
 /* Forgets the conversation; the system prompt stays. */
 HYBRID_API void hybrid_session_reset(hybrid_session *session);
+#endif

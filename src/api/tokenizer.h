@@ -9,6 +9,9 @@
  * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
  * llama.cpp. Text is any bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
  * tokenizer never changes: any number of threads may use it. */
+#ifndef HYB_API_TOKENIZER_H
+#define HYB_API_TOKENIZER_H
+#include "gguf.h"
 
 typedef struct hybrid_tokenizer hybrid_tokenizer;
 
@@ -150,3 +153,4 @@ HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const vo
 /* The end came otherwise: gives what was held back. */
 HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
 HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
+#endif

@@ -3,6 +3,11 @@
  *
  * Calls are imperative and in order. A back end may defer them: what they made can be read after read() and sync(), and
  * a call that fails makes sync() fail. Ops are called by hyb_do_name(be, op), which call.c makes from the same list. */
+#ifndef HYB_COMPUTE_BACKEND_C
+#define HYB_COMPUTE_BACKEND_C
+#include "../core/memory.c"
+#include "ops.inc"
+#include "op.c"
 
 typedef struct hyb_backend hyb_backend;
 
@@ -96,3 +101,4 @@ struct hyb_device {
     const hyb_device_ops *ops;
     hybrid_runtime *rt;
 };
+#endif

@@ -1,4 +1,7 @@
 /* compute/call: hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts. */
+#ifndef HYB_COMPUTE_CALL_C
+#define HYB_COMPUTE_CALL_C
+#include "profile.c"
 
 #define HYB_OP(name_)
 #define HYB_PARTS(name_) static void hyb_##name_##_in_parts(hyb_backend *be, const hyb_op_##name_ *op);
@@ -89,3 +92,4 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
     store.v_stride = op->stride;
     hyb_do_kv_store(be, &store);
 }
+#endif

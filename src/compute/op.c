@@ -10,6 +10,10 @@
  * overlap.
  *
  * hyb_bytes_name(op, batch): what the op has to read and write, weights included, each once: for a profile. */
+#ifndef HYB_COMPUTE_OP_C
+#define HYB_COMPUTE_OP_C
+#include "../api/quant.h"
+#include "../core/macros.h"
 
 typedef struct hyb_tensor {
     const char *name;
@@ -500,3 +504,4 @@ HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 4.0 * op->n_rows * ((double)op->n + 2 * op->k + 2);
 }
+#endif

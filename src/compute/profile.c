@@ -1,6 +1,9 @@
 /* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read.
  * Compiled with HYBRID_PROFILE every op is waited for and timed; without, nothing of it is left but a sentence that
  * says so. */
+#ifndef HYB_COMPUTE_PROFILE_C
+#define HYB_COMPUTE_PROFILE_C
+#include "backend.c"
 
 #if defined(HYBRID_PROFILE)
 HYB_INLINE bool hyb_profiled(void) { return true; }
@@ -109,4 +112,5 @@ static void hyb_profile_print(hyb_profile_text *t, const hyb_backend *be)
     hyb_profile_row(t, "all", &all, (double)all.nanoseconds);
 }
 
+#endif
 #endif

@@ -1,4 +1,7 @@
 /* core/base: what every room uses: results, errors, checked sizes. */
+#ifndef HYB_CORE_BASE_C
+#define HYB_CORE_BASE_C
+#include "macros.h"
 
 HYBRID_API const char *hybrid_result_text(hybrid_result result)
 {
@@ -51,3 +54,4 @@ static bool hyb_add_size(size_t a, size_t b, size_t *out)
     return true;
 }
 HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to; }
+#endif

@@ -1,5 +1,7 @@
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
  * only. */
+#ifndef HYB_CORE_BEGIN_H
+#define HYB_CORE_BEGIN_H
 #if defined(__TINYC__)
     #error "hybrid: tcc cannot compile the implementation (no atomic operations): compile that file with gcc or clang"
 #elif !defined(__GNUC__) && !defined(__clang__) && !defined(_MSC_VER)
@@ -90,4 +92,5 @@
 #endif
 #if defined(HYB_EXCESS_PRECISION)
     #error "hybrid: excess precision (x87) gives wrong results: add -msse2 -mfpmath=sse (MSVC: /arch:SSE2)"
+#endif
 #endif

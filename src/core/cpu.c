@@ -1,4 +1,7 @@
 /* core/cpu: what this processor and its operating system can do. */
+#ifndef HYB_CORE_CPU_C
+#define HYB_CORE_CPU_C
+#include "macros.h"
 
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
     #define HYB_X86 1
@@ -113,3 +116,4 @@ static hyb_isa hyb_isa_limit(hyb_isa want, hyb_isa have)
     if (want >= have || (have == HYB_ISA_NEON && want != HYB_ISA_GENERIC)) return have;
     return want == HYB_ISA_AVXVNNI && !hyb_cpu_avxvnni() ? HYB_ISA_AVX2 : want;
 }
+#endif

@@ -1,5 +1,8 @@
 /* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a
  * decimal point: it reads "125e-2" and of what it writes only the digits and the exponent are taken. */
+#ifndef HYB_CORE_DECIMAL_C
+#define HYB_CORE_DECIMAL_C
+#include "macros.h"
 
 HYB_INLINE bool hyb_is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -125,3 +128,4 @@ static size_t hyb_decimal_write(double v, char out[40])
     out[n] = 0;
     return n;
 }
+#endif

@@ -1,5 +1,8 @@
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is
  * opened when first needed. */
+#ifndef HYB_CORE_DEVICE_C
+#define HYB_CORE_DEVICE_C
+#include "memory.c"
 
 static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
@@ -85,3 +88,4 @@ static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, 
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
     return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }
+#endif

@@ -1,4 +1,8 @@
 /* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */
+#ifndef HYB_CORE_FILE_C
+#define HYB_CORE_FILE_C
+#include "base.c"
+#include "fpenv.c"
 
 typedef struct hyb_file {
     const unsigned char *data; /* all bytes, when mapped or in memory; else NULL: use hyb_file_read */
@@ -225,3 +229,4 @@ static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size
     return hyb_fail_at(error, HYBRID_ERROR_IO, offset, "reading %llu bytes at %llu failed", (unsigned long long)n,
                        (unsigned long long)offset);
 }
+#endif

@@ -1,5 +1,8 @@
 /* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round
  * twice (Windows, i386). */
+#ifndef HYB_CORE_FMA_C
+#define HYB_CORE_FMA_C
+#include "macros.h"
 
 /* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own
  * rounding mislead the second one, and where the float is subnormal, whose half ways are elsewhere. */
@@ -33,4 +36,5 @@ HYB_INLINE float hyb_fma_own(float a, float b, float c)
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return fmaf(a, b, c); }
 #else
 HYB_INLINE float hyb_fmaf(float a, float b, float c) { return hyb_fma_own(a, b, c); }
+#endif
 #endif

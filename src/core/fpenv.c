@@ -7,6 +7,9 @@
  * is undone when they return.
  *
  * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
+#ifndef HYB_CORE_FPENV_C
+#define HYB_CORE_FPENV_C
+#include "macros.h"
 
 #if defined(_MSC_VER) && !defined(__clang__) && (defined(_M_X64) || defined(_M_IX86))
     #define HYB_FP_MSVC_X86
@@ -224,3 +227,4 @@ static void hyb_fp_plain(void) { hyb_fp_enter(); }
         hyb_fp_leave(border); \
     } \
     static HYB_NOINLINE void hyb_in_##name parameters
+#endif

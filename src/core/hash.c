@@ -1,6 +1,9 @@
 /* core/hash: where a name belongs in a table. Names come from files, and a file must not be able to make them collide:
  * the hash is SipHash-1-3 (Aumasson, Bernstein 2012), a function of a secret key that every runtime draws for itself.
  * So the order of a table differs from run to run, and nothing that hybrid computes or writes may depend on it. */
+#ifndef HYB_CORE_HASH_C
+#define HYB_CORE_HASH_C
+#include "number.c"
 
 typedef struct hyb_hash_key {
     uint64_t k0, k1;
@@ -95,3 +98,4 @@ static hyb_hash_key hyb_hash_key_make(const void *object)
     key.k1 = hyb_hash(&second, secret, sizeof secret);
     return key;
 }
+#endif

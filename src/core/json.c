@@ -1,6 +1,11 @@
 /* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's
  * members are a key (a string) and a value each. Two allocations hold it all. Strict RFC 8259: what is not JSON is an
  * error with its place. Parsing does not recurse; depth and number of nodes are limited by the caller. */
+#ifndef HYB_CORE_JSON_C
+#define HYB_CORE_JSON_C
+#include "utf8.c"
+#include "decimal.c"
+#include "memory.c"
 
 typedef enum hyb_json_type {
     HYB_JSON_NULL,
@@ -434,3 +439,4 @@ static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
         return write(user, "}", 1);
     }
 }
+#endif

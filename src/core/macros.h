@@ -1,4 +1,8 @@
 /* core/macros: what compilers call things, and the macros that every room uses. */
+#ifndef HYB_CORE_MACROS_H
+#define HYB_CORE_MACROS_H
+#include "../api/base.h"
+#include "begin.h"
 
 #define HYB_UNUSED(x) ((void)(x))
 #define HYB_COUNT(a)  (sizeof(a) / sizeof((a)[0]))
@@ -48,3 +52,4 @@
 #define hyb_fail_memory(err, bytes) \
     hyb_fail_at(err, HYBRID_ERROR_MEMORY, 0, "out of memory: an allocation of %llu bytes failed", \
                 (unsigned long long)(bytes))
+#endif

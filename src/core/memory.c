@@ -1,4 +1,10 @@
 /* core/memory: the runtime, which everything hangs off, and memory and log through it. */
+#ifndef HYB_CORE_MEMORY_C
+#define HYB_CORE_MEMORY_C
+#include "base.c"
+#include "thread.c"
+#include "cpu.c"
+#include "hash.c"
 
 typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
@@ -118,3 +124,4 @@ static bool hyb_report(hybrid_progress_fn progress, void *user, float fraction)
     hyb_fp_plain();
     return on;
 }
+#endif

@@ -1,4 +1,7 @@
 /* core/number: half and brain floats, bit casts, loads of little-endian bytes at any alignment. */
+#ifndef HYB_CORE_NUMBER_C
+#define HYB_CORE_NUMBER_C
+#include "macros.h"
 
 HYB_INLINE uint32_t hyb_f32_bits(float f)
 {
@@ -74,3 +77,4 @@ HYB_INLINE float hyb_load_f32(const void *p)
 }
 HYB_INLINE void hyb_store_u16(void *p, uint16_t v) { memcpy(p, &v, 2); }
 HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
+#endif

@@ -1,6 +1,10 @@
 /* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there;
  * it stays the file that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is
  * written into. */
+#ifndef HYB_CORE_OUTPUT_C
+#define HYB_CORE_OUTPUT_C
+#include "memory.c"
+#include "file.c"
 
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
@@ -340,4 +344,5 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     return HYBRID_OK;
 }
 
+#endif
 #endif

@@ -1,5 +1,8 @@
 /* core/random: Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as easy as 1, 2, 3"): a number
  * is a function of (seed, stream, counter), so it depends on no thread, no batch and no device. */
+#ifndef HYB_CORE_RANDOM_C
+#define HYB_CORE_RANDOM_C
+#include "macros.h"
 
 static void hyb_philox(uint64_t seed, uint64_t stream, uint64_t counter, uint32_t out[4])
 {
@@ -31,3 +34,4 @@ static double hyb_random_uniform(uint64_t seed, uint64_t stream, uint64_t counte
     hyb_philox(seed, stream, counter, r);
     return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
 }
+#endif

@@ -1,4 +1,7 @@
 /* core/runtime: creates and ends runtimes. They are counted, so that objects may outlive the caller's handle. */
+#ifndef HYB_CORE_RUNTIME_C
+#define HYB_CORE_RUNTIME_C
+#include "device.c"
 
 static void hyb_runtime_release(hybrid_runtime *rt)
 {
@@ -159,3 +162,4 @@ HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
  * it. */
 static void hyb_parallel(hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg) { hyb_pool_run(&rt->pool, n, fn, arg); }
 static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
+#endif

@@ -1,5 +1,8 @@
 /* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as
  * a compiler's options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
+#ifndef HYB_CORE_STACK_C
+#define HYB_CORE_STACK_C
+#include "macros.h"
 
 /* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above
  * the border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up
@@ -43,3 +46,4 @@ static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
     HYB_STACK_HERE(here);
     return (here < s->border ? s->border - here : here - s->border) < (uintptr_t)HYB_STACK_BUDGET;
 }
+#endif

@@ -4,6 +4,10 @@
  * done, not when the workers have said so: a worker that wakes late finds nothing and costs nothing, and a worker that
  * lost its core delays the others by one chunk at most. Workers spin for about a millisecond after a section, then
  * sleep. */
+#ifndef HYB_CORE_THREAD_C
+#define HYB_CORE_THREAD_C
+#include "../api/runtime.h"
+#include "fpenv.c"
 
 #if defined(_MSC_VER) && !defined(__clang__)
 HYB_INLINE uint64_t hyb_atomic_load(volatile uint64_t *p)
@@ -492,3 +496,4 @@ static void hyb_pool_stop(hyb_pool *pool)
     HYB_UNUSED(pool);
 #endif
 }
+#endif

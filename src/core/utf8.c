@@ -1,4 +1,7 @@
 /* core/utf8: one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF. */
+#ifndef HYB_CORE_UTF8_C
+#define HYB_CORE_UTF8_C
+#include "macros.h"
 
 /* Bytes of the code point at p (1..4), or 0 when [p, end) does not start with a valid one. */
 static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
@@ -60,3 +63,4 @@ static size_t hyb_utf8_next(const char *p, const char *end, uint32_t *code)
     *code = 0xFFFD;
     return 1;
 }
+#endif

@@ -5,6 +5,9 @@
  * the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles
  * are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the
  * real headers where a toolkit is. */
+#ifndef HYB_CUDA_ABI_C
+#define HYB_CUDA_ABI_C
+#include "../core/macros.h"
 
 typedef unsigned long long hyb_cu_ptr;
 
@@ -164,3 +167,4 @@ static void hyb_driver_forked(hyb_driver_api *api)
     HYB_DRIVER_OLD_LIST(HYB_X)
 }
 #undef HYB_X
+#endif

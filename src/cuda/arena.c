@@ -1,6 +1,9 @@
 /* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined
  * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a
  * view into it keeps it. */
+#ifndef HYB_CUDA_ARENA_C
+#define HYB_CUDA_ARENA_C
+#include "../core/memory.c"
 
 enum { HYB_ARENA_ALIGN = 256 };
 
@@ -149,3 +152,4 @@ static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
     }
     return true;
 }
+#endif

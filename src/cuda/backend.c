@@ -1,5 +1,11 @@
 /* cuda/backend: the op table on a GPU: one queue, the batch in device memory, and scratch whose size is known
  * beforehand. */
+#ifndef HYB_CUDA_BACKEND_C
+#define HYB_CUDA_BACKEND_C
+#include "../compute/backend.c"
+#include "ops_recurrent.c"
+#include "ops_attention.c"
+#include "ops_experts.c"
 
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
  * from the host in one piece. */
@@ -301,3 +307,4 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
     *be = &self->base;
     return HYBRID_OK;
 }
+#endif

@@ -1,5 +1,8 @@
 /* cuda/blas: cuBLAS, opened only when a large product asks for it (it is half a gigabyte), and only whole: libcublas
  * with the libcublasLt of its own folder. A mixture of two installations computes wrong numbers without an error. */
+#ifndef HYB_CUDA_BLAS_C
+#define HYB_CUDA_BLAS_C
+#include "device.c"
 
 typedef struct hyb_cublas {
     hyb_cublas_api api;
@@ -168,3 +171,4 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
     return hyb_fail(error, HYBRID_ERROR_DEVICE, "cuBLAS %d.%d does not start on '%.60s' (status %d)", blas->version[0],
                     blas->version[1], cu->name, code);
 }
+#endif

@@ -4,6 +4,10 @@
  * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash
  * of the binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several
  * writers the last one stays. */
+#ifndef HYB_CUDA_CACHE_C
+#define HYB_CUDA_CACHE_C
+#include "../core/file.c"
+#include "library.c"
 
 enum { HYB_CACHE_VERSION = 1, HYB_CACHE_HEADER = 48, HYB_CACHE_KEY_TEXT = 40 };
 
@@ -273,3 +277,4 @@ static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void
         hyb_cache_write(cache->folder, name, entry, HYB_CACHE_HEADER + size);
     hyb_free(cache->rt, entry);
 }
+#endif

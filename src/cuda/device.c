@@ -3,6 +3,10 @@
  *
  * The primary context is retained, never created or reset: the process may share it with PyTorch, an engine, or another
  * model. Every function that talks to the driver makes it current and puts the caller's context back. */
+#ifndef HYB_CUDA_DEVICE_C
+#define HYB_CUDA_DEVICE_C
+#include "arena.c"
+#include "jit.c"
 
 typedef struct hyb_cuda_desc {
     int device;         /* ordinal */
@@ -382,3 +386,4 @@ static void hyb_cuda_free(hyb_cuda *cu, void *address)
     }
     hyb_spin_give(&cu->lock);
 }
+#endif

@@ -1,5 +1,9 @@
 /* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine
  * without CUDA. */
+#ifndef HYB_CUDA_DRIVER_C
+#define HYB_CUDA_DRIVER_C
+#include "abi.c"
+#include "library.c"
 
 typedef struct hyb_driver {
     hyb_driver_api api;
@@ -135,3 +139,4 @@ static hybrid_result hyb_driver_open(hyb_driver *driver, int *n_devices, hybrid_
     }
     return HYBRID_OK;
 }
+#endif

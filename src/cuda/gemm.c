@@ -1,4 +1,7 @@
 /* cuda/gemm: large products by cuBLAS. */
+#ifndef HYB_CUDA_GEMM_C
+#define HYB_CUDA_GEMM_C
+#include "queue.c"
 
 /* The call itself: see hyb_cuda_gemm. Returns cuBLAS' status. */
 static int hyb_blas_gemm(hyb_cuda *cu, void *handle, int w_type, const void *w, int ldw, const void *x, int ldx,
@@ -123,3 +126,4 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
                  "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
     return true;
 }
+#endif

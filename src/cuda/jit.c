@@ -2,6 +2,11 @@
  * the cache. Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old
  * versions need that, and newer ones gain nothing from two. The host's own functions (log, load, store) are called
  * without the lock. */
+#ifndef HYB_CUDA_JIT_C
+#define HYB_CUDA_JIT_C
+#include "driver.c"
+#include "modules.c"
+#include "cache.c"
 
 /* ---- architecture: a pure choice --------------------------------------------------------------------------------- */
 
@@ -472,3 +477,4 @@ static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
     hyb_spin_give(&jit->lock);
     return code;
 }
+#endif

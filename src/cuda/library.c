@@ -4,6 +4,10 @@
  * shares its copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of
  * Python wheels. Nothing that was opened is closed again: the driver does not survive it, and opening twice costs
  * nothing. */
+#ifndef HYB_CUDA_LIBRARY_C
+#define HYB_CUDA_LIBRARY_C
+#include "../core/memory.c"
+#include "system.h"
 
 enum { HYB_PATH_MAX = 512 };
 
@@ -290,3 +294,4 @@ static bool hyb_library_find(const char *const *names, const char *const *firsts
     }
     return false;
 }
+#endif

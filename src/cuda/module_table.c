@@ -1,4 +1,8 @@
 /* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
+#ifndef HYB_CUDA_MODULE_TABLE_C
+#define HYB_CUDA_MODULE_TABLE_C
+#include "ops_recurrent.c"
+#include "ops_experts.c"
 
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
@@ -109,3 +113,4 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
     typedef char every_module_has_a_row[(int)(sizeof(table) / sizeof(table[0])) == HYB_MODULE_COUNT ? 1 : -1];
     return (void)sizeof(every_module_has_a_row), &table[module];
 }
+#endif

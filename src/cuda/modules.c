@@ -5,7 +5,13 @@
  *
  * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order.
  * tests/nvrtc_check.py compiles all. */
+#ifndef HYB_CUDA_MODULES_C
+#define HYB_CUDA_MODULES_C
+#include "../core/macros.h"
 
+#ifndef HYB_EMBED /* amalgamate.py puts the text of the file in its place */
+    #define HYB_EMBED(name, path) static const char *const name[] = { path, NULL };
+#endif
 HYB_EMBED(hyb_cuda_text_prelude, "kernels/prelude.cu")
 HYB_EMBED(hyb_cuda_text_quant, "kernels/quant.cu")
 HYB_EMBED(hyb_cuda_text_quantize, "kernels/quantize.cu")
@@ -118,3 +124,4 @@ static int hyb_cuda_attention_module(int kv, int dim)
 #undef HYB_MODULE_OF_HEAD
     return -1;
 }
+#endif

@@ -3,6 +3,9 @@
  *
  * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of
  * hyb_cuda_batch, whose addresses stay; so the launches of a decode step can be captured once and replayed. */
+#ifndef HYB_CUDA_OPS_C
+#define HYB_CUDA_OPS_C
+#include "queue.c"
 
 /* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and
  * choose grids. */
@@ -58,3 +61,4 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
     block[1] = block[2] = 1;
     hyb_cuda_launch(q, module, kernel, grid, block, 0, args);
 }
+#endif

@@ -3,6 +3,9 @@
  * Rows of short runs (decoding, above all) are split: blocks share the cache of a row, and the last one joins their
  * parts. Long runs go in tiles. F16 and Q8_0 caches of the usual head sizes go to tensor cores, the rest to
  * attention_any in float32. */
+#ifndef HYB_CUDA_OPS_ATTENTION_C
+#define HYB_CUDA_OPS_ATTENTION_C
+#include "ops_rows.c"
 
 enum { HYB_CUDA_TILE = 64, HYB_CUDA_SPLIT_PAGES = 4, HYB_CUDA_SPLIT_MAX = 64 };
 
@@ -190,3 +193,4 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
     if (batch->n_split) hyb_cuda_attention_split(at->q, batch, op, module, &a);
     if (batch->n_tiles) hyb_cuda_attention_tiles(at->q, batch, op, module, &a);
 }
+#endif

@@ -15,6 +15,10 @@
  *
  * A pair's result does not depend on the other pairs of the batch, nor on where sorting has put it, only on which of
  * the two ways is taken. */
+#ifndef HYB_CUDA_OPS_EXPERTS_C
+#define HYB_CUDA_OPS_EXPERTS_C
+#include "ops_matmul.c"
+#include "ops_rows.c"
 
 #define HYB_CUDA_KERNELS_EXPERTS(X) X(route) X(sort_by_expert)
 #define HYB_KERNEL_NUMBER(name_)    HYB_KERNEL_##name_,
@@ -367,3 +371,4 @@ static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
     hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_combine_4 : HYB_KERNEL_combine_1,
                      hyb_div_up(n, by_4 ? 1024 : 256), op->n, 1, 256, 1, 0, args);
 }
+#endif

@@ -14,6 +14,11 @@
  * x is quantized once for all matrices of the op; in the first three, matrices of one type go in one launch.
  * Tensor-core products of floats are cuBLAS's where it is there, else ours. Nothing depends on what is in device
  * memory, so all of it can be captured in a graph. */
+#ifndef HYB_CUDA_OPS_MATMUL_C
+#define HYB_CUDA_OPS_MATMUL_C
+#include "../compute/op.c"
+#include "gemm.c"
+#include "ops.c"
 
 enum {
     HYB_CUDA_FEW_FLOATS = 8, /* rows of x up to which the weights are read from where they lie */
@@ -422,3 +427,4 @@ static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
     else
         hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
+#endif

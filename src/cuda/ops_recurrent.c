@@ -1,5 +1,9 @@
 /* cuda/ops_recurrent: the ops of layers that keep something of a sequence from row to row, in slots. Kernels find the
  * slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
+#ifndef HYB_CUDA_OPS_RECURRENT_C
+#define HYB_CUDA_OPS_RECURRENT_C
+#include "../compute/op.c"
+#include "ops.c"
 
 #define HYB_CUDA_KERNELS_RECURRENT(X) X(shift) X(shortconv) X(wkv7_32) X(wkv7_64) X(wkv7_128)
 #define HYB_KERNEL_NUMBER(name_)      HYB_KERNEL_##name_,
@@ -100,3 +104,4 @@ static void hyb_cuda_op_wkv7(hyb_cuda_at *at, const hyb_op_wkv7 *op)
     args[0] = &a;
     hyb_cuda_launch3(at->q, HYB_MODULE_RECURRENT, kernel, op->n_head, at->batch.n_runs, 1, threads, 1, 0, args);
 }
+#endif

@@ -1,5 +1,9 @@
 /* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice
  * of the largest logits. */
+#ifndef HYB_CUDA_OPS_ROWS_C
+#define HYB_CUDA_OPS_ROWS_C
+#include "../compute/op.c"
+#include "ops.c"
 
 /* The kernels of the modules rows, rope, kv, select. */
 /* clang-format off */
@@ -286,3 +290,4 @@ static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
     args[9] = &o.stats;
     hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
 }
+#endif

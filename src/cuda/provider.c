@@ -1,5 +1,8 @@
 /* cuda/provider: the GPU as hybrid.h knows it: the list of devices, a device with memory, and the registration of
  * both before main. */
+#ifndef HYB_CUDA_PROVIDER_C
+#define HYB_CUDA_PROVIDER_C
+#include "backend.c"
 
 typedef struct hyb_cuda_device {
     hyb_device base;
@@ -165,4 +168,5 @@ __attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provi
 static void __cdecl hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }
     #pragma section(".CRT$XCU", read)
 __declspec(allocate(".CRT$XCU")) static void(__cdecl *const hyb_cuda_registration)(void) = hyb_cuda_register;
+#endif
 #endif

@@ -9,6 +9,10 @@
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller
  * reads on in its file; reads wait in one until the next sync. Without pinned memory both are plain copies, which
  * the driver passes through pinned memory of its own. */
+#ifndef HYB_CUDA_QUEUE_C
+#define HYB_CUDA_QUEUE_C
+#include "../core/runtime.c"
+#include "blas.c"
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
@@ -460,3 +464,4 @@ static void hyb_cuda_graph_destroy(hyb_cuda *cu, hyb_cuda_graph *graph)
     hyb_cuda_leave(cu, caller);
     hyb_free(cu->rt, graph);
 }
+#endif

@@ -1,4 +1,8 @@
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
+#ifndef HYB_GGUF_NAMES_C
+#define HYB_GGUF_NAMES_C
+#include "../api/gguf.h"
+#include "../core/memory.c"
 
 typedef struct hyb_names {
     hybrid_string *names;
@@ -92,3 +96,4 @@ static const char *hyb_printable(hybrid_string name, char text[64])
     if (name.size > n) memcpy(text + 60, "...", 3);
     return text;
 }
+#endif

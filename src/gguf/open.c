@@ -4,6 +4,11 @@
  * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in the
  * first part; a key of another part counts as well, unless it says something else than the first. Tensors may lie in
  * any part. */
+#ifndef HYB_GGUF_OPEN_C
+#define HYB_GGUF_OPEN_C
+#include "../core/decimal.c"
+#include "../core/runtime.c"
+#include "read.c"
 
 struct hybrid_gguf {
     hybrid_runtime *rt;
@@ -513,3 +518,4 @@ static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t
 {
     return g->parts[t->part].file.map != NULL;
 }
+#endif

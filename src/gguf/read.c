@@ -1,5 +1,8 @@
 /* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file
  * can be checked by. */
+#ifndef HYB_GGUF_READ_C
+#define HYB_GGUF_READ_C
+#include "scan.c"
 
 typedef struct hyb_gguf_key {
     hyb_gguf_span value;
@@ -332,3 +335,4 @@ static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hy
     if (r || (r = hyb_gguf_read_general(p, error)) != HYBRID_OK) return r;
     return hyb_gguf_place_tensors(rt, p, s.at, error);
 }
+#endif

@@ -1,5 +1,10 @@
 /* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on
  * one that is read in growing blocks; so places are offsets until the walk is over. */
+#ifndef HYB_GGUF_SCAN_C
+#define HYB_GGUF_SCAN_C
+#include "../core/file.c"
+#include "names.c"
+#include "value.c"
 
 #define HYB_GGUF_FIRST_BLOCK 0x100000
 
@@ -211,3 +216,4 @@ static hybrid_result hyb_gguf_scan_value(hyb_gguf_scan *s, hyb_gguf_span *span)
     span->at = s->at - span->size;
     return HYBRID_OK;
 }
+#endif

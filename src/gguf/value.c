@@ -1,4 +1,9 @@
 /* gguf/value: the 13 types of metadata values and their items. */
+#ifndef HYB_GGUF_VALUE_C
+#define HYB_GGUF_VALUE_C
+#include "../api/gguf.h"
+#include "../core/fpenv.c"
+#include "../core/number.c"
 
 #define HYB_GGUF_N_TYPES 13
 
@@ -134,3 +139,4 @@ HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64
     item->data = p + 12;
     return true;
 }
+#endif

@@ -1,5 +1,9 @@
 /* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing,
  * replacing and copying are the same thing; each is walked by the reader's own scan before it is accepted. */
+#ifndef HYB_GGUF_WRITE_C
+#define HYB_GGUF_WRITE_C
+#include "../core/output.c"
+#include "open.c"
 
 typedef struct hyb_gguf_entry {
     unsigned char *bytes; /* size and characters of the key, type, value */
@@ -702,3 +706,4 @@ HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error 
     w->in_use = 0;
     return r;
 }
+#endif

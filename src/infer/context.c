@@ -1,4 +1,8 @@
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
+#ifndef HYB_INFER_CONTEXT_C
+#define HYB_INFER_CONTEXT_C
+#include "../model/model.c"
+#include "state.c"
 
 typedef struct hyb_entry { /* what is queued for one sequence */
     int32_t seq, first_id, n, n_logits;
@@ -813,3 +817,4 @@ HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (contex
     HYB_UNUSED(context);
 #endif
 }
+#endif

@@ -1,4 +1,8 @@
 /* infer/dialog: the messages of a conversation, and the prompt that they make. */
+#ifndef HYB_INFER_DIALOG_C
+#define HYB_INFER_DIALOG_C
+#include "../api/model.h"
+#include "../text/template.c"
 
 enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT };
 
@@ -192,3 +196,4 @@ static hybrid_result hyb_dialog_render(const hyb_dialog *d, const hybrid_model *
     hyb_free(d->rt, list);
     return r;
 }
+#endif

@@ -1,5 +1,9 @@
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
  * can do with those. */
+#ifndef HYB_INFER_NEXT_C
+#define HYB_INFER_NEXT_C
+#include "sampler.c"
+#include "context.c"
 
 /* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many
  * tokens out of the front as were seen, and none into it. */
@@ -62,3 +66,4 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
     at = hyb_sampler_choose(s, few.id, few.logit, few.n);
     return at < 0 ? at : few.id[at];
 }
+#endif

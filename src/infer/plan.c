@@ -1,5 +1,8 @@
 /* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an
  * allocator that counts, and lays the context out with the functions that create it. */
+#ifndef HYB_INFER_PLAN_C
+#define HYB_INFER_PLAN_C
+#include "context.c"
 
 typedef struct hyb_counter {
     hybrid_allocator base;
@@ -113,3 +116,4 @@ HYB_BORDER(hybrid_result, hybrid_plan,
     hybrid_runtime_destroy(rt);
     return r;
 }
+#endif

@@ -1,5 +1,11 @@
 /* infer/sampler: the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; and the memory of what was
  * accepted. */
+#ifndef HYB_INFER_SAMPLER_C
+#define HYB_INFER_SAMPLER_C
+#include "../api/sampler.h"
+#include "../core/runtime.c"
+#include "../core/random.c"
+#include "select.c"
 
 #define HYB_SAMPLER_MAX_LAST_N (1 << 20)
 
@@ -303,3 +309,4 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
 }
+#endif

@@ -6,6 +6,9 @@
  * 10, from the top. As soon as all that can be kept fits into a small list of candidates, the rest happens there; so a
  * usual draw reads a large vocabulary three or four times. Everything is summed in order of id, in double: the result
  * depends on nothing else. */
+#ifndef HYB_INFER_SELECT_C
+#define HYB_INFER_SELECT_C
+#include "../core/number.c"
 
 #define HYB_SELECT_CHUNK 512
 #define HYB_SELECT_BINS 2048
@@ -343,3 +346,4 @@ static int32_t hyb_select_draw(hyb_select *s, double u)
     }
     return last; /* rounding: u was nearly 1 */
 }
+#endif

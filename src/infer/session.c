@@ -1,4 +1,9 @@
 /* infer/session: a conversation: prompts that reuse what is in the cache, and answers piece by piece. */
+#ifndef HYB_INFER_SESSION_C
+#define HYB_INFER_SESSION_C
+#include "../api/session.h"
+#include "../model/model.c"
+#include "dialog.c"
 
 struct hybrid_session {
     hybrid_model *model;
@@ -509,3 +514,4 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
     session->info.n_forgotten = 0;
     hyb_session_leave(session, HYBRID_OK, NULL);
 }
+#endif

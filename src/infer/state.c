@@ -12,6 +12,9 @@
  *
  *     between decodes   slot: at `length`    before: at `length_before`, or none
  *     during one        slot: at `length`    next: what the chunks so far have made of it */
+#ifndef HYB_INFER_STATE_C
+#define HYB_INFER_STATE_C
+#include "../model/net.c"
 
 typedef struct hyb_seq {
     int32_t length; /* tokens decoded */
@@ -291,3 +294,4 @@ static void hyb_seq_share(hyb_state *s, const hyb_seq *from, hyb_seq *to)
     to->before = hyb_counted_share(&s->slots, from->before);
     to->length_before = from->length_before;
 }
+#endif

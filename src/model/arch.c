@@ -3,6 +3,9 @@
  * A family is a row: which parts its layers are made of, and switches. What a file shows by having a tensor or not
  * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look. Norms of q
  * and k and norms after a block stand here, because a family has them or not. */
+#ifndef HYB_MODEL_ARCH_C
+#define HYB_MODEL_ARCH_C
+#include "../compute/op.c"
 
 /* What a layer is made of: a part that mixes the tokens of a sequence, and one that works on each token alone. Each is
  * a file of model/parts. */
@@ -121,3 +124,4 @@ static void hyb_arch_names(bool mixtures, char *text, size_t size)
         at += (size_t)snprintf(text + at, size - at, "%s%s", at ? ", " : "", hyb_archs[i].name);
     }
 }
+#endif

@@ -4,6 +4,10 @@
  *
  * It is three kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin,
  * forward_layer for each layer, forward_end. What a layer does is its parts' affair (model/parts). */
+#ifndef HYB_MODEL_FORWARD_C
+#define HYB_MODEL_FORWARD_C
+#include "net.c"
+#include "rope.c"
 
 /* Where the results of a batch go in the host's memory, row by row of those wanted. */
 typedef struct hyb_results {
@@ -241,3 +245,4 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     if (!is_host && c->n_out) hyb_forward_read(f, c->n_out, out);
     return be->ops->sync(be, error);
 }
+#endif

@@ -1,4 +1,8 @@
 /* model/hparams: the numbers of one model and of each of its layers, read from its GGUF keys. */
+#ifndef HYB_MODEL_HPARAMS_C
+#define HYB_MODEL_HPARAMS_C
+#include "arch.c"
+#include "keys.c"
 
 /* How positions are stretched beyond the context of training: see model/rope. */
 typedef enum hyb_rope_scaling {
@@ -370,3 +374,4 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     hyb_free(rt, keys.seen);
     return keys.result;
 }
+#endif

@@ -4,6 +4,9 @@
  * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
  * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
  * not. The first thing that is wrong sticks in `result`. */
+#ifndef HYB_MODEL_KEYS_C
+#define HYB_MODEL_KEYS_C
+#include "../gguf/open.c"
 
 typedef struct hyb_keys {
     const hybrid_gguf *gguf;
@@ -339,3 +342,4 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
                     text);
     }
 }
+#endif

@@ -1,4 +1,12 @@
 /* model/model: a loaded model: file, numbers, weights, tokenizer, chat template. */
+#ifndef HYB_MODEL_MODEL_C
+#define HYB_MODEL_MODEL_C
+#include "../compute/cpu/backend.c"
+#include "unused.c"
+#include "repack.c"
+#ifndef HYBRID_NO_TEXT
+    #include "../text/template.c"
+#endif
 
 struct hybrid_model {
     hybrid_runtime *rt;
@@ -274,3 +282,4 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
 
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }
+#endif

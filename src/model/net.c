@@ -1,4 +1,11 @@
 /* model/net: which parts the layers of a model have, and which tensors. */
+#ifndef HYB_MODEL_NET_C
+#define HYB_MODEL_NET_C
+#include "parts/attention.c"
+#include "parts/shortconv.c"
+#include "parts/time_mix.c"
+#include "parts/experts.c"
+#include "parts/channel_mix.c"
 
 /* In the order of hyb_part_kind. */
 static const hyb_part *const hyb_parts[HYB_PART_COUNT] = {
@@ -157,3 +164,4 @@ static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid
                              hp->arch->name, hp->n_expert);
     return wl.result;
 }
+#endif

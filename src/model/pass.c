@@ -3,6 +3,11 @@
  *
  * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. E = n_embd,
  * R = n_batch, n = the rows that are there. */
+#ifndef HYB_MODEL_PASS_C
+#define HYB_MODEL_PASS_C
+#include "../api/context.h"
+#include "../compute/call.c"
+#include "weights.c"
 
 /* What a part asks of the memory of a pass, in values a row; the largest of all layers is what there is. */
 typedef struct hyb_needs {
@@ -280,3 +285,4 @@ static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, b
 {
     return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;
 }
+#endif

@@ -1,6 +1,9 @@
 /* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all
  * (it is the largest matrix); the layers before stay on the host. The file remains the weights' home: on the host they
  * are used from there. */
+#ifndef HYB_MODEL_PLACE_C
+#define HYB_MODEL_PLACE_C
+#include "forward.c"
 
 typedef struct hyb_place {
     hyb_device *gpu; /* NULL: everything runs on the host */
@@ -165,3 +168,4 @@ static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
     hyb_free(rt, place->tensors);
     memset(place, 0, sizeof *place);
 }
+#endif

@@ -1,6 +1,10 @@
 /* model/repack: the copy of a model's matrices that decode reads instead of the file's blocks, where
  * hybrid_model_desc.repack asks for it: those that run on the host, of a type that the kernels of its processor have a
  * layout for (compute/cpu/int/repack.c). Matrices of experts are left out. */
+#ifndef HYB_MODEL_REPACK_C
+#define HYB_MODEL_REPACK_C
+#include "../compute/cpu/int/repack.c"
+#include "place.c"
 
 typedef struct hyb_repacked {
     char *data; /* NULL: none */
@@ -81,3 +85,4 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
     hyb_log(rt, HYBRID_LOG_INFO, "%llu MB of weights are repacked for decoding", (unsigned long long)(bytes >> 20));
     return HYBRID_OK;
 }
+#endif

@@ -5,6 +5,9 @@
  *   linear     all frequencies divided by the factor
  *   YaRN       (Peng et al. 2023) a ramp between the two, by how often a frequency turns in the original context
  * Sources: Su et al. 2021 (RoPE); transformers' modeling_rope_utils for the exact formulas. */
+#ifndef HYB_MODEL_ROPE_C
+#define HYB_MODEL_ROPE_C
+#include "pass.c"
 
 /* Dimension (a real number) whose frequency turns `turns` times in the original context. */
 static double hyb_yarn_dim(const hyb_hparams *hp, double base, double turns)
@@ -42,3 +45,4 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, con
         return hp->rope_attn_factor * (float)(0.1 * log(hp->rope_factor) + 1);
     return hp->rope_attn_factor;
 }
+#endif

@@ -2,6 +2,9 @@
  *
  * Few of them are harmless; they are named in the log. For any other the model is refused: without it the answers
  * would be those of another model, and nobody would notice. */
+#ifndef HYB_MODEL_UNUSED_C
+#define HYB_MODEL_UNUSED_C
+#include "weights.c"
 
 typedef struct hyb_unused {
     hybrid_runtime *rt;
@@ -169,3 +172,4 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
     w->used = NULL;
     return HYBRID_OK;
 }
+#endif

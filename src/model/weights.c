@@ -4,6 +4,9 @@
  * Who computes with one keeps its place in the table (hyb_weight). There are two tables of one model when it is on a
  * GPU as well: the same places, other addresses. The names are those of GGUF. Only what is computed with may be looked
  * up: whoever is found is marked, and model/unused refuses the file for the others. */
+#ifndef HYB_MODEL_WEIGHTS_C
+#define HYB_MODEL_WEIGHTS_C
+#include "hparams.c"
 
 typedef int32_t hyb_weight; /* a place in the table; 0: there is no such tensor (its data is NULL) */
 
@@ -238,3 +241,4 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
     hyb_free(rt, w->used);
     hyb_free(rt, w->tensors);
 }
+#endif

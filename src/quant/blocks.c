@@ -21,6 +21,9 @@
  *   Q6_K  value = (d * sc[s]) * (q - 32)             sc: signed bytes
  *         halves of 128, h = i / 128, v = i % 128: the low 4 bits are the low (v < 64) or high nibble of ql[64h + v %
  *         64], the high 2 are bits 2(v/32), +1 of qh[32h + v % 32] */
+#ifndef HYB_QUANT_BLOCKS_C
+#define HYB_QUANT_BLOCKS_C
+#include "../core/number.c"
 
 enum { HYB_QK = 32, HYB_QK_K = 256 }; /* values of a block, of a super-block */
 
@@ -127,3 +130,4 @@ HYB_INLINE void hyb_scales_q3_pack(const int8_t *sc, uint8_t *packed)
         packed[8 + s % 4] = (uint8_t)(packed[8 + s % 4] | (q >> 4) << (s / 4 * 2));
     }
 }
+#endif

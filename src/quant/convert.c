@@ -1,4 +1,8 @@
 /* quant/convert: whole matrices from one type to another, by all threads of a runtime. */
+#ifndef HYB_QUANT_CONVERT_C
+#define HYB_QUANT_CONVERT_C
+#include "../core/runtime.c"
+#include "types.c"
 
 typedef struct hyb_convert {
     const hyb_type_traits *from, *to;
@@ -74,3 +78,4 @@ HYB_BORDER(hybrid_result, hybrid_convert,
                         (unsigned long long)c.damaged, (unsigned long long)n_rows, c.to->name);
     return HYBRID_OK;
 }
+#endif

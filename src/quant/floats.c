@@ -1,5 +1,8 @@
 /* quant/floats: the types that are plain numbers. Encoding rounds to nearest even and ignores importance: each value
  * stands alone. */
+#ifndef HYB_QUANT_FLOATS_C
+#define HYB_QUANT_FLOATS_C
+#include "../core/number.c"
 
 static void hyb_dequantize_f32(const void *blocks, float *y, size_t n) { memcpy(y, blocks, n * sizeof *y); }
 static void hyb_quantize_f32(const float *x, void *blocks, size_t n, const float *importance)
@@ -35,3 +38,4 @@ static void hyb_quantize_bf16(const float *x, void *blocks, size_t n, const floa
     HYB_UNUSED(importance);
     for (i = 0; i < n; i++) hyb_store_u16(p + 2 * i, hyb_f32_to_bf16(x[i]));
 }
+#endif

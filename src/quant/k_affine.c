@@ -1,5 +1,8 @@
 /* quant/k_affine: super-blocks whose sub-blocks have a scale and a minimum, value = d * scale * q - dmin * min: Q2_K
  * Q4_K Q5_K. Layouts: quant/blocks. */
+#ifndef HYB_QUANT_K_AFFINE_C
+#define HYB_QUANT_K_AFFINE_C
+#include "search.c"
 
 static void hyb_dequantize_q2_K(const void *blocks, float *y, size_t n)
 {
@@ -231,3 +234,4 @@ static void hyb_quantize_q5_K(const float *x, void *blocks, size_t n, const floa
         }
     }
 }
+#endif

@@ -1,5 +1,8 @@
 /* quant/k_symmetric: super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. Layouts:
  * quant/blocks. */
+#ifndef HYB_QUANT_K_SYMMETRIC_C
+#define HYB_QUANT_K_SYMMETRIC_C
+#include "search.c"
 
 static void hyb_dequantize_q3_K(const void *blocks, float *y, size_t n)
 {
@@ -143,3 +146,4 @@ static void hyb_quantize_q6_K(const float *x, void *blocks, size_t n, const floa
         }
     }
 }
+#endif

@@ -1,4 +1,7 @@
 /* quant/legacy: the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks. */
+#ifndef HYB_QUANT_LEGACY_C
+#define HYB_QUANT_LEGACY_C
+#include "search.c"
 
 static void hyb_dequantize_q4_0(const void *blocks, float *y, size_t n)
 {
@@ -194,3 +197,4 @@ static void hyb_quantize_q8_0(const float *x, void *blocks, size_t n, const floa
             b->qs[j] = (int8_t)(d == HYB_HALF_NAN ? 0.0f : hyb_round_clamped(x[i + (size_t)j] * inverse, -127, 127));
     }
 }
+#endif

@@ -1,6 +1,10 @@
 /* quant/mix: which type each tensor of a model gets in a mix like Q4_K_M. The rules are llama.cpp's, so that files are
  * alike: most matrices in the type of the name, those that hurt most (output, attention values, the second matrix of
  * the feed-forward, first and last layers) in a better one, norms and the like as they are. */
+#ifndef HYB_QUANT_MIX_C
+#define HYB_QUANT_MIX_C
+#include "../api/quant.h"
+#include "../core/fpenv.c"
 
 typedef struct hyb_mix_row {
     hybrid_mix mix;
@@ -216,3 +220,4 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
     }
     return hyb_mix_fits(type, ne[0]);
 }
+#endif

@@ -5,6 +5,9 @@
  * search tries candidates, eight at a time (lanes that a compiler turns into SIMD, with sums in one fixed order), takes
  * the least-squares line of the best, and looks again around it. Scales are stored rounded, so the encoders then
  * choose among the stored scales by the error that the decoder will really see. */
+#ifndef HYB_QUANT_SEARCH_C
+#define HYB_QUANT_SEARCH_C
+#include "blocks.c"
 
 enum { HYB_LANES = 8, HYB_HALF_LARGEST = 0x7BFF, HYB_HALF_INFINITY = 0x7C00, HYB_HALF_NAN = 0x7E00 };
 
@@ -330,3 +333,4 @@ static hyb_line hyb_fit_line(const float *x, const float *w, int n, float hi, fl
     }
     return best;
 }
+#endif

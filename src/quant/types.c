@@ -1,5 +1,14 @@
 /* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions,
  * and a line here. */
+#ifndef HYB_QUANT_TYPES_C
+#define HYB_QUANT_TYPES_C
+#include "../api/quant.h"
+#include "../core/base.c"
+#include "../core/fpenv.c"
+#include "floats.c"
+#include "legacy.c"
+#include "k_affine.c"
+#include "k_symmetric.c"
 
 typedef struct hyb_type_traits {
     const char *name;
@@ -107,3 +116,4 @@ HYB_BORDER(hybrid_result, hybrid_quantize,
     if (n) t->quantize_row(values, blocks, n, importance);
     return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
 }
+#endif

@@ -9,6 +9,10 @@
  *                                  1 -b-> 4        fail   0 0 0 1 2        the longest beginning of a
  *                                                  string that s ends with
  */
+#ifndef HYB_TEXT_AUTOMATON_C
+#define HYB_TEXT_AUTOMATON_C
+#include "../api/gguf.h"
+#include "../core/memory.c"
 
 typedef struct hyb_automaton {
     uint32_t n;      /* states */
@@ -197,3 +201,4 @@ static bool hyb_automaton_make(hybrid_runtime *rt, const hyb_automaton_source *s
     hyb_free(rt, w.low);
     return ok;
 }
+#endif

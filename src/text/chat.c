@@ -1,4 +1,7 @@
 /* text/chat: a conversation as the variables that chat templates expect. */
+#ifndef HYB_TEXT_CHAT_C
+#define HYB_TEXT_CHAT_C
+#include "template.c"
 
 static bool hyb_chat_put_text(hyb_jinja *j, hyb_jdict *d, const char *name, const char *text)
 {
@@ -208,3 +211,4 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     hyb_text_empty(out);
     return hyb_chat_attempt(tmpl, messages, n, desc, true, out, &lost, error);
 }
+#endif

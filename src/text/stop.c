@@ -1,6 +1,11 @@
 /* text/stop: finds strings that end an answer in bytes that come in pieces. After each byte the automaton of all of
  * them knows the longest one that is complete, and how much of one the text so far ends with, which is what must be
  * held back. */
+#ifndef HYB_TEXT_STOP_C
+#define HYB_TEXT_STOP_C
+#include "../api/tokenizer.h"
+#include "../core/runtime.c"
+#include "automaton.c"
 
 struct hybrid_stop_matcher {
     hybrid_runtime *rt;
@@ -152,3 +157,4 @@ HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
     matcher->stopped = false;
     matcher->state = 0;
 }
+#endif

@@ -1,4 +1,10 @@
 /* text/template: the public face of the template interpreter: create, render, and text that is handed out. */
+#ifndef HYB_TEXT_TEMPLATE_C
+#define HYB_TEXT_TEMPLATE_C
+#include "../api/chat.h"
+#include "../core/runtime.c"
+#include "../gguf/names.c"
+#include "jinja/eval.c"
 
 struct hybrid_template {
     hybrid_runtime *rt;
@@ -209,3 +215,4 @@ HYB_BORDER(hybrid_result, hybrid_template_render,
     hyb_json_free(&doc);
     return result;
 }
+#endif

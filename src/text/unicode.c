@@ -1,5 +1,10 @@
 /* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a
  * character. */
+#ifndef HYB_TEXT_UNICODE_C
+#define HYB_TEXT_UNICODE_C
+#include "../api/tokenizer.h"
+#include "../core/fpenv.c"
+#include "unicode_data.c"
 
 /* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
 typedef enum hyb_char_class {
@@ -174,3 +179,4 @@ HYB_BORDER(size_t, hybrid_utf8_flush, (hybrid_utf8_stream *stream, char *out), (
     stream->size = 0;
     return n;
 }
+#endif

@@ -1,6 +1,10 @@
 /* text/unicode_data: made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0.0; do not edit.
  * Every entry begins a run of code points of one class: first code point << 4 | class (hyb_char_class in
  * text/unicode.c). */
+#ifndef HYB_TEXT_UNICODE_DATA_C
+#define HYB_TEXT_UNICODE_DATA_C
+#include "../core/macros.h"
+
 static const uint32_t hyb_unicode_runs[3576] = {
     0x0, 0x9A, 0xAB, 0xBA, 0xDB, 0xE0, 0x20A, 0x218, 0x249, 0x258, 0x2B9,
     0x2C8, 0x307, 0x3A8, 0x3C9, 0x3F8, 0x411, 0x5B8, 0x5E9, 0x5F8, 0x609, 0x613,
@@ -945,3 +949,4 @@ static const uint32_t hyb_nfc_edges[494] = {
     0x1E008, 0x1E019, 0x1E01B, 0x1E022, 0x1E023, 0x1E025, 0x1E026, 0x1E02B, 0x1E8D0, 0x1E8D7, 0x1E944, 0x1E94B,
     0x2F800, 0x2FA1E
 };
+#endif

@@ -9,6 +9,9 @@
 #include <type_traits>
 
 #include "abi.c"
+#ifdef HYB_API_BASE_H
+} /* of extern "C", which src/api/base.h opens */
+#endif
 
 template <class A, class B> struct same {
     static const bool value = sizeof(A) == sizeof(B) && std::is_pointer<A>::value == std::is_pointer<B>::value &&

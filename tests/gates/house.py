@@ -32,8 +32,14 @@ def in_declarations(text):
 
 
 def source(text):
-    """Adds text to a source file. The rules are checked before the header is compared."""
-    return lambda root: append(os.path.join(root, "src", "core", "base.c"), text)
+    """Adds text to a source file, within its guard. The rules are checked before the header is compared."""
+    def add(root):
+        path = os.path.join(root, "src", "core", "base.c")
+        with open(path, encoding="utf-8") as f:
+            kept = f.read()
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(kept[:kept.rindex("#endif")] + text + "#endif\n")
+    return add
 
 
 def new_file(root):
@@ -53,7 +59,17 @@ RULES = [
     ("a static variable in a function", "not const", source("static int hyb_next(void) { static int n; return ++n; }\n")),
     ("a long string literal", "string literal", source('static const char hyb_long[] = "%s"\n    "%s";\n' % ("x" * 2500, "y" * 2500))),
     ("a file that includes itself", "includes itself", source('#include "base.c"\n')),
-    ("a file that is included twice", "included twice", source('#include "begin.h"\n')),
+    ("a file that is included twice", "included twice", lambda root: replace(
+        os.path.join(root, "src", "hybrid_all.c"), '#include "core/base.c"\n', '#include "core/base.c"\n#include "core/base.c"\n')),
+    ("a file that uses what stands below it", "does not stand above", source('#include "number.c"\n')),
+    ("a room that looks up", "a room above its own", lambda root: (
+        replace(os.path.join(root, "src", "hybrid_all.c"), '#include "gguf/names.c"\n', ""),
+        replace(os.path.join(root, "src", "hybrid_all.c"), '#include "core/json.c"\n', '#include "gguf/names.c"\n#include "core/json.c"\n'),
+        replace(os.path.join(root, "src", "core", "json.c"), "#define HYB_CORE_JSON_C\n", '#define HYB_CORE_JSON_C\n#include "../gguf/names.c"\n'))),
+    ("a file without a guard", "must be around", lambda root: replace(os.path.join(root, "src", "core", "base.c"), "#define HYB_CORE_BASE_C\n", "")),
+    ("a guard of another name", "must be around", lambda root: (
+        replace(os.path.join(root, "src", "core", "base.c"), "#define HYB_CORE_BASE_C\n", "#define HYB_CORE_UTF8_C\n"),
+        replace(os.path.join(root, "src", "core", "base.c"), "#ifndef HYB_CORE_BASE_C\n", "#ifndef HYB_CORE_UTF8_C\n"))),
     ("a missing file", "cannot find", source('#include "nowhere.c"\n')),
     ("a macro of a foreign name", "needs '#define HYB_", source("#define LOOSE 1\n")),
     ("a private macro left in the declarations", "is not undefined", lambda root: append(os.path.join(root, "src", "api", "base.h"), "#define HYB_LOOSE 1\n")),

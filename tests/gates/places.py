@@ -21,7 +21,7 @@ CONTRIBUTING = os.path.join(".github", "CONTRIBUTING.md")
 
 # An op that doubles, with a kernel of its own on the CPU and on the GPU: (file, what stands there, what is put before it).
 OP = [
-    ("src/compute/ops.inc", "    OP(top_k)\n", "    OP(redouble) \\\n"),
+    ("src/compute/ops.inc", "    OP(embed) \\\n", "    OP(redouble) \\\n"),
     ("src/compute/ops.inc", "    X(kv_row, ", "    X(redouble,      (float *out, const float *x, int64_t n)) \\\n"),
     ("src/compute/op.c", "/* ---- the largest logits ---- */\n", """/* out = 2 x */
 typedef struct hyb_op_redouble {
@@ -148,7 +148,7 @@ def by_hand(root):
     """The table of the CPU back end as it was: a list of names."""
     replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYB_OPS(HYB_OP, HYB_PARTS)\n", "".join(
         "        %s,\n" % ("NULL" if name == "heads" else "hyb_cpu_" + name) for name in
-        "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k".split()))
+        "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k shift wkv7 shortconv".split()))
 
 
 @gate("places", faults=[

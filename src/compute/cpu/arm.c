@@ -1,4 +1,9 @@
 /* compute/cpu/arm: row functions, attention and float matrices of NEON: the texts of cpu/x86.c, stamped once more. */
+#ifndef HYB_COMPUTE_CPU_ARM_C
+#define HYB_COMPUTE_CPU_ARM_C
+#include "../../core/cpu.c"
+#include "float.c"
+
 #if defined(HYB_ARM)
 
     #include "vec_neon.inc"
@@ -9,4 +14,5 @@
     #include "float.inc"
     #include "vec_end.inc"
 
+#endif
 #endif

@@ -1,5 +1,10 @@
 /* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
  * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
+#ifndef HYB_COMPUTE_CPU_BACKEND_C
+#define HYB_COMPUTE_CPU_BACKEND_C
+#include "../../quant/types.c"
+#include "trig.c"
+#include "experts.c"
 
 enum {
     HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
@@ -610,3 +615,4 @@ static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
     device->ops = &ops;
     device->rt = rt;
 }
+#endif

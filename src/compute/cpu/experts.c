@@ -4,6 +4,10 @@
  * The rows are put in the order of their experts, so that a chosen expert's matrix is read once for all of its rows:
  * for few of them by gemv, for many by gemm. All experts and both matrices are chunks of one parallel section. gemv and
  * gemm give the same bits, so a row's result does not depend on how many others chose the same expert. */
+#ifndef HYB_COMPUTE_CPU_EXPERTS_C
+#define HYB_COMPUTE_CPU_EXPERTS_C
+#include "../backend.c"
+#include "matmul.c"
 
 /* Scalar, in one order: 32 partial sums over the index % 32, halved, as for every sum over a row. */
 static void hyb_route_row(const hyb_op_route *op, int64_t row)
@@ -270,3 +274,4 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
     op.out[0].w = w;
     return hyb_experts_layout(&job, rt->isa, hyb_lanes(rt), NULL, &op);
 }
+#endif

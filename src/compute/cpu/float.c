@@ -1,5 +1,9 @@
 /* compute/cpu/float: matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over k % 32, halved
  * (NUMERICS.md). */
+#ifndef HYB_COMPUTE_CPU_FLOAT_C
+#define HYB_COMPUTE_CPU_FLOAT_C
+#include "generic.c"
+#include "matmul_kernel.c"
 
 static size_t hyb_act_f32_bytes(int64_t k) { return hyb_align((size_t)k, 32) * sizeof(float); }
 static void hyb_act_f32_prepare(const float *x, int64_t k, void *act)
@@ -78,3 +82,4 @@ typedef struct hyb_gemm_chunk {
     float *waiting;     /* [level][column of all][R]: sums of chunks */
     int64_t level_size; /* of waiting */
 } hyb_gemm_chunk;
+#endif

@@ -1,5 +1,10 @@
 /* compute/cpu/generic: every row function in scalar C: the statement of NUMERICS.md that the fast ones are compared
  * with, bit by bit. */
+#ifndef HYB_COMPUTE_CPU_GENERIC_C
+#define HYB_COMPUTE_CPU_GENERIC_C
+#include "../../core/fma.c"
+#include "../../quant/blocks.c"
+#include "kernels.c"
 
 #include "vec_scalar.inc"
 #include "math.inc"
@@ -352,3 +357,4 @@ static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
     HYB_CPU_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
+#endif

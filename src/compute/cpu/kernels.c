@@ -1,6 +1,11 @@
 /* compute/cpu/kernels: what the CPU back end needs of an instruction set besides matrix products: one table of the row
  * functions that ops.inc lists. cpu/generic.c fills it in scalar C and is the reference; every other table gives the
  * same bits. */
+#ifndef HYB_COMPUTE_CPU_KERNELS_C
+#define HYB_COMPUTE_CPU_KERNELS_C
+#include "../../core/base.c"
+#include "../ops.inc"
+#include "../op.c"
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYB_PREFETCH(p) __builtin_prefetch(p)
@@ -96,3 +101,4 @@ HYB_INLINE const char *hyb_v_row(const hyb_kv_view *kv, int32_t page, int head, 
 {
     return kv->v + (size_t)page * kv->page_bytes_v + ((size_t)head * HYB_PAGE + (size_t)slot) * kv->row_bytes_v;
 }
+#endif

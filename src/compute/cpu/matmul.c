@@ -4,6 +4,12 @@
  * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
  * chunk only. */
+#ifndef HYB_COMPUTE_CPU_MATMUL_C
+#define HYB_COMPUTE_CPU_MATMUL_C
+#include "../../core/runtime.c"
+#include "int/repack.c"
+#include "int/select.c"
+#include "select.c"
 
 enum {
     HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
@@ -191,3 +197,4 @@ static void hyb_matmul_run(hybrid_runtime *rt, hyb_isa isa, void *scratch, const
     hyb_parallel(rt, (op->n + HYB_MATMUL_PREPARE - 1) / HYB_MATMUL_PREPARE, hyb_matmul_prepare, &job);
     hyb_parallel(rt, job.n_chunks, hyb_matmul_chunk, &job);
 }
+#endif

@@ -5,6 +5,9 @@
  * integer types: quantized, see NUMERICS.md) and read by all matrices whose kernels name the same format. gemv and gemm
  * give the same bits, for any n and any split of the rows, and so do all ISAs. A kernel reads no byte outside rows
  * r0..r1 of w and writes no y outside them. */
+#ifndef HYB_COMPUTE_CPU_MATMUL_KERNEL_C
+#define HYB_COMPUTE_CPU_MATMUL_KERNEL_C
+#include "../../core/macros.h"
 
 /* How an activation row lies in memory. Two kernels share prepared rows when they point at the same format. */
 typedef struct hyb_act_format {
@@ -33,3 +36,4 @@ typedef struct hyb_matmul_kernel {
                 int64_t r1);
 } hyb_matmul_kernel;
 enum { HYB_MATMUL_FEW = 3 };
+#endif

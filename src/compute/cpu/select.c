@@ -1,4 +1,8 @@
 /* compute/cpu/select: the kernels of an instruction set. isa is at most what the machine has. */
+#ifndef HYB_COMPUTE_CPU_SELECT_C
+#define HYB_COMPUTE_CPU_SELECT_C
+#include "x86.c"
+#include "arm.c"
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {
@@ -37,3 +41,4 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
     HYB_FLOAT_KERNELS(generic);
 #undef HYB_FLOAT_KERNELS
 }
+#endif

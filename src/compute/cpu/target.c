@@ -1,5 +1,8 @@
 /* compute/cpu/target: the marks of functions that use instructions beyond the compiler's flags. A function with
  * intrinsics carries one, and so does every helper that is inlined into it. */
+#ifndef HYB_COMPUTE_CPU_TARGET_C
+#define HYB_COMPUTE_CPU_TARGET_C
+#include "../../core/macros.h"
 
 #if defined(__GNUC__) || defined(__clang__)
     #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
@@ -12,4 +15,5 @@
     #define HYB_TARGET_AVXVNNI
     #define HYB_TARGET_AVX512
     #define HYB_TARGET_AMX
+#endif
 #endif

@@ -1,5 +1,8 @@
 /* compute/cpu/trig: sine and cosine in double, for tables of rotations: the same bits on every machine, whatever its
  * libm. */
+#ifndef HYB_COMPUTE_CPU_TRIG_C
+#define HYB_COMPUTE_CPU_TRIG_C
+#include "../../core/macros.h"
 
 /* |error| < 2^-51 for |x| < 2^26 (ten million radians: position times frequency); it grows with |x| beyond. NaN and
  * inf give NaN. */
@@ -33,3 +36,4 @@ static void hyb_sincos(double x, double *sine, double *cosine)
     if (quadrant & 2) *sine = -*sine;
     if ((quadrant + 1) & 2) *cosine = -*cosine;
 }
+#endif

@@ -1,4 +1,9 @@
 /* compute/cpu/x86: row functions, attention and float matrices of AVX2 and AVX-512: the same texts, stamped twice. */
+#ifndef HYB_COMPUTE_CPU_X86_C
+#define HYB_COMPUTE_CPU_X86_C
+#include "int/avx512.c"
+#include "float.c"
+
 #if defined(HYB_X86)
 
     #include "vec_avx2.inc"
@@ -17,4 +22,5 @@
     #include "float.inc"
     #include "vec_end.inc"
 
+#endif
 #endif

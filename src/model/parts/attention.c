@@ -1,5 +1,8 @@
 /* model/parts/attention: causal attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
  * grouped heads, rotations, norms of heads, windows and soft-caps. */
+#ifndef HYB_MODEL_PARTS_ATTENTION_C
+#define HYB_MODEL_PARTS_ATTENTION_C
+#include "../pass.c"
 
 typedef struct hyb_attention_w {
     hyb_weight norm, norm_b;
@@ -138,3 +141,4 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
 
 static const hyb_part hyb_part_attention = { "attention",        sizeof(hyb_attention_w), true, false,
                                              hyb_attention_find, hyb_attention_needs,     NULL, hyb_attention_forward };
+#endif

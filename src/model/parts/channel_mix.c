@@ -1,5 +1,8 @@
 /* model/parts/channel_mix: RWKV-7's feed-forward ("Goose", Peng et al. 2025): of each token mixed with the one before,
  * with the square of relu. */
+#ifndef HYB_MODEL_PARTS_CHANNEL_MIX_C
+#define HYB_MODEL_PARTS_CHANNEL_MIX_C
+#include "../pass.c"
 
 typedef struct hyb_channel_mix_w {
     hyb_weight norm, norm_b, shift, key, value;
@@ -52,3 +55,4 @@ static const hyb_part hyb_part_channel_mix = {
     "channel mixing",     sizeof(hyb_channel_mix_w), false, true, hyb_channel_mix_find, hyb_channel_mix_needs,
     hyb_channel_mix_slot, hyb_channel_mix_forward
 };
+#endif

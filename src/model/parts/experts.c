@@ -1,5 +1,8 @@
 /* model/parts/experts: a mixture of experts (Shazeer et al. 2017): a router chooses a few feed-forwards for each token;
  * and, in some families, one more that every token has. */
+#ifndef HYB_MODEL_PARTS_EXPERTS_C
+#define HYB_MODEL_PARTS_EXPERTS_C
+#include "ffn.c"
 
 typedef struct hyb_experts_w {
     hyb_weight norm, norm_b;
@@ -151,3 +154,4 @@ static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, c
 
 static const hyb_part hyb_part_experts = { "experts",        sizeof(hyb_experts_w), false, false,
                                            hyb_experts_find, hyb_experts_needs,     NULL,  hyb_experts_forward };
+#endif

@@ -1,5 +1,8 @@
 /* model/parts/ffn: the feed-forward of every token: gated (Shazeer 2020), with gate and up apart or in one matrix, or
  * plain. */
+#ifndef HYB_MODEL_PARTS_FFN_C
+#define HYB_MODEL_PARTS_FFN_C
+#include "../pass.c"
 
 typedef struct hyb_ffn_w {
     hyb_weight norm, norm_b;
@@ -59,3 +62,4 @@ static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const
 
 static const hyb_part hyb_part_ffn = { "feed-forward", sizeof(hyb_ffn_w), false, false,
                                        hyb_ffn_find,   hyb_ffn_needs,     NULL,  hyb_ffn_forward };
+#endif

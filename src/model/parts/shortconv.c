@@ -1,5 +1,8 @@
 /* model/parts/shortconv: the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each value by itself.
  */
+#ifndef HYB_MODEL_PARTS_SHORTCONV_C
+#define HYB_MODEL_PARTS_SHORTCONV_C
+#include "../pass.c"
 
 typedef struct hyb_shortconv_w {
     hyb_weight norm, in, conv, out;
@@ -54,3 +57,4 @@ static const hyb_part hyb_part_shortconv = {
     "short convolution", sizeof(hyb_shortconv_w), false, false, hyb_shortconv_find, hyb_shortconv_needs,
     hyb_shortconv_slot,  hyb_shortconv_forward
 };
+#endif

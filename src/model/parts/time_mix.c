@@ -1,5 +1,8 @@
 /* model/parts/time_mix: RWKV-7's recurrence ("Goose", Peng et al. 2025): a matrix for each head that decays, and that
  * every token corrects by one step of the delta rule. */
+#ifndef HYB_MODEL_PARTS_TIME_MIX_C
+#define HYB_MODEL_PARTS_TIME_MIX_C
+#include "../pass.c"
 
 typedef struct hyb_time_mix_w {
     hyb_weight norm, norm_b;
@@ -169,3 +172,4 @@ static const hyb_part hyb_part_time_mix = {
     "time mixing",     sizeof(hyb_time_mix_w), false, false, hyb_time_mix_find, hyb_time_mix_needs,
     hyb_time_mix_slot, hyb_time_mix_forward
 };
+#endif

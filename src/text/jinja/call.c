@@ -1,5 +1,8 @@
 /* text/jinja/call: how the functions that templates know are described and get their arguments, and what all of them
  * need: truth, order, iteration, attributes. */
+#ifndef HYB_TEXT_JINJA_CALL_C
+#define HYB_TEXT_JINJA_CALL_C
+#include "print.c"
 
 typedef struct hyb_jargs {
     size_t n, n_named;
@@ -379,3 +382,4 @@ static bool hyb_jinja_sort_keys(hyb_jinja *j, const hyb_jdict *d, hyb_jlist **ke
     *keys = list.u.list;
     return hyb_jinja_sort(j, list.u.list->items, order, d->n, false);
 }
+#endif

@@ -2,6 +2,9 @@
  * A set is runs of two numbers: the first code point, and twice the count of code points, plus 1 when only every second
  * one is meant. A mapping has a third: what is added. Of characters that become several: the character, and up to three
  * that it becomes. */
+#ifndef HYB_TEXT_JINJA_CASE_C
+#define HYB_TEXT_JINJA_CASE_C
+#include "../../core/macros.h"
 
 /* str.upper */
 static const uint32_t hyb_jcase_upper[] = {
@@ -337,4 +340,4 @@ static const uint32_t hyb_jcase_no_inside[] = {
     0x37A, 0x2, 0x488, 0x4, 0x1ABE, 0x2, 0x20DD, 0x8, 0x20E2, 0x6, 0x2E2F, 0x2, 0xA670, 0x6, 0xFC5E, 0xC, 0xFDFA, 0x4,
     0xFE70, 0x11
 };
-
+#endif

@@ -1,5 +1,9 @@
 /* text/jinja/eval: runs a tree: expressions to values, statements to output. Every recursion is counted (max_depth),
  * every node costs a step (max_steps). */
+#ifndef HYB_TEXT_JINJA_EVAL_C
+#define HYB_TEXT_JINJA_EVAL_C
+#include "test.c"
+#include "statement.c"
 
 /* Names that were set here; below them those of the block around. A macro keeps the scope it was defined in. */
 typedef struct hyb_jbinding {
@@ -581,3 +585,4 @@ static hyb_jflow hyb_jinja_run(hyb_jinja *j, hyb_jscope *s, const hyb_jnode *n)
     j->depth++;
     return flow;
 }
+#endif

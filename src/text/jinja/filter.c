@@ -1,4 +1,7 @@
 /* text/jinja/filter: what stands behind '|'. */
+#ifndef HYB_TEXT_JINJA_FILTER_C
+#define HYB_TEXT_JINJA_FILTER_C
+#include "ops.c"
 
 /* What map, select, reversed and their like give: an iterator in Python, a list in huggingface.js. */
 HYB_INLINE hyb_jlist_kind hyb_jlazy(const hyb_jinja *j) { return j->js ? HYB_J_PLAIN : HYB_J_ITERATOR; }
@@ -1118,3 +1121,4 @@ static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v
     j->depth++;
     return ok;
 }
+#endif

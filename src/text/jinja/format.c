@@ -1,4 +1,7 @@
 /* text/jinja/format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
+#ifndef HYB_TEXT_JINJA_FORMAT_C
+#define HYB_TEXT_JINJA_FORMAT_C
+#include "string.c"
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
  * but with a digit behind the point, and with an exponent one place earlier (what format() does when it has no type).
@@ -851,3 +854,4 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
     }
     return true;
 }
+#endif

@@ -1,5 +1,8 @@
 /* text/jinja/lex: a template's text as tokens, with Jinja's rules of white space: '-' and '+' at tags, trim_blocks,
  * lstrip_blocks. */
+#ifndef HYB_TEXT_JINJA_LEX_C
+#define HYB_TEXT_JINJA_LEX_C
+#include "filter.c"
 
 typedef enum hyb_jtoken_type {
     HYB_J_END,
@@ -309,3 +312,4 @@ static bool hyb_jlex_next(hyb_jlexer *x, hyb_jtoken *t)
     memset(t, 0, sizeof *t);
     return x->inside ? hyb_jlex_inside(x, t) : hyb_jlex_outside(x, t);
 }
+#endif

@@ -1,4 +1,7 @@
 /* text/jinja/ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
+#ifndef HYB_TEXT_JINJA_OPS_C
+#define HYB_TEXT_JINJA_OPS_C
+#include "format.c"
 
 typedef enum hyb_jop {
     HYB_J_ADD,
@@ -507,3 +510,4 @@ static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jv
     out->mark = v.mark;
     return true;
 }
+#endif

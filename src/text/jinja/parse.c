@@ -1,5 +1,8 @@
 /* text/jinja/parse: tokens to a tree. The grammar is Jinja's own, its odd corners included (a ** b ** c is (a ** b) **
  * c, a filter binds tighter than a sign, every word can be a name where a value is expected). */
+#ifndef HYB_TEXT_JINJA_PARSE_C
+#define HYB_TEXT_JINJA_PARSE_C
+#include "lex.c"
 
 typedef enum hyb_jkind {
     /* expressions */
@@ -703,3 +706,4 @@ static hyb_jnode *hyb_jparse_expression(hyb_jparser *p)
     *slot = value;
     return value ? root : NULL;
 }
+#endif

@@ -1,4 +1,8 @@
 /* text/jinja/print: the state of one render, its errors, and values as text: str, repr and JSON. */
+#ifndef HYB_TEXT_JINJA_PRINT_C
+#define HYB_TEXT_JINJA_PRINT_C
+#include "../unicode.c"
+#include "value.c"
 
 typedef struct hyb_jnode hyb_jnode;
 typedef struct hyb_jscope hyb_jscope;
@@ -391,3 +395,4 @@ static bool hyb_jinja_json(hyb_jinja *j, hyb_jbuffer *b, const hyb_jformat *f, h
     j->depth++;
     return ok;
 }
+#endif

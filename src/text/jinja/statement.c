@@ -1,4 +1,7 @@
 /* text/jinja/statement: {% ... %}: statements, and the parser of a whole template. */
+#ifndef HYB_TEXT_JINJA_STATEMENT_C
+#define HYB_TEXT_JINJA_STATEMENT_C
+#include "parse.c"
 
 static bool hyb_jparse_body(hyb_jparser *p, const char *ends, hyb_jnode **list);
 
@@ -302,3 +305,4 @@ static hybrid_result hyb_jparse(hyb_jarena *arena, const char *source, size_t n,
     tree->kwargs = hyb_jparse_mentioned(&p, "kwargs");
     return p.result;
 }
+#endif

@@ -1,5 +1,9 @@
 /* text/jinja/string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
  * are refused, as in the sandbox that transformers uses. */
+#ifndef HYB_TEXT_JINJA_STRING_C
+#define HYB_TEXT_JINJA_STRING_C
+#include "call.c"
+#include "case.c"
 
 /* ---- kinds and case of characters, as Python's str has them ------------------------------------------------------ */
 
@@ -836,3 +840,4 @@ static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
         return hyb_jbuiltin_find(hyb_jdict_methods, HYB_COUNT(hyb_jdict_methods), name->p, name->n);
     return NULL;
 }
+#endif

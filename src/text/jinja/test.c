@@ -1,4 +1,7 @@
 /* text/jinja/test: what stands behind 'is', and the functions that every template has. */
+#ifndef HYB_TEXT_JINJA_TEST_C
+#define HYB_TEXT_JINJA_TEST_C
+#include "filter.c"
 
 static bool hyb_jt_defined(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -197,3 +200,4 @@ static const hyb_jbuiltin hyb_jglobals[] = { { "range", "/start stop step", 1, h
                                              { "namespace", "*", 0, hyb_jg_dict },
                                              { "raise_exception", "message", 1, hyb_jg_raise },
                                              { "strftime_now", "format", 1, hyb_jg_strftime } };
+#endif

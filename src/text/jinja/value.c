@@ -1,5 +1,9 @@
 /* text/jinja/value: what a template computes with: an arena that lives as long as one render, and values in it:
  * strings, lists and dicts that are never changed once a template can see them, so that they can share memory. */
+#ifndef HYB_TEXT_JINJA_VALUE_C
+#define HYB_TEXT_JINJA_VALUE_C
+#include "../../core/stack.c"
+#include "../../core/json.c"
 
 /* Memory and steps of one render (or of one parsed template). When either is used up, result says so and every
  * allocation fails. */
@@ -784,3 +788,4 @@ static bool hyb_jfrom_json(hyb_jarena *arena, const hyb_json *json, hyb_jvalue *
     } while (open);
     return true;
 }
+#endif

@@ -1,6 +1,9 @@
 /* text/tokenizer/bpe: the merging. A word becomes its bytes (spm: its characters), and of all neighbours that may
  * become one token those with the least rank do, leftmost first, until none may. Words come again and again, so a call
  * remembers what became of them. */
+#ifndef HYB_TEXT_TOKENIZER_BPE_C
+#define HYB_TEXT_TOKENIZER_BPE_C
+#include "vocab.c"
 
 #define HYB_CACHE_TEXT 3 /* 8-byte pieces of a word that is remembered */
 #define HYB_CACHE_IDS  9
@@ -418,3 +421,4 @@ HYB_INLINE void hyb_tokenize_word(hyb_tokenize_job *job, const uint8_t *word, si
     else
         hyb_new_word(job, word, size, e, w);
 }
+#endif

@@ -1,5 +1,8 @@
 /* text/tokenizer/families: what the expressions of single families have that others have not, and the table of their
  * names. */
+#ifndef HYB_TEXT_TOKENIZER_FAMILIES_C
+#define HYB_TEXT_TOKENIZER_FAMILIES_C
+#include "pretokenize.c"
 
 /* The pieces of an expression that leaves out some of a text: what it matches, and what lies between. match(...)
  * returns p for no match. */
@@ -495,3 +498,4 @@ static const hyb_pretokenizer *hyb_find_pretokenizer(const char *name, size_t si
         if (strlen(table[i].name) == size && !memcmp(table[i].name, name, size)) return &table[i];
     return NULL;
 }
+#endif

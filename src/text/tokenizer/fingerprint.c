@@ -3,6 +3,9 @@
  * points give both the same value, and the point is a function of the runtime's key. And a token that grows byte by
  * byte must not be read again at every step: the value of two strings, one after the other, follows from theirs in one
  * multiplication. */
+#ifndef HYB_TEXT_TOKENIZER_FINGERPRINT_C
+#define HYB_TEXT_TOKENIZER_FINGERPRINT_C
+#include "../../core/macros.h"
 
 #define HYB_PRINT_PRIME ((UINT64_C(1) << 61) - 1)
 
@@ -89,3 +92,4 @@ HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p,
         n -= k;
     }
 }
+#endif

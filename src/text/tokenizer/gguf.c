@@ -1,5 +1,8 @@
 /* text/tokenizer/gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
  * is taken as llama.cpp takes it, and the log says so: a wrong guess shows in nothing but worse answers. */
+#ifndef HYB_TEXT_TOKENIZER_GGUF_C
+#define HYB_TEXT_TOKENIZER_GGUF_C
+#include "tokenizer.c"
 
 static bool hyb_vocab_gguf_flag(const hybrid_gguf *g, hybrid_runtime *rt, const char *key, bool value)
 {
@@ -246,3 +249,4 @@ HYB_BORDER(hybrid_result, hybrid_tokenizer_from_gguf,
     hyb_runtime_release(rt);
     return r;
 }
+#endif

@@ -9,6 +9,9 @@
  *     text     |----- block -----|-- longest token --|
  *     read                     <- <- <- <- <- <- <- <-
  */
+#ifndef HYB_TEXT_TOKENIZER_GREEDY_C
+#define HYB_TEXT_TOKENIZER_GREEDY_C
+#include "bpe.c"
 
 #define HYB_GREEDY_BLOCK 4096 /* bytes; more where a token is longer, so that at most every byte is read twice */
 
@@ -80,3 +83,4 @@ static void hyb_tokenize_greedy(hyb_tokenize_job *job, const uint8_t *p, const u
     }
     hyb_free(t->rt, words);
 }
+#endif

@@ -5,6 +5,10 @@
  *
  *     decompose each character; order the marks after a letter by their classes; compose from the left what composes
  */
+#ifndef HYB_TEXT_TOKENIZER_NORMALIZE_C
+#define HYB_TEXT_TOKENIZER_NORMALIZE_C
+#include "../../core/memory.c"
+#include "../unicode.c"
 
 /* Whether a code point is one that NFC looks at; those below U+10000 are bits of a table. */
 #define HYB_NFC_BITS 8192
@@ -275,3 +279,4 @@ static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text
     if (!ok) hyb_free(rt, out->bytes);
     return ok;
 }
+#endif

@@ -2,6 +2,9 @@
  * own regular expressions; here every one is a small matcher by hand, quoted above it, and a family is a row of up to
  * six of them, each applied inside the pieces of the one before. A matcher gets p < end, the beginning and the end of a
  * piece, and returns the end of the first word. */
+#ifndef HYB_TEXT_TOKENIZER_PRETOKENIZE_C
+#define HYB_TEXT_TOKENIZER_PRETOKENIZE_C
+#include "../unicode.c"
 
 typedef const uint8_t *(*hyb_split_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
 
@@ -433,3 +436,4 @@ static const uint8_t *hyb_split_deepseek3(const uint8_t *classes, const uint8_t 
 {
     return hyb_split_deepseek(classes, p, end, true);
 }
+#endif

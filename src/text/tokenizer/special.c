@@ -1,5 +1,8 @@
 /* text/tokenizer/special: tokens that are not made by merging: what they are for, which of them end an answer, and
  * finding them in a text. */
+#ifndef HYB_TEXT_TOKENIZER_SPECIAL_C
+#define HYB_TEXT_TOKENIZER_SPECIAL_C
+#include "vocab.c"
 
 /* Well-known names, the more telling one first. */
 typedef struct hyb_role_name {
@@ -232,3 +235,4 @@ static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
 {
     if (list->items != list->few) hyb_free(rt, list->items);
 }
+#endif

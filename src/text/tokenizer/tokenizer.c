@@ -1,4 +1,10 @@
 /* text/tokenizer/tokenizer: making tokenizers, text to ids, ids to text. */
+#ifndef HYB_TEXT_TOKENIZER_TOKENIZER_C
+#define HYB_TEXT_TOKENIZER_TOKENIZER_C
+#include "normalize.c"
+#include "families.c"
+#include "special.c"
+#include "greedy.c"
 
 /* ---- making ------------------------------------------------------------------------------------------------------ */
 
@@ -377,3 +383,4 @@ HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
 {
     return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
 }
+#endif

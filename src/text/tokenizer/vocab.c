@@ -1,6 +1,13 @@
 /* text/tokenizer/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,
  * the special tokens. They are made once when a model is loaded, so making them is kept cheap: one arena for all bytes,
  * flat tables, nothing allocated per token. */
+#ifndef HYB_TEXT_TOKENIZER_VOCAB_C
+#define HYB_TEXT_TOKENIZER_VOCAB_C
+#include "../../core/runtime.c"
+#include "../../gguf/names.c"
+#include "pretokenize.c"
+#include "../automaton.c"
+#include "fingerprint.c"
 
 /* bytes: up to here all pairs of a word are looked through at every step, beyond a heap finds the best */
 #define HYB_WORD_SHORT 64
@@ -531,3 +538,4 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
     hyb_free(rt, t);
     hyb_runtime_release(rt);
 }
+#endif

@@ -4,6 +4,11 @@
  * A row for super-blocks:      q: k int8;  d: k/256 floats;  s: k/16 int16, sums of 16 q.
  * Each part starts at a multiple of 64 bytes; a row is an odd number of 64-byte lines, so that equal columns of many
  * rows spread over the sets of a cache. */
+#ifndef HYB_COMPUTE_CPU_INT_ACT_C
+#define HYB_COMPUTE_CPU_INT_ACT_C
+#include "../../../core/base.c"
+#include "../../../core/number.c"
+#include "../matmul_kernel.c"
 
 HYB_INLINE size_t hyb_act32_d(int64_t k) { return hyb_align((size_t)k, 64); }
 HYB_INLINE size_t hyb_act32_s(int64_t k) { return hyb_act32_d(k) + hyb_align((size_t)k / 8, 64); }
@@ -66,3 +71,4 @@ static void hyb_act256_prepare(const float *x, int64_t k, void *act)
 
 static const hyb_act_format hyb_act32_generic = { hyb_act32_bytes, hyb_act32_prepare };
 static const hyb_act_format hyb_act256_generic = { hyb_act256_bytes, hyb_act256_prepare };
+#endif

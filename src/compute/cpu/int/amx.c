@@ -6,6 +6,10 @@
  * two for a 32-weight block (sums start at the bits of 1.5 * 2^23, see NUMERICS.md), and for a super-block scales are
  * already in the weights: two planes of bytes. The mins of a super-block are products of small integers: exact in
  * bfloat16, and they come out as floats. */
+#ifndef HYB_COMPUTE_CPU_INT_AMX_C
+#define HYB_COMPUTE_CPU_INT_AMX_C
+#include "gemm.c"
+
 #if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
     #define HYB_AMX 1
 
@@ -218,4 +222,5 @@ HYB_KERNEL_PANELS(amx, q4_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_am
 HYB_KERNEL_PANELS(amx, q5_K, 256, hyb_tile256_amx_q45, 16, hyb_amx_begin, hyb_amx_end)
 HYB_KERNEL_PANELS(amx, q6_K, 256, hyb_tile256_amx_q6, 16, hyb_amx_begin, hyb_amx_end)
 
+#endif
 #endif

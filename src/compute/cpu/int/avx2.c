@@ -2,6 +2,11 @@
  *
  * Unsigned weights times signed activations (vpmaddubsw: pairs fit 16 bits up to 6-bit weights). Prefill:
  * int/avx2_gemm.c. */
+#ifndef HYB_COMPUTE_CPU_INT_AVX2_C
+#define HYB_COMPUTE_CPU_INT_AVX2_C
+#include "../kernels.c"
+#include "gemm.c"
+
 #if defined(HYB_X86)
 
 /* ---- activations ------------------------------------------------------------------------------------------------- */
@@ -715,4 +720,5 @@ HYB_GEMV256_AVX2(q5_K)
 HYB_GEMV256_AVX2(q6_K)
     #undef HYB_GEMV256_AVX2
 
+#endif
 #endif

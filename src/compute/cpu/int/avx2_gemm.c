@@ -7,6 +7,10 @@
  * processors with AVX-VNNI (vpdpbusd, 4 products to 32 bits) run the same text with another product.
  *
  * The 8 sums p[b % 8] of NUMERICS.md lie in memory that stays in L1, block by block in the order of the file. */
+#ifndef HYB_COMPUTE_CPU_INT_AVX2_GEMM_C
+#define HYB_COMPUTE_CPU_INT_AVX2_GEMM_C
+#include "avx2.c"
+
 #if defined(HYB_X86)
 
     #if defined(__GNUC__) && !defined(__clang__)
@@ -613,4 +617,5 @@ static void hyb_byte_gemm_run(const hyb_byte_gemm *g, const void *w, size_t row_
         #include "tile.inc"
     #endif
 
+#endif
 #endif

@@ -4,6 +4,13 @@
  * unsigned or made so; the offset is taken back through the sum of the block's activations. Lanes of 16 blocks (8
  * super-blocks) are summed together by one tree of shuffles, so that scales are applied to 16 (8) blocks at once;
  * lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
+#ifndef HYB_COMPUTE_CPU_INT_AVX512_C
+#define HYB_COMPUTE_CPU_INT_AVX512_C
+#include "../../../core/cpu.c"
+#include "../../../quant/blocks.c"
+#include "../target.c"
+#include "act.c"
+
 #if defined(HYB_X86)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then
@@ -478,4 +485,5 @@ HYB_GEMV256_AVX512(q5_K, true)
 HYB_GEMV256_AVX512(q6_K, false)
     #undef HYB_GEMV256_AVX512
 
+#endif
 #endif

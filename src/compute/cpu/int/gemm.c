@@ -1,5 +1,9 @@
 /* compute/cpu/int/gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
  * int/panel.c. */
+#ifndef HYB_COMPUTE_CPU_INT_GEMM_C
+#define HYB_COMPUTE_CPU_INT_GEMM_C
+#include "panel.c"
+
 #if defined(HYB_X86)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
@@ -292,4 +296,5 @@ HYB_KERNEL_PANELS(avx512, q4_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
 HYB_KERNEL_PANELS(avx512, q5_K, 256, hyb_tile256_vnni_q45, 8, NULL, NULL)
 HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
 
+#endif
 #endif

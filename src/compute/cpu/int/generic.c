@@ -1,5 +1,10 @@
 /* compute/cpu/int/generic: products with integer blocks in scalar C. This states the order of every sum (NUMERICS.md);
  * every other kernel must give the same bits. */
+#ifndef HYB_COMPUTE_CPU_INT_GENERIC_C
+#define HYB_COMPUTE_CPU_INT_GENERIC_C
+#include "../../../core/fma.c"
+#include "unpack.c"
+#include "act.c"
 
 typedef void (*hyb_ints32_fn)(const void *block, hyb_ints32 *o);
 typedef void (*hyb_ints256_fn)(const void *block, hyb_ints256 *o);
@@ -99,3 +104,4 @@ HYB_GENERIC_TYPE(q4_K, 256, true)
 HYB_GENERIC_TYPE(q5_K, 256, true)
 HYB_GENERIC_TYPE(q6_K, 256, false)
 #undef HYB_GENERIC_TYPE
+#endif

@@ -1,5 +1,12 @@
 /* compute/cpu/int/neon: integer blocks with NEON: straight from the file, for decode and prefill. Two sets: one
  * multiplies bytes to int16 and adds pairs, the other has the dot products of ARMv8.2 (sdot). */
+#ifndef HYB_COMPUTE_CPU_INT_NEON_C
+#define HYB_COMPUTE_CPU_INT_NEON_C
+#include "../../../core/cpu.c"
+#include "../../../quant/blocks.c"
+#include "../kernels.c"
+#include "act.c"
+
 #if defined(HYB_ARM)
 
     /* The second set: always where the compiler may use sdot anyway, else by asking Linux. clang's header hides sdot
@@ -308,4 +315,5 @@ HYB_INLINE int32x4_t hyb_neon_dot_plain(int32x4_t s, int8x16_t a, int8x16_t b)
         #include "neon.inc"
     #endif
 
+#endif
 #endif

@@ -4,6 +4,10 @@
  * 16 rows x 4 bytes. Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2],
  * p[6], p[1], p[5], p[3], p[7]: a run of blocks adds into one set of registers, and halve(p, 8) is met by adding
  * finished runs pairwise, like carries of a binary counter. */
+#ifndef HYB_COMPUTE_CPU_INT_PANEL_C
+#define HYB_COMPUTE_CPU_INT_PANEL_C
+#include "avx512.c"
+
 #if defined(HYB_X86)
 
 /* Position of the first block of every run; run[8] is their number. Run j is p[hyb_run_sum[j]]. */
@@ -380,4 +384,5 @@ HYB_PANEL32_TYPE(q5_1, 8, 4, false, true, 0)
 HYB_PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
     #undef HYB_PANEL32_TYPE
 
+#endif
 #endif

@@ -6,6 +6,9 @@
  * rows" is 32 bytes.
  *   Q4_0   d of block 0 of 8 rows, d of block 1, ..; then for each block dwords 0-3 of qs of 8 rows
  *   Q4_K   for each super-block: dwords 0-35 of 8 rows: d | dmin, 3 of scales, 32 of qs */
+#ifndef HYB_COMPUTE_CPU_INT_REPACK_C
+#define HYB_COMPUTE_CPU_INT_REPACK_C
+#include "avx2.c"
 
 typedef struct hyb_repack {
     /* Rows r0 .. r1 (multiples of 8) of w to the same rows of `to`. */
@@ -195,3 +198,4 @@ static const hyb_repack *hyb_repack_for(hyb_isa isa, hybrid_type type)
     HYB_UNUSED(type);
     return NULL;
 }
+#endif

@@ -1,4 +1,10 @@
 /* compute/cpu/int/select: the table of integer-block kernels. */
+#ifndef HYB_COMPUTE_CPU_INT_SELECT_C
+#define HYB_COMPUTE_CPU_INT_SELECT_C
+#include "generic.c"
+#include "amx.c"
+#include "avx2_gemm.c"
+#include "neon.c"
 
 #define HYB_INT_KERNELS(isa) \
     switch (type) { \
@@ -53,3 +59,4 @@ static const hyb_matmul_kernel *hyb_int_kernel_for(hyb_isa isa, hybrid_type type
     return hyb_int_kernel_of(isa, false, type);
 #endif
 }
+#endif

@@ -4,6 +4,9 @@
  * Blocks of 32: value i is d * q[i] + m (m: Q4_1 and Q5_1 only).
  * Super-blocks: value i is d * q[i] - dmin * m[i / 16], where q[i] = scale of its sub-block times the stored number:
  * exact in 16 bits. */
+#ifndef HYB_COMPUTE_CPU_INT_UNPACK_C
+#define HYB_COMPUTE_CPU_INT_UNPACK_C
+#include "../../../quant/blocks.c"
 
 typedef struct hyb_ints32 {
     float d, m;
@@ -114,3 +117,4 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }
+#endif
