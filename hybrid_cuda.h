@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id b44d4b1b2dd51a75): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2c8298e820a04b4b): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8402  end.h                    closes what core/begin opened
+ *     8423  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
@@ -28,21 +28,21 @@
  *      766  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
  *      906  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1060  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4450  cache.c                  compiled kernels on disk, or in the host's own store
- *     4728  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5205  device.c                 an opened GPU: its context, its memory, its kernels
- *     5592  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5765  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6230  gemm.c                   large products by cuBLAS.
- *     6358  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6421  ops_matmul.c             the op matmul: which kernels a product takes
- *     6848  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7139  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7244  ops_attention.c          which kernel of attention takes which rows
- *     7439  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7811  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     7925  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8231  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     4471  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4749  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5226  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5613  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5786  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6251  gemm.c                   large products by cuBLAS.
+ *     6379  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6442  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6869  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7160  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7265  ops_attention.c          which kernel of attention takes which rows
+ *     7460  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7832  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     7946  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8252  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "b44d4b1b2dd51a75"
+#define HYBRID_CUDA__SOURCE_ID "2c8298e820a04b4b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -3524,13 +3524,14 @@ NULL
 static const char *const hyb_cuda_text_recurrent[] = {
 "/* recurrent: what a layer keeps of a sequence from row to row, in slots. Needs prelude.\n"
 " *\n"
-" * runs (n_runs, 4): first row, rows, the slot that the run goes on from (-1: zeros), the one that it leaves. They may be the same slot, so\n"
-" * whoever reads a value of the one writes that value of the other, afterwards; other runs only read. */\n"
+" * runs (n_runs, 4): first row, rows, the slot that the run goes on from (-1: zeros), the one that it leaves. They may\n"
+" * be the same slot, so whoever reads a value of the one writes that value of the other, afterwards; other runs only\n"
+" * read. */\n"
 "\n"
-"/* out_i = x + (before - x) * mix_i, i < n_mix; rows without gaps, out_i at out + i * plane. grid (n / 256, rows), block 256. The first row of a run\n"
-" * leaves the slot: the last one is there to be read. */\n"
-"KERNEL __launch_bounds__(256) shift(const float *x, const float *mix, int n_mix, int n, float *slots, i64 slot_stride, float *out, i64 plane,\n"
-"                                    const int *run_of_row, const int *runs)\n"
+"/* out_i = x + (before - x) * mix_i, i < n_mix; rows without gaps, out_i at out + i * plane. grid (n / 256, rows), block\n"
+" * 256. The first row of a run leaves the slot: the last one is there to be read. */\n"
+"KERNEL __launch_bounds__(256) shift(const float *x, const float *mix, int n_mix, int n, float *slots, i64 slot_stride,\n"
+"                                    float *out, i64 plane, const int *run_of_row, const int *runs)\n"
 "{\n"
 "    const int i = (int)(blockIdx.x * 256 + threadIdx.x);\n"
 "    if (i >= n) return;\n"
@@ -3538,8 +3539,10 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    const i64 row = blockIdx.y, at = row * n + i;\n"
 "    const bool first = row == run[0];\n"
 "    float before = 0;\n"
-"    if (!first) before = x[at - n];\n"
-"    else if (run[2] >= 0) before = slots[run[2] * slot_stride + i];\n"
+"    if (!first)\n"
+"        before = x[at - n];\n"
+"    else if (run[2] >= 0)\n"
+"        before = slots[run[2] * slot_stride + i];\n"
 "    if (first) slots[run[3] * slot_stride + i] = x[(i64)(run[0] + run[1] - 1) * n + i];\n"
 "    const float now = x[at], back = before - now;\n"
 "    for (int m = 0; m < n_mix; m++) out[m * plane + at] = fmaf(back, mix[(i64)m * n + i], now);\n"
@@ -3548,8 +3551,8 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "/* ---- the short convolution ---- */\n"
 "\n"
 "struct conv_args {\n"
-"    const float *bcx, *w;                                     /* rows of b, c, x, n each; (n, taps) */\n"
-"    float *slots, *out;                                       /* a slot: (taps - 1, n), the oldest first */\n"
+"    const float *bcx, *w; /* rows of b, c, x, n each; (n, taps) */\n"
+"    float *slots, *out;   /* a slot: (taps - 1, n), the oldest first */\n"
 "    const int *run_of_row, *runs;\n"
 "    i64 stride, slot_stride, out_stride;\n"
 "    int n, taps;\n"
@@ -3579,15 +3582,16 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        a.out[(run[0] + t) * a.out_stride + i] = a.bcx[(run[0] + t) * a.stride + a.n + i] * sum;\n"
 "    }\n"
 "    if (first) return;\n"
-"    for (int j = 0; j < back; j++)                            /* upwards: a value moves down, to where nothing is read any more */\n"
+"    for (int j = 0; j < back; j++) /* upwards: a value moves down, to where nothing is read any more */\n"
 "        a.slots[run[3] * a.slot_stride + (i64)j * a.n + i] = conv_value(a, run, run[1] - back + j, i);\n"
 "}\n"
 "\n"
 "/* ---- RWKV-7 ---- */\n"
 "\n"
 "struct wkv7_args {\n"
-"    const float *r, *k, *v, *decay, *rate, *value_gate, *gate, *v_first;      /* value_gate and v_first, and gate, may be NULL */\n"
-"    const float *k_k, *k_a, *r_k, *ln_w, *ln_b;               /* ln_w and ln_b may be NULL */\n"
+"    const float *r, *k, *v, *decay, *rate, *value_gate, *gate,\n"
+"        *v_first;                               /* value_gate and v_first, and gate, may be NULL */\n"
+"    const float *k_k, *k_a, *r_k, *ln_w, *ln_b; /* ln_w and ln_b may be NULL */\n"
 "    float *slots, *out;\n"
 "    const int *runs;\n"
 "    i64 stride, v_first_stride, out_stride, slot_stride;\n"
@@ -3596,12 +3600,17 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "};\n"
 "\n"
 "/* A thread's values of a row. */\n"
-"struct wkv7_values { float r, k, v, decay, rate, value_gate, v_first, gate; };\n"
+"struct wkv7_values {\n"
+"    float r, k, v, decay, rate, value_gate, v_first, gate;\n"
+"};\n"
 "DEVICE void wkv7_load(wkv7_values &x, const wkv7_args &a, i64 row, i64 at)\n"
 "{\n"
-"    const i64 from = row * a.stride + at;\n",
-"    x.r = a.r[from]; x.k = a.k[from]; x.v = a.v[from];\n"
-"    x.decay = a.decay[from]; x.rate = a.rate[from];\n"
+"    const i64 from = row * a.stride + at;\n"
+"    x.r = a.r[from];\n",
+"    x.k = a.k[from];\n"
+"    x.v = a.v[from];\n"
+"    x.decay = a.decay[from];\n"
+"    x.rate = a.rate[from];\n"
 "    x.gate = a.gate ? a.gate[from] : 1.0f;\n"
 "    if (!a.v_first) return;\n"
 "    x.value_gate = a.value_gate[from];\n"
@@ -3614,11 +3623,17 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    const int warp = threadIdx.x / 32;\n"
 "    x = warp_sum(x);\n"
 "    y = warp_sum(y);\n"
-"    block_sync();                                             /* the last sums have been read, and what the rows share */\n"
-"    if (threadIdx.x % 32 == 0) { sums[warp] = x; sums[4 + warp] = y; }\n"
+"    block_sync(); /* the last sums have been read, and what the rows share */\n"
+"    if (threadIdx.x % 32 == 0) {\n"
+"        sums[warp] = x;\n"
+"        sums[4 + warp] = y;\n"
+"    }\n"
 "    block_sync();\n"
 "    x = y = 0;\n"
-"    for (int w = 0; w < (int)blockDim.x / 32; w++) { x += sums[w]; y += sums[4 + w]; }\n"
+"    for (int w = 0; w < (int)blockDim.x / 32; w++) {\n"
+"        x += sums[w];\n"
+"        y += sums[4 + w];\n"
+"    }\n"
 "    return make_float2(x, y);\n"
 "}\n"
 "\n"
@@ -3635,18 +3650,24 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "    float m[N], k_k = 0, k_a = 0, r_k = 0, ln_w = 0, ln_b = 0;\n"
 "    wkv7_values next = {};\n"
 "    if (mine) {\n"
-"        k_k = a.k_k[at]; k_a = a.k_a[at]; r_k = a.r_k[at];\n"
-"        if (a.ln_w) { ln_w = a.ln_w[at]; ln_b = a.ln_b[at]; }\n"
+"        k_k = a.k_k[at];\n"
+"        k_a = a.k_a[at];\n"
+"        r_k = a.r_k[at];\n"
+"        if (a.ln_w) {\n"
+"            ln_w = a.ln_w[at];\n"
+"            ln_b = a.ln_b[at];\n"
+"        }\n"
 "        wkv7_load(next, a, run[0], at);\n"
 "    }\n"
 "#pragma unroll\n"
-"    for (int j = 0; j < N; j++) m[j] = mine && j < size && run[2] >= 0 ? a.slots[run[2] * a.slot_stride + matrix + (i64)j * size] : 0.0f;\n"
+"    for (int j = 0; j < N; j++)\n"
+"        m[j] = mine && j < size && run[2] >= 0 ? a.slots[run[2] * a.slot_stride + matrix + (i64)j * size] : 0.0f;\n"
 "    for (int row = run[0]; row < run[0] + run[1]; row++) {\n"
 "        const wkv7_values x = next;\n"
 "        const float rate = sigmoid(x.rate), raw = x.k * k_k, k = x.k * fmaf(rate - 1.0f, k_a, 1.0f);\n"
 "        if (mine && row + 1 < run[0] + run[1]) wkv7_load(next, a, row + 1, at);\n"
 "        const float2 sum = pair_sum(raw * raw, x.r * k * r_k, sums);\n"
-"        const float length = sqrtf(sum.x), kk = raw / (length < 1e-12f ? 1e-12f : length);                   /* NaN stays */\n"
+"        const float length = sqrtf(sum.x), kk = raw / (length < 1e-12f ? 1e-12f : length); /* NaN stays */\n"
 "        const float v = a.v_first ? fmaf(x.v_first - x.v, sigmoid(x.value_gate), x.v) : x.v;\n"
 "        of[i] = mine ? make_float4(expf(-0.606531f * sigmoid(x.decay)), kk * rate, k, x.r) : make_float4(0, 0, 0, 0);\n"
 "        ((float *)away)[i] = mine ? -kk : 0.0f;\n"
@@ -3678,12 +3699,12 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        if (mine && j < size) a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];\n"
 "}\n"
 "#define WKV7(N) \\\n"
-"    KERNEL __launch_bounds__(N) wkv7_##N(const wkv7_args a) \\\n"
+"    KERNEL __launch_bounds__(N, 1) wkv7_##N(const wkv7_args a) \\\n"
 "    { \\\n"
-"        __shared__ float4 of[N], away[N / 4]; \\\n"
+"        __shared__ float4 of[N], away[N / 4]; \\\n",
 "        __shared__ float sums[8]; \\\n"
 "        wkv7_head<N>(a, of, away, sums); \\\n"
-"    }\n",
+"    }\n"
 "WKV7(32)\n"
 "WKV7(64)\n"
 "WKV7(128)\n",

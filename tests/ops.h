@@ -690,7 +690,7 @@ static void draw_wkv7(side *s, hyb_op_wkv7 *op)
     op->v_first_stride = draw_stride(s, width);
     op->v_first = draw_rows(s, s->batch.n, width, op->v_first_stride);
     if (draw_chance(s, 30)) op->v_first = op->value_gate = NULL;
-    op->k_k = draw_floats(s, width, 1);
+    op->k_k = draw_floats(s, width, draw_chance(s, 15) ? 0.0f : 1.0f); /* a direction of no length */
     op->k_a = draw_floats(s, width, 1);
     op->r_k = draw_floats(s, width, 0.1f);
     op->ln_w = draw_chance(s, 70) ? draw_floats(s, width, 1) : NULL;

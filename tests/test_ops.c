@@ -437,6 +437,184 @@ static void test_attention_nan(void)
         }
 }
 
+/* ---- recurrence -------------------------------------------------------------------------------------------------- */
+
+enum { REC_ROWS = 23, REC_HEADS = 2, REC_SLOTS = 3, REC_KINDS = 3 };
+static const char *const rec_names[REC_KINDS] = { "shift", "wkv7", "shortconv" };
+
+/* Rows of seven values side by side, which are the inputs of all three ops; two results a row; slots of both heads. */
+typedef struct recurrent_data {
+    int size, width;
+    float *x, *plain, *w, *out, *slots;
+} recurrent_data;
+
+static int64_t rec_slot(const recurrent_data *d) { return (int64_t)d->width * d->size; }
+
+static void recurrent_create(recurrent_data *d, int size)
+{
+    d->size = size;
+    d->width = REC_HEADS * size;
+    d->x = random_floats((size_t)(REC_ROWS * 7 * d->width));
+    d->plain = random_floats((size_t)(REC_ROWS * d->width));
+    d->w = random_floats((size_t)(7 * d->width));
+    d->out = random_floats((size_t)(REC_ROWS * 2 * d->width));
+    d->slots = random_floats((size_t)(REC_SLOTS * rec_slot(d)));
+}
+static void recurrent_destroy(recurrent_data *d)
+{
+    free(d->x);
+    free(d->plain);
+    free(d->w);
+    free(d->out);
+    free(d->slots);
+}
+
+static void recurrent_shift(hyb_backend *be, const recurrent_data *d, hyb_slots slots, int first)
+{
+    hyb_op_shift op;
+    memset(&op, 0, sizeof op);
+    op.x = d->plain + first * d->width;
+    op.mix = d->w;
+    op.n_mix = 2;
+    op.n_embd = d->width;
+    op.slots = slots;
+    op.out = d->out + first * d->width;
+    op.plane = (int64_t)REC_ROWS * d->width;
+    hyb_do_shift(be, &op);
+}
+static void recurrent_wkv7(hyb_backend *be, const recurrent_data *d, hyb_slots slots, int first)
+{
+    const float *x = d->x + first * 7 * d->width;
+    hyb_op_wkv7 op;
+    memset(&op, 0, sizeof op);
+    op.r = x;
+    op.k = x + d->width;
+    op.v = x + 2 * d->width;
+    op.decay = x + 3 * d->width;
+    op.rate = x + 4 * d->width;
+    op.value_gate = x + 5 * d->width;
+    op.gate = x + 6 * d->width;
+    op.stride = op.v_first_stride = 7 * d->width;
+    op.v_first = x;
+    op.k_k = d->w;
+    op.k_a = d->w + d->width;
+    op.r_k = d->w + 2 * d->width;
+    op.ln_w = d->w + 3 * d->width;
+    op.ln_b = d->w + 4 * d->width;
+    op.eps = 64e-5f;
+    op.n_head = REC_HEADS;
+    op.size = d->size;
+    op.slots = slots;
+    op.out = d->out + first * d->width;
+    op.out_stride = d->width;
+    hyb_do_wkv7(be, &op);
+}
+static void recurrent_conv(hyb_backend *be, const recurrent_data *d, hyb_slots slots, int first)
+{
+    hyb_op_shortconv op;
+    memset(&op, 0, sizeof op);
+    op.bcx = d->x + first * 7 * d->width;
+    op.bcx_stride = 7 * d->width;
+    op.w = d->w;
+    op.n_taps = 5;
+    op.n_embd = d->width;
+    op.slots = slots;
+    op.out = d->out + first * d->width;
+    op.out_stride = d->width;
+    hyb_do_shortconv(be, &op);
+}
+
+/* Rows first .. first + n, from slot `in` to slot `out`. */
+static void recurrent_run(hyb_backend *be, const recurrent_data *d, int kind, int first, int n, int32_t in, int32_t out)
+{
+    hyb_batch batch;
+    hyb_slots slots;
+    hyb_run run;
+    slots.data = d->slots;
+    slots.stride = rec_slot(d);
+    memset(&run, 0, sizeof run);
+    run.n_rows = n;
+    run.slot_in = in;
+    run.slot_out = out;
+    begin_runs(be, &batch, &run, 1);
+    if (kind == 0)
+        recurrent_shift(be, d, slots, first);
+    else if (kind == 1)
+        recurrent_wkv7(be, d, slots, first);
+    else
+        recurrent_conv(be, d, slots, first);
+}
+
+/* A run is the same in one go and in any pieces, through one slot or from slot to slot, beginning with nothing. */
+static void test_recurrent_pieces(void)
+{
+    static const int sizes[2] = { 64, 20 };
+    int t, kind, i, way;
+    TEST("a run in pieces");
+    for (i = 0; i < 2; i++)
+        for (t = 0; t < n_targets; t++)
+            for (kind = 0; kind < REC_KINDS; kind++) {
+                recurrent_data d;
+                size_t n_out, n_slot;
+                float *out, *slot;
+                recurrent_create(&d, sizes[i]);
+                n_out = (size_t)(REC_ROWS * (kind ? 1 : 2) * d.width);
+                n_slot = (size_t)(kind == 0 ? d.width : kind == 1 ? rec_slot(&d) : 4 * d.width);
+                recurrent_run(targets[t].be, &d, kind, 0, REC_ROWS, -1, 0);
+                out = copy_floats(d.out, n_out);
+                slot = copy_floats(d.slots, n_slot);
+                for (way = 0; way < 4; way++) {
+                    int first = 0, n, piece = 0, at = -1, to;
+                    for (; first < REC_ROWS; first += n, at = to) {
+                        n = way == 0 ? 1 : random_int(1, 6);
+                        n = n < REC_ROWS - first ? n : REC_ROWS - first;
+                        to = way < 2 ? 1 : piece++ % REC_SLOTS;
+                        recurrent_run(targets[t].be, &d, kind, first, n, at, to);
+                    }
+                    CHECK(first_difference(d.out, out, n_out) < 0, "%s %s, size %d, way %d: other results",
+                          targets[t].name, rec_names[kind], d.size, way);
+                    CHECK(first_difference(d.slots + at * rec_slot(&d), slot, n_slot) < 0,
+                          "%s %s, size %d, way %d: another state", targets[t].name, rec_names[kind], d.size, way);
+                }
+                free(out);
+                free(slot);
+                recurrent_destroy(&d);
+            }
+}
+
+/* A NaN in column 3 (head 0) of a row reaches the rows and columns that depend on it, and no other. */
+static void test_recurrent_nan(void)
+{
+    enum { AT = 9 };
+    int t, kind, row, i;
+    TEST("recurrence, NaN");
+    for (t = 0; t < n_targets; t++)
+        for (kind = 0; kind < REC_KINDS; kind++) {
+            recurrent_data d;
+            float *clean;
+            int wrong = 0;
+            recurrent_create(&d, 64);
+            recurrent_run(targets[t].be, &d, kind, 0, REC_ROWS, -1, 0);
+            clean = copy_floats(d.out, (size_t)(REC_ROWS * d.width));
+            if (kind == 0)
+                d.plain[AT * d.width + 3] = hyb_bits_f32(0x7FC00000u);
+            else
+                d.x[AT * 7 * d.width + (kind == 1 ? d.width : 0) + 3] = hyb_bits_f32(0x7FC00000u);
+            recurrent_run(targets[t].be, &d, kind, 0, REC_ROWS, -1, 0);
+            for (row = 0; row < REC_ROWS; row++)
+                for (i = 0; i < d.width; i++) {
+                    const bool sees = kind == 0   ? i == 3 && (row == AT || row == AT + 1)
+                                      : kind == 1 ? i < 64 && row >= AT
+                                                  : i == 3 && row >= AT && row < AT + 5;
+                    const float y = d.out[row * d.width + i];
+                    if (sees ? y == y : hyb_f32_bits(y) != hyb_f32_bits(clean[row * d.width + i])) wrong++;
+                }
+            CHECK(!wrong, "%s %s: %d values are wrong", targets[t].name, rec_names[kind], wrong);
+            free(clean);
+            recurrent_destroy(&d);
+        }
+}
+
 /* ---- float matrices ---------------------------------------------------------------------------------------------- */
 
 /* One row of a batch = that row alone, whatever the batch. */
@@ -722,7 +900,8 @@ static void oracle_rope(hyb_backend *be)
 
 static void oracle_rows(hyb_backend *be)
 {
-    static const char *const names[3] = { "glu.silu", "glu.gelu_tanh", "glu.gelu" };
+    static const char *const names[HYB_ACT_KINDS] = { "glu.silu", "glu.gelu_tanh", "glu.gelu",
+                                                      "glu.tanh", "glu.sigmoid",   "glu.relu2" };
     float *x = oracle_floats("norm.x"), *w = oracle_floats("norm.w"), *b = oracle_floats("norm.b"),
           *gate = oracle_floats("glu.gate"), *up = oracle_floats("glu.up"), *y;
     double d;
@@ -742,7 +921,7 @@ static void oracle_rows(hyb_backend *be)
         d = oracle_distance(y, kind ? "norm.layer" : "norm.rms", 300);
         CHECK(d < 3e-7, "norm %d: %g", kind, d);
     }
-    for (kind = 0; kind < 3; kind++) {
+    for (kind = 0; kind < HYB_ACT_KINDS; kind++) {
         hyb_op_glu op;
         op.act = (hyb_act_kind)kind;
         op.gate = gate;
@@ -752,13 +931,121 @@ static void oracle_rows(hyb_backend *be)
         op.n_rows = 1;
         hyb_do_glu(be, &op);
         d = oracle_distance(y, names[kind], 500);
-        CHECK(d < 1e-7, "%s: %g", names[kind], d);
+        CHECK(d < 1.5e-7, "%s: %g", names[kind], d);
     }
     free(x);
     free(w);
     free(b);
     free(gate);
     free(up);
+}
+
+/* Recurrent ops from the states of PyTorch's: two heads of 16, 11 rows, in a run from slot 0 to slot 1. */
+enum { ORACLE_ROWS = 11, ORACLE_HEADS = 2, ORACLE_SIZE = 16, ORACLE_WIDTH = ORACLE_HEADS * ORACLE_SIZE };
+
+/* Two slots, the first with what a name says. */
+static hyb_slots oracle_slots(const char *name, size_t n)
+{
+    float *first = oracle_floats(name);
+    hyb_slots slots;
+    slots.stride = (int64_t)n;
+    slots.data = (float *)calloc(2 * n, sizeof *first);
+    memcpy(slots.data, first, n * sizeof *first);
+    free(first);
+    return slots;
+}
+/* out and the slot that was left, against theirs. Frees both. */
+static void oracle_left(const target *t, float *out, hyb_slots slots, const char *name)
+{
+    float *left = copy_floats(slots.data + slots.stride, (size_t)slots.stride);
+    char part[64];
+    double d;
+    snprintf(part, sizeof part, "%s.left", name);
+    d = oracle_distance(left, part, (size_t)slots.stride);
+    CHECK(d < 1e-6, "%s %s: %g", t->name, part, d);
+    snprintf(part, sizeof part, "%s.out", name);
+    d = oracle_distance(out, part, ORACLE_ROWS * ORACLE_WIDTH);
+    CHECK(d < 2e-6, "%s %s: %g", t->name, part, d);
+    free(slots.data);
+}
+
+static void oracle_wkv7(const target *t)
+{
+    static const char *const names[13] = { "r",       "k",   "v",   "decay", "rate", "value_gate", "gate",
+                                           "v_first", "k_k", "k_a", "r_k",   "ln_w", "ln_b" };
+    float *x[13];
+    hyb_op_wkv7 op;
+    char name[64];
+    int i;
+    for (i = 0; i < 13; i++) {
+        snprintf(name, sizeof name, "wkv7.%s", names[i]);
+        x[i] = oracle_floats(name);
+    }
+    memset(&op, 0, sizeof op);
+    op.r = x[0];
+    op.k = x[1];
+    op.v = x[2];
+    op.decay = x[3];
+    op.rate = x[4];
+    op.value_gate = x[5];
+    op.gate = x[6];
+    op.v_first = x[7];
+    op.k_k = x[8];
+    op.k_a = x[9];
+    op.r_k = x[10];
+    op.ln_w = x[11];
+    op.ln_b = x[12];
+    op.stride = op.v_first_stride = op.out_stride = ORACLE_WIDTH;
+    op.eps = 64e-5f;
+    op.n_head = ORACLE_HEADS;
+    op.size = ORACLE_SIZE;
+    op.out = (float *)calloc(ORACLE_ROWS * ORACLE_WIDTH, sizeof(float));
+    op.slots = oracle_slots("wkv7.state", ORACLE_WIDTH * ORACLE_SIZE);
+    hyb_do_wkv7(t->be, &op);
+    oracle_left(t, op.out, op.slots, "wkv7");
+    for (i = 0; i < 13; i++) free(x[i]);
+}
+
+static void oracle_columns(const target *t)
+{
+    float *x = oracle_floats("shift.x"), *mix = oracle_floats("shift.mix"), *bcx = oracle_floats("shortconv.bcx"),
+          *w = oracle_floats("shortconv.w");
+    hyb_op_shift shift;
+    hyb_op_shortconv conv;
+    memset(&shift, 0, sizeof shift);
+    memset(&conv, 0, sizeof conv);
+    shift.x = x;
+    shift.mix = mix;
+    shift.n_mix = 1;
+    shift.n_embd = conv.n_embd = conv.out_stride = ORACLE_WIDTH;
+    shift.slots = oracle_slots("shift.state", ORACLE_WIDTH);
+    shift.out = (float *)calloc(ORACLE_ROWS * ORACLE_WIDTH, sizeof(float));
+    hyb_do_shift(t->be, &shift);
+    oracle_left(t, shift.out, shift.slots, "shift");
+    conv.bcx = bcx;
+    conv.bcx_stride = 3 * ORACLE_WIDTH;
+    conv.w = w;
+    conv.n_taps = 3;
+    conv.slots = oracle_slots("shortconv.state", 2 * ORACLE_WIDTH);
+    conv.out = (float *)calloc(ORACLE_ROWS * ORACLE_WIDTH, sizeof(float));
+    hyb_do_shortconv(t->be, &conv);
+    oracle_left(t, conv.out, conv.slots, "shortconv");
+    free(x);
+    free(mix);
+    free(bcx);
+    free(w);
+}
+
+static void oracle_recurrent(const target *t)
+{
+    hyb_batch batch;
+    hyb_run run;
+    memset(&run, 0, sizeof run);
+    run.n_rows = ORACLE_ROWS;
+    run.slot_out = 1;
+    begin_runs(t->be, &batch, &run, 1);
+    oracle_wkv7(t);
+    oracle_columns(t);
 }
 
 static void oracle_attention(const target *t)
@@ -818,6 +1105,7 @@ static void test_oracle(void)
         oracle_rope(targets[t].be);
         oracle_rows(targets[t].be);
         oracle_attention(&targets[t]);
+        oracle_recurrent(&targets[t]);
     }
     hybrid_gguf_destroy(oracle);
 }
@@ -890,6 +1178,8 @@ int main(int argc, char **argv)
     test_math_targets(step);
     test_attention();
     test_attention_nan();
+    test_recurrent_pieces();
+    test_recurrent_nan();
     test_matmul_batch();
     test_experts();
     test_oracle();

@@ -50,6 +50,9 @@ def rows(put):
     put("glu.silu", F.silu(g) * u)
     put("glu.gelu", F.gelu(g) * u)
     put("glu.gelu_tanh", F.gelu(g, approximate="tanh") * u)
+    put("glu.tanh", g.tanh() * u)
+    put("glu.sigmoid", g.sigmoid() * u)
+    put("glu.relu2", F.relu(g) ** 2 * u)
 
 
 def attention(put):
@@ -70,6 +73,48 @@ def attention(put):
             put("attention.%s.%s" % (name, part), value)
 
 
+def recurrent(put):
+    """A run of 11 rows that goes on from a state. The matrices of RWKV-7 are those of the paper, S (value, key) of a head: S = S G + v k~^T with
+    G = diag(w) - kk^T (a kk) (Peng et al. 2025, section 4), which multiplies matrices instead of adding element by element; what a slot keeps is S
+    transposed. The convolution is PyTorch's, of the columns with the state before them."""
+    n, heads, size = 11, 2, 16
+    width = heads * size
+    r, k, v, decay, rate, value_gate, gate, v_first = (random(n, width) for _ in range(8))
+    k_k, k_a, r_k, ln_w, ln_b = (random(width) for _ in range(5))
+    state = random(heads, size, size)
+    for name, value in zip("r k v decay rate value_gate gate v_first k_k k_a r_k ln_w ln_b".split(), (r, k, v, decay, rate, value_gate, gate, v_first, k_k, k_a, r_k, ln_w, ln_b)):
+        put("wkv7." + name, value)
+    put("wkv7.state", state.transpose(1, 2))
+    each = lambda x: x.reshape(*x.shape[:-1], heads, size)
+    mixed = each(torch.lerp(v, v_first, value_gate.sigmoid()))
+    w, a = each(torch.exp(-0.606531 * decay.sigmoid())), each(rate.sigmoid())
+    kk = F.normalize(each(k * k_k), dim=-1, eps=1e-12)
+    key = each(k) * (1 + (a - 1) * each(k_a))
+    rows = []
+    for t in range(n):
+        turn = torch.diag_embed(w[t]) - kk[t].unsqueeze(2) @ (a[t] * kk[t]).unsqueeze(1)
+        state = state @ turn + mixed[t].unsqueeze(2) @ key[t].unsqueeze(1)
+        rows.append((state @ each(r)[t].unsqueeze(2)).squeeze(2).reshape(width))
+    put("wkv7.left", state.transpose(1, 2))
+    y = F.group_norm(torch.stack(rows), heads, ln_w, ln_b, 64e-5)
+    y = y + ((each(r) * key * each(r_k)).sum(-1, keepdim=True) * mixed).reshape(n, width)
+    put("wkv7.out", y * gate)
+    x, before, mix = random(n, width), random(width), random(width)
+    put("shift.x", x)
+    put("shift.state", before)
+    put("shift.mix", mix)
+    put("shift.left", x[-1])
+    put("shift.out", torch.lerp(x, torch.cat([before[None], x[:-1]]), mix))
+    bcx, taps, kept = random(n, 3 * width), random(width, 3), random(2, width)
+    b, c, x = bcx.chunk(3, -1)
+    u = torch.cat([kept, b * x])
+    put("shortconv.bcx", bcx)
+    put("shortconv.w", taps)
+    put("shortconv.state", kept)
+    put("shortconv.left", u[-2:])
+    put("shortconv.out", c * F.conv1d(u.t()[None], taps[:, None], groups=width)[0].t())
+
+
 def main():
     torch.manual_seed(1)
     writer = gguf.GGUFWriter(OUT, "ops")
@@ -78,6 +123,7 @@ def main():
     rotations(put)
     rows(put)
     attention(put)
+    recurrent(put)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
