@@ -925,6 +925,12 @@ int main(void)
     plan_is_use("tests/oracle/data/models/qwen2moe.gguf", false);
     plan_is_use("tests/oracle/data/models/qwen3moe.gguf", true);
     memory_that_fails("tests/oracle/data/models/qwen2moe.gguf");
+    plan_is_use("tests/oracle/data/models/rwkv7.gguf", false);
+    plan_is_use("tests/oracle/data/models/lfm2.gguf", true);
+    memory_that_fails("tests/oracle/data/models/rwkv7.gguf");
+    memory_that_fails("tests/oracle/data/models/lfm2.gguf");
+    in_parts("tests/oracle/data/models/rwkv7.gguf");
+    in_parts("tests/oracle/data/models/lfm2.gguf");
     repacked(model_path, HYBRID_TYPE_Q4_0);
     in_parts("tests/oracle/data/models/llama-rope-freqs.gguf");
     in_parts("tests/oracle/data/models/qwen2moe.gguf");

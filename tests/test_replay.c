@@ -110,6 +110,8 @@ int main(void)
     check_file("F32", "tests/oracle/data/models/llama.gguf", 0x895f0ec7cfd4f508u, HYBRID_KV_F16);
     check_file("F32, windows, norms", "tests/oracle/data/models/gemma3.gguf", 0x92bb2a86e6f42accu, HYBRID_KV_F16);
     check_file("F32, experts", "tests/oracle/data/models/qwen2moe.gguf", 0x6307c63d39ec24beu, HYBRID_KV_F16);
+    check_file("F32, RWKV-7", "tests/oracle/data/models/rwkv7.gguf", 0x98f61799c6e1c699u, HYBRID_KV_F16);
+    check_file("F32, short convolutions", "tests/oracle/data/models/lfm2.gguf", 0xa13f530ad30368d3u, HYBRID_KV_F16);
     check_file("Q8_0", "examples/data/stories260K-q8_0.gguf", 0x11b76476d2d85d9du, HYBRID_KV_F16);
     check_file("Q4_K", data_path("quant/models/rows-Q4_K_S.gguf"), 0xe3c5dcd87066a801u, HYBRID_KV_F16);
     return test_end();
