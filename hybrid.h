@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 72764985ac4a9c7c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c896479d750f5394): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -48,148 +48,154 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      200  base.h                   version, linkage, results, errors, allocator, log
- *      326  runtime.h                what models and sessions share: memory, log, worker threads
- *      397  quant.h                  names, sizes, encode, decode
- *      494  gguf.h                   what is in a model file, and writing one
- *      699  tokenizer.h              text to tokens and back
- *      854  chat.h                   templates that make a prompt of a conversation
- *      984  model.h                  load, describe
- *     1066  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1199  sampler.h                from logits to the next token
- *     1263  session.h                a conversation
+ *      206  base.h                   version, linkage, results, errors, allocator, log
+ *      332  runtime.h                what models and sessions share: memory, log, worker threads
+ *      403  quant.h                  names, sizes, encode, decode
+ *      500  gguf.h                   what is in a model file, and writing one
+ *      705  tokenizer.h              text to tokens and back
+ *      860  chat.h                   templates that make a prompt of a conversation
+ *      990  model.h                  load, describe
+ *     1072  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1205  sampler.h                from logits to the next token
+ *     1269  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1336  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1432  macros.h                 what compilers call things, and the macros that every room uses
- *     1485  base.c                   what every room uses: results, errors, checked sizes
- *     1541  fpenv.c                  the floating-point environment at the border of the library
- *     1770  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1849  fma.c                    a * b + c with one rounding
- *     1888  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     1953  decimal.c                doubles as text, the same in every locale
- *     2083  thread.c                 atomics, threads, and the worker pool
- *     2580  cpu.c                    what this processor and its operating system can do
- *     2698  hash.c                   where a name belongs in a table
- *     2798  memory.c                 the runtime, which everything hangs off, and memory and log through it
- *     2921  stack.c                  how much of the thread's stack a recursion may take
- *     2969  device.c                 which GPU a runtime uses
- *     3059  runtime.c                creates and ends runtimes
- *     3223  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3453  output.c                 a file that is written
- *     3799  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3835  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38133  end.h                    closes what core/begin opened
+ *     1342  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1438  macros.h                 what compilers call things, and the macros that every room uses
+ *     1491  base.c                   what every room uses: results, errors, checked sizes
+ *     1547  fpenv.c                  the floating-point environment at the border of the library
+ *     1776  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1855  fma.c                    a * b + c with one rounding
+ *     1894  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     1974  decimal.c                doubles as text, the same in every locale
+ *     2104  thread.c                 atomics, threads, and the worker pool
+ *     2601  cpu.c                    what this processor and its operating system can do
+ *     2719  hash.c                   where a name belongs in a table
+ *     2819  memory.c                 the runtime, which everything hangs off, and memory and log through it
+ *     2929  stack.c                  how much of the thread's stack a recursion may take
+ *     2977  device.c                 which GPU a runtime uses
+ *     3080  runtime.c                creates and ends runtimes
+ *     3244  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3474  output.c                 a file that is written
+ *     3820  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3856  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38109  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4276  names.c                  names that must differ, found by hash
- *     4373  value.c                  the 13 types of metadata values and their items
- *     4512  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4728  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5065  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5583  write.c                  makes a GGUF file
+ *     4297  names.c                  names that must differ, found by hash
+ *     4394  value.c                  the 13 types of metadata values and their items
+ *     4533  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4749  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5086  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5604  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6292  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6424  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6759  floats.c                 the types that are plain numbers
- *     6799  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     6998  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7234  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7382  types.c                  the table of all types, and the public functions over it
- *     7494  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7573  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6313  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6445  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6780  floats.c                 the types that are plain numbers
+ *     6820  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7019  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7255  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7403  types.c                  the table of all types, and the public functions over it
+ *     7515  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7594  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7797  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8748  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8927  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9207  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9645  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10145  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10347  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10441  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    10977  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11214  tokenizer/bpe.c          the merging
- *    11637  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11722  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12104  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12355  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12512  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13301  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13697  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14081  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14423  jinja/string.c           the methods of strings, lists and dicts: what stands behind a dot
- *    15264  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16120  jinja/ops.c              operators: arithmetic, membership, what stands behind dots and in brackets
- *    16632  jinja/filter.c           what stands behind '|'.
- *    17755  jinja/test.c             what stands behind 'is', and the functions that every template has
- *    17957  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18271  jinja/parse.c            tokens to a tree
- *    18979  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19286  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19872  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20086  chat.c                   a conversation as the variables that chat templates expect
+ *     7818  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8769  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8889  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9169  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9607  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10107  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10309  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10403  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    10939  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11176  tokenizer/bpe.c          the merging
+ *    11599  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11684  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12066  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12317  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12474  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13263  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13659  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14043  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14385  jinja/string.c           the methods of strings, lists and dicts: what stands behind a dot
+ *    15226  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16082  jinja/ops.c              operators: arithmetic, membership, what stands behind dots and in brackets
+ *    16594  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    16634  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    16877  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17186  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17232  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17393  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    17595  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    17731  jinja/test.c             what stands behind 'is', and the functions that every template has
+ *    17933  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18247  jinja/parse.c            tokens to a tree
+ *    18955  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19262  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19848  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20062  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20387  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20892  backend.c                the seam between models and devices: one table of functions that every back en...
- *    20993  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21108  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21202  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21220  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21258  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21359  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21937  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21975  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22094  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22165  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22269  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22754  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23141  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23440  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23665  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24387  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24587  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25651  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26300  cpu/int/select.c         the table of integer-block kernels
- *    26358  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26441  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29587  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31143  cpu/select.c             the kernels of an instruction set
- *    31185  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31381  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31656  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20363  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20868  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    20969  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21084  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21178  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21196  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21234  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21335  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21913  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21951  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22070  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22141  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22245  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22730  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23117  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23416  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23641  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24363  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24563  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25627  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26276  cpu/int/select.c         the table of integer-block kernels
+ *    26334  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26417  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29563  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31119  cpu/select.c             the kernels of an instruction set
+ *    31161  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31357  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31632  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32273  arch.c                   the table of architectures
- *    32399  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32743  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33118  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33361  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33646  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33789  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33848  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34022  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34086  parts/experts.c          a mixture of experts (Shazeer et al
- *    34242  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34299  net.c                    which parts the layers of a model have, and which tensors
- *    34461  unused.c                 tensors of the file that the model is not computed with
- *    34635  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34682  forward.c                one pass of a batch through any model, over the op table
- *    34928  place.c                  which layers run where
- *    35098  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35184  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32249  arch.c                   the table of architectures
+ *    32375  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32719  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33094  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33337  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33622  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33765  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33824  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    33998  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34062  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34218  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34275  net.c                    which parts the layers of a model have, and which tensors
+ *    34437  unused.c                 tensors of the file that the model is not computed with
+ *    34611  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34658  forward.c                one pass of a batch through any model, over the op table
+ *    34904  place.c                  which layers run where
+ *    35074  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35160  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35465  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35813  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36121  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36417  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37235  next.c                   the next token of a sequence
- *    37302  plan.c                   the bytes of a model and a context before they are loaded
- *    37421  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37618  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35441  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35789  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36097  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36393  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37211  next.c                   the next token of a sequence
+ *    37278  plan.c                   the bytes of a model and a context before they are loaded
+ *    37397  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37594  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1331,7 +1337,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "72764985ac4a9c7c"
+#define HYBRID__SOURCE_ID "c896479d750f5394"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1888,30 +1894,45 @@ HYB_INLINE float hyb_fmaf(float a, float b, float c) { return hyb_fma_own(a, b, 
 /* ==== begin src/core/utf8.c ==== */
 /* core/utf8: one code point at a time, strict: no overlong forms, no surrogates, nothing above U+10FFFF. */
 
-/* Bytes of the code point at p (1..4), or 0 when [p, end) does not start with a valid one. */
-static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
+/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
+ * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
+ * 1). */
+static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t left = (size_t)(end - text), n, i;
-    uint32_t c, low;
-    if (!left) return 0;
-    c = p[0];
+    uint32_t c = *p, low = 0x80, high = 0xBF;
+    size_t n, i;
+    *valid = 1;
     if (c < 0x80) {
-        *code = c;
+        *code_point = c;
         return 1;
     }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (left < n) return 0;
+    if (c == 0xE0)
+        low = 0xA0;
+    else if (c == 0xED)
+        high = 0x9F;
+    else if (c == 0xF0)
+        low = 0x90;
+    else if (c == 0xF4)
+        high = 0x8F;
     c &= 0x7Fu >> n;
     for (i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) return 0;
-        c = c << 6 | (p[i] & 0x3Fu);
+        if (p + i == end || p[i] < low || p[i] > high) return 0;
+        c = c << 6 | (p[i] & 0x3F);
+        low = 0x80;
+        high = 0xBF;
+        *valid = i + 1;
     }
-    low = n == 2 ? 0x80 : n == 3 ? 0x800 : 0x10000;
-    if (c < low || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return 0;
-    *code = c;
+    *code_point = c;
     return n;
+}
+
+/* The same of text, also when it is empty. */
+static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
+{
+    size_t valid;
+    return text < end ? hyb_utf8_decode((const uint8_t *)text, (const uint8_t *)end, code, &valid) : 0;
 }
 
 /* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */
@@ -2800,19 +2821,6 @@ static hyb_hash_key hyb_hash_key_make(const void *object)
 
 typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
-/* A GPU back end, as hybrid_cuda.h registers it. */
-typedef struct hyb_provider {
-    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
-     * was looked for. */
-    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
-                          hybrid_error *error);
-    /* The device does not keep the runtime: it belongs to it. */
-    hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
-    void (*close)(hyb_device *device);
-    const char *(*name)(const hyb_device *device);
-    const char *(*wanted)(void); /* what the environment asks for, or NULL */
-} hyb_provider;
-
 struct hybrid_runtime {
     hybrid_allocator allocator;
     hybrid_logger logger;
@@ -2969,6 +2977,19 @@ static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 /* ==== begin src/core/device.c ==== */
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is
  * opened when first needed. */
+
+/* A GPU back end, as hybrid_cuda.h registers it. */
+typedef struct hyb_provider {
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
+     * was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                          hybrid_error *error);
+    /* The device does not keep the runtime: it belongs to it. */
+    hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
+    void (*close)(hyb_device *device);
+    const char *(*name)(const hyb_device *device);
+    const char *(*wanted)(void); /* what the environment asks for, or NULL */
+} hyb_provider;
 
 static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
@@ -8765,65 +8786,6 @@ typedef enum hyb_char_class {
     HYB_CHAR_NEWLINE
 } hyb_char_class;
 
-/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
- * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
- * 1). */
-static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
-{
-    uint32_t c = *p, low = 0x80, high = 0xBF;
-    size_t n, i;
-    *valid = 1;
-    if (c < 0x80) {
-        *code_point = c;
-        return 1;
-    }
-    if (c < 0xC2 || c > 0xF4) return 0;
-    n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (c == 0xE0)
-        low = 0xA0;
-    else if (c == 0xED)
-        high = 0x9F;
-    else if (c == 0xF0)
-        low = 0x90;
-    else if (c == 0xF4)
-        high = 0x8F;
-    c &= 0x7Fu >> n;
-    for (i = 1; i < n; i++) {
-        if (p + i == end || p[i] < low || p[i] > high) return 0;
-        c = c << 6 | (p[i] & 0x3F);
-        low = 0x80;
-        high = 0xBF;
-        *valid = i + 1;
-    }
-    *code_point = c;
-    return n;
-}
-
-/* Writes code_point (a valid one) to out; the number of bytes, 1..4. */
-static size_t hyb_utf8_encode(uint32_t code_point, uint8_t out[4])
-{
-    if (code_point < 0x80) {
-        out[0] = (uint8_t)code_point;
-        return 1;
-    }
-    if (code_point < 0x800) {
-        out[0] = (uint8_t)(0xC0 | code_point >> 6);
-        out[1] = (uint8_t)(0x80 | (code_point & 63));
-        return 2;
-    }
-    if (code_point < 0x10000) {
-        out[0] = (uint8_t)(0xE0 | code_point >> 12);
-        out[1] = (uint8_t)(0x80 | (code_point >> 6 & 63));
-        out[2] = (uint8_t)(0x80 | (code_point & 63));
-        return 3;
-    }
-    out[0] = (uint8_t)(0xF0 | code_point >> 18);
-    out[1] = (uint8_t)(0x80 | (code_point >> 12 & 63));
-    out[2] = (uint8_t)(0x80 | (code_point >> 6 & 63));
-    out[3] = (uint8_t)(0x80 | (code_point & 63));
-    return 4;
-}
-
 static unsigned hyb_unicode_class(uint32_t code_point)
 {
     size_t low = 0, high = HYB_COUNT(hyb_unicode_runs);
@@ -9164,7 +9126,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
     hyb_nfc_sort(chars, n, chars + n);
     n = hyb_nfc_compose(chars, n);
     ok = hyb_mul_size(n, 4, &bytes) && hyb_nfc_reserve(rt, out, bytes);
-    for (i = 0; ok && i < n; i++) out->n += hyb_utf8_encode(chars[i].point, out->bytes + out->n);
+    for (i = 0; ok && i < n; i++) out->n += hyb_utf8_write(chars[i].point, (char *)out->bytes + out->n);
     if (chars != few) hyb_free(rt, chars);
     return ok;
 }
@@ -16629,8 +16591,8 @@ static bool hyb_jinja_slice(hyb_jinja *j, hyb_jvalue v, hyb_jvalue start, hyb_jv
 }
 /* ==== end src/text/jinja/ops.c ==== */
 
-/* ==== begin src/text/jinja/filter.c ==== */
-/* text/jinja/filter: what stands behind '|'. */
+/* ==== begin src/text/jinja/filters/member.c ==== */
+/* text/jinja/filters/member: the member that attribute= names, and what values are compared by. */
 
 /* What map, select, reversed and their like give: an iterator in Python, a list in huggingface.js. */
 HYB_INLINE hyb_jlist_kind hyb_jlazy(const hyb_jinja *j) { return j->js ? HYB_J_PLAIN : HYB_J_ITERATOR; }
@@ -16667,8 +16629,10 @@ static bool hyb_jinja_sort_key(hyb_jinja *j, hyb_jvalue v, hyb_jvalue attribute,
         return false;
     return exact || key->type != HYB_J_STRING || hyb_jinja_casing(j, key->u.s, HYB_J_LOWER, key);
 }
+/* ==== end src/text/jinja/filters/member.c ==== */
 
-/* ---- text -------------------------------------------------------------------------------------------------------- */
+/* ==== begin src/text/jinja/filters/text.c ==== */
+/* text/jinja/filters/text: filters of strings, and those that make one: tojson, urlencode, format. */
 
 /* Filters of strings take any value, as its text. */
 #define HYB_J_TEXT_FILTER(name, method) \
@@ -16908,8 +16872,10 @@ static bool hyb_jf_tojson(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
     return hyb_jinja_json(j, &b, &f, c->self, 0) && hyb_jinja_text(j, &b, out);
 }
+/* ==== end src/text/jinja/filters/text.c ==== */
 
-/* ---- numbers ----------------------------------------------------------------------------------------------------- */
+/* ==== begin src/text/jinja/filters/number.c ==== */
+/* text/jinja/filters/number: abs, int, float, round, sum: numbers as Python reads, rounds and adds them. */
 
 /* An integer beyond 64 bits with the other sign, or without. */
 static bool hyb_jinja_big_sign(hyb_jinja *j, hyb_jvalue v, bool plus, hyb_jvalue *out)
@@ -17215,8 +17181,10 @@ static bool hyb_jf_sum(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
     return true;
 }
+/* ==== end src/text/jinja/filters/number.c ==== */
 
-/* ---- any value --------------------------------------------------------------------------------------------------- */
+/* ==== begin src/text/jinja/filters/value.c ==== */
+/* text/jinja/filters/value: filters of any value: default, safe, attr, length. */
 
 static bool hyb_jf_default(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -17232,7 +17200,37 @@ static bool hyb_jf_safe(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     out->mark = !j->js;
     return true;
 }
-/* ---- pprint: as Python's pprint.pformat, 80 columns wide --------------------------------------------------------- */
+
+static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    hyb_jstring *name;
+    const hyb_jbuiltin *f;
+    if (!hyb_jinja_want_string(j, c->name, c->a[0], &name)) return false;
+    if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
+    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP)
+        return hyb_jinja_attribute(j, c->self, name, out);
+    if ((f = hyb_jmethod(c->self, name)) != NULL) return hyb_jinja_method(j, c->self, f, out);
+    *out = hyb_jundefined(name, true); /* of dicts it never gives the members */
+    return true;
+}
+static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
+{
+    switch (c->self.type) {
+    case HYB_J_STRING: *out = hyb_jint((int64_t)hyb_jstring_chars(&j->arena, c->self.u.s)); return true;
+    case HYB_J_LIST:
+        if (c->self.u.list->kind == HYB_J_ITERATOR)
+            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
+        *out = hyb_jint((int64_t)c->self.u.list->n);
+        return true;
+    case HYB_J_DICT: *out = hyb_jint((int64_t)c->self.u.dict->n); return true;
+    case HYB_J_UNDEFINED: *out = hyb_jint(0); return true;
+    default: return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no length", hyb_jtype_name(c->self));
+    }
+}
+/* ==== end src/text/jinja/filters/value.c ==== */
+
+/* ==== begin src/text/jinja/filters/pprint.c ==== */
+/* text/jinja/filters/pprint: as Python's pprint.pformat, 80 columns wide. */
 
 /* A copy of v whose dicts are in the order of their keys; dicts with keys of several types stay as they are. */
 static bool hyb_jinja_sorted_dicts(hyb_jinja *j, hyb_jvalue v, hyb_jvalue *out)
@@ -17390,34 +17388,10 @@ static bool hyb_jf_pprint(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     return hyb_jinja_sorted_dicts(j, c->self, &v) && hyb_jinja_pretty(j, &b, v, 0, 0, true) &&
            hyb_jinja_text(j, &b, out);
 }
-static bool hyb_jf_attr(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
-{
-    hyb_jstring *name;
-    const hyb_jbuiltin *f;
-    if (!hyb_jinja_want_string(j, c->name, c->a[0], &name)) return false;
-    if (c->self.type == HYB_J_UNDEFINED) return hyb_jinja_undefined(j, c->self);
-    if (c->self.type == HYB_J_NAMESPACE || c->self.type == HYB_J_LOOP)
-        return hyb_jinja_attribute(j, c->self, name, out);
-    if ((f = hyb_jmethod(c->self, name)) != NULL) return hyb_jinja_method(j, c->self, f, out);
-    *out = hyb_jundefined(name, true); /* of dicts it never gives the members */
-    return true;
-}
-static bool hyb_jf_length(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
-{
-    switch (c->self.type) {
-    case HYB_J_STRING: *out = hyb_jint((int64_t)hyb_jstring_chars(&j->arena, c->self.u.s)); return true;
-    case HYB_J_LIST:
-        if (c->self.u.list->kind == HYB_J_ITERATOR)
-            return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a generator has no length");
-        *out = hyb_jint((int64_t)c->self.u.list->n);
-        return true;
-    case HYB_J_DICT: *out = hyb_jint((int64_t)c->self.u.dict->n); return true;
-    case HYB_J_UNDEFINED: *out = hyb_jint(0); return true;
-    default: return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "a %s has no length", hyb_jtype_name(c->self));
-    }
-}
+/* ==== end src/text/jinja/filters/pprint.c ==== */
 
-/* ---- sequences --------------------------------------------------------------------------------------------------- */
+/* ==== begin src/text/jinja/filters/sequence.c ==== */
+/* text/jinja/filters/sequence: filters of lists and dicts: sort, unique, groupby, batch and their like. */
 
 static bool hyb_jf_list(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -17616,8 +17590,10 @@ static bool hyb_jf_batch(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     }
     return true;
 }
+/* ==== end src/text/jinja/filters/sequence.c ==== */
 
-/* ---- filters and tests that take the name of another one --------------------------------------------------------- */
+/* ==== begin src/text/jinja/filter.c ==== */
+/* text/jinja/filter: the table of what stands after '|', and the filters that take the name of another one. */
 
 static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v, const hyb_jargs *args,
                              hyb_jvalue *out);

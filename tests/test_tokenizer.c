@@ -546,7 +546,7 @@ static void make_small(small_vocab *v, const char *pre)
     static const char *const merges[] = { "h e", "l l", "he ll", "hell o", "\xC4\xA0 w", "a a", "aa aa" };
     static const char *const results[] = { "he", "ll", "hell", "hello", "\xC4\xA0w", "aa", "aaaa" };
     int16_t to_byte[324];
-    uint8_t character[4];
+    char character[4];
     char text[5];
     uint32_t c;
     size_t i, n;
@@ -554,7 +554,7 @@ static void make_small(small_vocab *v, const char *pre)
     hyb_byte_spelling(to_byte);
     for (c = 0; c < 324; c++) {
         if (to_byte[c] < 0) continue;
-        n = hyb_utf8_encode(c, character);
+        n = hyb_utf8_write(c, character);
         memcpy(text, character, n);
         text[n] = 0;
         add_token(v, text, HYBRID_TOKEN_NORMAL);
@@ -1505,7 +1505,7 @@ static void test_merge_steps(void)
     hybrid_tokenizer *tok;
     hybrid_error error = { HYBRID_OK, 0, "" };
     size_t i, n = 0, k;
-    uint8_t character[4];
+    char character[4];
     uint32_t c;
     char *pairs = (char *)malloc(65536 * 8), *at = pairs;
     TEST("merges that collide");
@@ -1513,7 +1513,7 @@ static void test_merge_steps(void)
     heap_vocab_make(&v, 1 << 20, 70000, "bpe");
     for (c = 0; c < 324; c++) {
         if (to_byte[c] < 0) continue;
-        k = hyb_utf8_encode(c, character);
+        k = hyb_utf8_write(c, character);
         memcpy(heap_vocab_add(&v, k, HYBRID_TOKEN_NORMAL), character, k);
     }
     for (i = 0; i < 65536; i++) { /* every pair of bytes: ids that are dense in both halves */

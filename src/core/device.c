@@ -4,6 +4,19 @@
 #define HYB_CORE_DEVICE_C
 #include "memory.c"
 
+/* A GPU back end, as hybrid_cuda.h registers it. */
+typedef struct hyb_provider {
+    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
+     * was looked for. */
+    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
+                          hybrid_error *error);
+    /* The device does not keep the runtime: it belongs to it. */
+    hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
+    void (*close)(hyb_device *device);
+    const char *(*name)(const hyb_device *device);
+    const char *(*wanted)(void); /* what the environment asks for, or NULL */
+} hyb_provider;
+
 static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
 /* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */

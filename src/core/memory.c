@@ -8,19 +8,6 @@
 
 typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
-/* A GPU back end, as hybrid_cuda.h registers it. */
-typedef struct hyb_provider {
-    /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
-     * was looked for. */
-    hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
-                          hybrid_error *error);
-    /* The device does not keep the runtime: it belongs to it. */
-    hybrid_result (*open)(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error);
-    void (*close)(hyb_device *device);
-    const char *(*name)(const hyb_device *device);
-    const char *(*wanted)(void); /* what the environment asks for, or NULL */
-} hyb_provider;
-
 struct hybrid_runtime {
     hybrid_allocator allocator;
     hybrid_logger logger;

@@ -3,30 +3,45 @@
 #define HYB_CORE_UTF8_C
 #include "macros.h"
 
-/* Bytes of the code point at p (1..4), or 0 when [p, end) does not start with a valid one. */
-static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
+/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
+ * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
+ * 1). */
+static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
 {
-    const unsigned char *p = (const unsigned char *)text;
-    size_t left = (size_t)(end - text), n, i;
-    uint32_t c, low;
-    if (!left) return 0;
-    c = p[0];
+    uint32_t c = *p, low = 0x80, high = 0xBF;
+    size_t n, i;
+    *valid = 1;
     if (c < 0x80) {
-        *code = c;
+        *code_point = c;
         return 1;
     }
     if (c < 0xC2 || c > 0xF4) return 0;
     n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (left < n) return 0;
+    if (c == 0xE0)
+        low = 0xA0;
+    else if (c == 0xED)
+        high = 0x9F;
+    else if (c == 0xF0)
+        low = 0x90;
+    else if (c == 0xF4)
+        high = 0x8F;
     c &= 0x7Fu >> n;
     for (i = 1; i < n; i++) {
-        if ((p[i] & 0xC0) != 0x80) return 0;
-        c = c << 6 | (p[i] & 0x3Fu);
+        if (p + i == end || p[i] < low || p[i] > high) return 0;
+        c = c << 6 | (p[i] & 0x3F);
+        low = 0x80;
+        high = 0xBF;
+        *valid = i + 1;
     }
-    low = n == 2 ? 0x80 : n == 3 ? 0x800 : 0x10000;
-    if (c < low || c > 0x10FFFF || (c >= 0xD800 && c < 0xE000)) return 0;
-    *code = c;
+    *code_point = c;
     return n;
+}
+
+/* The same of text, also when it is empty. */
+static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
+{
+    size_t valid;
+    return text < end ? hyb_utf8_decode((const uint8_t *)text, (const uint8_t *)end, code, &valid) : 0;
 }
 
 /* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */

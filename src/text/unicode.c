@@ -4,6 +4,7 @@
 #define HYB_TEXT_UNICODE_C
 #include "../api/tokenizer.h"
 #include "../core/fpenv.c"
+#include "../core/utf8.c"
 #include "unicode_data.c"
 
 /* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
@@ -21,65 +22,6 @@ typedef enum hyb_char_class {
     HYB_CHAR_SPACE,
     HYB_CHAR_NEWLINE
 } hyb_char_class;
-
-/* Length of the well-formed UTF-8 sequence at p (p < end) and its code point; 0 when there is none (overlong forms,
- * surrogates and code points beyond U+10FFFF included). *valid: how many bytes at p could still begin one (at least
- * 1). */
-static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *code_point, size_t *valid)
-{
-    uint32_t c = *p, low = 0x80, high = 0xBF;
-    size_t n, i;
-    *valid = 1;
-    if (c < 0x80) {
-        *code_point = c;
-        return 1;
-    }
-    if (c < 0xC2 || c > 0xF4) return 0;
-    n = c < 0xE0 ? 2 : c < 0xF0 ? 3 : 4;
-    if (c == 0xE0)
-        low = 0xA0;
-    else if (c == 0xED)
-        high = 0x9F;
-    else if (c == 0xF0)
-        low = 0x90;
-    else if (c == 0xF4)
-        high = 0x8F;
-    c &= 0x7Fu >> n;
-    for (i = 1; i < n; i++) {
-        if (p + i == end || p[i] < low || p[i] > high) return 0;
-        c = c << 6 | (p[i] & 0x3F);
-        low = 0x80;
-        high = 0xBF;
-        *valid = i + 1;
-    }
-    *code_point = c;
-    return n;
-}
-
-/* Writes code_point (a valid one) to out; the number of bytes, 1..4. */
-static size_t hyb_utf8_encode(uint32_t code_point, uint8_t out[4])
-{
-    if (code_point < 0x80) {
-        out[0] = (uint8_t)code_point;
-        return 1;
-    }
-    if (code_point < 0x800) {
-        out[0] = (uint8_t)(0xC0 | code_point >> 6);
-        out[1] = (uint8_t)(0x80 | (code_point & 63));
-        return 2;
-    }
-    if (code_point < 0x10000) {
-        out[0] = (uint8_t)(0xE0 | code_point >> 12);
-        out[1] = (uint8_t)(0x80 | (code_point >> 6 & 63));
-        out[2] = (uint8_t)(0x80 | (code_point & 63));
-        return 3;
-    }
-    out[0] = (uint8_t)(0xF0 | code_point >> 18);
-    out[1] = (uint8_t)(0x80 | (code_point >> 12 & 63));
-    out[2] = (uint8_t)(0x80 | (code_point >> 6 & 63));
-    out[3] = (uint8_t)(0x80 | (code_point & 63));
-    return 4;
-}
 
 static unsigned hyb_unicode_class(uint32_t code_point)
 {

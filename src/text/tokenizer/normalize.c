@@ -241,7 +241,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
     hyb_nfc_sort(chars, n, chars + n);
     n = hyb_nfc_compose(chars, n);
     ok = hyb_mul_size(n, 4, &bytes) && hyb_nfc_reserve(rt, out, bytes);
-    for (i = 0; ok && i < n; i++) out->n += hyb_utf8_encode(chars[i].point, out->bytes + out->n);
+    for (i = 0; ok && i < n; i++) out->n += hyb_utf8_write(chars[i].point, (char *)out->bytes + out->n);
     if (chars != few) hyb_free(rt, chars);
     return ok;
 }
