@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id c896479d750f5394): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 00d2ffb81d878c48): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -22,7 +22,7 @@
  *         hybrid_model_destroy(model);
  *     }
  *
- * HYBRID_IMPLEMENTATION belongs into exactly one C or C++ file; every other file that uses hybrid only includes it.
+ * HYBRID_IMPLEMENTATION belongs in exactly one C or C++ file; every other file that uses hybrid only includes it.
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
@@ -79,123 +79,123 @@
  *     3474  output.c                 a file that is written
  *     3820  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     3856  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38109  end.h                    closes what core/begin opened
+ *    38112  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4297  names.c                  names that must differ, found by hash
  *     4394  value.c                  the 13 types of metadata values and their items
  *     4533  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4749  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5086  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5604  write.c                  makes a GGUF file
+ *     4750  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5087  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5605  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6313  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6445  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6780  floats.c                 the types that are plain numbers
- *     6820  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7019  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7255  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7403  types.c                  the table of all types, and the public functions over it
- *     7515  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7594  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6314  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6446  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6781  floats.c                 the types that are plain numbers
+ *     6821  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7020  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7256  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7404  types.c                  the table of all types, and the public functions over it
+ *     7516  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7595  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7818  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8769  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8889  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9169  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9607  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10107  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10309  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10403  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    10939  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11176  tokenizer/bpe.c          the merging
- *    11599  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11684  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12066  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12317  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12474  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13263  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13659  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14043  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14385  jinja/string.c           the methods of strings, lists and dicts: what stands behind a dot
- *    15226  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16082  jinja/ops.c              operators: arithmetic, membership, what stands behind dots and in brackets
- *    16594  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    16634  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    16877  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17186  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17232  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17393  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    17595  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    17731  jinja/test.c             what stands behind 'is', and the functions that every template has
- *    17933  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18247  jinja/parse.c            tokens to a tree
- *    18955  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19262  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19848  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20062  chat.c                   a conversation as the variables that chat templates expect
+ *     7819  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8770  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8890  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9170  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9608  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10108  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10310  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10404  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    10940  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11177  tokenizer/bpe.c          the merging
+ *    11600  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11685  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12067  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12318  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12475  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13264  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13660  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14044  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14386  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15227  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16083  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    16595  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    16635  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    16878  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17189  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17235  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17396  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    17598  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    17734  jinja/test.c             what follows 'is', and the functions that every template has
+ *    17936  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18250  jinja/parse.c            tokens to a tree
+ *    18958  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19265  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19851  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20065  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20363  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20868  backend.c                the seam between models and devices: one table of functions that every back en...
- *    20969  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21084  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21178  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21196  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21234  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21335  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21913  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21951  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22070  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22141  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22245  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22730  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23117  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23416  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23641  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24363  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24563  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25627  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26276  cpu/int/select.c         the table of integer-block kernels
- *    26334  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26417  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29563  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31119  cpu/select.c             the kernels of an instruction set
- *    31161  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31357  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31632  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20366  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20871  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    20972  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21087  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21181  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21199  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21237  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21338  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21916  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21954  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22073  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22144  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22248  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22733  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23120  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23419  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23644  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24366  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24566  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25630  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26279  cpu/int/select.c         the table of integer-block kernels
+ *    26337  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26420  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29566  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31122  cpu/select.c             the kernels of an instruction set
+ *    31164  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31360  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31635  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32249  arch.c                   the table of architectures
- *    32375  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32719  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33094  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33337  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33622  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33765  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33824  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    33998  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34062  parts/experts.c          a mixture of experts (Shazeer et al
- *    34218  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34275  net.c                    which parts the layers of a model have, and which tensors
- *    34437  unused.c                 tensors of the file that the model is not computed with
- *    34611  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34658  forward.c                one pass of a batch through any model, over the op table
- *    34904  place.c                  which layers run where
- *    35074  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35160  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32252  arch.c                   the table of architectures
+ *    32378  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32722  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33097  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33340  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33625  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33768  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33827  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34001  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34065  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34221  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34278  net.c                    which parts the layers of a model have, and which tensors
+ *    34440  unused.c                 tensors of the file that the model is not computed with
+ *    34614  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34661  forward.c                one pass of a batch through any model, over the op table
+ *    34907  place.c                  which layers run where
+ *    35077  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35163  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35441  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35789  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36097  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36393  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37211  next.c                   the next token of a sequence
- *    37278  plan.c                   the bytes of a model and a context before they are loaded
- *    37397  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37594  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35444  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35792  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36100  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36396  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37214  next.c                   the next token of a sequence
+ *    37281  plan.c                   the bytes of a model and a context before they are loaded
+ *    37400  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37597  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -339,7 +339,7 @@ typedef void (*hybrid_task_fn)(void *arg, int index);
 
 /* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache
  * folder (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot
- * be written is no error. */
+ * be written is not an error. */
 typedef struct hybrid_kernel_cache {
     const char *path; /* a folder instead; "" for no cache */
     /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and
@@ -426,7 +426,7 @@ typedef enum hybrid_type {
 HYBRID_API const char *hybrid_type_name(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_size(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
-/* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
+/* Bytes of n elements; 0 when the type is unknown or n is not a multiple of the block. */
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 
 /* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks
@@ -540,7 +540,7 @@ typedef enum hybrid_gguf_type {
     HYBRID_GGUF_F64
 } hybrid_gguf_type;
 
-/* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
+/* "u8", "string", "array"...; NULL for a number that is not a type. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
 
 /* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other
@@ -712,7 +712,7 @@ HYBRID_API hybrid_result hybrid_gguf_end(hybrid_gguf_writer *writer, hybrid_erro
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
  * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
- * llama.cpp. Text is any bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
+ * llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
  * tokenizer never changes: any number of threads may use it. */
 
 typedef struct hybrid_tokenizer hybrid_tokenizer;
@@ -832,7 +832,7 @@ typedef struct hybrid_utf8_stream {
 
 #define HYBRID_UTF8_ROOM(size) (3 * (size) + 9)
 
-/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are no UTF-8
+/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are not UTF-8
  * become U+FFFD, one for each maximal part as Unicode recommends. However the bytes are cut, the output is the same.
  * Returns the bytes written. */
 HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out);
@@ -877,7 +877,7 @@ HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
  * print, break, continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests
  * but for filesizeformat, random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans,
  * translate), and those of list and dict that change nothing. Values are what they are in Python: ranges and generators
- * are no lists, text can be marked safe.
+ * are not lists, text can be marked safe.
  * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of
  * the template. */
 
@@ -952,7 +952,7 @@ typedef struct hybrid_render_desc {
 
 /* Renders a template with any variables (for conversations hybrid_chat_render is easier). desc may be NULL.
  * Errors: INVALID (also: the template called raise_exception; the message holds its words), FORMAT (an operation that
- * makes no sense, say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or
+ * makes no sense, say a sum of text and a number; or context is not a JSON object), UNSUPPORTED (an unknown filter or
  * test), LIMIT, MEMORY. */
 HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc,
                                                 hybrid_text *out, hybrid_error *error);
@@ -1119,9 +1119,9 @@ HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_co
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user,
                                        hybrid_error *error);
 
-/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
+/* Queues n tokens after the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
  * ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them.
+ * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another after them.
  * CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);
@@ -1134,7 +1134,7 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
 /* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued
  * (on CONTEXT_FULL remove something and call again, or clear it). Room is checked before anything is written; what can
- * fail behind that is a GPU, and then the memory for going on without it: logits of earlier decodes are gone in that
+ * fail after that is a GPU, and then the memory for going on without it: logits of earlier decodes are gone in that
  * case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 
@@ -1337,7 +1337,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "c896479d750f5394"
+#define HYBRID__SOURCE_ID "00d2ffb81d878c48"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1746,7 +1746,7 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 
 #endif
 
-/* The plain environment, where there is nothing to put back, or not yet: in a worker, behind a callback. */
+/* The plain environment, where there is nothing to put back, or not yet: in a worker, after a callback. */
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
@@ -2206,7 +2206,7 @@ static void hyb_spin_take(hyb_spin *lock)
         else if (spins < 1100)
             hyb_yield();
         else
-            hyb_nap(); /* a compiler may be at work behind it, for seconds */
+            hyb_nap(); /* the holder may be compiling kernels, for seconds */
     }
 }
 static void hyb_spin_give(hyb_spin *lock) { hyb_atomic_store(lock, 0); }
@@ -3018,7 +3018,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     why.message[0] = 0;
     if (!hyb_gpu_provider)
         r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
-                     "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+                     "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
     else
         r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
@@ -3218,7 +3218,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
     if (!count || (!list && capacity))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
     if (!hyb_gpu_provider) {
-        hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+        hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);
@@ -3330,7 +3330,7 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
     wchar_t wide[1024];
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
-        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
+        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a valid UTF-8 path", path);
     #if defined(HYB_MMAP_WIN32)
     {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
@@ -4623,7 +4623,7 @@ static hybrid_result hyb_gguf_scan_u64(hyb_gguf_scan *s, uint64_t *out)
     return HYBRID_OK;
 }
 
-/* A string's size and characters; leaves s->at behind it. */
+/* A string's size and characters; leaves s->at after it. */
 static hybrid_result hyb_gguf_scan_string(hyb_gguf_scan *s, uint64_t *size)
 {
     hybrid_result r = hyb_gguf_scan_u64(s, size);
@@ -4658,9 +4658,10 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
     hybrid_result r = hyb_gguf_scan_u32(s, &id);
     if (r) return r;
     if (id >= HYB_GGUF_N_TYPES)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
-                           "%s: %lu at byte %llu is no type of a value: the file is damaged, or newer than this hybrid",
-                           hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, s->at - 4,
+            "%s: %lu at byte %llu is not the type of a value: the file is damaged, or newer than this hybrid",
+            hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
     *type = (hybrid_gguf_type)id;
     return HYBRID_OK;
 }
@@ -4815,7 +4816,7 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     if (!s->size) return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
     if ((r = hyb_gguf_need(s, HYB_MIN(s->size, 16)))) return r;
     if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
-        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s",
+        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is not a GGUF file: %s",
                         hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
     s->at = 4;
     if ((r = hyb_gguf_scan_u32(s, version))) return r;
@@ -4866,7 +4867,7 @@ static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
-    if (t->ne[0] % block) return "its rows are no whole number of its type's blocks";
+    if (t->ne[0] % block) return "its rows are not a whole number of its type's blocks";
     if (elements / block > INT64_MAX / bytes) return "it would have more than 2^63 bytes";
     t->size = elements / block * bytes;
     return NULL;
@@ -4928,11 +4929,11 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     hyb_gguf_part_number(p, "general.alignment", &alignment, &wrong);
     if (wrong)
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at,
-                           "key '%s' is there twice, or is no whole number: the file is damaged",
+                           "key '%s' is there twice, or is not a whole number: the file is damaged",
                            hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
     if (!hyb_gguf_good_alignment(alignment))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+                        "key 'general.alignment' is not a power of two of at least 8: the file is damaged");
     p->alignment = (uint64_t)alignment;
     /* a set that was joined says 0 */
     if (p->count <= 1) {
@@ -5024,7 +5025,7 @@ static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g
         if (t->offset % g->alignment)
             return hyb_fail_at(
                 error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at,
-                "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                "tensor '%s' begins at %llu, which is not a multiple of the alignment %llu: the file is damaged",
                 hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
         if (start > end || t->offset > end - start || t->size > end - start - t->offset)
             return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size,
@@ -5154,7 +5155,7 @@ static long hyb_gguf_digits(const char *p, size_t n)
     return n ? value : -1;
 }
 
-/* Takes NAME-00002-of-00003.gguf apart. false: the name is no such. */
+/* Takes NAME-00002-of-00003.gguf apart. false: the name is not of that form. */
 static bool hyb_gguf_numbers_of(const char *path, hyb_gguf_numbers *n)
 {
     const size_t base = hyb_path_base(path);
@@ -5583,7 +5584,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
     return r;
 }
 
-/* The tensor whose name these characters are: not equal ones, but those of the file, behind their size. */
+/* The tensor whose name these characters are: not equal ones, but those of the file, after their size. */
 static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, const char *name)
 {
     hybrid_string s;
@@ -5904,7 +5905,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_int,
         return hyb_gguf_set_plain(w, key, type, type, bytes, 1, hyb_gguf_number_size(type), error);
     if (!w || !key) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
-    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
+    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is not a value of type %d", key, (long long)value, (int)type);
     return hyb_gguf_note(w, &e, error);
 }
 
@@ -5950,7 +5951,7 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
         const void *data = values ? values[i].data : strings[i].data;
         part = values ? values[i].size : strings[i].size;
         if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
-            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data,
+            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is not an array", key.data,
                      (unsigned long long)i);
             return;
         }
@@ -7551,7 +7552,7 @@ HYB_BORDER(hybrid_result, hybrid_convert,
     c.from = hyb_type_info(from);
     c.to = hyb_type_info(to);
     if (!c.from || !c.to)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows",
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is not a type that hybrid knows",
                         (int)(c.from ? to : from));
     if (row % c.from->block_size || row % c.to->block_size)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -8770,7 +8771,7 @@ static const uint32_t hyb_nfc_edges[494] = {
 /* text/unicode: UTF-8, the classes of code points that pre-tokenizers speak of, and a stream that never shows half a
  * character. */
 
-/* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
+/* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are not UTF-8 and everything else are OTHER. */
 typedef enum hyb_char_class {
     HYB_CHAR_OTHER,
     HYB_CHAR_LU,
@@ -8811,7 +8812,7 @@ static void hyb_unicode_expand(uint8_t table[65536])
 }
 
 /* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
- * that is no UTF-8). */
+ * that is not UTF-8). */
 HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
                                 uint32_t *code_point)
 {
@@ -8832,7 +8833,7 @@ HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const ui
 
 /* ---- streaming --------------------------------------------------------------------------------------------------- */
 
-/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
+/* Replaces what is not UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
  * character. */
 static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, char *out, size_t *used)
 {
@@ -9131,7 +9132,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
     return ok;
 }
 
-/* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is no UTF-8 stays.
+/* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is not UTF-8 stays.
  * false: no memory. */
 static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size, hyb_nfc_text *out)
 {
@@ -9330,7 +9331,7 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
     return hyb_split_gpt4(classes, p, end, HYB_LETTERS | HYB_CHARS(MARK), 1, 0);
 }
 
-/* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
+/* The class of the character at p; of one of the script Han, where those are not letters, that of what is in no set. */
 HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
                                     bool without_han)
 {
@@ -11603,7 +11604,7 @@ HYB_INLINE void hyb_tokenize_word(hyb_tokenize_job *job, const uint8_t *word, si
  * A search from each place on would read a long token again and again where only its beginning is in the text. So the
  * text is read from its end, by an automaton of the reversed tokens: what it knows at a byte is the longest token that
  * begins there, and the time is that of the text whatever the vocabulary. It is done in blocks, each of which is read
- * from so far behind it that all tokens that begin in it are whole:
+ * from so far after it that all tokens that begin in it are whole:
  *
  *     text     |----- block -----|-- longest token --|
  *     read                     <- <- <- <- <- <- <- <-
@@ -11649,7 +11650,7 @@ static void hyb_greedy_block(const hybrid_tokenizer *t, const uint8_t *p, size_t
     }
 }
 
-/* The tokens of a block from its first byte on. Returns the bytes that they are: the last may end behind the block. */
+/* The tokens of a block from its first byte on. Returns the bytes that they are: the last may end after the block. */
 static size_t hyb_greedy_emit(hyb_tokenize_job *job, const uint8_t *p, size_t n, const int32_t *words)
 {
     const hybrid_tokenizer *t = job->t;
@@ -11775,8 +11776,8 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
     }
     for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
         if (desc->roles[role] && roles[role] < 0)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary",
-                            role, desc->roles[role]);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "roles[%d] is \"%.64s\", which is not a token of the vocabulary", role, desc->roles[role]);
     return HYBRID_OK;
 }
 
@@ -12097,7 +12098,7 @@ static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int 
         hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
 }
 
-/* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
+/* Ids of special tokens; one that is not a token (files write -1 as unsigned) leaves what was there. */
 static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_t n_tokens,
                                  int32_t roles[HYBRID_ROLE_COUNT_])
 {
@@ -12950,7 +12951,7 @@ static bool hyb_jhash_address(hyb_jarena *arena, const void *p, uint32_t *hash)
 
 HYB_INLINE bool hyb_jis_integer(hyb_jvalue v) { return hyb_jis_whole(v) || v.type == HYB_J_BIG; }
 
-/* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
+/* -1, 0, 1: an integer of any size against a float that is not nan, by their exact values. */
 static HYB_NOINLINE int hyb_jorder_mixed(hyb_jvalue a, double d)
 {
     const double most = 9223372036854775808.0; /* 2^63 */
@@ -14383,7 +14384,7 @@ static const uint32_t hyb_jcase_no_inside[] = {
 /* ==== end src/text/jinja/case.c ==== */
 
 /* ==== begin src/text/jinja/string.c ==== */
-/* text/jinja/string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
+/* text/jinja/string: the methods of strings, lists and dicts: what follows a dot. Those that would change a value
  * are refused, as in the sandbox that transformers uses. */
 
 /* ---- kinds and case of characters, as Python's str has them ------------------------------------------------------ */
@@ -15207,7 +15208,7 @@ static const hyb_jbuiltin hyb_jdict_methods[] = {
 };
 /* clang-format on */
 
-/* What a value has behind a dot, NULL: no such method. */
+/* What a value has after a dot, NULL: no such method. */
 static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 {
     if (v.type == HYB_J_STRING)
@@ -15227,7 +15228,7 @@ static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 /* text/jinja/format: values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now('%Y'). */
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
- * but with a digit behind the point, and with an exponent one place earlier (what format() does when it has no type).
+ * but with a digit after the point, and with an exponent one place earlier (what format() does when it has no type).
  * alternate: the point is always there. */
 static size_t hyb_jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
@@ -15748,7 +15749,7 @@ static bool hyb_jinja_field_value(hyb_jinja *j, hyb_jfields *c, const char *p, c
     return true;
 }
 
-/* {...} without its braces, p: behind the first one. *after: behind the last one. */
+/* {...} without its braces, p: after the first one. *after: after the last one. */
 static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end,
                                  int level, const char **after);
 
@@ -16080,7 +16081,7 @@ static bool hyb_jinja_strftime(hyb_jinja *j, hyb_jbuffer *b, const char *p, cons
 /* ==== end src/text/jinja/format.c ==== */
 
 /* ==== begin src/text/jinja/ops.c ==== */
-/* text/jinja/ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
+/* text/jinja/ops: operators: arithmetic, membership, what follows a dot or stands in brackets. */
 
 typedef enum hyb_jop {
     HYB_J_ADD,
@@ -16778,7 +16779,7 @@ static bool hyb_jf_wordcount(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     return true;
 }
 
-/* What is no letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
+/* What is not a letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
 static bool hyb_jinja_quote_url(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool query)
 {
     hyb_jvalue s;
@@ -17063,7 +17064,8 @@ static bool hyb_jf_int(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d))
         return !j->result;
     if (d - d == 0) return hyb_jinja_whole_of(j, d, out);
-    if (c->self.type == HYB_J_FLOAT && d == d) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
+    if (c->self.type == HYB_J_FLOAT && d == d)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is not an integer");
     return true; /* the default */
 }
 static bool hyb_jf_float(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -17162,7 +17164,8 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         *out = hyb_jfloat(d);
         return true;
     }
-    if (d * scale - d * scale != 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
+    if (d * scale - d * scale != 0)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are not integers");
     d = hyb_jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
     *out = hyb_jfloat((d + 0.0) / scale); /* no -0 */
     return true;
@@ -17729,7 +17732,7 @@ static bool hyb_jinja_filter(hyb_jinja *j, const hyb_jstring *name, hyb_jvalue v
 /* ==== end src/text/jinja/filter.c ==== */
 
 /* ==== begin src/text/jinja/test.c ==== */
-/* text/jinja/test: what stands behind 'is', and the functions that every template has. */
+/* text/jinja/test: what follows 'is', and the functions that every template has. */
 
 static bool hyb_jt_defined(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
 {
@@ -18019,7 +18022,7 @@ static size_t hyb_jlex_close(const hyb_jlexer *x, const char *p, const char *mar
     return (size_t)(x->end - p) >= signed_ + 2 && p[signed_] == mark[0] && p[signed_ + 1] == mark[1] ? signed_ + 2 : 0;
 }
 
-/* {% raw %}: p stands behind "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no
+/* {% raw %}: p stands after "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no
  * raw block. */
 static bool hyb_jlex_raw(hyb_jlexer *x, const char *p, hyb_jtoken *t)
 {
@@ -18229,7 +18232,7 @@ static bool hyb_jlex_inside(hyb_jlexer *x, hyb_jtoken *t)
     }
     while (p < x->end && hyb_jlex_word(p, x->end, &n)) p += n;
     if (p == x->p) return hyb_jlex_operator(x, t);
-    if (!hyb_jis_identifier(x->p, p)) return hyb_jlex_fail(x, "this is no name");
+    if (!hyb_jis_identifier(x->p, p)) return hyb_jlex_fail(x, "this is not a name");
     t->type = HYB_J_NAME;
     t->n = (size_t)(p - x->p);
     x->p = p;
@@ -18256,7 +18259,7 @@ typedef enum hyb_jkind {
     HYB_J_TUPLE_OF,
     HYB_J_DICT_OF,
     HYB_J_CHOICE,
-    /* links of a chain: a is what they stand behind */
+    /* links of a chain: a is what they follow */
     HYB_J_NOT,
     HYB_J_NEGATE,
     HYB_J_PLUS,
@@ -18719,7 +18722,7 @@ static bool hyb_jparse_args(hyb_jparser *p, hyb_jnode **args)
     return !p->result;
 }
 
-/* What is in the brackets behind a value: an index or a slice. */
+/* What is in the brackets after a value: an index or a slice. */
 static hyb_jnode *hyb_jparse_subscript(hyb_jparser *p, hyb_jnode *of)
 {
     hyb_jnode *n = hyb_jparse_around(p, HYB_J_ITEM, of);
@@ -18798,7 +18801,7 @@ static hyb_jnode *hyb_jparse_test(hyb_jparser *p, hyb_jnode *of)
     return negated ? hyb_jparse_around(p, HYB_J_NOT, n) : n;
 }
 
-/* A value with signs before it and filters and tests behind it. Of several signs only their product is kept. */
+/* A value with signs before it and filters and tests after it. Of several signs only their product is kept. */
 static hyb_jnode *hyb_jparse_unary(hyb_jparser *p)
 {
     hyb_jnode *n, *sign = NULL;
@@ -20365,7 +20368,7 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
  * is.
  *
  * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
- * end looks behind it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
+ * end looks after it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
  * tensors in the type of their file.
  *
  * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very
@@ -22309,7 +22312,7 @@ HYB_TARGET_AVX512 static void hyb_one32_prepare_avx512(const float *x, int64_t k
 }
 static const hyb_act_format hyb_one32_avx512 = { hyb_one32_bytes_avx512, hyb_one32_prepare_avx512 };
 
-/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `jump` bytes behind block 0: 8 strides, or a row. */
+/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `jump` bytes after block 0: 8 strides, or a row. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_four_avx512(const char *p, size_t stride, size_t jump)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));
@@ -23828,7 +23831,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
 {
     const __m256i one = _mm256_set1_epi16(1), s = _mm256_load_si256((const __m256i *)(const void *)(x + HYB_GROUP8_S));
     const char *head = w;
-    const int unit = !affine ? 2 : qh ? 0 : 4; /* a head and what is behind it must not leave the 16 bytes */
+    const int unit = !affine ? 2 : qh ? 0 : 4; /* a head and what is after it must not leave the 16 bytes */
     __m256i h0, h1, h2, h3, m0, m1, m2, m3, isum;
     __m256 t;
     HYB_OPAQUE_ADDRESS(head);
@@ -23893,7 +23896,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
     }
 }
 
-/* As in int/avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched.
+/* As in int/avx512.c: the next `bytes` of weights are worked on, and what comes some KB after them is fetched.
  * (Zen 3, one thread of a busy core that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 ->
  * 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
 enum { HYB_AHEAD_AVX2 = 3072 };
@@ -24430,7 +24433,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_halfs8_avx2(const char *p)
 }
 
 /* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its
- * first half, 32 bytes behind them those of its second. */
+ * first half, 32 bytes after them those of its second. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_rows8_q4_0(const char *q, const char *x)
 {
     const __m256i low4 = _mm256_set1_epi8(15);
@@ -25214,7 +25217,7 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hyb_byte32_part(tile->k), d_at = hyb_byte32_d(tile->k);
     const __m256 magic = _mm256_set1_ps(12582912.0f);
-    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is no part of the weights */
+    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is not part of the weights */
     const char *panel = tile->panel + (size_t)b * HYB_BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYB_BYTE32) {
@@ -25255,8 +25258,8 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *con
     }
 }
 
-/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
- * the weights: it comes back. */
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is not part
+ * of the weights: it comes back. */
 HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
                                                       int count, float *sums, int sub)
 {
@@ -25451,7 +25454,7 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks32)(const hyb_byte_tile *tile, 
     const __m256i offset = _mm256_set1_epi16((short)tile->offset);
     const size_t part = hyb_byte32_part(tile->k), d_at = hyb_byte32_d(tile->k);
     const __m256 magic = _mm256_set1_ps(12582912.0f);
-    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is no part of the weights */
+    const __m256 back = _mm256_set1_ps((float)tile->offset); /* with mins, the offset is not part of the weights */
     const char *panel = tile->panel + (size_t)b * HYB_BYTE32;
     int i, c;
     for (i = 0; i < count; i++, b++, panel += HYB_BYTE32) {
@@ -25492,8 +25495,8 @@ HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_pairs)(const char *w, const char *con
     }
 }
 
-/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is no part of
- * the weights: it comes back. */
+/* Super-blocks b .. b + count. sub: weights of a sub-block. With mins the offset that the sums start with is not part
+ * of the weights: it comes back. */
 HYB_INLINE HYB_D_TARGET void HYB_D_FN(tile_blocks256)(const hyb_byte_tile *tile, const char *const x[4], int64_t b,
                                                       int count, float *sums, int sub)
 {
@@ -26350,7 +26353,7 @@ HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i
                                    : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
 }
 
-/* A row that is no multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
+/* A row that is not a multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
  * kernels do. */
 HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)
 {
@@ -26461,7 +26464,7 @@ typedef struct hyb_gemm_chunk {
     _mm256_maskload_ps(p, hyb_v_first_avx2(n)) /* the first n (any int), zeros above; touches no others */
 #define HYB_V_STORE_N(p, v, n) _mm256_maskstore_ps(p, hyb_v_first_avx2(n), v)
 #define HYB_V_FIRST(n)         _mm256_castsi256_ps(hyb_v_first_avx2(n)) /* lanes below n */
-/* Weights of so many bytes are read from p on: fetches what comes behind. (Zen 3, one thread, mapped file, GB/s without
+/* Weights of so many bytes are read from p on: fetches what comes after. (Zen 3, one thread, mapped file, GB/s without
  * and with: F16 12.7 -> 14, BF16
  * 12.5 -> 14.5 at 1 KB, less at 512 bytes and at 2 KB; F32, which is waiting for memory alone, 16 -> 14.5.) */
 #define HYB_V_AHEAD(p, size) \
@@ -32580,7 +32583,7 @@ static const hyb_key_neutral hyb_keys_neutral[] = {
     { "expert_chunk_feed_forward_length", 0, 0, "experts in chunks" },
     { "nextn_predict_layers", 0, 0, "layers that predict several tokens" },
     { "n_deepstack_layers", 0, 0, "layers that take images" },
-    { "features_length", 0, 0, "an input that is no text" },
+    { "features_length", 0, 0, "an input that is not text" },
     { "full_attention_interval", 0, 1, "layers without attention" },
     { "activation_sparsity_scale", 0, 0, "sparse activations" },
     { "altup.active_idx", 0, 0, "alternating updates" },
@@ -32588,7 +32591,7 @@ static const hyb_key_neutral hyb_keys_neutral[] = {
     { "embedding_length_per_layer_input", 0, 0, "embeddings for each layer" },
     { "swiglu_clamp_exp", 0, 0, "clamped activations" },
     { "swiglu_clamp_shexp", 0, 0, "clamped activations" },
-    { "swin_norm", 0, 0, "norms behind the blocks" },
+    { "swin_norm", 0, 0, "norms after the blocks" },
     { "rescale_every_n_layers", 0, 0, "rescaled layers" },
     { "time_mix_extra_dim", 0, 0, "a recurrent model" },
     { "time_decay_extra_dim", 0, 0, "a recurrent model" },
@@ -33010,7 +33013,7 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
-/* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
+/* Files that are not language models, by what they are: those that people meet. NULL: it may be one. */
 static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architecture)
 {
     static const char *const pictures[] = { "flux",  "sd1",     "sd3",        "sdxl", "wan",     "ltxv",
@@ -35340,7 +35343,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     return HYBRID_OK;
 }
 
-/* A GPU that fails is no reason to fail: the model runs on the CPU then. */
+/* A GPU that fails is not a failure of the model: it runs on the CPU then. */
 static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
 {
     hyb_device *gpu;
@@ -35451,7 +35454,7 @@ HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { ret
 #define HYB_SELECT_CHUNK 512
 #define HYB_SELECT_BINS 2048
 #define HYB_SELECT_CANDIDATES 2048
-#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is no probability: the draw resolves 2^-53 */
+#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is as good as impossible: the draw resolves 2^-53 */
 
 /* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
 typedef struct hyb_cut {
@@ -35890,7 +35893,7 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no
+/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is not a
  * number, or all are out. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
@@ -36704,7 +36707,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "sequence %d already has tokens in this batch, with others behind them", seq);
+                        "sequence %d already has tokens in this batch, with others after them", seq);
     if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "this decode would keep more rows of logits than the descriptor's n_logits = %d",
@@ -37448,7 +37451,7 @@ typedef struct hyb_turn {
     hyb_dialog view;
     hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
     char *answer, *said; /* own copies; NULL: there is none */
-    size_t n_dropped;    /* messages left out behind the system prompt */
+    size_t n_dropped;    /* messages left out after the system prompt */
 } hyb_turn;
 
 static void hyb_turn_drop(hyb_turn *t)
@@ -37687,7 +37690,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a
+/* Memory for the longest token after the longest beginning of a stop text (bytes), so that none can be missing when a
  * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
@@ -37884,7 +37887,7 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
     return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
 }
 
-/* The tokens in the cache and in the batch, and behind them those of a text. */
+/* The tokens in the cache and in the batch, and after them those of a text. */
 static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
                                           hybrid_error *error)
 {
@@ -37902,7 +37905,7 @@ static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, i
                      "the prompt is empty, and this model has no token to begin with: give it some text");
     if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
         r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
-                     "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                     "%llu tokens of text after the %d that are there do not fit the context of %d",
                      (unsigned long long)n, length, s->info.n_ctx);
     *n_all = n + (size_t)length;
     if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
@@ -37954,7 +37957,7 @@ static bool hyb_grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t u
     return true;
 }
 
-/* Bytes that may be shown become characters, behind the `at` bytes of the piece, which has room for them. */
+/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
 static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
     *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
@@ -38012,7 +38015,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     return HYBRID_OK;
 }
 
-/* The token goes behind the others, if there is to be one more; else why not. */
+/* The token goes after the others, if there is to be one more; else why not. */
 static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
@@ -38042,7 +38045,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
     if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
-        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are no text */
+        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
         hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2c8298e820a04b4b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8446fc4a076fce53): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "2c8298e820a04b4b"
+#define HYBRID_CUDA__SOURCE_ID "8446fc4a076fce53"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -583,7 +583,7 @@ static bool hyb_star_match(const char *name, const char *pattern, size_t n)
            !memcmp(name + length - tail, star + 1, tail);
 }
 
-/* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
+/* cuda-9.2 comes after cuda-12.8, python3.9 after python3.11: longer is newer. */
 static int hyb_star_compare(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b);
@@ -733,7 +733,7 @@ static bool hyb_library_in_folder(void *user, const char *folder)
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
 
-/* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
+/* Offers the libraries that have one of the names (the best first, NULL after the last) to accept, until it takes one.
  * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
 static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override,
                              hyb_library_fn accept, void *user)
@@ -942,7 +942,7 @@ static void hyb_arena_destroy(hyb_arena *arena)
     arena->first = NULL;
 }
 
-/* A new range behind `after` (NULL: as the first). NULL when the host has no memory. */
+/* A new range after `after` (NULL: as the first). NULL when the host has no memory. */
 static hyb_range *hyb_range_insert(hyb_arena *arena, hyb_range *after, uint64_t at, uint64_t size)
 {
     hyb_range *r = (hyb_range *)hyb_calloc(arena->rt, 1, sizeof *r);
@@ -1392,7 +1392,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "};\n"
 "\n"
 "/* N words from p, which is aligned to ALIGN bytes. Aligned to two: the words around them, shifted; the last two bytes\n"
-" * alone, so that nothing behind the N words is read. */\n"
+" * alone, so that nothing after the N words is read. */\n"
 "template <int N, int ALIGN> DEVICE void load_words(const u8 *p, u32 *w)\n"
 "{\n"
 "    if constexpr (ALIGN == 16 && N == 4) {\n"
@@ -1791,7 +1791,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "    for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;\n"
 "}\n"
 "\n"
-"/* How far behind an aligned address a row's segment begins. */\n"
+"/* How far after an aligned address a row's segment begins. */\n"
 "DEVICE int phase_of(const u8 *at)\n"
 "{\n"
 "#if !IS_FLOAT && BLOCK_ALIGN == 16\n"
@@ -1933,7 +1933,7 @@ static const char *const hyb_cuda_text_matvec[] = {
 "{\n"
 "    const float *x = (const float *)o->x;\n"
 "    float *s = (float *)(to + o->k), *d = s + o->k / 16;\n"
-"    /* all lanes take part in the sums over lanes, those behind the end with zeros */\n"
+"    /* all lanes take part in the sums over lanes, those after the end with zeros */\n"
 "    for (int first = 0; first < o->k; first += 128 * WARPS) {\n"
 "        int at = first + 4 * (int)threadIdx.x;\n"
 "        bool inside = at < o->k;\n"
@@ -2079,7 +2079,7 @@ static const char *const hyb_cuda_text_matbatch[] = {
 " *\n"
 " * -DEXPERTS: the rows of x that go through one expert's matrix are neighbours, padded to whole groups (experts.cu sorts\n"
 " * them); a block takes a tile of them from a map, and its results to the rows from which they came. What of the grid\n"
-" * lies behind the map's end leaves at once.\n"
+" * lies after the map's end leaves at once.\n"
 " *\n"
 " * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8\n"
 " * scales; 2 x 8 sums of 16 (d * sum). */\n"
@@ -2494,7 +2494,7 @@ static const char *const hyb_cuda_text_gemm[] = {
 "DEVICE int chunk_at(int row, int chunk) { return row * 4 + (chunk ^ (row >> 1 & 3)); }\n"
 "\n"
 "/* Rows `first`... of a matrix of `rows`, values k0 ... k0 + 31; zeros where there are none. row_of: where they are;\n"
-" * NULL: one behind the other. */\n"
+" * NULL: one after the other. */\n"
 "template <int ROWS>\n"
 "DEVICE void fetch(uint4 *to, const u16 *from, i64 ld, int first, int rows, int k0, int k, const int *row_of)\n"
 "{\n"
@@ -2763,7 +2763,7 @@ static const char *const hyb_cuda_text_experts[] = {
 "}\n"
 "\n"
 "/* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert\n"
-" * begin at a multiple of 8 behind those of the expert before, and those that are left over up to there have -1. map:\n"
+" * begin at a multiple of 8 after those of the expert before, and those that are left over up to there have -1. map:\n"
 " * for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place, how many. total:\n"
 " * tiles, places.\n"
 " *\n"
@@ -2994,7 +2994,7 @@ static const char *const hyb_cuda_text_rows[] = {
 "}\n"
 "\n"
 "/* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b\n"
-" * n_rows rows of n_group groups of n values, a group behind the other. w, b (n) may be NULL; out may be x.\n"
+" * n_rows rows of n_group groups of n values, one group after the other. w, b (n) may be NULL; out may be x.\n"
 " * grid: groups of all rows / blockDim.y; block (threads of a group, groups). A warp a group, or a block a group. */\n"
 "template <int V>\n"
 "__device__ __forceinline__ void norm_groups(const float *x, i64 x_stride, float *out, i64 out_stride, const float *w,\n"
@@ -3254,7 +3254,7 @@ static const char *const hyb_cuda_text_kv[] = {
 "    float mean = 0, sum = 0;\n"
 "    if (layer) {\n"
 "        #pragma unroll\n"
-"        for (int j = 0; j < HEAD_VALUES; j++) mean += x[j]; /* zeros behind n */\n"
+"        for (int j = 0; j < HEAD_VALUES; j++) mean += x[j]; /* zeros after n */\n"
 "        mean = warp_sum(mean) / (float)n;\n"
 "    }\n"
 "    #pragma unroll\n"
@@ -3430,7 +3430,7 @@ static const char *const hyb_cuda_text_select[] = {
 "}\n"
 "\n"
 "/* grid (chunks, n_rows), block 256. keys, ids (n_rows, chunks, k); parts (n_rows, chunks, 2): maximum, sum. What is\n"
-" * behind a row has id -1. */\n"
+" * after a row has id -1. */\n"
 "KERNEL __launch_bounds__(256)\n"
 "    top_k_chunk(const float *logits, i64 stride, int n_vocab, int k, u32 *keys, int *ids, float *parts)\n"
 "{\n"
@@ -3481,7 +3481,7 @@ static const char *const hyb_cuda_text_select[] = {
 "    }\n"
 "}\n"
 "\n"
-"/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; behind n_vocab of them id -1, -inf.\n"
+"/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; after n_vocab of them id -1, -inf.\n"
 " * stats (n_rows, 2): maximum, sum. A NaN in a row makes its sum NaN. */\n"
 "KERNEL __launch_bounds__(1024)\n"
 "    top_k_row(const float *logits, i64 stride, int n_chunks, int k, const u32 *keys, const int *ids, const float *parts,\n"
@@ -4238,7 +4238,7 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "    return h2f(*(const half_t *)block) * (float)((const i8 *)block)[2 + i % 32];\n"
 "}\n"
 "\n"
-"/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and behind n values. */\n"
+"/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and after n values. */\n"
 "DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes, int n, int low, int high, int type)\n"
 "{\n"
 "    for (int key = threadIdx.x / 32; key < PAGE; key += 4)\n"
@@ -4439,12 +4439,12 @@ enum {
 
 typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
-    const char *const *parts[4]; /* texts, joined in order; NULL behind the last */
-    const char *options[4];      /* NULL behind the last */
-    const char *kernels[12];     /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
+    const char *const *parts[4]; /* texts, joined in order; NULL after the last */
+    const char *options[4];      /* NULL after the last */
+    const char *kernels[12];     /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's `kernel` */
 } hyb_cuda_module_info;
 
-/* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
+/* module_table.c, after the ops: which kernels a module has is said where they are launched. */
 static const hyb_cuda_module_info *hyb_cuda_module(int module);
 
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
@@ -4470,7 +4470,7 @@ static int hyb_cuda_attention_module(int kv, int dim)
 
 /* ==== begin src/cuda/cache.c ==== */
 /* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is
- * damaged is no entry, a folder that cannot be written is no folder.
+ * damaged counts as absent, a folder that cannot be written counts as absent.
  *
  * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash
  * of the binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several
@@ -4709,7 +4709,7 @@ static unsigned char *hyb_cache_read(hyb_cache *cache, const char *name, size_t 
     return NULL;
 }
 
-/* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
+/* A binary from the cache: true, and a block of *size bytes with a zero after it, freed by the caller. */
 static bool hyb_cache_get(hyb_cache *cache, const hyb_cache_key *key, void **data, size_t *size)
 {
     unsigned char header[HYB_CACHE_HEADER], *entry;
@@ -4969,7 +4969,7 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: what the compiler says of an
  * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
 static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
                                        const char *text, void **data, size_t *size, char **words, hybrid_error *error)
@@ -6110,7 +6110,7 @@ static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 /* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 /* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is
- * compiled on first use (not while capturing). A grid with a zero is no work. */
+ * compiled on first use (not while capturing). A grid with a zero does nothing. */
 static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3],
                             unsigned shared_bytes, void **args)
 {
@@ -6423,7 +6423,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
+/* Whether 16 bytes at a time can be read at p and every `stride` floats after it. NULL is fine. */
 static bool hyb_cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
 
 static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads,
@@ -6707,7 +6707,7 @@ static void hyb_cuda_matbatch(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cu
                   1, 128, args);
 }
 
-/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+/* The matrices of the op that have the type of matrix `first` (and come after it). */
 static void hyb_cuda_matmul_few(hyb_cuda_matmul_job *job, int first)
 {
     const hyb_tensor *w = job->op->out[first].w;
@@ -7411,7 +7411,7 @@ static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
     return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;
 }
 
-/* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
+/* Rows of short runs: the grid is as large as the length class may ask for; blocks after the end of a row leave. */
 static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
                                      int module, hyb_cuda_attention_args *a)
 {
@@ -7468,7 +7468,7 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
  *                           the expert's number itself; W is read once for each pair
  *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8,
  *                           32 or 64 pairs of one expert go through kernels that take their tile from a map in device
- *                           memory. The grid is as large as the map can become; what is behind its end leaves at once
+ *                           memory. The grid is as large as the map can become; what is after its end leaves at once
  *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
  *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
  *       F32, unaligned rows gemm_f32.cu: float32
@@ -7589,7 +7589,7 @@ static float *hyb_cuda_experts_scales(const hyb_cuda_experts_job *job, int64_t r
 
 static int64_t hyb_cuda_experts_x_rows(const hyb_cuda_experts_job *job) { return job->n_pairs / job->share; }
 
-/* Rows of x one behind the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
+/* Rows of x one after the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
 static void hyb_cuda_experts_x(hyb_cuda_experts_job *job, hyb_cuda_x form)
 {
     const int64_t rows = hyb_cuda_experts_x_rows(job);
@@ -7738,7 +7738,7 @@ static void hyb_cuda_experts_floats(hyb_cuda_experts_job *job, const hyb_tensor 
     }
 }
 
-/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+/* The matrices of the op that have the type of matrix `first` (and come after it). */
 static void hyb_cuda_experts_of_type(hyb_cuda_experts_job *job, int first)
 {
     const hyb_op_experts *op = job->op;
@@ -8085,7 +8085,7 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
     return oldest;
 }
 
-/* Another thread of the process may break a recording: that is no reason to do without for good. */
+/* Another thread of the process may break a recording: that is not a reason to give up recording for good. */
 static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
     const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;
@@ -8409,7 +8409,7 @@ static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"
 static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
                                                 hyb_gpu_provider_name, hyb_gpu_provider_wanted };
 
-/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a
+/* C has no other way for a header to say, after another one, that it is there. It runs before main and only sets a
  * pointer. */
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }

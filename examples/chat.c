@@ -32,7 +32,7 @@ static const char usage[] =
     "  -j, --threads N       threads (default: all cores, at most 16)\n"
     "      --device D        auto (default: a GPU when there is one), cpu, cuda, cuda:1... (needs hybrid_cuda.h)\n"
     "      --vram SIZE       GPU memory that may be used, like 4G or 800M (default: what is free)\n"
-    "  -v, --verbose         tokens and speed behind every answer\n"
+    "  -v, --verbose         tokens and speed after every answer\n"
     "\n"
     "In the conversation: /reset forgets it, /stats shows figures, /quit or end of input leaves.\n";
 

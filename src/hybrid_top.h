@@ -22,7 +22,7 @@
  *         hybrid_model_destroy(model);
  *     }
  *
- * HYBRID_IMPLEMENTATION belongs into exactly one C or C++ file; every other file that uses hybrid only includes it.
+ * HYBRID_IMPLEMENTATION belongs in exactly one C or C++ file; every other file that uses hybrid only includes it.
  *
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *

@@ -746,7 +746,7 @@ static void limits(void)
     hybrid_text_free(&out);
 }
 
-/* Bytes that are no UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where
+/* Bytes that are not UTF-8, in the template and in what it is given, come out as they went in, or as U+FFFD where
  * JSON wants UTF-8. */
 static void bytes(void)
 {

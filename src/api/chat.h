@@ -20,7 +20,7 @@
  * print, break, continue, generation; range, dict, namespace, raise_exception, strftime_now; Jinja's filters and tests
  * but for filesizeformat, random, striptags, urlize, wordwrap, xmlattr; Python's methods of str (but encode, maketrans,
  * translate), and those of list and dict that change nothing. Values are what they are in Python: ranges and generators
- * are no lists, text can be marked safe.
+ * are not lists, text can be marked safe.
  * What is not: include, import, extends, block, trans, do; arithmetic beyond 64 bits. Errors name line and column of
  * the template. */
 
@@ -95,7 +95,7 @@ typedef struct hybrid_render_desc {
 
 /* Renders a template with any variables (for conversations hybrid_chat_render is easier). desc may be NULL.
  * Errors: INVALID (also: the template called raise_exception; the message holds its words), FORMAT (an operation that
- * makes no sense, say a sum of text and a number; or context is no JSON object), UNSUPPORTED (an unknown filter or
+ * makes no sense, say a sum of text and a number; or context is not a JSON object), UNSUPPORTED (an unknown filter or
  * test), LIMIT, MEMORY. */
 HYBRID_API hybrid_result hybrid_template_render(const hybrid_template *tmpl, const hybrid_render_desc *desc,
                                                 hybrid_text *out, hybrid_error *error);

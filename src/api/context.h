@@ -50,9 +50,9 @@ HYBRID_API void hybrid_context_describe(const hybrid_context *context, hybrid_co
 HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_fn progress, void *user,
                                        hybrid_error *error);
 
-/* Queues n tokens behind the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
+/* Queues n tokens after the end of a sequence for the next decode; a mix of prompts and single tokens is fine. Copies
  * ids.
- * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another behind them.
+ * INVALID: a bad sequence or token id, or a sequence whose queued tokens have those of another after them.
  * CONTEXT_FULL: more than n_ctx tokens queued. Nothing is queued on failure. */
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);
@@ -65,7 +65,7 @@ HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
 /* Runs the queued tokens through the model. When it fails, the sequences are as they were and the batch stays queued
  * (on CONTEXT_FULL remove something and call again, or clear it). Room is checked before anything is written; what can
- * fail behind that is a GPU, and then the memory for going on without it: logits of earlier decodes are gone in that
+ * fail after that is a GPU, and then the memory for going on without it: logits of earlier decodes are gone in that
  * case only. */
 HYBRID_API hybrid_result hybrid_decode(hybrid_context *context, hybrid_error *error);
 

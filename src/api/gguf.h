@@ -43,7 +43,7 @@ typedef enum hybrid_gguf_type {
     HYBRID_GGUF_F64
 } hybrid_gguf_type;
 
-/* "u8", "string", "array"...; NULL for a number that is no type. Thread-safe. */
+/* "u8", "string", "array"...; NULL for a number that is not a type. Thread-safe. */
 HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type);
 
 /* The name of a tensor's type_id: "Q4_K", also of types that hybrid cannot run ("IQ3_S"); "unknown" for other

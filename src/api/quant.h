@@ -26,7 +26,7 @@ typedef enum hybrid_type {
 HYBRID_API const char *hybrid_type_name(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_size(hybrid_type type);
 HYBRID_API size_t hybrid_type_block_bytes(hybrid_type type);
-/* Bytes of n elements; 0 when the type is unknown or n is no multiple of the block. */
+/* Bytes of n elements; 0 when the type is unknown or n is not a multiple of the block. */
 HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 
 /* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks

@@ -10,7 +10,7 @@ typedef void (*hybrid_task_fn)(void *arg, int index);
 
 /* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache
  * folder (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot
- * be written is no error. */
+ * be written is not an error. */
 typedef struct hybrid_kernel_cache {
     const char *path; /* a folder instead; "" for no cache */
     /* The host's own store instead, for instance one that a game ships with. load fills up to capacity bytes and

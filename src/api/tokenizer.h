@@ -7,7 +7,7 @@
  *     hybrid_tokenize(tok, "Hello", 5, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 256, &n, &error);
  *
  * Byte-level BPE, SentencePiece BPE and RWKV's longest match, the tokens being those of HF tokenizers, tiktoken and
- * llama.cpp. Text is any bytes: what is no UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
+ * llama.cpp. Text is any bytes: what is not UTF-8 is kept, byte by byte, by vocabularies that know all bytes. A
  * tokenizer never changes: any number of threads may use it. */
 #ifndef HYB_API_TOKENIZER_H
 #define HYB_API_TOKENIZER_H
@@ -130,7 +130,7 @@ typedef struct hybrid_utf8_stream {
 
 #define HYBRID_UTF8_ROOM(size) (3 * (size) + 9)
 
-/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are no UTF-8
+/* Whole characters of what was fed so far go to out (at least HYBRID_UTF8_ROOM(size) bytes); bytes that are not UTF-8
  * become U+FFFD, one for each maximal part as Unicode recommends. However the bytes are cut, the output is the same.
  * Returns the bytes written. */
 HYBRID_API size_t hybrid_utf8_feed(hybrid_utf8_stream *stream, const void *bytes, size_t size, char *out);

@@ -2,7 +2,7 @@
  * is.
  *
  * Every pointer in an op is an address in the memory of the back end's device: it is computed with, but only the back
- * end looks behind it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
+ * end looks after it. Activations are float32 rows, contiguous inside a row, rows `stride` floats apart. Weights are
  * tensors in the type of their file.
  *
  * Inputs are const and outputs are not. Where a comment says that an output may lie on an input, it may be the very

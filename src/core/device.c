@@ -44,7 +44,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     why.message[0] = 0;
     if (!hyb_gpu_provider)
         r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
-                     "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+                     "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
     else
         r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {

@@ -90,7 +90,7 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
     wchar_t wide[1024];
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
-        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is no valid UTF-8 path", path);
+        return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a valid UTF-8 path", path);
     #if defined(HYB_MMAP_WIN32)
     {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;

@@ -202,7 +202,7 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 
 #endif
 
-/* The plain environment, where there is nothing to put back, or not yet: in a worker, behind a callback. */
+/* The plain environment, where there is nothing to put back, or not yet: in a worker, after a callback. */
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }

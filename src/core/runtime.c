@@ -141,7 +141,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
     if (!count || (!list && capacity))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_devices: %s is NULL", count ? "list" : "count");
     if (!hyb_gpu_provider) {
-        hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h behind hybrid.h");
+        hyb_fail(error, HYBRID_OK, "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);

@@ -106,7 +106,7 @@ static void hyb_spin_take(hyb_spin *lock)
         else if (spins < 1100)
             hyb_yield();
         else
-            hyb_nap(); /* a compiler may be at work behind it, for seconds */
+            hyb_nap(); /* the holder may be compiling kernels, for seconds */
     }
 }
 static void hyb_spin_give(hyb_spin *lock) { hyb_atomic_store(lock, 0); }

@@ -39,7 +39,7 @@ static void hyb_arena_destroy(hyb_arena *arena)
     arena->first = NULL;
 }
 
-/* A new range behind `after` (NULL: as the first). NULL when the host has no memory. */
+/* A new range after `after` (NULL: as the first). NULL when the host has no memory. */
 static hyb_range *hyb_range_insert(hyb_arena *arena, hyb_range *after, uint64_t at, uint64_t size)
 {
     hyb_range *r = (hyb_range *)hyb_calloc(arena->rt, 1, sizeof *r);

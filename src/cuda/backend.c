@@ -145,7 +145,7 @@ static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
     return oldest;
 }
 
-/* Another thread of the process may break a recording: that is no reason to do without for good. */
+/* Another thread of the process may break a recording: that is not a reason to give up recording for good. */
 static void hyb_cuda_graph_failed(hyb_cuda_backend *self, const hybrid_error *why)
 {
     const bool last = ++self->n_graph_failures == HYB_CUDA_GRAPH_FAILURES;

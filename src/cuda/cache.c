@@ -1,5 +1,5 @@
 /* cuda/cache: compiled kernels on disk, or in the host's own store. A cache is never a reason to fail: an entry that is
- * damaged is no entry, a folder that cannot be written is no folder.
+ * damaged counts as absent, a folder that cannot be written counts as absent.
  *
  * An entry is a header of 48 bytes and the binary (or PTX): "HYBRIDCU", version (u64), key (2 x u64), size (u64), hash
  * of the binary (u64). Written under a temporary name and renamed: readers see a whole entry or none, and of several
@@ -242,7 +242,7 @@ static unsigned char *hyb_cache_read(hyb_cache *cache, const char *name, size_t 
     return NULL;
 }
 
-/* A binary from the cache: true, and a block of *size bytes with a zero behind it, freed by the caller. */
+/* A binary from the cache: true, and a block of *size bytes with a zero after it, freed by the caller. */
 static bool hyb_cache_get(hyb_cache *cache, const hyb_cache_key *key, void **data, size_t *size)
 {
     unsigned char header[HYB_CACHE_HEADER], *entry;

@@ -225,7 +225,7 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero behind it; *words: what the compiler says of an
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: what the compiler says of an
  * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
 static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
                                        const char *text, void **data, size_t *size, char **words, hybrid_error *error)

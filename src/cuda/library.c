@@ -116,7 +116,7 @@ static bool hyb_star_match(const char *name, const char *pattern, size_t n)
            !memcmp(name + length - tail, star + 1, tail);
 }
 
-/* cuda-9.2 stands behind cuda-12.8, python3.9 behind python3.11: longer is newer. */
+/* cuda-9.2 comes after cuda-12.8, python3.9 after python3.11: longer is newer. */
 static int hyb_star_compare(const char *a, const char *b)
 {
     size_t la = strlen(a), lb = strlen(b);
@@ -266,7 +266,7 @@ static bool hyb_library_in_folder(void *user, const char *folder)
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
 
-/* Offers the libraries that have one of the names (the best first, NULL behind the last) to accept, until it takes one.
+/* Offers the libraries that have one of the names (the best first, NULL after the last) to accept, until it takes one.
  * firsts: NULL, or for each name what must be opened before it. only_override: HYBRID_CUDA_PATH and nothing else. */
 static bool hyb_library_find(const char *const *names, const char *const *firsts, bool only_override,
                              hyb_library_fn accept, void *user)

@@ -97,12 +97,12 @@ enum {
 
 typedef struct hyb_cuda_module_info {
     const char *name;            /* shown in logs, part of the cache's key */
-    const char *const *parts[4]; /* texts, joined in order; NULL behind the last */
-    const char *options[4];      /* NULL behind the last */
-    const char *kernels[12];     /* extern "C" names, NULL behind the last; the index is hyb_cuda_launch's `kernel` */
+    const char *const *parts[4]; /* texts, joined in order; NULL after the last */
+    const char *options[4];      /* NULL after the last */
+    const char *kernels[12];     /* extern "C" names, NULL after the last; the index is hyb_cuda_launch's `kernel` */
 } hyb_cuda_module_info;
 
-/* module_table.c, behind the ops: which kernels a module has is said where they are launched. */
+/* module_table.c, after the ops: which kernels a module has is said where they are launched. */
 static const hyb_cuda_module_info *hyb_cuda_module(int module);
 
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */

@@ -47,7 +47,7 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
 
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
-/* Whether 16 bytes at a time can be read at p and every `stride` floats behind it. NULL is fine. */
+/* Whether 16 bytes at a time can be read at p and every `stride` floats after it. NULL is fine. */
 static bool hyb_cuda_by_4(const void *p, int64_t stride) { return ((uintptr_t)p & 15) == 0 && stride % 4 == 0; }
 
 static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, unsigned threads,

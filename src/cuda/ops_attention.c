@@ -149,7 +149,7 @@ static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
     return head_dim_v <= 256 && hyb_cuda_attention_any_shared(head_dim_k, head_dim_v) <= shared;
 }
 
-/* Rows of short runs: the grid is as large as the length class may ask for; blocks behind the end of a row leave. */
+/* Rows of short runs: the grid is as large as the length class may ask for; blocks after the end of a row leave. */
 static void hyb_cuda_attention_split(hyb_cuda_queue *q, const hyb_cuda_batch *batch, const hyb_op_attention *op,
                                      int module, hyb_cuda_attention_args *a)
 {

@@ -8,7 +8,7 @@
  *                           the expert's number itself; W is read once for each pair
  *   more                    the pairs are sorted by expert (experts.cu), and tiles of up to 8,
  *                           32 or 64 pairs of one expert go through kernels that take their tile from a map in device
- *                           memory. The grid is as large as the map can become; what is behind its end leaves at once
+ *                           memory. The grid is as large as the map can become; what is after its end leaves at once
  *       quantized           matbatch.cu: bytes, integer tensor cores; x is quantized in sorted order
  *       F16, BF16           gemm.cu: tensor cores; x as 16-bit floats, read from where it is
  *       F32, unaligned rows gemm_f32.cu: float32
@@ -133,7 +133,7 @@ static float *hyb_cuda_experts_scales(const hyb_cuda_experts_job *job, int64_t r
 
 static int64_t hyb_cuda_experts_x_rows(const hyb_cuda_experts_job *job) { return job->n_pairs / job->share; }
 
-/* Rows of x one behind the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
+/* Rows of x one after the other: quantized, or as 16-bit floats. A grid has at most 65535 rows. */
 static void hyb_cuda_experts_x(hyb_cuda_experts_job *job, hyb_cuda_x form)
 {
     const int64_t rows = hyb_cuda_experts_x_rows(job);
@@ -282,7 +282,7 @@ static void hyb_cuda_experts_floats(hyb_cuda_experts_job *job, const hyb_tensor 
     }
 }
 
-/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+/* The matrices of the op that have the type of matrix `first` (and come after it). */
 static void hyb_cuda_experts_of_type(hyb_cuda_experts_job *job, int first)
 {
     const hyb_op_experts *op = job->op;

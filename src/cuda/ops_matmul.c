@@ -270,7 +270,7 @@ static void hyb_cuda_matbatch(hyb_cuda_matmul_job *job, hybrid_type type, hyb_cu
                   1, 128, args);
 }
 
-/* The matrices of the op that have the type of matrix `first` (and come behind it). */
+/* The matrices of the op that have the type of matrix `first` (and come after it). */
 static void hyb_cuda_matmul_few(hyb_cuda_matmul_job *job, int first)
 {
     const hyb_tensor *w = job->op->out[first].w;

@@ -160,7 +160,7 @@ static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"
 static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
                                                 hyb_gpu_provider_name, hyb_gpu_provider_wanted };
 
-/* C has no other way for a header to say, behind another one, that it is there. It runs before main and only sets a
+/* C has no other way for a header to say, after another one, that it is there. It runs before main and only sets a
  * pointer. */
 #if defined(__GNUC__) || defined(__clang__)
 __attribute__((constructor)) static void hyb_cuda_register(void) { hyb_gpu_provider = &hyb_cuda_provider; }

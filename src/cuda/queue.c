@@ -328,7 +328,7 @@ static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 /* ---- kernels ----------------------------------------------------------------------------------------------------- */
 
 /* Puts a kernel of a module into the queue. args: addresses of its arguments, read before this returns. The module is
- * compiled on first use (not while capturing). A grid with a zero is no work. */
+ * compiled on first use (not while capturing). A grid with a zero does nothing. */
 static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const unsigned grid[3], const unsigned block[3],
                             unsigned shared_bytes, void **args)
 {

@@ -73,7 +73,7 @@ static long hyb_gguf_digits(const char *p, size_t n)
     return n ? value : -1;
 }
 
-/* Takes NAME-00002-of-00003.gguf apart. false: the name is no such. */
+/* Takes NAME-00002-of-00003.gguf apart. false: the name is not of that form. */
 static bool hyb_gguf_numbers_of(const char *path, hyb_gguf_numbers *n)
 {
     const size_t base = hyb_path_base(path);
@@ -502,7 +502,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
     return r;
 }
 
-/* The tensor whose name these characters are: not equal ones, but those of the file, behind their size. */
+/* The tensor whose name these characters are: not equal ones, but those of the file, after their size. */
 static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, const char *name)
 {
     hybrid_string s;

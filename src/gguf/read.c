@@ -69,7 +69,7 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     if (!s->size) return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "the file is empty: download or copy it again");
     if ((r = hyb_gguf_need(s, HYB_MIN(s->size, 16)))) return r;
     if (s->size < 4 || memcmp(s->bytes, "GGUF", 4))
-        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is no GGUF file: %s",
+        return hyb_fail(s->error, HYBRID_ERROR_FORMAT, "this is not a GGUF file: %s",
                         hyb_gguf_not(s->bytes, HYB_MIN(s->size, 16)));
     s->at = 4;
     if ((r = hyb_gguf_scan_u32(s, version))) return r;
@@ -120,7 +120,7 @@ static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
     if (t->type == HYBRID_TYPE_LAST_) return NULL;
     block = hybrid_type_block_size(t->type);
     bytes = hybrid_type_block_bytes(t->type);
-    if (t->ne[0] % block) return "its rows are no whole number of its type's blocks";
+    if (t->ne[0] % block) return "its rows are not a whole number of its type's blocks";
     if (elements / block > INT64_MAX / bytes) return "it would have more than 2^63 bytes";
     t->size = elements / block * bytes;
     return NULL;
@@ -182,11 +182,11 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     hyb_gguf_part_number(p, "general.alignment", &alignment, &wrong);
     if (wrong)
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, wrong->name_at,
-                           "key '%s' is there twice, or is no whole number: the file is damaged",
+                           "key '%s' is there twice, or is not a whole number: the file is damaged",
                            hyb_printable(hyb_gguf_part_name(p, wrong->name_at, wrong->name_size), text));
     if (!hyb_gguf_good_alignment(alignment))
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "key 'general.alignment' is no power of two of at least 8: the file is damaged");
+                        "key 'general.alignment' is not a power of two of at least 8: the file is damaged");
     p->alignment = (uint64_t)alignment;
     /* a set that was joined says 0 */
     if (p->count <= 1) {
@@ -278,7 +278,7 @@ static hybrid_result hyb_gguf_place_tensors(hybrid_runtime *rt, hyb_gguf_part *g
         if (t->offset % g->alignment)
             return hyb_fail_at(
                 error, HYBRID_ERROR_FORMAT, g->tensors[i].name_at,
-                "tensor '%s' begins at %llu, which is no multiple of the alignment %llu: the file is damaged",
+                "tensor '%s' begins at %llu, which is not a multiple of the alignment %llu: the file is damaged",
                 hyb_printable(t->name, text), (unsigned long long)t->offset, (unsigned long long)g->alignment);
         if (start > end || t->offset > end - start || t->size > end - start - t->offset)
             return hyb_fail_at(error, HYBRID_ERROR_FORMAT, size,

@@ -95,7 +95,7 @@ static hybrid_result hyb_gguf_scan_u64(hyb_gguf_scan *s, uint64_t *out)
     return HYBRID_OK;
 }
 
-/* A string's size and characters; leaves s->at behind it. */
+/* A string's size and characters; leaves s->at after it. */
 static hybrid_result hyb_gguf_scan_string(hyb_gguf_scan *s, uint64_t *size)
 {
     hybrid_result r = hyb_gguf_scan_u64(s, size);
@@ -130,9 +130,10 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
     hybrid_result r = hyb_gguf_scan_u32(s, &id);
     if (r) return r;
     if (id >= HYB_GGUF_N_TYPES)
-        return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
-                           "%s: %lu at byte %llu is no type of a value: the file is damaged, or newer than this hybrid",
-                           hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
+        return hyb_fail_at(
+            s->error, HYBRID_ERROR_FORMAT, s->at - 4,
+            "%s: %lu at byte %llu is not the type of a value: the file is damaged, or newer than this hybrid",
+            hyb_gguf_subject(s, subject), (unsigned long)id, (unsigned long long)(s->at - 4));
     *type = (hybrid_gguf_type)id;
     return HYBRID_OK;
 }

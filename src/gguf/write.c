@@ -304,7 +304,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_set_int,
         return hyb_gguf_set_plain(w, key, type, type, bytes, 1, hyb_gguf_number_size(type), error);
     if (!w || !key) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_set_int: an argument is NULL");
     if ((e.result = hyb_gguf_enter(w, "hybrid_gguf_set_int", error)) != HYBRID_OK) return e.result;
-    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is no value of type %d", key, (long long)value, (int)type);
+    hyb_fail(&e, HYBRID_ERROR_INVALID, "key '%.63s': %lld is not a value of type %d", key, (long long)value, (int)type);
     return hyb_gguf_note(w, &e, error);
 }
 
@@ -350,7 +350,7 @@ static void hyb_gguf_set_items(hybrid_gguf_writer *w, hybrid_string key, const h
         const void *data = values ? values[i].data : strings[i].data;
         part = values ? values[i].size : strings[i].size;
         if ((part && !data) || (values && values[i].type != HYBRID_GGUF_ARRAY)) {
-            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is no array", key.data,
+            hyb_fail(error, HYBRID_ERROR_INVALID, "key '%.63s': item %llu has no data, or is not an array", key.data,
                      (unsigned long long)i);
             return;
         }

@@ -315,7 +315,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "sequence %d already has tokens in this batch, with others behind them", seq);
+                        "sequence %d already has tokens in this batch, with others after them", seq);
     if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "this decode would keep more rows of logits than the descriptor's n_logits = %d",

@@ -55,7 +55,7 @@ typedef struct hyb_turn {
     hyb_dialog view;
     hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
     char *answer, *said; /* own copies; NULL: there is none */
-    size_t n_dropped;    /* messages left out behind the system prompt */
+    size_t n_dropped;    /* messages left out after the system prompt */
 } hyb_turn;
 
 static void hyb_turn_drop(hyb_turn *t)

@@ -107,7 +107,7 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is no
+/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is not a
  * number, or all are out. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {

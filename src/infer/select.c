@@ -13,7 +13,7 @@
 #define HYB_SELECT_CHUNK 512
 #define HYB_SELECT_BINS 2048
 #define HYB_SELECT_CANDIDATES 2048
-#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is no probability: the draw resolves 2^-53 */
+#define HYB_SELECT_NOTHING 50.0 /* e^-50 of the best is as good as impossible: the draw resolves 2^-53 */
 
 /* Keeps the keys above key, and the first `equal` (by id) of those equal to it. */
 typedef struct hyb_cut {

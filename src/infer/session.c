@@ -98,7 +98,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token behind the longest beginning of a stop text (bytes), so that none can be missing when a
+/* Memory for the longest token after the longest beginning of a stop text (bytes), so that none can be missing when a
  * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
@@ -295,7 +295,7 @@ HYB_BORDER(hybrid_result, hybrid_session_say, (hybrid_session *session, const ch
     return hyb_session_leave(session, hyb_session_say(session, text, &error), &error);
 }
 
-/* The tokens in the cache and in the batch, and behind them those of a text. */
+/* The tokens in the cache and in the batch, and after them those of a text. */
 static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, int32_t **all, size_t *n_all,
                                           hybrid_error *error)
 {
@@ -313,7 +313,7 @@ static hybrid_result hyb_session_text_ids(hybrid_session *s, const char *text, i
                      "the prompt is empty, and this model has no token to begin with: give it some text");
     if (!r && n + (size_t)length >= (size_t)s->info.n_ctx)
         r = hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
-                     "%llu tokens of text behind the %d that are there do not fit the context of %d",
+                     "%llu tokens of text after the %d that are there do not fit the context of %d",
                      (unsigned long long)n, length, s->info.n_ctx);
     *n_all = n + (size_t)length;
     if (!r && !(*all = (int32_t *)hyb_calloc(s->rt, *n_all, sizeof **all)))
@@ -365,7 +365,7 @@ static bool hyb_grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t u
     return true;
 }
 
-/* Bytes that may be shown become characters, behind the `at` bytes of the piece, which has room for them. */
+/* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
 static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
     *at += hybrid_utf8_feed(&s->utf8, bytes.data, bytes.size, s->piece + *at);
@@ -423,7 +423,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     return HYBRID_OK;
 }
 
-/* The token goes behind the others, if there is to be one more; else why not. */
+/* The token goes after the others, if there is to be one more; else why not. */
 static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
@@ -453,7 +453,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     hybrid_sampler_accept(s->sampler, id);
     s->info.n_generated++;
     if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
-        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are no text */
+        hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
         hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);

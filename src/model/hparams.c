@@ -295,7 +295,7 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
-/* Files that are no language models, by what they are; people meet these. NULL: it may be one. */
+/* Files that are not language models, by what they are: those that people meet. NULL: it may be one. */
 static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architecture)
 {
     static const char *const pictures[] = { "flux",  "sd1",     "sd3",        "sdxl", "wan",     "ltxv",

@@ -188,7 +188,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     return HYBRID_OK;
 }
 
-/* A GPU that fails is no reason to fail: the model runs on the CPU then. */
+/* A GPU that fails is not a failure of the model: it runs on the CPU then. */
 static hybrid_result hyb_model_upload(hybrid_model *m, const hybrid_model_desc *desc, hybrid_error *error)
 {
     hyb_device *gpu;

@@ -40,7 +40,7 @@ HYB_BORDER(hybrid_result, hybrid_convert,
     c.from = hyb_type_info(from);
     c.to = hyb_type_info(to);
     if (!c.from || !c.to)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is no type that hybrid knows",
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_convert: %d is not a type that hybrid knows",
                         (int)(c.from ? to : from));
     if (row % c.from->block_size || row % c.to->block_size)
         return hyb_fail(error, HYBRID_ERROR_INVALID,

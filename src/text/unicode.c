@@ -7,7 +7,7 @@
 #include "../core/utf8.c"
 #include "unicode_data.c"
 
-/* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are no UTF-8 and everything else are OTHER. */
+/* \p{Lu} ... \p{S}; SPACE is \s without NEWLINE (\r and \n). Bytes that are not UTF-8 and everything else are OTHER. */
 typedef enum hyb_char_class {
     HYB_CHAR_OTHER,
     HYB_CHAR_LU,
@@ -48,7 +48,7 @@ static void hyb_unicode_expand(uint8_t table[65536])
 }
 
 /* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
- * that is no UTF-8). */
+ * that is not UTF-8). */
 HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
                                 uint32_t *code_point)
 {
@@ -69,7 +69,7 @@ HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const ui
 
 /* ---- streaming --------------------------------------------------------------------------------------------------- */
 
-/* Replaces what is no UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
+/* Replaces what is not UTF-8 as Unicode (3.9, "maximal subpart") and WHATWG say, and keeps back an unfinished
  * character. */
 static size_t hyb_utf8_filter(const uint8_t *p, const uint8_t *end, bool last, char *out, size_t *used)
 {

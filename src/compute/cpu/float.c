@@ -20,7 +20,7 @@ HYB_INLINE float hyb_weight_generic(hybrid_type type, const char *row, int64_t i
                                    : hyb_bf16_to_f32(hyb_load_u16(row + 2 * i));
 }
 
-/* A row that is no multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
+/* A row that is not a multiple of 32 ends in zeros: fma(0, 0, p) makes a -0 that an underflow left a 0, as the vector
  * kernels do. */
 HYB_INLINE float hyb_dot_generic(hybrid_type type, const char *w, const float *x, int64_t k)
 {

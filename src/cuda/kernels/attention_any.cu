@@ -12,7 +12,7 @@ DEVICE float cache_value(const char *row, int i, int type)
     return h2f(*(const half_t *)block) * (float)((const i8 *)block)[2 + i % 32];
 }
 
-/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and behind n values. */
+/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and after n values. */
 DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes, int n, int low, int high, int type)
 {
     for (int key = threadIdx.x / 32; key < PAGE; key += 4)

@@ -48,7 +48,7 @@ DEVICE int lanes_sum(int v)
 }
 
 /* Sorts the numbers 0 ... n_pairs - 1 by ids[number], stably: order[place] = number, where the places of an expert
- * begin at a multiple of 8 behind those of the expert before, and those that are left over up to there have -1. map:
+ * begin at a multiple of 8 after those of the expert before, and those that are left over up to there have -1. map:
  * for tiles of up to `tile` places of one expert (a multiple of 8) in order: expert, first place, how many. total:
  * tiles, places.
  *

@@ -34,7 +34,7 @@ struct product {
 DEVICE int chunk_at(int row, int chunk) { return row * 4 + (chunk ^ (row >> 1 & 3)); }
 
 /* Rows `first`... of a matrix of `rows`, values k0 ... k0 + 31; zeros where there are none. row_of: where they are;
- * NULL: one behind the other. */
+ * NULL: one after the other. */
 template <int ROWS>
 DEVICE void fetch(uint4 *to, const u16 *from, i64 ld, int first, int rows, int k0, int k, const int *row_of)
 {

@@ -61,7 +61,7 @@ DEVICE void head_norm(float x[HEAD_VALUES], const float *w, int n, float eps, bo
     float mean = 0, sum = 0;
     if (layer) {
         #pragma unroll
-        for (int j = 0; j < HEAD_VALUES; j++) mean += x[j]; /* zeros behind n */
+        for (int j = 0; j < HEAD_VALUES; j++) mean += x[j]; /* zeros after n */
         mean = warp_sum(mean) / (float)n;
     }
     #pragma unroll

@@ -10,7 +10,7 @@
  *
  * -DEXPERTS: the rows of x that go through one expert's matrix are neighbours, padded to whole groups (experts.cu sorts
  * them); a block takes a tile of them from a map, and its results to the rows from which they came. What of the grid
- * lies behind the map's end leaves at once.
+ * lies after the map's end leaves at once.
  *
  * x comes in that order from quantize_tiles: per group of 8 rows and per 32 values of k: 32 lanes' 8 bytes; 8
  * scales; 2 x 8 sums of 16 (d * sum). */

@@ -97,7 +97,7 @@ DEVICE void step(place *p, const matrices &ms, int n_groups, int warps, i64 row_
     for (int r = 0; r < ROWS; r++) p->at[r] += SEGMENT_BYTES;
 }
 
-/* How far behind an aligned address a row's segment begins. */
+/* How far after an aligned address a row's segment begins. */
 DEVICE int phase_of(const u8 *at)
 {
 #if !IS_FLOAT && BLOCK_ALIGN == 16
@@ -239,7 +239,7 @@ DEVICE void quantize_x(operand *o, u8 *to)
 {
     const float *x = (const float *)o->x;
     float *s = (float *)(to + o->k), *d = s + o->k / 16;
-    /* all lanes take part in the sums over lanes, those behind the end with zeros */
+    /* all lanes take part in the sums over lanes, those after the end with zeros */
     for (int first = 0; first < o->k; first += 128 * WARPS) {
         int at = first + 4 * (int)threadIdx.x;
         bool inside = at < o->k;

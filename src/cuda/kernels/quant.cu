@@ -96,7 +96,7 @@ struct piece {
 };
 
 /* N words from p, which is aligned to ALIGN bytes. Aligned to two: the words around them, shifted; the last two bytes
- * alone, so that nothing behind the N words is read. */
+ * alone, so that nothing after the N words is read. */
 template <int N, int ALIGN> DEVICE void load_words(const u8 *p, u32 *w)
 {
     if constexpr (ALIGN == 16 && N == 4) {

@@ -127,7 +127,7 @@ __device__ __forceinline__ void norm_row(const float *x, float *out, const float
 }
 
 /* RMS:   out = x / sqrt(mean(x^2) + eps) * w          Layer: out = (x - mean) / sqrt(var + eps) * w + b
- * n_rows rows of n_group groups of n values, a group behind the other. w, b (n) may be NULL; out may be x.
+ * n_rows rows of n_group groups of n values, one group after the other. w, b (n) may be NULL; out may be x.
  * grid: groups of all rows / blockDim.y; block (threads of a group, groups). A warp a group, or a block a group. */
 template <int V>
 __device__ __forceinline__ void norm_groups(const float *x, i64 x_stride, float *out, i64 out_stride, const float *w,

@@ -106,7 +106,7 @@ DEVICE void apply_cut(const Keys &key, int count, cut c, select_shared *s, const
 }
 
 /* grid (chunks, n_rows), block 256. keys, ids (n_rows, chunks, k); parts (n_rows, chunks, 2): maximum, sum. What is
- * behind a row has id -1. */
+ * after a row has id -1. */
 KERNEL __launch_bounds__(256)
     top_k_chunk(const float *logits, i64 stride, int n_vocab, int k, u32 *keys, int *ids, float *parts)
 {
@@ -157,7 +157,7 @@ KERNEL __launch_bounds__(256)
     }
 }
 
-/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; behind n_vocab of them id -1, -inf.
+/* grid n_rows, block 1024. out_ids, out_values (n_rows, k): the largest first; after n_vocab of them id -1, -inf.
  * stats (n_rows, 2): maximum, sum. A NaN in a row makes its sum NaN. */
 KERNEL __launch_bounds__(1024)
     top_k_row(const float *logits, i64 stride, int n_chunks, int k, const u32 *keys, const int *ids, const float *parts,

@@ -4,7 +4,7 @@
 #include "string.c"
 
 /* v by a conversion of printf (f, e, g), with a decimal point whatever the locale says. precision -1 - n: as g with n,
- * but with a digit behind the point, and with an exponent one place earlier (what format() does when it has no type).
+ * but with a digit after the point, and with an exponent one place earlier (what format() does when it has no type).
  * alternate: the point is always there. */
 static size_t hyb_jformat_real(double v, char conversion, int precision, bool alternate, char out[400])
 {
@@ -525,7 +525,7 @@ static bool hyb_jinja_field_value(hyb_jinja *j, hyb_jfields *c, const char *p, c
     return true;
 }
 
-/* {...} without its braces, p: behind the first one. *after: behind the last one. */
+/* {...} without its braces, p: after the first one. *after: after the last one. */
 static bool hyb_jinja_format_one(hyb_jinja *j, hyb_jbuffer *b, hyb_jfields *c, const char *p, const char *end,
                                  int level, const char **after);
 

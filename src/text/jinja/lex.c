@@ -89,7 +89,7 @@ static size_t hyb_jlex_close(const hyb_jlexer *x, const char *p, const char *mar
     return (size_t)(x->end - p) >= signed_ + 2 && p[signed_] == mark[0] && p[signed_ + 1] == mark[1] ? signed_ + 2 : 0;
 }
 
-/* {% raw %}: p stands behind "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no
+/* {% raw %}: p stands after "{%" and its sign. Gives the text up to {% endraw %}. False with no problem: it is no
  * raw block. */
 static bool hyb_jlex_raw(hyb_jlexer *x, const char *p, hyb_jtoken *t)
 {
@@ -299,7 +299,7 @@ static bool hyb_jlex_inside(hyb_jlexer *x, hyb_jtoken *t)
     }
     while (p < x->end && hyb_jlex_word(p, x->end, &n)) p += n;
     if (p == x->p) return hyb_jlex_operator(x, t);
-    if (!hyb_jis_identifier(x->p, p)) return hyb_jlex_fail(x, "this is no name");
+    if (!hyb_jis_identifier(x->p, p)) return hyb_jlex_fail(x, "this is not a name");
     t->type = HYB_J_NAME;
     t->n = (size_t)(p - x->p);
     x->p = p;

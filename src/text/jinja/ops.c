@@ -1,4 +1,4 @@
-/* text/jinja/ops: operators: arithmetic, membership, what stands behind dots and in brackets. */
+/* text/jinja/ops: operators: arithmetic, membership, what follows a dot or stands in brackets. */
 #ifndef HYB_TEXT_JINJA_OPS_C
 #define HYB_TEXT_JINJA_OPS_C
 #include "format.c"

@@ -12,7 +12,7 @@ typedef enum hyb_jkind {
     HYB_J_TUPLE_OF,
     HYB_J_DICT_OF,
     HYB_J_CHOICE,
-    /* links of a chain: a is what they stand behind */
+    /* links of a chain: a is what they follow */
     HYB_J_NOT,
     HYB_J_NEGATE,
     HYB_J_PLUS,
@@ -475,7 +475,7 @@ static bool hyb_jparse_args(hyb_jparser *p, hyb_jnode **args)
     return !p->result;
 }
 
-/* What is in the brackets behind a value: an index or a slice. */
+/* What is in the brackets after a value: an index or a slice. */
 static hyb_jnode *hyb_jparse_subscript(hyb_jparser *p, hyb_jnode *of)
 {
     hyb_jnode *n = hyb_jparse_around(p, HYB_J_ITEM, of);
@@ -554,7 +554,7 @@ static hyb_jnode *hyb_jparse_test(hyb_jparser *p, hyb_jnode *of)
     return negated ? hyb_jparse_around(p, HYB_J_NOT, n) : n;
 }
 
-/* A value with signs before it and filters and tests behind it. Of several signs only their product is kept. */
+/* A value with signs before it and filters and tests after it. Of several signs only their product is kept. */
 static hyb_jnode *hyb_jparse_unary(hyb_jparser *p)
 {
     hyb_jnode *n, *sign = NULL;

@@ -1,4 +1,4 @@
-/* text/jinja/string: the methods of strings, lists and dicts: what stands behind a dot. Those that would change a value
+/* text/jinja/string: the methods of strings, lists and dicts: what follows a dot. Those that would change a value
  * are refused, as in the sandbox that transformers uses. */
 #ifndef HYB_TEXT_JINJA_STRING_C
 #define HYB_TEXT_JINJA_STRING_C
@@ -826,7 +826,7 @@ static const hyb_jbuiltin hyb_jdict_methods[] = {
 };
 /* clang-format on */
 
-/* What a value has behind a dot, NULL: no such method. */
+/* What a value has after a dot, NULL: no such method. */
 static const hyb_jbuiltin *hyb_jmethod(hyb_jvalue v, const hyb_jstring *name)
 {
     if (v.type == HYB_J_STRING)

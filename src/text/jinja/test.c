@@ -1,4 +1,4 @@
-/* text/jinja/test: what stands behind 'is', and the functions that every template has. */
+/* text/jinja/test: what follows 'is', and the functions that every template has. */
 #ifndef HYB_TEXT_JINJA_TEST_C
 #define HYB_TEXT_JINJA_TEST_C
 #include "filter.c"

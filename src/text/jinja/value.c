@@ -480,7 +480,7 @@ static bool hyb_jhash_address(hyb_jarena *arena, const void *p, uint32_t *hash)
 
 HYB_INLINE bool hyb_jis_integer(hyb_jvalue v) { return hyb_jis_whole(v) || v.type == HYB_J_BIG; }
 
-/* -1, 0, 1: an integer of any size against a float that is no nan, by their exact values. */
+/* -1, 0, 1: an integer of any size against a float that is not nan, by their exact values. */
 static HYB_NOINLINE int hyb_jorder_mixed(hyb_jvalue a, double d)
 {
     const double most = 9223372036854775808.0; /* 2^63 */

@@ -34,7 +34,7 @@ static void hyb_vocab_gguf_absent(const hybrid_gguf *g, hybrid_runtime *rt, int 
         hyb_log(rt, HYBRID_LOG_INFO, "tokenizer: the file has no %s", keys[which]);
 }
 
-/* Ids of special tokens; one that is no token (files write -1 as unsigned) leaves what was there. */
+/* Ids of special tokens; one that is not a token (files write -1 as unsigned) leaves what was there. */
 static void hyb_vocab_gguf_roles(const hybrid_gguf *g, hybrid_runtime *rt, size_t n_tokens,
                                  int32_t roles[HYBRID_ROLE_COUNT_])
 {

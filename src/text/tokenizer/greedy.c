@@ -4,7 +4,7 @@
  * A search from each place on would read a long token again and again where only its beginning is in the text. So the
  * text is read from its end, by an automaton of the reversed tokens: what it knows at a byte is the longest token that
  * begins there, and the time is that of the text whatever the vocabulary. It is done in blocks, each of which is read
- * from so far behind it that all tokens that begin in it are whole:
+ * from so far after it that all tokens that begin in it are whole:
  *
  *     text     |----- block -----|-- longest token --|
  *     read                     <- <- <- <- <- <- <- <-
@@ -53,7 +53,7 @@ static void hyb_greedy_block(const hybrid_tokenizer *t, const uint8_t *p, size_t
     }
 }
 
-/* The tokens of a block from its first byte on. Returns the bytes that they are: the last may end behind the block. */
+/* The tokens of a block from its first byte on. Returns the bytes that they are: the last may end after the block. */
 static size_t hyb_greedy_emit(hyb_tokenize_job *job, const uint8_t *p, size_t n, const int32_t *words)
 {
     const hybrid_tokenizer *t = job->t;

@@ -246,7 +246,7 @@ static bool hyb_nfc_piece(hybrid_runtime *rt, const uint8_t *p, const uint8_t *e
     return ok;
 }
 
-/* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is no UTF-8 stays.
+/* The text in form C: out->bytes (the caller frees them), or NULL when it is so already. What is not UTF-8 stays.
  * false: no memory. */
 static bool hyb_nfc(hybrid_runtime *rt, const uint8_t *bits, const uint8_t *text, size_t size, hyb_nfc_text *out)
 {

@@ -164,7 +164,7 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
     return hyb_split_gpt4(classes, p, end, HYB_LETTERS | HYB_CHARS(MARK), 1, 0);
 }
 
-/* The class of the character at p; of one of the script Han, where those are no letters, that of what is in no set. */
+/* The class of the character at p; of one of the script Han, where those are not letters, that of what is in no set. */
 HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
                                     bool without_han)
 {

@@ -97,8 +97,8 @@ static hybrid_result hyb_desc_roles(const hybrid_tokenizer_desc *desc, int32_t r
     }
     for (role = 0; role < HYBRID_ROLE_COUNT_; role++)
         if (desc->roles[role] && roles[role] < 0)
-            return hyb_fail(error, HYBRID_ERROR_INVALID, "roles[%d] is \"%.64s\", which is no token of the vocabulary",
-                            role, desc->roles[role]);
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "roles[%d] is \"%.64s\", which is not a token of the vocabulary", role, desc->roles[role]);
     return HYBRID_OK;
 }
 

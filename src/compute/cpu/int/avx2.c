@@ -191,7 +191,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
 {
     const __m256i one = _mm256_set1_epi16(1), s = _mm256_load_si256((const __m256i *)(const void *)(x + HYB_GROUP8_S));
     const char *head = w;
-    const int unit = !affine ? 2 : qh ? 0 : 4; /* a head and what is behind it must not leave the 16 bytes */
+    const int unit = !affine ? 2 : qh ? 0 : 4; /* a head and what is after it must not leave the 16 bytes */
     __m256i h0, h1, h2, h3, m0, m1, m2, m3, isum;
     __m256 t;
     HYB_OPAQUE_ADDRESS(head);
@@ -256,7 +256,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_dot8_avx2(const char *w, size_t stride, si
     }
 }
 
-/* As in int/avx512.c: the next `bytes` of weights are worked on, and what comes some KB behind them is fetched.
+/* As in int/avx512.c: the next `bytes` of weights are worked on, and what comes some KB after them is fetched.
  * (Zen 3, one thread of a busy core that reads 19 GB/s plainly, GB/s without and with: Q4_0 12.5 -> 16.5, Q8_0 14 ->
  * 19, Q4_K 11 -> 14.5, Q6_K 12.5 -> 16.5. 1 KB gives less.) */
 enum { HYB_AHEAD_AVX2 = 3072 };

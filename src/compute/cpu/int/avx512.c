@@ -70,7 +70,7 @@ HYB_TARGET_AVX512 static void hyb_one32_prepare_avx512(const float *x, int64_t k
 }
 static const hyb_act_format hyb_one32_avx512 = { hyb_one32_bytes_avx512, hyb_one32_prepare_avx512 };
 
-/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `jump` bytes behind block 0: 8 strides, or a row. */
+/* 16 bytes from each of blocks 0, 4, 8, 12. Block 8 is `jump` bytes after block 0: 8 strides, or a row. */
 HYB_INLINE HYB_TARGET_AVX512 __m512i hyb_four_avx512(const char *p, size_t stride, size_t jump)
 {
     __m512i v = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(const void *)p));

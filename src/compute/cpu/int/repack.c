@@ -70,7 +70,7 @@ HYB_INLINE HYB_TARGET_AVX2 __m256 hyb_halfs8_avx2(const char *p)
 }
 
 /* A block of 8 rows: q * x, in pairs of 16 bits that hold 8 products each: up to 8 * 2 * 15 * 127. x: 4 dwords of its
- * first half, 32 bytes behind them those of its second. */
+ * first half, 32 bytes after them those of its second. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i hyb_rows8_q4_0(const char *q, const char *x)
 {
     const __m256i low4 = _mm256_set1_epi8(15);

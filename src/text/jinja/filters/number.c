@@ -189,7 +189,8 @@ static bool hyb_jf_int(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     else if (c->self.type != HYB_J_STRING || !hyb_jparse_real(j, c->self.u.s, &d))
         return !j->result;
     if (d - d == 0) return hyb_jinja_whole_of(j, d, out);
-    if (c->self.type == HYB_J_FLOAT && d == d) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is no integer");
+    if (c->self.type == HYB_J_FLOAT && d == d)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "int: inf is not an integer");
     return true; /* the default */
 }
 static bool hyb_jf_float(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
@@ -288,7 +289,8 @@ static bool hyb_jf_round(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
         *out = hyb_jfloat(d);
         return true;
     }
-    if (d * scale - d * scale != 0) return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are no integers");
+    if (d * scale - d * scale != 0)
+        return hyb_jinja_fail(j, HYBRID_ERROR_FORMAT, "round: inf and nan are not integers");
     d = hyb_jstring_is(method, "ceil") ? ceil(d * scale) : floor(d * scale);
     *out = hyb_jfloat((d + 0.0) / scale); /* no -0 */
     return true;

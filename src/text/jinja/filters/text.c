@@ -147,7 +147,7 @@ static bool hyb_jf_wordcount(hyb_jinja *j, hyb_jcall *c, hyb_jvalue *out)
     return true;
 }
 
-/* What is no letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
+/* What is not a letter, digit, or one of "_.-~" as %XX of its bytes; in a query '/' too, and blanks become '+'. */
 static bool hyb_jinja_quote_url(hyb_jinja *j, hyb_jbuffer *b, hyb_jvalue v, bool query)
 {
     hyb_jvalue s;
