@@ -62,6 +62,8 @@ Made by `check_files.py` with llama-cpp-python %s, f32 KV cache. Every optional 
 - hybrid refuses what it would have to leave out; llama.cpp leaves it out.
 - A window or cap of 0 is none in hybrid; llama.cpp divides by it.
 - gemma2 with scaling "none" and a factor: llama.cpp stretches the layers with a window all the same, hybrid none.
+- RWKV-7 and ARWKV-7 with heads of 32 here; llama.cpp computes something else where 32 does not divide the size of a head, and aborts without
+  token_shift_count in an ARWKV-7 file.
 - No epsilon in a gpt2 file: 1e-5, as every GPT-2 has. No width of the shared expert: that of its matrix.
 
 | file | models | |
