@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 00d2ffb81d878c48): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 79f9f2fbfeca0d54): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1337,7 +1337,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "00d2ffb81d878c48"
+#define HYBRID__SOURCE_ID "79f9f2fbfeca0d54"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -32946,7 +32946,7 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
 static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
 {
     const int32_t most = 1 << 20;
-    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, 64, 0);
+    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, HYB_TAPS_MAX, 0);
     if (hp->arch->mixer != HYB_PART_TIME_MIX) return;
     hp->wkv_head_size = hyb_key_int(keys, "wkv.head_size", 1, HYB_WKV_SIZE_MAX, 0);
     if (hp->n_embd % hp->wkv_head_size) hyb_key_fail(keys, "wkv.head_size", "does not divide the embedding length");

@@ -84,8 +84,8 @@ static void check_scratch(hyb_device *gpu)
           (unsigned long long)limits.scratch);
 }
 
-/* A mixture of experts after a warm-up: no kernel is missing then, decoding is replayed from a graph, the plan says
- * what is taken, and the text is the CPU's. */
+/* A mixture of experts, or a model with a state, after a warm-up: no kernel is missing then, decoding is replayed from
+ * a graph, the plan says what is taken, and the text is the CPU's. */
 static void check_mixture(const char *path, int n)
 {
     static const int32_t start[] = { 3, 17, 9, 30, 22, 4, 11, 25, 8, 19, 2, 28, 14, 6, 31, 12, 5, 27, 16 };
@@ -150,6 +150,67 @@ static void check_mixture(const char *path, int n)
     for (k = 0; k < 2; k++) hybrid_runtime_destroy(rt[k]);
 }
 
+/* Sequences with a state take turns: passes of one shape, which are replayed from one graph, go on from the slots of
+ * other sequences. Forks, a removal, and two sequences in one batch; the text is the CPU's. */
+static void check_turns(const char *path)
+{
+    enum { SEQS = 3, TURNS = 12 };
+    static const int32_t start[] = { 3, 17, 9, 30, 22, 4, 11, 25, 8, 19 };
+    hybrid_runtime *rt[2] = { NULL, NULL };
+    hybrid_model *m[2] = { NULL, NULL };
+    hybrid_context *c[2] = { NULL, NULL };
+    hybrid_error err;
+    hyb_cuda_backend *be;
+    double worst = 0;
+    int k, i, s;
+    for (k = 0; k < 2; k++) {
+        hybrid_runtime_desc rd;
+        hybrid_model_desc md;
+        hybrid_context_desc cd;
+        memset(&rd, 0, sizeof rd);
+        memset(&md, 0, sizeof md);
+        memset(&cd, 0, sizeof cd);
+        rd.device = k ? "cuda" : "cpu";
+        md.path = path;
+        cd.n_ctx = 64;
+        cd.n_seq = SEQS;
+        cd.kv = HYBRID_KV_F32;
+        cd.n_batch = 4; /* the start goes through in three chunks */
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
+                  !hybrid_context_create(m[k], &cd, &c[k], &err),
+              "%s", err.message);
+        if (!c[k]) return;
+        CHECK(!hybrid_batch_add(c[k], 0, start, 10, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+        CHECK(!hybrid_seq_fork(c[k], 0, 1, &err), "%s", err.message);
+        CHECK(!hybrid_batch_add(c[k], 2, start + 3, 7, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
+    }
+    check_place(m[1]);
+    for (i = 0; i < TURNS; i++) {
+        const int seq = i % SEQS;
+        const bool both = i == 9;
+        for (k = 0; k < 2; k++) {
+            const int32_t id = (5 * i + 2) % 32;
+            CHECK(!hybrid_batch_add(c[k], seq, &id, 1, &err), "%s", err.message);
+            if (both) CHECK(!hybrid_batch_add(c[k], (seq + 1) % SEQS, &id, 1, &err), "%s", err.message);
+            CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
+        }
+        for (s = 0; s < (both ? 2 : 1); s++) {
+            const int n_vocab = m[0]->hp.n_vocab, at = (seq + s) % SEQS;
+            const double d = relative(hybrid_logits(c[1], at), n_vocab, hybrid_logits(c[0], at), 1, n_vocab);
+            if (!(d <= worst)) worst = d;
+        }
+    }
+    CHECK(worst < TOLERANCE, "%s: logits are %.1e apart", path, worst);
+    be = (hyb_cuda_backend *)c[1]->forward.stages[0].be;
+    CHECK((int)be->queue->n_graph_launches >= TURNS - 4, "%d of %d turns were replayed from a graph",
+          (int)be->queue->n_graph_launches, TURNS);
+    for (k = 0; k < 2; k++) {
+        hybrid_context_destroy(c[k]);
+        hybrid_model_destroy(m[k]);
+        hybrid_runtime_destroy(rt[k]);
+    }
+}
+
 int main(void)
 {
     const int n = getenv("EMU_CHECK") ? 3 : 60;
@@ -162,6 +223,12 @@ int main(void)
     }
     check_all_models();
     if (!getenv("EMU_ORDER") && !getenv("EMU_CHECK")) {
+        TEST("models with a state, warm");
+        check_mixture("tests/oracle/data/models/rwkv7.gguf", 20);
+        check_mixture("tests/oracle/data/models/lfm2.gguf", 20);
+        TEST("sequences with a state take turns");
+        check_turns("tests/oracle/data/models/rwkv7.gguf");
+        check_turns("tests/oracle/data/models/lfm2.gguf");
         TEST("a mixture of experts, warm");
         check_mixture("tests/oracle/data/models/qwen2moe.gguf", 20);
         check_quantized("mixtral", HYBRID_MIX_Q8_0, 4, 0.05);

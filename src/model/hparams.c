@@ -228,7 +228,7 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
 static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
 {
     const int32_t most = 1 << 20;
-    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, 64, 0);
+    if (hp->arch->has & HYB_HAS_SHORTCONV) hp->n_taps = hyb_key_int(keys, "shortconv.l_cache", 2, HYB_TAPS_MAX, 0);
     if (hp->arch->mixer != HYB_PART_TIME_MIX) return;
     hp->wkv_head_size = hyb_key_int(keys, "wkv.head_size", 1, HYB_WKV_SIZE_MAX, 0);
     if (hp->n_embd % hp->wkv_head_size) hyb_key_fail(keys, "wkv.head_size", "does not divide the embedding length");
