@@ -214,7 +214,7 @@ int main(int argc, char **argv)
         i = 3;
     }
     if (argc - i != 3) return usage(stderr);
-    if (!hybrid_mix_find(argv[i + 2], &mix)) return fail(argv[i + 2], "is no type; quantize --help lists them");
+    if (!hybrid_mix_find(argv[i + 2], &mix)) return fail(argv[i + 2], "is not a type; quantize --help lists them");
     if (!strcmp(argv[i], argv[i + 1])) return fail(argv[i], "IN and OUT are the same file");
     source.path = argv[i];
     if (hybrid_runtime_create(&desc, &rt, &err)) return fail("--threads", err.message);

@@ -631,13 +631,13 @@ static void test_hostile(void)
     put_text(&b, "k");
     put_u32(&b, 13);
     put_zeros(&b, 64);
-    refuse(&b, HYBRID_ERROR_FORMAT, "no type", "type 13");
+    refuse(&b, HYBRID_ERROR_FORMAT, "not the type", "type 13");
     put_header(&b, 3, 0, 1);
     put_text(&b, "k");
     put_u32(&b, 9);
     put_u32(&b, 13);
     put_zeros(&b, 64);
-    refuse(&b, HYBRID_ERROR_FORMAT, "no type", "item type 13");
+    refuse(&b, HYBRID_ERROR_FORMAT, "not the type", "item type 13");
     for (i = 0; i < 13; i++) {
         put_header(&b, 3, 0, 1);
         put_text(&b, "k");
@@ -2068,7 +2068,7 @@ static void test_misuse(void)
     v.data = NULL;
     WRONG(hybrid_gguf_set(w, "k", &v, &error), "no data");
     v.type = HYBRID_GGUF_U32;
-    WRONG(hybrid_gguf_set_arrays(w, "k", &v, 1, &error), "no array");
+    WRONG(hybrid_gguf_set_arrays(w, "k", &v, 1, &error), "not an array");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_Q8_0, 1, blocks[0] ? ne : ne + 1, &error), "blocks");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_LAST_, 1, ne, &error), "type");
     WRONG(hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 5, ne, &error), "dimensions");

@@ -151,7 +151,7 @@ static void odd_input(hybrid_model *m)
     s = session_of(m, d);
     CHECK(!hybrid_session_complete(s, ""), "an empty prompt begins with BOS");
     CHECK(read_answer(s) > 0, "and goes on");
-    CHECK(!hybrid_session_say(s, "\xFF\xFE not \xC3 UTF-8 \xE2\x82"), "bytes that are no text");
+    CHECK(!hybrid_session_say(s, "\xFF\xFE not \xC3 UTF-8 \xE2\x82"), "bytes that are not text");
     CHECK(read_answer(s) >= 0 && !hybrid_session_result(s, NULL), "are survived");
     CHECK(hybrid_session_say(s, NULL) == HYBRID_ERROR_INVALID && hybrid_session_say(NULL, "x") == HYBRID_ERROR_INVALID,
           "NULL");
@@ -199,7 +199,7 @@ static void not_text(hybrid_model *m)
     hybrid_logit_bias only = { 0, INFINITY };
     hybrid_session_desc d;
     int32_t id;
-    TEST("tokens that are no text");
+    TEST("tokens that are not text");
     for (id = 0; id < 2; id++) {
         hybrid_session *s;
         memset(&d, 0, sizeof d);

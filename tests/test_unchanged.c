@@ -688,7 +688,7 @@ static void refused_contexts(world *w)
         REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "nothing begins", hybrid_seq_remove(c, 0, 60, &e));
         REFUSED(hybrid_seq_remove, HYBRID_ERROR_INVALID, "nothing begins", hybrid_seq_remove(c, 0, -1, &e));
     }
-    REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "others behind", hybrid_batch_add(w->ctx[0], 1, &one, 1, &e));
+    REFUSED(hybrid_batch_add, HYBRID_ERROR_INVALID, "others after", hybrid_batch_add(w->ctx[0], 1, &one, 1, &e));
     REFUSED(hybrid_seq_fork, HYBRID_ERROR_INVALID, "tokens in the batch", hybrid_seq_fork(w->ctx[0], 0, 1, &e));
 }
 
@@ -987,7 +987,7 @@ static void refused_bricks(world *w)
     v.type = HYBRID_GGUF_STRING;
     v.size = 4;
     REFUSED(hybrid_gguf_set, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_set(w->writer, "a", &v, &e));
-    REFUSED(hybrid_gguf_set_int, HYBRID_ERROR_INVALID, "no value",
+    REFUSED(hybrid_gguf_set_int, HYBRID_ERROR_INVALID, "not a value",
             hybrid_gguf_set_int(w->writer, "a", HYBRID_GGUF_U8, 300, &e));
     REFUSED(hybrid_gguf_set_float, HYBRID_ERROR_INVALID, "neither",
             hybrid_gguf_set_float(w->writer, "a", HYBRID_GGUF_U8, 1, &e));
@@ -998,7 +998,7 @@ static void refused_bricks(world *w)
             hybrid_gguf_set_numbers(w->writer, "a", HYBRID_GGUF_STRING, values, 3, &e));
     REFUSED(hybrid_gguf_set_strings, HYBRID_ERROR_INVALID, "NULL",
             hybrid_gguf_set_strings(w->writer, "a", NULL, 1, &e));
-    REFUSED(hybrid_gguf_set_arrays, HYBRID_ERROR_INVALID, "no array",
+    REFUSED(hybrid_gguf_set_arrays, HYBRID_ERROR_INVALID, "not an array",
             hybrid_gguf_set_arrays(w->writer, "a", &v, 1, &e));
     REFUSED(hybrid_gguf_copy_keys, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_copy_keys(w->writer, NULL, &e));
     REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "already",
