@@ -1,55 +1,64 @@
-/* ops: one harness for every op of src/compute/ops.inc. An op is drawn at random (shapes, strides, types, what lies on what, where memory begins),
- * once for each of two sides with the same numbers, is run on both, and leaves the same on both: the same bits, or as near as its drawing says.
+/* ops: one harness for every op of src/compute/ops.inc. An op is drawn at random (shapes, strides, types, what lies on
+ * what, where memory begins), once for each of two sides with the same numbers, is run on both, and leaves the same on
+ * both: the same bits, or as near as its drawing says.
  * The reference side is scalar C on the host, which in turn is held to a statement in double precision.
  *
- * A side is a device and its back end, made anew for every op, with room for exactly that op; so a third back end is one more side. For every op
- * of the list this file has draw_name and exact_name: one that is missing does not compile. */
+ * A side is a device and its back end, made anew for every op, with room for exactly that op; so a third back end is
+ * one more side. For every op of the list this file has draw_name and exact_name: one that is missing does not
+ * compile. */
 #ifndef OPS_H
 #define OPS_H
 #include "check.h"
 #include <math.h>
 #ifndef HYB_OPS
-    #include "../src/compute/ops.inc"    /* hybrid.h leaves no macro behind */
+    #include "../src/compute/ops.inc" /* hybrid.h leaves no macro behind */
 #endif
 #define OPS_SMALLER(a, b) ((a) < (b) ? (a) : (b))
-#define OPS_LARGER(a, b) ((a) > (b) ? (a) : (b))
+#define OPS_LARGER(a, b)  ((a) > (b) ? (a) : (b))
 
-/* ---- sides ---------------------------------------------------------------------------------------------------------- */
+/* ---- sides ------------------------------------------------------------------------------------------------------- */
 
 typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE } area_kind;
 typedef struct area {
     area_kind kind;
-    char   *memory;                        /* on the device */
-    size_t  shift, bytes;                  /* what is used begins `shift` bytes into memory and ends where it ends */
-    char   *before;                        /* what was put there */
-    hybrid_type type;                      /* AREA_CACHE: rows of n values of this type */
-    int     n;
+    char *memory;        /* on the device */
+    size_t shift, bytes; /* what is used begins `shift` bytes into memory and ends where it ends */
+    char *before;        /* what was put there */
+    hybrid_type type;    /* AREA_CACHE: rows of n values of this type */
+    int n;
 } area;
 
 /* What the statement in double says: a value, a number, or a value of a cache. */
-typedef struct wanted { const void *at; hybrid_type type; int i; bool is_id; double value; } wanted;
+typedef struct wanted {
+    const void *at;
+    hybrid_type type;
+    int i;
+    bool is_id;
+    double value;
+} wanted;
 
 enum { AREAS = 32, ROWS_MAX = 700, RUNS_MAX = 5, PAGES_MAX = 14, SLOTS = 7 };
 typedef struct side {
-    const char     *name;
+    const char *name;
     hybrid_runtime *rt;
     hyb_device *device;
-    uint64_t seed;                         /* of what is drawn */
-    area     areas[AREAS];
-    int      n_areas;
+    uint64_t seed; /* of what is drawn */
+    area areas[AREAS];
+    int n_areas;
     hyb_limits limits;
     hyb_tensor w[4];
-    int      n_w;
+    int n_w;
     hyb_kv_view kv;
     hyb_batch batch;
     hyb_run runs[RUNS_MAX];
-    int32_t  pages[RUNS_MAX][PAGES_MAX], n_pages;
-    int32_t  ids[ROWS_MAX], pos[ROWS_MAX], out[ROWS_MAX];
-    double   near, exact;                  /* how far apart the sides may be, and the reference from the statement: of 1 + the largest value of an area */
-    int      turn;                         /* how many draws of the op there were: what must not be left to chance goes by it */
-    int      level;                        /* what a drawing chose, for messages */
-    wanted  *wants;
-    size_t   n_wants, room;
+    int32_t pages[RUNS_MAX][PAGES_MAX], n_pages;
+    int32_t ids[ROWS_MAX], pos[ROWS_MAX], out[ROWS_MAX];
+    /* how far apart the sides may be, and the reference from the statement: of 1 + the largest value of an area */
+    double near, exact;
+    int turn;  /* how many draws of the op there were: what must not be left to chance goes by it */
+    int level; /* what a drawing chose, for messages */
+    wanted *wants;
+    size_t n_wants, room;
 } side;
 
 static uint32_t side_bits(side *s)
@@ -66,12 +75,14 @@ static int draw_size(side *s, int most)
 {
     static const int steps[] = { 4, 8, 16, 32, 64, 128, 256, 1024 };
     const int step = steps[draw_int(s, 0, 7)], how = draw_int(s, 0, 9);
-    int n = how < 2 ? draw_int(s, 1, 8) : how < 8 ? step * draw_int(s, 1, 4) + (draw_chance(s, 50) ? draw_int(s, -1, 1) : 0) : draw_int(s, 1, most);
+    int n = how < 2   ? draw_int(s, 1, 8)
+            : how < 8 ? step * draw_int(s, 1, 4) + (draw_chance(s, 50) ? draw_int(s, -1, 1) : 0)
+                      : draw_int(s, 1, most);
     n = n < 1 ? 1 : n;
     return n > most ? most : n;
 }
 
-/* ---- memory --------------------------------------------------------------------------------------------------------- */
+/* ---- memory ------------------------------------------------------------------------------------------------------ */
 
 /* Memory that ends where it is used to; on the host that is what AddressSanitizer sees. Takes content. */
 static void *area_new(side *s, area_kind kind, void *content, size_t bytes, size_t shift)
@@ -79,13 +90,26 @@ static void *area_new(side *s, area_kind kind, void *content, size_t bytes, size
     area *a = &s->areas[s->n_areas++];
     void *memory = NULL;
     hybrid_error error;
-    if (s->n_areas > AREAS) { printf("too many areas\n"); exit(1); }
+    if (s->n_areas > AREAS) {
+        printf("too many areas\n");
+        exit(1);
+    }
     memset(a, 0, sizeof *a);
-    a->kind = kind; a->bytes = bytes; a->shift = shift; a->before = (char *)content;
-    if (s->device->ops->is_host) memory = malloc(bytes + shift + !(bytes + shift));
-    else if (s->device->ops->alloc(s->device, bytes + shift + !(bytes + shift), &memory, &error)) { printf("%s\n", error.message); exit(1); }
+    a->kind = kind;
+    a->bytes = bytes;
+    a->shift = shift;
+    a->before = (char *)content;
+    if (s->device->ops->is_host)
+        memory = malloc(bytes + shift + !(bytes + shift));
+    else if (s->device->ops->alloc(s->device, bytes + shift + !(bytes + shift), &memory, &error)) {
+        printf("%s\n", error.message);
+        exit(1);
+    }
     a->memory = (char *)memory;
-    if (bytes && s->device->ops->write(s->device, a->memory + shift, content, bytes, &error)) { printf("%s\n", error.message); exit(1); }
+    if (bytes && s->device->ops->write(s->device, a->memory + shift, content, bytes, &error)) {
+        printf("%s\n", error.message);
+        exit(1);
+    }
     return a->memory + shift;
 }
 static size_t draw_begin(side *s) { return draw_chance(s, 60) ? 0 : 4 * (size_t)draw_int(s, 1, 3); }
@@ -99,7 +123,10 @@ static float *draw_floats(side *s, int64_t n, float size)
     return (float *)area_new(s, AREA_FLOATS, x, (size_t)n * sizeof *x, draw_begin(s));
 }
 /* rows of n values, stride apart, without anything behind the last one. */
-static float *draw_rows(side *s, int64_t rows, int64_t n, int64_t stride) { return draw_floats(s, rows ? (rows - 1) * stride + n : 0, 1); }
+static float *draw_rows(side *s, int64_t rows, int64_t n, int64_t stride)
+{
+    return draw_floats(s, rows ? (rows - 1) * stride + n : 0, 1);
+}
 static int64_t draw_stride(side *s, int64_t n) { return n + (draw_chance(s, 50) ? 0 : draw_int(s, 1, 8)); }
 static int32_t *draw_ids(side *s, int64_t n)
 {
@@ -119,9 +146,14 @@ static const hyb_tensor *draw_matrix(side *s, hybrid_type type, int64_t k, int64
     free(x);
     memset(w, 0, sizeof *w);
     w->type = type;
-    w->ne[0] = k; w->ne[1] = out; w->ne[2] = n_expert; w->ne[3] = 1;
+    w->ne[0] = k;
+    w->ne[1] = out;
+    w->ne[2] = n_expert;
+    w->ne[3] = 1;
     w->nb[0] = hybrid_type_block_size(type) == 1 ? row / (size_t)k : 0;
-    w->nb[1] = row; w->nb[2] = row * (size_t)out; w->nb[3] = w->nb[2] * (size_t)n_expert;
+    w->nb[1] = row;
+    w->nb[2] = row * (size_t)out;
+    w->nb[3] = w->nb[2] * (size_t)n_expert;
     w->data = area_new(s, AREA_BYTES, data, row * (size_t)(out * n_expert), 0);
     return w;
 }
@@ -130,8 +162,10 @@ static void side_end(side *s)
 {
     int i;
     for (i = 0; i < s->n_areas; i++) {
-        if (s->device->ops->is_host) free(s->areas[i].memory);
-        else s->device->ops->free(s->device, s->areas[i].memory);
+        if (s->device->ops->is_host)
+            free(s->areas[i].memory);
+        else
+            s->device->ops->free(s->device, s->areas[i].memory);
         free(s->areas[i].before);
     }
     free(s->wants);
@@ -140,9 +174,10 @@ static void side_end(side *s)
     s->n_wants = s->room = 0;
 }
 
-/* ---- batches and caches --------------------------------------------------------------------------------------------- */
+/* ---- batches and caches ------------------------------------------------------------------------------------------ */
 
-/* Slots of the runs: each leaves one of its own, and goes on from it, from one that several share, or from nothing. No draw but of its own. */
+/* Slots of the runs: each leaves one of its own, and goes on from it, from one that several share, or from nothing.
+ * No draw but of its own. */
 static void draw_slots(side *s, int first)
 {
     const uint64_t seed = s->seed;
@@ -150,7 +185,9 @@ static void draw_slots(side *s, int first)
     for (i = 0; i < s->batch.n_runs; i++) {
         const int from = draw_int(s, 0, 9);
         s->runs[i].slot_out = (first + 3 * i) % SLOTS;
-        s->runs[i].slot_in = from < 3 ? -1 : from < 7 ? s->runs[i].slot_out : (first + 3 * draw_int(s, RUNS_MAX, SLOTS - 1)) % SLOTS;
+        s->runs[i].slot_in = from < 3   ? -1
+                             : from < 7 ? s->runs[i].slot_out
+                                        : (first + 3 * draw_int(s, RUNS_MAX, SLOTS - 1)) % SLOTS;
     }
     s->seed = seed;
 }
@@ -162,16 +199,24 @@ static void draw_batch(side *s, int most)
     const int n_runs = draw_int(s, 1, RUNS_MAX), first = draw_int(s, 0, 4);
     int i, r, p;
     memset(b, 0, sizeof *b);
-    b->runs = s->runs; b->ids = s->ids; b->pos = s->pos; b->out = s->out;
+    b->runs = s->runs;
+    b->ids = s->ids;
+    b->pos = s->pos;
+    b->out = s->out;
     s->n_pages = RUNS_MAX * PAGES_MAX;
     for (i = 0; i < n_runs; i++) {
         hyb_run *run = &s->runs[i];
         int rows = draw_chance(s, 60) ? 1 : draw_chance(s, 50) ? draw_int(s, 2, 9) : draw_int(s, 10, 130);
         rows = rows < most - b->n ? rows : most - b->n;
         if (rows < 1) break;
-        run->first_row = b->n; run->n_rows = rows; run->pages = s->pages[i];
-        run->pos = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? draw_int(s, 28, 36) : draw_int(s, 1, PAGES_MAX * HYB_PAGE - rows);
-        for (p = 0; p < PAGES_MAX; p++) s->pages[i][p] = (first + (p * RUNS_MAX + i) * 3) % s->n_pages;      /* 3 and 70 have no common factor: all different */
+        run->first_row = b->n;
+        run->n_rows = rows;
+        run->pages = s->pages[i];
+        run->pos = draw_chance(s, 30)   ? 0
+                   : draw_chance(s, 50) ? draw_int(s, 28, 36)
+                                        : draw_int(s, 1, PAGES_MAX * HYB_PAGE - rows);
+        /* 3 and 70 have no common factor: all different */
+        for (p = 0; p < PAGES_MAX; p++) s->pages[i][p] = (first + (p * RUNS_MAX + i) * 3) % s->n_pages;
         for (r = 0; r < rows; r++) s->pos[b->n + r] = run->pos + r;
         b->n += rows;
         b->n_runs++;
@@ -182,8 +227,10 @@ static void draw_batch(side *s, int most)
     }
     if (!b->n_out) s->out[b->n_out++] = b->n - 1;
     draw_slots(s, first);
-    s->limits.n_rows = b->n; s->limits.n_out = b->n_out;
-    s->limits.n_seq = b->n_runs; s->limits.pages_a_seq = PAGES_MAX;
+    s->limits.n_rows = b->n;
+    s->limits.n_out = b->n_out;
+    s->limits.n_seq = b->n_runs;
+    s->limits.pages_a_seq = PAGES_MAX;
 }
 
 /* A cache, full of NaN but for the positions before those of the batch, or with them. */
@@ -195,10 +242,16 @@ static const hyb_kv_view *draw_cache(side *s, hybrid_type type, int n_head_kv, i
     size_t bytes[2];
     int i, p, h, j, which;
     memset(kv, 0, sizeof *kv);
-    kv->type = type; kv->n_head_kv = n_head_kv; kv->head_dim_k = dim_k; kv->head_dim_v = dim_v;
-    kv->row_bytes_k = hybrid_type_row_bytes(type, (size_t)dim_k); kv->row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim_v);
-    kv->page_bytes_k = kv->row_bytes_k * HYB_PAGE * (size_t)n_head_kv; kv->page_bytes_v = kv->row_bytes_v * HYB_PAGE * (size_t)n_head_kv;
-    bytes[0] = kv->page_bytes_k * (size_t)s->n_pages; bytes[1] = kv->page_bytes_v * (size_t)s->n_pages;
+    kv->type = type;
+    kv->n_head_kv = n_head_kv;
+    kv->head_dim_k = dim_k;
+    kv->head_dim_v = dim_v;
+    kv->row_bytes_k = hybrid_type_row_bytes(type, (size_t)dim_k);
+    kv->row_bytes_v = hybrid_type_row_bytes(type, (size_t)dim_v);
+    kv->page_bytes_k = kv->row_bytes_k * HYB_PAGE * (size_t)n_head_kv;
+    kv->page_bytes_v = kv->row_bytes_v * HYB_PAGE * (size_t)n_head_kv;
+    bytes[0] = kv->page_bytes_k * (size_t)s->n_pages;
+    bytes[1] = kv->page_bytes_v * (size_t)s->n_pages;
     for (i = 0; i < 2; i++) memory[i] = (char *)memset(malloc(bytes[i]), 0xFF, bytes[i]);
     for (i = 0; i < s->batch.n_runs; i++) {
         const hyb_run *run = &s->runs[i];
@@ -206,18 +259,27 @@ static const hyb_kv_view *draw_cache(side *s, hybrid_type type, int n_head_kv, i
             for (h = 0; h < n_head_kv; h++)
                 for (which = 0; which < 2; which++) {
                     const int dim = which ? dim_v : dim_k;
-                    const size_t row = which ? kv->row_bytes_v : kv->row_bytes_k, page = which ? kv->page_bytes_v : kv->page_bytes_k;
+                    const size_t row = which ? kv->row_bytes_v : kv->row_bytes_k,
+                                 page = which ? kv->page_bytes_v : kv->page_bytes_k;
                     for (j = 0; j < dim; j++) x[j] = draw_float(s);
-                    hyb_kv_row_generic(type, x, memory[which] + (size_t)run->pages[p / HYB_PAGE] * page + (size_t)(h * HYB_PAGE + p % HYB_PAGE) * row, dim);
+                    hyb_kv_row_generic(type, x,
+                                       memory[which] + (size_t)run->pages[p / HYB_PAGE] * page +
+                                           (size_t)(h * HYB_PAGE + p % HYB_PAGE) * row,
+                                       dim);
                 }
     }
     for (i = 0; i < 2; i++) {
         char *at = (char *)area_new(s, AREA_CACHE, memory[i], bytes[i], 0);
         s->areas[s->n_areas - 1].type = type;
         s->areas[s->n_areas - 1].n = i ? dim_v : dim_k;
-        if (i) kv->v = at; else kv->k = at;
+        if (i)
+            kv->v = at;
+        else
+            kv->k = at;
     }
-    s->limits.n_head_kv = n_head_kv; s->limits.head_dim_k = dim_k; s->limits.head_dim_v = dim_v;
+    s->limits.n_head_kv = n_head_kv;
+    s->limits.head_dim_k = dim_k;
+    s->limits.head_dim_v = dim_v;
     return kv;
 }
 
@@ -227,7 +289,7 @@ static const int32_t *batch_index(const side *s, hyb_index index, int *n)
     return index == HYB_INDEX_ID ? s->ids : index == HYB_INDEX_POS ? s->pos : s->out;
 }
 
-/* ---- the statement in double ---------------------------------------------------------------------------------------- */
+/* ---- the statement in double ------------------------------------------------------------------------------------- */
 
 static wanted *want_new(side *s, const void *at)
 {
@@ -255,26 +317,33 @@ static void want_id(side *s, const int32_t *at, int32_t id)
 static void want_kept(side *s, const hyb_kv_view *kv, const char *row, int i, double value)
 {
     wanted *w = want_new(s, row);
-    w->type = kv->type; w->i = i;
+    w->type = kv->type;
+    w->i = i;
     w->value = value;
 }
 
 /* The row of a matrix or a table as doubles. */
 static void decoded(const hyb_tensor *w, int64_t matrix, int64_t row, float *values)
 {
-    CHECK(hybrid_dequantize(w->type, (const char *)w->data + (size_t)matrix * w->nb[2] + (size_t)row * w->nb[1], values, (size_t)w->ne[0]) == HYBRID_OK, "decode");
+    CHECK(hybrid_dequantize(w->type, (const char *)w->data + (size_t)matrix * w->nb[2] + (size_t)row * w->nb[1], values,
+                            (size_t)w->ne[0]) == HYBRID_OK,
+          "decode");
 }
 
-/* ---- the ops: how each is drawn, and what it is ---------------------------------------------------------------------- */
+/* ---- the ops: how each is drawn, and what it is ------------------------------------------------------------------ */
 
-static const hybrid_type op_types[] = { HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0,
-    HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K };
+static const hybrid_type op_types[] = {
+    HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1,
+    HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
+    HYBRID_TYPE_Q6_K
+};
 enum { OP_TYPES = sizeof op_types / sizeof *op_types };
 
 static void draw_embed(side *s, hyb_op_embed *op)
 {
     const hybrid_type type = op_types[s->turn % OP_TYPES];
-    const int block = (int)hybrid_type_block_size(type), n_embd = block == 1 ? draw_size(s, 900) : block * draw_int(s, 1, block == 32 ? 70 : 5);
+    const int block = (int)hybrid_type_block_size(type),
+              n_embd = block == 1 ? draw_size(s, 900) : block * draw_int(s, 1, block == 32 ? 70 : 5);
     int n, i, vocab = 1;
     draw_batch(s, 200);
     op->index = (hyb_index)draw_int(s, 0, 2);
@@ -284,7 +353,8 @@ static void draw_embed(side *s, hyb_op_embed *op)
     op->scale = draw_chance(s, 50) ? 1.0f : draw_float(s) * 3;
     op->out = draw_rows(s, n, n_embd, n_embd);
     op->add = draw_chance(s, 50) ? NULL : draw_chance(s, 50) ? op->out : draw_rows(s, n, n_embd, n_embd);
-    s->near = 1e-6; s->exact = 3e-7;
+    s->near = 1e-6;
+    s->exact = 3e-7;
 }
 static void exact_embed(side *s, const hyb_op_embed *op)
 {
@@ -294,7 +364,8 @@ static void exact_embed(side *s, const hyb_op_embed *op)
     const int32_t *index = batch_index(s, op->index, &n);
     for (r = 0; r < n; r++) {
         decoded(op->table, 0, index[r], row);
-        for (i = 0; i < width; i++) want(s, op->out + r * width + i, (double)row[i] * op->scale + (op->add ? op->add[r * width + i] : 0));
+        for (i = 0; i < width; i++)
+            want(s, op->out + r * width + i, (double)row[i] * op->scale + (op->add ? op->add[r * width + i] : 0));
     }
     free(row);
 }
@@ -309,10 +380,13 @@ static void draw_norm(side *s, hyb_op_norm *op)
     op->x_stride = draw_stride(s, op->n * op->n_group);
     op->out_stride = draw_chance(s, 50) ? op->x_stride : draw_stride(s, op->n * op->n_group);
     op->out = draw_rows(s, op->n_rows, op->n * op->n_group, op->out_stride);
-    op->x = op->x_stride == op->out_stride && draw_chance(s, 50) ? op->out : draw_rows(s, op->n_rows, op->n * op->n_group, op->x_stride);
+    op->x = op->x_stride == op->out_stride && draw_chance(s, 50)
+                ? op->out
+                : draw_rows(s, op->n_rows, op->n * op->n_group, op->x_stride);
     op->w = draw_chance(s, 70) ? draw_floats(s, op->n, 1) : NULL;
     op->b = draw_chance(s, 40) ? draw_floats(s, op->n, 1) : NULL;
-    s->near = 2e-6; s->exact = 2e-6;
+    s->near = 2e-6;
+    s->exact = 2e-6;
 }
 static void exact_norm(side *s, const hyb_op_norm *op)
 {
@@ -325,7 +399,9 @@ static void exact_norm(side *s, const hyb_op_norm *op)
             mean = op->kind == HYB_NORM_LAYER ? mean / (double)op->n : 0;
             for (i = 0; i < op->n; i++) var += (x[i] - mean) * (x[i] - mean);
             for (i = 0; i < op->n; i++)
-                want(s, op->out + r * op->out_stride + g * op->n + i, (x[i] - mean) / sqrt(var / (double)op->n + op->eps) * (op->w ? op->w[i] : 1) + (op->b ? op->b[i] : 0));
+                want(s, op->out + r * op->out_stride + g * op->n + i,
+                     (x[i] - mean) / sqrt(var / (double)op->n + op->eps) * (op->w ? op->w[i] : 1) +
+                         (op->b ? op->b[i] : 0));
         }
 }
 
@@ -362,10 +438,12 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
         o->add = draw_rows(s, op->n, out, o->add_stride);
     }
     s->level = k;
-    s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;      /* both sides round x, in ways of their own */
+    /* both sides round x, in ways of their own */
+    s->near = hybrid_type_block_size(type) > 1 || n_out > 1 ? 5e-2 : type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;
     s->exact = hybrid_type_block_size(type) > 1 || n_out > 1 ? 1.5e-2 : 2e-6;
 }
-static void exact_product(side *s, const hyb_tensor *w, int64_t matrix, const float *x, const float *bias, const float *add, const float *y)
+static void exact_product(side *s, const hyb_tensor *w, int64_t matrix, const float *x, const float *bias,
+                          const float *add, const float *y)
 {
     float *row = (float *)malloc((size_t)w->ne[0] * sizeof *row);
     int64_t r, i;
@@ -382,7 +460,8 @@ static void exact_matmul(side *s, const hyb_op_matmul *op)
     int i, r;
     for (i = 0; i < op->n_out; i++)
         for (r = 0; r < op->n; r++)
-            exact_product(s, op->out[i].w, 0, op->x + r * op->x_stride, op->out[i].bias, op->out[i].add ? op->out[i].add + r * op->out[i].add_stride : NULL,
+            exact_product(s, op->out[i].w, 0, op->x + r * op->x_stride, op->out[i].bias,
+                          op->out[i].add ? op->out[i].add + r * op->out[i].add_stride : NULL,
                           op->out[i].y + r * op->out[i].y_stride);
 }
 
@@ -392,12 +471,14 @@ static void draw_rope_table(side *s, hyb_op_rope_table *op)
     double *freq = (double *)malloc((size_t)half * sizeof *freq);
     int i;
     draw_batch(s, 100);
-    for (i = 0; i < s->batch.n; i++) s->pos[i] *= draw_chance(s, 50) ? 1 : 1000;                        /* far positions: the angles need a double */
+    /* far positions: the angles need a double */
+    for (i = 0; i < s->batch.n; i++) s->pos[i] *= draw_chance(s, 50) ? 1 : 1000;
     for (i = 0; i < half; i++) freq[i] = pow(10000, -1.0 * i / half);
     op->inv_freq = (const double *)area_new(s, AREA_BYTES, freq, (size_t)half * sizeof *freq, 0);
     op->n_rot = 2 * half;
     op->scale = draw_chance(s, 50) ? 1 : 1.19f;
-    op->table = (float *)area_new(s, AREA_FLOATS, calloc((size_t)(s->batch.n * 2 * half), 4), (size_t)(s->batch.n * 2 * half) * 4, 0);
+    op->table = (float *)area_new(s, AREA_FLOATS, calloc((size_t)(s->batch.n * 2 * half), 4),
+                                  (size_t)(s->batch.n * 2 * half) * 4, 0);
     s->near = s->exact = 3e-7;
 }
 static void exact_rope_table(side *s, const hyb_op_rope_table *op)
@@ -432,9 +513,12 @@ static void draw_rope(side *s, hyb_op_rope *op)
     op->x_stride = draw_stride(s, op->n_head * op->head_dim);
     op->out_stride = draw_chance(s, 50) ? op->x_stride : draw_stride(s, op->n_head * op->head_dim);
     op->out = draw_rows(s, op->n, op->n_head * op->head_dim, op->out_stride);
-    op->x = op->x_stride == op->out_stride && draw_chance(s, 60) ? op->out : draw_rows(s, op->n, op->n_head * op->head_dim, op->x_stride);
+    op->x = op->x_stride == op->out_stride && draw_chance(s, 60)
+                ? op->out
+                : draw_rows(s, op->n, op->n_head * op->head_dim, op->x_stride);
     op->table = draw_angles(s, op->n, op->n_rot);
-    s->near = 1e-6; s->exact = 3e-7;
+    s->near = 1e-6;
+    s->exact = 3e-7;
 }
 /* x (dim) rotated: pairs as complex numbers, times e^(i angle). */
 static void rotated(hyb_rope_kind kind, const double *x, int dim, int n_rot, const float *table, double *y)
@@ -443,7 +527,8 @@ static void rotated(hyb_rope_kind kind, const double *x, int dim, int n_rot, con
     for (i = 0; i < dim; i++) y[i] = x[i];
     for (i = 0; i < n_rot / 2; i++) {
         const int a = kind == HYB_ROPE_NORM ? 2 * i : i, b = kind == HYB_ROPE_NORM ? a + 1 : a + n_rot / 2;
-        const double length = hypot(x[a], x[b]), turn = atan2(x[b], x[a]) + atan2((double)table[2 * i + 1], (double)table[2 * i]);
+        const double length = hypot(x[a], x[b]),
+                     turn = atan2(x[b], x[a]) + atan2((double)table[2 * i + 1], (double)table[2 * i]);
         y[a] = length * cos(turn);
         y[b] = length * sin(turn);
     }
@@ -470,13 +555,18 @@ static hybrid_type draw_kv_type(side *s, int *dim_k, int *dim_v)
     return type;
 }
 /* By how much a value of size 2 may be off in a cache. */
-static double kept_step(hybrid_type type) { return type == HYBRID_TYPE_F32 ? 1e-9 : type == HYBRID_TYPE_F16 ? 1.0 / 1024 : 2.0 / 254 + 2.0 / 2048; }
+static double kept_step(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F32 ? 1e-9 : type == HYBRID_TYPE_F16 ? 1.0 / 1024 : 2.0 / 254 + 2.0 / 2048;
+}
 
 /* Where a row of the batch lies in the cache, for kv head h. */
 static void exact_kept(side *s, const hyb_kv_view *kv, int row, int h, bool is_v, const double *x)
 {
-    const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, row), p = s->pos[row], dim = is_v ? kv->head_dim_v : kv->head_dim_k;
-    const char *at = is_v ? hyb_v_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE) : hyb_k_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE);
+    const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, row), p = s->pos[row],
+              dim = is_v ? kv->head_dim_v : kv->head_dim_k;
+    const char *at = is_v ? hyb_v_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE)
+                          : hyb_k_row(kv, s->pages[run][p / HYB_PAGE], h, p % HYB_PAGE);
     int i;
     for (i = 0; i < dim; i++) want_kept(s, kv, at, i, x[i]);
 }
@@ -491,7 +581,8 @@ static void draw_kv_store(side *s, hyb_op_kv_store *op)
     op->v_stride = draw_stride(s, n_head_kv * dim_v);
     op->k = draw_rows(s, s->batch.n, n_head_kv * dim_k, op->k_stride);
     op->v = draw_rows(s, s->batch.n, n_head_kv * dim_v, op->v_stride);
-    s->near = 0; s->exact = kept_step(type);
+    s->near = 0;
+    s->exact = kept_step(type);
 }
 static void exact_kv_store(side *s, const hyb_op_kv_store *op)
 {
@@ -511,7 +602,11 @@ static void draw_heads(side *s, hyb_op_heads *op)
 {
     int dim_k, dim_v, n_head_kv = draw_int(s, 1, 3), width;
     hybrid_type type = draw_kv_type(s, &dim_k, &dim_v);
-    if (draw_chance(s, 15)) { type = HYBRID_TYPE_F32; dim_k = 300; }                                    /* larger than a GPU does in one go */
+    /* larger than a GPU does in one go */
+    if (draw_chance(s, 15)) {
+        type = HYBRID_TYPE_F32;
+        dim_k = 300;
+    }
     draw_batch(s, 100);
     op->kv = draw_cache(s, type, n_head_kv, dim_k, dim_v, false);
     op->n = s->batch.n;
@@ -520,9 +615,11 @@ static void draw_heads(side *s, hyb_op_heads *op)
     op->stride = draw_stride(s, width);
     op->q_out = draw_rows(s, op->n, width, op->stride);
     op->k_out = op->q_out + op->n_head * dim_k;
-    op->q = op->q_out; op->k = op->k_out; op->out_stride = op->stride;
+    op->q = op->q_out;
+    op->k = op->k_out;
+    op->out_stride = op->stride;
     op->v = op->k + n_head_kv * dim_k;
-    if (draw_chance(s, 50)) {                                                                           /* q and k to another place */
+    if (draw_chance(s, 50)) { /* q and k to another place */
         float *rows;
         op->out_stride = draw_stride(s, width - n_head_kv * dim_v);
         rows = draw_rows(s, op->n, width - n_head_kv * dim_v, op->out_stride);
@@ -531,12 +628,14 @@ static void draw_heads(side *s, hyb_op_heads *op)
     }
     op->q_norm = draw_chance(s, 50) ? draw_floats(s, dim_k, 1) : NULL;
     op->k_norm = op->q_norm ? draw_floats(s, dim_k, 1) : NULL;
-    op->norm = (hyb_norm_kind)draw_int(s, 0, 1); op->eps = 1e-6f;
+    op->norm = (hyb_norm_kind)draw_int(s, 0, 1);
+    op->eps = 1e-6f;
     op->rope = (hyb_rope_kind)draw_int(s, 0, 1);
     op->n_rot = draw_chance(s, 30) ? 0 : draw_chance(s, 50) ? dim_k : 2 * draw_int(s, 1, dim_k / 2);
     op->table = draw_angles(s, op->n, op->n_rot);
     s->limits.n_head = op->n_head;
-    s->near = 4e-6; s->exact = OPS_LARGER(kept_step(type) * 4, 3e-6);
+    s->near = 4e-6;
+    s->exact = OPS_LARGER(kept_step(type) * 4, 3e-6);
 }
 static void exact_heads(side *s, const hyb_op_heads *op)
 {
@@ -547,7 +646,8 @@ static void exact_heads(side *s, const hyb_op_heads *op)
         for (h = 0; h < op->n_head + op->kv->n_head_kv; h++) {
             const bool is_k = h >= op->n_head;
             const int head = is_k ? h - op->n_head : h;
-            const float *from = (is_k ? op->k : op->q) + r * op->stride + head * dim, *w = is_k ? op->k_norm : op->q_norm;
+            const float *from = (is_k ? op->k : op->q) + r * op->stride + head * dim,
+                        *w = is_k ? op->k_norm : op->q_norm;
             float *to = (is_k ? op->k_out : op->q_out) + r * op->out_stride + head * dim;
             double mean = 0, var = 0;
             for (i = 0; i < dim; i++) mean += from[i];
@@ -581,7 +681,7 @@ static void draw_attention(side *s, hyb_op_attention *op)
     op->window = draw_chance(s, 60) ? 0 : draw_int(s, 1, 100);
     op->sinks = draw_chance(s, 70) ? NULL : draw_floats(s, op->n_head, 1);
     s->limits.n_head = op->n_head;
-    s->near = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3;                                                    /* tensor cores: q and the weights in 16 bits */
+    s->near = type == HYBRID_TYPE_F32 ? 1e-5 : 4e-3; /* tensor cores: q and the weights in 16 bits */
     s->exact = 3e-6;
 }
 static void exact_attention(side *s, const hyb_op_attention *op)
@@ -590,23 +690,26 @@ static void exact_attention(side *s, const hyb_op_attention *op)
     int r, h, i, p;
     for (r = 0; r < s->batch.n; r++)
         for (h = 0; h < op->n_head; h++) {
-            const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, r), head_kv = h / (op->n_head / kv->n_head_kv), pos = s->pos[r];
+            const int run = hyb_run_of_row(&s->batch, HYB_ROWS_BATCH, r), head_kv = h / (op->n_head / kv->n_head_kv),
+                      pos = s->pos[r];
             const float *q = op->q + r * op->q_stride + h * kv->head_dim_k;
             double out[512] = { 0 }, sum = op->sinks ? exp((double)op->sinks[h]) : 0, score;
             for (p = op->window > 0 ? OPS_LARGER(pos - op->window + 1, 0) : 0; p <= pos; p++) {
                 const char *k = hyb_k_row(kv, s->pages[run][p / HYB_PAGE], head_kv, p % HYB_PAGE);
                 const char *v = hyb_v_row(kv, s->pages[run][p / HYB_PAGE], head_kv, p % HYB_PAGE);
-                for (score = 0, i = 0; i < kv->head_dim_k; i++) score += (double)hyb_kv_value_generic(kv->type, k, i) * q[i];
+                for (score = 0, i = 0; i < kv->head_dim_k; i++)
+                    score += (double)hyb_kv_value_generic(kv->type, k, i) * q[i];
                 score *= op->scale;
                 score = exp(op->softcap > 0 ? op->softcap * tanh(score / op->softcap) : score);
                 sum += score;
                 for (i = 0; i < kv->head_dim_v; i++) out[i] += score * hyb_kv_value_generic(kv->type, v, i);
             }
-            for (i = 0; i < kv->head_dim_v; i++) want(s, op->out + r * op->out_stride + h * kv->head_dim_v + i, out[i] / sum);
+            for (i = 0; i < kv->head_dim_v; i++)
+                want(s, op->out + r * op->out_stride + h * kv->head_dim_v + i, out[i] / sum);
         }
 }
 
-/* ---- recurrence ---- */
+/* ---- recurrence -------------------------------------------------------------------------------------------------- */
 
 /* Slots of n values, with gaps. */
 static hyb_slots draw_kept(side *s, int64_t n)
@@ -642,7 +745,8 @@ static void draw_shift(side *s, hyb_op_shift *op)
     op->slots = draw_kept(s, op->n_embd);
     op->plane = draw_stride(s, s->batch.n * op->n_embd);
     op->out = draw_rows(s, op->n_mix, s->batch.n * op->n_embd, op->plane);
-    s->near = 1e-6; s->exact = 3e-7;
+    s->near = 1e-6;
+    s->exact = 3e-7;
 }
 static void exact_shift(side *s, const hyb_op_shift *op)
 {
@@ -655,7 +759,8 @@ static void exact_shift(side *s, const hyb_op_shift *op)
             for (r = run->first_row; r < run->first_row + run->n_rows; r++) {
                 const double x = op->x[r * op->n_embd + c];
                 for (i = 0; i < op->n_mix; i++)
-                    want(s, op->out + i * op->plane + r * op->n_embd + c, x + (before - x) * op->mix[i * op->n_embd + c]);
+                    want(s, op->out + i * op->plane + r * op->n_embd + c,
+                         x + (before - x) * op->mix[i * op->n_embd + c]);
                 before = x;
             }
             want(s, op->slots.data + run->slot_out * op->slots.stride + c, before);
@@ -672,10 +777,15 @@ static void draw_wkv7(side *s, hyb_op_wkv7 *op)
     op->n_head = op->size > 64 ? 1 : draw_int(s, 1, 3);
     width = (int64_t)op->n_head * op->size;
     op->stride = draw_chance(s, 50) ? 7 * width : draw_stride(s, width);
-    if (op->stride >= 7 * width) {                                                                      /* side by side */
+    if (op->stride >= 7 * width) { /* side by side */
         rows = draw_rows(s, s->batch.n, 7 * width, op->stride);
-        op->r = rows; op->k = rows + width; op->v = rows + 2 * width; op->decay = rows + 3 * width;
-        op->rate = rows + 4 * width; op->value_gate = rows + 5 * width; op->gate = rows + 6 * width;
+        op->r = rows;
+        op->k = rows + width;
+        op->v = rows + 2 * width;
+        op->decay = rows + 3 * width;
+        op->rate = rows + 4 * width;
+        op->value_gate = rows + 5 * width;
+        op->gate = rows + 6 * width;
     } else {
         rows = draw_rows(s, s->batch.n, width, op->stride);
         op->r = rows;
@@ -699,7 +809,8 @@ static void draw_wkv7(side *s, hyb_op_wkv7 *op)
     op->slots = draw_kept(s, width * op->size);
     op->out_stride = op->stride;
     op->out = draw_chance(s, 30) ? rows : draw_rows(s, s->batch.n, width, op->out_stride = draw_stride(s, width));
-    s->near = 3e-5; s->exact = 3e-5;
+    s->near = 3e-5;
+    s->exact = 3e-5;
 }
 static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
 /* One row of a head. M (size, size): row i is of value i, column j of key j. */
@@ -712,7 +823,8 @@ static void exact_wkv7_row(side *s, const hyb_op_wkv7 *op, int row, int64_t at, 
     int i, j;
     for (j = 0; j < n; j++) {
         v[j] = op->v[from + j];
-        if (op->v_first) v[j] += (op->v_first[row * op->v_first_stride + at + j] - v[j]) * sigmoid(op->value_gate[from + j]);
+        if (op->v_first)
+            v[j] += (op->v_first[row * op->v_first_stride + at + j] - v[j]) * sigmoid(op->value_gate[from + j]);
         w[j] = exp(-0.606531 * sigmoid(op->decay[from + j]));
         a[j] = sigmoid(op->rate[from + j]);
         kk[j] = op->k[from + j] * op->k_k[at + j];
@@ -751,7 +863,8 @@ static void exact_wkv7(side *s, const hyb_op_wkv7 *op)
                 for (j = 0; j < n; j++) m[i * n + j] = kept_value(&op->slots, run, first + j * n + i);
             for (r = 0; r < run->n_rows; r++) exact_wkv7_row(s, op, run->first_row + r, (int64_t)h * n, m);
             for (i = 0; i < n; i++)
-                for (j = 0; j < n; j++) want(s, op->slots.data + run->slot_out * op->slots.stride + first + j * n + i, m[i * n + j]);
+                for (j = 0; j < n; j++)
+                    want(s, op->slots.data + run->slot_out * op->slots.stride + first + j * n + i, m[i * n + j]);
         }
     free(m);
 }
@@ -767,12 +880,13 @@ static void draw_shortconv(side *s, hyb_op_shortconv *op)
     op->slots = draw_kept(s, op->n_embd * (op->n_taps - 1));
     op->out_stride = draw_stride(s, op->n_embd);
     op->out = draw_rows(s, s->batch.n, op->n_embd, op->out_stride);
-    s->near = 2e-6; s->exact = 1e-6;
+    s->near = 2e-6;
+    s->exact = 1e-6;
 }
 static void exact_shortconv(side *s, const hyb_op_shortconv *op)
 {
     const int back = op->n_taps - 1;
-    double u[ROWS_MAX + HYB_TAPS_MAX];                                                                  /* with what came before the run */
+    double u[ROWS_MAX + HYB_TAPS_MAX]; /* with what came before the run */
     int64_t c;
     int b, r, j;
     for (b = 0; b < s->batch.n_runs; b++)
@@ -786,7 +900,8 @@ static void exact_shortconv(side *s, const hyb_op_shortconv *op)
                 for (j = 0; j < op->n_taps; j++) sum += u[r + j] * op->w[c * op->n_taps + j];
                 want(s, op->out + (run->first_row + r) * op->out_stride + c, row[op->n_embd] * sum);
             }
-            for (j = 0; j < back; j++) want(s, op->slots.data + run->slot_out * op->slots.stride + j * op->n_embd + c, u[run->n_rows + j]);
+            for (j = 0; j < back; j++)
+                want(s, op->slots.data + run->slot_out * op->slots.stride + j * op->n_embd + c, u[run->n_rows + j]);
         }
 }
 
@@ -799,10 +914,16 @@ static void draw_glu(side *s, hyb_op_glu *op)
     op->up_stride = draw_stride(s, op->n);
     op->out_stride = draw_chance(s, 60) ? op->gate_stride : draw_stride(s, op->n);
     op->out = draw_floats(s, op->n_rows * op->out_stride, 5);
-    op->gate = op->out_stride == op->gate_stride && draw_chance(s, 60) ? op->out : draw_floats(s, op->n_rows * op->gate_stride, draw_chance(s, 80) ? 5.0f : 60.0f);
+    op->gate = op->out_stride == op->gate_stride && draw_chance(s, 60)
+                   ? op->out
+                   : draw_floats(s, op->n_rows * op->gate_stride, draw_chance(s, 80) ? 5.0f : 60.0f);
     op->up = NULL;
-    if (draw_chance(s, 70)) op->up = op->out_stride == op->up_stride && op->gate != op->out ? op->out : draw_rows(s, op->n_rows, op->n, op->up_stride);
-    s->near = 2e-6; s->exact = 5e-7;
+    if (draw_chance(s, 70))
+        op->up = op->out_stride == op->up_stride && op->gate != op->out
+                     ? op->out
+                     : draw_rows(s, op->n_rows, op->n, op->up_stride);
+    s->near = 2e-6;
+    s->exact = 5e-7;
 }
 static double activated(hyb_act_kind act, double x)
 {
@@ -856,7 +977,9 @@ static void draw_route(side *s, hyb_op_route *op)
     int most;
     op->kind = (hyb_route_kind)draw_int(s, 0, 1);
     op->n = draw_int(s, 1, 9);
-    op->n_expert = draw_chance(s, 10) ? 1 : draw_chance(s, 80) ? draw_int(s, 2, 140) : draw_int(s, 141, HYB_EXPERTS_MAX);
+    op->n_expert = draw_chance(s, 10)   ? 1
+                   : draw_chance(s, 80) ? draw_int(s, 2, 140)
+                                        : draw_int(s, 141, HYB_EXPERTS_MAX);
     most = draw_chance(s, 80) ? 9 : (int)HYB_EXPERTS_USED_MAX;
     op->n_used = draw_int(s, 1, OPS_SMALLER(op->n_expert, most));
     op->norm = draw_chance(s, 50);
@@ -873,13 +996,15 @@ static void exact_route(side *s, const hyb_op_route *op)
         const float *x = op->logits + r * op->n_expert;
         double most = -HUGE_VAL, sum = 0, value;
         for (i = 0; i < op->n_expert; i++) most = x[i] > most ? x[i] : most;
-        for (i = 0; i < op->n_expert; i++) if (x[i] == x[i] && (!op->norm || placed(x, op->n_expert, i) < op->n_used)) sum += exp((double)x[i] - most);
+        for (i = 0; i < op->n_expert; i++)
+            if (x[i] == x[i] && (!op->norm || placed(x, op->n_expert, i) < op->n_used)) sum += exp((double)x[i] - most);
         for (i = 0; i < op->n_expert; i++) {
             const int place = placed(x, op->n_expert, i);
             if (place >= op->n_used) continue;
             value = x[i] == x[i] ? x[i] : -HUGE_VAL;
             want_id(s, op->ids + r * op->n_used + place, i);
-            want(s, op->weights + r * op->n_used + place, op->scale * (op->kind == HYB_ROUTE_SIGMOID ? 1 / (1 + exp(-value)) : exp(value - most) / sum));
+            want(s, op->weights + r * op->n_used + place,
+                 op->scale * (op->kind == HYB_ROUTE_SIGMOID ? 1 / (1 + exp(-value)) : exp(value - most) / sum));
         }
     }
 }
@@ -902,7 +1027,11 @@ static void draw_experts(side *s, hyb_op_experts *op)
         for (u = 0; u < op->n_used; u++) {
             int32_t *row = ids + r * op->n_used;
             row[u] = draw_chance(s, 30) ? n_expert - 1 : draw_int(s, 0, n_expert - 1);
-            for (i = 0; i < u; i++) if (row[i] == row[u]) { row[u] = (row[u] + 1) % n_expert; i = -1; }
+            for (i = 0; i < u; i++)
+                if (row[i] == row[u]) {
+                    row[u] = (row[u] + 1) % n_expert;
+                    i = -1;
+                }
         }
     op->ids = (const int32_t *)area_new(s, AREA_INTS, ids, (size_t)(op->n * op->n_used) * sizeof *ids, 0);
     op->x_stride = k + 4 * draw_int(s, 0, 2);
@@ -923,7 +1052,8 @@ static void exact_experts(side *s, const hyb_op_experts *op)
     int i, c;
     for (i = 0; i < op->n_out; i++)
         for (c = 0; c < op->n * op->n_used; c++)
-            exact_product(s, op->out[i].w, op->ids[c], op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL, NULL, op->out[i].y + c * op->out[i].y_stride);
+            exact_product(s, op->out[i].w, op->ids[c], op->x + (op->each_own ? c : c / op->n_used) * op->x_stride, NULL,
+                          NULL, op->out[i].y + c * op->out[i].y_stride);
 }
 
 static void draw_combine(side *s, hyb_op_combine *op)
@@ -943,7 +1073,8 @@ static void exact_combine(side *s, const hyb_op_combine *op)
     for (r = 0; r < op->n; r++)
         for (i = 0; i < op->n_embd; i++) {
             double sum = op->add[r * op->n_embd + i];
-            for (u = 0; u < op->n_used; u++) sum += (double)op->weights[r * op->n_used + u] * op->x[(r * op->n_used + u) * op->n_embd + i];
+            for (u = 0; u < op->n_used; u++)
+                sum += (double)op->weights[r * op->n_used + u] * op->x[(r * op->n_used + u) * op->n_embd + i];
             want(s, op->out + r * op->n_embd + i, sum);
         }
 }
@@ -955,7 +1086,8 @@ static void draw_add(side *s, hyb_op_add *op)
     op->out = draw_floats(s, op->n, 1);
     op->a = draw_chance(s, 40) ? op->out : draw_floats(s, op->n, 1);
     op->b = draw_chance(s, 20) ? op->out : draw_floats(s, op->n, 1);
-    s->near = 0; s->exact = 1e-7;
+    s->near = 0;
+    s->exact = 1e-7;
 }
 static void exact_add(side *s, const hyb_op_add *op)
 {
@@ -968,7 +1100,8 @@ static void draw_scale(side *s, hyb_op_scale *op)
     op->factor = draw_float(s);
     op->out = draw_floats(s, op->n, 1);
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 1);
-    s->near = 0; s->exact = 1e-7;
+    s->near = 0;
+    s->exact = 1e-7;
 }
 static void exact_scale(side *s, const hyb_op_scale *op)
 {
@@ -981,7 +1114,8 @@ static void draw_softcap(side *s, hyb_op_softcap *op)
     op->cap = draw_chance(s, 50) ? 1.5f : 30.0f;
     op->out = draw_floats(s, op->n, 3);
     op->x = draw_chance(s, 50) ? op->out : draw_floats(s, op->n, 3);
-    s->near = 1e-6; s->exact = 5e-7;
+    s->near = 1e-6;
+    s->exact = 5e-7;
 }
 static void exact_softcap(side *s, const hyb_op_softcap *op)
 {
@@ -999,8 +1133,10 @@ static void draw_top_k(side *s, hyb_op_top_k *op)
     op->ids = draw_ids(s, (int64_t)op->n_rows * op->k);
     op->values = draw_floats(s, (int64_t)op->n_rows * op->k, 1);
     op->stats = draw_floats(s, (int64_t)op->n_rows * 2, 1);
-    s->limits.n_out = op->n_rows; s->limits.n_vocab = op->n; s->limits.n_top = op->k;
-    s->near = s->exact = 5e-5;                                                                          /* sums of thousands, one by one */
+    s->limits.n_out = op->n_rows;
+    s->limits.n_vocab = op->n;
+    s->limits.n_top = op->k;
+    s->near = s->exact = 5e-5; /* sums of thousands, one by one */
 }
 static const float *top_row;
 static int by_logit(const void *a, const void *b)
@@ -1027,7 +1163,7 @@ static void exact_top_k(side *s, const hyb_op_top_k *op)
     free(order);
 }
 
-/* ---- the table: from the list --------------------------------------------------------------------------------------- */
+/* ---- the table: from the list ------------------------------------------------------------------------------------ */
 
 typedef union any_op {
 #define OP_MEMBER(name_) hyb_op_##name_ name_;
@@ -1053,7 +1189,7 @@ static const op_case op_cases[] = {
 #undef OP_CASE
 };
 
-/* ---- running and comparing ------------------------------------------------------------------------------------------ */
+/* ---- running and comparing --------------------------------------------------------------------------------------- */
 
 /* What the areas hold now, one behind the other as they are. Freed by the caller. */
 static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, bool exact)
@@ -1071,9 +1207,15 @@ static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, boo
     s->level = 0;
     draw_batch(s, 20);
     c->draw(s, op);
-    for (i = 0; i < s->n_w; i++) CHECK(s->device->ops->show(s->device, &s->limits, &s->w[i]), "%s: no kernel for %s", s->name, hybrid_type_name(s->w[i].type));
+    for (i = 0; i < s->n_w; i++)
+        CHECK(s->device->ops->show(s->device, &s->limits, &s->w[i]), "%s: no kernel for %s", s->name,
+              hybrid_type_name(s->w[i].type));
     CHECK(!s->device->ops->flush(s->device, &error), "%s", error.message);
-    if (s->device->ops->backend_create(s->device, &s->limits, &be, &error)) { CHECK(0, "%s: %s", s->name, error.message); test_end(); exit(1); }
+    if (s->device->ops->backend_create(s->device, &s->limits, &be, &error)) {
+        CHECK(0, "%s: %s", s->name, error.message);
+        test_end();
+        exit(1);
+    }
     if (exact) c->exact(s, op);
     be->ops->begin(be, &s->batch);
     c->run(be, op);
@@ -1081,7 +1223,12 @@ static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, boo
         after[i] = (char *)malloc(s->areas[i].bytes + 1);
         if (s->areas[i].bytes) be->ops->read(be, after[i], s->areas[i].memory + s->areas[i].shift, s->areas[i].bytes);
     }
-    if (be->ops->sync(be, &error)) { CHECK(0, "%s: %s", s->name, error.message); test_end(); exit(1); }      /* it sticks: nothing runs there any more */
+    /* it sticks: nothing runs there any more */
+    if (be->ops->sync(be, &error)) {
+        CHECK(0, "%s: %s", s->name, error.message);
+        test_end();
+        exit(1);
+    }
     be->ops->destroy(be);
     return after;
 }
@@ -1103,19 +1250,23 @@ static double area_value(const area *a, const char *bytes, size_t i)
 {
     const size_t row = a->kind == AREA_CACHE ? hybrid_type_row_bytes(a->type, (size_t)a->n) : 4;
     if (a->kind == AREA_FLOATS) return hyb_load_f32(bytes + 4 * i);
-    if (a->kind == AREA_CACHE) return hyb_kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
+    if (a->kind == AREA_CACHE)
+        return hyb_kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
     return (double)(int32_t)hyb_load_u32(bytes + 4 * i);
 }
 static size_t area_values(const area *a)
 {
-    return a->kind == AREA_BYTES ? 0 : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n : a->bytes / 4;
+    return a->kind == AREA_BYTES   ? 0
+           : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
+                                   : a->bytes / 4;
 }
 static bool same_bits(const area *a, const char *x, const char *y)
 {
     size_t i;
     if (!memcmp(x, y, a->bytes)) return true;
     if (a->kind != AREA_FLOATS) return false;
-    for (i = 0; i < a->bytes / 4; i++) {                       /* any NaN equals any NaN, for which operand's payload survives is the compiler's choice */
+    /* any NaN equals any NaN, for which operand's payload survives is the compiler's choice */
+    for (i = 0; i < a->bytes / 4; i++) {
         const float u = hyb_load_f32(x + 4 * i), v = hyb_load_f32(y + 4 * i);
         if (hyb_f32_bits(u) != hyb_f32_bits(v) && !(u != u && v != v)) return false;
     }
@@ -1139,13 +1290,21 @@ static void side_exact(const side *s, const op_case *c, uint64_t seed, char **af
             start = s->areas[a].memory + s->areas[a].shift;
             if (at >= start && at < start + s->areas[a].bytes) break;
         }
-        if (a == s->n_areas) { wrong++; continue; }
+        if (a == s->n_areas) {
+            wrong++;
+            continue;
+        }
         offset = (size_t)(at - start);
         row = s->areas[a].kind == AREA_CACHE ? hybrid_type_row_bytes(w->type, (size_t)s->areas[a].n) : 4;
         for (j = 0; j < row; j++) named[a][offset + j] = 1;
-        if (w->is_id) { wrong += (int32_t)hyb_load_u32(after[a] + offset) != (int32_t)w->value; continue; }
-        got = s->areas[a].kind == AREA_CACHE ? hyb_kv_value_generic(w->type, after[a] + offset, w->i) : hyb_load_f32(after[a] + offset);
-        if (w->value != w->value || fabs(w->value) == HUGE_VAL) wrong += apart(w->value, got) != 0;
+        if (w->is_id) {
+            wrong += (int32_t)hyb_load_u32(after[a] + offset) != (int32_t)w->value;
+            continue;
+        }
+        got = s->areas[a].kind == AREA_CACHE ? hyb_kv_value_generic(w->type, after[a] + offset, w->i)
+                                             : hyb_load_f32(after[a] + offset);
+        if (w->value != w->value || fabs(w->value) == HUGE_VAL)
+            wrong += apart(w->value, got) != 0;
         else {
             const double d = fabs(w->value - got);
             worst[a] = d == d ? OPS_LARGER(worst[a], d) : HUGE_VAL;
@@ -1153,12 +1312,14 @@ static void side_exact(const side *s, const op_case *c, uint64_t seed, char **af
         }
     }
     for (a = 0; a < s->n_areas; a++) {
-        CHECK(worst[a] <= s->exact * (1 + most[a]), "%s %llu: %g of %g from the statement (area %d)", c->name, (unsigned long long)seed, worst[a], most[a], a);
+        CHECK(worst[a] <= s->exact * (1 + most[a]), "%s %llu: %g of %g from the statement (area %d)", c->name,
+              (unsigned long long)seed, worst[a], most[a], a);
         for (i = 0; i < s->areas[a].bytes; i++) spoilt += !named[a][i] && after[a][i] != s->areas[a].before[i];
         free(named[a]);
     }
     free(named);
-    CHECK(!wrong && !spoilt, "%s %llu: %d values are wrong, %d bytes changed that are no output", c->name, (unsigned long long)seed, wrong, spoilt);
+    CHECK(!wrong && !spoilt, "%s %llu: %d values are wrong, %d bytes changed that are no output", c->name,
+          (unsigned long long)seed, wrong, spoilt);
 }
 
 /* One op on one side, against what the reference has left. near: else the same bits. */
@@ -1171,23 +1332,35 @@ static void side_compare(side *reference, char **want_after, side *s, const op_c
         const area *at = &reference->areas[a];
         size_t i, where = 0;
         double worst = 0, most = 0;
-        if (same_bits(at, want_after[a], after[a])) { check_passed++; continue; }
-        if (!near) { CHECK(0, "%s %llu (%d): %s leaves other bits (area %d)", c->name, (unsigned long long)seed, s->level, s->name, a); continue; }
+        if (same_bits(at, want_after[a], after[a])) {
+            check_passed++;
+            continue;
+        }
+        if (!near) {
+            CHECK(0, "%s %llu (%d): %s leaves other bits (area %d)", c->name, (unsigned long long)seed, s->level,
+                  s->name, a);
+            continue;
+        }
         for (i = 0; i < area_values(at); i++) {
             const double x = area_value(at, want_after[a], i), y = area_value(at, after[a], i);
             const double d = at->kind == AREA_INTS ? (x == y ? 0 : HUGE_VAL) : apart(x, y);
-            if (!(d <= worst)) { worst = d; where = i; }
+            if (!(d <= worst)) {
+                worst = d;
+                where = i;
+            }
             if (fabs(x) < HUGE_VAL) most = OPS_LARGER(most, fabs(x));
         }
-        if (at->kind == AREA_CACHE) worst = worst <= (s->near == 0 ? 0 : kept_step(at->type) + s->near) ? 0 : worst;      /* a step of rounding */
-        CHECK(worst <= s->near * sqrt(1 + s->level / 16.0), "%s %llu (%d): %s is %g away at value %llu of area %d", c->name, (unsigned long long)seed, s->level, s->name, worst,
-              (unsigned long long)where, a);
+        /* a step of rounding */
+        if (at->kind == AREA_CACHE) worst = worst <= (s->near == 0 ? 0 : kept_step(at->type) + s->near) ? 0 : worst;
+        CHECK(worst <= s->near * sqrt(1 + s->level / 16.0), "%s %llu (%d): %s is %g away at value %llu of area %d",
+              c->name, (unsigned long long)seed, s->level, s->name, worst, (unsigned long long)where, a);
     }
     after_free(after);
     side_end(s);
 }
 
-/* n draws of every op on the reference, held to the statement, and on each of the others. HYBRID_ONLY: of the ops whose name holds a word;
+/* n draws of every op on the reference, held to the statement, and on each of the others. HYBRID_ONLY: of the ops whose
+ * name holds a word;
  * HYBRID_SEED: one draw, as a failure names it. */
 static void ops_compare(side *reference, side *others, int n_others, int n, bool near)
 {
@@ -1218,7 +1391,9 @@ static inline bool side_host(side *s, const char *name, int n_threads)
     hybrid_runtime_desc desc;
     memset(&desc, 0, sizeof desc);
     memset(s, 0, sizeof *s);
-    desc.isa = name; desc.n_threads = n_threads; desc.device = "cpu";
+    desc.isa = name;
+    desc.n_threads = n_threads;
+    desc.device = "cpu";
     CHECK(!hybrid_runtime_create(&desc, &s->rt, NULL), "runtime %s", name);
     s->name = name;
     s->device = &devices[n_devices++];

@@ -140,8 +140,6 @@ def house(box):
     box.parallel(refuses, RULES)
 
 
-# Not brought to 120 columns and one statement a line yet.
-LINES_LATER = [os.path.join("tests", name) for name in ("ops.h",)]
 
 
 def statements(text):
@@ -172,7 +170,7 @@ def lines(box):
     for top in ("src", "tests", "examples"):
         for folder, _, names in sorted(os.walk(box.path(top))):
             for path in (os.path.relpath(os.path.join(folder, name), box.root) for name in sorted(names)):
-                if not path.endswith((".c", ".h", ".inc", ".cu", ".cpp")) or path in LINES_LATER:
+                if not path.endswith((".c", ".h", ".inc", ".cu", ".cpp")):
                     continue
                 text, seen = box.read(path), seen + 1
                 wide += ["%s:%d: %d columns" % (path, n, len(line)) for n, line in enumerate(text.split("\n"), 1) if len(line) > 120]
