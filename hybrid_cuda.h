@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8446fc4a076fce53): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 49e9ad5ea8b247c6): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8423  end.h                    closes what core/begin opened
+ *     8431  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
@@ -28,21 +28,21 @@
  *      766  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
  *      906  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
  *     1060  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4471  cache.c                  compiled kernels on disk, or in the host's own store
- *     4749  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5226  device.c                 an opened GPU: its context, its memory, its kernels
- *     5613  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5786  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6251  gemm.c                   large products by cuBLAS.
- *     6379  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6442  ops_matmul.c             the op matmul: which kernels a product takes
- *     6869  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7160  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7265  ops_attention.c          which kernel of attention takes which rows
- *     7460  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7832  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     7946  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8252  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     4479  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4757  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5234  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5621  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5794  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6259  gemm.c                   large products by cuBLAS.
+ *     6387  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6450  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6877  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7168  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7273  ops_attention.c          which kernel of attention takes which rows
+ *     7468  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7840  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     7954  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8260  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8446fc4a076fce53"
+#define HYBRID_CUDA__SOURCE_ID "49e9ad5ea8b247c6"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -3639,6 +3639,14 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "\n"
 "DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n"
 "\n"
+"/* M stays in registers only if its loops are unrolled; the emulator has none, and takes half a minute to compile so\n"
+" * many. */\n"
+"#ifdef HYBRID_EMULATOR\n"
+"    #define UNROLL_M\n"
+"#else\n"
+"    #define UNROLL_M _Pragma(\"unroll\")\n"
+"#endif\n"
+"\n"
 "/* A head of a run: thread i has row i of M in registers, column by column; size <= N. grid (heads, runs), block N.\n"
 " * of: w, kk a, k, r of every column; away: -kk. */\n"
 "template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *away, float *sums)\n"
@@ -3659,7 +3667,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        }\n"
 "        wkv7_load(next, a, run[0], at);\n"
 "    }\n"
-"#pragma unroll\n"
+"    UNROLL_M\n"
 "    for (int j = 0; j < N; j++)\n"
 "        m[j] = mine && j < size && run[2] >= 0 ? a.slots[run[2] * a.slot_stride + matrix + (i64)j * size] : 0.0f;\n"
 "    for (int row = run[0]; row < run[0] + run[1]; row++) {\n"
@@ -3673,7 +3681,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        ((float *)away)[i] = mine ? -kk : 0.0f;\n"
 "        block_sync();\n"
 "        float sa = 0, y = 0;\n"
-"#pragma unroll\n"
+"        UNROLL_M\n"
 "        for (int j = 0; j < N; j += 4) {\n"
 "            const float4 f = away[j / 4];\n"
 "            sa = fmaf(m[j], f.x, sa);\n"
@@ -3681,7 +3689,7 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "            sa = fmaf(m[j + 2], f.z, sa);\n"
 "            sa = fmaf(m[j + 3], f.w, sa);\n"
 "        }\n"
-"#pragma unroll\n"
+"        UNROLL_M\n"
 "        for (int j = 0; j < N; j++) {\n"
 "            const float4 f = of[j];\n"
 "            m[j] = fmaf(v, f.z, fmaf(sa, f.y, m[j] * f.x));\n"
@@ -3694,14 +3702,14 @@ static const char *const hyb_cuda_text_recurrent[] = {
 "        }\n"
 "        if (mine) a.out[row * a.out_stride + at] = fmaf(sum.y, v, y) * x.gate;\n"
 "    }\n"
-"#pragma unroll\n"
-"    for (int j = 0; j < N; j++)\n"
+"    UNROLL_M\n"
+"    for (int j = 0; j < N; j++)\n",
 "        if (mine && j < size) a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];\n"
 "}\n"
 "#define WKV7(N) \\\n"
 "    KERNEL __launch_bounds__(N, 1) wkv7_##N(const wkv7_args a) \\\n"
 "    { \\\n"
-"        __shared__ float4 of[N], away[N / 4]; \\\n",
+"        __shared__ float4 of[N], away[N / 4]; \\\n"
 "        __shared__ float sums[8]; \\\n"
 "        wkv7_head<N>(a, of, away, sums); \\\n"
 "    }\n"

@@ -115,6 +115,14 @@ DEVICE float2 pair_sum(float x, float y, float *sums)
 
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
 
+/* M stays in registers only if its loops are unrolled; the emulator has none, and takes half a minute to compile so
+ * many. */
+#ifdef HYBRID_EMULATOR
+    #define UNROLL_M
+#else
+    #define UNROLL_M _Pragma("unroll")
+#endif
+
 /* A head of a run: thread i has row i of M in registers, column by column; size <= N. grid (heads, runs), block N.
  * of: w, kk a, k, r of every column; away: -kk. */
 template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *away, float *sums)
@@ -135,7 +143,7 @@ template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *a
         }
         wkv7_load(next, a, run[0], at);
     }
-#pragma unroll
+    UNROLL_M
     for (int j = 0; j < N; j++)
         m[j] = mine && j < size && run[2] >= 0 ? a.slots[run[2] * a.slot_stride + matrix + (i64)j * size] : 0.0f;
     for (int row = run[0]; row < run[0] + run[1]; row++) {
@@ -149,7 +157,7 @@ template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *a
         ((float *)away)[i] = mine ? -kk : 0.0f;
         block_sync();
         float sa = 0, y = 0;
-#pragma unroll
+        UNROLL_M
         for (int j = 0; j < N; j += 4) {
             const float4 f = away[j / 4];
             sa = fmaf(m[j], f.x, sa);
@@ -157,7 +165,7 @@ template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *a
             sa = fmaf(m[j + 2], f.z, sa);
             sa = fmaf(m[j + 3], f.w, sa);
         }
-#pragma unroll
+        UNROLL_M
         for (int j = 0; j < N; j++) {
             const float4 f = of[j];
             m[j] = fmaf(v, f.z, fmaf(sa, f.y, m[j] * f.x));
@@ -170,7 +178,7 @@ template <int N> DEVICE void wkv7_head(const wkv7_args &a, float4 *of, float4 *a
         }
         if (mine) a.out[row * a.out_stride + at] = fmaf(sum.y, v, y) * x.gate;
     }
-#pragma unroll
+    UNROLL_M
     for (int j = 0; j < N; j++)
         if (mine && j < size) a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];
 }
