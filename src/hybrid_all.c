@@ -24,6 +24,7 @@
 #include "core/file.c"
 #include "core/output.c"
 #include "core/random.c"
+#include "core/cold_begin.inc"
 #include "core/json.c"
 
 /* gguf */
@@ -33,6 +34,7 @@
 #include "gguf/read.c"
 #include "gguf/open.c"
 #include "gguf/write.c"
+#include "core/cold_end.inc"
 
 /* quant */
 #include "quant/blocks.c"
@@ -61,6 +63,7 @@
 #include "text/tokenizer/tokenizer.c"
 #include "text/tokenizer/gguf.c"
 #include "text/stop.c"
+#include "core/cold_begin.inc"
 #include "text/jinja/value.c"
 #include "text/jinja/print.c"
 #include "text/jinja/call.c"
@@ -82,6 +85,7 @@
 #include "text/jinja/eval.c"
 #include "text/template.c"
 #include "text/chat.c"
+#include "core/cold_end.inc"
 #endif
 
 /* compute */
@@ -116,6 +120,7 @@
 #include "compute/cpu/backend.c"
 
 /* model */
+#include "core/cold_begin.inc"
 #include "model/arch.c"
 #include "model/keys.c"
 #include "model/hparams.c"
@@ -134,10 +139,12 @@
 #include "model/place.c"
 #include "model/repack.c"
 #include "model/model.c"
+#include "core/cold_end.inc"
 
 /* infer */
 #include "infer/select.c"
 #include "infer/sampler.c"
+#include "core/cold_begin.inc"
 #include "infer/state.c"
 #include "infer/context.c"
 #include "infer/next.c"
@@ -146,6 +153,7 @@
 #include "infer/dialog.c"
 #include "infer/session.c"
 #endif
+#include "core/cold_end.inc"
 
 #include "core/end.h"
 #endif

@@ -16,6 +16,7 @@
 #include "cuda/system.h"
 #include "compute/ops.inc"
 
+#include "core/cold_begin.inc"
 #include "cuda/abi.c"
 #include "cuda/library.c"
 #include "cuda/driver.c"
@@ -36,6 +37,7 @@
 #include "cuda/module_table.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"
+#include "core/cold_end.inc"
 
 #include "core/end.h"
 #endif
