@@ -44,6 +44,7 @@
 @cutout HYBRID_NO_MMAP         files are read, not mapped
 @cutout HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
 @cutout HYBRID_NO_SIMD         plain C only
+@cutout HYBRID_NO_AVX512       no kernels for AVX-512 and AMX: those machines run the ones for AVX2
 @cutout HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
 @cutout HYBRID_NO_TRAIN        no training
  *

@@ -5,6 +5,9 @@
 
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
     #define HYB_X86 1
+    #if !defined(HYBRID_NO_AVX512)
+        #define HYB_AVX512 1
+    #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
     #define HYB_ARM 1
@@ -98,9 +101,11 @@ static hyb_isa hyb_cpu_isa(void)
     if ((xcr & 6) != 6) return HYB_ISA_GENERIC;
     hyb_cpuid(7, 0, r);
     if (!(r[1] & 1u << 5)) return HYB_ISA_GENERIC;
+    #if defined(HYB_AVX512)
     if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) &&
         (xcr & 0xE6) == 0xE6)
         return HYB_ISA_AVX512;
+    #endif
     return hyb_cpu_avxvnni() ? HYB_ISA_AVXVNNI : HYB_ISA_AVX2;
 #elif defined(HYB_ARM)
     return HYB_ISA_NEON;

@@ -32,7 +32,7 @@ BOUNDED = {
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
-MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split)(?:\[0\])?\("
+MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split|write)(?:\[0\])?\("
 HOLDS = [
     (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)", r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
     (r".*\bkernels->\w+", r"hyb_{}_(generic|scalar|avx2|avx512|neon)"),
@@ -96,6 +96,7 @@ class Calls:
         code = re.sub(r"/\*.*?\*/", "", code, flags=re.S)
         called = {target for targets in self.calls.values() for target in targets}
         taken = set(re.findall(r"\b(hyb_\w+)\b(?!\s*\()", code)) | {f for f in self.calls if f not in called}
+        taken |= {f for f in self.calls if re.fullmatch(r"hyb_\w+_(generic|avx2|avx512|neon)", f)}     # names that are pasted together
         taken = {f for f in taken if f in self.calls and f.startswith("hyb_") and not re.fullmatch(NOT_CALLED, f)}
         reached = set()
         for caller, place in pointers:

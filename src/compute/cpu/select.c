@@ -6,8 +6,10 @@
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) return &hyb_cpu_kernels_avx512;
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) return &hyb_cpu_kernels_avx2;
 #endif
 #if defined(HYB_ARM)
@@ -24,10 +26,12 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
     if (type == HYBRID_TYPE_F32) return &hyb_matmul_f32_##isa_; \
     if (type == HYBRID_TYPE_F16) return &hyb_matmul_f16_##isa_; \
     return type == HYBRID_TYPE_BF16 ? &hyb_matmul_bf16_##isa_ : NULL
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) {
         HYB_FLOAT_KERNELS(avx512);
     }
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) {
         HYB_FLOAT_KERNELS(avx2);
     }

@@ -8,6 +8,7 @@
     #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
     #define HYB_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
     #define HYB_TARGET_AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    #define HYB_ALIGN64        __attribute__((aligned(64)))
     #define HYB_TARGET_AMX \
         __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #else
@@ -15,5 +16,6 @@
     #define HYB_TARGET_AVXVNNI
     #define HYB_TARGET_AVX512
     #define HYB_TARGET_AMX
+    #define HYB_ALIGN64 __declspec(align(64))
 #endif
 #endif

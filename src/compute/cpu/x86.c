@@ -14,6 +14,9 @@
     #include "float.inc"
     #include "vec_end.inc"
 
+#endif
+#if defined(HYB_AVX512)
+
     #include "vec_avx512.inc"
     #include "math.inc"
     #include "rows.inc"

@@ -10,7 +10,7 @@
 #define HYB_COMPUTE_CPU_INT_AMX_C
 #include "gemm.c"
 
-#if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
+#if defined(HYB_AVX512) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
     #define HYB_AMX 1
 
 enum { HYB_AMX_AHEAD = 3 }; /* 32-weight blocks whose products are under way while one is scaled */

@@ -11,7 +11,7 @@
 #include "../target.c"
 #include "act.c"
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then
  * their second halves; then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros.
@@ -348,13 +348,6 @@ HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, c
     *msum = hyb_mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
     return hyb_load_u32(&b->d);
 }
-/* The 16 scales of Q3_K, plus 32, as two words (hyb_scales_q3_unpack). */
-HYB_INLINE void hyb_scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
-{
-    uint64_t low = hyb_load_u64(p), high = hyb_load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
-    *s0 = (low & four) | ((high | high << 30) & two) << 4;
-    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
-}
 HYB_INLINE HYB_TARGET_AVX512 __m128i hyb_scales_q3_avx512(const uint8_t *p)
 {
     uint64_t s0, s1;
@@ -372,13 +365,6 @@ HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, c
     #undef HYB_Q3
     *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 2);
     return hyb_load_u16(&b->d);
-}
-/* sc, m: 8 bytes each (hyb_scales_k4_unpack) */
-HYB_INLINE void hyb_scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
-{
-    uint32_t a = hyb_load_u32(p), b = hyb_load_u32(p + 4), c = hyb_load_u32(p + 8);
-    *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
-    *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
 }
 HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16,
                                                             const int16_t *s32, __m512i *isum, __m256i *msum)

@@ -4,7 +4,7 @@
 #define HYB_COMPUTE_CPU_INT_GEMM_C
 #include "panel.c"
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
 typedef struct hyb_tile {
@@ -14,12 +14,6 @@ typedef struct hyb_tile {
     const char *panel;
     float *out; /* vectors of 16 */
 } hyb_tile;
-    #if defined(__GNUC__) || defined(__clang__)
-        #define HYB_ALIGN64 __attribute__((aligned(64)))
-    #else
-        #define HYB_ALIGN64 __declspec(align(64))
-    #endif
-
 typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
 typedef void (*hyb_tile_fn)(const hyb_tile *tile);
 

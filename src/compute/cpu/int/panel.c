@@ -8,7 +8,7 @@
 #define HYB_COMPUTE_CPU_INT_PANEL_C
 #include "avx512.c"
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* Position of the first block of every run; run[8] is their number. Run j is p[hyb_run_sum[j]]. */
 static const uint8_t hyb_run_sum[8] = { 0, 4, 2, 6, 1, 5, 3, 7 };

@@ -28,8 +28,10 @@ static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybri
 #if defined(HYB_AMX)
     if (isa == HYB_ISA_AVX512 && extra) HYB_INT_KERNELS(amx)
 #endif
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) HYB_INT_KERNELS(avx512)
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2) HYB_INT_KERNELS(avx2)
 #endif
 #if defined(HYB_AVXVNNI)

@@ -117,4 +117,21 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }
+
+/* ---- scales as words, for vectors ---- */
+
+/* The 16 scales of Q3_K, plus 32, as two words (hyb_scales_q3_unpack). */
+HYB_INLINE void hyb_scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
+{
+    uint64_t low = hyb_load_u64(p), high = hyb_load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
+    *s0 = (low & four) | ((high | high << 30) & two) << 4;
+    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
+}
+/* sc, m: 8 bytes each (hyb_scales_k4_unpack) */
+HYB_INLINE void hyb_scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
+{
+    uint32_t a = hyb_load_u32(p), b = hyb_load_u32(p + 4), c = hyb_load_u32(p + 8);
+    *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
+    *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
+}
 #endif
