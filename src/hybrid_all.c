@@ -24,7 +24,7 @@
 #include "core/file.c"
 #include "core/output.c"
 #include "core/random.c"
-#include "core/cold_begin.inc"
+HYB_COLD_BEGIN
 #include "core/json.c"
 
 /* gguf */
@@ -34,7 +34,7 @@
 #include "gguf/read.c"
 #include "gguf/open.c"
 #include "gguf/write.c"
-#include "core/cold_end.inc"
+HYB_COLD_END
 
 /* quant */
 #include "quant/blocks.c"
@@ -63,7 +63,7 @@
 #include "text/tokenizer/tokenizer.c"
 #include "text/tokenizer/gguf.c"
 #include "text/stop.c"
-#include "core/cold_begin.inc"
+HYB_COLD_BEGIN
 #include "text/jinja/value.c"
 #include "text/jinja/print.c"
 #include "text/jinja/call.c"
@@ -85,7 +85,7 @@
 #include "text/jinja/eval.c"
 #include "text/template.c"
 #include "text/chat.c"
-#include "core/cold_end.inc"
+HYB_COLD_END
 #endif
 
 /* compute */
@@ -120,7 +120,7 @@
 #include "compute/cpu/backend.c"
 
 /* model */
-#include "core/cold_begin.inc"
+HYB_COLD_BEGIN
 #include "model/arch.c"
 #include "model/keys.c"
 #include "model/hparams.c"
@@ -139,12 +139,12 @@
 #include "model/place.c"
 #include "model/repack.c"
 #include "model/model.c"
-#include "core/cold_end.inc"
+HYB_COLD_END
 
 /* infer */
 #include "infer/select.c"
 #include "infer/sampler.c"
-#include "core/cold_begin.inc"
+HYB_COLD_BEGIN
 #include "infer/state.c"
 #include "infer/context.c"
 #include "infer/next.c"
@@ -153,7 +153,7 @@
 #include "infer/dialog.c"
 #include "infer/session.c"
 #endif
-#include "core/cold_end.inc"
+HYB_COLD_END
 
 #include "core/end.h"
 #endif

@@ -16,7 +16,7 @@
 #include "cuda/system.h"
 #include "compute/ops.inc"
 
-#include "core/cold_begin.inc"
+HYB_COLD_BEGIN
 #include "cuda/abi.c"
 #include "cuda/library.c"
 #include "cuda/driver.c"
@@ -37,7 +37,7 @@
 #include "cuda/module_table.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"
-#include "core/cold_end.inc"
+HYB_COLD_END
 
 #include "core/end.h"
 #endif
