@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 79f9f2fbfeca0d54): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id efd1c35c54e1b33f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -39,6 +39,7 @@
  *   HYBRID_API *           your linkage: __declspec(dllexport), a visibility attribute...
  *   HYBRID_STATIC *        everything is static in your file
  *   HYBRID_PROFILE         counts time and bytes of every op: hybrid_context_profile
+ *   HYBRID_NO_AVX512       no kernels for AVX-512 and AMX: those machines run the ones for AVX2
  *   HYBRID_NO_MMAP         files are read, not mapped
  *   HYBRID_NO_SIMD         plain C only
  *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
@@ -48,154 +49,154 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      206  base.h                   version, linkage, results, errors, allocator, log
- *      332  runtime.h                what models and sessions share: memory, log, worker threads
- *      403  quant.h                  names, sizes, encode, decode
- *      500  gguf.h                   what is in a model file, and writing one
- *      705  tokenizer.h              text to tokens and back
- *      860  chat.h                   templates that make a prompt of a conversation
- *      990  model.h                  load, describe
- *     1072  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1205  sampler.h                from logits to the next token
- *     1269  session.h                a conversation
+ *      207  base.h                   version, linkage, results, errors, allocator, log
+ *      333  runtime.h                what models and sessions share: memory, log, worker threads
+ *      404  quant.h                  names, sizes, encode, decode
+ *      501  gguf.h                   what is in a model file, and writing one
+ *      706  tokenizer.h              text to tokens and back
+ *      861  chat.h                   templates that make a prompt of a conversation
+ *      991  model.h                  load, describe
+ *     1073  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1206  sampler.h                from logits to the next token
+ *     1270  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1342  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1438  macros.h                 what compilers call things, and the macros that every room uses
- *     1491  base.c                   what every room uses: results, errors, checked sizes
- *     1547  fpenv.c                  the floating-point environment at the border of the library
- *     1776  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1855  fma.c                    a * b + c with one rounding
- *     1894  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     1974  decimal.c                doubles as text, the same in every locale
- *     2104  thread.c                 atomics, threads, and the worker pool
- *     2601  cpu.c                    what this processor and its operating system can do
- *     2719  hash.c                   where a name belongs in a table
- *     2819  memory.c                 the runtime, which everything hangs off, and memory and log through it
- *     2929  stack.c                  how much of the thread's stack a recursion may take
- *     2977  device.c                 which GPU a runtime uses
- *     3080  runtime.c                creates and ends runtimes
- *     3244  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3474  output.c                 a file that is written
- *     3820  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3856  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38112  end.h                    closes what core/begin opened
+ *     1343  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1439  macros.h                 what compilers call things, and the macros that every room uses
+ *     1505  base.c                   what every room uses: results, errors, checked sizes
+ *     1561  fpenv.c                  the floating-point environment at the border of the library
+ *     1790  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1869  fma.c                    a * b + c with one rounding
+ *     1908  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     1988  decimal.c                doubles as text, the same in every locale
+ *     2118  thread.c                 atomics, threads, and the worker pool
+ *     2615  cpu.c                    what this processor and its operating system can do
+ *     2738  hash.c                   where a name belongs in a table
+ *     2838  memory.c                 the runtime, which everything hangs off, and memory and log through it
+ *     2948  stack.c                  how much of the thread's stack a recursion may take
+ *     2996  device.c                 which GPU a runtime uses
+ *     3099  runtime.c                creates and ends runtimes
+ *     3263  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3493  output.c                 a file that is written
+ *     3839  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3876  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38147  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4297  names.c                  names that must differ, found by hash
- *     4394  value.c                  the 13 types of metadata values and their items
- *     4533  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4750  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5087  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5605  write.c                  makes a GGUF file
+ *     4317  names.c                  names that must differ, found by hash
+ *     4414  value.c                  the 13 types of metadata values and their items
+ *     4553  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4770  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5107  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5625  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6314  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6446  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6781  floats.c                 the types that are plain numbers
- *     6821  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7020  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7256  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7404  types.c                  the table of all types, and the public functions over it
- *     7516  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7595  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6335  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6467  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6802  floats.c                 the types that are plain numbers
+ *     6842  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7041  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7277  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7425  types.c                  the table of all types, and the public functions over it
+ *     7537  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7616  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7819  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8770  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8890  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9170  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9608  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10108  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10310  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10404  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    10940  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11177  tokenizer/bpe.c          the merging
- *    11600  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11685  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12067  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12318  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12475  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13264  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13660  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14044  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14386  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15227  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16083  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    16595  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    16635  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    16878  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17189  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17235  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17396  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    17598  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    17734  jinja/test.c             what follows 'is', and the functions that every template has
- *    17936  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18250  jinja/parse.c            tokens to a tree
- *    18958  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19265  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19851  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20065  chat.c                   a conversation as the variables that chat templates expect
+ *     7840  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8791  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8911  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9191  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9629  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10129  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10331  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10425  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    10961  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11198  tokenizer/bpe.c          the merging
+ *    11621  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11706  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12088  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12339  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12497  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13286  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13682  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14066  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14408  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15249  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16105  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    16617  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    16657  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    16900  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17211  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17257  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17418  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    17620  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    17756  jinja/test.c             what follows 'is', and the functions that every template has
+ *    17958  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18272  jinja/parse.c            tokens to a tree
+ *    18980  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19287  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19873  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20087  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20366  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20871  backend.c                the seam between models and devices: one table of functions that every back en...
- *    20972  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21087  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21181  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21199  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21237  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21338  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21916  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21954  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22073  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22144  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22248  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22733  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23120  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23419  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23644  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24366  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24566  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25630  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26279  cpu/int/select.c         the table of integer-block kernels
- *    26337  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26420  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29566  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31122  cpu/select.c             the kernels of an instruction set
- *    31164  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31360  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31635  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20389  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20894  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    20995  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21110  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21204  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21224  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21262  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21363  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21941  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21979  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22115  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22186  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22290  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22761  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23148  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23441  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23666  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24388  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24588  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25652  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26301  cpu/int/select.c         the table of integer-block kernels
+ *    26361  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26444  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29593  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31149  cpu/select.c             the kernels of an instruction set
+ *    31195  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31391  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31666  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32252  arch.c                   the table of architectures
- *    32378  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32722  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33097  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33340  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33625  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33768  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33827  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34001  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34065  parts/experts.c          a mixture of experts (Shazeer et al
- *    34221  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34278  net.c                    which parts the layers of a model have, and which tensors
- *    34440  unused.c                 tensors of the file that the model is not computed with
- *    34614  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34661  forward.c                one pass of a batch through any model, over the op table
- *    34907  place.c                  which layers run where
- *    35077  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35163  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32284  arch.c                   the table of architectures
+ *    32410  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32754  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33129  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33372  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33657  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33800  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33859  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34033  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34097  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34253  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34310  net.c                    which parts the layers of a model have, and which tensors
+ *    34472  unused.c                 tensors of the file that the model is not computed with
+ *    34646  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34693  forward.c                one pass of a batch through any model, over the op table
+ *    34939  place.c                  which layers run where
+ *    35109  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35195  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35444  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35792  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36100  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36396  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37214  next.c                   the next token of a sequence
- *    37281  plan.c                   the bytes of a model and a context before they are loaded
- *    37400  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37597  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35477  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35825  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36134  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36430  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37248  next.c                   the next token of a sequence
+ *    37315  plan.c                   the bytes of a model and a context before they are loaded
+ *    37434  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37631  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1337,7 +1338,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "79f9f2fbfeca0d54"
+#define HYBRID__SOURCE_ID "efd1c35c54e1b33f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1457,6 +1458,19 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #define HYB_UNLIKELY(x) (x)
     #define HYB_RESTRICT    __restrict
     #define HYB_PRINTF(fmt, args)
+#endif
+
+/* Rooms that run once a call, not once a value, stand between these: compilers that optimize are told to be quick about
+ * them, which saves a fifth of the time that the implementation takes to compile. */
+#if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
+    #define HYB_COLD_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+    #define HYB_COLD_END   _Pragma("clang attribute pop")
+#elif defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__GNUC__)
+    #define HYB_COLD_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"fp-contract=off\")")
+    #define HYB_COLD_END   _Pragma("GCC pop_options")
+#else
+    #define HYB_COLD_BEGIN
+    #define HYB_COLD_END
 #endif
 
 #ifndef HYBRID_NO_THREADS
@@ -2603,6 +2617,9 @@ static void hyb_pool_stop(hyb_pool *pool)
 
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
     #define HYB_X86 1
+    #if !defined(HYBRID_NO_AVX512)
+        #define HYB_AVX512 1
+    #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__aarch64__) || defined(_M_ARM64))
     #define HYB_ARM 1
@@ -2696,9 +2713,11 @@ static hyb_isa hyb_cpu_isa(void)
     if ((xcr & 6) != 6) return HYB_ISA_GENERIC;
     hyb_cpuid(7, 0, r);
     if (!(r[1] & 1u << 5)) return HYB_ISA_GENERIC;
+    #if defined(HYB_AVX512)
     if ((r[1] & 1u << 16) && (r[1] & 1u << 17) && (r[1] & 1u << 30) && (r[1] & 1u << 31) && (r[2] & 1u << 11) &&
         (xcr & 0xE6) == 0xE6)
         return HYB_ISA_AVX512;
+    #endif
     return hyb_cpu_avxvnni() ? HYB_ISA_AVXVNNI : HYB_ISA_AVX2;
 #elif defined(HYB_ARM)
     return HYB_ISA_NEON;
@@ -3852,6 +3871,7 @@ static double hyb_random_uniform(uint64_t seed, uint64_t stream, uint64_t counte
     return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
 }
 /* ==== end src/core/random.c ==== */
+HYB_COLD_BEGIN
 
 /* ==== begin src/core/json.c ==== */
 /* core/json: a JSON text as a flat tree of nodes in reading order: a container is followed by its children, an object's
@@ -6308,6 +6328,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error 
     return r;
 }
 /* ==== end src/gguf/write.c ==== */
+HYB_COLD_END
 
 /* quant */
 
@@ -12471,6 +12492,7 @@ HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
     matcher->state = 0;
 }
 /* ==== end src/text/stop.c ==== */
+HYB_COLD_BEGIN
 
 /* ==== begin src/text/jinja/value.c ==== */
 /* text/jinja/value: what a template computes with: an arena that lives as long as one render, and values in it:
@@ -20274,6 +20296,7 @@ HYB_BORDER(hybrid_result, hybrid_chat_render,
     return hyb_chat_attempt(tmpl, messages, n, desc, true, out, &lost, error);
 }
 /* ==== end src/text/chat.c ==== */
+HYB_COLD_END
 #endif
 
 /* compute */
@@ -21186,6 +21209,7 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
     #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
     #define HYB_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
     #define HYB_TARGET_AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    #define HYB_ALIGN64        __attribute__((aligned(64)))
     #define HYB_TARGET_AMX \
         __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #else
@@ -21193,6 +21217,7 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
     #define HYB_TARGET_AVXVNNI
     #define HYB_TARGET_AVX512
     #define HYB_TARGET_AMX
+    #define HYB_ALIGN64 __declspec(align(64))
 #endif
 /* ==== end src/compute/cpu/target.c ==== */
 
@@ -22068,6 +22093,23 @@ static void hyb_ints_q6_K(const void *block, hyb_ints256 *o)
         o->q[i] = (int16_t)(b->scales[i / 16] * ((low | high << 4) - 32));
     }
 }
+
+/* ---- scales as words, for vectors ---- */
+
+/* The 16 scales of Q3_K, plus 32, as two words (hyb_scales_q3_unpack). */
+HYB_INLINE void hyb_scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
+{
+    uint64_t low = hyb_load_u64(p), high = hyb_load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
+    *s0 = (low & four) | ((high | high << 30) & two) << 4;
+    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
+}
+/* sc, m: 8 bytes each (hyb_scales_k4_unpack) */
+HYB_INLINE void hyb_scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
+{
+    uint32_t a = hyb_load_u32(p), b = hyb_load_u32(p + 4), c = hyb_load_u32(p + 8);
+    *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
+    *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
+}
 /* ==== end src/compute/cpu/int/unpack.c ==== */
 
 /* ==== begin src/compute/cpu/int/act.c ==== */
@@ -22253,7 +22295,7 @@ HYB_GENERIC_TYPE(q6_K, 256, false)
  * super-blocks) are summed together by one tree of shuffles, so that scales are applied to 16 (8) blocks at once;
  * lane b % 8 of the float sums is p[b % 8] of NUMERICS.md. */
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* One row for 32-weight blocks, in groups of 16 blocks: for e = 0..3: first halves of blocks e, e+4, e+8, e+12, then
  * their second halves; then d[16] (float) and the sums of q [16] (int32). Missing blocks of the last group are zeros.
@@ -22590,13 +22632,6 @@ HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q2_K(const void *block, c
     *msum = hyb_mins16_avx512(_mm_and_si128(_mm_srli_epi16(scales, 4), low4), s16);
     return hyb_load_u32(&b->d);
 }
-/* The 16 scales of Q3_K, plus 32, as two words (hyb_scales_q3_unpack). */
-HYB_INLINE void hyb_scales_q3_words(const uint8_t *p, uint64_t *s0, uint64_t *s1)
-{
-    uint64_t low = hyb_load_u64(p), high = hyb_load_u32(p + 8), two = 0x0303030303030303u, four = 0x0F0F0F0F0F0F0F0Fu;
-    *s0 = (low & four) | ((high | high << 30) & two) << 4;
-    *s1 = (low >> 4 & four) | ((high >> 4 | (high >> 6) << 32) & two) << 4;
-}
 HYB_INLINE HYB_TARGET_AVX512 __m128i hyb_scales_q3_avx512(const uint8_t *p)
 {
     uint64_t s0, s1;
@@ -22614,13 +22649,6 @@ HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q3_K(const void *block, c
     #undef HYB_Q3
     *msum = _mm256_slli_epi32(hyb_mins16_avx512(sc, s16), 2);
     return hyb_load_u16(&b->d);
-}
-/* sc, m: 8 bytes each (hyb_scales_k4_unpack) */
-HYB_INLINE void hyb_scales_k4_words(const uint8_t *p, uint64_t *sc, uint64_t *m)
-{
-    uint32_t a = hyb_load_u32(p), b = hyb_load_u32(p + 4), c = hyb_load_u32(p + 8);
-    *sc = (a & 0x3F3F3F3Fu) | (uint64_t)((c & 0x0F0F0F0Fu) | (a >> 2 & 0x30303030u)) << 32;
-    *m = (b & 0x3F3F3F3Fu) | (uint64_t)((c >> 4 & 0x0F0F0F0Fu) | (b >> 2 & 0x30303030u)) << 32;
 }
 HYB_INLINE HYB_TARGET_AVX512 uint32_t hyb_super_avx512_q4_K(const void *block, const int8_t *x, const int16_t *s16,
                                                             const int16_t *s32, __m512i *isum, __m256i *msum)
@@ -22738,7 +22766,7 @@ HYB_GEMV256_AVX512(q6_K, false)
  * p[6], p[1], p[5], p[3], p[7]: a run of blocks adds into one set of registers, and halve(p, 8) is met by adding
  * finished runs pairwise, like carries of a binary counter. */
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* Position of the first block of every run; run[8] is their number. Run j is p[hyb_run_sum[j]]. */
 static const uint8_t hyb_run_sum[8] = { 0, 4, 2, 6, 1, 5, 3, 7 };
@@ -23121,7 +23149,7 @@ HYB_PANEL32_TYPE(q8_0, 2, 0, true, false, 0)
 /* compute/cpu/int/gemm: prefill with AVX-512: panels of weights times tiles of activations, by VNNI or by AMX. See
  * int/panel.c. */
 
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
 
 /* A tile: rows of activations, one panel, and where the results go: out[i] = 16 results for activation row i. */
 typedef struct hyb_tile {
@@ -23131,12 +23159,6 @@ typedef struct hyb_tile {
     const char *panel;
     float *out; /* vectors of 16 */
 } hyb_tile;
-    #if defined(__GNUC__) || defined(__clang__)
-        #define HYB_ALIGN64 __attribute__((aligned(64)))
-    #else
-        #define HYB_ALIGN64 __declspec(align(64))
-    #endif
-
 typedef void (*hyb_panel_fn)(const char *const *rows, char *panel);
 typedef void (*hyb_tile_fn)(const hyb_tile *tile);
 
@@ -23426,7 +23448,7 @@ HYB_KERNEL_PANELS(avx512, q6_K, 256, hyb_tile256_vnni_q6, 8, NULL, NULL)
  * already in the weights: two planes of bytes. The mins of a super-block are products of small integers: exact in
  * bfloat16, and they come out as floats. */
 
-#if defined(HYB_X86) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
+#if defined(HYB_AVX512) && (defined(__GNUC__) || defined(__clang__)) && defined(__linux__)
     #define HYB_AMX 1
 
 enum { HYB_AMX_AHEAD = 3 }; /* 32-weight blocks whose products are under way while one is scaled */
@@ -26301,8 +26323,10 @@ static const hyb_matmul_kernel *hyb_int_kernel_of(hyb_isa isa, bool extra, hybri
 #if defined(HYB_AMX)
     if (isa == HYB_ISA_AVX512 && extra) HYB_INT_KERNELS(amx)
 #endif
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) HYB_INT_KERNELS(avx512)
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2) HYB_INT_KERNELS(avx2)
 #endif
 #if defined(HYB_AVXVNNI)
@@ -28003,6 +28027,9 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_EVENS
 #undef HYB_V_ODDS
 /* ==== end src/compute/cpu/vec_end.inc ==== */
+
+#endif
+#if defined(HYB_AVX512)
 
 /* ==== begin src/compute/cpu/vec_avx512.inc ==== */
 /* compute/cpu/vec_avx512: the vector macros for AVX-512 (F, BW, DQ, VL). cpu/vec_avx2.inc says what each means. */
@@ -31124,8 +31151,10 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) return &hyb_cpu_kernels_avx512;
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) return &hyb_cpu_kernels_avx2;
 #endif
 #if defined(HYB_ARM)
@@ -31142,10 +31171,12 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
     if (type == HYBRID_TYPE_F32) return &hyb_matmul_f32_##isa_; \
     if (type == HYBRID_TYPE_F16) return &hyb_matmul_f16_##isa_; \
     return type == HYBRID_TYPE_BF16 ? &hyb_matmul_bf16_##isa_ : NULL
-#if defined(HYB_X86)
+#if defined(HYB_AVX512)
     if (isa == HYB_ISA_AVX512) {
         HYB_FLOAT_KERNELS(avx512);
     }
+#endif
+#if defined(HYB_X86)
     if (isa == HYB_ISA_AVX2 || isa == HYB_ISA_AVXVNNI) {
         HYB_FLOAT_KERNELS(avx2);
     }
@@ -32248,6 +32279,7 @@ static void hyb_host_device(hyb_device *device, hybrid_runtime *rt)
 /* ==== end src/compute/cpu/backend.c ==== */
 
 /* model */
+HYB_COLD_BEGIN
 
 /* ==== begin src/model/arch.c ==== */
 /* model/arch: the table of architectures.
@@ -35438,6 +35470,7 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }
 /* ==== end src/model/model.c ==== */
+HYB_COLD_END
 
 /* infer */
 
@@ -36096,6 +36129,7 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     s->position = s->tries = 0;
 }
 /* ==== end src/infer/sampler.c ==== */
+HYB_COLD_BEGIN
 
 /* ==== begin src/infer/state.c ==== */
 /* infer/state: what a context keeps of its sequences, in two kinds of memory that sequences share.
@@ -38108,6 +38142,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 }
 /* ==== end src/infer/session.c ==== */
 #endif
+HYB_COLD_END
 
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
@@ -38135,6 +38170,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_ALIGN64
 #undef HYB_AMX
 #undef HYB_ARM
+#undef HYB_AVX512
 #undef HYB_AVXVNNI
 #undef HYB_AVXVNNI_COMPILER
 #undef HYB_BACKEND_CALLS
@@ -38153,6 +38189,8 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #undef HYB_CASED_UP
 #undef HYB_CASELESS
 #undef HYB_CHARS
+#undef HYB_COLD_BEGIN
+#undef HYB_COLD_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_DEEPSEEK3

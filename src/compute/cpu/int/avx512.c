@@ -10,6 +10,7 @@
 #include "../../../quant/blocks.c"
 #include "../target.c"
 #include "act.c"
+#include "unpack.c"
 
 #if defined(HYB_AVX512)
 
