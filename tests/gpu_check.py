@@ -1,19 +1,25 @@
 #!/usr/bin/env python3
-"""gpu_check: what a machine with an NVIDIA GPU says about hybrid, in one command: the tests, compute-sanitizer, speeds beside their ceilings
-and their peers. Writes FOLDER/report.md, and FOLDER/raw.json with everything measured. Python's standard library is enough.
+"""gpu_check: what a machine with an NVIDIA GPU says about hybrid, in one command: the tests, compute-sanitizer, speeds
+beside their ceilings and their peers. Writes FOLDER/report.md, and FOLDER/raw.json with everything measured. Python's
+standard library is enough.
 
     make gpu-check TO=FOLDER                                                     everything
     python3 tests/gpu_check.py --to FOLDER --only suite,sanitizer                the tests: about 5 minutes
     python3 tests/gpu_check.py --to OTHER --only bench --llama BUILT             the benchmark: about 8 minutes
     python3 tests/gpu_check.py --to FOLDER --merge FOLDER/raw.json OTHER/raw.json    one report of several runs
-    python3 tests/gpu_check.py --to FOLDER --emulated --quick                    tries this script on the emulated GPU: no number in it is a speed
+    python3 tests/gpu_check.py --to FOLDER --emulated --quick                    tries this script on the emulated GPU:
+    no number in it is a speed
 
-A step that fails or runs out of time is written down and the next one begins; the report is written anew after each, so that one who is killed
-leaves what was measured. torch is used when python3 has it (--torch names another python), llama.cpp when build_llama_cuda.sh made it. Nothing is fetched.
+A step that fails or runs out of time is written down and the next one begins; the report is written anew after each, so
+that one who is killed leaves what was measured. torch is used when python3 has it (--torch names another python),
+llama.cpp when build_llama_cuda.sh made it. Nothing is fetched.
 
---models FOLDER   where model files of random weights are made and removed, 15 GB at a time (default: /dev/shm if it has the room)
---limit SECONDS   nothing runs longer (default 540)      --shapes qwen2.5-0.5b   some of the benchmark, where time is short
-HYBRID_DATA       test data, for the models of the suite (models/stories260K)      HYBRID_COMMIT   what to write down where there is no .git
+--models FOLDER   where model files of random weights are made and removed, 15 GB at a time (default: /dev/shm if it has
+the room)
+--limit SECONDS   nothing runs longer (default 540)      --shapes qwen2.5-0.5b   some of the benchmark, where time is
+short
+HYBRID_DATA       test data, for the models of the suite (models/stories260K)      HYBRID_COMMIT  
+                  what to write down where there is no .git
 """
 import argparse
 import glob
@@ -32,7 +38,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, HERE)
-import run_tests                                                                        # noqa: E402  building, and the last line of a test
+# noqa: E402  building, and the last line of a test
+import run_tests
 
 BENCH = os.path.join("tests", "bench")
 LAYOUT = "test_cuda_layout"
@@ -40,7 +47,8 @@ ALONE = [LAYOUT, "test_cuda_device"]                # first; and one that looks 
 SHAPES = ["qwen2.5-0.5b", "llama-7b"]
 MIXES = ["F16", "Q8_0", "Q4_K_M"]
 GOALS = {"decode": {"qwen2.5-0.5b": 60, "llama-7b": 80}, "prompt": 60, "cold": 3.0, "warm": 0.15}
-SANITIZED = [("layout", [LAYOUT]), ("ops", ["test_cuda_ops"]), ("products", ["test_cuda_matmul"]), ("a model", ["bench_cuda", "model", "{model}", "{cache}", "1,4", "40", "4", "1"])]
+SANITIZED = [("layout", [LAYOUT]), ("ops", ["test_cuda_ops"]), ("products", ["test_cuda_matmul"]),
+             ("a model", ["bench_cuda", "model", "{model}", "{cache}", "1,4", "40", "4", "1"])]
 TOOLS = ["memcheck", "racecheck", "initcheck"]
 
 
@@ -56,12 +64,14 @@ class Check:
 
     def __init__(self, args):
         self.args = args
-        self.raw = {"emulated": args.emulated, "quick": args.quick, "only": args.only, "machine": {}, "build": [], "suite": [], "sanitizer": [], "bench": [], "failures": []}
+        self.raw = {"emulated": args.emulated, "quick": args.quick, "only": args.only, "machine": {}, "build": [],
+                    "suite": [], "sanitizer": [], "bench": [], "failures": []}
         self.build_to = os.path.join("build", "gpu-check", "programs")
         self.scratch = tempfile.mkdtemp(prefix="hybrid-gpu-check-")
         # "" is as good as unset, but for a test that would look for the emulator by itself
         emulator = os.path.abspath(os.path.join("build", "emu")) if args.emulated else ""
-        self.environment = dict(os.environ, HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE=os.path.join(self.scratch, "kernels"))
+        self.environment = dict(os.environ, HYBRID_CUDA_PATH=emulator,
+                                HYBRID_CUDA_CACHE=os.path.join(self.scratch, "kernels"))
         for name in ("HYBRID_DEVICE", "HYBRID_NO_SKIP", "CUDA_LAUNCH_BLOCKING"):
             self.environment.pop(name, None)
 
@@ -88,7 +98,8 @@ class Check:
         start = time.time()
         limit = max(1, min(limit * (4 if self.args.emulated else 1), self.left()))
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            child = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL, env=environment or self.environment, start_new_session=True)
+            child = subprocess.Popen(command, stdout=out, stderr=err, stdin=subprocess.DEVNULL,
+                                     env=environment or self.environment, start_new_session=True)
             try:
                 status = child.wait(limit)
             except subprocess.TimeoutExpired:
@@ -102,7 +113,8 @@ class Check:
         return status, texts[0], texts[1], time.time() - start
 
     def lines(self, where, command, limit, **more):
-        """The lines of JSON that a program printed, kept in raw["bench"] with more; also those of one that did not reach its end."""
+        """The lines of JSON that a program printed, kept in raw["bench"] with more; also those of one that did not
+        reach its end."""
         status, out, err, seconds = self.run(command, limit, more.pop("environment", None))
         rows = []
         for line in out.split("\n"):
@@ -131,23 +143,26 @@ class Check:
             f.write(report(self.raw))
 
 
-# ---- what is there -----------------------------------------------------------------------------------------------------
+# ---- what is there ---------------------------------------------------------------------------------------------------
 
 def first_line(command, pattern="."):
     try:
-        text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=30).stdout.decode("utf-8", "replace")
+        text = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              timeout=30).stdout.decode("utf-8", "replace")
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return next((line.strip() for line in text.split("\n") if re.search(pattern, line)), "")
 
 
 def tool(name):
-    places = glob.glob("/usr/local/cuda/bin/" + name) + glob.glob("/usr/local/cuda-*/bin/" + name) + glob.glob("/usr/local/cuda*/compute-sanitizer/" + name)
+    folders = ("/usr/local/cuda/bin/", "/usr/local/cuda-*/bin/", "/usr/local/cuda*/compute-sanitizer/")
+    places = [place for folder in folders for place in glob.glob(folder + name)]
     return shutil.which(name) or (places[0] if places else None)
 
 
 def gpu_now():
-    names = ["name", "driver_version", "memory.total", "memory.used", "clocks.sm", "clocks.mem", "power.draw", "power.limit", "temperature.gpu"]
+    names = ["name", "driver_version", "memory.total", "memory.used", "clocks.sm", "clocks.mem", "power.draw",
+             "power.limit", "temperature.gpu"]
     text = first_line(["nvidia-smi", "--query-gpu=" + ",".join(names), "--format=csv,noheader"])
     return dict(zip(names, [v.strip() for v in text.split(",")])) if text.count(",") == len(names) - 1 else {}
 
@@ -156,13 +171,17 @@ def look(check):
     with open("hybrid.h", encoding="utf-8") as f:
         source_id = re.search(r"source id (\w+)", f.read(20000))
     commit = os.environ.get("HYBRID_COMMIT") or first_line(["git", "rev-parse", "HEAD"], "^[0-9a-f]{40}$")
-    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")),
+               platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
     nvcc = tool("nvcc")
     check.raw["machine"] = {
-        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit or "unknown (no .git here)", "source id": source_id.group(1) if source_id else "?",
+        "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "commit": commit or "unknown (no .git here)",
+        "source id": source_id.group(1) if source_id else "?",
         "system": "%s %s" % (platform.system(), platform.release()), "processor": "%s, %d" % (cpu, os.cpu_count() or 0),
-        "compiler": first_line(os.environ.get("CC", "cc").split() + ["--version"]), "nvcc": first_line([nvcc, "--version"], "release") if nvcc else "none",
-        "compute-sanitizer": tool("compute-sanitizer") or "none", "python": platform.python_version(), "gpu": {} if check.args.emulated else gpu_now()}
+        "compiler": first_line(os.environ.get("CC", "cc").split() + ["--version"]),
+        "nvcc": first_line([nvcc, "--version"], "release") if nvcc else "none",
+        "compute-sanitizer": tool("compute-sanitizer") or "none", "python": platform.python_version(),
+        "gpu": {} if check.args.emulated else gpu_now()}
     status, out, err, _ = check.run([os.path.join(check.build_to, "bench_cuda"), "device"], 60)
     if status == 0:
         check.raw["machine"]["device"] = json.loads(out.strip().split("\n")[-1])
@@ -170,14 +189,15 @@ def look(check):
         check.fail("the device", err or out or "no answer in 60 s")
 
 
-# ---- building ----------------------------------------------------------------------------------------------------------
+# ---- building --------------------------------------------------------------------------------------------------------
 
 def build(check, name):
     """None, or what went wrong."""
     os.makedirs(check.build_to, exist_ok=True)
     source = os.path.join(BENCH, name + ".c") if name == "bench_cuda" else os.path.join("tests", name + ".c")
     options = ["-O1", "-DHYBRID_NO_SIMD"] if check.args.emulated else ["-O2"]
-    options += ["-DHYBRID_NO_SIMD", "-DHYBRID_NO_TEXT"] if name == "bench_cuda" else []         # nothing is computed on the processor there
+    # nothing is computed on the processor there
+    options += ["-DHYBRID_NO_SIMD", "-DHYBRID_NO_TEXT"] if name == "bench_cuda" else []
     start = time.time()
     command = os.environ.get("CC", "cc").split() + options
     words = run_tests.build(source, command, os.path.join(check.build_to, name))
@@ -199,7 +219,7 @@ def build_all(check, names):
         list(pool.map(lambda name: build(check, name), names))
 
 
-# ---- the suite, and the sanitizer --------------------------------------------------------------------------------------
+# ---- the suite, and the sanitizer ------------------------------------------------------------------------------------
 
 def run_test(check, name):
     program = os.path.join(check.build_to, name)
@@ -211,10 +231,13 @@ def run_test(check, name):
     counts = [int(n) for n in last[-1].groups()] if last else [0, 1, 0]
     if status != 0 and not counts[1]:
         counts[1] = 1
-    check.raw["suite"].append({"test": name, "passed": counts[0], "failed": counts[1], "skipped": counts[2], "seconds": round(seconds, 1),
-                               "skips": [r for r in rows if r.startswith("skipped")][:10], "said": [r.strip() for r in rows if r.startswith("  ")][:40]})
+    check.raw["suite"].append({"test": name, "passed": counts[0], "failed": counts[1], "skipped": counts[2],
+                               "seconds": round(seconds, 1),
+                               "skips": [r for r in rows if r.startswith("skipped")][:10],
+                               "said": [r.strip() for r in rows if r.startswith("  ")][:40]})
     if counts[1]:
-        check.fail(name, "exit status %s\n%s" % ("none: stopped after %.0f s" % seconds if status is None else status, run_tests.tail(out + err)))
+        check.fail(name, "exit status %s\n%s" %
+                   ("none: stopped after %.0f s" % seconds if status is None else status, run_tests.tail(out + err)))
     say("  %-24s %d passed, %d failed, %d skipped  %.1f s" % (name, *counts, seconds))
 
 
@@ -230,20 +253,26 @@ def sanitize(check, title, command, kind, program):
     status, out, err, seconds = check.run([program, "--tool", kind, "--error-exitcode", "77"] + command, 100)
     summary = re.findall(r"(?:ERROR|RACECHECK) SUMMARY: (.*)", out + err)
     found = re.search(r"(\d+) (?:errors|hazards)", summary[-1]) if summary else None
-    row = {"what": title, "tool": kind, "seconds": round(seconds, 1), "status": status, "summary": summary[-1] if summary else "none",
-           "verdict": "stopped after %.0f s" % seconds if status is None else "clean" if status == 0 and found and not int(found.group(1)) else "see below"}
+    row = {"what": title, "tool": kind, "seconds": round(seconds, 1), "status": status,
+           "summary": summary[-1] if summary else "none",
+           "verdict": "stopped after %.0f s" % seconds if status is None else "clean" if status == 0 and found
+           and not int(found.group(1)) else "see below"}
     check.raw["sanitizer"].append(row)
     if row["verdict"] == "see below":
         lines = [l for l in (out + err).split("\n") if l.startswith("=========")] or (out + err).split("\n")
-        check.fail("compute-sanitizer %s, %s" % (kind, title), "exit status %s, %s\n%s" % (status, row["summary"], "\n".join(lines[:40])))
+        check.fail("compute-sanitizer %s, %s" % (kind, title),
+                   "exit status %s, %s\n%s" % (status, row["summary"], "\n".join(lines[:40])))
     say("  %-10s %-10s %s" % (kind, title, row["summary"] if row["verdict"] == "see below" else row["verdict"]))
 
 
 def sanitizer(check):
     program = tool("compute-sanitizer")
     if not program or check.args.emulated:
-        check.raw["sanitizer"].append({"what": "all", "tool": "compute-sanitizer", "seconds": 0, "status": None, "summary": "",
-                                       "verdict": "not run: the GPU is emulated, where tests/emu has a check mode of its own" if check.args.emulated else "not run: it is not installed here"})
+        check.raw["sanitizer"].append({"what": "all", "tool": "compute-sanitizer", "seconds": 0, "status": None,
+                                       "summary": "",
+                                       "verdict": "not run: the GPU is emulated, where tests/emu has a check mode of "
+                                                  "its own" if check.args.emulated
+                                                  else "not run: it is not installed here"})
         return
     model, cache = os.path.join(check.scratch, "sanitized.gguf"), os.path.join(check.scratch, "sanitized")
     check.run([os.path.join(check.build_to, "bench_cuda"), "make", "tiny", "Q4_K_M", model], 60)
@@ -256,7 +285,7 @@ def sanitizer(check):
         list(pool.map(lambda job: sanitize(check, *job, program), jobs))
 
 
-# ---- the benchmark -----------------------------------------------------------------------------------------------------
+# ---- the benchmark ---------------------------------------------------------------------------------------------------
 
 def model_folder(check):
     if check.args.models:
@@ -268,30 +297,39 @@ def model_folder(check):
 
 def library_folders():
     """Where CUDA's libraries are that llama.cpp was linked with: a toolkit, or the wheels that torch came with."""
-    patterns = ["/usr/local/cuda/lib64", "/usr/local/cuda/targets/*/lib"] + [os.path.join(p, "nvidia", "*", "lib") for p in sys.path if p.endswith("-packages")]
+    patterns = ["/usr/local/cuda/lib64",
+                "/usr/local/cuda/targets/*/lib"] + [os.path.join(p, "nvidia", "*", "lib") for p in sys.path
+                                                    if p.endswith("-packages")]
     return [f for pattern in patterns for f in sorted(glob.glob(pattern))]
 
 
 def sizes(check):
     small = check.args.emulated
-    return {"batches": "1,4" if small else "1,8,32", "prompts": "16,40" if small else "512" if check.args.quick else "512,4096", "generate": "4" if small else "32",
+    return {"batches": "1,4" if small else "1,8,32", "prompts": "16,40" if small else "512" if check.args.quick
+            else "512,4096", "generate": "4" if small else "32",
             "runs": "2" if small or check.args.quick else "5"}
 
 
 def bench_row(check, shape, mix):
     ours, s = os.path.join(check.build_to, "bench_cuda"), sizes(check)
-    path, cache = os.path.join(model_folder(check), "hybrid-%s-%s.gguf" % (shape, mix)), os.path.join(check.scratch, "kernels-%s-%s" % (shape, mix))
+    path, cache = os.path.join(model_folder(check), "hybrid-%s-%s.gguf" %
+                               (shape, mix)), os.path.join(check.scratch, "kernels-%s-%s" % (shape, mix))
     row = {"shape": shape, "mix": mix}
     try:
         if not check.lines("making %s %s" % (shape, mix), [ours, "make", shape, mix, path], 120, **row):
             return
         for start in ("cold", "warm"):
-            check.lines("first token of %s %s, %s" % (shape, mix, start), [ours, "first", path, cache, "64"], 90, start=start, peer="hybrid", **row)
-        check.lines("%s %s" % (shape, mix), [ours, "model", path, cache, s["batches"], s["prompts"], s["generate"], s["runs"]], 120, peer="hybrid", **row)
+            check.lines("first token of %s %s, %s" % (shape, mix, start), [ours, "first", path, cache, "64"], 90,
+                        start=start, peer="hybrid", **row)
+        check.lines("%s %s" % (shape, mix), [ours, "model", path, cache, s["batches"], s["prompts"], s["generate"],
+                                             s["runs"]], 120, peer="hybrid", **row)
         if check.args.llama:
-            environment = dict(check.environment, PYTHONPATH=os.path.abspath(check.args.llama), LD_LIBRARY_PATH=":".join(library_folders() + [os.environ.get("LD_LIBRARY_PATH", "")]))
+            environment = dict(check.environment, PYTHONPATH=os.path.abspath(check.args.llama),
+                               LD_LIBRARY_PATH=":".join(library_folders() + [os.environ.get("LD_LIBRARY_PATH", "")]))
             cpu = ["--cpu"] if check.args.emulated else []
-            check.lines("llama.cpp, %s %s" % (shape, mix), [check.args.torch, os.path.join(BENCH, "peer_llama_cuda.py"), path, "--batches", s["batches"], "--prompts", s["prompts"],
+            check.lines("llama.cpp, %s %s" % (shape, mix),
+                        [check.args.torch, os.path.join(BENCH, "peer_llama_cuda.py"), path, "--batches", s["batches"],
+                         "--prompts", s["prompts"],
                         "--generate", s["generate"], "--runs", s["runs"]] + cpu, 90, environment=environment, **row)
     finally:
         if os.path.exists(path):
@@ -302,24 +340,32 @@ def torch_row(check, what, shape, limit, modes):
     s = sizes(check)
     device = "cpu" if check.args.emulated else "cuda"
     environment = dict(check.environment, TOKENIZERS_PARALLELISM="false")
-    more = ["--batches", s["batches"], "--prompts", s["prompts"], "--generate", s["generate"], "--runs", s["runs"], "--device", device] + (["--modes", modes] if what == "plain" else [])
-    check.lines("torch, %s, %s" % (" ".join((what, modes)).strip(), shape), [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), what, shape] + more, limit, environment=environment, shape=shape, mix="F16")
+    more = ["--batches", s["batches"], "--prompts", s["prompts"], "--generate", s["generate"], "--runs", s["runs"],
+            "--device", device] + (["--modes", modes] if what == "plain" else [])
+    check.lines("torch, %s, %s" % (" ".join((what, modes)).strip(), shape),
+                [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), what, shape] + more, limit,
+                environment=environment, shape=shape, mix="F16")
 
 
 def ceilings(check):
     small = check.args.emulated
     if not small:
         check.raw["machine"]["gpu before"] = gpu_now()
-    check.lines("ceilings", [os.path.join(check.build_to, "bench_cuda"), "ceilings"] + (["8", "96"] if small else ["4096", "8192"]), 90, peer="hybrid", shape="", mix="")
+    check.lines("ceilings", [os.path.join(check.build_to, "bench_cuda"), "ceilings"] +
+                (["8", "96"] if small else ["4096", "8192"]), 90, peer="hybrid", shape="", mix="")
     if not small:
         check.raw["machine"]["gpu after"] = gpu_now()
 
 
 def has_torch(check):
-    status, out, err, _ = check.run([check.args.torch, "-c", "import torch; print(torch.__version__, torch.cuda.is_available())"], 120)
+    status, out, err, _ = check.run([check.args.torch, "-c",
+                                     "import torch; print(torch.__version__, torch.cuda.is_available())"], 120)
     good = status == 0 and (check.args.emulated or "True" in out)
     if not good:
-        check.fail("torch", "%s, so there is no such peer" % ("the torch of %s sees no GPU" % check.args.torch if status == 0 else "%s has no torch (%s)" % (check.args.torch, err.strip().split("\n")[-1])))
+        check.fail("torch",
+                   "%s, so there is no such peer" %
+                   ("the torch of %s sees no GPU" % check.args.torch if status == 0
+                    else "%s has no torch (%s)" % (check.args.torch, err.strip().split("\n")[-1])))
     return good
 
 
@@ -333,7 +379,8 @@ def bench(check):
     emulated = check.args.emulated
     if "device" not in check.raw["machine"]:
         return check.fail("the benchmark", "not begun: no device answered")
-    shapes = ["tiny"] if emulated else check.args.shapes.split(",") if check.args.shapes else SHAPES[:1] if check.args.quick else SHAPES
+    shapes = ["tiny"] if emulated else check.args.shapes.split(",") if check.args.shapes else SHAPES[
+        :1] if check.args.quick else SHAPES
     check.step("ceilings", ceilings, check)
     if check.args.llama and os.path.isfile(check.args.llama):
         check.step("unpacking llama.cpp", unpack_llama, check)
@@ -342,24 +389,29 @@ def bench(check):
             check.step("%s %s" % (shape, mix), bench_row, check, shape, mix)
     torch = has_torch(check)
     if torch and not emulated:
-        check.step("torch's ceilings", check.lines, "torch, ceilings", [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), "gemm", "8192"], 60)
-    for what, modes, limit in (("plain", "graph", 60), ("plain", "compiled", 100), ("transformers", "", 75)):       # what may take longest comes last
+        check.step("torch's ceilings", check.lines, "torch, ceilings",
+                   [check.args.torch, os.path.join(BENCH, "peer_torch_cuda.py"), "gemm", "8192"], 60)
+    # what may take longest comes last
+    for what, modes, limit in (("plain", "graph", 60), ("plain", "compiled", 100), ("transformers", "", 75)):
         for shape in shapes if torch and (not emulated or modes == "graph") else []:
-            check.step("torch on the same shape: %s, %s" % (" ".join((what, modes)).strip(), shape), torch_row, check, what, shape, limit, modes)
+            check.step("torch on the same shape: %s, %s" % (" ".join((what, modes)).strip(), shape), torch_row, check,
+                       what, shape, limit, modes)
 
 
-# ---- the report --------------------------------------------------------------------------------------------------------
+# ---- the report ------------------------------------------------------------------------------------------------------
 
 def median(row, key):
     return statistics.median(row[key])
 
 
 def table(head, rows):
-    return ["| %s |" % " | ".join(head), "|%s" % ("---|" * len(head))] + ["| %s |" % " | ".join(str(c) for c in r) for r in rows] + [""]
+    return ["| %s |" % " | ".join(head),
+            "|%s" % ("---|" * len(head))] + ["| %s |" % " | ".join(str(c) for c in r) for r in rows] + [""]
 
 
 class Figures:
-    """Numbers as the report shows them. Those that depend on a clock have no meaning on the emulator: there it says only that they were measured."""
+    """Numbers as the report shows them. Those that depend on a clock have no meaning on the emulator: there it says
+    only that they were measured."""
 
     def __init__(self, raw):
         self.raw, self.emulated = raw, raw["emulated"]
@@ -395,14 +447,18 @@ def share(part, whole):
 def report_machine(raw):
     m = raw["machine"]
     d, g = m.get("device", {}), m.get("gpu", {})
-    rows = [(k, m.get(k, "?")) for k in ("date", "commit", "source id", "system", "processor", "compiler", "nvcc", "compute-sanitizer", "python")]
+    rows = [(k, m.get(k, "?")) for k in ("date", "commit", "source id", "system", "processor", "compiler", "nvcc",
+                                         "compute-sanitizer", "python")]
     if d:
         rows = [("GPU", "%s, capability %d.%d, %d multiprocessors, %.1f GiB (%.1f free)" % (d["name"], d["capability"] // 10, d["capability"] % 10, d["multiprocessors"], d["total_bytes"] / 2 ** 30, d["free_bytes"] / 2 ** 30)),
-                ("driver", "%s, for CUDA %d.%d (%s)" % (g.get("driver_version", "?"), d["driver_cuda"] // 1000, d["driver_cuda"] % 1000 // 10, d["driver_path"])),
-                ("NVRTC", "%s, makes %s (%s)" % (d["nvrtc"], d["nvrtc_target"], d["nvrtc_path"])), ("cuBLAS", "%s (%s)" % (d["cublas"], d["cublas_path"]))] + rows
+                ("driver", "%s, for CUDA %d.%d (%s)" % (g.get("driver_version", "?"), d["driver_cuda"] // 1000,
+                                                        d["driver_cuda"] % 1000 // 10, d["driver_path"])),
+                ("NVRTC", "%s, makes %s (%s)" % (d["nvrtc"], d["nvrtc_target"], d["nvrtc_path"])),
+                ("cuBLAS", "%s (%s)" % (d["cublas"], d["cublas_path"]))] + rows
     for key in ("gpu before", "gpu after"):
         if m.get(key):
-            rows.append((key + " the ceilings", ", ".join("%s %s" % (k, v) for k, v in m[key].items() if k not in ("name", "driver_version"))))
+            rows.append((key + " the ceilings",
+                         ", ".join("%s %s" % (k, v) for k, v in m[key].items() if k not in ("name", "driver_version"))))
     peers = sorted({"%s %s" % (r["peer"], r["version"]) for r in raw["bench"] if r.get("version")})
     return table(("", ""), rows + ([("peers", ", ".join(peers))] if peers else []))
 
@@ -410,13 +466,22 @@ def report_machine(raw):
 def report_suite(raw):
     out = []
     if raw["build"]:
-        out += ["Built with `%s`, seconds: %s." % (os.environ.get("CC", "cc"), ", ".join("%s %s" % (b["program"], "%.0f s" % b["seconds"] if b["ok"] else "**failed**") for b in raw["build"])), ""]
+        out += ["Built with `%s`, seconds: %s." %
+                (os.environ.get("CC", "cc"),
+                 ", ".join("%s %s" % (b["program"], "%.0f s" % b["seconds"] if b["ok"] else "**failed**")
+                           for b in raw["build"])), ""]
     if raw["suite"]:
-        out += table(("test", "passed", "failed", "skipped", "seconds"), [(s["test"], s["passed"], "**%d**" % s["failed"] if s["failed"] else 0, s["skipped"], s["seconds"]) for s in raw["suite"]])
+        out += table(("test", "passed", "failed", "skipped", "seconds"),
+                     [(s["test"], s["passed"], "**%d**" % s["failed"] if s["failed"] else 0, s["skipped"],
+                       s["seconds"]) for s in raw["suite"]])
         out += ["- %s: %s" % (s["test"], r) for s in raw["suite"] for r in s["skips"]]
-        out += ["", "```"] + ["%s: %s" % (s["test"], r) for s in raw["suite"] for r in s["said"] if s["test"] in ALONE[:1] + ["test_cuda_models"]] + ["```", ""]
+        out += ["", "```"] + ["%s: %s" % (s["test"], r) for s in raw["suite"] for r in s["said"]
+                              if s["test"] in ALONE[:1] + ["test_cuda_models"]] + ["```", ""]
     if raw["sanitizer"]:
-        out += table(("compute-sanitizer", "what ran", "verdict", "seconds"), [(s["tool"], s["what"], s["verdict"] + (": " + s["summary"] if s["verdict"] == "see below" else ""), s["seconds"]) for s in raw["sanitizer"]])
+        out += table(("compute-sanitizer", "what ran", "verdict", "seconds"),
+                     [(s["tool"], s["what"],
+                       s["verdict"] + (": " + s["summary"] if s["verdict"] == "see below" else ""), s["seconds"])
+                       for s in raw["sanitizer"]])
     return out
 
 
@@ -427,19 +492,28 @@ def report_decode(f, shapes):
             step, moved = median(r, "seconds_a_step"), r["weight_bytes"] + r["kv_bytes"]
             ideal = moved / f.bandwidth if f.bandwidth else None
             percent = share(ideal, step)
-            torch, torch_row_ = f.best("seconds_a_step", f.all(what="decode", peer="torch", shape=shape, batch=r["batch"]) + f.all(what="decode", peer="transformers", shape=shape, batch=r["batch"]))
-            llama, _ = f.best("seconds_a_step", f.all(what="decode", peer="llama.cpp", shape=shape, mix=mix, batch=r["batch"]))
+            torch, torch_row_ = f.best("seconds_a_step",
+                                       f.all(what="decode", peer="torch", shape=shape, batch=r["batch"]) +
+                                       f.all(what="decode", peer="transformers", shape=shape, batch=r["batch"]))
+            llama, _ = f.best("seconds_a_step",
+                              f.all(what="decode", peer="llama.cpp", shape=shape, mix=mix, batch=r["batch"]))
             goal = GOALS["decode"].get(shape) if r["batch"] == 1 else None
-            rows.append((shape, mix, r["batch"], f.clock(r["batch"] / step), "%.3f" % (moved / 1e9), f.clock(percent, "%.0f %%"), f.clock(1e6 * step, "%.0f"),
-                         f.clock(1e6 * (step - ideal) if ideal else None, "%.0f"), r["launches_in_graph"] or "%.0f, no graph" % (r["launches_outside"] / r["steps"]),
-                         "%d of %d" % (r["graph_replays"], r["steps"]), f.clock(r["batch"] / torch if torch else None), torch_row_["mode"] + ", " + torch_row_["peer"] if torch_row_ else "-",
+            rows.append((shape, mix, r["batch"], f.clock(r["batch"] / step), "%.3f" % (moved / 1e9),
+                         f.clock(percent, "%.0f %%"), f.clock(1e6 * step, "%.0f"),
+                         f.clock(1e6 * (step - ideal) if ideal else None, "%.0f"),
+                         r["launches_in_graph"] or "%.0f, no graph" % (r["launches_outside"] / r["steps"]),
+                         "%d of %d" % (r["graph_replays"], r["steps"]), f.clock(r["batch"] / torch if torch else None),
+                         torch_row_["mode"] + ", " + torch_row_["peer"] if torch_row_ else "-",
                          f.clock(r["batch"] / llama if llama else None), "yes" if r["good"] else "**no**"))
             if goal:
-                goals.append(("decode %s %s, %% of bandwidth" % (shape, mix), ">= %d" % goal, f.clock(percent, "%.0f"), f.verdict(percent is not None and percent >= goal)))
+                goals.append(("decode %s %s, %% of bandwidth" % (shape, mix), ">= %d" % goal, f.clock(percent, "%.0f"),
+                              f.verdict(percent is not None and percent >= goal)))
             for name, peer in (("torch (bf16)", torch), ("llama.cpp", llama)):
                 if peer:
-                    goals.append(("decode %s %s, batch %d: ahead of %s" % (shape, mix, r["batch"], name), "> 1", f.clock(peer / step, "%.2f"), f.verdict(peer > step)))
-    return table(("shape", "weights", "batch", "tokens/s", "GB read a step", "of bandwidth", "step, µs", "gap, µs", "launches a step", "graph replays", "torch bf16, tokens/s", "its best way",
+                    goals.append(("decode %s %s, batch %d: ahead of %s" % (shape, mix, r["batch"], name), "> 1",
+                                  f.clock(peer / step, "%.2f"), f.verdict(peer > step)))
+    return table(("shape", "weights", "batch", "tokens/s", "GB read a step", "of bandwidth", "step, µs", "gap, µs",
+                  "launches a step", "graph replays", "torch bf16, tokens/s", "its best way",
                   "llama.cpp, tokens/s", "logits sane"), rows) if rows else [], goals
 
 
@@ -449,10 +523,13 @@ def report_prompt(f, shapes):
         for r in f.all(what="prompt", peer="hybrid", shape=shape, mix=mix):
             t = median(r, "seconds")
             percent = share(r["flop"] / t, f.rate)
-            torch, torch_row_ = f.best("seconds", f.all(what="prompt", peer="torch", shape=shape, n=r["n"]) + f.all(what="prompt", peer="transformers", shape=shape, n=r["n"]))
+            torch, torch_row_ = f.best("seconds", f.all(what="prompt", peer="torch", shape=shape, n=r["n"]) +
+                                       f.all(what="prompt", peer="transformers", shape=shape, n=r["n"]))
             llama, _ = f.best("seconds", f.all(what="prompt", peer="llama.cpp", shape=shape, mix=mix, n=r["n"]))
-            rows.append((shape, mix, r["n"], r["n_batch"], f.clock(r["n"] / t, "%.0f"), "%.2f" % (r["flop"] / 1e12), f.clock(r["flop"] / t / 1e12, "%.0f"), f.clock(percent, "%.0f %%"), f.clock(1e3 * t, "%.2f"),
-                         f.clock(r["n"] / torch if torch else None, "%.0f"), torch_row_["mode"] + ", " + torch_row_["peer"] if torch_row_ else "-", f.clock(r["n"] / llama if llama else None, "%.0f"),
+            rows.append((shape, mix, r["n"], r["n_batch"], f.clock(r["n"] / t, "%.0f"), "%.2f" % (r["flop"] / 1e12),
+                         f.clock(r["flop"] / t / 1e12, "%.0f"), f.clock(percent, "%.0f %%"), f.clock(1e3 * t, "%.2f"),
+                         f.clock(r["n"] / torch if torch else None, "%.0f"), torch_row_["mode"] + ", " +
+                         torch_row_["peer"] if torch_row_ else "-", f.clock(r["n"] / llama if llama else None, "%.0f"),
                          "yes" if r["good"] else "**no**"))
         ours = {}
         for r in f.all(what="prompt", peer="hybrid", shape=shape, mix=mix):
@@ -461,12 +538,19 @@ def report_prompt(f, shapes):
         for n, r in sorted(ours.items()):                      # our best batch against their best way
             t = median(r, "seconds")
             percent = share(r["flop"] / t, f.rate)
-            goals.append(("prompt %s %s, %d tokens, %% of the bf16 product" % (shape, mix, n), ">= %d" % GOALS["prompt"], f.clock(percent, "%.0f"), f.verdict(percent is not None and percent >= GOALS["prompt"])))
+            goals.append(("prompt %s %s, %d tokens, %% of the bf16 product" % (shape, mix, n),
+                          ">= %d" % GOALS["prompt"], f.clock(percent, "%.0f"),
+                          f.verdict(percent is not None and percent >= GOALS["prompt"])))
             for name, (peer, _) in (("torch (bf16)", f.best("seconds", f.all(what="prompt", peer="torch", shape=shape, n=n) + f.all(what="prompt", peer="transformers", shape=shape, n=n))),
-                                    ("llama.cpp", f.best("seconds", f.all(what="prompt", peer="llama.cpp", shape=shape, mix=mix, n=n)))):
+                                    ("llama.cpp",
+                                     f.best("seconds",
+                                            f.all(what="prompt", peer="llama.cpp", shape=shape, mix=mix, n=n)))):
                 if peer:
-                    goals.append(("prompt %s %s, %d tokens: ahead of %s" % (shape, mix, n, name), "> 1", f.clock(peer / t, "%.2f"), f.verdict(peer > t)))
-    return table(("shape", "weights", "tokens", "a batch", "tokens/s", "TFLOP", "TFLOP/s", "of the bf16 product", "ms", "torch bf16, tokens/s", "its best way", "llama.cpp, tokens/s", "logits sane"), rows) if rows else [], goals
+                    goals.append(("prompt %s %s, %d tokens: ahead of %s" % (shape, mix, n, name), "> 1",
+                                  f.clock(peer / t, "%.2f"), f.verdict(peer > t)))
+    return table(("shape", "weights", "tokens", "a batch", "tokens/s", "TFLOP", "TFLOP/s", "of the bf16 product", "ms",
+                  "torch bf16, tokens/s", "its best way", "llama.cpp, tokens/s", "logits sane"),
+                  rows) if rows else [], goals
 
 
 def report_memory(f, shapes):
@@ -476,18 +560,25 @@ def report_memory(f, shapes):
         first = {start: f.find(what="first", shape=shape, mix=mix, start=start) for start in ("cold", "warm")}
         peer = f.find(what="first", peer="llama.cpp", shape=shape, mix=mix)
         cells = [shape, mix]
-        cells += ["%.1f" % (m["planned"] / 2 ** 20), "%.1f" % (m["used"] / 2 ** 20), "%.1f" % (m["from_driver"] / 2 ** 20), m["allocations"]] if m else ["-"] * 4
+        cells += ["%.1f" % (m["planned"] / 2 ** 20), "%.1f" % (m["used"] / 2 ** 20),
+                  "%.1f" % (m["from_driver"] / 2 ** 20), m["allocations"]] if m else ["-"] * 4
         for start in ("cold", "warm"):
             r = first[start]
             beyond = r["context_s"] + r["seconds"][0] if r else None
-            cells += [f.clock(r["load_s"] if r else None, "%.2f"), f.clock(beyond, "%.3f"), f.clock(sum(r["seconds"][1:4]) if r else None, "%.3f"), "%d / %d" % (r["compiled"], r["from_cache"]) if r else "-"]
+            cells += [f.clock(r["load_s"] if r else None, "%.2f"), f.clock(beyond, "%.3f"),
+                      f.clock(sum(r["seconds"][1:4]) if r else None, "%.3f"),
+                      "%d / %d" % (r["compiled"], r["from_cache"]) if r else "-"]
             if r and shape == SHAPES[0]:
-                goals.append(("first token of %s %s beyond loading, %s, s" % (shape, mix, start), "<= %g" % GOALS[start], f.clock(beyond, "%.3f"), f.verdict(beyond <= GOALS[start])))
-        cells += [f.clock(peer["load_s"] if peer else None, "%.2f"), f.clock(peer["context_s"] + peer["seconds"][0] if peer else None, "%.3f")]
+                goals.append(("first token of %s %s beyond loading, %s, s" % (shape, mix, start),
+                              "<= %g" % GOALS[start], f.clock(beyond, "%.3f"), f.verdict(beyond <= GOALS[start])))
+        cells += [f.clock(peer["load_s"] if peer else None, "%.2f"),
+                  f.clock(peer["context_s"] + peer["seconds"][0] if peer else None, "%.3f")]
         rows.append(cells)
         if m:
-            goals.append(("memory of %s %s: taken as planned" % (shape, mix), "equal", "%d of %d bytes" % (m["used"], m["planned"]), "yes" if m["used"] == m["planned"] else "**no**"))
-    return table(("shape", "weights", "planned, MiB", "taken, MiB", "in blocks, MiB", "allocations", "cold: load, s", "first token, s", "next 3, s", "compiled / cached", "warm: load, s", "first token, s", "next 3, s",
+            goals.append(("memory of %s %s: taken as planned" % (shape, mix), "equal", "%d of %d bytes" %
+                          (m["used"], m["planned"]), "yes" if m["used"] == m["planned"] else "**no**"))
+    return table(("shape", "weights", "planned, MiB", "taken, MiB", "in blocks, MiB", "allocations", "cold: load, s",
+                  "first token, s", "next 3, s", "compiled / cached", "warm: load, s", "first token, s", "next 3, s",
                   "compiled / cached", "llama.cpp: load, s", "first token, s"), rows), goals
 
 
@@ -500,16 +591,25 @@ def report_bench(raw):
     out = ["## Ceilings", "", "Through our own queue and cuBLAS, medians of 10, on random numbers."] + [""]
     scaled = lambda x, unit, form: f.clock(x / unit if x else None, form)
     out += table(("what", "measured", "by torch", "known for an H200"),
-                 [("copy on the device, read + written", scaled(f.bandwidth, 1e9, "%.0f GB/s"), scaled(f.ceiling("copy", "bytes_moved", "torch"), 1e9, "%.0f GB/s"), "4300 GB/s"),
-                  ("bf16 product, 8192 x 8192 x 8192", scaled(f.rate, 1e12, "%.0f TFLOP/s"), scaled(f.ceiling("gemm_bf16", "flop", "torch"), 1e12, "%.0f TFLOP/s"), "770-798 TFLOP/s"),
+                 [("copy on the device, read + written", scaled(f.bandwidth, 1e9, "%.0f GB/s"),
+                   scaled(f.ceiling("copy", "bytes_moved", "torch"), 1e9, "%.0f GB/s"), "4300 GB/s"),
+                  ("bf16 product, 8192 x 8192 x 8192", scaled(f.rate, 1e12, "%.0f TFLOP/s"),
+                   scaled(f.ceiling("gemm_bf16", "flop", "torch"), 1e12, "%.0f TFLOP/s"), "770-798 TFLOP/s"),
                   ("f16 product with float32 results", scaled(gemm16, 1e12, "%.0f TFLOP/s"), "-", "")])
     decode, goals_decode = report_decode(f, shapes)
     prompt, goals_prompt = report_prompt(f, shapes)
     memory, goals_memory = report_memory(f, shapes)
-    out += ["## Decoding", "", "One token of each sequence a step, after 128 positions; medians. A step begins with ids and ends with all logits on the host (llama.cpp too; torch: with the next ids). "
-            "Bytes: every matrix once, and the keys and values of every sequence. The gap is the step less the time in which the copy moves so many bytes.", ""] + decode
-    out += ["## Prompts", "", "Medians. FLOP: two for every weight of the layers and token, the output for the last one, and the half of attention that is not masked. A batch: hybrid's `n_batch` (512 is its default).", ""] + prompt
-    out += ["## Memory and first tokens", "", "A context of 512 positions. The first token is that of a prompt of 64, counted from a loaded model: context, kernels, pass. Cold: no kernel is cached; warm: the next process.", ""] + memory
+    out += ["## Decoding", "",
+            "One token of each sequence a step, after 128 positions; medians. A step begins with ids and ends with all "
+            "logits on the host (llama.cpp too; torch: with the next ids). "
+            "Bytes: every matrix once, and the keys and values of every sequence. The gap is the step less the time in "
+            "which the copy moves so many bytes.", ""] + decode
+    out += ["## Prompts", "",
+            "Medians. FLOP: two for every weight of the layers and token, the output for the last one, and the half of "
+            "attention that is not masked. A batch: hybrid's `n_batch` (512 is its default).", ""] + prompt
+    out += ["## Memory and first tokens", "",
+            "A context of 512 positions. The first token is that of a prompt of 64, counted from a loaded model: "
+            "context, kernels, pass. Cold: no kernel is cached; warm: the next process.", ""] + memory
     out += ["## Goals", ""] + table(("goal", "wanted", "measured", "met"), goals_decode + goals_prompt + goals_memory)
     words = [(r["shape"], r["mix"], r["text"]) for r in raw["bench"] if r["what"] == "warnings"]
     return out + ["- %s %s said: %s" % w for w in words] + ([""] if words else [])
@@ -519,11 +619,17 @@ def report(raw):
     failed = sum(s["failed"] for s in raw["suite"])
     out = ["# gpu-check: hybrid on %s" % raw["machine"].get("device", {}).get("name", "a GPU that did not answer"), ""]
     if raw["emulated"]:
-        out += ["> **Run on the emulator: no GPU was used.** This report shows that the script works. Where a speed would stand it says *emulated*;", "> ceilings and peers ran on a processor. Nothing here is a result.", ""]
-    tests = "%d passed, %d failed, %d skipped" % tuple(sum(s[k] for s in raw["suite"]) for k in ("passed", "failed", "skipped")) if raw["suite"] else "not run"
+        out += ["> **Run on the emulator: no GPU was used.** This report shows that the script works. Where a speed "
+                "would stand it says *emulated*;",
+                "> ceilings and peers ran on a processor. Nothing here is a result.", ""]
+    counts = tuple(sum(s[k] for s in raw["suite"]) for k in ("passed", "failed", "skipped"))
+    tests = "%d passed, %d failed, %d skipped" % counts if raw["suite"] else "not run"
     clean = [s for s in raw["sanitizer"] if s["verdict"] == "clean"]
-    out += ["Tests: %s%s. compute-sanitizer: %s. %s. It took %.0f s%s." % (tests, " (**%d failed**)" % failed if failed else "", "%d of %d runs clean" % (len(clean), len(raw["sanitizer"])) if raw["sanitizer"] else "not run",
-            "**Failures: %d, listed at the end**" % len(raw["failures"]) if raw["failures"] else "Nothing failed", raw.get("seconds", 0), ", with --quick" if raw["quick"] else ""), ""]
+    out += ["Tests: %s%s. compute-sanitizer: %s. %s. It took %.0f s%s." %
+            (tests, " (**%d failed**)" % failed if failed else "",
+             "%d of %d runs clean" % (len(clean), len(raw["sanitizer"])) if raw["sanitizer"] else "not run",
+            "**Failures: %d, listed at the end**" % len(raw["failures"]) if raw["failures"] else "Nothing failed",
+            raw.get("seconds", 0), ", with --quick" if raw["quick"] else ""), ""]
     out += report_machine(raw)
     if raw["build"] or raw["suite"] or raw["sanitizer"]:
         out += ["## Tests", ""] + report_suite(raw)
@@ -561,7 +667,8 @@ def main():
     p.add_argument("--emulated", action="store_true", help="on tests/emu, to try this script")
     p.add_argument("--only", default="suite,sanitizer,bench", help="of suite, sanitizer, bench")
     p.add_argument("--torch", default="python3", metavar="PYTHON", help="the python that has torch (and numpy)")
-    p.add_argument("--llama", metavar="PATH", help="llama.cpp as build_llama_cuda.sh made it: the folder, or its archive")
+    p.add_argument("--llama", metavar="PATH",
+                   help="llama.cpp as build_llama_cuda.sh made it: the folder, or its archive")
     p.add_argument("--models", metavar="FOLDER")
     p.add_argument("--shapes", help="of " + ", ".join(SHAPES))
     p.add_argument("--limit", type=float, default=0)
@@ -585,7 +692,8 @@ def main():
                 words = run_tests.build_emulator()
                 if words:
                     check.fail("the emulator", words)
-            names = (suite_names(check) if "suite" in parts else []) + ([c[0] for _, c in SANITIZED] if "sanitizer" in parts and not args.emulated else [])
+            names = (suite_names(check) if "suite" in parts
+                     else []) + ([c[0] for _, c in SANITIZED] if "sanitizer" in parts and not args.emulated else [])
             names = sorted(set(names) | {"bench_cuda"})
             check.step("building %d programs, %d at a time" % (len(names), run_tests.JOBS), build_all, check, names)
             check.step("what is there", look, check)

@@ -4,13 +4,16 @@
     python3 tests/mutate_cuda.py                 every mutation; the last line is: N passed, N failed, N skipped
     python3 tests/mutate_cuda.py rows.cu head    those whose file or texts hold one of these words
     python3 tests/mutate_cuda.py --list          what there is
-    python3 tests/mutate_cuda.py --sample        an eighth of them, another one every day, if all were noticed before (make test)
+    python3 tests/mutate_cuda.py --sample        an eighth of them, another one every day, if all were noticed before
+    (make test)
 
-The tests run on the emulated GPU, which changes the text of the kernels on their way to its compiler (EMU_PATCH): the programs are those of
-`make test`, built once. A mutation counts as noticed when the test fails; not when the changed kernel does not compile, or is not used at all.
-Each text must stand exactly once in all kernels, so that a mutation that went stale is an error here and not a silent pass.
-A run of all that notices all writes the digest of what decides about that into tests/results/mutations.txt: kernels, emulator, tests,
-mutations. While they stay as they are, --sample is content with an eighth.
+The tests run on the emulated GPU, which changes the text of the kernels on their way to its compiler (EMU_PATCH): the
+programs are those of `make test`, built once. A mutation counts as noticed when the test fails; not when the changed
+kernel does not compile, or is not used at all.
+Each text must stand exactly once in all kernels, so that a mutation that went stale is an error here and not a silent
+pass.
+A run of all that notices all writes the digest of what decides about that into tests/results/mutations.txt: kernels,
+emulator, tests, mutations. While they stay as they are, --sample is content with an eighth.
 """
 import argparse
 import glob
@@ -35,11 +38,13 @@ SEEN, PARTS = os.path.join("tests", "results", "mutations.txt"), 8
 MUTATIONS = [
     # norms, activations, element by element
     ("rows.cu", "x += shfl_xor(x, mask);", "x += shfl_xor(x, mask & 15);", OPS, "norm"),
-    ("rows.cu", "for (int w = 0; w < n_warps; w++) x += shared[w];", "for (int w = 0; w < n_warps - 1; w++) x += shared[w];", OPS, "norm"),
+    ("rows.cu", "for (int w = 0; w < n_warps; w++) x += shared[w];",
+     "for (int w = 0; w < n_warps - 1; w++) x += shared[w];", OPS, "norm"),
     ("rows.cu", "block_sync(); /* the last sum has been read */", "", OPS, "norm"),
     ("rows.cu", "v[c].x[j] -= mean;\n                sum = fmaf", "sum = fmaf", OPS, "norm"),
     ("rows.cu", "sum = fmaf(u.x[j] - mean, u.x[j] - mean, sum);", "sum = fmaf(u.x[j], u.x[j], sum);", OPS, "norm"),
-    ("rows.cu", "1.0f / sqrtf(group_sum(sum, shared) / (float)n + eps)", "1.0f / sqrtf(group_sum(sum, shared) / (float)n)", OPS, "norm"),
+    ("rows.cu", "1.0f / sqrtf(group_sum(sum, shared) / (float)n + eps)",
+     "1.0f / sqrtf(group_sum(sum, shared) / (float)n)", OPS, "norm"),
     ("rows.cu", "if (b) u.x[j] += b[i + j];", "", OPS, "norm"),
     ("rows.cu", "0.044715f", "0.0447f", OPS, "glu"),
     ("rows.cu", "x / (1.0f + expf(-x))", "x / (1.0f + expf(x))", OPS, "glu"),
@@ -56,46 +61,63 @@ MUTATIONS = [
     ("embed.cu", "if (at >= k / 32) return;", "if (at > k / 32) return;", OPS, "embed"),
     ("embed.cu", "if (add) add += (i64)blockIdx.y * k;", "if (add) add = to;", OPS, "embed"),
     # heads and the cache
-    ("kv.cu", "if (i % 32 == 0) *(half_t *)block = f2h(d);", "if (i % 32 == 0) *(half_t *)block = f2h(d * 1.01f);", OPS, "attention Q8_0"),
-    ("kv.cu", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 31) * row_bytes_k", OPS, "attention F16 64"),
-    ("kv.cu", "for (int mask = 16; mask; mask /= 2) most = max", "for (int mask = 8; mask; mask /= 2) most = max", OPS, "attention Q8_0"),
+    ("kv.cu", "if (i % 32 == 0) *(half_t *)block = f2h(d);", "if (i % 32 == 0) *(half_t *)block = f2h(d * 1.01f);",
+     OPS, "attention Q8_0"),
+    ("kv.cu", "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 32) * row_bytes_k",
+     "k_cache + page * page_bytes_k + (i64)(head * 32 + p % 31) * row_bytes_k", OPS, "attention F16 64"),
+    ("kv.cu", "for (int mask = 16; mask; mask /= 2) most = max", "for (int mask = 8; mask; mask /= 2) most = max", OPS,
+     "attention Q8_0"),
     ("kv.cu", "mean = warp_sum(mean) / (float)n;", "mean = warp_sum(mean) / 32.0f;", OPS, "heads"),
     ("kv.cu", "(neox ? i % half : i / 2)", "(neox ? i / 2 : i / 2)", OPS, "heads"),
-    ("kv.cu", "x[j] = first ? x[j] * t.x - other * t.y : other * t.y + x[j] * t.x;", "x[j] = first ? x[j] * t.x - other * t.y : other * t.x + x[j] * t.y;", OPS, "heads"),
-    ("kv.cu", "is_q ? at : (at - a.n_head) % a.n_head_kv", "is_q ? at : (at - a.n_head) % (a.n_head_kv + 1)", OPS, "heads"),
+    ("kv.cu", "x[j] = first ? x[j] * t.x - other * t.y : other * t.y + x[j] * t.x;",
+     "x[j] = first ? x[j] * t.x - other * t.y : other * t.x + x[j] * t.y;", OPS, "heads"),
+    ("kv.cu", "is_q ? at : (at - a.n_head) % a.n_head_kv", "is_q ? at : (at - a.n_head) % (a.n_head_kv + 1)", OPS,
+     "heads"),
     ("kv.cu", "if (i >= 2 * half) break;", "", OPS, "heads"),
-    ("kv.cu", "(is_q ? a.q_out : a.k_out) + row * a.out_stride", "(is_q ? a.q_out : a.k_out) + row * a.stride", OPS, "heads"),
+    ("kv.cu", "(is_q ? a.q_out : a.k_out) + row * a.out_stride", "(is_q ? a.q_out : a.k_out) + row * a.stride", OPS,
+     "heads"),
     # attention: what is seen, the splits and their join
     ("attention_args.cu", "max(pos - window + 1, 0)", "max(pos - window, 0)", OPS, "window 50"),
     ("attention_args.cu", "while (pages * max_splits < total) pages *= 2;", "", OPS, "long attention"),
-    ("attention_args.cu", "softcap * (1.0f - 2.0f / (expf(2.0f * s / softcap) + 1.0f))", "softcap * (1.0f - 2.0f / (expf(s / softcap) + 1.0f))", OPS, "cap 30"),
+    ("attention_args.cu", "softcap * (1.0f - 2.0f / (expf(2.0f * s / softcap) + 1.0f))",
+     "softcap * (1.0f - 2.0f / (expf(s / softcap) + 1.0f))", OPS, "cap 30"),
     ("attention_args.cu", "m == NOTHING ? 0.0f : m", "m", OPS, "window"),
-    ("attention_args.cu", "atomicAdd(done, 1) == n_splits - 1", "atomicAdd(done, 1) == n_splits - 2", OPS, "attention F16 64"),
+    ("attention_args.cu", "atomicAdd(done, 1) == n_splits - 1", "atomicAdd(done, 1) == n_splits - 2", OPS,
+     "attention F16 64"),
     ("attention_args.cu", "if (last) *done = 0;", "", OPS, "attention F16 64"),
     ("attention_args.cu", "high = lane + 32 < n_splits;", "high = false;", OPS, "long attention"),
     ("attention_args.cu", "fmaxf(fmaxf(m0, m1), sink)", "fmaxf(m0, sink)", OPS, "long attention"),
-    ("attention_args.cu", "weight[h * MAX_SPLITS + lane + 32] = w1 / sum;", "weight[h * MAX_SPLITS + lane + 32] = w0 / sum;", OPS, "long attention"),
+    ("attention_args.cu", "weight[h * MAX_SPLITS + lane + 32] = w1 / sum;",
+     "weight[h * MAX_SPLITS + lane + 32] = w0 / sum;", OPS, "long attention"),
     ("attention_args.cu", " +\n            fast_exp(sink - top)", "", OPS, "attention F16 64/64, 14"),
     ("attention_args.cu", "part[lane * step + 1] * w0 : 0.0f", "part[lane * step + 1] : 0.0f", OPS, "attention F16"),
     # attention of few rows
     ("attention.cu", "state.l = fmaf(state.l, c, sum);", "state.l += sum;", OPS, "attention F16"),
     ("attention.cu", "        state.o[j][1] *= c;\n", "", OPS, "attention F16"),
-    ("attention.cu", "if (at < low || at >= high) s[j][i] = NOTHING;", "if (at >= high) s[j][i] = NOTHING;", OPS, "window 50"),
-    ("attention.cu", "const u32 order = j % 2 ? 0x7632 : 0x5410", "const u32 order = j % 2 ? 0x5410 : 0x7632", OPS, "attention F16"),
-    ("attention.cu", "const int at = i / 64 * 64 + i % 8 * 8 + i % 64 / 8;", "const int at = i / 64 * 64 + i % 64 / 8 * 8 + i % 8;", OPS, "attention F16"),
-    ("attention.cu", "d * (float)(i8)(two & 255), d * (float)(i8)(two >> 8)", "d * (float)(i8)(two & 255), d * (float)(two >> 8)", OPS, "attention Q8_0"),
+    ("attention.cu", "if (at < low || at >= high) s[j][i] = NOTHING;", "if (at >= high) s[j][i] = NOTHING;", OPS,
+     "window 50"),
+    ("attention.cu", "const u32 order = j % 2 ? 0x7632 : 0x5410", "const u32 order = j % 2 ? 0x5410 : 0x7632", OPS,
+     "attention F16"),
+    ("attention.cu", "const int at = i / 64 * 64 + i % 8 * 8 + i % 64 / 8;",
+     "const int at = i / 64 * 64 + i % 64 / 8 * 8 + i % 8;", OPS, "attention F16"),
+    ("attention.cu", "d * (float)(i8)(two & 255), d * (float)(i8)(two >> 8)",
+     "d * (float)(i8)(two & 255), d * (float)(two >> 8)", OPS, "attention Q8_0"),
     ("attention.cu", "all = fmaf(l[w][query], c, all);", "all += l[w][query];", OPS, "attention F16"),
     ("attention.cu", "page < to; page += 4", "page < to; page += 5", OPS, "attention F16"),
     # attention of many rows
-    ("attention.cu", "const bool there = at >= low && at < high;", "const bool there = at >= low && at <= high;", OPS, "attention F16"),
+    ("attention.cu", "const bool there = at >= low && at < high;", "const bool there = at >= low && at <= high;", OPS,
+     "attention F16"),
     ("attention.cu", "if (key > pos[i / 2] ||", "if (key > pos[0] ||", OPS, "attention F16"),
     ("attention.cu", "s[j][i] = cap(s[j][i] * scale, softcap);", "s[j][i] = cap(s[j][i], softcap);", OPS, "cap 30"),
-    ("attention.cu", "const half_t *at = k + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;", "const half_t *at = k + lane % 16 * STRIDE + lane / 16 * 8;", OPS, "attention F16"),
+    ("attention.cu", "const half_t *at = k + (lane / 16 * 8 + lane % 8) * STRIDE + lane / 8 % 2 * 8;",
+     "const half_t *at = k + lane % 16 * STRIDE + lane / 16 * 8;", OPS, "attention F16"),
     ("attention.cu", "l[r] = fmaf(l[r], c, sum);", "l[r] = l[r] + sum;", OPS, "attention F16"),
-    ("attention.cu", "block_sync(); /* V is there; nobody reads K any more */", "", OPS, "attention F16 64/64, 4", CHECK),
+    ("attention.cu", "block_sync(); /* V is there; nobody reads K any more */", "", OPS, "attention F16 64/64, 4",
+     CHECK),
     ("attention.cu", "l[r] = fmaf(l[r], factor, fast_exp(a.sinks[head] - top));", "", OPS, "attention F16 64/64, 14"),
     # attention in float32
-    ("attention_any.cu", "if (key > pos || key < first_seen(pos, a.window)) s[j] = NOTHING;", "if (key > pos) s[j] = NOTHING;", OPS, "attention F32"),
+    ("attention_any.cu", "if (key > pos || key < first_seen(pos, a.window)) s[j] = NOTHING;",
+     "if (key > pos) s[j] = NOTHING;", OPS, "attention F32"),
     ("attention_any.cu", "l[j] = fmaf(l[j], c, warp_sum(e));", "l[j] = fmaf(l[j], c, e);", OPS, "attention F32"),
     ("attention_any.cu", "acc[j][i] *= c;", "acc[j][i] *= 1;", OPS, "attention F32"),
     ("attention_any.cu", "block_sync(); /* p is there; nobody reads K any more */", "", OPS, "attention F32 16", CHECK),
@@ -103,54 +125,81 @@ MUTATIONS = [
     ("select.cu", "u & 0x80000000u ? ~u : u | 0x80000000u", "u | 0x80000000u", OPS, "top_k"),
     ("select.cu", "__float_as_uint(x + 0.0f)", "__float_as_uint(x)", OPS, "top_k"),
     ("select.cu", "x == c.key && equal_below++ < c.equal", "x == c.key && equal_below++ <= c.equal", OPS, "top_k"),
-    ("select.cu", "kept_key[j] == mine && j < (int)threadIdx.x", "kept_key[j] == mine && j > (int)threadIdx.x", OPS, "top_k"),
+    ("select.cu", "kept_key[j] == mine && j < (int)threadIdx.x", "kept_key[j] == mine && j > (int)threadIdx.x", OPS,
+     "top_k"),
     ("select.cu", "if (lane >= d) sum += other;", "if (lane > d) sum += other;", OPS, "top_k"),
     ("select.cu", "m == most ? 1.0f : expf(m - most)", "1.0f", OPS, "top_k"),
-    ("select.cu", "ids[part * k + place] = first + j < n_vocab ? first + j : -1;", "ids[part * k + place] = first + j;", OPS, "top_k"),
+    ("select.cu", "ids[part * k + place] = first + j < n_vocab ? first + j : -1;",
+     "ids[part * k + place] = first + j;", OPS, "top_k"),
     ("select.cu", "*mask |= (digits - 1) << shift;", "", OPS, "top_k"),
     # blocks of weights
-    ("quant.cu", "((bits & 15u) * 0x02040810u) & 0x10101010u", "((bits & 15u) * 0x02040810u) & 0x10101000u", OPS, "embed"),
+    ("quant.cu", "((bits & 15u) * 0x02040810u) & 0x10101010u", "((bits & 15u) * 0x02040810u) & 0x10101000u", OPS,
+     "embed"),
     ("quant.cu", "d * (TYPE == TYPE_Q4_0 ? 8.0f : 16.0f)", "d * 8.0f", OPS, "embed"),
-    ("quant.cu", "p->w[4 + j] |= (int)(two << 3 & 0x10101010u);", "p->w[4 + j] |= (int)(two << 4 & 0x10101010u);", OPS, "embed"),
-    ("quant.cu", "(head[3] >> 4 & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)", "(head[3] & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)", OPS, "embed"),
+    ("quant.cu", "p->w[4 + j] |= (int)(two << 3 & 0x10101010u);", "p->w[4 + j] |= (int)(two << 4 & 0x10101010u);", OPS,
+     "embed"),
+    ("quant.cu", "(head[3] >> 4 & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)",
+     "(head[3] & 0x0F0F0F0Fu) | (head[2] >> 2 & 0x30303030u)", OPS, "embed"),
     ("quant.cu", "u32 high = h[j] >> (r & 2);", "u32 high = h[j] >> (r & 1);", OPS, "embed"),
     ("quant.cu", "p->s[1] = d * (float)(b - 32);", "p->s[1] = d * (float)(b - 31);", OPS, "embed"),
     ("quant.cu", "p->m[1] = dmin * (float)(b >> 4);", "p->m[1] = dmin * (float)(a >> 4);", OPS, "embed"),
     ("quant.cu", "between ? 0x5432u : 0x3210u", "0x3210u", OPS, "embed"),
     # one row
-    ("matvec.cu", "(group + 1) * ROWS >= m.rows ? limit : (const u8 *)0", "(group + 1) * ROWS > m.rows ? limit : (const u8 *)0", MATMUL, "few rows", CHECK),
-    ("matvec.cu", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s0, sum[r][j]));", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s1, sum[r][j]));", MATMUL, "few rows"),
-    ("matvec.cu", "for (int mask = 4; mask > 0; mask >>= 1) bits = max", "for (int mask = 2; mask > 0; mask >>= 1) bits = max", MATMUL, "few rows"),
+    ("matvec.cu", "(group + 1) * ROWS >= m.rows ? limit : (const u8 *)0",
+     "(group + 1) * ROWS > m.rows ? limit : (const u8 *)0", MATMUL, "few rows", CHECK),
+    ("matvec.cu", "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s0, sum[r][j]));",
+     "sum[r][j] = fmaf(p[r].s[0] * d0, (float)dot16(p[r].w, x0, 0), fmaf(-p[r].m[0], s1, sum[r][j]));", MATMUL,
+     "few rows"),
+    ("matvec.cu", "for (int mask = 4; mask > 0; mask >>= 1) bits = max",
+     "for (int mask = 2; mask > 0; mask >>= 1) bits = max", MATMUL, "few rows"),
     ("matvec.cu", "sum += shfl_xor(sum, 2);", "", MATMUL, "few rows"),
     ("matvec.cu", "if (lane == r * N + j) mine = v;", "if (lane == r + N * j) mine = v;", MATMUL, "few rows"),
     ("matvec.cu", "mine += m.add[(i64)(first + j) * m.add_stride + row];", "mine += *y;", MATMUL, "few rows"),
-    ("matvec.cu", "while (i < ms.n - 1 && *group >= groups_of(ms.m[i]))", "while (i < ms.n - 1 && *group > groups_of(ms.m[i]))", MATMUL, "several"),
-    ("matvec.cu", "*(u32 *)(to + place_of(at & ~31, at & 31)) = word;", "*(u32 *)(to + at) = word;", MATMUL, "few rows"),
-    ("matvec.cu", "there >= VALUES && ((u64)p & 15) == 0) {\n        uint4 u", "there >= 0) {\n        uint4 u", MATMUL, "few rows"),
-    ("matvec.cu", "slot = slot == STAGES - 1 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC", "slot = slot == STAGES - 2 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC", MATMUL, "few rows"),
+    ("matvec.cu", "while (i < ms.n - 1 && *group >= groups_of(ms.m[i]))",
+     "while (i < ms.n - 1 && *group > groups_of(ms.m[i]))", MATMUL, "several"),
+    ("matvec.cu", "*(u32 *)(to + place_of(at & ~31, at & 31)) = word;", "*(u32 *)(to + at) = word;", MATMUL,
+     "few rows"),
+    ("matvec.cu", "there >= VALUES && ((u64)p & 15) == 0) {\n        uint4 u", "there >= 0) {\n        uint4 u",
+     MATMUL, "few rows"),
+    ("matvec.cu", "slot = slot == STAGES - 1 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC",
+     "slot = slot == STAGES - 2 ? 0 : slot + 1;\n    }\n}\n\n#define MATVEC", MATMUL, "few rows"),
     # 2 to 64 rows
     ("matbatch.cu", "#define CENTER 32", "#define CENTER 31", MATMUL, "few rows"),
-    ("matbatch.cu", "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { 0u, 0u, lo.q[1], hi.q[1] };", "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { lo.q[1], hi.q[1], 0u, 0u };", MATMUL, "few rows"),
-    ("matbatch.cu", "make_float2(s0.x + s1.x, s0.y + s1.y)", "make_float2(s0.x + s1.x, s0.y + s0.y)", MATMUL, "few rows"),
+    ("matbatch.cu", "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { 0u, 0u, lo.q[1], hi.q[1] };",
+     "u32 a[4] = { lo.q[0], hi.q[0], 0u, 0u }, c[4] = { lo.q[1], hi.q[1], 0u, 0u };", MATMUL, "few rows"),
+    ("matbatch.cu", "make_float2(s0.x + s1.x, s0.y + s1.y)", "make_float2(s0.x + s1.x, s0.y + s0.y)", MATMUL,
+     "few rows"),
     ("matbatch.cu", "if (j > 0 && 8 * j >= x.n) break;", "if (j > 0 && 8 * j + 8 >= x.n) break;", MATMUL, "few rows"),
-    ("matbatch.cu", "whole = first + 16 * units <= limit ? units : units - 1;", "whole = units;", MATMUL, "few rows", CHECK),
-    ("matbatch.cu", "for (int part = 0; part < WARPS; part++) v +=", "for (int part = 0; part < WARPS - 1; part++) v +=", MATMUL, "few rows"),
+    ("matbatch.cu", "whole = first + 16 * units <= limit ? units : units - 1;", "whole = units;", MATMUL, "few rows",
+     CHECK),
+    ("matbatch.cu", "for (int part = 0; part < WARPS; part++) v +=",
+     "for (int part = 0; part < WARPS - 1; part++) v +=", MATMUL, "few rows"),
     ("matbatch.cu", "if (m.add) v += m.add[row * m.add_stride + first + r];", "", MATMUL, "few rows"),
     ("matbatch.cu", "m.add[row * m.add_stride + first + r]", "m.y[row * m.y_stride + first + r]", MATMUL, "few rows"),
     ("quantize.cu", "half = i >> 4 & 1, t = i >> 2 & 3", "half = i >> 4 & 1, t = i >> 2 & 1", MATMUL, "few rows"),
-    ("quantize.cu", "for (int mask = 8; mask > 0; mask >>= 1) sum +=", "for (int mask = 16; mask > 0; mask >>= 1) sum +=", MATMUL, "few rows"),
-    ("quantize.cu", "r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;", "r.q = inverse > 0.0f ? (int)(v * inverse) : 0;", MATMUL, "few rows"),
+    ("quantize.cu", "for (int mask = 8; mask > 0; mask >>= 1) sum +=",
+     "for (int mask = 16; mask > 0; mask >>= 1) sum +=", MATMUL, "few rows"),
+    ("quantize.cu", "r.q = inverse > 0.0f ? (int)rintf(v * inverse) : 0;",
+     "r.q = inverse > 0.0f ? (int)(v * inverse) : 0;", MATMUL, "few rows"),
     ("quantize.cu", "(add ? add[(i64)blockIdx.y * add_stride + i] : 0.0f)", "0.0f", MATMUL, "several"),
     # many rows
-    ("dequantize.cu", "block * BLOCK + half_at(which, h)", "block * BLOCK + half_at(which, 0) + 16 * h", MATMUL, "many rows"),
+    ("dequantize.cu", "block * BLOCK + half_at(which, h)", "block * BLOCK + half_at(which, 0) + 16 * h", MATMUL,
+     "many rows"),
     ("gemm.cu", "row * 4 + (chunk ^ (row >> 1 & 3))", "row * 4 + (chunk ^ (row >> 1 & 7))", MATMUL, "many rows, own"),
-    ("gemm.cu", "b[j + 1][0] = four[2];\n                b[j + 1][1] = four[3];", "b[j + 1][0] = four[3];\n                b[j + 1][1] = four[2];", MATMUL, "many rows, own"),
-    ("gemm.cu", "cp_wait<STAGES - 2>();\n        block_sync(); /* everyone's", "block_sync(); /* everyone's", MATMUL, "many rows, own", CHECK),
-    ("gemm.cu", "bool valid = first + row < rows && k0 + 8 * chunk < k;", "bool valid = first + row < rows;", MATMUL, "many rows, own"),
-    ("gemm_f32.cu", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }\n        block_sync();", "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }", MATMUL, "many rows, own", CHECK),
+    ("gemm.cu", "b[j + 1][0] = four[2];\n                b[j + 1][1] = four[3];",
+     "b[j + 1][0] = four[3];\n                b[j + 1][1] = four[2];", MATMUL, "many rows, own"),
+    ("gemm.cu", "cp_wait<STAGES - 2>();\n        block_sync(); /* everyone's", "block_sync(); /* everyone's", MATMUL,
+     "many rows, own", CHECK),
+    ("gemm.cu", "bool valid = first + row < rows && k0 + 8 * chunk < k;", "bool valid = first + row < rows;", MATMUL,
+     "many rows, own"),
+    ("gemm_f32.cu",
+     "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }\n        block_sync();",
+     "sum[i / 4][i % 4] = fmaf(a[i / 4], b[i % 4], sum[i / 4][i % 4]);\n        }", MATMUL, "many rows, own", CHECK),
     ("gemm_f32.cu", "first + row < rows && k0 + at < k ?", "first + row < rows ?", MATMUL, "many rows, own"),
-    ("gemm.cu", "\n                if (p.add) v += p.add[row * p.add_stride + column];", "\n                if (p.add) v += *y;", MATMUL, "many rows, own"),
-    ("gemm_f32.cu", "\n        if (p.add) v += p.add[row * p.add_stride + column];", "\n        if (p.add) v += *y;", MATMUL, "many rows, own"),
+    ("gemm.cu", "\n                if (p.add) v += p.add[row * p.add_stride + column];",
+     "\n                if (p.add) v += *y;", MATMUL, "many rows, own"),
+    ("gemm_f32.cu", "\n        if (p.add) v += p.add[row * p.add_stride + column];", "\n        if (p.add) v += *y;",
+     MATMUL, "many rows, own"),
     # mixtures of experts: the choice, the order, the sum
     ("experts.cu", "(all[j] == x && j < id)", "(all[j] == x && j > id)", OPS, "route"),
     ("experts.cu", "if (x != x) x = lowest;", "", OPS, "route"),
@@ -168,7 +217,8 @@ MUTATIONS = [
     ("rows.cu", "x + (row * n_used + s) * n + i", "x + (row + s) * n + i", OPS, "combine"),
     ("rows.cu", "weights[row * n_used + s]", "weights[s]", OPS, "combine"),
     ("rows.cu", "v.x[j] += sum.x[j];", "v.x[j] = sum.x[j];", OPS, "combine"),
-    ("rows.cu", "vec<V> v = load_vec<V>(add + row * n + i), sum;", "vec<V> v = load_vec<V>(out + row * n + i), sum;", OPS, "combine"),
+    ("rows.cu", "vec<V> v = load_vec<V>(add + row * n + i), sum;", "vec<V> v = load_vec<V>(out + row * n + i), sum;",
+     OPS, "combine"),
     # recurrence
     ("recurrent.cu", "else if (run[2] >= 0)\n        before", "else\n        before", OPS, "shift"),
     ("recurrent.cu", "slots[run[3] * slot_stride + i] =", "slots[run[2] * slot_stride + i] =", OPS, "shift"),
@@ -176,12 +226,14 @@ MUTATIONS = [
     ("recurrent.cu", "out[m * plane + at]", "out[(i64)m * gridDim.y * n + at]", OPS, "shift"),
     ("recurrent.cu", "if (first && first < back) return;", "", OPS, "shortconv", CHECK),
     ("recurrent.cu", "min(back, run[1]) - 1", "back - 1", OPS, "shortconv"),
-    ("recurrent.cu", "conv_value(a, run, run[1] - back + j, i);", "conv_value(a, run, 1 - back + j, i);", OPS, "shortconv"),
+    ("recurrent.cu", "conv_value(a, run, run[1] - back + j, i);", "conv_value(a, run, 1 - back + j, i);", OPS,
+     "shortconv"),
     ("recurrent.cu", "for (int j = 0; j < back; j++) /*", "for (int j = back - 1; j >= 0; j--) /*", OPS, "shortconv"),
     ("recurrent.cu", "run[2] < 0 ? 0.0f : a.slots", "a.slots", OPS, "shortconv"),
     ("recurrent.cu", "x.gate = a.gate ? a.gate[from] : 1.0f;", "x.gate = 1.0f;", OPS, "wkv7"),
     ("recurrent.cu", "a.v_first[row * a.v_first_stride + at]", "a.v_first[row * a.stride + at]", OPS, "wkv7"),
-    ("recurrent.cu", "block_sync(); /* the last sums have been read, and what the rows share */", "", OPS, "wkv7", CHECK),
+    ("recurrent.cu", "block_sync(); /* the last sums have been read, and what the rows share */", "", OPS, "wkv7",
+     CHECK),
     ("recurrent.cu", "sums[4 + warp] = y;", "sums[4 + warp] = x;", OPS, "wkv7"),
     ("recurrent.cu", "mine && j < size && run[2] >= 0 ? a.slots", "mine && j < size ? a.slots", OPS, "wkv7"),
     ("recurrent.cu", "wkv7_load(next, a, row + 1, at);", "wkv7_load(next, a, row, at);", OPS, "wkv7"),
@@ -194,16 +246,19 @@ MUTATIONS = [
     ("recurrent.cu", "fmaf(sa, f.y, m[j] * f.x)", "fmaf(sa, f.y, m[j])", OPS, "wkv7"),
     ("recurrent.cu", "pair_sum(mine ? y * y : 0.0f", "pair_sum(y * y", OPS, "wkv7"),
     ("recurrent.cu", "fmaf(sum.y, v, y) * x.gate", "y * x.gate", OPS, "wkv7"),
-    ("recurrent.cu", "a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];", "a.slots[run[3] * a.slot_stride + matrix + j] = m[j];", OPS, "wkv7"),
+    ("recurrent.cu", "a.slots[run[3] * a.slot_stride + matrix + (i64)j * size] = m[j];",
+     "a.slots[run[3] * a.slot_stride + matrix + j] = m[j];", OPS, "wkv7"),
     ("rows.cu", "x < 0.0f ? 0.0f : x * x", "x * x", OPS, "glu"),
     ("rows.cu", "if (act == TANH) return tanhf(x);", "", OPS, "glu"),
-    ("rows.cu", "(act == SIGMOID) return 1.0f / (1.0f + expf(-x));", "(act == SIGMOID) return 1.0f / (1.0f + expf(x));", OPS, "glu"),
+    ("rows.cu", "(act == SIGMOID) return 1.0f / (1.0f + expf(-x));",
+     "(act == SIGMOID) return 1.0f / (1.0f + expf(x));", OPS, "glu"),
     # their products: one by one
     ("matvec.cu", "ids[row], row, memory", "ids[of_x], row, memory", MATMUL, "experts, one by one"),
     ("matvec.cu", "of_x = row / share;", "of_x = row;", MATMUL, "experts, one by one"),
     ("matvec.cu", "o.d += (i64)of_x * (o.k / 32);", "", MATMUL, "experts, one by one"),
     ("matvec.cu", "o.s += (i64)of_x * (o.k / 16);", "", MATMUL, "experts, one by one"),
-    ("matvec.cu", "m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes", "m.w, *limit = w + (i64)m.rows * row_bytes", MATMUL, "experts, one by one"),
+    ("matvec.cu", "m.w + expert * m.next, *limit = w + (i64)m.rows * row_bytes",
+     "m.w, *limit = w + (i64)m.rows * row_bytes", MATMUL, "experts, one by one"),
     ("matvec.cu", "m.y + (i64)(first + j) * m.y_stride", "m.y + (i64)j * m.y_stride", MATMUL, "experts, one by one"),
     # sorted
     ("matbatch.cu", "if ((int)blockIdx.y >= rows.total[0]) return;", "", MATMUL, "experts, sorted"),
@@ -211,18 +266,22 @@ MUTATIONS = [
     ("matbatch.cu", "x.d += steps * 8;", "", MATMUL, "experts, sorted"),
     ("matbatch.cu", "x.s += steps * 16;", "", MATMUL, "experts, sorted"),
     ("matbatch.cu", "row_of ? row_of[j] : j;", "j;", MATMUL, "experts, sorted"),
-    ("matbatch.cu", "m.w + expert * m.next, *limit = w + (i64)m.rows * x.row_bytes", "m.w, *limit = w + (i64)m.rows * x.row_bytes", MATMUL, "experts, sorted"),
+    ("matbatch.cu", "m.w + expert * m.next, *limit = w + (i64)m.rows * x.row_bytes",
+     "m.w, *limit = w + (i64)m.rows * x.row_bytes", MATMUL, "experts, sorted"),
     ("quantize.cu", "x[(i64)(row / share) * x_stride + i]", "x[(i64)row * x_stride + i]", MATMUL, "experts, sorted"),
     ("quantize.cu", "row >= 0 ? x[", "row >= -1 ? x[", MATMUL, "experts, sorted", CHECK),
     ("quantize.cu", "if (i >= k || at >= total[1]) return;", "if (i >= k) return;", MATMUL, "experts, sorted", CHECK),
     ("gemm.cu", "y_rows[threadIdx.x] / rows.share; \\", "y_rows[threadIdx.x]; \\", MATMUL, "experts, sorted"),
     ("gemm.cu", "p.w += tile.x * p.next; \\", "\\", MATMUL, "experts, sorted"),
-    ("gemm.cu", "(y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i][j][e]", "row * p.y_stride + column, v = sum[i][j][e]", MATMUL, "experts, sorted"),
-    ("gemm.cu", "            } \\\n            block_sync(); \\\n", "            } \\\n", MATMUL, "experts, sorted", CHECK),
+    ("gemm.cu", "(y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i][j][e]",
+     "row * p.y_stride + column, v = sum[i][j][e]", MATMUL, "experts, sorted"),
+    ("gemm.cu", "            } \\\n            block_sync(); \\\n", "            } \\\n", MATMUL, "experts, sorted",
+     CHECK),
     ("gemm.cu", "p.n = tile.z; \\", "\\", MATMUL, "experts, sorted"),
     ("gemm_f32.cu", "y_rows[threadIdx.x] / rows.share;\n", "y_rows[threadIdx.x];\n", MATMUL, "experts, sorted"),
     ("gemm_f32.cu", "p.next * BLOCK_BYTES;", "p.next;", MATMUL, "experts, sorted"),
-    ("gemm_f32.cu", "(y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i / 4][i % 4]", "row * p.y_stride + column, v = sum[i / 4][i % 4]", MATMUL, "experts, sorted"),
+    ("gemm_f32.cu", "(y_rows ? y_rows[row] : row) * p.y_stride + column, v = sum[i / 4][i % 4]",
+     "row * p.y_stride + column, v = sum[i / 4][i % 4]", MATMUL, "experts, sorted"),
     ("gemm_f32.cu", "    p.n = tile.z;\n    p.w", "    p.w", MATMUL, "experts, sorted"),
 ]
 
@@ -242,7 +301,8 @@ def stale(texts):
 def digest():
     """Of the kernels, the emulator, the tests and the mutations."""
     total = hashlib.sha256(repr(MUTATIONS).encode())
-    for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") + ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL, "tests/ops.h"]):
+    for path in sorted(glob.glob(KERNELS + "/*") + glob.glob("tests/emu/*.*") +
+                       ["tests/%s.c" % OPS, "tests/%s.c" % MATMUL, "tests/ops.h"]):
         with open(path, "rb") as f:
             total.update(path.encode() + b"\0" + f.read())
     return total.hexdigest()
@@ -257,7 +317,8 @@ def seen():
 
 
 def environment_of(m):
-    env = dict(os.environ, HYBRID_CUDA_PATH=os.path.abspath(run_tests.EMU), HYBRID_CUDA_CACHE="", HYBRID_FIRST_FAILURE="1", HYBRID_ONLY=m[4])
+    env = dict(os.environ, HYBRID_CUDA_PATH=os.path.abspath(run_tests.EMU), HYBRID_CUDA_CACHE="",
+               HYBRID_FIRST_FAILURE="1", HYBRID_ONLY=m[4])
     env.pop("HYBRID_NO_SKIP", None)
     env.update(m[5] if len(m) > 5 else {})
     return env
@@ -269,7 +330,8 @@ def run(m, patch=None):
     if patch:
         env["EMU_PATCH"] = patch
     try:
-        done = subprocess.run([os.path.join(run_tests.BUILD, m[3] + "-plain")], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT)
+        done = subprocess.run([os.path.join(run_tests.BUILD, m[3] + "-plain")], stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT)
         return done.returncode, done.stdout.decode("utf-8", "replace"), time.time() - start
     except subprocess.TimeoutExpired:
         return 124, "it ran longer than %d s" % TIME_LIMIT, time.time() - start
@@ -296,7 +358,8 @@ def mutate(m, scratch, number):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Breaks kernels and expects the tests to notice.", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
+    parser = argparse.ArgumentParser(description="Breaks kernels and expects the tests to notice.",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
     parser.add_argument("words", nargs="*", help="only mutations whose file or texts hold one of these")
     parser.add_argument("--list", action="store_true", help="only says what they are")
     parser.add_argument("--sample", action="store_true", help="an eighth, if all were noticed before")
@@ -323,12 +386,16 @@ def main():
     os.makedirs(run_tests.BUILD, exist_ok=True)
     compiler = os.environ.get("CC", "cc").split()
     for program in sorted({m[3] for m in chosen}):
-        words = run_tests.build("tests/%s.c" % program, compiler + ["-O2"] + run_tests.NO_SIMD + run_tests.STATIC, os.path.join(run_tests.BUILD, program + "-plain"))
+        words = run_tests.build("tests/%s.c" % program, compiler + ["-O2"] + run_tests.NO_SIMD + run_tests.STATIC,
+                                os.path.join(run_tests.BUILD, program + "-plain"))
         if words:
             say("FAILED %s does not compile:\n%s" % (program, words))
             return 1
-    # As they are, the tests must pass: a test that is red anyway notices everything. `make test` has just seen them pass.
-    unbroken = [] if os.environ.get("HYBRID_TESTS_PASSED") else list({(m[3], m[4], len(m) > 5): m for m in chosen}.values())
+    # As they are, the tests must pass: a test that is red anyway notices everything. `make test` has just seen them
+    # pass.
+    unbroken = []
+    if not os.environ.get("HYBRID_TESTS_PASSED"):
+        unbroken = list({(m[3], m[4], len(m) > 5): m for m in chosen}.values())
     with ThreadPoolExecutor(run_tests.JOBS) as pool:
         results = list(pool.map(run, unbroken))
     for m, (status, out, seconds) in zip(unbroken, results):
@@ -342,7 +409,8 @@ def main():
             passed, failed = passed + (not words), failed + bool(words)
     if not failed and len(chosen) == len(MUTATIONS):
         with open(SEEN, "w", encoding="utf-8") as f:
-            f.write("All %d mutations of tests/mutate_cuda.py were noticed, %s, with kernels, emulator, tests and mutations of the digest\n%s\n"
+            f.write("All %d mutations of tests/mutate_cuda.py were noticed, %s, with kernels, emulator, tests and "
+                    "mutations of the digest\n%s\n"
                     % (passed, time.strftime("%Y-%m-%d"), digest()))
     say("%d ways to break a kernel, %.0f s" % (len(chosen), time.time() - start))
     say("%d passed, %d failed, 0 skipped" % (passed, failed))

@@ -1,13 +1,16 @@
-"""Compiles every module of src/cuda/modules.c with NVRTC for every architecture that it offers; no GPU and no driver are needed.
+"""Compiles every module of src/cuda/modules.c with NVRTC for every architecture that it offers; no GPU and no driver
+are needed.
 
-Fails on errors, warnings of the kernels' texts and on spills; prints the registers of every kernel. This is the one proxy for speed that a
-machine without a GPU has. Without an NVRTC it says so and succeeds.
+Fails on errors, warnings of the kernels' texts and on spills; prints the registers of every kernel. This is the one
+proxy for speed that a machine without a GPU has. Without an NVRTC it says so and succeeds.
 
     python3 tests/nvrtc_check.py [--arch 75,90] [--module matvec_Q4_0] [--nvrtc path/libnvrtc.so.13] [--quiet]
-    python3 tests/nvrtc_check.py --sample        75 and 90: the oldest, which has other bodies of the seam, and the one in most use (make test)
+    python3 tests/nvrtc_check.py --sample        75 and 90: the oldest, which has other bodies of the seam, and the one
+    in most use (make test)
 
-A run that finds nothing wrong with both of them writes the digest of what decides about that into tests/results/nvrtc.txt: kernels, modules, this
-script, the version of NVRTC. While they stay as they are, --sample is content with one of the two, another one every day.
+A run that finds nothing wrong with both of them writes the digest of what decides about that into
+tests/results/nvrtc.txt: kernels, modules, this script, the version of NVRTC. While they stay as they are, --sample is
+content with one of the two, another one every day.
 """
 import argparse, ctypes, glob, hashlib, multiprocessing, os, re, subprocess, sys, tempfile, time
 
@@ -55,7 +58,8 @@ def modules():
 def find_nvrtc(given):
     if given:
         return given
-    places = [os.environ.get(v, "") for v in ("HYBRID_CUDA_PATH", "CUDA_PATH", "CUDA_HOME")] + sorted(glob.glob("/usr/local/cuda*"), reverse=True)
+    places = [os.environ.get(v, "") for v in ("HYBRID_CUDA_PATH", "CUDA_PATH",
+                                              "CUDA_HOME")] + sorted(glob.glob("/usr/local/cuda*"), reverse=True)
     for place in places:
         for folder in ("", "lib64", "lib", "targets/x86_64-linux/lib", "targets/sbsa-linux/lib"):
             found = sorted(glob.glob(os.path.join(place, folder, "libnvrtc.so.[0-9]*"))) if place else []
@@ -121,7 +125,8 @@ def kernels_of(log):
 
 
 def check_module(work):
-    """What is wrong with one module, and {(module, kernel, architecture): registers}. Runs in a process of its own: NVRTC compiles one program at a time."""
+    """What is wrong with one module, and {(module, kernel, architecture): registers}. Runs in a process of its own:
+    NVRTC compiles one program at a time."""
     path, archs, (name, parts, options, kernels) = work
     global nvrtc
     if nvrtc is None:
@@ -132,7 +137,8 @@ def check_module(work):
         return ["%s: there is no %s" % (name, missing[0])], registers
     text = "".join("#line 1 \"%s\"\n%s" % (p, open(os.path.join(CUDA, p)).read()) for p in parts)
     for arch in archs:
-        result, log = nvrtc.compile(name + ".cu", text, ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
+        result, log = nvrtc.compile(name + ".cu", text,
+                                    ["--gpu-architecture=sm_%d" % arch, "--std=c++17", "--ptxas-options=-v"] + options)
         found = kernels_of(log)
         if result != 0 or "warning" in log:
             wrong.append("%s sm_%d: result %d\n%s" % (name, arch, result, "\n".join(log.splitlines()[:8])))
@@ -143,7 +149,8 @@ def check_module(work):
             regs, spill, stack, shared = found[kernel]
             registers[name, kernel, arch] = regs
             if spill or stack:
-                wrong.append("%s sm_%d: %s spills: %d bytes, stack frame %d bytes, %d registers" % (name, arch, kernel, spill, stack, regs))
+                wrong.append("%s sm_%d: %s spills: %d bytes, stack frame %d bytes, %d registers" %
+                             (name, arch, kernel, spill, stack, regs))
             if regs > MAX_REGISTERS:
                 wrong.append("%s sm_%d: %s needs %d registers" % (name, arch, kernel, regs))
     return wrong, registers
@@ -182,10 +189,12 @@ def main():
     if not path:
         print("nvrtc_check: skipped, no libnvrtc was found (CUDA_PATH, /usr/local/cuda*, the loader's path)")
         return 0
-    archs = [int(a) for a in args.arch.split(",")] if args.arch else SAMPLE if args.sample else Nvrtc(path).architectures()
+    archs = [int(a)
+             for a in args.arch.split(",")] if args.arch else SAMPLE if args.sample else Nvrtc(path).architectures()
     if args.sample and seen(path):
         archs = [SAMPLE[int(time.time() / 86400) % len(SAMPLE)]]
-        print("sm_75 and sm_90 were good with these kernels and this NVRTC (%s); today only sm_%d" % (os.path.relpath(SEEN, ROOT), archs[0]))
+        print("sm_75 and sm_90 were good with these kernels and this NVRTC (%s); today only sm_%d" %
+              (os.path.relpath(SEEN, ROOT), archs[0]))
     start = time.time()
     chosen = [m for m in modules() if not args.module or any(w in m[0] for w in args.module.split(","))]
     wrong, registers = [], {}
@@ -202,9 +211,11 @@ def main():
         print("WRONG " + w)
     if not wrong and not args.module and set(SAMPLE) <= set(archs):
         with open(SEEN, "w", encoding="utf-8") as f:
-            f.write("Every module was good for sm_75 and sm_90, %s, with the kernels, modules, tests/nvrtc_check.py and NVRTC of the digest\n%s\n"
+            f.write("Every module was good for sm_75 and sm_90, %s, with the kernels, modules, tests/nvrtc_check.py "
+                    "and NVRTC of the digest\n%s\n"
                     % (time.strftime("%Y-%m-%d"), digest(path)))
-    print("nvrtc_check: %d modules x %d architectures in %.0f s with %s: %d wrong" % (len(chosen), len(archs), time.time() - start, path, len(wrong)))
+    print("nvrtc_check: %d modules x %d architectures in %.0f s with %s: %d wrong" %
+          (len(chosen), len(archs), time.time() - start, path, len(wrong)))
     return 1 if wrong else 0
 
 

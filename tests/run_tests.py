@@ -5,15 +5,19 @@
     python3 tests/run_tests.py gguf             the tests whose name holds a word, without the gates
     python3 tests/run_tests.py --plain gguf     not under the sanitizers
 
-Every test is one C program, built up to three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and, where its first
-comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu; [emu-reordered] and [emu-check] run it there
-once more, with another order of threads and copies, and with every access of the kernels checked. '[no-asan]' there keeps a test from the second.
-HYBRID_SANITIZER (address, thread, or emulator in the gate that runs tests under qemu) tells a test that it is slow here, so that it can do less.
+Every test is one C program, built up to three times: as a user would (cc -O2), with AddressSanitizer and UBSan, and,
+where its first comment says [tsan], with ThreadSanitizer. One that says [emu] runs on the emulated GPU of tests/emu;
+[emu-reordered] and [emu-check] run it there once more, with another order of threads and copies, and with every access
+of the kernels checked. '[no-asan]' there keeps a test from the second.
+HYBRID_SANITIZER (address, thread, or emulator in the gate that runs tests under qemu) tells a test that it is slow
+here, so that it can do less.
 What was built is kept in build/tests until a source changes.
-Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a program does) or private.h
-(it also calls private functions) is linked with tests/library.c, which is compiled once for all of them in each of the three ways, with all kernels.
-The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not compiled) and, under the
-sanitizers and where the first comment says [no-simd] or [emu], without the kernels of this machine.
+Compiling the library takes longer than most tests run. So a test that includes interface.h (it sees the library as a
+program does) or private.h (it also calls private functions) is linked with tests/library.c, which is compiled once for
+all of them in each of the three ways, with all kernels.
+The others hold the library themselves, as one translation unit: with HYBRID_STATIC (what a test does not call is not
+compiled) and, under the sanitizers and where the first comment says [no-simd] or [emu], without the kernels of this
+machine.
 
 HYBRID_NO_SKIP   a skip is a failure (.ci/run sets it)     HYBRID_DATA     test data (default ../shared/data)
 HYBRID_MODELS    real models (default models)              HYBRID_JOBS     how many at a time (default: the processors)
@@ -47,7 +51,8 @@ EMU, EMU_CACHE = os.path.join("build", "emu"), os.path.join("build", "emu-cache"
 EMU_MODES = {"emu": {}, "emu-reordered": {"EMU_ORDER": "lifo", "EMU_DEFER": "1"}, "emu-check": {"EMU_CHECK": "1"}}
 NO_SIMD = ["-DHYBRID_NO_SIMD"]
 STATIC = ["-DHYBRID_STATIC"]
-LINKED = ["-DTEST_LINKED", "-w"]       # gcc warns of static functions in inline ones: that is how private.h leaves them out
+# gcc warns of static functions in inline ones: that is how private.h leaves them out
+LINKED = ["-DTEST_LINKED", "-w"]
 lock = threading.Lock()
 
 
@@ -73,7 +78,7 @@ class Sum:
             self.add(0, 0, 1)
 
 
-# ---- what this machine offers ------------------------------------------------------------------------------------------
+# ---- what this machine offers ----------------------------------------------------------------------------------------
 
 def sanitizer(kind, compilers):
     """(command prefix of the compiler, prefix of the program), or a sentence that says why not."""
@@ -81,12 +86,15 @@ def sanitizer(kind, compilers):
     with tempfile.TemporaryDirectory() as scratch:
         source, program = os.path.join(scratch, "a.c"), os.path.join(scratch, "a")
         with open(source, "w") as f:
-            f.write("#include <stddef.h>\nint LLVMFuzzerTestOneInput(const unsigned char *p, size_t n) { return !p && n; }\n" if kind == "fuzz" else
-                    "#include <stdlib.h>\nint main(void) { char *p = (char *)malloc(4); p[3] = 0; free(p); return 0; }\n")
+            f.write("#include <stddef.h>\nint LLVMFuzzerTestOneInput(const unsigned char *p, size_t n) { return !p && "
+                    "n; }\n" if kind == "fuzz" else
+                    "#include <stdlib.h>\nint main(void) { char *p = (char *)malloc(4); p[3] = 0; free(p); return 0; "
+                    "}\n")
         for compiler in compilers:
             if not shutil.which(compiler):
                 continue
-            if subprocess.run([compiler] + SANITIZERS[kind] + [source, "-o", program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+            if subprocess.run([compiler] + SANITIZERS[kind] + [source, "-o", program], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL).returncode:
                 continue
             # Some kernels place memory where ThreadSanitizer cannot have it, unless addresses are not randomized.
             for prefix in ([], ["setarch", os.uname().machine, "-R"]):
@@ -99,13 +107,14 @@ def sanitizer(kind, compilers):
     return why
 
 
-# ---- building and running ----------------------------------------------------------------------------------------------
+# ---- building and running --------------------------------------------------------------------------------------------
 
 def stamp_of(source, command):
     """Changes when anything changes that the program is made of."""
     digest = hashlib.sha256(" ".join(command).encode())
     folder = os.path.dirname(source)
-    files = [source] + glob.glob("src/**/*", recursive=True) + glob.glob("hybrid*.h") + glob.glob(folder + "/*.h") + glob.glob("tests/*.h") + glob.glob("tests/*.inc")
+    patterns = ("src/**/*", "hybrid*.h", folder + "/*.h", "tests/*.h", "tests/*.inc")
+    files = [source] + [path for pattern in patterns for path in glob.glob(pattern, recursive=True)]
     for path in sorted(set(files)):
         if os.path.isfile(path):
             with open(path, "rb") as f:
@@ -133,7 +142,8 @@ def library_lock(program):
 
 
 def build_library(variant, command):
-    """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others wait."""
+    """(path, None or what the compiler said) of the library as an object: whoever comes first builds it, the others
+    wait."""
     library = os.path.join(BUILD, "library-%s.o" % variant)
     with library_lock(library):
         return library, build(os.path.join("tests", "library.c"), command + ["-c"], library, ["-w"])
@@ -151,15 +161,18 @@ def tail(text, lines=40):
 
 def build_emulator():
     """None, or what went wrong."""
-    done = subprocess.run([sys.executable, "tests/emu/build.py", "--to", EMU], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run([sys.executable, "tests/emu/build.py", "--to", EMU], stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT)
     return done.stdout.decode("utf-8", "replace") if done.returncode else None
 
 
 def emulated(environment, mode):
-    """The environment of a test on the emulated GPU. Kernels that one run compiled serve the next, in the same mode, of the same emulator."""
+    """The environment of a test on the emulated GPU. Kernels that one run compiled serve the next, in the same mode, of
+    the same emulator."""
     stamp = os.path.join(EMU, "stamp")
     kept = hashlib.sha256(open(stamp, "rb").read()).hexdigest()[:12] if os.path.exists(stamp) else "none"
-    more = {"HYBRID_CUDA_PATH": os.path.abspath(EMU), "HYBRID_CUDA_CACHE": os.path.abspath(os.path.join(EMU_CACHE, kept + "-" + mode))}
+    more = {"HYBRID_CUDA_PATH": os.path.abspath(EMU),
+            "HYBRID_CUDA_CACHE": os.path.abspath(os.path.join(EMU_CACHE, kept + "-" + mode))}
     return dict(environment, **more, **EMU_MODES[mode])
 
 
@@ -188,13 +201,16 @@ def run_program(title, variant, program, prefix, start, total, environment):
         env.setdefault("ASAN_OPTIONS", "allocator_may_return_null=1:detect_stack_use_after_return=0")
         env.setdefault("UBSAN_OPTIONS", "print_stacktrace=1")
     try:
-        done = subprocess.run(prefix + [program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT[variant])
+        done = subprocess.run(prefix + [program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                              stdin=subprocess.DEVNULL, env=env, timeout=TIME_LIMIT[variant])
         out, status = done.stdout.decode("utf-8", "replace"), done.returncode
     except subprocess.TimeoutExpired as late:
-        out, status = (late.stdout or b"").decode("utf-8", "replace"), "none: still running after %d s" % TIME_LIMIT[variant]
+        out, status = (late.stdout or b"").decode("utf-8",
+                                                  "replace"), "none: still running after %d s" % TIME_LIMIT[variant]
     rows = out.rstrip().split("\n")
     sums = [row for row in map(LAST_LINE.match, rows) if row]
-    last = sums[-1] if sums and (rows[-1] == sums[-1].group() or status) else None     # a sanitizer may speak after it, about leaks
+    # a sanitizer may speak after it, about leaks
+    last = sums[-1] if sums and (rows[-1] == sums[-1].group() or status) else None
     if not last:
         say("FAILED %s: it did not reach its end (exit status %s):\n%s" % (title, status, tail(out)))
         return total.add(0, 1, 0)
@@ -202,28 +218,33 @@ def run_program(title, variant, program, prefix, start, total, environment):
     if status != 0 and counts[1] == 0:
         counts[1] = 1
     if counts[2] and "HYBRID_CUDA_PATH" in env and os.environ.get("HYBRID_NO_SKIP"):
-        say("FAILED %s: it skipped, and the emulated GPU, which it was given, is no processor that could be missing" % title)
+        say("FAILED %s: it skipped, and the emulated GPU, which it was given, is no processor that could be missing" %
+            title)
         counts[1] += 1
     if counts[1]:
         say("FAILED %s (exit status %s):\n%s" % (title, status, tail(out)))
     for row in rows:
         if row.startswith("skipped"):
             say("%s: %s" % (title, row))
-    say("  %-34s %6d passed, %d failed, %d skipped   %5.1f s + %.1f s" % (title, *counts, built - start, time.time() - built))
+    say("  %-34s %6d passed, %d failed, %d skipped   %5.1f s + %.1f s" %
+        (title, *counts, built - start, time.time() - built))
     total.add(*counts)
 
 
 def run_fuzzer(source, command, seconds, total):
     name = os.path.basename(source)[:-2]
     program, corpus = os.path.join(BUILD, name), os.path.join(BUILD, name + "-corpus")
-    seeds = source[:-2]                                           # tests/fuzz/fuzz_gguf.c may have seeds in tests/fuzz/fuzz_gguf/
+    # tests/fuzz/fuzz_gguf.c may have seeds in tests/fuzz/fuzz_gguf/
+    seeds = source[:-2]
     words = build(source, command, program)
     if words:
         say("FAILED %s: it does not compile:\n%s" % (name, tail(words)))
         return total.add(0, 1, 0)
     os.makedirs(corpus, exist_ok=True)
-    done = subprocess.run([os.path.abspath(program), "-max_total_time=%d" % seconds, "-rss_limit_mb=3000", "-timeout=10", "-print_final_stats=1",
-                           "-artifact_prefix=%s-crash-" % os.path.abspath(program), os.path.abspath(corpus)] + ([os.path.abspath(seeds)] if os.path.isdir(seeds) else []),
+    done = subprocess.run([os.path.abspath(program), "-max_total_time=%d" % seconds, "-rss_limit_mb=3000",
+                           "-timeout=10", "-print_final_stats=1",
+                           "-artifact_prefix=%s-crash-" % os.path.abspath(program), os.path.abspath(corpus)] +
+                           ([os.path.abspath(seeds)] if os.path.isdir(seeds) else []),
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
     out = done.stdout.decode("utf-8", "replace")
     count = re.search(r"number_of_executed_units: (\d+)", out)
@@ -252,8 +273,10 @@ def run_jobs(jobs):
 
 
 def main():
-    parser = argparse.ArgumentParser(description="Builds and runs the tests.", formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
-    parser.add_argument("names", nargs="*", help="only tests whose name holds one of these words; the gates are left out")
+    parser = argparse.ArgumentParser(description="Builds and runs the tests.",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog=__doc__)
+    parser.add_argument("names", nargs="*",
+                        help="only tests whose name holds one of these words; the gates are left out")
     parser.add_argument("--plain", action="store_true", help="not under the sanitizers")
     parser.add_argument("--fuzz", action="store_true", help="only the fuzzers")
     args = parser.parse_args()
@@ -274,11 +297,14 @@ def run_all(args, total, seconds):
     environment = dict(os.environ)
     data = environment.get("HYBRID_DATA", os.path.join("..", "shared", "data"))
     if not os.path.isdir(data):
-        say("note: there is no test data at %s (HYBRID_DATA names another place): the tests that need it say so and are skipped" % data)
-        environment.pop("HYBRID_NO_SKIP", None)                   # vectors that are not here are not a tool that can be installed
+        say("note: there is no test data at %s (HYBRID_DATA names another place): the tests that need it say so and "
+            "are skipped" % data)
+        # vectors that are not here are not a tool that can be installed
+        environment.pop("HYBRID_NO_SKIP", None)
 
     compiler = os.environ.get("CC", "cc").split()
-    offers = {} if args.plain else {"asan": sanitizer("asan", ["gcc", "clang"]), "tsan": sanitizer("tsan", ["gcc", "clang"])}
+    offers = {} if args.plain else {"asan": sanitizer("asan", ["gcc", "clang"]),
+                                    "tsan": sanitizer("tsan", ["gcc", "clang"])}
     jobs, emulator = [], []
     for source in sorted(glob.glob("tests/test_*.c")):
         if args.names and not any(n in os.path.basename(source) for n in args.names):
@@ -292,7 +318,8 @@ def run_all(args, total, seconds):
         if modes and emulator[0]:
             total.skip(os.path.basename(source), "the emulated GPU could not be built: " + emulator[0])
             continue
-        jobs.append((source, "plain", compiler + ["-O2"] + (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
+        jobs.append((source, "plain", compiler + ["-O2"] +
+                     (NO_SIMD + STATIC if not linked and (modes or "[no-simd]" in head) else []), [],
                      modes or [None], linked))
         for variant, offer in offers.items():
             if (variant == "tsan" and "[tsan]" not in head) or (variant == "asan" and "[no-asan]" in head):
@@ -300,7 +327,8 @@ def run_all(args, total, seconds):
             if isinstance(offer, str):
                 total.skip("%s under %s" % (os.path.basename(source), variant), offer)
             else:
-                jobs.append((source, variant, offer[0] + ([] if linked else STATIC + NO_SIMD), offer[1], modes[:1] or [None], linked))
+                jobs.append((source, variant, offer[0] + ([] if linked else STATIC + NO_SIMD), offer[1],
+                             modes[:1] or [None], linked))
     if not jobs:
         say("FAILED: no test fits %s" % args.names)
         total.add(0, 1, 0)
@@ -311,7 +339,8 @@ def run_all(args, total, seconds):
              + [functools.partial(run_test, job, total, environment) for job in sorted(jobs, key=lambda job: job[5])])
     if not args.names:
         told = {} if total.failed else {"HYBRID_TESTS_PASSED": "1"}
-        gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], env=dict(os.environ, **told), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        gates = subprocess.Popen([sys.executable, "tests/gates/gates.py"], env=dict(os.environ, **told),
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         row = ""
         for raw in gates.stdout:
             if row:

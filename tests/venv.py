@@ -4,8 +4,8 @@
     python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/make_*.py
     python3 tests/venv.py bench       runs tests/bench/bench.py (what follows are its options)
 
-The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the library nor
-its tests need it.
+The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the
+library nor its tests need it.
 """
 import glob
 import os
@@ -30,7 +30,8 @@ def run(command, why):
 
 
 def ready():
-    return os.path.exists(PYTHON) and subprocess.run([PYTHON, "-c", IMPORTS], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    return os.path.exists(PYTHON) and subprocess.run([PYTHON, "-c", IMPORTS], stdout=subprocess.DEVNULL,
+                                                     stderr=subprocess.DEVNULL).returncode == 0
 
 
 def prepare():
@@ -39,7 +40,8 @@ def prepare():
     print("making the environment %s (once, about 7 minutes)" % VENV, flush=True)
     offline = "pip did not succeed (its words are above). Is this machine offline? Then this step has to wait."
     if not os.path.exists(PYTHON):
-        run([sys.executable, "-m", "venv", VENV], "python3 could not make an environment (Debian: apt-get install python3-venv)")
+        run([sys.executable, "-m", "venv", VENV],
+            "python3 could not make an environment (Debian: apt-get install python3-venv)")
     torch = [r for r in requirements() if r.startswith("torch=")]
     rest = [r for r in requirements() if not r.startswith("torch=")]
     pip = [PYTHON, "-m", "pip", "--disable-pip-version-check", "install"]

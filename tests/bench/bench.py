@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """bench: hybrid against llama.cpp on this machine, the same files, the same threads, in turn. Prints a Markdown table.
 
-    make bench                                                   everything: about a quarter of an hour after the first time
-    python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
-    python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA (the peer is what it is)
-    python tests/bench/bench.py --baseline COMMIT                also that commit's header, in the same turns: what a change did
-    python tests/bench/bench.py --repack --rows q4               with the copy of the weights that hybrid_model_desc.repack makes
+    make bench                                                   everything: about a quarter of an hour after the first
+    time python tests/bench/bench.py --rows q4_0,smollm2 --threads 1  some rows
+    python tests/bench/bench.py --isa avx2                       hybrid held back to a lower ISA (the peer is what it
+    is) python tests/bench/bench.py --baseline COMMIT                also that commit's header, in the same turns: what
+    a change did python tests/bench/bench.py --repack --rows q4               with the copy of the weights that
+    hybrid_model_desc.repack makes
 
-Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another place; 12 GB);
-SmolLM2 and Gemma are those of 'make model model-gemma' (HYBRID_MODELS, default models). Each program runs in a process of its own,
-ours and the peer's in turn, ROUNDS times; the numbers are medians over all repetitions. GB/s is bytes of weights times tokens a second, and
-its percentage is of what bandwidth.c reads with as many threads just before.
+Model files of real shapes with random weights are made once in ~/.cache/hybrid/bench (HYBRID_BENCH_DIR names another
+place; 12 GB); SmolLM2 and Gemma are those of 'make model model-gemma' (HYBRID_MODELS, default models). Each program
+runs in a process of its own, ours and the peer's in turn, ROUNDS times; the numbers are medians over all repetitions.
+GB/s is bytes of weights times tokens a second, and its percentage is of what bandwidth.c reads with as many threads
+just before.
 """
 import argparse
 import json
@@ -27,7 +29,9 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 CACHE = os.environ.get("HYBRID_BENCH_DIR") or os.path.join(os.path.expanduser("~"), ".cache", "hybrid", "bench")
 MODELS = os.environ.get("HYBRID_MODELS") or os.path.join(ROOT, "models")
 PEER = os.path.join(HERE, "peer_llama.py")
-AMX_OFF = "-DGGML_NATIVE=OFF " + " ".join("-DGGML_%s=ON" % f for f in "SSE42 AVX AVX2 FMA F16C BMI2 AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16".split())
+AMX_OFF = "-DGGML_NATIVE=OFF " + " ".join("-DGGML_%s=ON" % f
+                                          for f in "SSE42 AVX AVX2 FMA F16C BMI2 AVX512 AVX512_VBMI AVX512_VNNI "
+                                                   "AVX512_BF16".split())
 
 # row: (shape of make_random_gguf.py, its vocabulary, type of llama-quantize) or a file in MODELS
 ROWS = {
@@ -42,7 +46,8 @@ ROWS = {
     "0.5B Q8_0, prompt of 4096": ("qwen2.5-0.5b", "synthetic:151936", "q8_0"),
     "SmolLM2 135M Q4_1, prompt of 4096": "SmolLM2-135M-Instruct.Q4_1.gguf",
 }
-LONG = 4096                                                     # tokens of the rows that say so: attention and the float products show there
+# tokens of the rows that say so: attention and the float products show there
+LONG = 4096
 
 
 def say(text):
@@ -63,7 +68,8 @@ def model_file(row):
     spec = ROWS[row]
     if isinstance(spec, str):
         path = os.path.join(MODELS, spec)
-        return path if os.path.exists(path) else say("%s: %s is not there (make model model-gemma): left out" % (row, path))
+        return path if os.path.exists(path) else say("%s: %s is not there (make model model-gemma): left out" %
+                                                     (row, path))
     shape, vocabulary, kind = spec
     os.makedirs(CACHE, exist_ok=True)
     base = os.path.join(CACHE, shape + "-f16.gguf")
@@ -72,31 +78,39 @@ def model_file(row):
         return path
     if not os.path.exists(base):
         say("making %s" % base)
-        subprocess.run([sys.executable, os.path.join(HERE, "make_random_gguf.py"), "--preset", shape, "--tokenizer", vocabulary, "-o", base], check=True)
+        subprocess.run([sys.executable, os.path.join(HERE, "make_random_gguf.py"), "--preset", shape, "--tokenizer",
+                        vocabulary, "-o", base], check=True)
     if kind:
         say("making %s" % path)
-        run_json([sys.executable, PEER, "quantize", base, "--type", kind, "--threads", str(os.cpu_count()), "-o", path + ".part"])
+        run_json([sys.executable, PEER, "quantize", base, "--type", kind, "--threads", str(os.cpu_count()), "-o",
+                  path + ".part"])
         os.replace(path + ".part", path)
     return path
 
 
 def peer_python(some_model):
-    """The Python whose llama.cpp works here. Its AMX code crashes on some virtual machines: there it is built without AMX."""
-    if run_json([sys.executable, PEER, "bench", some_model, "--threads", "1", "-p", "8", "-n", "1", "-r", "1"], may_crash=True):
+    """The Python whose llama.cpp works here. Its AMX code crashes on some virtual machines: there it is built without
+    AMX."""
+    if run_json([sys.executable, PEER, "bench", some_model, "--threads", "1", "-p", "8", "-n", "1", "-r", "1"],
+                may_crash=True):
         return sys.executable, ""
     venv = os.path.dirname(os.path.dirname(sys.executable)) + "-noamx"
     python = os.path.join(venv, "bin", "python")
-    if not os.path.exists(python) or subprocess.run([python, "-c", "import llama_cpp, numpy"], stderr=subprocess.DEVNULL).returncode:
-        say("the peer crashes on this machine as built for it (AMX); building it without AMX, once, about 10 minutes: %s" % venv)
+    if not os.path.exists(python) or subprocess.run([python, "-c", "import llama_cpp, numpy"],
+                                                    stderr=subprocess.DEVNULL).returncode:
+        say("the peer crashes on this machine as built for it (AMX); building it without AMX, once, about 10 minutes: "
+            "%s" % venv)
         subprocess.run([os.path.join(sys.base_prefix, "bin", "python3"), "-m", "venv", venv], check=True)
-        subprocess.run([os.path.join(venv, "bin", "pip"), "install", "--no-cache-dir", "-q", "numpy", "llama-cpp-python==0.3.36"], check=True, env=dict(os.environ, CMAKE_ARGS=AMX_OFF))
+        subprocess.run([os.path.join(venv, "bin", "pip"), "install", "--no-cache-dir", "-q", "numpy",
+                        "llama-cpp-python==0.3.36"], check=True, env=dict(os.environ, CMAKE_ARGS=AMX_OFF))
     return python, " built without AMX (with it, it crashes on this machine at the first batch)"
 
 
 def build(name, libraries, include=ROOT, suffix="", flags=()):
     program = os.path.join(ROOT, "build", name + suffix)
     os.makedirs(os.path.dirname(program), exist_ok=True)
-    subprocess.run(["cc", "-O2", "-I" + include, os.path.join(HERE, name + ".c"), "-o", program] + list(flags) + libraries, check=True)
+    subprocess.run(["cc", "-O2", "-I" + include, os.path.join(HERE, name + ".c"), "-o", program] + list(flags) +
+                   libraries, check=True)
     return program
 
 
@@ -104,7 +118,8 @@ def build_baseline(commit):
     """bench_model with the header of another commit."""
     with tempfile.TemporaryDirectory() as folder:
         with open(os.path.join(folder, "hybrid.h"), "wb") as f:
-            f.write(subprocess.run(["git", "show", commit + ":hybrid.h"], cwd=ROOT, stdout=subprocess.PIPE, check=True).stdout)
+            f.write(subprocess.run(["git", "show", commit + ":hybrid.h"], cwd=ROOT, stdout=subprocess.PIPE,
+                                   check=True).stdout)
         return build("bench_model", ["-lm"], folder, "-" + commit, ["-DBENCH_BASELINE"])
 
 
@@ -157,23 +172,29 @@ def main():
             for _ in range(a.rounds):
                 j = measure([ours, path, str(t)] + sizes + [a.isa] + (["repack"] if a.repack else []), got)
                 isa = j["isa"]
-                k = run_json([python, PEER, "bench", path, "--threads", str(t), "-p", sizes[0], "-n", sizes[1], "-r", sizes[2]])
+                k = run_json([python, PEER, "bench", path, "--threads", str(t), "-p", sizes[0], "-n", sizes[1], "-r",
+                              sizes[2]])
                 if older:
                     measure([older, path, str(t)] + sizes + ([a.isa] if a.isa else []), before)
                 peer_name = "llama-cpp-python %s" % k["package"]
                 q = k["rows"][0]
-                peer["prompt"] += q["prompt_tps"]; peer["gen"] += q["gen_tps"]; peer["load"].append(q["load_ms"]); peer["rss"].append(k["peak_rss_mib"])
+                peer["prompt"] += q["prompt_tps"]; peer["gen"] += q["gen_tps"]; peer["load"].append(q["load_ms"]); peer[
+                    "rss"].append(k["peak_rss_mib"])
             o, p = ({key: statistics.median(v) for key, v in d.items()} for d in (got, peer))
             o["load"], p["load"] = min(got["load"]), min(peer["load"])
             gbs = j["bytes"] * o["gen"] / 1e9
-            moved = "" if "A3B" in row else "%.1f (%.0f %%)" % (gbs, 100 * gbs / read)         # a token reads some of the experts only
-            lines.append("| %s | %d | %.0f | %.0f | **%.2f** | %.1f | %.1f | **%.2f** | %s | %.0f / %.0f | %.0f / %.0f |" % (
-                row, t, o["prompt"], p["prompt"], o["prompt"] / p["prompt"], o["gen"], p["gen"], o["gen"] / p["gen"], moved, o["load"], p["load"], o["rss"], p["rss"]))
+            # a token reads some of the experts only
+            moved = "" if "A3B" in row else "%.1f (%.0f %%)" % (gbs, 100 * gbs / read)
+            lines.append(
+                "| %s | %d | %.0f | %.0f | **%.2f** | %.1f | %.1f | **%.2f** | %s | %.0f / %.0f | %.0f / %.0f |" % (
+                row, t, o["prompt"], p["prompt"], o["prompt"] / p["prompt"], o["gen"], p["gen"], o["gen"] / p["gen"],
+                moved, o["load"], p["load"], o["rss"], p["rss"]))
             say(lines[-1])
             if older:
                 change = {key: statistics.median(got[key]) / statistics.median(before[key]) for key in changes}
                 compared.append("| %s | %d | %.1f | %.1f | **%.2f** | %.1f | %.1f | **%.2f** |" % (
-                    row, t, statistics.median(before["prompt"]), o["prompt"], change["prompt"], statistics.median(before["gen"]), o["gen"], change["gen"]))
+                    row, t, statistics.median(before["prompt"]), o["prompt"], change["prompt"],
+                    statistics.median(before["gen"]), o["gen"], change["gen"]))
                 say(compared[-1])
                 for key in changes:
                     changes[key].append(change[key])
@@ -181,20 +202,27 @@ def main():
             ratios["gen"].append(o["gen"] / p["gen"])
             ratios["load"].append(o["load"] / p["load"])
             ratios["rss"].append(o["rss"] / p["rss"])
-    cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")), platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
+    cpu = next((x.split(":")[1].strip() for x in open("/proc/cpuinfo") if x.startswith("model name")),
+               platform.processor()) if os.path.exists("/proc/cpuinfo") else platform.processor()
     compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True).stdout.split("\n")[0]
     isa += " (asked for by --isa, a stand-in for a machine that has no more)" if a.isa else ""
     isa += ", repacked weights" if a.repack else ""
-    text = ["%s, %d processors, hybrid's kernels: %s; `cc -O2` (%s); peer: %s%s; %s." % (cpu, os.cpu_count(), isa, compiler, peer_name, note, time.strftime("%Y-%m-%d")),
-            "Prompt of %d tokens where the row says no other, generation of %d; medians of %d runs, the two programs in turn; load is the best of %d." % (a.p, a.n, a.rounds * a.r, a.rounds), "",
-            "| model | threads | prompt, tokens/s | peer | ratio | generation, tokens/s | peer | ratio | GB/s (of read bandwidth) | load, ms, ours / peer | peak RSS, MiB, ours / peer |",
+    text = ["%s, %d processors, hybrid's kernels: %s; `cc -O2` (%s); peer: %s%s; %s." %
+            (cpu, os.cpu_count(), isa, compiler, peer_name, note, time.strftime("%Y-%m-%d")),
+            "Prompt of %d tokens where the row says no other, generation of %d; medians of %d runs, the two programs "
+            "in turn; load is the best of %d." % (a.p, a.n, a.rounds * a.r, a.rounds), "",
+            "| model | threads | prompt, tokens/s | peer | ratio | generation, tokens/s | peer | ratio | GB/s (of read "
+            "bandwidth) | load, ms, ours / peer | peak RSS, MiB, ours / peer |",
             "|---|---|---|---|---|---|---|---|---|---|---|"] + lines + [""]
-    for key, words in (("gen", "generation"), ("prompt", "prompt, quantized"), ("prompt F16", "prompt, F16"), ("load", "load time"), ("rss", "peak RSS")):
+    for key, words in (("gen", "generation"), ("prompt", "prompt, quantized"), ("prompt F16", "prompt, F16"),
+                       ("load", "load time"), ("rss", "peak RSS")):
         if ratios[key]:
-            text.append("Ratio of %s: geometric mean %.2f, lowest %.2f, highest %.2f." % (words, geometric(ratios[key]), min(ratios[key]), max(ratios[key])))
+            text.append("Ratio of %s: geometric mean %.2f, lowest %.2f, highest %.2f." %
+                        (words, geometric(ratios[key]), min(ratios[key]), max(ratios[key])))
     if older:
         text += ["", "Beside commit %s, in the same turns (tokens/s before, now, ratio):" % a.baseline, "",
-                 "| model | threads | prompt, before | now | ratio | generation, before | now | ratio |", "|---|---|---|---|---|---|---|---|"] + compared
+                 "| model | threads | prompt, before | now | ratio | generation, before | now | ratio |",
+                 "|---|---|---|---|---|---|---|---|"] + compared
         text += ["", "Geometric mean: prompts %.2f (lowest %.2f), generation %.2f (lowest %.2f)." % (
             geometric(changes["prompt"]), min(changes["prompt"]), geometric(changes["gen"]), min(changes["gen"]))]
     print("\n".join(text))

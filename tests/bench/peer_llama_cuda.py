@@ -3,8 +3,9 @@
 
     PYTHONPATH=FOLDER peer_llama_cuda.py MODEL.gguf --batches 1,8,32 --prompts 512,4096
 
-FOLDER is what build_llama_cuda.sh made (--cpu tries this script without a GPU). Prompts longer than 512 run with micro-batches of 512, its
-default, and of their whole length. A step ends when the logits of all sequences are on the host.
+FOLDER is what build_llama_cuda.sh made (--cpu tries this script without a GPU). Prompts longer than 512 run with
+micro-batches of 512, its default, and of their whole length. A step ends when the logits of all sequences are on the
+host.
 """
 import argparse
 import ctypes
@@ -80,7 +81,8 @@ def main():
     t = time.perf_counter()
     c = Context(model, 512, 1, 512, 512)
     first = c.run([(token(i), i, 0, i == 63) for i in range(64)])
-    out(what="first", peer="llama.cpp", version=L.__version__, load_s=load, context_s=time.perf_counter() - t - first, seconds=[first], system=L.llama_print_system_info().decode())
+    out(what="first", peer="llama.cpp", version=L.__version__, load_s=load, context_s=time.perf_counter() - t - first,
+        seconds=[first], system=L.llama_print_system_info().decode())
     c.close()
     for n in map(int, o.batches.split(",")):
         c = Context(model, n * (DEPTH + o.generate + 64), n, 512, 512)
@@ -90,7 +92,8 @@ def main():
         for r in range(o.runs + 1):
             for s in range(n):
                 L.llama_memory_seq_rm(c.memory, s, DEPTH, -1)
-            times.append(sum(c.run([(token(i * n + s), DEPTH + i, s, True) for s in range(n)]) for i in range(o.generate)) / o.generate)
+            times.append(sum(c.run([(token(i * n + s), DEPTH + i, s, True) for s in range(n)])
+                             for i in range(o.generate)) / o.generate)
         out(what="decode", peer="llama.cpp", batch=n, steps=o.generate, depth=DEPTH, seconds_a_step=times[1:])
         c.close()
     for n in map(int, o.prompts.split(",")):

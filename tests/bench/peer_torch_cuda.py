@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
-"""PyTorch as a measuring stick on a GPU: a model of random bf16 weights, the shapes and the numbers of bench_cuda.c; a line of JSON each.
+"""PyTorch as a measuring stick on a GPU: a model of random bf16 weights, the shapes and the numbers of bench_cuda.c; a
+line of JSON each.
 
-    peer_torch_cuda.py plain SHAPE          a small Llama with a static cache and SDPA: eager, captured as a CUDA graph, and compiled + captured
-    peer_torch_cuda.py transformers SHAPE   the same shape in Hugging Face's transformers: static cache, compiled by it
-    peer_torch_cuda.py gemm 8192            bf16 products and copies, for comparison with the ceilings that bench_cuda measures
+    peer_torch_cuda.py plain SHAPE          a small Llama with a static cache and SDPA: eager, captured as a CUDA graph,
+    and compiled + captured peer_torch_cuda.py transformers SHAPE   the same shape in Hugging Face's transformers:
+    static cache, compiled by it peer_torch_cuda.py gemm 8192            bf16 products and copies, for comparison with
+    the ceilings that bench_cuda measures
 
-The small one is written to be fast: one product for q, k, v and one for gate and up, nothing allocated, blocks compiled once and replayed as
-one graph. A step ends when the host has the next token's id. What takes long comes last: what was printed before a time limit counts.
+The small one is written to be fast: one product for q, k, v and one for gate and up, nothing allocated, blocks compiled
+once and replayed as one graph. A step ends when the host has the next token's id. What takes long comes last: what was
+printed before a time limit counts.
 """
 import argparse
 import json
@@ -38,7 +41,7 @@ def sync(device):
         torch.cuda.synchronize()
 
 
-# ---- the small model ---------------------------------------------------------------------------------------------------
+# ---- the small model -------------------------------------------------------------------------------------------------
 
 class Block(nn.Module):
     def __init__(self, s, batch, n_ctx, device, dtype):
@@ -54,7 +57,8 @@ class Block(nn.Module):
         self.cache(batch, n_ctx, device, dtype)
 
     def cache(self, batch, n_ctx, device, dtype):
-        self.register_buffer("k", torch.zeros(batch, self.s["KV"], n_ctx, self.s["D"], device=device, dtype=dtype), persistent=False)
+        self.register_buffer("k", torch.zeros(batch, self.s["KV"], n_ctx, self.s["D"], device=device, dtype=dtype),
+                             persistent=False)
         self.register_buffer("v", torch.zeros_like(self.k), persistent=False)
 
     def forward(self, x, cos, sin, pos, mask):
@@ -83,7 +87,8 @@ class Model(nn.Module):
         self.embed = nn.Embedding(s["V"], s["E"], device=device, dtype=dtype)
         self.blocks = nn.ModuleList(Block(s, 1, 1, device, dtype) for _ in range(s["L"]))
         self.norm = nn.Parameter(torch.ones(s["E"], device=device, dtype=dtype))
-        self.head = self.embed.weight if s["tied"] else nn.Parameter(torch.empty(s["V"], s["E"], device=device, dtype=dtype))
+        head = None if s["tied"] else torch.empty(s["V"], s["E"], device=device, dtype=dtype)
+        self.head = self.embed.weight if s["tied"] else nn.Parameter(head)
         for p in self.parameters():
             if p.dim() == 2:
                 p.data.normal_(0, 0.02)
@@ -180,7 +185,8 @@ def plain(a, s, device, dtype):
         t = time.perf_counter()
         model = Model(s, device, dtype)
         sync(device)
-        out(what="info", peer="torch", version=torch.__version__, dtype=str(dtype).replace("torch.", ""), made_s=time.perf_counter() - t)
+        out(what="info", peer="torch", version=torch.__version__, dtype=str(dtype).replace("torch.", ""),
+            made_s=time.perf_counter() - t)
         for mode in a.modes.split(","):
             if mode == "compiled":                       # one block, compiled once a shape, serves every layer
                 torch._dynamo.config.cache_size_limit = 64
@@ -193,16 +199,21 @@ def plain(a, s, device, dtype):
                         f(model, mode, int(size), *((a.generate, a.runs) if f is decode else (a.runs,)))
                         say("%s %s %s took %.1f s" % (mode, f.__name__, size, time.perf_counter() - t))
                     except Exception as wrong:           # a mode that does not work leaves the others
-                        out(what="failed", peer="torch", mode=mode, test="%s %s" % (f.__name__, size), why=" ".join(str(wrong).split())[:400])
+                        out(what="failed", peer="torch", mode=mode, test="%s %s" % (f.__name__, size),
+                            why=" ".join(str(wrong).split())[:400])
 
 
-# ---- transformers ------------------------------------------------------------------------------------------------------
+# ---- transformers ----------------------------------------------------------------------------------------------------
 
 def hugging_face(a, s, device, dtype):
     import transformers
-    kind = (transformers.Qwen2Config, transformers.Qwen2ForCausalLM) if s["bias"] else (transformers.LlamaConfig, transformers.LlamaForCausalLM)
-    config = kind[0](vocab_size=s["V"], hidden_size=s["E"], intermediate_size=s["FF"], num_hidden_layers=s["L"], num_attention_heads=s["H"], num_key_value_heads=s["KV"],
-                     max_position_embeddings=8192, tie_word_embeddings=s["tied"], bos_token_id=None, eos_token_id=None, pad_token_id=0)
+    kind = (transformers.LlamaConfig, transformers.LlamaForCausalLM)
+    if s["bias"]:
+        kind = (transformers.Qwen2Config, transformers.Qwen2ForCausalLM)
+    config = kind[0](vocab_size=s["V"], hidden_size=s["E"], intermediate_size=s["FF"], num_hidden_layers=s["L"],
+                     num_attention_heads=s["H"], num_key_value_heads=s["KV"],
+                     max_position_embeddings=8192, tie_word_embeddings=s["tied"], bos_token_id=None, eos_token_id=None,
+                     pad_token_id=0)
     config._attn_implementation = "sdpa"
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
@@ -237,18 +248,21 @@ def hugging_face(a, s, device, dtype):
                         run(a.generate + 1)
                     one = min(run(1) for _ in range(3))
                     times = [(run(a.generate + 1) - one) / a.generate for _ in range(a.runs)]
-                    out(what="decode", peer="transformers", mode=mode, batch=int(batch), steps=a.generate, depth=DEPTH, seconds_a_step=times)
+                    out(what="decode", peer="transformers", mode=mode, batch=int(batch), steps=a.generate, depth=DEPTH,
+                        seconds_a_step=times)
                 except Exception as wrong:
-                    out(what="failed", peer="transformers", mode=mode, test="decode %s" % batch, why=" ".join(str(wrong).split())[:400])
+                    out(what="failed", peer="transformers", mode=mode, test="decode %s" % batch,
+                        why=" ".join(str(wrong).split())[:400])
 
 
-# ---- ceilings ----------------------------------------------------------------------------------------------------------
+# ---- ceilings --------------------------------------------------------------------------------------------------------
 
 def gemm(n, device):
     x, w = (torch.randn(n, n, device=device, dtype=torch.bfloat16) for _ in range(2))
     big = torch.empty(min(1 << 30, n * n * 16), device=device, dtype=torch.float32)
     other = torch.empty_like(big)
-    for what, step, key, amount in (("gemm_bf16", lambda: x @ w, "flop", 2.0 * n ** 3), ("copy", lambda: other.copy_(big), "bytes_moved", 8.0 * big.numel())):
+    for what, step, key, amount in (("gemm_bf16", lambda: x @ w, "flop", 2.0 * n ** 3),
+                                    ("copy", lambda: other.copy_(big), "bytes_moved", 8.0 * big.numel())):
         times = []
         for r in range(9):
             sync(device)

@@ -1,10 +1,14 @@
 #!/usr/bin/env python3
-"""perplexity: hybrid and llama.cpp on several texts, and how far each is from the same weights computed in F32. Prints a Markdown table.
+"""perplexity: hybrid and llama.cpp on several texts, and how far each is from the same weights computed in F32. Prints
+a Markdown table.
 
-    ~/.cache/hybrid/venv/bin/python tests/bench/perplexity.py            about a quarter of an hour (the environment: tests/venv.py)
+    ~/.cache/hybrid/venv/bin/python tests/bench/perplexity.py            about a quarter of an hour (the environment:
+    tests/venv.py)
 
-The models are those of 'make model model-gemma'. "Exact" is the file's own weights, decoded to F32 by examples/quantize and run with a cache in F32:
-no activation is quantized there. A distance is |ln perplexity - ln exact|, in per cent. As llama-perplexity: windows of 512 tokens, second halves.
+The models are those of 'make model model-gemma'. "Exact" is the file's own weights, decoded to F32 by examples/quantize
+and run with a cache in F32:
+no activation is quantized there. A distance is |ln perplexity - ln exact|, in per cent. As llama-perplexity: windows of
+512 tokens, second halves.
 """
 import argparse
 import json
@@ -38,21 +42,26 @@ def build(name, folder):
 
 
 def ours(program, model, text, windows, *more):
-    return float(re.search(r"perplexity ([\d.]+)", output_of([program, model, text, "-w", str(windows)] + list(more))).group(1))
+    return float(re.search(r"perplexity ([\d.]+)",
+                           output_of([program, model, text, "-w", str(windows)] + list(more))).group(1))
 
 
 def peers(model, text, windows):
-    return json.loads(output_of([sys.executable, os.path.join(HERE, "peer_llama.py"), "ppl", model, "--text", text, "--chunks", str(windows)]).split("\n")[-2])["perplexity"]
+    return json.loads(output_of([sys.executable, os.path.join(HERE, "peer_llama.py"), "ppl", model, "--text", text,
+                                 "--chunks", str(windows)]).split("\n")[-2])["perplexity"]
 
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--windows", type=int, default=20, help="windows of each text (default 20)")
-    ap.add_argument("--text", action="append", help="a text of your own (again and again); default: those of the test data")
+    ap.add_argument("--text", action="append",
+                    help="a text of your own (again and again); default: those of the test data")
     a = ap.parse_args()
     texts = a.text or [os.path.join(DATA, "corpus", t + ".txt") for t in TEXTS]
-    print("%s; `cc -O2`; windows of 512, %d a text, second halves scored; peer: llama-cpp-python (llama.cpp). Distance: |ln ppl - ln exact|.\n" % (time.strftime("%Y-%m-%d"), a.windows))
-    print("| model | text | exact (F32) | hybrid | llama.cpp | hybrid / llama.cpp | distance, hybrid | distance, llama.cpp |\n|---|---|---|---|---|---|---|---|", flush=True)
+    print("%s; `cc -O2`; windows of 512, %d a text, second halves scored; peer: llama-cpp-python (llama.cpp). "
+          "Distance: |ln ppl - ln exact|.\n" % (time.strftime("%Y-%m-%d"), a.windows))
+    print("| model | text | exact (F32) | hybrid | llama.cpp | hybrid / llama.cpp | distance, hybrid | distance, "
+          "llama.cpp |\n|---|---|---|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         perplexity, quantize = build("perplexity", folder), build("quantize", folder)
         for name in FILES:
@@ -64,8 +73,11 @@ def main():
                 got = [ours(perplexity, model, text, a.windows), peers(model, text, a.windows)]
                 far = [100 * abs(math.log(p / want)) for p in got]
                 sums = [s + f for s, f in zip(sums, far)]
-                print("| %s | %s | %.4f | %.4f | %.4f | %+.3f %% | %.3f %% | %.3f %% |" % (name.split(".")[0], os.path.basename(text)[:-4], want, got[0], got[1], 100 * (got[0] / got[1] - 1), *far), flush=True)
-            print("| %s | mean | | | | | %.3f %% | %.3f %% |" % (name.split(".")[0], *(s / len(texts) for s in sums)), flush=True)
+                print("| %s | %s | %.4f | %.4f | %.4f | %+.3f %% | %.3f %% | %.3f %% |" %
+                      (name.split(".")[0], os.path.basename(text)[:-4], want, got[0], got[1],
+                       100 * (got[0] / got[1] - 1), *far), flush=True)
+            print("| %s | mean | | | | | %.3f %% | %.3f %% |" % (name.split(".")[0], *(s / len(texts) for s in sums)),
+                  flush=True)
 
 
 if __name__ == "__main__":

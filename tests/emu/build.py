@@ -16,7 +16,8 @@ LIBRARIES = [                       # soname, sources, more arguments
     ("libcublasLt.so.13", [], []),
     ("libcublas.so.13", ["cublas.cpp"], ["-l:libcuda.so.1", "-Wl,-rpath,$ORIGIN"]),
 ]
-FLAGS = ["-std=c++17", "-O2", "-g1", "-Wall", "-Wextra", "-Wshadow", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-ldl", "-lpthread"]
+FLAGS = ["-std=c++17", "-O2", "-g1", "-Wall", "-Wextra", "-Wshadow", "-fPIC", "-shared", "-fvisibility=hidden",
+         "-fno-strict-aliasing", "-U_FORTIFY_SOURCE", "-ldl", "-lpthread"]
 
 
 def fingerprint(compiler):
@@ -35,10 +36,12 @@ def build(to, compiler=None, quiet=False):
     if os.path.exists(stamp) and open(stamp).read() == now:
         return
     for name, sources, more in LIBRARIES:
-        native = ["-march=native"] if subprocess.run([compiler, "-march=native", "-E", "-x", "c++", os.devnull], capture_output=True).returncode == 0 else []
+        native = ["-march=native"] if subprocess.run([compiler, "-march=native", "-E", "-x", "c++", os.devnull],
+                                                     capture_output=True).returncode == 0 else []
         temporary = os.path.join(to, name + ".new")
-        command = [compiler] + FLAGS[:-2] + native + ["-x", "c++"] + ([os.path.join(HERE, s) for s in sources] or [os.devnull]) + ["-x", "none",
-                   "-Wl,-soname," + name, "-L" + to, "-o", temporary] + more + FLAGS[-2:]
+        files = [os.path.join(HERE, s) for s in sources] or [os.devnull]
+        command = [compiler] + FLAGS[:-2] + native + ["-x", "c++"] + files
+        command += ["-x", "none", "-Wl,-soname," + name, "-L" + to, "-o", temporary] + more + FLAGS[-2:]
         if subprocess.run(command).returncode:
             sys.exit("build.py: cannot build " + name)
         os.replace(temporary, os.path.join(to, name))

@@ -1,4 +1,5 @@
-"""The programs of ../shared/cases, as they were written against the library that failed them: each says now what its row calls right."""
+"""The programs of ../shared/cases, as they were written against the library that failed them: each says now what its
+row calls right."""
 import os
 import re
 
@@ -14,11 +15,13 @@ def broken(old, new):
 
 
 @gate("cases", faults=[
-    ("a recursion that may take more than there is", broken("44 * 1024 * HYB_STACK_FACTOR", "440 * 1024 * HYB_STACK_FACTOR")),
+    ("a recursion that may take more than there is",
+     broken("44 * 1024 * HYB_STACK_FACTOR", "440 * 1024 * HYB_STACK_FACTOR")),
     ("a host's exceptions inside the library", broken("HYB_SSE_PLAIN = 0x1F80", "HYB_SSE_PLAIN = 0")),
 ])
 def cases(box):
-    folder = os.path.join(os.path.dirname(os.environ.get("HYBRID_DATA", os.path.join(ROOT, "..", "shared", "data"))), "cases")
+    folder = os.path.join(os.path.dirname(os.environ.get("HYBRID_DATA", os.path.join(ROOT, "..", "shared", "data"))),
+                          "cases")
     if not os.path.isdir(folder):
         return box.passed("there are no cases beside this repository, which is as it should be on a user's machine")
     story = box.path("examples", "data", "stories260K-q8_0.gguf")
@@ -29,7 +32,8 @@ def cases(box):
 
     def program(source, name, compiler="gcc", held=here):
         """One that holds the library itself is linked with it like the others."""
-        return box.compiles(name, [compiler, "-O1", "-w"] + LINKED + ["-I", box.root, source, held, "-o", name, "-lm", "-lpthread"])
+        return box.compiles(name, [compiler, "-O1", "-w"] + LINKED +
+                            ["-I", box.root, source, held, "-o", name, "-lm", "-lpthread"])
 
     def says(title, command, right, wrong="$^"):
         status, out = box.run(command, timeout=120, env=dict(os.environ, HYBRID_DEVICE="cpu"))
@@ -37,7 +41,8 @@ def cases(box):
                    "exit status %s: %s" % (status, out[-2000:]))
 
     for source, title, right in (("04-fork-destroy/forkbug.c", "04: a child destroys everything", "child: exit 0"),
-                                 ("04-fork-destroy/forkhang.c", "04: a child goes on and destroys everything", "child: exit 0"),
+                                 ("04-fork-destroy/forkhang.c", "04: a child goes on and destroys everything",
+                                  "child: exit 0"),
                                  ("16-fpu-exceptions/fpe.c", "16: a host whose exceptions are unmasked", "survived")):
         name = os.path.basename(source)[:-2]
         if program(os.path.join(folder, source), name):
@@ -57,8 +62,10 @@ def cases(box):
     if musl and program(os.path.join(folder, "06-template-recursion-small-stack", "stk.c"), "stk", "musl-gcc", musl):
         for what in STACK:
             says("06: %s on a stack of 128 KB" % what, ["./stk", "0", what], "survived")
-    model = os.path.join(os.environ.get("HYBRID_MODELS", os.path.join(ROOT, "models")), "SmolLM2-135M-Instruct.Q4_1.gguf")
-    if os.path.exists(model) and program(os.path.join(folder, "05-history-lost-on-refused-say", "histlost.c"), "histlost"):
+    model = os.path.join(os.environ.get("HYBRID_MODELS", os.path.join(ROOT, "models")),
+                         "SmolLM2-135M-Instruct.Q4_1.gguf")
+    if os.path.exists(model) and program(os.path.join(folder, "05-history-lost-on-refused-say", "histlost.c"),
+                                         "histlost"):
         status, out = box.run(["./histlost", model])
         kept = re.findall(r"^(?:A 3|B 2)\D.*prompt of (\d+) tokens, (\d+) messages forgotten", out, re.M)
         box.expect("05: a refused message leaves the conversation", kept == [("70", "0")] * 2, out)

@@ -15,10 +15,12 @@ GRAPHED = ("gcc", ["-std=c99", "-fcallgraph-info=su"])                    # gate
 ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
 BOTH = ALONE + '#include "hybrid_cuda.h"\n'
 IMPLEMENTATION = BOTH + "int main(void) { return 0; }\n"
-WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]      # of ALONE: what gates link with that run something small
+# of ALONE: what gates link with that run something small
+WITHOUT_SIMD = ["cc", "-O1", "-Wall", "-Wextra", "-DHYBRID_NO_SIMD"]
 UNOPTIMIZED = ["cc", "-O0", "-fno-pie", "-fno-pic"]                       # linked with -no-pie
 MUSL = ["musl-gcc", "-O1", "-DHYBRID_NO_SIMD"]
-AARCH64 = ["aarch64-linux-gnu-gcc", "-O2", "-std=c99"] + WARNINGS, ALONE + '#include "tests/library.c"\n'      # with what tests call of it
+# with what tests call of it
+AARCH64 = ["aarch64-linux-gnu-gcc", "-O2", "-std=c99"] + WARNINGS, ALONE + '#include "tests/library.c"\n'
 MINGW = ["x86_64-w64-mingw32-gcc", "-O1", "-std=c99"] + WARNINGS          # of BOTH
 DECLARATIONS = '#include "hybrid.h"\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n#include "hybrid_cuda.h"\nint main(void) { return 0; }\n'
 TIME_GOAL = 20.0        # seconds of processor time for cc -O2; said, not tested: a busy neighbour doubles it
@@ -43,7 +45,8 @@ def optimized(box, compiler, flags):
     title = "%s -O2 %s" % (compiler, flags[0])
     path, seconds = box.object(title, [compiler, "-O2"] + flags + WARNINGS, BOTH)
     if not box.quiet and path and seconds:
-        print("  %s compiles both headers in %.1f s of processor time (goal, on an idle machine: %.0f); the object has %d KiB"
+        print("  %s compiles both headers in %.1f s of processor time (goal, on an idle machine: %.0f); the object has "
+              "%d KiB"
               % (title, seconds, TIME_GOAL, os.path.getsize(path) // 1024), flush=True)
     return path
 
@@ -52,20 +55,23 @@ def optimized(box, compiler, flags):
     ("a warning in the implementation", in_header(UNUSED)),
     ("valid C that is not C++", in_header("static void *hyb_fault(void) { int *p = malloc(4); return p; }")),
     ("C11 in a C99 header", in_header("_Static_assert(1, \"\");")),
-    ("a GPU part that clashes", lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "#ifndef HYBRID_CUDA_IMPLEMENTED\n", "#if 1\n")),
+    ("a GPU part that clashes",
+     lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "#ifndef HYBRID_CUDA_IMPLEMENTED\n", "#if 1\n")),
     ("a warning of intrinsics in g++", lambda root: replace(
         os.path.join(root, "hybrid.h"), '#pragma GCC diagnostic ignored "-Wuninitialized"', "")),
-    ("two implementations clash", lambda root: replace(os.path.join(root, "hybrid.h"), "#ifndef HYBRID_IMPLEMENTED\n", "#if 1\n")),
+    ("two implementations clash",
+     lambda root: replace(os.path.join(root, "hybrid.h"), "#ifndef HYBRID_IMPLEMENTED\n", "#if 1\n")),
 ])
 def standards(box):
-    """The implementation, included twice, in three languages by two compilers. The optimizer finds more, and in C++ what it finds in a compiler's
-    own intrinsics: each compiler has it on once."""
+    """The implementation, included twice, in three languages by two compilers. The optimizer finds more, and in C++
+    what it finds in a compiler's own intrinsics: each compiler has it on once."""
     twice = IMPLEMENTATION.replace("int main", '#include "hybrid.h"\n#include "hybrid_cuda.h"\nint main')
     cases = []
     for compiler in COMPILERS:
         for language, standard in STANDARDS:
             if standard != "-std=c99":
-                cases.append(("%s %s" % (compiler, standard), compiler, [standard] + WARNINGS + language + ["-fsyntax-only"]))
+                cases.append(("%s %s" % (compiler, standard), compiler,
+                              [standard] + WARNINGS + language + ["-fsyntax-only"]))
     build_all(box, twice, cases)
 
     box.parallel(lambda case: optimized(box, *case), [case for case in OPTIMIZED if box.has(case[0])])
@@ -82,18 +88,22 @@ def declarations(box):
     cases = []
     for compiler in COMPILERS:
         for language, standard in STANDARDS:
-            strict = ["-Wconversion", "-Wcast-qual", "-Wstrict-prototypes", "-Wc++-compat"] if language[1] == "c" else ["-Wconversion", "-Wcast-qual"]
-            cases.append(("%s %s" % (compiler, standard), compiler, [standard] + WARNINGS + strict + language + ["-fsyntax-only"]))
+            strict = ["-Wconversion", "-Wcast-qual", "-Wstrict-prototypes",
+                      "-Wc++-compat"] if language[1] == "c" else ["-Wconversion", "-Wcast-qual"]
+            cases.append(("%s %s" % (compiler, standard), compiler,
+                          [standard] + WARNINGS + strict + language + ["-fsyntax-only"]))
     build_all(box, DECLARATIONS, cases)
 
 
 def cutouts_of(text):
-    return sorted({name for line in re.findall(r"^[ \t]*#[ \t]*(?:if|elif|ifdef|ifndef)\b.*$", text, re.M) for name in re.findall(r"HYBRID_NO_\w+", line)})
+    return sorted({name for line in re.findall(r"^[ \t]*#[ \t]*(?:if|elif|ifdef|ifndef)\b.*$", text, re.M)
+                   for name in re.findall(r"HYBRID_NO_\w+", line)})
 
 
 def without_text_only(before, statement):
     """Adds a statement before a line of hybrid.h, under HYBRID_NO_TEXT."""
-    return lambda root: replace(os.path.join(root, "hybrid.h"), before, "#ifdef HYBRID_NO_TEXT\n%s\n#endif\n%s" % (statement, before))
+    return lambda root: replace(os.path.join(root, "hybrid.h"), before,
+                                "#ifdef HYBRID_NO_TEXT\n%s\n#endif\n%s" % (statement, before))
 
 
 @gate("cutouts", faults=[
@@ -101,9 +111,13 @@ def without_text_only(before, statement):
     ("a cut-out that leaves a warning", in_header("#ifdef HYBRID_NO_SIMD\n%s\n#endif" % UNUSED)),
     ("a cut-out that the table does not explain", in_header("#ifdef HYBRID_NO_FAULT\n#endif")),
     ("a model that computes otherwise without text", without_text_only("    *model = m;\n", "m->hp.norm_eps *= 1000;")),
-    ("a plan without threads that does not know the host's", lambda root: replace(os.path.join(root, "hybrid.h"), "desc.parallel_for = model->pool.host_for;", ";")),
-    ("memory without text that the plan does not know", without_text_only("    *model = m;\n", "(void)hyb_alloc(m->rt, 100);")),
-    ("text in a model without text", in_header("#ifdef HYBRID_NO_TEXT\nHYBRID_API int hybrid_tokenize(void);\nHYBRID_API int hybrid_tokenize(void) { return 0; }\n#endif")),
+    ("a plan without threads that does not know the host's",
+     lambda root: replace(os.path.join(root, "hybrid.h"), "desc.parallel_for = model->pool.host_for;", ";")),
+    ("memory without text that the plan does not know",
+     without_text_only("    *model = m;\n", "(void)hyb_alloc(m->rt, 100);")),
+    ("text in a model without text",
+     in_header("#ifdef HYBRID_NO_TEXT\nHYBRID_API int hybrid_tokenize(void);\nHYBRID_API int hybrid_tokenize(void) { "
+               "return 0; }\n#endif")),
 ])
 def cutouts(box):
     """Every HYBRID_NO_... that the header looks at: alone, and all at once."""
@@ -112,10 +126,13 @@ def cutouts(box):
     box.expect("there are cut-outs", bool(names), "none found in hybrid.h")
     for name in names:
         row = re.search(r"^ \*   %s\s+(.*)$" % name, header, re.M)
-        box.expect("%s is explained" % name, bool(row) and not row.group(1).startswith("(used by"), "add a line '@cutout %s ...' to src/hybrid_top.h" % name)
+        box.expect("%s is explained" % name, bool(row) and not row.group(1).startswith("(used by"),
+                   "add a line '@cutout %s ...' to src/hybrid_top.h" % name)
     sets = [[name] for name in names] + [names, ["HYBRID_STATIC"]]
-    cases = [(" ".join(s) if len(s) < 3 else "all of them", "gcc", ["-std=c99", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in s]) for s in sets]
-    cases.append(("all of them, C++11", "g++", ["-std=c++11", "-x", "c++", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in names]))
+    cases = [(" ".join(s) if len(s) < 3 else "all of them", "gcc",
+              ["-std=c99", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in s]) for s in sets]
+    cases.append(("all of them, C++11", "g++",
+                  ["-std=c++11", "-x", "c++", "-fsyntax-only"] + WARNINGS + ["-D" + name for name in names]))
     build_all(box, IMPLEMENTATION, cases)
     if "HYBRID_NO_TEXT" in names:
         without_text(box)
@@ -177,28 +194,36 @@ int main(int argc, char **argv)
 
 
 def without_text(box):
-    """The same ids with and without text, and without threads, the plan exact in all, and no name of the text room left in the object."""
+    """The same ids with and without text, and without threads, the plan exact in all, and no name of the text room left
+    in the object."""
     path, story, said = box.write("ids.c", IDS_ONLY), box.path("examples", "data", "stories260K-q8_0.gguf"), []
     for name, flags in (("whole", []), ("no-threads", ["-DHYBRID_NO_THREADS"]), ("no-text", ["-DHYBRID_NO_TEXT"])):
         held, _ = box.object("a program of ids, %s" % name, WITHOUT_SIMD + flags, ALONE)
-        if held and box.compiles("a program of ids, %s, linked" % name, WITHOUT_SIMD + flags + LINKED + ["-I", box.root, path, held, "-o", name, "-lm"]):
+        if held and box.compiles("a program of ids, %s, linked" % name,
+                                 WITHOUT_SIMD + flags + LINKED + ["-I", box.root, path, held, "-o", name, "-lm"]):
             status, out = box.run([os.path.join(box.tmp, name), story])
             box.expect("the program of ids runs, %s" % name, status == 0, "exit status %d: %s" % (status, out))
             said.append(out)
-    box.expect("the same ids in all", len(said) == 3 and said[0] == said[1] == said[2] and len(set(said[0].split())) > 10, "\n".join(said))
+    box.expect("the same ids in all",
+               len(said) == 3 and said[0] == said[1] == said[2] and len(set(said[0].split())) > 10, "\n".join(said))
     if box.has("nm"):
         _, out = box.run(["nm", "no-text"])
-        left = re.findall(r" [A-Za-z] (hybrid_\w*(?:token|template|chat|session|stop_|jinja|unicode|utf8)\w*)$", out, re.M)
+        left = re.findall(r" [A-Za-z] (hybrid_\w*(?:token|template|chat|session|stop_|jinja|unicode|utf8)\w*)$", out,
+                          re.M)
         box.expect("nothing of text is left", not left, ", ".join(left))
 
 
 @gate("units", faults=[
     ("a definition among the declarations", in_declarations("int hybrid_fault = 1;")),
-    ("a public function that is not defined", lambda root: replace(os.path.join(root, "hybrid.h"), 'HYBRID_API const char *hybrid_version(void) {', 'HYBRID_API const char *hybrid_other(void) {')),
+    ("a public function that is not defined",
+     lambda root: replace(os.path.join(root, "hybrid.h"), 'HYBRID_API const char *hybrid_version(void) {',
+                          'HYBRID_API const char *hybrid_other(void) {')),
 ])
 def units(box):
     """Two files that only use it and one that holds it, C and C++ mixed; also used from tcc, which cannot hold it."""
-    box.write("user.c", '#include "hybrid.h"\nconst char *from_user(void);\nconst char *from_user(void) { return hybrid_version(); }\n')
+    box.write("user.c",
+              '#include "hybrid.h"\nconst char *from_user(void);\nconst char *from_user(void) { return '
+              'hybrid_version(); }\n')
     main = '#include "hybrid.h"\n#include <string.h>\n%s const char *from_user(void);\nint main(void)\n{\n' \
            '    return strcmp(from_user(), hybrid_version()) || strcmp(hybrid_result_text(HYBRID_OK), "ok");\n}\n'
     box.write("main.c", main % "extern")
@@ -209,14 +234,16 @@ def units(box):
     for compiler, source in (("cc", "main.c"), ("c++", "main.cpp"), ("tcc", "main.c")):
         if not box.has(compiler):
             box.skipped(source, "%s is not installed (tests/setup.sh installs it)" % compiler)
-        elif held and user and box.compiles(source, [compiler, source, "user.o", held, "-o", "app", "-lm"] + ["-no-pie"] * (compiler != "tcc") + include):
+        elif held and user and box.compiles(source, [compiler, source, "user.o", held, "-o", "app", "-lm"] +
+                                            ["-no-pie"] * (compiler != "tcc") + include):
             status, out = box.run(["./app"])
             box.expect("%s of %s runs" % (source, compiler), status == 0, "exit status %d %s" % (status, out))
 
 
 @gate("windows", faults=[
     ("an error in the Windows part", in_header("#if defined(_WIN32)\nstatic hyb_nothing hyb_fault;\n#endif")),
-    ("a macro that stays on Windows", lambda root: replace(os.path.join(root, "hybrid.h"), "    #undef NOMINMAX\n", "")),
+    ("a macro that stays on Windows",
+     lambda root: replace(os.path.join(root, "hybrid.h"), "    #undef NOMINMAX\n", "")),
 ])
 def windows(box):
     """The Windows code, by a cross compiler: it builds, links, and leaves no macro of ours."""
@@ -227,7 +254,8 @@ def windows(box):
     held, _ = box.object("the header for Windows", MINGW, BOTH)
     if held:
         box.compiles("it links", MINGW + LINKED + ["-I", box.root, path, held, "-o", "one.exe", "-lm"])
-    box.compiles("the header for Windows, -std=gnu11", [cross, "-fsyntax-only", "-std=gnu11"] + WARNINGS + ["-I", box.root, path])
+    box.compiles("the header for Windows, -std=gnu11",
+                 [cross, "-fsyntax-only", "-std=gnu11"] + WARNINGS + ["-I", box.root, path])
     macros, _ = left_behind(box, IMPLEMENTATION, [], cross)
     box.expect("macros left on Windows", macros and not foreign_macros(macros), ", ".join(foreign_macros(macros)))
 
@@ -237,7 +265,8 @@ def windows(box):
     ("a warning in the NEON part", in_header("#if defined(__aarch64__)\n%s\n#endif" % UNUSED)),
 ])
 def arm(box):
-    """aarch64: the header by a cross compiler, and the tests that ask for it ('[aarch64]' in their first comment) under qemu."""
+    """aarch64: the header by a cross compiler, and the tests that ask for it ('[aarch64]' in their first comment) under
+    qemu."""
     cross = AARCH64[0][0]
     qemu = next((q for q in ("qemu-aarch64", "qemu-aarch64-static") if box.has(q)), None)
     if not box.has(cross):
@@ -252,9 +281,11 @@ def arm(box):
 
     def run_test(test):
         name = os.path.basename(test)[:-2]
-        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, library, "-o", name, "-static", "-lm"]):
+        if not box.compiles(name, [cross, "-O1", "-w", "-DTEST_LINKED", "-I", box.path("tests"), test, library, "-o",
+                                   name, "-static", "-lm"]):
             return
-        status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root, env=dict(os.environ, HYBRID_SANITIZER="emulator"))
+        status, out = box.run([qemu, os.path.join(box.tmp, name)], cwd=box.root,
+                              env=dict(os.environ, HYBRID_SANITIZER="emulator"))
         last = out.strip().split("\n")[-1]
         box.expect("%s under qemu" % name, status == 0 and re.match(r"\d+ passed, 0 failed", last), out[-2000:])
     tests = []

@@ -1,4 +1,5 @@
-"""The gate cuda_abi: hybrid declares the functions of CUDA itself; where a toolkit is installed, they are compared with its headers."""
+"""The gate cuda_abi: hybrid declares the functions of CUDA itself; where a toolkit is installed, they are compared with
+its headers."""
 import glob
 import os
 import shutil
@@ -21,7 +22,8 @@ def damage(old, new):
 def toolkits():
     """Folders of headers, the newest first."""
     nvcc = shutil.which("nvcc")
-    roots = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"), nvcc and os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))]
+    roots = [os.environ.get("CUDA_PATH"), os.environ.get("CUDA_HOME"),
+             nvcc and os.path.dirname(os.path.dirname(os.path.realpath(nvcc)))]
     roots += sorted(glob.glob("/usr/local/cuda*"), reverse=True) + ["/opt/cuda"]
     for root in filter(None, roots):
         for folder in [os.path.join(root, "include")] + glob.glob(os.path.join(root, "targets", "*", "include")):
@@ -40,10 +42,13 @@ def toolkits():
 def cuda_abi(box):
     include = next(toolkits(), None)
     if not include:
-        box.counts["skipped"] += 1                               # nothing that could be installed lightly: no failure where skips are none
-        print("skipped [cuda_abi] the declarations of CUDA: no toolkit with cuda.h, nvrtc.h and cublas_v2.h is here (CUDA_PATH names one)", flush=True)
+        # nothing that could be installed lightly: no failure where skips are none
+        box.counts["skipped"] += 1
+        print("skipped [cuda_abi] the declarations of CUDA: no toolkit with cuda.h, nvrtc.h and cublas_v2.h is here "
+              "(CUDA_PATH names one)", flush=True)
         return
     for compiler in ("g++", "clang++"):
         if box.has(compiler):
             box.compiles("abi.c and %s, by %s" % (include, compiler),
-                         [compiler, "-std=c++11", "-fsyntax-only", "-I", box.path("src", "cuda"), "-isystem", include, box.path("tests", "gates", "cuda_abi.cpp")])
+                         [compiler, "-std=c++11", "-fsyntax-only", "-I", box.path("src", "cuda"), "-isystem", include,
+                          box.path("tests", "gates", "cuda_abi.cpp")])

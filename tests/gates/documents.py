@@ -33,13 +33,15 @@ GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLE
     ("an example without its build line", spoil_example('#include "hybrid.h"\nint main(void) { return 0; }\n')),
     ("an example that does not compile", spoil_example(GOOD + "int main(void) { return nothing; }\n")),
     ("an example that warns", spoil_example(GOOD + "int main(void) { int a; return 0; }\n")),
-    ("a GPU that writes another text", lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "a.half = op->n_rot / 2;", "a.half = 0;")),
+    ("a GPU that writes another text",
+     lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "a.half = op->n_rot / 2;", "a.half = 0;")),
     ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
 ])
 def examples(box):
-    """In an empty folder, with only hybrid.h beside it. Warnings are asked for, and there are none. --help prints and succeeds. The whole
-    of an example, the library in it, goes through the compiler by the example's own line as far as the optimizer; its own text goes through that,
-    too, and is linked with a library that is compiled once. The gate readme runs such a line to the end."""
+    """In an empty folder, with only hybrid.h beside it. Warnings are asked for, and there are none. --help prints and
+    succeeds. The whole of an example, the library in it, goes through the compiler by the example's own line as far as
+    the optimizer; its own text goes through that, too, and is linked with a library that is compiled once. The gate
+    readme runs such a line to the end."""
     header = box.path("hybrid.h")
     found = sorted(glob.glob(box.path("examples", "*.c")))
 
@@ -49,7 +51,8 @@ def examples(box):
             text = f.read()
         command = first_command(text)
         if not command:
-            return box.failed(name, "its first comment must hold the line that builds it: cc -O2 %s -o %s -lm" % (name, name[:-2]))
+            return box.failed(name, "its first comment must hold the line that builds it: cc -O2 %s -o %s -lm" %
+                              (name, name[:-2]))
         folder = box.folder(name[:-2])
         shutil.copy2(header, folder)
         if "examples/" in command:
@@ -62,7 +65,8 @@ def examples(box):
             shutil.copy2(path, folder)
         strict = re.sub(r"^(cc|c\+\+)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
         without_name = re.sub(r" -o \S+", "", strict)
-        box.expect("%s holds the library" % name, '\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n' in text, "it must be built by one line")
+        box.expect("%s holds the library" % name, '\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n' in text,
+                   "it must be built by one line")
         if not box.compiles("%s: %s" % (name, command), without_name + " -fsyntax-only", folder):
             return
         if not box.compiles("%s with the optimizer" % name, without_name + " -c -o own.o " + " ".join(LINKED), folder):
@@ -80,28 +84,34 @@ def examples(box):
 
 
 def on_the_gpu(box):
-    """With both headers beside it: without a GPU one sentence says so; on the emulated one the same binary writes the CPU's text."""
+    """With both headers beside it: without a GPU one sentence says so; on the emulated one the same binary writes the
+    CPU's text."""
     folder, story = box.folder("gpu"), box.path("examples", "data", "stories260K-q8_0.gguf")
     for name in ("hybrid.h", "hybrid_cuda.h", os.path.join("examples", "generate.c")):
         shutil.copy2(box.path(name), folder)
     held, _ = box.object("both headers", WITHOUT_SIMD, BOTH)
-    if not held or not box.compiles("generate.c with both headers", WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], folder):
+    if not held or not box.compiles("generate.c with both headers",
+                                    WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], folder):
         return
     if not os.path.exists(story):
         return box.skipped("generate.c on the emulated GPU", "there is no %s" % story)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HYBRID_CUDA", "HYBRID_DEVICE", "CUDA_"))}
     command = ["./generate", story, "Once upon a time", "-n", "30"]
     status, on_cpu = box.run(command, folder, env=environment)
-    box.expect("generate.c says where it runs", status == 0 and "\n" in on_cpu and len([r for r in on_cpu.split("\n") if "CPU" in r or "layers" in r]) == 1, on_cpu)
-    emulator = box.path("build", "emu")                              # where the tests of `make test` have built it, and compiled kernels with it
+    box.expect("generate.c says where it runs", status == 0 and "\n" in on_cpu
+               and len([r for r in on_cpu.split("\n") if "CPU" in r or "layers" in r]) == 1, on_cpu)
+    # where the tests of `make test` have built it, and compiled kernels with it
+    emulator = box.path("build", "emu")
     status, out = box.run(["python3", box.path("tests", "emu", "build.py"), "--to", emulator])
     if status:
         return box.skipped("generate.c on the emulated GPU", "it could not be built: %s" % out)
     environment.update(HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE=os.path.join(folder, "cache"))
     status, out = box.run(command, folder, env=environment)
     box.expect("generate.c on the emulated GPU says so", status == 0 and "5/5 layers" in out, out)
-    story_of = [re.sub(r"(?m)^(on the CPU:|hybrid emulator|loading|\[).*\n?", "", text).strip() for text in (on_cpu, out)]
-    box.expect("generate.c on the emulated GPU writes the CPU's text", story_of[0] == story_of[1] and len(story_of[0]) > 60, "\n".join(story_of))
+    story_of = [re.sub(r"(?m)^(on the CPU:|hybrid emulator|loading|\[).*\n?", "", text).strip()
+                for text in (on_cpu, out)]
+    box.expect("generate.c on the emulated GPU writes the CPU's text",
+               story_of[0] == story_of[1] and len(story_of[0]) > 60, "\n".join(story_of))
 
 
 def blocks_of(text):
@@ -113,7 +123,8 @@ def blocks_of(text):
 def quick_start(header):
     """The program in the first comment of the header."""
     text = header[header.index("QUICK START"):header.index("* LICENCE")]
-    return "\n".join(line[len(" *     "):] for line in text.split("\n") if line.startswith(" *     ") or line == " *").strip() + "\n"
+    return "\n".join(line[len(" *     "):] for line in text.split("\n") if line.startswith(" *     ")
+                     or line == " *").strip() + "\n"
 
 
 def readme_with(text):
@@ -121,15 +132,22 @@ def readme_with(text):
 
 
 @gate("readme", faults=[
-    ("a program that does not compile", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return nothing; }\n```\n')),
-    ("a program that warns", readme_with('\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { int a; return 0; }\n```\n')),
-    ("a quick start that does not compile", lambda root: replace(os.path.join(root, "hybrid.h"), " *         hybrid_error err;", " *         hybrid_eror err;")),
+    ("a program that does not compile",
+     readme_with(
+         '\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { return nothing; }\n```\n')),
+    ("a program that warns",
+     readme_with(
+         '\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { int a; return 0; }\n```\n')),
+    ("a quick start that does not compile",
+     lambda root: replace(os.path.join(root, "hybrid.h"), " *         hybrid_error err;",
+                          " *         hybrid_eror err;")),
     ("a target that is not there", readme_with("\n```sh\nmake nonsense\n```\n")),
     ("a file that is not there", readme_with("\n[a room](src/nowhere/file.c)\n")),
     ("a command that does not work", readme_with("\n```sh\ncc -O2 nowhere.c -o nowhere -lm\n```\n")),
 ])
 def readme(box):
-    """C blocks with a main are built and started as pasted (as app.c); cc lines are run, make targets and links must be there."""
+    """C blocks with a main are built and started as pasted (as app.c); cc lines are run, make targets and links must be
+    there."""
     if not os.path.exists(box.path("README.md")):
         return box.failed("README.md", "there is none")
     text = box.read("README.md")
@@ -140,7 +158,8 @@ def readme(box):
     programs, seen = 0, set()
     blocks = [("README.md:%d" % line, language, block) for language, block, line in blocks_of(text)]
     start = quick_start(box.read("hybrid.h"))
-    if ("c", start) not in [b[1:] for b in blocks]:               # one that the README shows word for word is built once
+    # one that the README shows word for word is built once
+    if ("c", start) not in [b[1:] for b in blocks]:
         blocks.insert(0, ("the quick start of hybrid.h", "c", start))
     for where, language, block in blocks:
         if language in ("c", "cpp") and re.search(r"\bmain\s*\(", block):
@@ -151,7 +170,8 @@ def readme(box):
             compiler = "cc" if language == "c" else "c++"
             if box.compiles(where, "%s -Wall -Wextra %s -o app -lm" % (compiler, name), folder):
                 status, out = box.run(["./app", "no-such-file.gguf"], folder)
-                box.expect("%s runs, and says what is wrong with its argument" % where, 0 <= status < 100 and (status == 0 or out.strip()), "exit status %d: %s" % (status, out))
+                box.expect("%s runs, and says what is wrong with its argument" % where,
+                           0 <= status < 100 and (status == 0 or out.strip()), "exit status %d: %s" % (status, out))
         elif language in ("sh", "bash", "console", "shell"):
             for command in (re.sub(r"\s+#.*", "", c).lstrip("$ ").strip() for c in block.split("\n")):
                 if command.startswith("make"):
@@ -164,4 +184,5 @@ def readme(box):
                     box.compiles("%s: %s" % (where, command), command, folder)
     box.expect("the README shows a program", programs > 0, "no C block with a main")
     for link in sorted(set(re.findall(r"\]\((?!https?:|#)([^)#\s]+)", text))):
-        box.expect("the link to %s" % link, os.path.exists(box.path(link)) or not os.path.exists(box.path("tests", "oracle")), "there is no such file")
+        box.expect("the link to %s" % link, os.path.exists(box.path(link))
+                   or not os.path.exists(box.path("tests", "oracle")), "there is no such file")

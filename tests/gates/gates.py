@@ -6,7 +6,8 @@
     HYBRID_GATE_TIMES=1 ...                       also says what every command took, in seconds of a processor
     python3 tests/gates/gates.py --prove          injects every known fault into a copy, and expects the gate to see it
 
-A gate is a function that gets a Box and says passed, failed or skipped, as often as it likes. Beside it stand its faults:
+A gate is a function that gets a Box and says passed, failed or skipped, as often as it likes. Beside it stand its
+faults:
 (title, function that damages the copy of the repository whose path it gets). With HYBRID_NO_SKIP a skip is a failure.
 """
 import argparse
@@ -85,9 +86,11 @@ class Box:
         return self.timed(command, cwd, timeout, **extra)[:2]
 
     def timed(self, command, cwd=None, timeout=600, **extra):
-        """(exit status, output, processor seconds) of a command and its children: other work on the machine changes it little."""
+        """(exit status, output, processor seconds) of a command and its children: other work on the machine changes it
+        little."""
         with tempfile.TemporaryFile() as out:
-            child = subprocess.Popen(command, cwd=cwd or self.tmp, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+            child = subprocess.Popen(command, cwd=cwd or self.tmp, stdout=out, stderr=subprocess.STDOUT,
+                                     stdin=subprocess.DEVNULL,
                                      shell=isinstance(command, str), **extra)
             late = threading.Timer(timeout, child.kill)
             late.start()
@@ -99,16 +102,18 @@ class Box:
             with self.lock:
                 self.seconds += seconds
             if os.environ.get("HYBRID_GATE_TIMES"):
-                print("    %6.1f s  [%s] %s" % (seconds, self.name, command if isinstance(command, str) else " ".join(command)), flush=True)
+                print("    %6.1f s  [%s] %s" %
+                      (seconds, self.name, command if isinstance(command, str) else " ".join(command)), flush=True)
             if killed:
                 return 124, "still running after %d s" % timeout, seconds
             out.seek(0)
             return child.returncode, out.read().decode("utf-8", "replace"), seconds
 
     def object(self, what, command, text):
-        """The path of the object that a compiler's command, without files, makes of a source text; None when it fails or has something to say.
-        The implementation is compiled once for all gates that ask for the same; a program is linked with it that says LINKED. (path, seconds of
-        the processor; 0: it was there)."""
+        """The path of the object that a compiler's command, without files, makes of a source text; None when it fails
+        or has something to say.
+        The implementation is compiled once for all gates that ask for the same; a program is linked with it that says
+        LINKED. (path, seconds of the processor; 0: it was there)."""
         key = (self.root, tuple(command), text)
         with OBJECTS_LOCK:
             made = OBJECTS.setdefault(key, [threading.Lock(), None, None, None])
@@ -119,7 +124,8 @@ class Box:
                 made[1] = os.path.join(folder, "held.o")
                 with open(os.path.join(folder, "held.c"), "w", encoding="utf-8") as f:
                     f.write(text)
-                made[2], made[3], seconds = self.timed(command + ["-I", self.root, "-c", "held.c", "-o", "held.o"], folder)
+                made[2], made[3], seconds = self.timed(command + ["-I", self.root, "-c", "held.c", "-o", "held.o"],
+                                                       folder)
         _, path, status, words = made
         self.expect(what, status == 0 and not words.strip(), "%s\n%s" % (" ".join(command), words))
         return (path if status == 0 else None), seconds
@@ -137,7 +143,8 @@ class Box:
                 lines = why.strip().split("\n")
                 if len(lines) > 24:
                     lines = lines[:20] + ["... %d lines more" % (len(lines) - 20)]
-                print("%s [%s] %s: %s" % ("FAILED" if kind == "failed" else "skipped", self.name, what, "\n    ".join(lines)), flush=True)
+                print("%s [%s] %s: %s" %
+                      ("FAILED" if kind == "failed" else "skipped", self.name, what, "\n    ".join(lines)), flush=True)
 
     def passed(self, what):
         self.result("passed", what)
@@ -154,7 +161,8 @@ class Box:
     def compiles(self, what, command, cwd=None):
         """Runs a compiler; a word from it is a failure, too."""
         status, out = self.run(command, cwd)
-        self.expect(what, status == 0 and not out.strip(), "%s\n%s" % (command if isinstance(command, str) else " ".join(command), out))
+        self.expect(what, status == 0 and not out.strip(),
+                    "%s\n%s" % (command if isinstance(command, str) else " ".join(command), out))
         return status == 0
 
 
@@ -170,7 +178,8 @@ def run_gate(entry, root, quiet=False):
         shutil.rmtree(box.tmp, ignore_errors=True)
     if not quiet:
         print("  gate %-14s %3d passed, %d failed, %d skipped   %5.1f s, %5.1f s of processors"
-              % (name, box.counts["passed"], box.counts["failed"], box.counts["skipped"], time.time() - start, box.seconds), flush=True)
+              % (name, box.counts["passed"], box.counts["failed"], box.counts["skipped"], time.time() - start,
+                 box.seconds), flush=True)
     return box.counts
 
 
@@ -179,7 +188,8 @@ def copy_of(root, target):
     os.makedirs(target)
     for name in ("src", "tests", "examples", ".github"):
         if os.path.isdir(os.path.join(root, name)):
-            shutil.copytree(os.path.join(root, name), os.path.join(target, name), ignore=shutil.ignore_patterns("__pycache__", "data"))
+            shutil.copytree(os.path.join(root, name), os.path.join(target, name),
+                            ignore=shutil.ignore_patterns("__pycache__", "data"))
     for data in (os.path.join("tests", "oracle", "data"), os.path.join("examples", "data")):
         if os.path.isdir(os.path.join(root, data)):
             os.symlink(os.path.join(root, data), os.path.join(target, data))
@@ -219,17 +229,23 @@ def prove(entries, root):
 
 def main():
     sys.path.insert(0, HERE)
-    import cases, compiling, cuda_abi, documents, house, kernels, leaks, machines, places, replay, rooms, stack  # noqa: F401  (they register their gates)
+    # noqa: F401  (they register their gates)
+    import cases, compiling, cuda_abi, documents, house, kernels, leaks, machines, places, replay, rooms, stack
     parser = argparse.ArgumentParser(description="Checks what must hold for the library as a whole.")
     parser.add_argument("--only", default="", help="gates whose name holds this word")
-    parser.add_argument("--prove", action="store_true", help="inject faults into a copy and expect every gate to see them")
+    parser.add_argument("--prove", action="store_true",
+                        help="inject faults into a copy and expect every gate to see them")
     args = parser.parse_args()
-    order = ["house", "lines", "mutations", "machines", "arm", "examples", "replay", "nvrtc", "rooms", "readme", "standards", "stack", "places", "cases", "symbols", "cutouts", "windows", "units", "macros", "declarations", "cuda_abi"]
-    entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0])) if args.only in e[0]]      # the long ones first
+    order = ["house", "lines", "mutations", "machines", "arm", "examples", "replay", "nvrtc", "rooms", "readme",
+             "standards", "stack", "places", "cases", "symbols", "cutouts", "windows", "units", "macros",
+             "declarations", "cuda_abi"]
+    # the long ones first
+    entries = [e for e in sorted(GATES, key=lambda e: order.index(e[0])) if args.only in e[0]]
     if args.prove:
         passed, failed, skipped = prove(entries, ROOT)
     else:
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:   # most gates have stretches in which they use one processor
+        # most gates have stretches in which they use one processor
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
             results = list(pool.map(lambda entry: run_gate(entry, ROOT), entries))
         passed, failed, skipped = (sum(counts[kind] for counts in results) for kind in ("passed", "failed", "skipped"))
     print("%d passed, %d failed, %d skipped" % (passed, failed, skipped))

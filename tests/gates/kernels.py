@@ -1,4 +1,5 @@
-"""The kernels of the GPU: NVIDIA's own compiler takes them without a spill, and the tests of `make test` notice when one is broken."""
+"""The kernels of the GPU: NVIDIA's own compiler takes them without a spill, and the tests of `make test` notice when
+one is broken."""
 import os
 import re
 import sys
@@ -12,14 +13,20 @@ def damage(name, old, new):
 
 
 @gate("nvrtc", faults=[
-    ("what only the emulator's compiler takes", damage("rows.cu", "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };", "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };\nstatic __int128_t wide[__builtin_cpu_supports(\"avx\")];")),
-    ("a kernel that spills", damage("gemm_f32.cu", "__launch_bounds__(256) gemm_f32", "__launch_bounds__(256, 8) gemm_f32")),
+    ("what only the emulator's compiler takes",
+     damage("rows.cu", "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };",
+            "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 };\nstatic __int128_t "
+            "wide[__builtin_cpu_supports(\"avx\")];")),
+    ("a kernel that spills",
+     damage("gemm_f32.cu", "__launch_bounds__(256) gemm_f32", "__launch_bounds__(256, 8) gemm_f32")),
 ])
 def nvrtc(box):
-    """Two architectures, or one of them while the kernels are those that both were good with (nvrtc_check.py); make nvrtc-check has all."""
+    """Two architectures, or one of them while the kernels are those that both were good with (nvrtc_check.py); make
+    nvrtc-check has all."""
     status, out = box.run([sys.executable, "tests/nvrtc_check.py", "--sample", "--quiet"], box.root)
     if status == 0 and "skipped" in out:
-        box.counts["skipped"] += 1                               # nothing that could be installed lightly: no failure where skips are none
+        # nothing that could be installed lightly: no failure where skips are none
+        box.counts["skipped"] += 1
         print("skipped [nvrtc] " + out.strip(), flush=True)
         return
     if "today only" in out and not box.quiet:
@@ -30,7 +37,8 @@ def nvrtc(box):
 
 def mutation(old, new):
     """One more mutation for the script, of which it must say that something is wrong with it."""
-    return lambda root: replace(os.path.join(root, "tests", "mutate_cuda.py"), "MUTATIONS = [\n", "MUTATIONS = [\n    (\"rope.cu\", %r, %r, OPS, \"rope\"),\n" % (old, new))
+    return lambda root: replace(os.path.join(root, "tests", "mutate_cuda.py"), "MUTATIONS = [\n",
+                                "MUTATIONS = [\n    (\"rope.cu\", %r, %r, OPS, \"rope\"),\n" % (old, new))
 
 
 @gate("mutations", faults=[
@@ -42,4 +50,5 @@ def mutations(box):
     status, out = box.run([sys.executable, "tests/mutate_cuda.py", "--sample"], box.root, timeout=1500)
     rows = [row for row in out.split("\n") if not row.startswith("  noticed")]
     count = re.search(r"(\d+) passed, 0 failed, 0 skipped", rows[-2] if len(rows) > 1 else "")
-    box.expect("the tests notice every mutation of the kernels", status == 0 and count and int(count.group(1)) >= 10, "\n".join(rows))
+    box.expect("the tests notice every mutation of the kernels", status == 0 and count and int(count.group(1)) >= 10,
+               "\n".join(rows))

@@ -5,12 +5,15 @@ import re
 from gates import gate
 from house import in_declarations, in_header, replace
 
-FORBIDDEN = {"abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "signal", "raise", "printf", "vprintf", "puts", "putchar", "putc",
-             "fputs", "perror", "stdout", "stderr", "stdin", "__assert_fail", "__printf_chk", "__fprintf_chk", "rand", "srand", "system", "getenv", "setenv", "setlocale"}
+FORBIDDEN = {"abort", "exit", "_exit", "_Exit", "quick_exit", "atexit", "signal", "raise", "printf", "vprintf", "puts",
+             "putchar", "putc",
+             "fputs", "perror", "stdout", "stderr", "stdin", "__assert_fail", "__printf_chk", "__fprintf_chk", "rand",
+             "srand", "system", "getenv", "setenv", "setlocale"}
 # Idempotent caches: the only data that may change. Name -> reason.
 MUTABLE = {"hyb_gpu_provider": "core/device.c: the GPU back end that is compiled in. Set once, before main",
            "known": "compute/cpu/int/select.c: does the system lend this process its AMX tiles? Asked once"}
-# The GPU part looks for libraries and caches where the environment says, and puts the locale back that old compilers change.
+# The GPU part looks for libraries and caches where the environment says, and puts the locale back that old compilers
+# change.
 GPU_MAY = {"getenv", "setlocale"}
 ALONE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n'
 SOURCE = '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n'
@@ -18,7 +21,8 @@ OURS = ("hybrid.h", "hybrid_cuda.h")
 
 
 def symbols(box, name, source, flags):
-    """(kind, name) of every symbol of the object; constants of pointers count as constants: no position-independent code."""
+    """(kind, name) of every symbol of the object; constants of pointers count as constants: no position-independent
+    code."""
     path, _ = box.object(name, ["cc", "-O0", "-fno-pie", "-fno-pic"] + flags, source)
     if not path:
         return []
@@ -29,15 +33,19 @@ def symbols(box, name, source, flags):
 @gate("symbols", faults=[
     ("an external of a foreign name", in_header("int loose(void);\nint loose(void) { return 1; }")),
     ("a private external", in_header("int hyb_loose(void);\nint hyb_loose(void) { return 1; }")),
-    ("a public function that HYBRID_STATIC does not reach", in_header("extern int hybrid_loose(void);\nint hybrid_loose(void) { return 1; }")),
-    ("a global that can change", in_header("static int hyb_n;\nHYBRID_API int hybrid_next(void);\nHYBRID_API int hybrid_next(void) { return ++hyb_n; }")),
+    ("a public function that HYBRID_STATIC does not reach",
+     in_header("extern int hybrid_loose(void);\nint hybrid_loose(void) { return 1; }")),
+    ("a global that can change",
+     in_header(
+         "static int hyb_n;\nHYBRID_API int hybrid_next(void);\nHYBRID_API int hybrid_next(void) { return ++hyb_n; }")),
     ("printing", in_header('HYBRID_API void hybrid_say(void);\nHYBRID_API void hybrid_say(void) { printf("%d", 1); }')),
     ("aborting", in_header("HYBRID_API void hybrid_end(void);\nHYBRID_API void hybrid_end(void) { abort(); }")),
 ])
 def check_symbols(box):
     if not box.has("nm"):
         return box.skipped("nm", "binutils are not installed (tests/setup.sh installs them)")
-    for name, source, flags, may in (("plain", ALONE, [], set()), ("with the GPU part", SOURCE, [], GPU_MAY), ("static", SOURCE, ["-DHYBRID_STATIC"], GPU_MAY)):
+    for name, source, flags, may in (("plain", ALONE, [], set()), ("with the GPU part", SOURCE, [], GPU_MAY),
+                                     ("static", SOURCE, ["-DHYBRID_STATIC"], GPU_MAY)):
         found = symbols(box, name.split()[0], source, flags)
         external = sorted(n for kind, n in found if kind.isupper() and kind != "U" and kind not in "VW")
         if flags:
@@ -90,4 +98,5 @@ def check_macros(box):
             foreign = foreign_macros(macros)
             box.expect("macros left by the %s in %s" % (half, title), macros and not foreign, ", ".join(foreign))
             if half == "declarations":
-                box.expect("the declarations include three headers in %s" % title, sorted(set(includes)) == ["stdbool.h", "stddef.h", "stdint.h"], ", ".join(includes))
+                box.expect("the declarations include three headers in %s" % title,
+                           sorted(set(includes)) == ["stdbool.h", "stddef.h", "stdint.h"], ", ".join(includes))

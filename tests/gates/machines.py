@@ -1,6 +1,7 @@
 """The same text on other machines: the story model under qemu, wine and node, statically with musl, and in 32 bits.
 
-Each machine builds examples/generate.c with its own compiler, and must write what this one writes, bit by bit the same choices. One that cannot run the library must say so in a sentence: when it compiles, or when it starts."""
+Each machine builds examples/generate.c with its own compiler, and must write what this one writes, bit by bit the same
+choices. One that cannot run the library must say so in a sentence: when it compiles, or when it starts."""
 import os
 import shutil
 
@@ -11,7 +12,8 @@ from house import replace
 GENERATE = ["Once upon a time", "-n", "60", "-q"]
 M32 = ["gcc", "-m32", "-I/usr/include/x86_64-linux-gnu"]      # there Debian keeps <asm/errno.h> for both sizes
 HELD = {"musl": (MUSL, ALONE), "Windows": (MINGW, BOTH), "aarch64": AARCH64}      # what other gates compile as well
-# title, how it builds, how it runs (None: it is only built: Debian's wine runs no program of 32 bits), what refuses it (None: nothing may)
+# title, how it builds, how it runs (None: it is only built: Debian's wine runs no program of 32 bits), what refuses it
+# (None: nothing may)
 MACHINES = [
     ("armhf", ["arm-linux-gnueabihf-gcc", "-static"], ["qemu-arm"], None),
     ("aarch64", ["aarch64-linux-gnu-gcc", "-static"], ["qemu-aarch64"], None),
@@ -28,13 +30,17 @@ MACHINES = [
 
 
 def program_of(title, folder):
-    return os.path.join(folder, "generate" + (".exe" if "Windows" in title else ".js" if title == "WebAssembly" else ""))
+    return os.path.join(folder,
+                        "generate" + (".exe" if "Windows" in title else ".js" if title == "WebAssembly" else ""))
 
 
 def stderr_apart(box, command, folder):
-    """(exit status, stdout, stderr) in an environment that wine and emscripten want: a home of their own, silence, UTF-8."""
-    environment = dict(os.environ, HOME=box.folder("home"), WINEDEBUG="-all", WINEPREFIX=box.folder("wine"), LC_ALL="C.UTF-8")
-    environment["WINEDLLOVERRIDES"] = "mscoree,mshtml="                           # no .NET, no browser: the folder is made faster
+    """(exit status, stdout, stderr) in an environment that wine and emscripten want: a home of their own, silence,
+    UTF-8."""
+    environment = dict(os.environ, HOME=box.folder("home"), WINEDEBUG="-all", WINEPREFIX=box.folder("wine"),
+                       LC_ALL="C.UTF-8")
+    # no .NET, no browser: the folder is made faster
+    environment["WINEDLLOVERRIDES"] = "mscoree,mshtml="
     errors = os.path.join(folder, "stderr")
     status, out = box.run(" ".join("'%s'" % word for word in command) + " 2>'%s'" % errors, folder, env=environment)
     with open(errors, encoding="utf-8", errors="replace") as f:
@@ -54,7 +60,8 @@ def missing(box, build, run):
         os.path.join(root, "hybrid.h"), "? 1.0f / d : 0.0f; }", "? (sizeof(void *) == 4 ? 1.5f : 1.0f) / d : 0.0f; }")),
     ("tcc taken for MSVC", lambda root: replace(os.path.join(root, "hybrid.h"), "#if defined(__TINYC__)", "#if 0")),
     ("arguments in Windows' own code page", lambda root: replace(
-        os.path.join(root, "examples", "windows_utf8.h"), "WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8", "WideCharToMultiByte(CP_ACP, 0, text, -1, utf8")),
+        os.path.join(root, "examples", "windows_utf8.h"), "WideCharToMultiByte(CP_UTF8, 0, text, -1, utf8",
+        "WideCharToMultiByte(CP_ACP, 0, text, -1, utf8")),
 ])
 def machines(box):
     story = box.path("examples", "data", "stories260K-q8_0.gguf")
@@ -69,7 +76,8 @@ def machines(box):
 
     here = folder_of("here")
     held, _ = box.object("the implementation", WITHOUT_SIMD, ALONE)
-    if not held or not box.compiles("this machine", WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], here):
+    if not held or not box.compiles("this machine",
+                                    WITHOUT_SIMD + LINKED + ["generate.c", held, "-o", "generate", "-lm"], here):
         return
     status, want, words = stderr_apart(box, [os.path.join(here, "generate"), name] + GENERATE, here)
     box.expect("this machine", status == 0 and len(want) > 60, want + words)
@@ -84,8 +92,10 @@ def machines(box):
         held = [box.object("the implementation for " + title, *HELD[title])[0]] if title in HELD else []
         if None in held:
             return None
-        optimize = "-O1" if run is not None and not refusal else "-O0"                   # it is only compiled, or only says that it is refused
-        command = [build[0], optimize] + build[1:] + (LINKED if held else []) + ["generate.c"] + held + ["-o", program, "-lm"]
+        # it is only compiled, or only says that it is refused
+        optimize = "-O1" if run is not None and not refusal else "-O0"
+        command = [build[0], optimize] + build[1:] + (LINKED if held else [])
+        command += ["generate.c"] + held + ["-o", program, "-lm"]
         status, out, words = stderr_apart(box, command, folder)
         if status and refusal:
             return box.expect("%s is refused by name" % title, refusal in words and "hybrid" in words, words)
@@ -96,6 +106,7 @@ def machines(box):
         status, out, words = stderr_apart(box, run + [program, name] + GENERATE, folder)
         if refusal and status:
             return box.expect("%s is refused by name" % title, refusal in words, words)
-        return box.expect(title, status == 0 and out == want, "exit status %s\n%s\n%s\nhere: %s" % (status, out, words, want))
+        return box.expect(title, status == 0 and out == want,
+                          "exit status %s\n%s\n%s\nhere: %s" % (status, out, words, want))
 
     box.parallel(other, MACHINES)

@@ -1,5 +1,5 @@
-"""How many places a new thing takes: one of each kind is added to a copy of the repository, which then builds and passes; the files that were touched
-are counted, and are those that .github/CONTRIBUTING.md names.
+"""How many places a new thing takes: one of each kind is added to a copy of the repository, which then builds and
+passes; the files that were touched are counted, and are those that .github/CONTRIBUTING.md names.
 
     python3 tests/gates/places.py        lists the files of each kind
 """
@@ -19,7 +19,8 @@ else:
 HERE = os.path.dirname(os.path.abspath(__file__))
 CONTRIBUTING = os.path.join(".github", "CONTRIBUTING.md")
 
-# An op that doubles, with a kernel of its own on the CPU and on the GPU: (file, what stands there, what is put before it).
+# An op that doubles, with a kernel of its own on the CPU and on the GPU: (file, what stands there, what is put before
+# it).
 OP = [
     ("src/compute/ops.inc", "    OP(embed) \\\n", "    OP(redouble) \\\n"),
     ("src/compute/ops.inc", "    X(kv_row, ", "    X(redouble,      (float *out, const float *x, int64_t n)) \\\n"),
@@ -36,7 +37,8 @@ HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch 
 }
 
 """),
-    ("src/compute/cpu/backend.c", "/* ---- the cache ---", """static void hyb_cpu_redouble_chunk(void *arg, int chunk, int lane)
+    ("src/compute/cpu/backend.c", "/* ---- the cache ---",
+     """static void hyb_cpu_redouble_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
     const hyb_op_redouble *op = (const hyb_op_redouble *)job->op;
@@ -47,14 +49,16 @@ HYB_INLINE double hyb_bytes_redouble(const hyb_op_redouble *op, const hyb_batch 
 static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_redouble_chunk); }
 
 """),
-    ("src/compute/cpu/generic.c", "/* ---- the cache ---", """static void hyb_redouble_generic(float *out, const float *x, int64_t n)
+    ("src/compute/cpu/generic.c", "/* ---- the cache ---",
+     """static void hyb_redouble_generic(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i++) out[i] = 2 * x[i];
 }
 
 """),
-    ("src/compute/cpu/rows.inc", "/* ---- the cache ---", """static HYB_V_TARGET void HYB_V_FN(redouble)(float *out, const float *x, int64_t n)
+    ("src/compute/cpu/rows.inc", "/* ---- the cache ---",
+     """static HYB_V_TARGET void HYB_V_FN(redouble)(float *out, const float *x, int64_t n)
 {
     int64_t i;
     for (i = 0; i < n; i += HYB_V_N) {
@@ -64,7 +68,8 @@ static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_c
 }
 
 """),
-    ("src/cuda/kernels/rows.cu", "/* ---- element by element ---", """KERNEL __launch_bounds__(256) redouble(const float *x, float *out, i64 n)
+    ("src/cuda/kernels/rows.cu", "/* ---- element by element ---",
+     """KERNEL __launch_bounds__(256) redouble(const float *x, float *out, i64 n)
 {
     const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
     if (i < n) out[i] = 2 * x[i];
@@ -72,7 +77,8 @@ static void hyb_cpu_redouble(hyb_backend *be, const hyb_op_redouble *op) { hyb_c
 
 """),
     ("src/cuda/ops_rows.c", "    X(norm_4) X(norm_1)", "    X(redouble) \\\n"),
-    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---", """static void hyb_cuda_op_redouble(hyb_cuda_at *at, const hyb_op_redouble *op)
+    ("src/cuda/ops_rows.c", "/* ---- the largest logits ---",
+     """static void hyb_cuda_op_redouble(hyb_cuda_at *at, const hyb_op_redouble *op)
 {
     hyb_op_redouble o = *op;
     void *args[3];
@@ -129,13 +135,16 @@ def add(root, pieces, without=None):
 
 
 def builds(run, root, kind):
-    """None, or what was said: the header is made, and the tests of the op pass on the CPU and, where it can be built, on the emulated GPU."""
+    """None, or what was said: the header is made, and the tests of the op pass on the CPU and, where it can be built,
+    on the emulated GPU."""
     cc = os.environ.get("CC", "cc").split()
     flags = ["-O0", "-DHYBRID_STATIC", "-Wno-unused-function", "-I.", "-Itests"]
-    steps = [[sys.executable, "amalgamate.py"], cc + flags + ["tests/test_ops.c", "-o", "ops", "-lm", "-lpthread"], ["./ops"]]
+    steps = [[sys.executable, "amalgamate.py"], cc + flags + ["tests/test_ops.c", "-o", "ops", "-lm", "-lpthread"],
+             ["./ops"]]
     emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
     if os.path.isdir(emulator):
-        steps += [cc + flags + ["-DHYBRID_NO_SIMD", "tests/test_cuda_ops.c", "-o", "cuda_ops", "-lm", "-lpthread"], ["./cuda_ops"]]
+        steps += [cc + flags + ["-DHYBRID_NO_SIMD", "tests/test_cuda_ops.c", "-o", "cuda_ops", "-lm", "-lpthread"],
+                  ["./cuda_ops"]]
     env = dict(os.environ, HYBRID_ONLY="redouble", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
     for step in steps:
         status, out = run(step, cwd=root, env=env)
@@ -148,12 +157,17 @@ def by_hand(root):
     """The table of the CPU back end as it was: a list of names."""
     replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYB_OPS(HYB_OP, HYB_PARTS)\n", "".join(
         "        %s,\n" % ("NULL" if name == "heads" else "hyb_cpu_" + name) for name in
-        "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k shift wkv7 shortconv".split()))
+        "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k "
+        "shift wkv7 shortconv".split()))
 
 
 @gate("places", faults=[
-    ("a place that CONTRIBUTING.md does not name", lambda root: replace(os.path.join(root, CONTRIBUTING), "4. `src/compute/cpu/generic.c`", "4. (`src/compute/cpu/generic.c`)")),
-    ("a place that CONTRIBUTING.md names for nothing", lambda root: replace(os.path.join(root, CONTRIBUTING), "8. `tests/ops.h`", "8. `src/model/forward.c`: nothing\n9. `tests/ops.h`")),
+    ("a place that CONTRIBUTING.md does not name",
+     lambda root: replace(os.path.join(root, CONTRIBUTING), "4. `src/compute/cpu/generic.c`",
+                          "4. (`src/compute/cpu/generic.c`)")),
+    ("a place that CONTRIBUTING.md names for nothing",
+     lambda root: replace(os.path.join(root, CONTRIBUTING), "8. `tests/ops.h`",
+                          "8. `src/model/forward.c`: nothing\n9. `tests/ops.h`")),
     ("a table that is filled by hand", by_hand),
 ])
 def places(box):
@@ -161,8 +175,10 @@ def places(box):
     text = box.read(CONTRIBUTING)
     for kind, heading, most, pieces in KINDS:
         files, listed = files_of(pieces), named(text, heading)
-        box.expect("CONTRIBUTING.md names the places of an %s" % kind, sorted(files) == sorted(listed), "it takes %s\nand the list says %s" % (" ".join(files), " ".join(listed)))
-        box.expect("at most %d places for an %s" % (most, kind), len(files) <= most, "%d: %s" % (len(files), " ".join(files)))
+        box.expect("CONTRIBUTING.md names the places of an %s" % kind, sorted(files) == sorted(listed),
+                   "it takes %s\nand the list says %s" % (" ".join(files), " ".join(listed)))
+        box.expect("at most %d places for an %s" % (most, kind), len(files) <= most,
+                   "%d: %s" % (len(files), " ".join(files)))
         copy = os.path.join(box.tmp, kind)
         copy_of(box.root, copy)
         add(copy, pieces)
@@ -171,8 +187,11 @@ def places(box):
         copy = os.path.join(box.tmp, kind + "-undrawn")
         copy_of(box.root, copy)
         add(copy, pieces, without="tests/ops.h")
-        status, out = box.run(os.environ.get("CC", "cc").split() + ["-fsyntax-only", "-Werror=implicit-function-declaration", "-DHYBRID_NO_SIMD", "-Itests", "tests/test_ops.c"], cwd=copy)
-        box.expect("an %s that the tests do not draw is an error of the compiler" % kind, status != 0 and "draw_redouble" in out, out)
+        status, out = box.run(os.environ.get("CC", "cc").split() +
+                              ["-fsyntax-only", "-Werror=implicit-function-declaration", "-DHYBRID_NO_SIMD", "-Itests",
+                               "tests/test_ops.c"], cwd=copy)
+        box.expect("an %s that the tests do not draw is an error of the compiler" % kind,
+                   status != 0 and "draw_redouble" in out, out)
 
 
 def main():
@@ -189,7 +208,8 @@ def main():
                 subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)), copy, kind)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        print("an %s: %d places of at most %d%s" % (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
+        print("an %s: %d places of at most %d%s" %
+              (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
         print("".join("    %s\n" % path for path in files_of(pieces)), end="")
 
 

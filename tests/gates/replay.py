@@ -14,7 +14,8 @@ def change_hash(path):
 
 
 @gate("replay", faults=[
-    ("products and sums that a compiler may fuse", lambda root: replace(os.path.join(root, "src", "core", "begin.h"), '#pragma GCC optimize("fp-contract=off")', "")),
+    ("products and sums that a compiler may fuse",
+     lambda root: replace(os.path.join(root, "src", "core", "begin.h"), '#pragma GCC optimize("fp-contract=off")', "")),
     ("a hash that is not the library's", lambda root: change_hash(os.path.join(root, "tests", "test_replay.c"))),
 ])
 def replay(box):
@@ -29,10 +30,12 @@ def replay(box):
             return box.skipped(title, "%s is not installed (tests/setup.sh does it)" % command[0])
         program = os.path.join(box.folder(title.replace(" ", "")), "replay")
         with_it = [held("the implementation by " + title)] if held else ["-DHYBRID_IMPLEMENTATION"]
-        if None in with_it or not box.compiles(title, command + with_it + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"], box.root):
+        whole = command + with_it + ["-I.", "-Itests", "tests/test_replay.c", "-o", program, "-lm", "-lpthread"]
+        if None in with_it or not box.compiles(title, whole, box.root):
             return None
         status, out = box.run([program], box.root, 400, env=dict(os.environ, HYBRID_DEVICE="cpu"))
         ran = re.findall(r"(\d+) runs, one hash", out)
-        return box.expect("%s gives the same hashes" % title, status == 0 and len(ran) >= 3 and all(int(n) > 10 for n in ran), out)
+        return box.expect("%s gives the same hashes" % title,
+                          status == 0 and len(ran) >= 3 and all(int(n) > 10 for n in ran), out)
 
     box.parallel(one, builds)

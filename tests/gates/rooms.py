@@ -1,6 +1,8 @@
-"""Every file of src/ compiles alone: it includes what it uses. So an editor (clangd) understands it, and a reader sees what a file stands on.
+"""Every file of src/ compiles alone: it includes what it uses. So an editor (clangd) understands it, and a reader sees
+what a file stands on.
 
-    python3 tests/gates/rooms.py        writes compile_commands.json: how each of them is compiled (make compile_commands.json)
+    python3 tests/gates/rooms.py        writes compile_commands.json: how each of them is compiled (make
+    compile_commands.json)
 
 That no room uses one above its own is a rule of amalgamate.py (gate house)."""
 import json
@@ -22,14 +24,17 @@ else:
         return None
 
 COMMON = ["cc", "-std=c99", "-x", "c", "-fsyntax-only", "-Werror=implicit-function-declaration"]
-PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/hybrid_top.h", "src/hybrid_cuda_top.h", "src/api/api.h", "src/core/end.h")
+PARTS = ("src/hybrid_all.c", "src/hybrid_cuda_all.c", "src/hybrid_top.h", "src/hybrid_cuda_top.h", "src/api/api.h",
+         "src/core/end.h")
 CPU = "src/compute/cpu/"
 # Files with intrinsics: to read the compiler's own header of them takes most of the time.
 INTRINSICS = r"src/compute/cpu/(int/(avx|panel|gemm|amx|repack|neon|select)|x86|arm)\w*\.c"
-# Texts that are stamped by others: what stands above them there. tile.inc and neon.inc of cpu/int are compiled by those that stamp them.
+# Texts that are stamped by others: what stands above them there. tile.inc and neon.inc of cpu/int are compiled by those
+# that stamp them.
 STAMPED = {"vec_avx2.inc": ["target.c", "kernels.c"], "vec_avx512.inc": ["target.c", "kernels.c"]}
-for before, name in enumerate(["math.inc", "rows.inc", "recurrent.inc", "attention.inc", "float.inc"]):
-    STAMPED[name] = ["target.c", "float.c", "vec_avx2.inc"] + ["math.inc", "rows.inc", "recurrent.inc", "attention.inc"][:before]
+STAMPS = ["math.inc", "rows.inc", "recurrent.inc", "attention.inc", "float.inc"]        # in this order
+for before, name in enumerate(STAMPS):
+    STAMPED[name] = ["target.c", "float.c", "vec_avx2.inc"] + STAMPS[:before]
 
 
 def commands(root):
@@ -48,7 +53,8 @@ def commands(root):
     ("a file that does not include what it uses", lambda root: replace(
         os.path.join(root, "src", "text", "stop.c"), '#include "automaton.c"\n', "")),
     ("a function that nothing above has", source("static int hyb_lost(void) { return hyb_nowhere(); }\n")),
-    ("a kernel's text that is not whole", lambda root: replace(os.path.join(root, "src", "compute", "cpu", "rows.inc"), "/* ---- norms", "} /* ---- norms")),
+    ("a kernel's text that is not whole",
+     lambda root: replace(os.path.join(root, "src", "compute", "cpu", "rows.inc"), "/* ---- norms", "} /* ---- norms")),
 ])
 def rooms(box):
     alone = list(commands(box.root))
@@ -59,12 +65,14 @@ def rooms(box):
         return None if status == 0 else "%s\n%s" % (path, "\n".join(re.findall(r"^.*error:.*$", out, re.M)[:3]))
     wrong = [words for words in box.parallel(compile_one, alone) if words]
     box.expect("many files were compiled", len(alone) > 140, str(len(alone)))
-    box.expect("every file of src/ compiles alone", not wrong, "%d of %d do not\n%s" % (len(wrong), len(alone), "\n".join(wrong)))
+    box.expect("every file of src/ compiles alone", not wrong,
+               "%d of %d do not\n%s" % (len(wrong), len(alone), "\n".join(wrong)))
 
 
 if __name__ == "__main__":
     top = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    entries = [{"directory": top, "file": path, "arguments": [word for word in command if word != "-DHYBRID_NO_SIMD"]} for path, command in commands(top)]
+    entries = [{"directory": top, "file": path, "arguments": [word for word in command if word != "-DHYBRID_NO_SIMD"]}
+               for path, command in commands(top)]
     with open(os.path.join(top, "compile_commands.json"), "w", encoding="utf-8") as f:
         json.dump(entries, f, indent=1)
     sys.exit(print("compile_commands.json: %d files" % len(entries)))

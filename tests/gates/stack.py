@@ -1,10 +1,11 @@
 """No call takes more than 64 KB of the host's stack: the compiler's own figures, added up along every chain of calls.
 
-gcc writes the frame of each function and who calls whom (-fcallgraph-info=su). A call through a pointer has no target there, but a source
-line: the member that it calls (be->norm) may hold every function whose address is taken and whose name has that word (hyb_cpu_norm,
-hyb_norm_avx2), or what HOLDS says. Every turn of a recursion asks for room (hyb_stack_room, core/stack.c), or BOUNDED knows how
-deep it gets. What a call takes at most is then the way to where the stack is first measured, the budget of core/stack.c, and the longest
-way from one asking to the next, or to the last function that is called."""
+gcc writes the frame of each function and who calls whom (-fcallgraph-info=su). A call through a pointer has no target
+there, but a source line: the member that it calls (be->norm) may hold every function whose address is taken and whose
+name has that word (hyb_cpu_norm, hyb_norm_avx2), or what HOLDS says. Every turn of a recursion asks for room
+(hyb_stack_room, core/stack.c), or BOUNDED knows how deep it gets. What a call takes at most is then the way to where
+the stack is first measured, the budget of core/stack.c, and the longest way from one asking to the next, or to the last
+function that is called."""
 import os
 import re
 
@@ -22,7 +23,8 @@ BOUNDED = {
     "hyb_folder_expand": 8,         # a path with stars in it
     "hyb_gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
     "hyb_jbuiltin_call": 2,         # a filter that asks a test
-    "hyb_jf_generator": 2,          # a generator that runs the filter that made it; one of another begins with hyb_jinja_wake
+    # a generator that runs the filter that made it; one of another begins with hyb_jinja_wake
+    "hyb_jf_generator": 2,
     "hyb_jhash": 17,                # tuples in tuples (HYB_J_KEY_DEPTH)
     "hyb_jinja_format_text_of": 3,  # fields in fields of format(): two levels
     "hyb_jinja_strftime": 2,        # %c is made of others
@@ -30,11 +32,13 @@ BOUNDED = {
     "hyb_tokenize_piece": 9,        # the rules of one pre-tokenizer
     "hybrid_mix_find": 2,           # one name for another
 }
-# What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's name).
+# What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
+# name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split|write)(?:\[0\])?\("
 HOLDS = [
-    (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)", r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
+    (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)",
+     r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
     (r".*\bkernels->\w+", r"hyb_{}_(generic|scalar|avx2|avx512|neon)"),
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hyb_default_{}"),
@@ -52,7 +56,8 @@ HOLDS = [
     (r".*\binfo", r"hyb_cuda_module"),
     (r".*\b(quantize|dequantize)_row", r"hyb_(de)?quantize_\w+"),
     (r".*\b(begin|end)", r"hyb_amx_{}"),
-    (r".*\w", r"(?!hyb_(cpu|cuda|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),          # kernels, rules of a tokenizer
+    # kernels, rules of a tokenizer
+    (r".*\w", r"(?!hyb_(cpu|cuda|host|gpu|default|counter)_)hyb_(\w+_)?{}(_\w+)?"),
 ]
 # Called by qsort, by a new thread, before main; by a child of fork in the driver's place.
 NOT_CALLED = r"hyb_(falling|bias_order|worker_entry|cuda_register|forked_\w+)"
@@ -78,7 +83,8 @@ class Calls:
             self.frame[plain(title)] = bytes_of + self.frame.get(plain(title), 0)       # its parts may call each other
             self.calls.setdefault(plain(title), set())
         pointers = []
-        for source, target, place in re.findall(r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]*)")?', text, re.M):
+        for source, target, place in re.findall(
+            r'^edge: \{ sourcename: "([^"]+)" targetname: "([^"]+)"(?: label: "([^"]*)")?', text, re.M):
             if target == "__indirect_call":
                 pointers.append((plain(source), place))
             elif plain(source) != plain(target) or source == target:
@@ -135,17 +141,20 @@ class Depths:
 
     def __init__(self, calls):
         self.frame, self.calls, self.wrong = calls.frame, calls.calls, []
-        self.asking = {f for f in self.calls if any(re.fullmatch(ASKS, g) for g in self.calls[f]) and not re.fullmatch(ASKS, f)}
+        self.asking = {f for f in self.calls if any(re.fullmatch(ASKS, g) for g in self.calls[f])
+                       and not re.fullmatch(ASKS, f)}
         self.opening = {f for f in self.calls if OPENS in self.calls[f]}
         self.kept, self.path = {}, []
 
     def longest(self, function, way, turns=False, to=None):
-        """Down from a function: 'turns' goes into what asks for room once more, which then refuses; 'to' counts only ways to such functions."""
+        """Down from a function: 'turns' goes into what asks for room once more, which then refuses; 'to' counts only
+        ways to such functions."""
         key = (function, turns, way)
         if key in self.kept:
             if self.kept[key] is None:
                 if function not in BOUNDED:
-                    self.wrong.append("a recursion that does not ask for room: " + " > ".join(self.path[self.path.index(function):] + [function]))
+                    self.wrong.append("a recursion that does not ask for room: " +
+                                      " > ".join(self.path[self.path.index(function):] + [function]))
                 return -LIMIT * LIMIT, []
             return self.kept[key]
         self.kept[key] = None
@@ -167,18 +176,26 @@ class Depths:
         if opened[0] < 0:
             return plain_way
         last = max(self.longest(f, "turn", turns=True) for f in self.asking)
-        return max(plain_way, (opened[0] + budget + last[0], opened[1] + ["... %d bytes of recursion ..." % budget] + last[1]))
+        return max(plain_way,
+                   (opened[0] + budget + last[0], opened[1] + ["... %d bytes of recursion ..." % budget] + last[1]))
 
 
 @gate("stack", faults=[
-    ("a large frame", in_header("HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[66000]; a[i] = 1; return a[i + 1]; }")),
+    ("a large frame",
+     in_header("HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[66000]; a[i] "
+               "= 1; return a[i + 1]; }")),
     ("a recursion that does not ask", lambda root: replace(
-        os.path.join(root, "hybrid.h"), "if (!hyb_jarena_work(&j->arena, 1) || !hyb_jarena_room(&j->arena, j->depth))", "if (!hyb_jarena_work(&j->arena, 1))")),
-    ("a recursion that may take too much", lambda root: replace(os.path.join(root, "hybrid.h"), "44 * 1024 * HYB_STACK_FACTOR", "62 * 1024 * HYB_STACK_FACTOR")),
+        os.path.join(root, "hybrid.h"), "if (!hyb_jarena_work(&j->arena, 1) || !hyb_jarena_room(&j->arena, j->depth))",
+        "if (!hyb_jarena_work(&j->arena, 1))")),
+    ("a recursion that may take too much",
+     lambda root: replace(os.path.join(root, "hybrid.h"), "44 * 1024 * HYB_STACK_FACTOR",
+                          "62 * 1024 * HYB_STACK_FACTOR")),
     ("an array whose size is not known", in_header(
-        "HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[i]; a[0] = 1; return a[i - 1]; }")),
+        "HYBRID_API int hybrid_fault(int i);\nHYBRID_API int hybrid_fault(int i) { volatile char a[i]; a[0] = 1; "
+        "return a[i - 1]; }")),
     ("a pointer that leads nobody knows where", in_header(
-        "HYBRID_API int hybrid_fault(struct hyb_f *f);\nstruct hyb_f { int (*nowhere)(void); };\nHYBRID_API int hybrid_fault(struct hyb_f *f) { return f->nowhere(); }")),
+        "HYBRID_API int hybrid_fault(struct hyb_f *f);\nstruct hyb_f { int (*nowhere)(void); };\nHYBRID_API int "
+        "hybrid_fault(struct hyb_f *f) { return f->nowhere(); }")),
 ])
 def stack(box):
     if not box.has("gcc"):
@@ -193,10 +210,12 @@ def stack(box):
     deepest = sorted((depths.of_call(f, budget) for f in roots), reverse=True)
     box.expect("every call is understood", not calls.wrong, "\n".join(calls.wrong))
     box.expect("every recursion asks for room", not depths.wrong, "\n".join(sorted(set(depths.wrong))))
-    box.expect("many functions were seen", len(roots) > 100 and len(calls.frame) > 1000, "%d of %d" % (len(roots), len(calls.frame)))
+    box.expect("many functions were seen", len(roots) > 100 and len(calls.frame) > 1000,
+               "%d of %d" % (len(roots), len(calls.frame)))
     for size, chain in deepest[:3]:
         box.expect("%s takes at most 64 KB of stack" % chain[0], size <= LIMIT, "%d bytes: %s" % (size, " > ".join(
             "%s (%d)" % (f, calls.frame[f]) if f in calls.frame else f for f in chain)))
     if not box.quiet:
-        print("  the deepest call, %s, takes at most %.1f KB of stack (limit: 64)" % (deepest[0][1][0], deepest[0][0] / 1024), flush=True)
+        print("  the deepest call, %s, takes at most %.1f KB of stack (limit: 64)" %
+              (deepest[0][1][0], deepest[0][0] / 1024), flush=True)
     return None

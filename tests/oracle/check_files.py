@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""What llama.cpp and hybrid make of files that leave a key out, or say it in another way: for every tiny model, each optional key dropped in
-turn, and some values set. Writes data/models/FILES.md: a line for each file of which the two think differently, and why that is so.
+"""What llama.cpp and hybrid make of files that leave a key out, or say it in another way: for every tiny model, each
+optional key dropped in turn, and some values set. Writes data/models/FILES.md: a line for each file of which the two
+think differently, and why that is so.
 
     python tests/oracle/check_files.py [--hybrid PROGRAM] [MODEL...]      needs gguf, llama-cpp-python, a C compiler
 """
@@ -38,19 +39,31 @@ int main(int argc, char **argv)
 }
 """
 # keys that both read; the architecture goes before them. (suffix, value): a value set; the tokenizer's are left alone.
-SET = [("rope.scaling.factor", 0.0), ("rope.scaling.factor", 4.0), ("rope.scale_linear", 4.0), ("rope.scale_linear", 0.0), ("rope.scaling.original_context_length", 0),
-       ("rope.scaling.attn_factor", 2.0), ("rope.scaling.attn_factor", 0.0), ("rope.freq_base", 0.0), ("rope.freq_base_swa", 500.0), ("rope.dimension_count", 0),
-       ("rope.scaling.type", "none"), ("rope.scaling.type", "yarn"), ("rope.scaling.type", "longrope"), ("attention.scale", 0.3), ("attention.scale", 0.0),
-       ("attention.sliding_window", 0), ("attention.sliding_window", 8), ("attention.sliding_window_pattern", 3), ("attn_logit_softcapping", 0.0),
-       ("final_logit_softcapping", 0.0), ("attn_logit_softcapping", 5.0), ("final_logit_softcapping", 5.0), ("expert_used_count", 0), ("expert_count", 0),
-       ("expert_weights_norm", False), ("expert_weights_scale", 2.0), ("attention.causal", False), ("logit_scale", 0.5), ("rope.scaling.yarn_ext_factor", 0.0),
-       ("attention.layer_norm_rms_epsilon", 0.0), ("attention.key_length_swa", 8), ("use_parallel_residual", True), ("attention.clamp_kqv", 1.0)]
-PAIRS = [(("rope.scaling.type", "none"), ("rope.scaling.factor", 4.0)), (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 4.0)),
-         (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 0.0)), (("rope.scaling.factor", 2.0), ("rope.scale_linear", 4.0)),
-         (("rope.scaling.type", "longrope"), ("rope.scaling.factor", 4.0)), (("rope.scaling.factor", 4.0), ("rope.scaling.attn_factor", 2.0))]
+SET = [("rope.scaling.factor", 0.0), ("rope.scaling.factor", 4.0), ("rope.scale_linear", 4.0),
+       ("rope.scale_linear", 0.0), ("rope.scaling.original_context_length", 0),
+       ("rope.scaling.attn_factor", 2.0), ("rope.scaling.attn_factor", 0.0), ("rope.freq_base", 0.0),
+       ("rope.freq_base_swa", 500.0), ("rope.dimension_count", 0),
+       ("rope.scaling.type", "none"), ("rope.scaling.type", "yarn"), ("rope.scaling.type", "longrope"),
+       ("attention.scale", 0.3), ("attention.scale", 0.0),
+       ("attention.sliding_window", 0), ("attention.sliding_window", 8), ("attention.sliding_window_pattern", 3),
+       ("attn_logit_softcapping", 0.0),
+       ("final_logit_softcapping", 0.0), ("attn_logit_softcapping", 5.0), ("final_logit_softcapping", 5.0),
+       ("expert_used_count", 0), ("expert_count", 0),
+       ("expert_weights_norm", False), ("expert_weights_scale", 2.0), ("attention.causal", False),
+       ("logit_scale", 0.5), ("rope.scaling.yarn_ext_factor", 0.0),
+       ("attention.layer_norm_rms_epsilon", 0.0), ("attention.key_length_swa", 8), ("use_parallel_residual", True),
+       ("attention.clamp_kqv", 1.0)]
+PAIRS = [(("rope.scaling.type", "none"), ("rope.scaling.factor", 4.0)),
+         (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 4.0)),
+         (("rope.scaling.type", "yarn"), ("rope.scaling.factor", 0.0)),
+         (("rope.scaling.factor", 2.0), ("rope.scale_linear", 4.0)),
+         (("rope.scaling.type", "longrope"), ("rope.scaling.factor", 4.0)),
+         (("rope.scaling.factor", 4.0), ("rope.scaling.attn_factor", 2.0))]
 # of families whose layers are no transformer's
-RECURRENT = [("wkv.head_size", 16), ("wkv.head_size", 0), ("wkv.head_size", 24), ("token_shift_count", 1), ("token_shift_count", 2),
-             ("shortconv.l_cache", 4), ("shortconv.l_cache", 1), ("rescale_every_n_layers", 1), ("attention.head_count", 7),
+RECURRENT = [("wkv.head_size", 16), ("wkv.head_size", 0), ("wkv.head_size", 24), ("token_shift_count", 1),
+             ("token_shift_count", 2),
+             ("shortconv.l_cache", 4), ("shortconv.l_cache", 1), ("rescale_every_n_layers", 1),
+             ("attention.head_count", 7),
              ("attention.head_count_kv", 1), ("attention.gate_lora_rank", 0), ("attention.decay_lora_rank", 9),
              ("attention.group_norm_epsilon", 0.1), ("attention.layer_norm_epsilon", 0.1), ("feed_forward_length", 7)]
 HEAD = """# Files with keys left out or set, in hybrid and in llama.cpp
@@ -127,13 +140,15 @@ for line in sys.stdin:
 
 
 class Theirs:
-    """llama.cpp in a process of its own, since some files abort it, and since it refuses everything after some failures."""
+    """llama.cpp in a process of its own, since some files abort it, and since it refuses everything after some
+    failures."""
     def __init__(self):
         self.p = None
 
     def ask(self, line):
         if not self.p:
-            self.p = subprocess.Popen([sys.executable, "-c", THEIRS, HERE], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            self.p = subprocess.Popen([sys.executable, "-c", THEIRS, HERE], stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE,
                                       stderr=subprocess.DEVNULL, text=True, env=dict(os.environ, GGML_NO_BACKTRACE="1"))
         try:
             self.p.stdin.write(line)
@@ -164,7 +179,8 @@ def verdict(a, b, base):
     if isinstance(a, str) and isinstance(b, str):
         return "both refuse", True
     if isinstance(a, str):
-        what = "llama.cpp computes what it would without the key" if base is not None and np.abs(b - base).max() < 1e-6 else "llama.cpp gives NaN" if not np.isfinite(b).all() else "llama.cpp computes"
+        what = "llama.cpp computes what it would without the key" if base is not None and np.abs(b - base).max(
+            ) < 1e-6 else "llama.cpp gives NaN" if not np.isfinite(b).all() else "llama.cpp computes"
         return "hybrid refuses, %s" % what, False
     if isinstance(b, str):
         return "llama.cpp " + b, False
@@ -179,7 +195,9 @@ def main():
     o.add_argument("--hybrid")
     o.add_argument("models", nargs="*")
     o = o.parse_args()
-    names = o.models or ["gpt2", "llama", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "gemma3-rope-linear", "phi3", "phi3-longrope", "mixtral", "qwen2moe", "qwen3moe", "openelm", "lfm2",
+    names = o.models or ["gpt2", "llama", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3",
+                         "gemma3-rope-linear", "phi3", "phi3-longrope", "mixtral", "qwen2moe", "qwen3moe", "openelm",
+                         "lfm2",
                          "lfm2-conv", "rwkv7", "arwkv7"]
     rows, same, theirs = {}, 0, Theirs()
     with tempfile.TemporaryDirectory() as tmp:
@@ -195,7 +213,8 @@ def main():
             arch = reader.fields["general.architecture"].contents()
             ids = [int(i * 37 + 5) % 128 for i in range(24)]
             own = [k for k in reader.fields if k.startswith(arch + ".") and k.split(".", 1)[1] not in REQUIRED]
-            files = [([], [])] + [([k], []) for k in own] + [([], [s]) for s in SET + RECURRENT * recurs] + [([], list(p)) for p in PAIRS]
+            files = [([], [])] + [([k], []) for k in own]
+            files += [([], [s]) for s in SET + RECURRENT * recurs] + [([], list(p)) for p in PAIRS]
             base = None
             for n, (drop, put) in enumerate(files):
                 path = os.path.join(tmp, "%s-%d.gguf" % (name, n))
@@ -205,7 +224,8 @@ def main():
                     base = b
                 words, good = verdict(a, b, base)
                 same += good
-                said = ", ".join(["without " + k.split(".", 1)[1] for k in drop] + ["%s = %s" % s for s in put]) or "as it is"
+                said = ", ".join(["without " + k.split(".", 1)[1] for k in drop] +
+                                 ["%s = %s" % s for s in put]) or "as it is"
                 if not good:
                     rows.setdefault((said, "other logits" if "apart" in words else words), []).append(name)
                     print("%-20s %-60s %s" % (name, said, words), flush=True)
@@ -214,7 +234,9 @@ def main():
     if not o.models:
         import llama_cpp
         with open(os.path.join(OUT, "FILES.md"), "w") as f:
-            f.write(HEAD % (llama_cpp.__version__, same) + "".join("| %s | %s | %s |\n" % (said, " ".join(sorted(who)), words) for (said, words), who in sorted(rows.items())))
+            f.write(HEAD % (llama_cpp.__version__, same) +
+                    "".join("| %s | %s | %s |\n" % (said, " ".join(sorted(who)), words) for (said, words),
+                            who in sorted(rows.items())))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""Compares the reference models with llama.cpp (llama-cpp-python), f32 KV cache, no flash attention: this proves the GGUF files themselves."""
+"""Compares the reference models with llama.cpp (llama-cpp-python), f32 KV cache, no flash attention: this proves the
+GGUF files themselves."""
 import ctypes
 import glob
 import os
@@ -8,10 +9,13 @@ import numpy as np
 
 # Known differences of llama.cpp from transformers: the positions from which the logits differ, and why.
 KNOWN = {
-    "mistral": (16, "llama.cpp has no window for the architecture llama: it ignores llama.attention.sliding_window, and its converter does not write the "
-                    "key, so a file of Mistral 7B v0.1 is run without its window of 4096. This file has the key, and transformers applies the window: "
+    "mistral": (16, "llama.cpp has no window for the architecture llama: it ignores llama.attention.sliding_window, "
+                    "and its converter does not write the "
+                    "key, so a file of Mistral 7B v0.1 is run without its window of 4096. This file has the key, and "
+                    "transformers applies the window: "
                     "we apply it where the key is present and not 0."),
-    "phi3-window": (12, "llama.cpp reads phi3.attention.sliding_window and switches the window off (its pull request 13676); transformers applies it. "
+    "phi3-window": (12, "llama.cpp reads phi3.attention.sliding_window and switches the window off (its pull request "
+                        "13676); transformers applies it. "
                     "0 means no window."),
 }
 
@@ -55,7 +59,8 @@ def llama_logits(path, ids, n_batch=256):
             b.seq_id[i][0] = 0
         if L.llama_decode(ctx, b):
             raise SystemExit("llama.cpp cannot decode " + path)
-        out += [np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, i), shape=(n_vocab,)).copy() for i in range(len(part))]
+        out += [np.ctypeslib.as_array(L.llama_get_logits_ith(ctx, i), shape=(n_vocab,)).copy()
+                for i in range(len(part))]
     L.llama_batch_free(b)
     L.llama_free(ctx)
     L.llama_model_free(model)
@@ -83,10 +88,12 @@ def main(folder, names, gelu_logits):
         name = os.path.basename(ref_path)[:-len(".ref.gguf")]
         if (names and name.split("@")[0] not in names) or name in LEFT_OUT:
             continue
-        by_position, exact, same, n = compare(os.path.join(folder, name.split("@")[0] + ".gguf"), ref_path, name, gelu_logits)
+        by_position, exact, same, n = compare(os.path.join(folder, name.split("@")[0] + ".gguf"), ref_path, name,
+                                              gelu_logits)
         until, why = KNOWN.get(name, (len(by_position), ""))
         inside = by_position[:until].max()
-        # with GELU a difference of 1e-7 can turn into one step of f16 somewhere, and that spreads: exact until the first such step
+        # with GELU a difference of 1e-7 can turn into one step of f16 somewhere, and that spreads: exact until the
+        # first such step
         gelu = exact != inside and by_position[:2].max() < 1e-5 or name.startswith("gpt-nano-sort")
         ok = inside < (1e-3 if gelu else 1e-5) and (same == n or why)
         bad += not ok
@@ -98,10 +105,14 @@ def main(folder, names, gelu_logits):
     notes = "\n\n".join(notes + ["%s is not compared: %s" % item for item in LEFT_OUT.items()])
     if not names:
         with open(os.path.join(folder, "CROSSCHECK.md"), "w") as f:
-            f.write("# The reference models in llama.cpp\n\nMade by `make_models.py --check` with llama-cpp-python %s, f32 KV cache, one thread. Largest difference of a logit,\n"
-                    "relative to the largest logit; greedy: steps whose best token is the same, given the reference's text before it.\n\n"
-                    "llama.cpp's GELU is a table from f16 to f16. For models with GELU the first column compares with transformers computing with the same\n"
-                    "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the difference to the exact GELU, which our reference files hold. gpt-nano-sort has\n"
+            f.write("# The reference models in llama.cpp\n\nMade by `make_models.py --check` with llama-cpp-python %s, "
+                    "f32 KV cache, one thread. Largest difference of a logit,\n"
+                    "relative to the largest logit; greedy: steps whose best token is the same, given the reference's "
+                    "text before it.\n\n"
+                    "llama.cpp's GELU is a table from f16 to f16. For models with GELU the first column compares with "
+                    "transformers computing with the same\n"
+                    "rounding (equal to 1e-6 until a difference of 1e-7 becomes a step of f16); the second names the "
+                    "difference to the exact GELU, which our reference files hold. gpt-nano-sort has\n"
                     "GELU too, and is compared with the exact one.\n\n"
                     "| model | difference | known difference | greedy | |\n| --- | --- | --- | --- | --- |\n%s\n\n%s\n" % (
                         L.__version__, "\n".join(rows), notes))

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Makes src/text/jinja/case.c: case and kinds of characters as Python's str knows them (what templates were written against).
+"""Makes src/text/jinja/case.c: case and kinds of characters as Python's str knows them (what templates were written
+against).
 
-Source: the str methods of the Python that runs this (3.11: Unicode 14). What src/text/unicode_data.c says already (letters, marks,
-numbers) is not said again. Run from the root of the repository: python3 tests/oracle/make_case.py
+Source: the str methods of the Python that runs this (3.11: Unicode 14). What src/text/unicode_data.c says already
+(letters, marks, numbers) is not said again. Run from the root of the repository: python3 tests/oracle/make_case.py
 """
 import sys
 import unicodedata
@@ -83,7 +84,8 @@ print(f"""/* text/jinja_case: made by tests/oracle/make_case.py from the str of 
 """)
 put_map("upper", "str.upper", one(str.upper))
 put_map("lower", "str.lower", one(str.lower))
-put_map("title", "str.title, where it is not str.upper", [(ord(c), ord(c.title())) for c in ALL if len(c.title()) == 1 and (c.title() != c.upper())])
+put_map("title", "str.title, where it is not str.upper",
+        [(ord(c), ord(c.title())) for c in ALL if len(c.title()) == 1 and (c.title() != c.upper())])
 put_map("fold", "str.casefold, where it is not str.lower",
     [(ord(c), ord(c.casefold())) for c in ALL if len(c.casefold()) == 1 and c.casefold() != c.lower()])
 put_special("uppers", "Those that upper makes several of", str.upper, lambda c: c)
@@ -93,12 +95,15 @@ put_set("is_upper", "str.isupper", [c for c in ALL if c.isupper()])
 put_set("is_lower", "str.islower", [c for c in ALL if c.islower()])
 put_set("ignorable", "What is skipped in looking for the letters beside a sigma",
     [c for c in ALL if ("a" + c + "\u03A3").lower()[-1] == "\u03C2" and (c + "\u03A3").lower()[-1] != "\u03C2"])
-put_set("zeros", "The zeros of decimal digits: nine more follow each", [c for c in ALL if c.isdecimal() and unicodedata.decimal(c) == 0])
+put_set("zeros", "The zeros of decimal digits: nine more follow each",
+        [c for c in ALL if c.isdecimal() and unicodedata.decimal(c) == 0])
 put_set("digits", "Digits that are not decimal ones", [c for c in ALL if c.isdigit() and not c.isdecimal()])
 put_set("numbers", "Letters that are numbers", [c for c in ALL if c.isnumeric() and letter(c)])
 put_set("names", "What begins a name, though no letter", [c for c in ALL if c.isidentifier() and not letter(c)])
 put_set("no_names", "Letters that do not", [c for c in ALL if not c.isidentifier() and letter(c)])
 put_set("inside", "What continues one, though no letter, decimal digit or mark",
-    [c for c in ALL if ("a" + c).isidentifier() and not letter(c) and not c.isdecimal() and unicodedata.category(c)[0] != "M"])
+    [c for c in ALL if ("a" + c).isidentifier() and not letter(c) and not c.isdecimal()
+     and unicodedata.category(c)[0] != "M"])
 put_set("no_inside", "Letters, decimal digits or marks that do not",
-    [c for c in ALL if not ("a" + c).isidentifier() and (letter(c) or c.isdecimal() or unicodedata.category(c)[0] == "M")])
+    [c for c in ALL if not ("a" + c).isidentifier()
+     and (letter(c) or c.isdecimal() or unicodedata.category(c)[0] == "M")])

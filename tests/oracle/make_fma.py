@@ -1,8 +1,10 @@
-"""Makes data/fma.txt: a * b + c of floats, rounded once, in exact rational arithmetic. Only Python's own integers are used.
+"""Makes data/fma.txt: a * b + c of floats, rounded once, in exact rational arithmetic. Only Python's own integers are
+used.
 
     python3 tests/oracle/make_fma.py
 
-A line: a b c result, the bits in hexadecimal. Half ways, their neighbours, subnormal results, overflow, cancellation, signed zeros.
+A line: a b c result, the bits in hexadecimal. Half ways, their neighbours, subnormal results, overflow, cancellation,
+signed zeros.
 """
 import os
 import random
@@ -52,7 +54,8 @@ def main():
 
     def some(low, high):
         return random.getrandbits(1) << 31 | random.randint(low, high) << 23 | random.getrandbits(23)
-    edge = [0, 1 << 31, 1, 0x007FFFFF, 0x00800000, 0x3F800000, 0x3F800001, 0xBF800000, 0x7F7FFFFF, 0xFF7FFFFF, 0x00000003, 0x33800000, 0x34000000]
+    edge = [0, 1 << 31, 1, 0x007FFFFF, 0x00800000, 0x3F800000, 0x3F800001, 0xBF800000, 0x7F7FFFFF, 0xFF7FFFFF,
+            0x00000003, 0x33800000, 0x34000000]
     for a in edge:
         for b in edge[2:9]:
             cases.append((a, b, random.choice(edge)))
@@ -61,10 +64,12 @@ def main():
     for _ in range(120):                                            # subnormal results
         a, b = some(50, 80), some(20, 60)
         cases.append((a, b, some(0, 2)))
-    for _ in range(200):                                            # c half a last place of the product, and a little more or less
+    # c half a last place of the product, and a little more or less
+    for _ in range(200):
         a = 0x3F800000 | random.getrandbits(12) << 11
         b = 0x3F800000 | random.getrandbits(11) << 12
-        cases.append((a, b, random.getrandbits(1) << 31 | random.choice([0x33000000, 0x33800000, 0x0D800000, 0x05000001, 1, 0x80000000])))
+        cases.append((a, b, random.getrandbits(1) << 31 |
+                      random.choice([0x33000000, 0x33800000, 0x0D800000, 0x05000001, 1, 0x80000000])))
     for _ in range(120):                                            # a product far below half a last place of c decides
         c = some(120, 130)
         tiny = some(60, 64)

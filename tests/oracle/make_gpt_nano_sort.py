@@ -1,12 +1,16 @@
 #!/usr/bin/env python3
-"""gpt-nano-sort (a trained minGPT that sorts six letters A, B, C) as GGUF, with its published activations as reference files.
+"""gpt-nano-sort (a trained minGPT that sorts six letters A, B, C) as GGUF, with its published activations as reference
+files.
 
-    python tests/oracle/make_gpt_nano_sort.py      needs torch, transformers, gguf, and models/gpt-nano-sort of HYBRID_DATA (default ../shared/data)
+    python tests/oracle/make_gpt_nano_sort.py      needs torch, transformers, gguf, and models/gpt-nano-sort of
+    HYBRID_DATA (default ../shared/data)
 
 Source of the weights and activations: bbycroft/llm-viz (MIT). Writes to tests/oracle/data/models:
   gpt-nano-sort.gguf
-  gpt-nano-sort@0.ref.gguf, @1, @2    the three published inputs of 11 letters: what PyTorch gave there (see make_models.py); no greedy
-  gpt-nano-sort@sort.ref.gguf         six letters and the six that follow greedily: the same letters in order (computed by transformers)
+  gpt-nano-sort@0.ref.gguf, @1, @2    the three published inputs of 11 letters: what PyTorch gave there (see
+  make_models.py); no greedy
+  gpt-nano-sort@sort.ref.gguf         six letters and the six that follow greedily:
+                                      the same letters in order (computed by transformers)
 A reference of NAME@anything belongs to NAME.gguf.
 """
 import base64
@@ -23,7 +27,8 @@ from make_models import OUT, finish, run, write_reference
 def load(path):
     with open(path) as f:
         j = json.load(f)
-    return j["config"], {k: np.frombuffer(base64.b64decode(v["data"]), "<f4").reshape(v["shape"]) for k, v in j.items() if "data" in v}
+    return j["config"], {k: np.frombuffer(base64.b64decode(v["data"]), "<f4").reshape(v["shape"]) for k,
+                         v in j.items() if "data" in v}
 
 
 def write_model(config, tensors):
@@ -56,7 +61,8 @@ def write_model(config, tensors):
 def hugging_face(config, tensors):
     import torch
     import transformers
-    c = transformers.GPT2Config(vocab_size=config["vocab_size"], n_embd=config["n_embd"], n_head=config["n_head"], n_layer=config["n_layer"],
+    c = transformers.GPT2Config(vocab_size=config["vocab_size"], n_embd=config["n_embd"], n_head=config["n_head"],
+                                n_layer=config["n_layer"],
                                 n_positions=config["block_size"], tie_word_embeddings=False)
     c._attn_implementation = "eager"
     model = transformers.GPT2LMHeadModel(c).eval()
@@ -64,7 +70,8 @@ def hugging_face(config, tensors):
     for key, x in tensors.items():
         if not key.endswith(".attn.bias"):
             x = torch.from_numpy(np.array(x))
-            turn = x.ndim == 2 and any(s in key for s in (".attn.", ".mlp."))    # transformers keeps Conv1D as (in, out)
+            # transformers keeps Conv1D as (in, out)
+            turn = x.ndim == 2 and any(s in key for s in (".attn.", ".mlp."))
             state[key].copy_(x.T if turn else x)
     return model
 
@@ -96,4 +103,5 @@ if __name__ == "__main__":
     if len(sys.argv) != 1:
         sys.exit(__doc__)
     root = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-    main(os.path.join(os.environ.get("HYBRID_DATA") or os.path.join(root, "..", "shared", "data"), "models", "gpt-nano-sort"))
+    main(os.path.join(os.environ.get("HYBRID_DATA") or os.path.join(root, "..", "shared", "data"), "models",
+                      "gpt-nano-sort"))

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Vectors of SipHash-1-3, from CPython 3.11 and later, which hashes bytes with it: PYTHONHASHSEED=n gives it a known key.
+"""Vectors of SipHash-1-3, from CPython 3.11 and later, which hashes bytes with it: PYTHONHASHSEED=n gives it a known
+key.
 
     python3 tests/oracle/make_hash.py > tests/oracle/data/hash.txt
 
-A line: key 0, key 1, number of bytes, hash. The bytes are 0, 1, 2, ... modulo 251. CPython has no vector for no bytes at all (it
-returns 0 there), and -1 is -2 to it: the latter is left out."""
+A line: key 0, key 1, number of bytes, hash. The bytes are 0, 1, 2, ... modulo 251. CPython has no vector for no bytes
+at all (it returns 0 there), and -1 is -2 to it: the latter is left out."""
 import os
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def main():
     assert sys.hash_info.algorithm == "siphash13" and sys.hash_info.cutoff == 0, "this Python hashes by something else"
     program = "for n in %r: print(n, hash(bytes(i %% 251 for i in range(n))))" % LENGTHS
     for seed in (0, 20261129, 4294967295):
-        told = subprocess.run([sys.executable, "-c", program], env=dict(os.environ, PYTHONHASHSEED=str(seed)), stdout=subprocess.PIPE, check=True)
+        told = subprocess.run([sys.executable, "-c", program], env=dict(os.environ, PYTHONHASHSEED=str(seed)),
+                              stdout=subprocess.PIPE, check=True)
         for line in told.stdout.decode().splitlines():
             n, value = map(int, line.split())
             if value != -2:

@@ -2,12 +2,13 @@
 """Reference models: a tiny random one of every architecture, as GGUF, with what transformers computes for it.
 
     python tests/oracle/make_models.py [NAME...]      needs torch, transformers, gguf; llama-cpp-python for --check
-    python tests/oracle/make_models.py --check        compares every file with llama.cpp (f32 KV cache) and writes CROSSCHECK.md
-    python tests/oracle/make_models.py --list
+    python tests/oracle/make_models.py --check        compares every file with llama.cpp (f32 KV cache) and writes
+    CROSSCHECK.md python tests/oracle/make_models.py --list
 
 For each NAME two files in tests/oracle/data/models:
   NAME.gguf      the model (F32), with the keys and tensors that llama.cpp's converter writes
-  NAME.ref.gguf  what the Hugging Face implementation gives in float32 with eager attention; tensors, all F32, ne[0] first:
+  NAME.ref.gguf  what the Hugging Face implementation gives in float32 with eager attention; tensors, all
+                 F32, ne[0] first:
       ref.ids         (n_tokens)             the input ids, as floats
       ref.embd        (n_embd, n_tokens)     what goes into layer 0 (Gemma: after the scale; GPT-2: token + position)
       ref.layer.N     (n_embd, n_tokens)     the residual stream after layer N
@@ -15,8 +16,8 @@ For each NAME two files in tests/oracle/data/models:
       ref.logits      (n_vocab, n_tokens)    of every position
       ref.greedy      (24)                   the greedy continuation, each step computed from nothing (no cache)
       ref.greedy_gap  (24)                   best minus second-best logit of each step: how near a tie it is
-All NAMEs have at least 40 input tokens and end at position 64, so windows (12-16), pages of 32 and, where there is one, the original
-context of the RoPE scaling are crossed.
+All NAMEs have at least 40 input tokens and end at position 64, so windows (12-16), pages of 32 and, where there is one,
+the original context of the RoPE scaling are crossed.
 
 Where transformers and llama.cpp differ, the reference is transformers. CROSSCHECK.md names those cases.
 """
@@ -44,7 +45,8 @@ PHI3 = dict(SMALL, num_key_value_heads=2, num_hidden_layers=2, tie_word_embeddin
 
 
 def longrope(original, factor):
-    return dict(max_position_embeddings=original * factor, original_max_position_embeddings=original, sliding_window=None,
+    return dict(max_position_embeddings=original * factor, original_max_position_embeddings=original,
+                sliding_window=None,
                 rope_parameters=dict(rope_type="longrope", rope_theta=1e4, long_factor=LONG, short_factor=SHORT,
                                      original_max_position_embeddings=original))
 
@@ -52,7 +54,8 @@ def longrope(original, factor):
 MODELS = {
     "gpt2": ("GPT2", "gpt2", "gpt2", dict(n_embd=32, n_head=2, n_layer=3, n_positions=N_CTX // 2, n_inner=None)),
     "llama": ("Llama", "llama", "llama2", dict(BIG, tie_word_embeddings=False)),
-    "llama-biases": ("Llama", "llama", "llama2", dict(SMALL, num_hidden_layers=2, tie_word_embeddings=False, attention_bias=True, mlp_bias=True)),
+    "llama-biases": ("Llama", "llama", "llama2",
+                     dict(SMALL, num_hidden_layers=2, tie_word_embeddings=False, attention_bias=True, mlp_bias=True)),
     "llama-rope-freqs": ("Llama", "llama", "llama3", dict(
         BIG, hidden_size=48, head_dim=16, num_attention_heads=3, num_key_value_heads=1, tie_word_embeddings=True,
         rope_parameters=dict(rope_type="llama3", rope_theta=1e4, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
@@ -66,34 +69,45 @@ MODELS = {
     "qwen2": ("Qwen2", "qwen2", "qwen2", dict(
         BIG, tie_word_embeddings=True, rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "qwen2-untied": ("Qwen2", "qwen2", "qwen2", dict(
-        SMALL, tie_word_embeddings=False, rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e4))),
+        SMALL, tie_word_embeddings=False, rms_norm_eps=1e-6,
+        rope_parameters=dict(rope_type="default", rope_theta=1e4))),
     "qwen3": ("Qwen3", "qwen3", "qwen2", dict(
-        SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, tie_word_embeddings=True, rms_norm_eps=1e-6,
+        SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2,
+        tie_word_embeddings=True, rms_norm_eps=1e-6,
         rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "mixtral": ("Mixtral", "llama", "llama2", dict(
-        SMALL, intermediate_size=32, num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2, tie_word_embeddings=False)),
+        SMALL, intermediate_size=32, num_hidden_layers=2, num_local_experts=4, num_experts_per_tok=2,
+        tie_word_embeddings=False)),
     "qwen2moe": ("Qwen2Moe", "qwen2moe", "qwen2", dict(
-        SMALL, num_hidden_layers=3, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=16, shared_expert_intermediate_size=24, norm_topk_prob=False,
+        SMALL, num_hidden_layers=3, num_experts=5, num_experts_per_tok=3, moe_intermediate_size=16,
+        shared_expert_intermediate_size=24, norm_topk_prob=False,
         tie_word_embeddings=False, rms_norm_eps=1e-6)),
     "qwen3moe": ("Qwen3Moe", "qwen3moe", "qwen2", dict(
-        SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, num_experts=9, num_experts_per_tok=4, moe_intermediate_size=20,
-        norm_topk_prob=True, tie_word_embeddings=True, rms_norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e6))),
+        SMALL, head_dim=24, num_attention_heads=4, num_key_value_heads=2, num_hidden_layers=2, num_experts=9,
+        num_experts_per_tok=4, moe_intermediate_size=20,
+        norm_topk_prob=True, tie_word_embeddings=True, rms_norm_eps=1e-6,
+        rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "gemma2": ("Gemma2", "gemma2", "gemma", dict(
-        SMALL, head_dim=16, num_hidden_layers=4, query_pre_attn_scalar=16, sliding_window=12, attn_logit_softcapping=5.0,
+        SMALL, head_dim=16, num_hidden_layers=4, query_pre_attn_scalar=16, sliding_window=12,
+        attn_logit_softcapping=5.0,
         final_logit_softcapping=6.0, rms_norm_eps=1e-6, tie_word_embeddings=True)),
     "gemma3": ("Gemma3", "gemma3", "gemma", dict(
-        SMALL, head_dim=24, intermediate_size=32, num_hidden_layers=7, query_pre_attn_scalar=24, sliding_window=12, rms_norm_eps=1e-6, tie_word_embeddings=True,
+        SMALL, head_dim=24, intermediate_size=32, num_hidden_layers=7, query_pre_attn_scalar=24, sliding_window=12,
+        rms_norm_eps=1e-6, tie_word_embeddings=True,
         rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=1e4),
                              full_attention=dict(rope_type="default", rope_theta=1e6)))),
     "gemma3-rope-linear": ("Gemma3", "gemma3", "gemma", dict(
-        SMALL, head_dim=16, intermediate_size=32, num_hidden_layers=6, query_pre_attn_scalar=16, sliding_window=12, rms_norm_eps=1e-6,
+        SMALL, head_dim=16, intermediate_size=32, num_hidden_layers=6, query_pre_attn_scalar=16, sliding_window=12,
+        rms_norm_eps=1e-6,
         tie_word_embeddings=True, rope_parameters=dict(sliding_attention=dict(rope_type="default", rope_theta=1e4),
-                                                       full_attention=dict(rope_type="linear", rope_theta=1e6, factor=8.0)))),
+                                                       full_attention=dict(rope_type="linear", rope_theta=1e6,
+                                                                           factor=8.0)))),
     "lfm2": ("Lfm2", "lfm2", "lfm2", dict(
         SMALL, num_hidden_layers=6, layer_types=LFM2_LAYERS, conv_L_cache=3, block_auto_adjust_ff_dim=False,
         tie_word_embeddings=True, rope_parameters=dict(rope_type="default", rope_theta=1e6))),
     "lfm2-conv": ("Lfm2", "lfm2", "lfm2", dict(
-        SMALL, num_hidden_layers=3, layer_types=["full_attention", "conv", "conv"], conv_L_cache=5, block_auto_adjust_ff_dim=False,
+        SMALL, num_hidden_layers=3, layer_types=["full_attention", "conv", "conv"], conv_L_cache=5,
+        block_auto_adjust_ff_dim=False,
         tie_word_embeddings=False, norm_eps=1e-6, rope_parameters=dict(rope_type="default", rope_theta=1e4))),
     "phi3": ("Phi3", "phi3", "phi3", dict(PHI3, sliding_window=None)),
     "phi3-window": ("Phi3", "phi3", "phi3", dict(PHI3, sliding_window=12)),
@@ -102,8 +116,10 @@ MODELS = {
 }
 # Seeds are chosen so that no greedy step is near a tie (least gap > 0.04) and the text is not one token repeated.
 SEEDS = {
-    "gpt2": 344, "llama": 1, "llama-biases": 5, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6, "mistral": 13, "qwen2": 7,
-    "qwen2-untied": 5, "qwen3": 6, "gemma3": 1, "gemma3-rope-linear": 9, "phi3": 3, "phi3-window": 5, "phi3-longrope": 7,
+    "gpt2": 344, "llama": 1, "llama-biases": 5, "llama-rope-freqs": 4, "llama-rope-linear": 6, "smollm": 6,
+    "mistral": 13, "qwen2": 7,
+    "qwen2-untied": 5, "qwen3": 6, "gemma3": 1, "gemma3-rope-linear": 9, "phi3": 3, "phi3-window": 5,
+    "phi3-longrope": 7,
     "phi3-shortrope": 1, "lfm2": 2, "lfm2-conv": 6, "gemma2": 8, "mixtral": 4, "qwen2moe": 1, "qwen3moe": 2,
 }
 
@@ -143,7 +159,8 @@ def fill(model, family, config, seed):
         if p.ndim == 1:
             if "norm" in name or ".ln_" in name:
                 final = tied and (name.endswith(("model.norm.weight", "embedding_norm.weight")) or ".ln_f." in name)
-                gain = 1.3 if any(q in name for q in ("q_norm", "k_norm", "q_layernorm", "k_layernorm")) else 4.0 if final else 1.0
+                gain = 1.3 if any(q in name for q in ("q_norm", "k_norm", "q_layernorm",
+                                                      "k_layernorm")) else 4.0 if final else 1.0
                 x = x * 0.2 + (gain if name.endswith("weight") else 0.0) - (1.0 if family.startswith("Gemma") else 0.0)
             else:
                 x = x * 0.3
@@ -155,7 +172,8 @@ def fill(model, family, config, seed):
         else:
             fan_in = p.shape[0] if family == "GPT2" else p.shape[-1]
             gain = 1.4 if any(s in name for s in ("q_proj", "k_proj", "qkv_proj", "c_attn")) else 1.0
-            gain = 1.5 if name.endswith(("mlp.gate.weight", "shared_expert_gate.weight")) else gain     # the choice of experts is clear, but not one-sided
+            # the choice of experts is clear, but not one-sided
+            gain = 1.5 if name.endswith(("mlp.gate.weight", "shared_expert_gate.weight")) else gain
             x = x * (gain / math.sqrt(fan_in))
         p.data.copy_(torch.from_numpy(x.astype(np.float32)))
 
@@ -207,14 +225,16 @@ def input_ids(name, n=N_TOKENS):
 
 # ---------------------------------------------------------------- the GGUF side
 def rope_permute(w, n_head):
-    """llama.cpp's llama rotates the pairs (2i, 2i+1), transformers (i, i + d/2): the rows of every head of q and k change places."""
+    """llama.cpp's llama rotates the pairs (2i, 2i+1), transformers (i, i + d/2): the rows of every head of q and k
+    change places."""
     d = w.shape[0] // n_head
     order = np.stack([np.arange(d // 2), np.arange(d // 2) + d // 2], axis=1).ravel()
     return w.reshape(n_head, d, -1)[:, order].reshape(w.shape)
 
 
 def llama3_rope_freqs(head_dim, rope):
-    """What each frequency is divided by (Llama 3.1 and later): 1 for short waves, the factor for long ones, in between a blend of 1/x."""
+    """What each frequency is divided by (Llama 3.1 and later): 1 for short waves, the factor for long ones, in between
+    a blend of 1/x."""
     wave = 2 * np.pi * rope["rope_theta"] ** (np.arange(0, head_dim, 2) / head_dim)
     turns = rope["original_max_position_embeddings"] / wave
     blend = (turns - rope["low_freq_factor"]) / (rope["high_freq_factor"] - rope["low_freq_factor"])
@@ -348,10 +368,12 @@ def make(name):
     model = make_model(name)
     out = reference(model, input_ids(name))
     write_model(name, model)
-    write_reference(name, out, "transformers %s, torch %s, float32, eager attention" % (transformers.__version__, torch.__version__))
+    write_reference(name, out, "transformers %s, torch %s, float32, eager attention" %
+                    (transformers.__version__, torch.__version__))
     print("%-20s logit std %.2f, greedy: %2d distinct, least gap %.4f, %d + %d bytes" % (
         name, out["logits"].std(), len(set(out["greedy"])), out["greedy_gap"].min(),
-        os.path.getsize(os.path.join(OUT, name + ".gguf")), os.path.getsize(os.path.join(OUT, name + ".ref.gguf"))), flush=True)
+        os.path.getsize(os.path.join(OUT, name + ".gguf")), os.path.getsize(os.path.join(OUT, name + ".ref.gguf"))),
+        flush=True)
 
 
 def rounded_gelu_logits(name, ids):

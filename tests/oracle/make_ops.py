@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/oracle/data/ops.gguf: what PyTorch and transformers make of the operations of a transformer, computed in double precision.
+"""Makes tests/oracle/data/ops.gguf: what PyTorch and transformers make of the operations of a transformer, computed in
+double precision.
 
     python tests/oracle/make_ops.py             (needs torch, transformers, gguf: the environment of `make oracles`)
 
-The functions are those of the models themselves: the rotations of GPT-J (pairs 2i, 2i+1) and Llama (pairs i, i + n/2), the attention of Gemma 2
-(groups, soft-cap, window) and gpt-oss (groups, sinks, window). tests/test_ops.c reads the file."""
+The functions are those of the models themselves: the rotations of GPT-J (pairs 2i, 2i+1) and Llama (pairs i, i + n/2),
+the attention of Gemma 2 (groups, soft-cap, window) and gpt-oss (groups, sinks, window). tests/test_ops.c reads the
+file."""
 import os
 from types import SimpleNamespace
 
@@ -62,7 +64,8 @@ def attention(put):
     mask = torch.where(seen(0, 0, at[:, None], at[None, :]), 0.0, float("-inf")).double()[None, None]
     sinks = random(heads)
     put("attention.sinks", sinks)
-    for name, forward, extra in (("gemma2", modeling_gemma2.eager_attention_forward, {"softcap": 2.0}), ("gpt_oss", modeling_gpt_oss.eager_attention_forward, {})):
+    for name, forward, extra in (("gemma2", modeling_gemma2.eager_attention_forward, {"softcap": 2.0}),
+                                 ("gpt_oss", modeling_gpt_oss.eager_attention_forward, {})):
         q, k, v = 2 * random(1, heads, n, dim), random(1, heads_kv, n, dim), random(1, heads_kv, n, dim)
         module = SimpleNamespace(num_key_value_groups=heads // heads_kv, sinks=sinks, training=False, head_dim=dim)
         # gemma2 makes its weights float before it multiplies by them: to be as exact as the rest, leave that out
@@ -74,15 +77,17 @@ def attention(put):
 
 
 def recurrent(put):
-    """A run of 11 rows that goes on from a state. The matrices of RWKV-7 are those of the paper, S (value, key) of a head: S = S G + v k~^T with
-    G = diag(w) - kk^T (a kk) (Peng et al. 2025, section 4), which multiplies matrices instead of adding element by element; what a slot keeps is S
-    transposed. The convolution is PyTorch's, of the columns with the state before them."""
+    """A run of 11 rows that goes on from a state. The matrices of RWKV-7 are those of the paper, S (value, key) of a
+    head: S = S G + v k~^T with G = diag(w) - kk^T (a kk) (Peng et al. 2025, section 4), which multiplies matrices
+    instead of adding element by element; what a slot keeps is S transposed. The convolution is PyTorch's, of the
+    columns with the state before them."""
     n, heads, size = 11, 2, 16
     width = heads * size
     r, k, v, decay, rate, value_gate, gate, v_first = (random(n, width) for _ in range(8))
     k_k, k_a, r_k, ln_w, ln_b = (random(width) for _ in range(5))
     state = random(heads, size, size)
-    for name, value in zip("r k v decay rate value_gate gate v_first k_k k_a r_k ln_w ln_b".split(), (r, k, v, decay, rate, value_gate, gate, v_first, k_k, k_a, r_k, ln_w, ln_b)):
+    for name, value in zip("r k v decay rate value_gate gate v_first k_k k_a r_k ln_w ln_b".split(),
+                           (r, k, v, decay, rate, value_gate, gate, v_first, k_k, k_a, r_k, ln_w, ln_b)):
         put("wkv7." + name, value)
     put("wkv7.state", state.transpose(1, 2))
     each = lambda x: x.reshape(*x.shape[:-1], heads, size)

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 """Makes the oracle files of tests/test_quant.c: what other people's code says about our formats.
 
-    quant_decode.bin   per type: u32 type, u32 bytes, u32 values, random blocks, and their values by gguf-py (pip: gguf, numpy)
+    quant_decode.bin   per type: u32 type, u32 bytes, u32 values, random blocks, and their values by
+                       gguf-py (pip: gguf, numpy)
     quant_error.txt    per type and kind of rows: the error (RMS, in 1e-9 of the unit) that llama.cpp's encoders leave
-                       (pip: llama-cpp-python 0.3.36, for its libggml); the rows are made by the same arithmetic in test_quant.c
+                       (pip: llama-cpp-python 0.3.36, for its libggml); the rows are made by the same arithmetic in
+                       test_quant.c
 
     quant_mix.txt      for small models of several kinds, the type that llama.cpp gives each tensor in each mix
 
@@ -23,7 +25,8 @@ HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
 BLOCK_TYPES = dict(Q4_0=2, Q4_1=3, Q5_0=6, Q5_1=7, Q8_0=8, Q2_K=10, Q3_K=11, Q4_K=12, Q5_K=13, Q6_K=14)
 TYPES = dict(BLOCK_TYPES, F16=1, BF16=30)
 # where the halves lie in a block, so that random bytes do not make them NaN
-HALVES = dict(Q4_0=[0], Q4_1=[0, 2], Q5_0=[0], Q5_1=[0, 2], Q8_0=[0], Q2_K=[80, 82], Q3_K=[108], Q4_K=[0, 2], Q5_K=[0, 2], Q6_K=[208])
+HALVES = dict(Q4_0=[0], Q4_1=[0, 2], Q5_0=[0], Q5_1=[0, 2], Q8_0=[0], Q2_K=[80, 82], Q3_K=[108], Q4_K=[0, 2],
+              Q5_K=[0, 2], Q6_K=[208])
 
 
 def decode():
@@ -90,7 +93,8 @@ def importance(n=256):
 def error():
     lib = ctypes.CDLL(glob.glob(os.path.join(os.path.dirname(llama_cpp.__file__), "lib", "libggml-base.so"))[0])
     lib.ggml_quantize_chunk.restype = ctypes.c_size_t
-    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
+    lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p,
+                                        ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
     with open(os.path.join(HERE, "quant_error.txt"), "w") as f:
         for name, number in BLOCK_TYPES.items():
             kind = gguf.GGMLQuantizationType(number)
@@ -99,7 +103,8 @@ def error():
                 x = rows("normal" if row_kind == "importance" else row_kind)
                 w = importance() if row_kind == "importance" else None
                 raw = np.zeros(x.size // block * size, np.uint8)
-                lib.ggml_quantize_chunk(number, x.ctypes.data, raw.ctypes.data, 0, x.shape[0], x.shape[1], w.ctypes.data if w is not None else None)
+                lib.ggml_quantize_chunk(number, x.ctypes.data, raw.ctypes.data, 0, x.shape[0], x.shape[1],
+                                        w.ctypes.data if w is not None else None)
                 y = gguf.quants.dequantize(raw, kind).reshape(x.shape).astype(np.float64)
                 e = np.sqrt(((1.0 if w is None else w.astype(np.float64)) * (y - x) ** 2).mean())
                 f.write(f"{number} {row_kind} {e * 1e9:.6g}\n")
@@ -118,8 +123,10 @@ MODELS = [  # name, architecture, layers, experts, heads, kv heads, width, feed-
     ("no attention", "rwkv7", 8, 0, 4, 4, 256, 512, False),
     ("attention in some layers", "lfm2", 12, 0, 8, 2, 256, 512, True),
 ]
-RWKV7 = {"lerp_fused": (6, 1, 1, 256), "w0": (256,), "w1": (64, 256), "w2": (256, 64), "a1": (64, 256), "a2": (256, 64), "v1": (64, 256),
-         "v2": (256, 64), "g1": (64, 256), "g2": (256, 64), "k_k": (256,), "r_k": (256,), "receptance": (256, 256), "key": (256, 256),
+RWKV7 = {"lerp_fused": (6, 1, 1, 256), "w0": (256,), "w1": (64, 256), "w2": (256, 64), "a1": (64, 256),
+         "a2": (256, 64), "v1": (64, 256),
+         "v2": (256, 64), "g1": (64, 256), "g2": (256, 64), "k_k": (256,), "r_k": (256,), "receptance": (256, 256),
+         "key": (256, 256),
          "value": (256, 256), "output": (256, 256), "ln": (256,)}
 
 
@@ -186,7 +193,8 @@ def mix():
             w.add_head_count_kv([kv * attends(arch, i) for i in range(layers)] if arch == "lfm2" else kv)
             w.add_shortconv_l_cache(3)
             w.add_wkv_head_size(64)
-            for rank in (w.add_decay_lora_rank, w.add_iclr_lora_rank, w.add_value_residual_mix_lora_rank, w.add_gate_lora_rank):
+            for rank in (w.add_decay_lora_rank, w.add_iclr_lora_rank, w.add_value_residual_mix_lora_rank,
+                         w.add_gate_lora_rank):
                 rank(64)
             w.add_layer_norm_rms_eps(1e-5)
             w.add_layer_norm_eps(1e-5)

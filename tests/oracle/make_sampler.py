@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Sampler vectors: what the logits processors of transformers leave of random logits. Writes tests/oracle/data/sampler.gguf. Needs torch, transformers, gguf.
+"""Sampler vectors: what the logits processors of transformers leave of random logits. Writes
+tests/oracle/data/sampler.gguf. Needs torch, transformers, gguf.
 
 For every case N, all F32:
     N.settings  repetition penalty, temperature, top_k, top_p, min_p, typical_p (0: off), in our order of application
     N.history   accepted ids (empty: the tensor is absent)        N.bias   (2, n): pairs of id and bias (absent: none)
-    N.logits    (n_vocab)                                         N.probs  (n_vocab): what remains, 0 where it is filtered out
+    N.logits    (n_vocab)                                         N.probs  (n_vocab): what remains, 0 where
+                it is filtered out
 """
 import os
 
@@ -15,10 +17,14 @@ from transformers.generation import logits_process as P
 
 N_VOCAB = 151
 CASES = [  # repetition, temperature, top_k, top_p, min_p, typical, history, bias
-    (0, 1.0, 0, 0, 0, 0, 0, 0), (0, 0.5, 0, 0, 0, 0, 0, 0), (0, 1.7, 12, 0, 0, 0, 0, 0), (0, 1.0, 1, 0, 0, 0, 0, 0), (0, 0.8, 0, 0.9, 0, 0, 0, 0),
-    (0, 1.0, 0, 0.05, 0, 0, 0, 0), (0, 1.2, 0, 0.999, 0, 0, 0, 0), (0, 1.0, 0, 0, 0.1, 0, 0, 0), (0, 1.3, 0, 0, 0.01, 0, 0, 0), (0, 1.0, 0, 0, 0, 0.5, 0, 0),
-    (0, 0.7, 0, 0, 0, 0.95, 0, 0), (0, 1.0, 0, 0, 0, 0.2, 0, 0), (0, 0.9, 40, 0.95, 0.05, 0, 0, 0), (0, 1.1, 30, 0.8, 0.02, 0.9, 0, 0), (1.3, 1.0, 0, 0, 0, 0, 20, 0),
-    (1.2, 0.8, 20, 0.9, 0, 0, 30, 0), (0.8, 1.0, 0, 0.7, 0, 0, 10, 0), (0, 1.0, 10, 0, 0, 0, 0, 5), (1.5, 1.0, 0, 0.9, 0.03, 0.95, 25, 8),
+    (0, 1.0, 0, 0, 0, 0, 0, 0), (0, 0.5, 0, 0, 0, 0, 0, 0), (0, 1.7, 12, 0, 0, 0, 0, 0), (0, 1.0, 1, 0, 0, 0, 0, 0),
+    (0, 0.8, 0, 0.9, 0, 0, 0, 0),
+    (0, 1.0, 0, 0.05, 0, 0, 0, 0), (0, 1.2, 0, 0.999, 0, 0, 0, 0), (0, 1.0, 0, 0, 0.1, 0, 0, 0),
+    (0, 1.3, 0, 0, 0.01, 0, 0, 0), (0, 1.0, 0, 0, 0, 0.5, 0, 0),
+    (0, 0.7, 0, 0, 0, 0.95, 0, 0), (0, 1.0, 0, 0, 0, 0.2, 0, 0), (0, 0.9, 40, 0.95, 0.05, 0, 0, 0),
+    (0, 1.1, 30, 0.8, 0.02, 0.9, 0, 0), (1.3, 1.0, 0, 0, 0, 0, 20, 0),
+    (1.2, 0.8, 20, 0.9, 0, 0, 30, 0), (0.8, 1.0, 0, 0.7, 0, 0, 10, 0), (0, 1.0, 10, 0, 0, 0, 0, 5),
+    (1.5, 1.0, 0, 0.9, 0.03, 0.95, 25, 8),
 ]
 
 
@@ -48,7 +54,8 @@ def main():
         rng = np.random.default_rng([5, n])
         logits = (rng.standard_normal(N_VOCAB) * 2.5).astype(np.float32)
         history = rng.integers(0, N_VOCAB, case[6])
-        bias = np.stack([rng.permutation(N_VOCAB)[:case[7]], np.round(rng.standard_normal(case[7]) * 3, 2)], axis=1) if case[7] else np.zeros((0, 2))
+        bias = np.stack([rng.permutation(N_VOCAB)[:case[7]], np.round(rng.standard_normal(case[7]) * 3, 2)],
+                        axis=1) if case[7] else np.zeros((0, 2))
         ids = torch.tensor(np.array([history]), dtype=torch.long)
         probs = chain(case, bias, ids, torch.tensor(logits[None]))
         w.add_tensor("%d.settings" % n, np.array(case[:6], np.float32))

@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """Makes the vectors that tests/test_tokenizer.c reads, each with somebody else's implementation:
 
-tests/oracle/data/tok_hf.txt     the HF cases of shared/data/tokenizer/vectors (extracted there from transformers.js), as lines
+tests/oracle/data/tok_hf.txt     the HF cases of shared/data/tokenizer/vectors
+                                 (extracted there from transformers.js), as lines
 tests/oracle/data/tok_llama.txt  random texts with what llama.cpp (llama-cpp-python) makes of them
-tests/oracle/data/tok_split.txt  random texts cut by the pre-tokenizers' regular expressions, run by HF tokenizers' engine
+tests/oracle/data/tok_split.txt  random texts cut by the pre-tokenizers' regular
+                                 expressions, run by HF tokenizers' engine
 tests/oracle/data/tok_nfc.txt    texts and what HF tokenizers' normalization form C makes of them
-tests/oracle/data/tok_rwkv.txt   a vocabulary of RWKV's kind, random bytes, and what a trie in Python makes of them; llama.cpp
-                                 agrees with all of it
+tests/oracle/data/tok_rwkv.txt   a vocabulary of RWKV's kind, random bytes, and what a
+                                 trie in Python makes of them; llama.cpp agrees with all of it
 
 Run from the root of the repository with the virtual environment of `make oracles`. Deterministic.
 """
@@ -52,22 +54,30 @@ def llama_cases(per_vocab=40):
             text, flags = tok_random.text(rng, peer.specials, 12), rng.randrange(4)
             if tok_random.known_difference(vocab, text):
                 continue
-            lines.append(f"ggml-vocab-{vocab}.gguf\t{flags}\t{text_field(text)}\t{' '.join(map(str, peer.encode(text, flags)))}\n")
+            lines.append(
+                f"ggml-vocab-{vocab}.gguf\t{flags}\t{text_field(text)}\t{' '.join(map(str, peer.encode(text, flags)))}\n")
     open(OUT + "tok_llama.txt", "w").writelines(lines)
     print("tok_llama.txt", len(lines))
 
 
-CORNERS = ["\u0301!!", "\u0301ABC", "\u0301Abc", "(\u0301)", "\u30fcAB", "A\u30fcB'S", "HELLOworld'll've", " \u0301x", "\u3000\u3000a", "a\u3000!", "12345\u0661\u0662", " 1234", "\n\n 1", "a \n\t b",
-           "x  ", "!?\r\n\r\n/", "\tx", "\u00a0\u00a0y", "'\u017f'S", "don\u2019t 'Tis", "a\u200db", "$1,000.00 #tag @me", "if(a<b){c;}", "\u65e5\u672cab\uac00\u304b1"]
+CORNERS = ["\u0301!!", "\u0301ABC", "\u0301Abc", "(\u0301)", "\u30fcAB", "A\u30fcB'S", "HELLOworld'll've", " \u0301x",
+           "\u3000\u3000a", "a\u3000!", "12345\u0661\u0662", " 1234", "\n\n 1", "a \n\t b",
+           "x  ", "!?\r\n\r\n/", "\tx", "\u00a0\u00a0y", "'\u017f'S", "don\u2019t 'Tis", "a\u200db",
+           "$1,000.00 #tag @me", "if(a<b){c;}", "\u65e5\u672cab\uac00\u304b1"]
 
 
 # Characters that the expressions of single families are about.
-OF_FAMILY = {"superbpe": "0123456789\u0663\u00bd\u2167\u00b2a ", "jais-2": "  \u00a0\t\n a", "exaone-moe": "ab \u0301 \n'!/\r1",
-             "spark2_5": "\n\r 1a!\u6f22\u3041\t", "chameleon": ["IMGIMG", "A", "I", "Z", "<sentinel:", "1", ">", "   ", "    ", " ", "\t", "a"],
-             "laguna": "\n\r a1!'s", "bloom": " a(|.,\u2026\u09641\n\t\u00a0", "viking": " a(|.,1\n", "minicpm5": "12a \n'",
+OF_FAMILY = {"superbpe": "0123456789\u0663\u00bd\u2167\u00b2a ", "jais-2": "  \u00a0\t\n a",
+             "exaone-moe": "ab \u0301 \n'!/\r1",
+             "spark2_5": "\n\r 1a!\u6f22\u3041\t",
+             "chameleon": ["IMGIMG", "A", "I", "Z", "<sentinel:", "1", ">", "   ", "    ", " ", "\t", "a"],
+             "laguna": "\n\r a1!'s", "bloom": " a(|.,\u2026\u09641\n\t\u00a0", "viking": " a(|.,1\n",
+             "minicpm5": "12a \n'",
              "seed-coder": "a1!\n\r '", "ufakzeka": "a1!\n's ",
-             "kimi-k2": "aAbʰ\u0301\u3007\u2e80\u4e00\u3005漢!1 '\n/\u3042", "youtu": "aA1가ㄱ\uff01!\u2026\u3001\u3040ㄅ漢カ/\n ",
-             "tiny_aya": "0123456789\u0663\u00b2\u2167_a\u0301, ", "afmoe": "0123456789\u0663\u00bd漢가ไ\u2f00\uff65a! \n"}
+             "kimi-k2": "aAbʰ\u0301\u3007\u2e80\u4e00\u3005漢!1 '\n/\u3042",
+             "youtu": "aA1가ㄱ\uff01!\u2026\u3001\u3040ㄅ漢カ/\n ",
+             "tiny_aya": "0123456789\u0663\u00b2\u2167_a\u0301, ",
+             "afmoe": "0123456789\u0663\u00bd漢가ไ\u2f00\uff65a! \n"}
 
 
 def family_texts(pre, rng):
@@ -98,11 +108,15 @@ def nfc_cases():
     nfc, rng, texts = normalizers.NFC(), random.Random("stored nfc"), []
     points = [c for c in range(0x110000) if not 0xD800 <= c < 0xE000]
     marks = [chr(c) for c in points if unicodedata.combining(chr(c))]
-    parts = [chr(c) for c in points if unicodedata.decomposition(chr(c)) and "<" not in unicodedata.decomposition(chr(c))]
-    hangul = [chr(c) for c in (0x1100, 0x1112, 0x1113, 0x1161, 0x1175, 0x1176, 0x11A7, 0x11A8, 0x11C2, 0x11C3, 0xAC00, 0xAC01, 0xD788)]
-    letters, usual = list("aeiouAsq \n"), [chr(c) for c in (0x300, 0x301, 0x302, 0x308, 0x30A, 0x323, 0x327, 0x328, 0x338)]
+    parts = [chr(c) for c in points if unicodedata.decomposition(chr(c))
+             and "<" not in unicodedata.decomposition(chr(c))]
+    hangul = [chr(c) for c in (0x1100, 0x1112, 0x1113, 0x1161, 0x1175, 0x1176, 0x11A7, 0x11A8, 0x11C2, 0x11C3, 0xAC00,
+                               0xAC01, 0xD788)]
+    letters, usual = list("aeiouAsq \n"), [chr(c)
+                                           for c in (0x300, 0x301, 0x302, 0x308, 0x30A, 0x323, 0x327, 0x328, 0x338)]
     for k in range(240):
-        pool = [letters + usual, letters + marks, parts + marks, hangul + letters[:1], parts + letters + hangul + usual][k % 5]
+        pool = [letters + usual, letters + marks, parts + marks, hangul + letters[:1],
+                parts + letters + hangul + usual][k % 5]
         texts.append("".join(rng.choice(pool) for _ in range(rng.randrange(1, 10))))
     texts += ["x" + "".join(rng.choice(usual) for _ in range(n)) + "\u00e9!" for n in (31, 32, 33, 34, 63, 64, 65, 120)]
     texts += ["e\u0301", "n\u0303o", "A\u030a", "\u212b", "\u0344", "\U0001d160", "\ufb2c", "", "plain", "\u00e9\u4e2d"]
@@ -163,7 +177,8 @@ def rwkv_peer(tokens):
     w.add_tokenizer_model("rwkv")
     w.add_token_list([repr(word)[2:-1] for word, _ in tokens])
     w.add_token_types([kind for _, kind in tokens])
-    for add in (w.add_context_length, w.add_embedding_length, w.add_block_count, w.add_feed_forward_length, w.add_wkv_head_size,
+    for add in (w.add_context_length, w.add_embedding_length, w.add_block_count, w.add_feed_forward_length,
+                w.add_wkv_head_size,
                 w.add_decay_lora_rank, w.add_iclr_lora_rank, w.add_value_residual_mix_lora_rank, w.add_gate_lora_rank):
         add(64)
     w.add_head_count(0)
@@ -183,7 +198,8 @@ def rwkv_cases(n=150):
         lines.append(f"token\t{kind}\t{repr(w)[2:-1].encode().hex()}\n")
     parts = [w for w, _ in tokens]
     for k in range(n):
-        text = b"".join(rng.choice([rng.choice(parts), bytes([rng.randrange(256)]), tok_random.text(rng, [], 2).encode(),
+        text = b"".join(rng.choice([rng.choice(parts), bytes([rng.randrange(256)]),
+                                    tok_random.text(rng, [], 2).encode(),
                                     b"a" * rng.randrange(130)]) for _ in range(rng.randrange(10)))
         flags = rng.randrange(4)
         if b"[PAD" in text or (not flags & 2 and (b"<s>" in text or b"<|end|>" in text)):

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Makes src/text/unicode_data.c: which class (see src/text/unicode.c) every code point has.
 
-Source: the Unicode Character Database as packaged in `unicodedata2` (pip install unicodedata2==16.0.0). 16.0 is the version that
-HF tokenizers 0.23 and tiktoken 0.14 use, code point for code point (tests/oracle/tok_classes.py compares them).
+Source: the Unicode Character Database as packaged in `unicodedata2` (pip install unicodedata2==16.0.0). 16.0 is the
+version that HF tokenizers 0.23 and tiktoken 0.14 use, code point for code point (tests/oracle/tok_classes.py compares
+them).
 The tables of NFC are those of that database without the characters that HF tokenizers' normalizer does not know yet: it
 goes by Unicode 9.
 Run from the root of the repository with the virtual environment of `make oracles`: python3 tests/oracle/make_unicode.py
@@ -21,7 +22,8 @@ SPACE = {*range(9, 14), 0x20, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028
 CLASS = {"Lu": 1, "Lt": 2, "Ll": 3, "Lm": 4, "Lo": 5, "Mn": 6, "Mc": 6, "Me": 6, "Nd": 7, "Nl": 7, "No": 7,
          "Pc": 8, "Pd": 8, "Ps": 8, "Pe": 8, "Pi": 8, "Pf": 8, "Po": 8, "Sm": 9, "Sc": 9, "Sk": 9, "So": 9}
 
-# The letters of DeepSeek-LLM's second split as its tokenizer.json spells them (in hex: copied as text, some would be normalized).
+# The letters of DeepSeek-LLM's second split as its tokenizer.json spells them (in hex: copied as text, some would be
+# normalized).
 DEEPSEEK = """
 41-5A 61-7A B5 C0-D6 D8-F6 F8-1BA 1BC-1BF 1C4-293 295-2AF 370-373 376 377 37B-37D 37F 386 388-38A 38C 38E-3A1 3A3-3F5 3F7-481
 48A-52F 531-556 10A0-10C5 13A0-13F5 13F8-13FD 1C90-1CBA 1CBD-1CBF 1D00-1D2B 1D6B-1D77 1D79-1D9A 1E00-1F15 1F18-1F1D 1F20-1F45
@@ -93,7 +95,8 @@ deepseek = [v for r in ranges_of(DEEPSEEK) for v in r]
 
 
 def matched(pattern):
-    """The code points that HF tokenizers' engine finds for a pattern: it has the scripts, which unicodedata2 has not."""
+    """The code points that HF tokenizers' engine finds for a pattern: it has the scripts, which unicodedata2 has
+    not."""
     split, left = Split(Regex(pattern), "removed"), set()
     for i in range(0, len(POINTS), 4096):
         for piece, _ in split.pre_tokenize_str("".join(map(chr, POINTS[i:i + 4096]))):

@@ -1,4 +1,5 @@
-"""Tiny tokenizers for the reference models: 128 tokens that cover printable ASCII, as the tokenizer.* keys of a GGUF file.
+"""Tiny tokenizers for the reference models: 128 tokens that cover printable ASCII, as the tokenizer.* keys of a GGUF
+file.
 
 They have the form that llama.cpp's converter gives to the real ones; only the vocabulary is small.
 """
@@ -9,7 +10,8 @@ PAIRS = "th he in er an re on at en nd ti es or te of ed is it al ar st to nt ng
 
 
 def bpe(writer, pre, control, bos=None, eos=None, add_bos=None):
-    """Byte-level BPE. Bytes outside of printable ASCII, space and newline have no token: allowed, and a test by itself."""
+    """Byte-level BPE. Bytes outside of printable ASCII, space and newline have no token: allowed, and a test by
+    itself."""
     tokens = PRINTABLE + ["\u0120", "\u010a"]          # the stand-ins for space and newline
     merges = []
     for pair in PAIRS:
@@ -36,9 +38,11 @@ def spm(writer, head, tail=(), bos="<s>", eos="</s>", add_bos=True, space_prefix
             types.append(NORMAL)
     tokens += [t for t, _ in tail]
     types += [k for _, k in tail]
-    # SentencePiece: the earlier a merge was learned, the higher its score; single characters are never the result of a merge
+    # SentencePiece: the earlier a merge was learned, the higher its score; single characters are never the result of a
+    # merge
     n_single = len(head) + 1 + len(PRINTABLE)
-    scores = [0.0 if i < len(head) or types[i] != NORMAL else -1000.0 - i if i < n_single else float(n_single - i) for i in range(len(tokens))]
+    scores = [0.0 if i < len(head) or types[i] != NORMAL else -1000.0 - i if i < n_single else float(n_single - i)
+              for i in range(len(tokens))]
     writer.add_tokenizer_model("llama")
     writer.add_tokenizer_pre("default")
     writer.add_token_list(tokens)
@@ -50,7 +54,8 @@ def spm(writer, head, tail=(), bos="<s>", eos="</s>", add_bos=True, space_prefix
 
 
 def rwkv(writer, tokens, bos=None, eos=None):
-    """RWKV's vocabulary: strings of bytes, as llama.cpp's converter spells them (what repr() has between its quotes), after "<s>"."""
+    """RWKV's vocabulary: strings of bytes, as llama.cpp's converter spells them (what repr() has between its quotes),
+    after "<s>"."""
     special = ["<s>"] if bos is not None else []
     tokens = special + [repr(t)[2:-1] for t in tokens]
     pads = ["[PAD%d]" % i for i in range(len(tokens), N_VOCAB)]
@@ -70,22 +75,30 @@ def _special(writer, tokens, bos, eos, add_bos):
 
 
 LLAMA = [("<unk>", UNKNOWN), ("<s>", CONTROL), ("</s>", CONTROL)]
-# Not all bytes, as with the others; tokens that begin with one another, halves of characters, and two that need quotes of either kind.
+# Not all bytes, as with the others; tokens that begin with one another, halves of characters, and two that need quotes
+# of either kind.
 RWKV = [b"\0", b"\t", b"\n", b"\r", b" "] + [t.encode() for t in PRINTABLE] + [
-    b"th", b"the", b" the", b" th", b"in", b"ing", b"an", b"and", b"\n\n", b"  ", b"    ", b"\xc3", b"\xa9", b"\xc3\xa9", b"\xe4\xb8", b"'\"", b"\\n",
+    b"th", b"the", b" the", b" th", b"in", b"ing", b"an", b"and", b"\n\n", b"  ", b"    ", b"\xc3", b"\xa9",
+    b"\xc3\xa9", b"\xe4\xb8", b"'\"", b"\\n",
     b"\xff", b"\x7f\x80"]
 GEMMA = [("<pad>", CONTROL), ("<eos>", CONTROL), ("<bos>", CONTROL), ("<unk>", UNKNOWN)]
 
 TOKENIZERS = {
     "gpt2": lambda w: bpe(w, "gpt-2", ["<|endoftext|>"], "<|endoftext|>", "<|endoftext|>"),
     "llama2": lambda w: spm(w, LLAMA),
-    "llama3": lambda w: bpe(w, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"], "<|begin_of_text|>", "<|eot_id|>", True),
-    "smollm": lambda w: bpe(w, "smollm", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|im_start|>", "<|im_end|>", False),
-    "qwen2": lambda w: bpe(w, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|endoftext|>", "<|im_end|>", False),
-    "lfm2": lambda w: bpe(w, "lfm2", ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|startoftext|>", "<|im_end|>", True),
-    "gemma": lambda w: spm(w, GEMMA, [("<start_of_turn>", CONTROL), ("<end_of_turn>", CONTROL)], "<bos>", "<eos>", True, False),
+    "llama3": lambda w: bpe(w, "llama-bpe", ["<|begin_of_text|>", "<|end_of_text|>", "<|eot_id|>"],
+                            "<|begin_of_text|>", "<|eot_id|>", True),
+    "smollm": lambda w: bpe(w, "smollm", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|im_start|>", "<|im_end|>",
+                            False),
+    "qwen2": lambda w: bpe(w, "qwen2", ["<|endoftext|>", "<|im_start|>", "<|im_end|>"], "<|endoftext|>", "<|im_end|>",
+                           False),
+    "lfm2": lambda w: bpe(w, "lfm2", ["<|pad|>", "<|startoftext|>", "<|endoftext|>", "<|im_start|>", "<|im_end|>"],
+                          "<|startoftext|>", "<|im_end|>", True),
+    "gemma": lambda w: spm(w, GEMMA, [("<start_of_turn>", CONTROL), ("<end_of_turn>", CONTROL)], "<bos>", "<eos>",
+                           True, False),
     "rwkv": lambda w: rwkv(w, RWKV, "<s>", "<s>"),
     "rwkv-bytes": lambda w: rwkv(w, [bytes([b]) for b in range(256)]),
-    "phi3": lambda w: spm(w, LLAMA, [("<|endoftext|>", CONTROL), ("<|assistant|>", CONTROL), ("<|end|>", CONTROL), ("<|user|>", CONTROL)],
+    "phi3": lambda w: spm(w, LLAMA, [("<|endoftext|>", CONTROL), ("<|assistant|>", CONTROL), ("<|end|>", CONTROL),
+                                     ("<|user|>", CONTROL)],
                           "<s>", "<|endoftext|>", False),
 }

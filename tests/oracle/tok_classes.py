@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Compares the classes of all 1.1 million code points with those of HF tokenizers' regular expressions and of tiktoken's, and the end
-tokens that llama.cpp decides on, name by name. Prints what differs. Needs the virtual environment of `make oracles`.
+"""Compares the classes of all 1.1 million code points with those of HF tokenizers' regular expressions and of
+tiktoken's, and the end tokens that llama.cpp decides on, name by name. Prints what differs. Needs the virtual
+environment of `make oracles`.
 """
 import os
 import sys
@@ -10,7 +11,8 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import tok_lib      # noqa: E402
 import tok_random   # noqa: E402
 
-CLASSES = {r"\p{Lu}": {1}, r"\p{Lt}": {2}, r"\p{Ll}": {3}, r"\p{Lm}": {4}, r"\p{Lo}": {5}, r"\p{M}": {6}, r"\p{N}": {7}, r"\p{P}": {8}, r"\p{S}": {9},
+CLASSES = {r"\p{Lu}": {1}, r"\p{Lt}": {2}, r"\p{Ll}": {3}, r"\p{Lm}": {4}, r"\p{Lo}": {5}, r"\p{M}": {6},
+           r"\p{N}": {7}, r"\p{P}": {8}, r"\p{S}": {9},
            r"\s": {10, 11}, r"[\r\n]": {11}, r"\p{L}": {1, 2, 3, 4, 5}}
 
 
@@ -33,23 +35,33 @@ def compare_classes():
         print(f"{pattern:8} {len(mine):7} code points; HF differs in {len(mine ^ hf)}, tiktoken in {len(mine ^ tik)}")
 
 
-NAMES = ["<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>", "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
-         "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|fim_pad|>", "<|fim_repo|>", "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<PAD>", "<reponame>", "<REPO>",
-         "<|fim_prefix|>", "<|im_start|>", "<s>", "<pad>", "<bos>", "<unk>", "<|EOT|>", "<|end_of_turn|>", "<|endofturn|>", "<EOS>", "<|eos|>", "<|eot|>", "[END]", "<end>",
+NAMES = ["<|eot_id|>", "<|im_end|>", "<|end|>", "<|return|>", "<|call|>", "<|flush|>", "<|calls|>", "<end_of_turn>",
+         "<|endoftext|>", "</s>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]",
+         "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<|fim_pad|>", "<|fim_repo|>",
+         "<|repo_name|>", "<|file_sep|>", "<fim_pad>", "<PAD>", "<reponame>", "<REPO>",
+         "<|fim_prefix|>", "<|im_start|>", "<s>", "<pad>", "<bos>", "<unk>", "<|EOT|>", "<|end_of_turn|>",
+         "<|endofturn|>", "<EOS>", "<|eos|>", "<|eot|>", "[END]", "<end>",
          "<fim-pad>", "<fim-repo>", "<|fim_sep|>", "<|turn|>", "<|message|>"]
 
 
 def compare_ends(rounds=60):
-    """Vocabularies with some of the names, in a file that llama.cpp and hybrid load. Where several tokens could have a role, llama.cpp takes
-    the first of a hash table; so of those that are an end only by their role, one at a time is used."""
-    only_by_role = [["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"], ["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]]
+    """Vocabularies with some of the names, in a file that llama.cpp and hybrid load. Where several tokens could have a
+    role, llama.cpp takes the first of a hash table; so of those that are an end only by their role, one at a time is
+    used."""
+    only_by_role = [["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>"],
+                    ["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"]]
     import random
     import gguf
     rng, bad = random.Random(1), 0
     base = [chr(c) for c in range(33, 127)] + ["\u0120", "\u010a"]
     with tempfile.TemporaryDirectory() as folder:
         for k in range(rounds):
-            chosen = NAMES if k == 0 else [n for n in NAMES if n not in ("<|return|>", "<|flush|>")] if k == 1 else rng.sample(NAMES, rng.randrange(1, 12))
+            if k == 0:
+                chosen = NAMES
+            elif k == 1:
+                chosen = [n for n in NAMES if n not in ("<|return|>", "<|flush|>")]
+            else:
+                chosen = rng.sample(NAMES, rng.randrange(1, 12))
             for group in only_by_role:
                 keep = rng.choice(group)
                 chosen = [n for n in chosen if n == keep or n not in group]

@@ -11,13 +11,16 @@ ADD_SPECIAL, PARSE_SPECIAL = 1, 2
 
 def load():
     path = os.path.join(tempfile.mkdtemp(prefix="hybrid-tok-"), "tok.so")
-    subprocess.check_call(["cc", "-O2", "-DHYBRID_NO_SIMD", "-g", "-shared", "-fPIC", os.path.join(HERE, "tok_lib.c"), "-o", path, "-lm"])
+    subprocess.check_call(["cc", "-O2", "-DHYBRID_NO_SIMD", "-g", "-shared", "-fPIC", os.path.join(HERE, "tok_lib.c"),
+                           "-o", path, "-lm"])
     lib = C.CDLL(path)
     lib.tok_open.restype = C.c_void_p
     lib.tok_split.restype = C.c_size_t
     lib.tok_split.argtypes = [C.c_char_p, C.c_char_p, C.c_size_t, C.c_void_p]
-    lib.hybrid_tokenize.argtypes = [C.c_void_p, C.c_char_p, C.c_size_t, C.c_uint, C.c_void_p, C.c_size_t, C.c_void_p, C.c_void_p]
-    lib.hybrid_detokenize.argtypes = [C.c_void_p, C.c_void_p, C.c_size_t, C.c_uint, C.c_char_p, C.c_size_t, C.c_void_p, C.c_void_p]
+    lib.hybrid_tokenize.argtypes = [C.c_void_p, C.c_char_p, C.c_size_t, C.c_uint, C.c_void_p, C.c_size_t, C.c_void_p,
+                                    C.c_void_p]
+    lib.hybrid_detokenize.argtypes = [C.c_void_p, C.c_void_p, C.c_size_t, C.c_uint, C.c_char_p, C.c_size_t, C.c_void_p,
+                                      C.c_void_p]
     lib.hybrid_vocab_size.argtypes = lib.hybrid_tokenizer_destroy.argtypes = [C.c_void_p]
     lib.hybrid_vocab_size.restype = C.c_size_t
     lib.hybrid_token_is_end.argtypes = lib.hybrid_token_kind.argtypes = [C.c_void_p, C.c_int32]
@@ -46,8 +49,10 @@ class String(C.Structure):
 
 class Desc(C.Structure):
     """hybrid_tokenizer_desc"""
-    _fields_ = [("model", C.c_char_p), ("pre", C.c_char_p), ("tokens", C.POINTER(String)), ("n_tokens", C.c_size_t), ("types", C.c_void_p), ("scores", C.c_void_p),
-                ("merges", C.c_void_p), ("n_merges", C.c_size_t), ("raw_tokens", C.c_bool), ("add_bos", C.c_bool), ("add_eos", C.c_bool), ("no_space_prefix", C.c_bool),
+    _fields_ = [("model", C.c_char_p), ("pre", C.c_char_p), ("tokens", C.POINTER(String)), ("n_tokens", C.c_size_t),
+                ("types", C.c_void_p), ("scores", C.c_void_p),
+                ("merges", C.c_void_p), ("n_merges", C.c_size_t), ("raw_tokens", C.c_bool), ("add_bos", C.c_bool),
+                ("add_eos", C.c_bool), ("no_space_prefix", C.c_bool),
                 ("strip_right", C.c_bool), ("roles", C.c_char_p * 14)]
 
 

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""Every name of tokenizer.ggml.pre that llama.cpp knows, one after the other in front of one vocabulary that shows where
-words were cut: all bytes, all pairs of bytes (merged in a random order), and a few words that no merges lead to.
+"""Every name of tokenizer.ggml.pre that llama.cpp knows, one after the other in front of one vocabulary that shows
+where words were cut: all bytes, all pairs of bytes (merged in a random order), and a few words that no merges lead to.
 
     python3 tests/oracle/tok_pre.py            compares hybrid's ids with llama.cpp's; prints the names that differ
     python3 tests/oracle/tok_pre.py --write    also writes tests/oracle/data/tok_pre.txt for tests/test_tokenizer.c:
                                                name, the first name that cuts all texts like it, ignore_merges, add_bos
 
 llama.cpp tells known names from unknown ones by refusing those, so the list was found by asking for every word in its
-library. Where it departs from the expressions of Hugging Face's tokenizers, hybrid follows those (tok_random.py runs them):
+library. Where it departs from the expressions of Hugging Face's tokenizers, hybrid follows those (tok_random.py runs
+them):
  - its engine has no \\p{Lu} and the like, and takes them for \\p{L} or for A-Z: gpt-4o, tekken and their kin;
  - its \\d is 0-9: SuperBPE;
  - its groups of three digits are cut in numbers before a letter, too, and not from the spaces before them: tiny_aya,
@@ -39,7 +40,8 @@ llama3 llama4 megrez mellum mellum2 midm-2.0 minerva-7b minicpm5 minimax-m2 mode
 poro-chat qwen2 qwen35 refact roberta-bpe sarvam-moe seed-coder smaug-bpe smollm solar-open spark2_5 stablelm2
 starcoder superbpe talkie tekken tiny_aya trillion ufakzeka viking whitespace youtu""".split()
 OTHER_KINDS = ["gemma4", "granite-embed-multi-311m", "sarvam-moe", "whitespace"]      # their merges are not of bytes
-# Where llama.cpp cuts otherwise than the expression of the Hugging Face tokenizer, or than what is taken for it (youtu, afmoe).
+# Where llama.cpp cuts otherwise than the expression of the Hugging Face tokenizer, or than what is taken for it (youtu,
+# afmoe).
 HF_DIFFERS = ["gpt-4o", "kanana2", "llama4", "minimax-m2", "talkie", "granite-embed-multi-97m", "tekken", "superbpe",
               "deepseek-coder", "deepseek-llm", "kimi-k2", "youtu", "tiny_aya",
               "cohere2moe", "afmoe"]

@@ -33,7 +33,8 @@ REGEX = {
     "llama-bpe": [CL100K],
     "cl100k": [CL100K],
     "qwen2": [CL100K.replace("{1,3}", "")],
-    "qwen35": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
+    "qwen35": [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+|\p{N}| "
+               r"?[^\s\p{L}\p{M}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"],
     "gpt-4o": [O200K],
     "tekken": [TEKKEN],
     "starcoder": [r"\p{N}", GPT2],
@@ -41,7 +42,8 @@ REGEX = {
     "falcon": [r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"],
     "default": [r"[\p{P}\$\+<=>\^~\|]+", GPT2, r"\p{N}+", "[0-9][0-9][0-9]"],
     "deepseek-coder": [r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}"],
-    "deepseek-llm": [r"[\r\n]", None, "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}+"],
+    "deepseek-llm": [r"[\r\n]", None, "\\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+", r"\s+$",
+                     "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+", r"\p{N}+"],
     "deepseek-v3": [r"\p{N}{1,3}", "[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+",
                     r"""[!"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"""],
 }
@@ -50,15 +52,21 @@ REGEX["minicpm5"] = [r"\p{N}{1,3}", CL100K.replace("{1,3}", "+")]
 REGEX["seed-coder"] = [CL100K.replace("{1,3}", "").replace(r"[^\s\p{L}\p{N}]+[\r\n]*", r"[^\s\p{L}\p{N}\r\n]+")]
 REGEX["ufakzeka"] = [CL100K.replace("{1,3}", "").replace("(?i:'s|'t|'re|'ve|'m|'ll|'d)|", "")]
 REGEX["laguna"] = [r"[^\n]+|[\n]+", CL100K.replace("{1,3}", "")]
-REGEX["jais-2"] = [CL100K[:-len(r"|\s+(?!\S)|\s+")] + "".join(r"|\s{%d}(?!\S)" % 2 ** k for k in range(9, 1, -1)) + r"|\s{1,2}(?!\S)|\s{1}"]
+REGEX["jais-2"] = [CL100K[:-len(r"|\s+(?!\S)|\s+")] + "".join(r"|\s{%d}(?!\S)" % 2 ** k for k in range(9, 1, -1)) +
+                   r"|\s{1,2}(?!\S)|\s{1}"]
 REGEX["bloom"] = [r" ?[^(\s|.,!?\u2026\u3002\uff0c\u3001\u0964\u06d4\u060c)]+"]
 REGEX["viking"] = REGEX["bloom"] + [r"\p{N}"]
 REGEX["superbpe"] = [r"\p{N}+", r"(?=(\d{3})+(?!\d))"]
-REGEX["exaone-moe"] = [r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"]
-REGEX["spark2_5"] = [r"\p{N}", REGEX["deepseek-v3"][1], REGEX["deepseek-v3"][2].replace(r"[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+", r"[\p{P}\p{S}]+|[\r\n]")]
-REGEX["chameleon"] = ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}", r"[\p{P}!-/:-@\[-`{-~]", GPT2[:-len(r"|\s+")]]
+REGEX["exaone-moe"] = [
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?(?:\p{L}\p{M}*(?: \p{L}\p{M}*)*)+|\p{N}| "
+    r"?[^\s\p{L}\p{N}]+[\r\n/]?|\s*[\r\n]|\s+(?!\S)|\s+"]
+REGEX["spark2_5"] = [r"\p{N}", REGEX["deepseek-v3"][1],
+                     REGEX["deepseek-v3"][2].replace(r"[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+", r"[\p{P}\p{S}]+|[\r\n]")]
+REGEX["chameleon"] = ["<sentinel:[0-9]+>", "(IMGIMG)((A|B|C|D|E|F|G|H|I){1,4})Z", r"([\t\n]|    |  )", r"\p{N}",
+                      r"[\p{P}!-/:-@\[-`{-~]", GPT2[:-len(r"|\s+")]]
 REGEX["kimi-k2"] = [r"[\p{Han}]+|" + O200K.replace(r"\p{M}]", r"\p{M}&&[^\p{Han}]]").replace(r"[\r\n/]*", r"[\r\n]*")]
-REGEX["youtu"] = ["[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+|"
+REGEX["youtu"] = [
+    "[\uac00-\ud7a3\u3131-\u318e]+|[\uff01\u2026\u201c\u201d\u2018\u2019\u2014\uff1a\uff1b\uff0c\u3001-\u303f\ufe30-\ufe4f]+|"
                   "[\u3105-\u312f]+|[\u4e00-\u9fa5\u3040-\u309f\u30a0-\u30ff]+", O200K.replace("{1,3}", "")]
 REGEX["tiny_aya"] = [r"\d{1,3}(?=(?:\d{3})*\b)", O200K]
 REGEX["afmoe"] = [r"\p{N}{1,3}(?=(?:\p{N}{3})*(?!\p{N}))",
@@ -87,10 +95,14 @@ def regex_split(pre, text):
 
 regex_split.cache = {}
 
-SAMPLES = ["Hello", "world", " the", "don't", "I'LL", "'s", "'RE", "'ſ", "it's", "3", "33", "3333", "१२३", "½", "Ⅷ", "日本語", "漢字", "かな", "カナー", "한국어",
-           "ñandú", "straße", "İstanbul", "ǅ", "ʰʲ", "e\u0301", "\u0301", "नमस्ते", "ไทย", "🚀", "👩‍👩‍👧", "🇩🇪", "\u200d", "\ufe0f", "()", "...", "!!", "==", "`", "``", "~|",
-           "€", "«»", "—", "\u3000", "\u00a0", "\u2028", "\u0085", "\x00", "\x1c", "\x7f", "\ufeff", "\ufffd", "\U000E0001", "\U0001D400", "\U00020000", "ᾳ", "Ა", "ა",
-           "camelCase", "HTMLParser", "snake_case", "http://a.b/c?d=e", "<s>", "</s>", "<unk>", "<|endoftext|>", "<0x0A>", "▁", "▁▁", "a▁b", "\r\n", "/", "//\n"]
+SAMPLES = ["Hello", "world", " the", "don't", "I'LL", "'s", "'RE", "'ſ", "it's", "3", "33", "3333", "१२३", "½", "Ⅷ",
+           "日本語", "漢字", "かな", "カナー", "한국어",
+           "ñandú", "straße", "İstanbul", "ǅ", "ʰʲ", "e\u0301", "\u0301", "नमस्ते", "ไทย", "🚀", "👩‍👩‍👧", "🇩🇪",
+           "\u200d", "\ufe0f", "()", "...", "!!", "==", "`", "``", "~|",
+           "€", "«»", "—", "\u3000", "\u00a0", "\u2028", "\u0085", "\x00", "\x1c", "\x7f", "\ufeff", "\ufffd",
+           "\U000E0001", "\U0001D400", "\U00020000", "ᾳ", "Ა", "ა",
+           "camelCase", "HTMLParser", "snake_case", "http://a.b/c?d=e", "<s>", "</s>", "<unk>", "<|endoftext|>",
+           "<0x0A>", "▁", "▁▁", "a▁b", "\r\n", "/", "//\n"]
 SPACES = [" ", "  ", "   ", "\n", "\n\n", "\t", "\r\n", " \n", "\n ", "        ", "\t\t\t"]
 
 
@@ -181,7 +193,8 @@ def compare_splits(n, seed):
 def compare_llama(n, seed):
     import tok_lib
     paths = [(v, f"{DATA}/vocab/ggml-vocab-{v}.gguf") for v in VOCABS]
-    paths += [(m, f"{MODELS}/{m}") for m in ("SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf") if os.path.exists(f"{MODELS}/{m}")]
+    paths += [(m, f"{MODELS}/{m}") for m in ("SmolLM2-135M-Instruct.Q4_1.gguf", "gemma-3-270m-q4_k_m.gguf")
+              if os.path.exists(f"{MODELS}/{m}")]
     paths += [("stories260K", f"{DATA}/models/stories260K/stories260K.gguf")]
     for name, path in paths:
         ours, peer, rng = tok_lib.Tokenizer(path), Llama(path), random.Random(f"{seed} {name}")
@@ -201,18 +214,21 @@ def compare_llama(n, seed):
                 if bad_text < 3:
                     print("    decode", b, repr(ours.decode(b, 1)), repr(peer.decode(b)))
         ends = [i for i in range(peer.size) if ours.is_end(i) != peer.is_end(i)]
-        print(f"llama  {name:16} {n - skipped} texts, {bad} differ; detokenized: {bad_text} differ; end tokens: {len(ends)} differ {ends[:5]}")
+        print(f"llama  {name:16} {n - skipped} texts, {bad} differ; detokenized: {bad_text} differ; end tokens: "
+              f"{len(ends)} differ {ends[:5]}")
 
 
 def tiktoken_encoding(name, pattern):
     import tiktoken
-    ranks = {base64.b64decode(a): int(b) for a, b in (line.split() for line in open(f"{DATA}/tokenizer/tiktoken/{name}.tiktoken"))}
+    ranks = {base64.b64decode(a): int(b) for a,
+             b in (line.split() for line in open(f"{DATA}/tokenizer/tiktoken/{name}.tiktoken"))}
     return tiktoken.Encoding(name, pat_str=pattern, mergeable_ranks=ranks, special_tokens={})
 
 
 def compare_tiktoken(n, seed):
     import tok_lib
-    for name, pre, pattern in (("r50k_base", "r50k", GPT2), ("cl100k_base", "cl100k", CL100K), ("o200k_base", "o200k", O200K)):
+    for name, pre, pattern in (("r50k_base", "r50k", GPT2), ("cl100k_base", "cl100k", CL100K),
+                               ("o200k_base", "o200k", O200K)):
         peer, rng = tiktoken_encoding(name, pattern), random.Random(f"{seed} {name}")
         ours, bad = tok_lib.Tokenizer(ranks=peer._mergeable_ranks, pre=pre), 0
         for _ in range(n):
