@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id efd1c35c54e1b33f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 6448043e491d7472): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -80,7 +80,7 @@
  *     3493  output.c                 a file that is written
  *     3839  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     3876  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38147  end.h                    closes what core/begin opened
+ *    38164  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4317  names.c                  names that must differ, found by hash
@@ -147,56 +147,56 @@
  *    21224  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
  *    21262  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
  *    21363  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21941  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21979  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22115  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22186  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22290  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22761  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23148  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23441  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23666  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24388  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24588  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25652  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26301  cpu/int/select.c         the table of integer-block kernels
- *    26361  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26444  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29593  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31149  cpu/select.c             the kernels of an instruction set
- *    31195  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31391  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31666  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21943  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    21981  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22117  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22188  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22292  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22763  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23150  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23443  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23668  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24390  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24590  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25654  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26303  cpu/int/select.c         the table of integer-block kernels
+ *    26363  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26446  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29605  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31166  cpu/select.c             the kernels of an instruction set
+ *    31212  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31408  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31683  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32284  arch.c                   the table of architectures
- *    32410  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32754  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33129  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33372  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33657  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33800  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33859  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34033  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34097  parts/experts.c          a mixture of experts (Shazeer et al
- *    34253  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34310  net.c                    which parts the layers of a model have, and which tensors
- *    34472  unused.c                 tensors of the file that the model is not computed with
- *    34646  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34693  forward.c                one pass of a batch through any model, over the op table
- *    34939  place.c                  which layers run where
- *    35109  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35195  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32301  arch.c                   the table of architectures
+ *    32427  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32771  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33146  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33389  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33674  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33817  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33876  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34050  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34114  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34270  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34327  net.c                    which parts the layers of a model have, and which tensors
+ *    34489  unused.c                 tensors of the file that the model is not computed with
+ *    34663  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34710  forward.c                one pass of a batch through any model, over the op table
+ *    34956  place.c                  which layers run where
+ *    35126  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35212  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35477  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35825  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36134  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36430  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37248  next.c                   the next token of a sequence
- *    37315  plan.c                   the bytes of a model and a context before they are loaded
- *    37434  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37631  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35494  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35842  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36151  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36447  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37265  next.c                   the next token of a sequence
+ *    37332  plan.c                   the bytes of a model and a context before they are loaded
+ *    37451  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37648  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1338,7 +1338,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "efd1c35c54e1b33f"
+#define HYBRID__SOURCE_ID "6448043e491d7472"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -20308,8 +20308,8 @@ HYB_COLD_END
  *
  * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
- * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
- * hybrid_cuda.h includes it once more. */
+ * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
+ * an op goes by its place in the list. This file holds lists only: hybrid_cuda.h includes it once more. */
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
     OP(norm) \
@@ -21617,7 +21617,8 @@ static float hyb_sum_squares_generic(const float *x, float mean, int64_t n)
     return hyb_halve(p, 32);
 }
 
-static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
+/* One group: what the row function of that name is, and one of the steps of another. */
+static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float *out)
 {
     float mean = op->kind == HYB_NORM_LAYER ? hyb_sum_generic(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(hyb_sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
@@ -21629,6 +21630,7 @@ static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
         out[i] = v;
     }
 }
+static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
@@ -21922,7 +21924,7 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
         hyb_wkv7_step_generic(m, op->size, &t);
         if (op->ln_w) {
             const hyb_op_norm norm = hyb_wkv7_norm(op, at);
-            hyb_norm_generic(&norm, t.y, t.y);
+            hyb_norm_group_generic(&norm, t.y, t.y);
         }
         for (i = 0; i < op->size; i++) {
             const float y = hyb_fmaf(t.bonus, t.v[i], t.y[i]);
@@ -26814,7 +26816,7 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum_squares)(const float *x, float mean, 
     return HYB_V_FN(halve32)(p);
 }
 
-static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+static HYB_V_TARGET void HYB_V_FN(norm_group)(const hyb_op_norm *op, const float *x, float *out)
 {
     float mean = op->kind == HYB_NORM_LAYER ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
@@ -26826,6 +26828,10 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
         if (op->b) v = HYB_V_ADD(v, HYB_V_FN(get)(op->b + i, op->n - i));
         HYB_V_FN(put)(out + i, v, op->n - i);
     }
+}
+static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+{
+    HYB_V_FN(norm_group)(op, x, out);
 }
 
 /* ---- element by element ------------------------------------------------------------------------------------------ */
@@ -27024,11 +27030,12 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, in
     HYB_V p[HYB_V_FN(vectors)];
     int i, j;
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
-    for (i = 0; i < n; i += 32) HYB_UNROLL
-    for (j = 0; j < HYB_V_FN(vectors); j++) {
-        const int k = i + j * HYB_V_N;
-        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
-    }
+    for (i = 0; i < n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int k = i + j * HYB_V_N;
+            p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+        }
     return HYB_V_FN(halve32)(p);
 }
 
@@ -27141,7 +27148,7 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         HYB_V_FN(wkv7_step)(m, op->size, &t);
         if (op->ln_w) {
             const hyb_op_norm norm = hyb_wkv7_norm(op, at);
-            HYB_V_FN(norm)(&norm, t.y, t.y);
+            HYB_V_FN(norm_group)(&norm, t.y, t.y);
         }
         for (i = 0; i < op->size; i += HYB_V_N) {
             HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));
@@ -28373,7 +28380,7 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum_squares)(const float *x, float mean, 
     return HYB_V_FN(halve32)(p);
 }
 
-static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+static HYB_V_TARGET void HYB_V_FN(norm_group)(const hyb_op_norm *op, const float *x, float *out)
 {
     float mean = op->kind == HYB_NORM_LAYER ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
@@ -28385,6 +28392,10 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
         if (op->b) v = HYB_V_ADD(v, HYB_V_FN(get)(op->b + i, op->n - i));
         HYB_V_FN(put)(out + i, v, op->n - i);
     }
+}
+static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+{
+    HYB_V_FN(norm_group)(op, x, out);
 }
 
 /* ---- element by element ------------------------------------------------------------------------------------------ */
@@ -28583,11 +28594,12 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, in
     HYB_V p[HYB_V_FN(vectors)];
     int i, j;
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
-    for (i = 0; i < n; i += 32) HYB_UNROLL
-    for (j = 0; j < HYB_V_FN(vectors); j++) {
-        const int k = i + j * HYB_V_N;
-        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
-    }
+    for (i = 0; i < n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int k = i + j * HYB_V_N;
+            p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+        }
     return HYB_V_FN(halve32)(p);
 }
 
@@ -28700,7 +28712,7 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         HYB_V_FN(wkv7_step)(m, op->size, &t);
         if (op->ln_w) {
             const hyb_op_norm norm = hyb_wkv7_norm(op, at);
-            HYB_V_FN(norm)(&norm, t.y, t.y);
+            HYB_V_FN(norm_group)(&norm, t.y, t.y);
         }
         for (i = 0; i < op->size; i += HYB_V_N) {
             HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));
@@ -29929,7 +29941,7 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(sum_squares)(const float *x, float mean, 
     return HYB_V_FN(halve32)(p);
 }
 
-static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+static HYB_V_TARGET void HYB_V_FN(norm_group)(const hyb_op_norm *op, const float *x, float *out)
 {
     float mean = op->kind == HYB_NORM_LAYER ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
@@ -29941,6 +29953,10 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
         if (op->b) v = HYB_V_ADD(v, HYB_V_FN(get)(op->b + i, op->n - i));
         HYB_V_FN(put)(out + i, v, op->n - i);
     }
+}
+static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, float *out)
+{
+    HYB_V_FN(norm_group)(op, x, out);
 }
 
 /* ---- element by element ------------------------------------------------------------------------------------------ */
@@ -30139,11 +30155,12 @@ HYB_INLINE HYB_V_TARGET float HYB_V_FN(dot32)(const float *a, const float *b, in
     HYB_V p[HYB_V_FN(vectors)];
     int i, j;
     for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = HYB_V_SET1(0.0f);
-    for (i = 0; i < n; i += 32) HYB_UNROLL
-    for (j = 0; j < HYB_V_FN(vectors); j++) {
-        const int k = i + j * HYB_V_N;
-        p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
-    }
+    for (i = 0; i < n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int k = i + j * HYB_V_N;
+            p[j] = HYB_V_FMA(HYB_V_FN(get)(a + k, n - k), HYB_V_FN(get)(b + k, n - k), p[j]);
+        }
     return HYB_V_FN(halve32)(p);
 }
 
@@ -30256,7 +30273,7 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
         HYB_V_FN(wkv7_step)(m, op->size, &t);
         if (op->ln_w) {
             const hyb_op_norm norm = hyb_wkv7_norm(op, at);
-            HYB_V_FN(norm)(&norm, t.y, t.y);
+            HYB_V_FN(norm_group)(&norm, t.y, t.y);
         }
         for (i = 0; i < op->size; i += HYB_V_N) {
             HYB_V y = HYB_V_FMA(HYB_V_SET1(t.bonus), HYB_V_LOAD(t.v + i), HYB_V_LOAD(t.y + i));

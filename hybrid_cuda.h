@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id a235a93719a1b73f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 568fd9b9bee9d065): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "a235a93719a1b73f"
+#define HYBRID_CUDA__SOURCE_ID "568fd9b9bee9d065"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -234,8 +234,8 @@
  *
  * OP(name): every back end has a function for it. PARTS(name): it stands for other ops, which do the same one after the
  * other (hyb_name_in_parts): a back end that does not do it in one go has NULL there. The structure of an op is
- * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch. This file holds lists only:
- * hybrid_cuda.h includes it once more. */
+ * hyb_op_name, in op.c. A new op: .github/CONTRIBUTING.md says what to touch; it stands last, since what tests draw for
+ * an op goes by its place in the list. This file holds lists only: hybrid_cuda.h includes it once more. */
 #define HYB_OPS(OP, PARTS) \
     OP(embed) \
     OP(norm) \

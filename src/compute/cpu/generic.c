@@ -38,7 +38,8 @@ static float hyb_sum_squares_generic(const float *x, float mean, int64_t n)
     return hyb_halve(p, 32);
 }
 
-static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
+/* One group: what the row function of that name is, and one of the steps of another. */
+static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float *out)
 {
     float mean = op->kind == HYB_NORM_LAYER ? hyb_sum_generic(x, op->n) / (float)op->n : 0.0f;
     float scale = 1.0f / sqrtf(hyb_sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
@@ -50,6 +51,7 @@ static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out)
         out[i] = v;
     }
 }
+static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
@@ -343,7 +345,7 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
         hyb_wkv7_step_generic(m, op->size, &t);
         if (op->ln_w) {
             const hyb_op_norm norm = hyb_wkv7_norm(op, at);
-            hyb_norm_generic(&norm, t.y, t.y);
+            hyb_norm_group_generic(&norm, t.y, t.y);
         }
         for (i = 0; i < op->size; i++) {
             const float y = hyb_fmaf(t.bonus, t.v[i], t.y[i]);
