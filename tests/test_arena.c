@@ -87,17 +87,29 @@ static void test_steps(hybrid_runtime *rt)
           "too much");
     CHECK(hyb_arena_hold(&a, p[2] + 300) && !hyb_arena_hold(&a, 0x10800),
           "a view of what is there, not of what is free");
-    CHECK(hyb_arena_free(&a, p[2], &block) && !block && a.n_used == 4, "the view keeps it");
-    CHECK(hyb_arena_free(&a, p[2] + 511, &block) && !block && a.n_used == 3 && is_sound(&a),
-          "its last holder frees it");
+    CHECK(hyb_arena_free(&a, p[2], &block), "the view keeps it");
+    CHECK(!block, "the view keeps it");
+    CHECK(a.n_used == 4, "the view keeps it");
+    CHECK(hyb_arena_free(&a, p[2] + 511, &block), "its last holder frees it");
+    CHECK(!block, "its last holder frees it");
+    CHECK(a.n_used == 3, "its last holder frees it");
+    CHECK(is_sound(&a), "its last holder frees it");
     CHECK(!hyb_arena_free(&a, p[2], &block) && !hyb_arena_free(&a, 77, &block), "twice, or never given");
     CHECK(hyb_arena_take(&a, 500, &x) == 0 && x == p[2], "the hole is the best fit");
-    CHECK(hyb_arena_free(&a, x, &block) && hyb_arena_free(&a, p[1], &block) && !block && is_sound(&a),
-          "joined with what is before");
-    CHECK(hyb_arena_free(&a, p[0], &block) && block == 0x11000 && a.n_blocks == 1 && is_sound(&a),
-          "an empty block leaves, alone, though another touches it");
-    CHECK(hyb_arena_free(&a, p[3], &block) && block == 0x10000 && !a.first && !a.total && !a.used && a.peak == 2048,
-          "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(hyb_arena_free(&a, x, &block), "joined with what is before");
+    CHECK(hyb_arena_free(&a, p[1], &block), "joined with what is before");
+    CHECK(!block, "joined with what is before");
+    CHECK(is_sound(&a), "joined with what is before");
+    CHECK(hyb_arena_free(&a, p[0], &block), "an empty block leaves, alone, though another touches it");
+    CHECK(block == 0x11000, "an empty block leaves, alone, though another touches it");
+    CHECK(a.n_blocks == 1, "an empty block leaves, alone, though another touches it");
+    CHECK(is_sound(&a), "an empty block leaves, alone, though another touches it");
+    CHECK(hyb_arena_free(&a, p[3], &block), "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(block == 0x10000, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(!a.first, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(!a.total, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(!a.used, "nothing is left, peak %llu", (unsigned long long)a.peak);
+    CHECK(a.peak == 2048, "nothing is left, peak %llu", (unsigned long long)a.peak);
     hyb_arena_destroy(&a);
 }
 

@@ -161,8 +161,9 @@ static void fork_and_remove(hybrid_model *m)
     CHECK(same_logits(c, 1, d, 0, model_info(m).n_vocab), "the first fork is its own");
     CHECK(hybrid_seq_remove(c, 0, 99, &err) == HYBRID_ERROR_INVALID, "beyond the end");
     CHECK(hybrid_seq_fork(c, 0, 4, &err) == HYBRID_ERROR_INVALID, "no such sequence");
-    CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_seq_remove(c, 1, 0, &err) && !hybrid_seq_remove(c, 2, 0, &err),
-          "%s", err.message);
+    CHECK(!hybrid_seq_remove(c, 0, 0, &err), "%s", err.message);
+    CHECK(!hybrid_seq_remove(c, 1, 0, &err), "%s", err.message);
+    CHECK(!hybrid_seq_remove(c, 2, 0, &err), "%s", err.message);
     CHECK(hybrid_context_free(c) == 256 + 3 * 32, "all pages are back: %d", hybrid_context_free(c));
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
@@ -177,8 +178,9 @@ static void slices(hybrid_model *m)
     bool done = false;
     TEST("decode in slices");
     for (i = 0; i < 50; i++) ids[i] = i * 2 + 4;
-    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_batch_add(d, 0, ids, 50, &err) && !hybrid_decode(d, &err),
-          "%s", err.message);
+    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err), "%s", err.message);
+    CHECK(!hybrid_batch_add(d, 0, ids, 50, &err), "%s", err.message);
+    CHECK(!hybrid_decode(d, &err), "%s", err.message);
     while (!done && n < 1000) {
         CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
         n++;
@@ -190,7 +192,9 @@ static void slices(hybrid_model *m)
     }
     CHECK(n == 4 * model_info(m).n_layer, "%d slices", n);
     CHECK(same_logits(c, 0, d, 0, model_info(m).n_vocab), "logits differ");
-    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err) && !hybrid_decode_step(c, 0, &done, &err) && !done, "%s", err.message);
+    CHECK(!hybrid_batch_add(c, 0, ids, 50, &err), "%s", err.message);
+    CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
+    CHECK(!done, "%s", err.message);
     hybrid_batch_clear(c);
     CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0),
           hybrid_context_free(c));
@@ -265,9 +269,9 @@ static void loaders(hybrid_model *by_path)
     memset(&d, 0, sizeof d);
     d.data = odd + 3;
     d.size = b.size;
-    CHECK(!hybrid_model_load(NULL, &d, &m[3], &err) && !hybrid_plan(NULL, &d, NULL, &plan, &err) && plan.weights &&
-              !plan.mapped,
-          "at an odd address: %s", err.message);
+    CHECK(!hybrid_model_load(NULL, &d, &m[3], &err), "at an odd address: %s", err.message);
+    CHECK(!hybrid_plan(NULL, &d, NULL, &plan, &err), "at an odd address: %s", err.message);
+    CHECK(plan.weights && !plan.mapped, "at an odd address: %s", err.message);
     for (i = 0; i < 4 && m[i]; i++) {
         c = context_of(m[i], 64, 1, 0);
         feed(c, 0, 1, 20);
@@ -291,7 +295,8 @@ static void loaders(hybrid_model *by_path)
             hybrid_model_destroy(x);
             break;
         }
-        CHECK(r == HYBRID_ERROR_IO && err.message[0] && !x, "read %ld: %d %s", b.fail_at, r, err.message);
+        CHECK(r == HYBRID_ERROR_IO, "read %ld: %d %s", b.fail_at, r, err.message);
+        CHECK(err.message[0] && !x, "read %ld: %d %s", b.fail_at, r, err.message);
         CHECK(b.closed == 1 && (long)h.live == n, "read %ld leaks: closed %d, %ld bytes", b.fail_at, b.closed,
               (long)h.live - n);
     }
@@ -436,9 +441,9 @@ static void in_type(const char *path, hybrid_type type, blob *b)
     memset(&source, 0, sizeof source);
     memset(b, 0, sizeof *b);
     source.path = path;
-    CHECK(!hybrid_gguf_open(NULL, &source, &in, NULL) && !hybrid_gguf_writer_create(NULL, &w, NULL) &&
-              !hybrid_gguf_copy_keys(w, in, NULL),
-          "%s", path);
+    CHECK(!hybrid_gguf_open(NULL, &source, &in, NULL), "%s", path);
+    CHECK(!hybrid_gguf_writer_create(NULL, &w, NULL), "%s", path);
+    CHECK(!hybrid_gguf_copy_keys(w, in, NULL), "%s", path);
     for (pass = 0; pass < 2; pass++) {
         for (i = 0; i < hybrid_gguf_tensor_count(in); i++) {
             const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(in, i);
@@ -643,8 +648,10 @@ static void in_parts(const char *path)
             CHECK(!r || (r == HYBRID_ERROR_IO && !m), "part %d, read %ld: %d %s", i, n, r, err.message);
             hybrid_model_destroy(m);
             hybrid_runtime_destroy(rt);
-            CHECK(h.live == 0 && blobs[0].closed == 1 && blobs[1].closed == 1 && blobs[2].closed == 1,
-                  "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            CHECK(h.live == 0, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            CHECK(blobs[0].closed == 1, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            CHECK(blobs[1].closed == 1, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
+            CHECK(blobs[2].closed == 1, "part %d, read %ld: %zu bytes leaked", i, n, h.live);
             blobs[i].fail_at = 0;
         }
         CHECK(!r && n > 3, "part %d: no end after %ld reads", i, n);
@@ -750,8 +757,10 @@ static void foreign_type(const char *name, uint32_t type_id, const char *words)
     d.data = data;
     d.size = size;
     r = hybrid_model_load(NULL, &d, &m, &err);
-    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !m && strstr(err.message, words) && strstr(err.message, name), "%d %s", r,
-          err.message);
+    CHECK(r == HYBRID_ERROR_UNSUPPORTED, "%d %s", r, err.message);
+    CHECK(!m, "%d %s", r, err.message);
+    CHECK(strstr(err.message, words), "%d %s", r, err.message);
+    CHECK(strstr(err.message, name), "%d %s", r, err.message);
     free(data);
 }
 
@@ -785,9 +794,9 @@ static void foreign_file(const char *path, const char *key, const char *text, in
     size_t i;
     memset(&source, 0, sizeof source);
     source.path = path;
-    CHECK(!hybrid_gguf_open(NULL, &source, &g, &err) && !hybrid_gguf_writer_create(NULL, &w, &err) &&
-              !hybrid_gguf_copy_keys(w, g, &err),
-          "%s", err.message);
+    CHECK(!hybrid_gguf_open(NULL, &source, &g, &err), "%s", err.message);
+    CHECK(!hybrid_gguf_writer_create(NULL, &w, &err), "%s", err.message);
+    CHECK(!hybrid_gguf_copy_keys(w, g, &err), "%s", err.message);
     if (text)
         hybrid_gguf_set_string(w, key, text, NULL);
     else if (key)
@@ -813,7 +822,9 @@ static void foreign_file(const char *path, const char *key, const char *text, in
     d.size = out.size;
     err.message[0] = 0;
     r = hybrid_model_load(NULL, &d, &m, &err);
-    CHECK(r == expected && !m == !!r && (!r || strstr(err.message, words)), "%d %s", r, err.message);
+    CHECK(r == expected, "%d %s", r, err.message);
+    CHECK(!m == !!r, "%d %s", r, err.message);
+    CHECK((!r || strstr(err.message, words)), "%d %s", r, err.message);
     if (m && text) {
         hybrid_model_info info;
         hybrid_model_describe(m, &info);
@@ -843,7 +854,9 @@ static void refusals(void)
     TEST("refusals");
     memset(&d, 0, sizeof d);
     r = hybrid_model_load(NULL, &d, &m, &err);
-    CHECK(r == HYBRID_ERROR_INVALID && !m && strstr(err.message, "exactly one"), "%d %s", r, err.message);
+    CHECK(r == HYBRID_ERROR_INVALID, "%d %s", r, err.message);
+    CHECK(!m, "%d %s", r, err.message);
+    CHECK(strstr(err.message, "exactly one"), "%d %s", r, err.message);
     d.path = "tests/oracle/data/models/there-is-none.gguf";
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == HYBRID_ERROR_IO && strstr(err.message, "there-is-none"), "%d %s", r, err.message);

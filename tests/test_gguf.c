@@ -395,68 +395,81 @@ static void test_values(const unsigned char *file, size_t size)
     CHECK(hybrid_gguf_get_i64(g, "one.i64", &i) && i == -9000000000000000000LL, "%lld", (long long)i);
     CHECK(!hybrid_gguf_get_i64(g, "one.u64", &i) && i == -9000000000000000000LL,
           "a u64 beyond int64 must be refused and leave the default");
-    CHECK(!hybrid_gguf_get_i64(g, "one.f32", &i) && !hybrid_gguf_get_i64(g, "one.string", &i) &&
-              !hybrid_gguf_get_i64(g, "list.u8", &i) && !hybrid_gguf_get_i64(g, "absent", &i),
-          "no integers");
+    CHECK(!hybrid_gguf_get_i64(g, "one.f32", &i), "no integers");
+    CHECK(!hybrid_gguf_get_i64(g, "one.string", &i), "no integers");
+    CHECK(!hybrid_gguf_get_i64(g, "list.u8", &i), "no integers");
+    CHECK(!hybrid_gguf_get_i64(g, "absent", &i), "no integers");
     CHECK(hybrid_gguf_get_f64(g, "one.u64", &d) && d == 18000000000000000000.0, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.f32", &d) && d == (double)0.1f, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.f64", &d) && d == 0.1, "%g", d);
     CHECK(hybrid_gguf_get_f64(g, "one.i8", &d) && d == -100, "%g", d);
     CHECK(!hybrid_gguf_get_f64(g, "one.string", &d) && !hybrid_gguf_get_f64(g, "list.f32", &d), "no numbers");
-    CHECK(hybrid_gguf_get_string(g, "one.string", &s) && s.size == 8 &&
-              !memcmp(s.data,
-                      "gr\xC3\xBC\xC3\x9F"
-                      "e\n",
-                      8),
+    CHECK(hybrid_gguf_get_string(g, "one.string", &s), "%.*s", (int)s.size, s.data);
+    CHECK(s.size == 8, "%.*s", (int)s.size, s.data);
+    CHECK(!memcmp(s.data,
+                  "gr\xC3\xBC\xC3\x9F"
+                  "e\n",
+                  8),
           "%.*s", (int)s.size, s.data);
     CHECK(hybrid_gguf_get_string(g, "one.empty", &s) && s.size == 0, "%d", (int)s.size);
     CHECK(!hybrid_gguf_get_string(g, "one.u8", &s) && !hybrid_gguf_get_string(g, "list.string", &s), "no strings");
 
-    CHECK(hybrid_gguf_find(g, "list.i16", &v) && hybrid_gguf_item_i64(&v, 0) == -32768 &&
-              hybrid_gguf_item_i64(&v, 1) == 32767 && hybrid_gguf_item_i64(&v, 2) == 0,
-          "list.i16");
-    CHECK(hybrid_gguf_find(g, "list.u64", &v) && hybrid_gguf_item_i64(&v, 1) == 0 &&
-              hybrid_gguf_item_f64(&v, 1) == 18446744073709551615.0,
-          "list.u64");
-    CHECK(hybrid_gguf_find(g, "list.f64", &v) && hybrid_gguf_item_f64(&v, 0) == 1e-300 &&
-              hybrid_gguf_item_f64(&v, 1) == -1e300 && hybrid_gguf_item_i64(&v, 0) == 0,
-          "list.f64");
-    CHECK(hybrid_gguf_find(g, "list.bool", &v) && hybrid_gguf_item_i64(&v, 1) == 0 && hybrid_gguf_item_i64(&v, 3) == 1,
-          "list.bool");
-    CHECK(hybrid_gguf_find(g, "list.string", &v) && v.count == 6 && hybrid_gguf_item_string(&v, 0).size == 0 &&
-              hybrid_gguf_item_string(&v, 6).data == NULL,
-          "list.string");
+    CHECK(hybrid_gguf_find(g, "list.i16", &v), "list.i16");
+    CHECK(hybrid_gguf_item_i64(&v, 0) == -32768, "list.i16");
+    CHECK(hybrid_gguf_item_i64(&v, 1) == 32767, "list.i16");
+    CHECK(hybrid_gguf_item_i64(&v, 2) == 0, "list.i16");
+    CHECK(hybrid_gguf_find(g, "list.u64", &v), "list.u64");
+    CHECK(hybrid_gguf_item_i64(&v, 1) == 0, "list.u64");
+    CHECK(hybrid_gguf_item_f64(&v, 1) == 18446744073709551615.0, "list.u64");
+    CHECK(hybrid_gguf_find(g, "list.f64", &v), "list.f64");
+    CHECK(hybrid_gguf_item_f64(&v, 0) == 1e-300, "list.f64");
+    CHECK(hybrid_gguf_item_f64(&v, 1) == -1e300, "list.f64");
+    CHECK(hybrid_gguf_item_i64(&v, 0) == 0, "list.f64");
+    CHECK(hybrid_gguf_find(g, "list.bool", &v), "list.bool");
+    CHECK(hybrid_gguf_item_i64(&v, 1) == 0, "list.bool");
+    CHECK(hybrid_gguf_item_i64(&v, 3) == 1, "list.bool");
+    CHECK(hybrid_gguf_find(g, "list.string", &v), "list.string");
+    CHECK(v.count == 6, "list.string");
+    CHECK(hybrid_gguf_item_string(&v, 0).size == 0, "list.string");
+    CHECK(hybrid_gguf_item_string(&v, 6).data == NULL, "list.string");
     s = hybrid_gguf_item_string(&v, 5);
     CHECK(s.size == 3 && !memcmp(s.data, "end", 3), "list.string[5]");
-    CHECK(hybrid_gguf_find(g, "nested.string", &v) && v.count == 3 && hybrid_gguf_item_array(&v, 2, &row) &&
-              row.count == 3,
-          "nested.string");
+    CHECK(hybrid_gguf_find(g, "nested.string", &v), "nested.string");
+    CHECK(v.count == 3, "nested.string");
+    CHECK(hybrid_gguf_item_array(&v, 2, &row), "nested.string");
+    CHECK(row.count == 3, "nested.string");
     s = hybrid_gguf_item_string(&row, 2);
     CHECK(s.size == 3 && !memcmp(s.data, "zzz", 3), "nested.string[2][2] is '%.*s'", (int)s.size, s.data);
-    CHECK(hybrid_gguf_item_array(&v, 1, &row) && row.count == 1 && hybrid_gguf_item_string(&row, 0).size == 2,
-          "nested.string[1]");
+    CHECK(hybrid_gguf_item_array(&v, 1, &row), "nested.string[1]");
+    CHECK(row.count == 1, "nested.string[1]");
+    CHECK(hybrid_gguf_item_string(&row, 0).size == 2, "nested.string[1]");
     CHECK(!hybrid_gguf_item_array(&v, 3, &row) && !hybrid_gguf_item_array(&row, 0, &inner), "no arrays there");
-    CHECK(hybrid_gguf_find(g, "nested.deep", &v) && hybrid_gguf_item_array(&v, 1, &row) &&
-              hybrid_gguf_item_array(&row, 0, &inner) && inner.count == 3 && hybrid_gguf_item_i64(&inner, 2) == 6,
-          "nested.deep[1][0][2]");
-    CHECK(hybrid_gguf_item_array(&v, 0, &row) && hybrid_gguf_item_array(&row, 1, &inner) && inner.size == 8 &&
-              hybrid_gguf_item_i64(&inner, 1) == 3,
-          "nested.deep[0][1][1]");
+    CHECK(hybrid_gguf_find(g, "nested.deep", &v), "nested.deep[1][0][2]");
+    CHECK(hybrid_gguf_item_array(&v, 1, &row), "nested.deep[1][0][2]");
+    CHECK(hybrid_gguf_item_array(&row, 0, &inner), "nested.deep[1][0][2]");
+    CHECK(inner.count == 3, "nested.deep[1][0][2]");
+    CHECK(hybrid_gguf_item_i64(&inner, 2) == 6, "nested.deep[1][0][2]");
+    CHECK(hybrid_gguf_item_array(&v, 0, &row), "nested.deep[0][1][1]");
+    CHECK(hybrid_gguf_item_array(&row, 1, &inner), "nested.deep[0][1][1]");
+    CHECK(inner.size == 8, "nested.deep[0][1][1]");
+    CHECK(hybrid_gguf_item_i64(&inner, 1) == 3, "nested.deep[0][1][1]");
 
     TEST("finding");
     CHECK(hybrid_gguf_find_tensor(g, "q6_K") == hybrid_gguf_tensor_at(g, 5) &&
               hybrid_gguf_find_tensor(g, "q6_K")->type == HYBRID_TYPE_Q6_K,
           "q6_K");
-    CHECK(!hybrid_gguf_find_tensor(g, "q6_") && !hybrid_gguf_find_tensor(g, "") && !hybrid_gguf_tensor_at(g, 7),
-          "no tensors there");
-    CHECK(!hybrid_gguf_find(g, "one", NULL) && hybrid_gguf_find(g, "one.u8", NULL) &&
-              hybrid_gguf_key(g, 30, NULL).data == NULL,
-          "keys");
-    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->ne[0] == 4 && hybrid_gguf_find_tensor(g, "four_dim")->ne[2] == 1 &&
-              hybrid_gguf_find_tensor(g, "four_dim")->n_dims == 4,
-          "four_dim");
-    CHECK(hybrid_gguf_key_count(NULL) == 0 && !hybrid_gguf_find(NULL, "a", NULL) && !hybrid_gguf_find_tensor(NULL, "a"),
-          "NULL is an empty file");
+    CHECK(!hybrid_gguf_find_tensor(g, "q6_"), "no tensors there");
+    CHECK(!hybrid_gguf_find_tensor(g, ""), "no tensors there");
+    CHECK(!hybrid_gguf_tensor_at(g, 7), "no tensors there");
+    CHECK(!hybrid_gguf_find(g, "one", NULL), "keys");
+    CHECK(hybrid_gguf_find(g, "one.u8", NULL), "keys");
+    CHECK(hybrid_gguf_key(g, 30, NULL).data == NULL, "keys");
+    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->ne[0] == 4, "four_dim");
+    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->ne[2] == 1, "four_dim");
+    CHECK(hybrid_gguf_find_tensor(g, "four_dim")->n_dims == 4, "four_dim");
+    CHECK(hybrid_gguf_key_count(NULL) == 0, "NULL is an empty file");
+    CHECK(!hybrid_gguf_find(NULL, "a", NULL), "NULL is an empty file");
+    CHECK(!hybrid_gguf_find_tensor(NULL, "a"), "NULL is an empty file");
     hybrid_gguf_destroy(g);
     hybrid_gguf_destroy(NULL);
 
@@ -470,8 +483,9 @@ static void test_values(const unsigned char *file, size_t size)
         crc = look_at_all(g);
         hybrid_gguf_destroy(g);
         source = memory_source(two, size);
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, NULL) && hybrid_gguf_version(g) == 2 && look_at_all(g) == crc,
-              "version 2 differs");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, NULL), "version 2 differs");
+        CHECK(hybrid_gguf_version(g) == 2, "version 2 differs");
+        CHECK(look_at_all(g) == crc, "version 2 differs");
         hybrid_gguf_destroy(g);
         free(two);
     }
@@ -499,8 +513,11 @@ static hybrid_result open_and_look(const unsigned char *file, size_t size, hybri
         look_at_all(g);
         hybrid_gguf_destroy(g);
     }
-    CHECK(by_reader == r && log.closed == 1 &&
-              (!r || (other.offset == error->offset && !strcmp(other.message, error->message))),
+    CHECK(by_reader == r, "memory: %d %s, reader: %d %s, closed %d", r, r ? error->message : "", by_reader,
+          by_reader ? other.message : "", log.closed);
+    CHECK(log.closed == 1, "memory: %d %s, reader: %d %s, closed %d", r, r ? error->message : "", by_reader,
+          by_reader ? other.message : "", log.closed);
+    CHECK((!r || (other.offset == error->offset && !strcmp(other.message, error->message))),
           "memory: %d %s, reader: %d %s, closed %d", r, r ? error->message : "", by_reader,
           by_reader ? other.message : "", log.closed);
     free(copy);
@@ -854,7 +871,9 @@ static void test_empty_tensors(void)
                               r ? error.message : "opened");
                         if (r) continue;
                         t = hybrid_gguf_find_tensor(g, "empty");
-                        CHECK(t && t->size == 0 && t->ne[zero] == 0 && t->n_dims == (int)n_dims, "the empty one");
+                        CHECK(t && t->size == 0, "the empty one");
+                        CHECK(t->ne[zero] == 0, "the empty one");
+                        CHECK(t->n_dims == (int)n_dims, "the empty one");
                         CHECK(hybrid_gguf_read_tensor(g, t, back, &error) ==
                                   (t->type == HYBRID_TYPE_LAST_ ? HYBRID_ERROR_UNSUPPORTED : HYBRID_OK),
                               "%s", error.message);
@@ -910,7 +929,10 @@ static void test_big_endian(const unsigned char *file, size_t size)
     REFUSED(hybrid_model_load(NULL, &model, &m, &error));
     REFUSED(hybrid_plan(NULL, &model, NULL, &plan, &error));
 #undef REFUSED
-    CHECK(!rt && !g && !w && !m, "something was made");
+    CHECK(!rt, "something was made");
+    CHECK(!g, "something was made");
+    CHECK(!w, "something was made");
+    CHECK(!m, "something was made");
     CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL) == HYBRID_ERROR_UNSUPPORTED &&
               hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1) == HYBRID_ERROR_UNSUPPORTED,
           "blocks");
@@ -938,7 +960,9 @@ static uint32_t look_by_name(hybrid_gguf *g, hybrid_gguf *order)
         char name[128], *copy = (char *)malloc((size_t)o->size + 1);
         snprintf(name, sizeof name, "%.*s", (int)o->name.size, o->name.data);
         t = hybrid_gguf_find_tensor(g, name);
-        CHECK(t && t->size == o->size && t->type == o->type && !memcmp(t->ne, o->ne, sizeof t->ne), "tensor %s", name);
+        CHECK(t && t->size == o->size, "tensor %s", name);
+        CHECK(t->type == o->type, "tensor %s", name);
+        CHECK(!memcmp(t->ne, o->ne, sizeof t->ne), "tensor %s", name);
         if (t && !hybrid_gguf_read_tensor(g, t, copy, NULL)) crc = crc32_of(crc, copy, (size_t)t->size);
         free(copy);
     }
@@ -1032,9 +1056,9 @@ static void test_split(const unsigned char *file, size_t size)
             CHECK(false, "%s", error.message);
             continue;
         }
-        CHECK(hybrid_gguf_part_count(g) == 3 && look_by_name(g, joined) == crc &&
-                  hybrid_gguf_key_count(g) + 1 == hybrid_gguf_key_count(joined),
-              "differs from types.gguf");
+        CHECK(hybrid_gguf_part_count(g) == 3, "differs from types.gguf");
+        CHECK(look_by_name(g, joined) == crc, "differs from types.gguf");
+        CHECK(hybrid_gguf_key_count(g) + 1 == hybrid_gguf_key_count(joined), "differs from types.gguf");
         hybrid_gguf_destroy(g);
     }
     hybrid_gguf_destroy(joined);
@@ -1073,8 +1097,9 @@ static void refuse_parts(const hybrid_source *list, size_t n, hybrid_result expe
     source.parts = list;
     source.n_parts = n;
     r = hybrid_gguf_open(NULL, &source, &g, &error);
-    CHECK(r == expected && (!r || strstr(error.message, word)) && !g == !!r, "expected '%s': %d %s", word, r,
-          r ? error.message : "opened");
+    CHECK(r == expected, "expected '%s': %d %s", word, r, r ? error.message : "opened");
+    CHECK((!r || strstr(error.message, word)), "expected '%s': %d %s", word, r, r ? error.message : "opened");
+    CHECK(!g == !!r, "expected '%s': %d %s", word, r, r ? error.message : "opened");
     hybrid_gguf_destroy(g);
 }
 
@@ -1154,9 +1179,10 @@ static void test_bad_parts(void)
                 list[0].n_parts = 1;
             }
         }
-        CHECK(hybrid_gguf_open(NULL, &source, &g, &error) == HYBRID_ERROR_INVALID &&
-                  strstr(error.message, "exactly one of") && file.closed == 1,
-              "%d: %s; closed %d times", i, error.message, file.closed);
+        CHECK(hybrid_gguf_open(NULL, &source, &g, &error) == HYBRID_ERROR_INVALID, "%d: %s; closed %d times", i,
+              error.message, file.closed);
+        CHECK(strstr(error.message, "exactly one of"), "%d: %s; closed %d times", i, error.message, file.closed);
+        CHECK(file.closed == 1, "%d: %s; closed %d times", i, error.message, file.closed);
     }
 }
 
@@ -1192,8 +1218,9 @@ static void test_part_names(const unsigned char *file, size_t size)
         remove(split_path(prefix, (int)i, 3));
         snprintf(word, sizeof word, "-0000%u-of-00003.gguf'", i + 1);
         r = hybrid_gguf_open(NULL, &source, &g, &error);
-        CHECK(r == HYBRID_ERROR_IO && strstr(error.message, word) && strstr(error.message, "is missing"), "%d %s", r,
-              error.message);
+        CHECK(r == HYBRID_ERROR_IO, "%d %s", r, error.message);
+        CHECK(strstr(error.message, word), "%d %s", r, error.message);
+        CHECK(strstr(error.message, "is missing"), "%d %s", r, error.message);
         split_save(&s, prefix);
     }
     rename(split_path(prefix, 2, 3), split_path(prefix, 1, 3));
@@ -1413,9 +1440,9 @@ static void test_reader(void)
     CHECK(!hybrid_gguf_writer_create(NULL, &w, &error), "writer");
     hybrid_gguf_set_strings(w, "tokens", tokens, 150000, NULL);
     hybrid_gguf_add_tensor(w, "t", HYBRID_TYPE_F32, 1, &ne, NULL);
-    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error) && !hybrid_gguf_write(w, values, sizeof values, &error) &&
-              !hybrid_gguf_end(w, &error),
-          "%s", error.message);
+    CHECK(!hybrid_gguf_begin(w, sink_write, &out, &error), "%s", error.message);
+    CHECK(!hybrid_gguf_write(w, values, sizeof values, &error), "%s", error.message);
+    CHECK(!hybrid_gguf_end(w, &error), "%s", error.message);
     hybrid_gguf_writer_destroy(w);
 
     source = reader_source(&file, out.data, out.size);
@@ -1431,8 +1458,9 @@ static void test_reader(void)
         }
         CHECK(same, "tokens differ");
         CHECK(file.reads <= 4, "%d reads for %d bytes of metadata", file.reads, (int)out.size);
-        CHECK(t && !t->data && !hybrid_gguf_read_tensor(g, t, back, &error) && !memcmp(back, values, sizeof back),
-              "tensor");
+        CHECK(t && !t->data, "tensor");
+        CHECK(!hybrid_gguf_read_tensor(g, t, back, &error), "tensor");
+        CHECK(!memcmp(back, values, sizeof back), "tensor");
         n = file.reads;
         hybrid_gguf_destroy(g);
         for (i = 1; i <= n; i++) {
@@ -1668,11 +1696,13 @@ static void test_writer(const unsigned char *file, size_t size)
                                   &error);
         if (!r) r = hybrid_gguf_end(w, &error);
         if (r) {
-            CHECK(r == HYBRID_ERROR_IO && error.result == r && strstr(error.message, "callback"),
-                  "call %d fails: %d %s", fail_at, r, error.message);
+            CHECK(r == HYBRID_ERROR_IO, "call %d fails: %d %s", fail_at, r, error.message);
+            CHECK(error.result == r, "call %d fails: %d %s", fail_at, r, error.message);
+            CHECK(strstr(error.message, "callback"), "call %d fails: %d %s", fail_at, r, error.message);
             calls = out.calls;
-            CHECK(hybrid_gguf_write(w, "", 0, NULL) == r && hybrid_gguf_end(w, NULL) == r && out.calls == calls,
-                  "a failed writer wrote on");
+            CHECK(hybrid_gguf_write(w, "", 0, NULL) == r, "a failed writer wrote on");
+            CHECK(hybrid_gguf_end(w, NULL) == r, "a failed writer wrote on");
+            CHECK(out.calls == calls, "a failed writer wrote on");
         } else
             CHECK(out.size == size && !memcmp(out.data, file, size), "%d bytes, gguf-py has %d", (int)out.size,
                   (int)size);
@@ -1738,7 +1768,9 @@ static const char *in_folder(const char *name)
 static void make_file(const char *path, const char *text, unsigned mode)
 {
     FILE *f = fopen(path, "wb");
-    CHECK(f && fputs(text, f) >= 0 && !fclose(f) && !chmod(path, (mode_t)mode), "cannot make %s", path);
+    CHECK(f && fputs(text, f) >= 0, "cannot make %s", path);
+    CHECK(!fclose(f), "cannot make %s", path);
+    CHECK(!chmod(path, (mode_t)mode), "cannot make %s", path);
 }
 
 /* Writes types.gguf, or gives up in the middle. */
@@ -1803,25 +1835,29 @@ static void test_output_files(void)
         CHECK(!symlink(in_folder("victim"), planted), "symlink");
 
         CHECK(!write_types(in_folder("old"), way == 1, &error), "%s", error.message);
-        CHECK(!stat(in_folder("old"), &st) && !stat(in_folder("twin"), &other) && st.st_ino == other.st_ino &&
-                  st.st_nlink == 2,
-              "a hard link was cut");
+        CHECK(!stat(in_folder("old"), &st), "a hard link was cut");
+        CHECK(!stat(in_folder("twin"), &other), "a hard link was cut");
+        CHECK(st.st_ino == other.st_ino, "a hard link was cut");
+        CHECK(st.st_nlink == 2, "a hard link was cut");
         CHECK((st.st_mode & 0777) == 0640 && holds(in_folder("twin"), text), "hard link: mode %o",
               (unsigned)st.st_mode);
         CHECK(!write_types(in_folder("link"), way == 1, &error), "%s", error.message);
-        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !lstat(in_folder("deeper"), &st) &&
-                  S_ISLNK(st.st_mode),
-              "a link became a file");
-        CHECK(!lstat(in_folder("real"), &st) && S_ISREG(st.st_mode) && (st.st_mode & 0777) == 0604 &&
-                  holds(in_folder("real"), text),
-              "the target of two links");
+        CHECK(!lstat(in_folder("link"), &st), "a link became a file");
+        CHECK(S_ISLNK(st.st_mode), "a link became a file");
+        CHECK(!lstat(in_folder("deeper"), &st), "a link became a file");
+        CHECK(S_ISLNK(st.st_mode), "a link became a file");
+        CHECK(!lstat(in_folder("real"), &st), "the target of two links");
+        CHECK(S_ISREG(st.st_mode), "the target of two links");
+        CHECK((st.st_mode & 0777) == 0604, "the target of two links");
+        CHECK(holds(in_folder("real"), text), "the target of two links");
         CHECK(!write_types(in_folder("dangling"), way == 1, &error), "%s", error.message);
         CHECK(!lstat(in_folder("dangling"), &st) && S_ISLNK(st.st_mode), "a dangling link became a file");
         CHECK(way ? holds(in_folder("to-be"), NULL) : access(in_folder("to-be"), F_OK) != 0,
               "the target of a dangling link");
         CHECK(!write_types(in_folder("new"), way == 1, &error), "%s", error.message);
-        CHECK(holds(in_folder("victim"), "victim") && !lstat(planted, &st) && S_ISLNK(st.st_mode),
-              "a link that lay at the temporary name was followed");
+        CHECK(holds(in_folder("victim"), "victim"), "a link that lay at the temporary name was followed");
+        CHECK(!lstat(planted, &st), "a link that lay at the temporary name was followed");
+        CHECK(S_ISLNK(st.st_mode), "a link that lay at the temporary name was followed");
         CHECK(way ? holds(in_folder("new"), NULL) : access(in_folder("new"), F_OK) != 0, "a new file");
         memset(name, 'n', 255);
         name[255] = 0;
@@ -1831,9 +1867,9 @@ static void test_output_files(void)
         empty_folder();
     }
     TEST("output: what cannot be written");
-    CHECK(!symlink("loop", in_folder("loop")) && !symlink(".", in_folder("here")) &&
-              !symlink("no/where", in_folder("lost")),
-          "symlink");
+    CHECK(!symlink("loop", in_folder("loop")), "symlink");
+    CHECK(!symlink(".", in_folder("here")), "symlink");
+    CHECK(!symlink("no/where", in_folder("lost")), "symlink");
     CHECK(write_types(scene.folder, true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s",
           error.message);
     CHECK(write_types(in_folder("here"), true, &error) == HYBRID_ERROR_IO && strstr(error.message, "is a folder"), "%s",
@@ -1862,12 +1898,14 @@ static void test_output_streams(void)
         CHECK(!symlink("null", in_folder("link")), "symlink");
         CHECK(!write_types(in_folder("null"), true, &error), "%s", error.message);
         CHECK(!write_types(in_folder("link"), true, &error), "%s", error.message);
-        CHECK(!lstat(in_folder("link"), &st) && S_ISLNK(st.st_mode) && !stat(in_folder("link"), &st) &&
-                  S_ISCHR(st.st_mode),
-              "the device became a file");
-        CHECK(write_types(in_folder("full"), true, &error) == HYBRID_ERROR_IO && !stat(in_folder("full"), &st) &&
-                  S_ISCHR(st.st_mode),
-              "a device that is full: %s", error.message);
+        CHECK(!lstat(in_folder("link"), &st), "the device became a file");
+        CHECK(S_ISLNK(st.st_mode), "the device became a file");
+        CHECK(!stat(in_folder("link"), &st), "the device became a file");
+        CHECK(S_ISCHR(st.st_mode), "the device became a file");
+        CHECK(write_types(in_folder("full"), true, &error) == HYBRID_ERROR_IO, "a device that is full: %s",
+              error.message);
+        CHECK(!stat(in_folder("full"), &st), "a device that is full: %s", error.message);
+        CHECK(S_ISCHR(st.st_mode), "a device that is full: %s", error.message);
         CHECK(names_in(scene.folder) == 3, "%d names", names_in(scene.folder));
     } else
         printf("  devices cannot be made here: pipes only\n");
@@ -2098,10 +2136,12 @@ static void test_misuse(void)
     {
         hybrid_source source = memory_source(out.data, out.size);
         hybrid_gguf *g;
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_key_count(g) == 2 &&
-                  hybrid_gguf_find(g, "number", &v) && hybrid_gguf_item_i64(&v, 0) == 4 &&
-                  hybrid_gguf_find(g, "text", &v) && hybrid_gguf_item_string(&v, 0).size == 16,
-              "the last values count");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "the last values count");
+        CHECK(hybrid_gguf_key_count(g) == 2, "the last values count");
+        CHECK(hybrid_gguf_find(g, "number", &v), "the last values count");
+        CHECK(hybrid_gguf_item_i64(&v, 0) == 4, "the last values count");
+        CHECK(hybrid_gguf_find(g, "text", &v), "the last values count");
+        CHECK(hybrid_gguf_item_string(&v, 0).size == 16, "the last values count");
         hybrid_gguf_destroy(g);
     }
     free(out.data);
@@ -2142,12 +2182,12 @@ static void test_misuse(void)
     {
         hybrid_source source = memory_source(out.data, out.size);
         hybrid_gguf *g;
-        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error) && hybrid_gguf_tensor_count(g) == 40 &&
-                  hybrid_gguf_key_count(g) == 40,
-              "%s", error.message);
-        CHECK(hybrid_gguf_find_tensor(g, "tensor 39") == hybrid_gguf_tensor_at(g, 39) &&
-                  hybrid_gguf_find(g, "key 17", &v) && hybrid_gguf_item_i64(&v, 0) == 17,
-              "it reads back");
+        CHECK(!hybrid_gguf_open(NULL, &source, &g, &error), "%s", error.message);
+        CHECK(hybrid_gguf_tensor_count(g) == 40, "%s", error.message);
+        CHECK(hybrid_gguf_key_count(g) == 40, "%s", error.message);
+        CHECK(hybrid_gguf_find_tensor(g, "tensor 39") == hybrid_gguf_tensor_at(g, 39), "it reads back");
+        CHECK(hybrid_gguf_find(g, "key 17", &v), "it reads back");
+        CHECK(hybrid_gguf_item_i64(&v, 0) == 17, "it reads back");
         hybrid_gguf_destroy(g);
     }
     free(out.data);

@@ -77,8 +77,14 @@ static void in_child(const char *words, int (*work)(family *f), setup *s, uint64
         alarm(60);
         _exit(work(&f));
     }
-    CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status),
-          "%s: the child %s %d", words, WIFSIGNALED(status) ? "was killed by signal" : "said",
+    CHECK(child > 0, "%s: the child %s %d", words, WIFSIGNALED(status) ? "was killed by signal" : "said",
+          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    CHECK(waitpid(child, &status, 0) == child, "%s: the child %s %d", words,
+          WIFSIGNALED(status) ? "was killed by signal" : "said",
+          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    CHECK(WIFEXITED(status), "%s: the child %s %d", words, WIFSIGNALED(status) ? "was killed by signal" : "said",
+          WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+    CHECK(!WEXITSTATUS(status), "%s: the child %s %d", words, WIFSIGNALED(status) ? "was killed by signal" : "said",
           WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 

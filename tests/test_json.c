@@ -84,16 +84,25 @@ static void shape(void)
     const hyb_json *v;
     TEST("the tree");
     CHECK(!parse(text, strlen(text), &doc, &err), "%s", err.message);
-    CHECK(doc.root->type == HYB_JSON_OBJECT && doc.root->n == 4 && doc.root->skip == doc.count, "%u members",
-          (unsigned)doc.root->n);
+    CHECK(doc.root->type == HYB_JSON_OBJECT, "%u members", (unsigned)doc.root->n);
+    CHECK(doc.root->n == 4, "%u members", (unsigned)doc.root->n);
+    CHECK(doc.root->skip == doc.count, "%u members", (unsigned)doc.root->n);
     v = hyb_json_get(doc.root, "a");
-    CHECK(v && v->type == HYB_JSON_ARRAY && v->n == 1 && hyb_json_first(v)->u.d == 2.5,
-          "of two members with one name the last counts");
+    CHECK(v && v->type == HYB_JSON_ARRAY, "of two members with one name the last counts");
+    CHECK(v->n == 1, "of two members with one name the last counts");
+    CHECK(hyb_json_first(v)->u.d == 2.5, "of two members with one name the last counts");
     v = hyb_json_get(doc.root, "n");
-    CHECK(v && v->type == HYB_JSON_INT && v->u.i == -7 && text[v->at] == '-', "-7");
-    CHECK(!hyb_json_get(doc.root, "b") && !hyb_json_get(v, "x") && !hyb_json_get(NULL, "x"), "what is not there");
+    CHECK(v && v->type == HYB_JSON_INT, "-7");
+    CHECK(v->u.i == -7, "-7");
+    CHECK(text[v->at] == '-', "-7");
+    CHECK(!hyb_json_get(doc.root, "b"), "what is not there");
+    CHECK(!hyb_json_get(v, "x"), "what is not there");
+    CHECK(!hyb_json_get(NULL, "x"), "what is not there");
     v = hyb_json_first(doc.root);
-    CHECK(v->n == 1 && v->u.s[0] == 'a' && v[1].n == 3 && hyb_json_next_member(v)->u.s[0] == 'n', "members in order");
+    CHECK(v->n == 1, "members in order");
+    CHECK(v->u.s[0] == 'a', "members in order");
+    CHECK(v[1].n == 3, "members in order");
+    CHECK(hyb_json_next_member(v)->u.s[0] == 'n', "members in order");
     hyb_json_free(&doc);
     hyb_json_free(&doc);
 }
@@ -111,9 +120,9 @@ static void limits(void)
     CHECK(!hyb_json_parse(rt, deep, 200000, 100000, 1000000, &doc, &err), "%s: parsing does not recurse", err.message);
     hyb_json_free(&doc);
     CHECK(hyb_json_parse(rt, "[1,2,3]", 7, 10, 3, &doc, &err) == HYBRID_ERROR_LIMIT && !doc.root, "%s", err.message);
-    CHECK(hyb_json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT &&
-              strstr(err.message, "line 3, column 3") && err.offset == 10,
-          "%s", err.message);
+    CHECK(hyb_json_parse(rt, "[1,\n 2,\n  x]", 12, 10, 10, &doc, &err) == HYBRID_ERROR_FORMAT, "%s", err.message);
+    CHECK(strstr(err.message, "line 3, column 3"), "%s", err.message);
+    CHECK(err.offset == 10, "%s", err.message);
     CHECK(parse("\"\xC3\x28\"", 4, &doc, &err) == HYBRID_ERROR_FORMAT && strstr(err.message, "UTF-8"), "%s",
           err.message);
     CHECK(parse("\"\xED\xA0\x80\"", 5, &doc, &err) == HYBRID_ERROR_FORMAT, "a surrogate in UTF-8");

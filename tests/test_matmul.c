@@ -418,8 +418,8 @@ static void test_emulated(void)
     test_dpbusd();
     #define T(id, type) test_kernel("emulated avxvnni", &hyb_kernel_emulated_##type, HYBRID_TYPE_##id);
     T(Q4_0, q4_0)
-    T(Q4_1, q4_1) T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0) T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K)
-        T(Q6_K, q6_K)
+    T(Q4_1, q4_1)
+    T(Q5_0, q5_0) T(Q5_1, q5_1) T(Q8_0, q8_0) T(Q2_K, q2_K) T(Q3_K, q3_K) T(Q4_K, q4_K) T(Q5_K, q5_K) T(Q6_K, q6_K)
     #undef T
 }
 #endif

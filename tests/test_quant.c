@@ -86,10 +86,17 @@ static void test_table(void)
     static const struct {
         const char *name;
         size_t block, bytes;
-    } want[N_TYPES] = { { "F32", 1, 4 },     { "F16", 1, 2 },      { "BF16", 1, 2 },     { "Q4_0", 32, 18 },
+    } want[N_TYPES] = {
+        { "F32", 1, 4 },
+        { "F16", 1, 2 },
+        { "BF16", 1, 2 },
+        { "Q4_0", 32, 18 },
+        /* clang-format off */
                         { "Q4_1", 32, 20 },  { "Q5_0", 32, 22 },   { "Q5_1", 32, 24 },   { "Q8_0", 32, 34 },
                         { "Q2_K", 256, 84 }, { "Q3_K", 256, 110 }, { "Q4_K", 256, 144 }, { "Q5_K", 256, 176 },
-                        { "Q6_K", 256, 210 } };
+                        { "Q6_K", 256, 210 }
+        /* clang-format on */
+    };
     float x[512] = { 0 };
     uint16_t blocks[1024];
     int i;
@@ -121,9 +128,9 @@ static void test_table(void)
         int k, known = 0;
         for (k = 0; k < N_TYPES; k++) known |= (int)all_types[k] == i;
         if (known) continue;
-        CHECK(!hybrid_type_name((hybrid_type)i) && !hybrid_type_block_size((hybrid_type)i) &&
-                  !hybrid_type_row_bytes((hybrid_type)i, 256),
-              "type %d is unknown", i);
+        CHECK(!hybrid_type_name((hybrid_type)i), "type %d is unknown", i);
+        CHECK(!hybrid_type_block_size((hybrid_type)i), "type %d is unknown", i);
+        CHECK(!hybrid_type_row_bytes((hybrid_type)i, 256), "type %d is unknown", i);
         CHECK(hybrid_quantize((hybrid_type)i, x, blocks, 256, NULL) == HYBRID_ERROR_INVALID, "type %d", i);
         CHECK(hybrid_dequantize((hybrid_type)i, blocks, x, 256) == HYBRID_ERROR_INVALID, "type %d", i);
     }
@@ -388,8 +395,8 @@ static void test_shared_rows(void)
         raw = read_file(data_path(path), &n_raw);
         snprintf(path, sizeof path, "quant/rows/%s.dequant.f32", names[i]);
         want = (float *)(void *)read_file(data_path(path), &n_want);
-        CHECK(raw && want && n_want == n_source && n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files",
-              names[i]);
+        CHECK(raw && want && n_want == n_source, "%s: files", names[i]);
+        CHECK(n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files", names[i]);
         if (raw && want && n_want == n_source) {
             CHECK(hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK && same_bits(y, want, n), "%s: decode",
                   names[i]);
@@ -565,18 +572,22 @@ static void test_mixes(void)
         } else
             break;
     }
-    CHECK(p && !*p && seen > 3000, "%d types", seen);
+    CHECK(p && !*p, "%d types", seen);
+    CHECK(seen > 3000, "%d types", seen);
     free(text);
     for (i = 0; hybrid_mix_at((size_t)i, &mix); i++) {
         hybrid_mix again = HYBRID_MIX_F32;
         CHECK(hybrid_mix_find(hybrid_mix_name(mix), &again) && again == mix, "mix %d", (int)mix);
     }
-    CHECK(i == 17 && !hybrid_mix_name((hybrid_mix)99) && !hybrid_mix_find("Q9_K", &mix) && !hybrid_mix_find("", &mix) &&
-              !hybrid_mix_find(NULL, &mix),
-          "%d mixes", i);
-    CHECK(hybrid_mix_find("q4_k_m", &mix) && mix == HYBRID_MIX_Q4_K_M && hybrid_mix_find("q5_K", &mix) &&
-              mix == HYBRID_MIX_Q5_K_M,
-          "other spellings");
+    CHECK(i == 17, "%d mixes", i);
+    CHECK(!hybrid_mix_name((hybrid_mix)99), "%d mixes", i);
+    CHECK(!hybrid_mix_find("Q9_K", &mix), "%d mixes", i);
+    CHECK(!hybrid_mix_find("", &mix), "%d mixes", i);
+    CHECK(!hybrid_mix_find(NULL, &mix), "%d mixes", i);
+    CHECK(hybrid_mix_find("q4_k_m", &mix), "other spellings");
+    CHECK(mix == HYBRID_MIX_Q4_K_M, "other spellings");
+    CHECK(hybrid_mix_find("q5_K", &mix), "other spellings");
+    CHECK(mix == HYBRID_MIX_Q5_K_M, "other spellings");
     CHECK(hybrid_quantize_type_for((hybrid_mix)99, &model, "output.weight", 2, t[0].ne, HYBRID_TYPE_Q8_0) ==
               HYBRID_TYPE_Q8_0,
           "an unknown mix changes nothing");

@@ -222,9 +222,16 @@ static void test_reference(void)
             u = hyb_random_uniform(d.seed, (uint64_t)n_history, 0);
             id = hybrid_sample(s, logits, n);
             for (sum = 0, i = 0; i < id; i++) sum += probs[i];
-            CHECK(id >= 0 && id < n && probs[id] > 0 && u > sum - 1e-9 && u < sum + probs[id] + 1e-9,
-                  "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
+            CHECK(id >= 0, "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
                   id >= 0 && id < n ? probs[id] : -1.0);
+            CHECK(id < n, "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
+                  id >= 0 && id < n ? probs[id] : -1.0);
+            CHECK(probs[id] > 0, "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
+                  id >= 0 && id < n ? probs[id] : -1.0);
+            CHECK(u > sum - 1e-9, "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id, sum,
+                  id >= 0 && id < n ? probs[id] : -1.0);
+            CHECK(u < sum + probs[id] + 1e-9, "round %d: u %.12f drew %d, which owns %.12f + %.12f", round, u, (int)id,
+                  sum, id >= 0 && id < n ? probs[id] : -1.0);
             done++;
         }
         hybrid_sampler_destroy(s);
@@ -421,8 +428,10 @@ static void test_penalties(void)
     CHECK(hybrid_sample(s, logits, 4) == 1, "2 - 3 * 0.2 < 1.5");
     for (i = 0; i < 3; i++) hybrid_sampler_accept(s, 3);
     CHECK(hybrid_sample(s, logits, 4) == 0, "one of the three left the window of 5");
-    CHECK(s->n_seen == 2 && s->seen[0].id == 0 && s->seen[0].count == 2 && s->seen[1].count == 3, "%d seen",
-          (int)s->n_seen);
+    CHECK(s->n_seen == 2, "%d seen", (int)s->n_seen);
+    CHECK(s->seen[0].id == 0, "%d seen", (int)s->n_seen);
+    CHECK(s->seen[0].count == 2, "%d seen", (int)s->n_seen);
+    CHECK(s->seen[1].count == 3, "%d seen", (int)s->n_seen);
     hybrid_sampler_accept(s, -1);
     CHECK(s->position == 6, "a negative id is ignored");
     for (i = 0; i < 100000; i++) hybrid_sampler_accept(s, pick(7));
@@ -457,8 +466,9 @@ static void test_bias(void)
     for (i = 0; i < 100; i++) CHECK(hybrid_sample(s, logits, 5) == 0, "a forced token was not drawn");
     hybrid_sampler_destroy(s);
     bias[2].id = 3;
-    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, "id 3"),
-          "two biases for one id");
+    CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID, "two biases for one id");
+    CHECK(!s, "two biases for one id");
+    CHECK(strstr(e.message, "id 3"), "two biases for one id");
     bias[2].id = -3;
     CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s, "a negative id");
     bias[2].id = 1;
@@ -613,8 +623,10 @@ static void test_settings(void)
         default: d.penalty_last_n = (int)v; break;
         }
         e.message[0] = 0;
-        CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID && !s && strstr(e.message, bad[i].name),
-              "%s %g: %s", bad[i].name, (double)v, e.message);
+        CHECK(hybrid_sampler_create(NULL, &d, &s, &e) == HYBRID_ERROR_INVALID, "%s %g: %s", bad[i].name, (double)v,
+              e.message);
+        CHECK(!s, "%s %g: %s", bad[i].name, (double)v, e.message);
+        CHECK(strstr(e.message, bad[i].name), "%s %g: %s", bad[i].name, (double)v, e.message);
     }
     CHECK(hybrid_sampler_create(NULL, NULL, NULL, &e) == HYBRID_ERROR_INVALID, "no place for the result");
     hybrid_sampler_destroy(NULL);

@@ -45,9 +45,9 @@ static void stops_and_limits(hybrid_model *m)
     s = session_of(m, d);
     CHECK(!hybrid_session_complete(s, "Once upon a time"), "complete");
     read_answer(s);
-    CHECK(strstr(answer, "there was a little girl named Lily") && info_of(s).stop == HYBRID_STOP_LIMIT &&
-              info_of(s).n_generated == 40,
-          "'%s' %d", answer, info_of(s).n_generated);
+    CHECK(strstr(answer, "there was a little girl named Lily"), "'%s' %d", answer, info_of(s).n_generated);
+    CHECK(info_of(s).stop == HYBRID_STOP_LIMIT, "'%s' %d", answer, info_of(s).n_generated);
+    CHECK(info_of(s).n_generated == 40, "'%s' %d", answer, info_of(s).n_generated);
     CHECK(!hybrid_session_next(s) && !hybrid_session_result(s, NULL), "an ended answer stays ended");
     strcpy(whole, answer);
     CHECK(!hybrid_session_complete(s, ""), "goes on where it stopped");
@@ -116,8 +116,9 @@ static void full(hybrid_model *m)
     s = session_of(m, d);
     CHECK(!hybrid_session_complete(s, "Once upon a time"), "complete");
     read_answer(s);
-    CHECK(info_of(s).stop == HYBRID_STOP_CONTEXT && info_of(s).n_used >= 63 && strlen(answer) > 100, "stop %d after %d",
-          info_of(s).stop, info_of(s).n_used);
+    CHECK(info_of(s).stop == HYBRID_STOP_CONTEXT, "stop %d after %d", info_of(s).stop, info_of(s).n_used);
+    CHECK(info_of(s).n_used >= 63, "stop %d after %d", info_of(s).stop, info_of(s).n_used);
+    CHECK(strlen(answer) > 100, "stop %d after %d", info_of(s).stop, info_of(s).n_used);
     hybrid_session_reset(s);
     d.max_tokens = 8;
     hybrid_session_destroy(s);
@@ -132,9 +133,10 @@ static void full(hybrid_model *m)
     long_text[sizeof long_text - 1] = 0;
     before = info_of(s).n_used;
     r = hybrid_session_say(s, long_text);
-    CHECK(r == HYBRID_ERROR_CONTEXT_FULL && hybrid_session_result(s, &err) == r && strstr(err.message, "n_ctx") &&
-              !hybrid_session_next(s),
-          "%d", r);
+    CHECK(r == HYBRID_ERROR_CONTEXT_FULL, "%d", r);
+    CHECK(hybrid_session_result(s, &err) == r, "%d", r);
+    CHECK(strstr(err.message, "n_ctx"), "%d", r);
+    CHECK(!hybrid_session_next(s), "%d", r);
     CHECK(info_of(s).stop == HYBRID_STOP_ERROR && info_of(s).n_used <= before, "%d", info_of(s).n_used);
     CHECK(!hybrid_session_say(s, "Short."), "still usable");
     CHECK(read_answer(s) > 0, "still answers");
@@ -212,8 +214,9 @@ static void not_text(hybrid_model *m)
         s = session_of(m, d);
         CHECK(!hybrid_session_complete(s, "Once"), "complete");
         read_answer(s);
-        CHECK(!answer[0] && info_of(s).stop == HYBRID_STOP_LIMIT && info_of(s).n_generated == 3, "%d: '%s' %d", id,
-              answer, info_of(s).stop);
+        CHECK(!answer[0], "%d: '%s' %d", id, answer, info_of(s).stop);
+        CHECK(info_of(s).stop == HYBRID_STOP_LIMIT, "%d: '%s' %d", id, answer, info_of(s).stop);
+        CHECK(info_of(s).n_generated == 3, "%d: '%s' %d", id, answer, info_of(s).stop);
         hybrid_session_destroy(s);
     }
 }
@@ -260,7 +263,9 @@ static void with_a_state(const char *path)
     d.max_tokens = 12;
     hybrid_session_destroy(t);
     t = session_of(m, d);
-    CHECK(!hybrid_session_say(t, "End?") && hybrid_session_next(t) && !hybrid_session_say(t, "End!"), "interrupted");
+    CHECK(!hybrid_session_say(t, "End?"), "interrupted");
+    CHECK(hybrid_session_next(t), "interrupted");
+    CHECK(!hybrid_session_say(t, "End!"), "interrupted");
     hybrid_session_reset(t);
     for (k = 0; k < 2; k++) CHECK(!hybrid_session_say(t, k ? "And then?" : "Begin.") && read_answer(t) >= 0, "say");
     CHECK(!strcmp(whole, answer), "'%s' is not '%s'", answer, whole);

@@ -637,14 +637,17 @@ static void test_small(void)
         same_ids(tok, "hello<|imx", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, plain, 3,
                  "the shorter special token when the longer does not fit");
     }
-    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK &&
-              n == 1 && ids[0] == first + 7,
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK,
           "the longest special token");
-    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, 0, ids, 64, &n, NULL) == HYBRID_OK && n == 7 && ids[0] == first + 8,
+    CHECK(n == 1, "the longest special token");
+    CHECK(ids[0] == first + 7, "the longest special token");
+    CHECK(hybrid_tokenize(tok, "<|im_end|>", 10, 0, ids, 64, &n, NULL) == HYBRID_OK,
           "control tokens are text unless asked for: %zu", n);
-    CHECK(hybrid_token_is_end(tok, first + 7) && hybrid_token_is_end(tok, first + 9) &&
-              !hybrid_token_is_end(tok, first + 10),
-          "end tokens");
+    CHECK(n == 7, "control tokens are text unless asked for: %zu", n);
+    CHECK(ids[0] == first + 8, "control tokens are text unless asked for: %zu", n);
+    CHECK(hybrid_token_is_end(tok, first + 7), "end tokens");
+    CHECK(hybrid_token_is_end(tok, first + 9), "end tokens");
+    CHECK(!hybrid_token_is_end(tok, first + 10), "end tokens");
     CHECK(hybrid_tokenize(tok, "", 0, 0, NULL, 0, &n, NULL) == HYBRID_OK && n == 0, "empty text");
     CHECK(hybrid_tokenize(tok, NULL, 0, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 64, &n, NULL) == HYBRID_OK && n == 1,
           "empty text with BOS");
@@ -653,8 +656,9 @@ static void test_small(void)
     memset(ids, 0x55, sizeof ids);
     CHECK(hybrid_tokenize(tok, "abcdefgh", 8, 0, ids, 3, &n, &error) == HYBRID_ERROR_LIMIT && n == 8,
           "n is what is needed: %zu", n);
-    CHECK(ids[0] == hybrid_token_find(tok, "a", 1) && ids[2] == hybrid_token_find(tok, "c", 1) && ids[3] == 0x55555555,
-          "no write beyond the capacity");
+    CHECK(ids[0] == hybrid_token_find(tok, "a", 1), "no write beyond the capacity");
+    CHECK(ids[2] == hybrid_token_find(tok, "c", 1), "no write beyond the capacity");
+    CHECK(ids[3] == 0x55555555, "no write beyond the capacity");
     CHECK(hybrid_tokenize(tok, "a", 1, 0, NULL, 1, &n, &error) == HYBRID_ERROR_INVALID &&
               hybrid_tokenize(tok, NULL, 1, 0, ids, 1, &n, &error) == HYBRID_ERROR_INVALID,
           "NULL");
@@ -673,9 +677,9 @@ static void test_small(void)
 
     TEST("tables that are wrong");
     v.desc.pre = "no-such";
-    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED && !tok &&
-              strstr(error.message, "no-such"),
-          "%s", error.message);
+    CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED, "%s", error.message);
+    CHECK(!tok, "%s", error.message);
+    CHECK(strstr(error.message, "no-such"), "%s", error.message);
     v.desc.pre = NULL;
     v.desc.model = "unigram";
     CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_ERROR_UNSUPPORTED &&
@@ -834,9 +838,13 @@ static void test_rwkv_spelling(void)
     CHECK(hybrid_token_find(tok, "same", 4) == 2, "of equal tokens the first");
     CHECK(hybrid_token_bytes(tok, 4).size == 4, "the name of a control token stands as it is");
     CHECK(!hybrid_tokenize(tok, "same<s>", 7, HYBRID_TOKENIZE_ADD_SPECIAL, ids, 8, &n, &error), "%s", error.message);
-    CHECK(n == 2 && ids[0] == 0 && ids[1] == 2, "BOS, one token, and nothing for what has none: %zu", n);
+    CHECK(n == 2, "BOS, one token, and nothing for what has none: %zu", n);
+    CHECK(ids[0] == 0, "BOS, one token, and nothing for what has none: %zu", n);
+    CHECK(ids[1] == 2, "BOS, one token, and nothing for what has none: %zu", n);
     CHECK(!hybrid_tokenize(tok, "same<s>", 7, HYBRID_TOKENIZE_PARSE_SPECIAL, ids, 8, &n, &error), "%s", error.message);
-    CHECK(n == 2 && ids[0] == 2 && ids[1] == 0, "a control token that is asked for");
+    CHECK(n == 2, "a control token that is asked for");
+    CHECK(ids[0] == 2, "a control token that is asked for");
+    CHECK(ids[1] == 0, "a control token that is asked for");
     hybrid_tokenizer_destroy(tok);
     for (i = 0; i < HYB_COUNT(wrong); i++) {
         v.desc.n_tokens = 1;
@@ -847,7 +855,8 @@ static void test_rwkv_spelling(void)
     }
     v.desc.n_tokens = 1;
     tok = rwkv_tokenizer(&v);
-    CHECK(tok && !hybrid_tokenize(tok, "text", 4, 0, ids, 8, &n, &error) && n == 0, "a vocabulary without words");
+    CHECK(tok && !hybrid_tokenize(tok, "text", 4, 0, ids, 8, &n, &error), "a vocabulary without words");
+    CHECK(n == 0, "a vocabulary without words");
     hybrid_tokenizer_destroy(tok);
     heap_vocab_free(&v);
 }
@@ -1090,8 +1099,9 @@ static void test_missing_pre(void)
     for (i = 0; i < HYB_COUNT(wrong); i++) {
         put_vocab(&f, &v, "llama", wrong[i].pre);
         tok = open_heard(f.bytes, f.n, NULL, &h, &error);
-        CHECK(!tok && error.result == wrong[i].code && strstr(error.message, wrong[i].says), "%s: %s", wrong[i].pre,
-              error.message);
+        CHECK(!tok, "%s: %s", wrong[i].pre, error.message);
+        CHECK(error.result == wrong[i].code, "%s: %s", wrong[i].pre, error.message);
+        CHECK(strstr(error.message, wrong[i].says), "%s: %s", wrong[i].pre, error.message);
     }
     CHECK(hybrid_tokenizer_create(NULL, &v.desc, &tok, &error) == HYBRID_OK, "%s", error.message);
     CHECK(hybrid_tokenize(tok, "a !", 3, 0, ids, 8, &n, NULL) == HYBRID_OK && n == 2, "in memory, NULL is gpt-2: %zu",
@@ -1303,14 +1313,20 @@ static void test_stops(void)
     stops[1] = text_of("</s>");
     CHECK(hybrid_stop_create(NULL, stops, 2, &m, &error) == HYBRID_OK, "%s", error.message);
     hybrid_stop_feed(m, "Hi\nUs", 5, &safe, &which, NULL);
-    CHECK(safe.size == 2 && !memcmp(safe.data, "Hi", 2) && which == -1, "held back: %zu shown", safe.size);
+    CHECK(safe.size == 2, "held back: %zu shown", safe.size);
+    CHECK(!memcmp(safe.data, "Hi", 2), "held back: %zu shown", safe.size);
+    CHECK(which == -1, "held back: %zu shown", safe.size);
     hybrid_stop_feed(m, "ers", 3, &safe, &which, NULL);
-    CHECK(safe.size == 6 && !memcmp(safe.data, "\nUsers", 6) && which == -1, "it was none: %zu shown", safe.size);
+    CHECK(safe.size == 6, "it was none: %zu shown", safe.size);
+    CHECK(!memcmp(safe.data, "\nUsers", 6), "it was none: %zu shown", safe.size);
+    CHECK(which == -1, "it was none: %zu shown", safe.size);
     hybrid_stop_feed(m, "!</", 3, &safe, &which, NULL);
     hybrid_stop_feed(m, "s>more", 6, &safe, &which, NULL);
     CHECK(safe.size == 0 && which == 1, "found across pieces: %zu %d", safe.size, which);
     hybrid_stop_feed(m, "more", 4, &safe, &which, NULL);
-    CHECK(safe.size == 0 && which == -1 && hybrid_stop_flush(m).size == 0, "nothing after it");
+    CHECK(safe.size == 0, "nothing after it");
+    CHECK(which == -1, "nothing after it");
+    CHECK(hybrid_stop_flush(m).size == 0, "nothing after it");
     hybrid_stop_reset(m);
     hybrid_stop_feed(m, "ok<", 3, &safe, &which, NULL);
     safe = hybrid_stop_flush(m);
@@ -1348,8 +1364,12 @@ static void test_stops(void)
             if (safe.size) memcpy(shown + n, safe.data, safe.size);
             n += safe.size;
         }
-        CHECK(which == expected && n == before && !memcmp(shown, text, n),
-              "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n, expected, before);
+        CHECK(which == expected, "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n,
+              expected, before);
+        CHECK(n == before, "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n, expected,
+              before);
+        CHECK(!memcmp(shown, text, n), "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n,
+              expected, before);
     }
     hybrid_stop_destroy(m);
 }
