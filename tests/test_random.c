@@ -278,7 +278,7 @@ static void walk(hybrid_model *m, hybrid_model *plain, const char *name, int ste
     d.n_ctx = one_in(8) ? 1 + below(3) : one_in(2) ? 1 + below(2 * PAGE) : 1 + below(MOST_CTX);
     w.last_pos = strcmp(info.architecture, "gpt2") ? INT32_MAX : info.n_ctx_train;
     if (d.n_ctx > w.last_pos) d.n_ctx = w.last_pos;
-    d.n_seq = 1 + below(MOST_SEQ);
+    d.n_seq = one_in(3) ? 1 : 1 + below(MOST_SEQ);
     d.n_batch = one_in(3) ? 1 + below(3) : 1 + below(48);
     d.n_logits = one_in(2) ? 0 : 1 + below(MOST_ROWS);
     d.kv = kinds[below(info.head_dim % 32 ? 2 : 3)];

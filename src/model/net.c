@@ -99,14 +99,16 @@ static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
     const int64_t e = hp->n_embd;
     const unsigned has = hp->arch->has;
     const bool biased = hp->arch->norm == HYB_NORM_LAYER;
-    const bool other_name = (has & HYB_HAS_LFM2_NAME) && !hybrid_gguf_find_tensor(wl->gguf, "output_norm.weight");
+    const bool other_name = (has & HYB_HAS_LFM2_NAME) && (hybrid_gguf_find_tensor(wl->gguf, "token_embd_norm.weight") ||
+                                                          !hybrid_gguf_find_tensor(wl->gguf, "output_norm.weight"));
+    const bool own_head = hp->arch->ffn == HYB_PART_CHANNEL_MIX; /* never the embedding */
     net->embd = hyb_find_matrix(wl, true, e, hp->n_vocab, "token_embd.weight");
     if (has & HYB_HAS_POS_EMBD) net->pos_embd = hyb_find_matrix(wl, true, e, hp->n_ctx_train, "position_embd.weight");
     if (has & HYB_HAS_EMBD_NORM) net->embd_norm = hyb_find_vector(wl, true, e, "token_embd_norm.weight");
     if ((has & HYB_HAS_EMBD_NORM) && biased) net->embd_norm_b = hyb_find_vector(wl, true, e, "token_embd_norm.bias");
     net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
     if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
-    net->head = hyb_find_matrix(wl, false, e, hp->n_vocab, "output.weight");
+    net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
     if (net->head || wl->result) return;
     net->head = wl->w->n_tensors++; /* tied */
     wl->w->tensors[net->head] = wl->w->tensors[net->embd];

@@ -5,12 +5,18 @@
 #include "../../core/macros.h"
 
 #if defined(__GNUC__) || defined(__clang__)
-    #define HYB_TARGET_AVX2    __attribute__((target("avx2,fma,f16c")))
-    #define HYB_TARGET_AVXVNNI __attribute__((target("avx2,fma,f16c,avxvnni")))
-    #define HYB_TARGET_AVX512  __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")))
+    /* Clang takes minutes and gigabytes to check every intrinsic for undefined behaviour: gcc does that in our tests.
+     */
+    #if defined(__clang__)
+        #define HYB_TARGET(isa) __attribute__((target(isa), no_sanitize("undefined")))
+    #else
+        #define HYB_TARGET(isa) __attribute__((target(isa)))
+    #endif
+    #define HYB_TARGET_AVX2    HYB_TARGET("avx2,fma,f16c")
+    #define HYB_TARGET_AVXVNNI HYB_TARGET("avx2,fma,f16c,avxvnni")
+    #define HYB_TARGET_AVX512  HYB_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
+    #define HYB_TARGET_AMX     HYB_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
     #define HYB_ALIGN64        __attribute__((aligned(64)))
-    #define HYB_TARGET_AMX \
-        __attribute__((target("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")))
 #else
     #define HYB_TARGET_AVX2
     #define HYB_TARGET_AVXVNNI

@@ -48,7 +48,7 @@ static void hyb_time_mix_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     w->k_a = hyb_layer_vector(wl, true, e, "time_mix_k_a.weight");
     w->r_k = hyb_layer_vector(wl, true, e, "time_mix_r_k.weight");
     w->ln = hyb_layer_vector(wl, needs_ln, e, "time_mix_ln.weight");
-    w->ln_b = hyb_layer_vector(wl, needs_ln, e, "time_mix_ln.bias");
+    if (w->ln) w->ln_b = hyb_layer_vector(wl, true, e, "time_mix_ln.bias");
 }
 
 /* What time mixing makes of the shifted rows, each (n, E) without gaps; and the narrow rows after them. */
