@@ -347,7 +347,7 @@ int main(void)
         "tests/oracle/data/models/gemma3.gguf", "tests/oracle/data/models/gpt2.gguf",
         "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf",
         "tests/oracle/data/models/llama-layers.gguf", "tests/oracle/data/models/lfm2.gguf",
-        "tests/oracle/data/models/arwkv7.gguf"
+        "tests/oracle/data/models/arwkv7.gguf", "tests/oracle/data/models/rwkv7.gguf"
     };
     const char *walks = getenv("HYBRID_WALKS"), *seed = getenv("HYBRID_SEED");
     const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 8 : 20;
