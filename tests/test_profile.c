@@ -66,8 +66,9 @@ static void test_model(const char *path)
     HYB_OPS(SPY, SPY_PARTS)
 #undef SPY
     be->ops = &watched.ops;
-    CHECK(!hybrid_batch_add(c, 0, ids, 7, &e) && !hybrid_batch_add(c, 1, ids, 3, &e) && !hybrid_decode(c, &e), "%s",
-          e.message);
+    CHECK(!hybrid_batch_add(c, 0, ids, 7, &e), "%s", e.message);
+    CHECK(!hybrid_batch_add(c, 1, ids, 3, &e), "%s", e.message);
+    CHECK(!hybrid_decode(c, &e), "%s", e.message);
     CHECK(!watched.wrong && watched.gathered >= 3, "%s: %d products do not know their rows, %d are of gathered ones",
           path, watched.wrong, watched.gathered);
     TEST("profile");
@@ -78,13 +79,14 @@ static void test_model(const char *path)
     }
     CHECK(bytes == watched.bytes && bytes > 0, "%g bytes, not %g", bytes, watched.bytes);
     length = hybrid_context_profile(c, text, sizeof text);
-    CHECK(length == strlen(text) && hybrid_context_profile(c, NULL, 0) == length &&
-              hybrid_context_profile(NULL, NULL, 0) == 0,
-          "%d characters", (int)length);
+    CHECK(length == strlen(text), "%d characters", (int)length);
+    CHECK(hybrid_context_profile(c, NULL, 0) == length, "%d characters", (int)length);
+    CHECK(hybrid_context_profile(NULL, NULL, 0) == 0, "%d characters", (int)length);
     cut[16] = '#';
-    CHECK(hybrid_context_profile(c, cut, 16) == length && strlen(cut) == 15 && !strncmp(cut, text, 15) &&
-              cut[16] == '#',
-          "cut: %s", cut);
+    CHECK(hybrid_context_profile(c, cut, 16) == length, "cut: %s", cut);
+    CHECK(strlen(cut) == 15, "cut: %s", cut);
+    CHECK(!strncmp(cut, text, 15), "cut: %s", cut);
+    CHECK(cut[16] == '#', "cut: %s", cut);
     CHECK(!strncmp(text, "op on cpu", 9), "%s", text);
     for (op = 0; op < HYB_OP_COUNT; op++) { /* a line for each op that was called, and no other */
         snprintf(line, sizeof line, "\n%-12s", hyb_op_name((hyb_op)op));

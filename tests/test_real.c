@@ -137,8 +137,8 @@ static void one_layer(const char *type, double tolerance)
         if (end == p) break;
         n++;
     }
-    CHECK(m && n == 32 && size == 32 * 512 * sizeof(float), "the reference cannot be read (%d ids, %d bytes)", n,
-          (int)size);
+    CHECK(m && n == 32, "the reference cannot be read (%d ids, %d bytes)", n, (int)size);
+    CHECK(size == 32 * 512 * sizeof(float), "the reference cannot be read (%d ids, %d bytes)", n, (int)size);
     c = m && n == 32 ? context_of(m, 64, 32, HYBRID_KV_F32) : NULL;
     if (c && raw) {
         CHECK(!hybrid_batch_add_logits(c, 0, ids, 32, 32, &err) && !hybrid_decode(c, &err), "%s", err.message);
@@ -326,9 +326,9 @@ static void perplexity(hybrid_model *m, double want)
     for (w = 0; c && w < 20; w++) {
         int32_t *at = ids + 512 * w, first = at[0];
         if (hybrid_tokenizer_adds_bos(tok)) at[0] = bos;
-        CHECK(!hybrid_seq_remove(c, 0, 0, &err) && !hybrid_batch_add_logits(c, 0, at, 512, 256, &err) &&
-                  !hybrid_decode(c, &err),
-              "%s", err.message);
+        CHECK(!hybrid_seq_remove(c, 0, 0, &err), "%s", err.message);
+        CHECK(!hybrid_batch_add_logits(c, 0, at, 512, 256, &err), "%s", err.message);
+        CHECK(!hybrid_decode(c, &err), "%s", err.message);
         at[0] = first;
         for (i = 256; i < 511; i++, scored++)
             nll += surprise(hybrid_logits_at(c, 0, (size_t)(i - 256)), model_info(m).n_vocab, at[i + 1]);

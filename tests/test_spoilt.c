@@ -7,11 +7,13 @@
 
 enum { EDITS = 4 };
 
+/* clang-format off */
 static const char *const paths[] = {
     "llama", "llama-rope-freqs", "llama-rope-linear", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "phi3-longrope",
     "phi3-window", "mistral", "gpt2", "mixtral", "qwen2moe", "qwen3moe", "openelm", "llama-layers", "lfm2",
     "rwkv7", "arwkv7"
 };
+/* clang-format on */
 
 static uint64_t state;
 static uint32_t random_bits(void)
