@@ -160,15 +160,20 @@ static void test_memory(hybrid_runtime *rt)
     }
     hyb_cuda_memory(cu, &available, &total);
     room = hyb_cuda_room(cu);
-    CHECK(total > available / 2 && available > 100u << 20 && room == available, "%.0f of %.0f MB, room %.0f",
-          (double)available / 1e6, (double)total / 1e6, (double)room / 1e6);
+    CHECK(total > available / 2, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6,
+          (double)room / 1e6);
+    CHECK(available > 100u << 20, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6,
+          (double)room / 1e6);
+    CHECK(room == available, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6,
+          (double)room / 1e6);
     for (i = 0; i < 40; i++)
         CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i,
               err.message);
     CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u",
           cu->n_device_allocations);
-    CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err) && cu->n_device_allocations == 2 && cu->arena.total == 8u << 20,
-          "a big one has its own: %u", cu->n_device_allocations);
+    CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err), "a big one has its own: %u", cu->n_device_allocations);
+    CHECK(cu->n_device_allocations == 2, "a big one has its own: %u", cu->n_device_allocations);
+    CHECK(cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
     hyb_cuda_hold(cu, (char *)x + 100);
     hyb_cuda_free(cu, x);
     CHECK(cu->arena.total == 8u << 20, "a view keeps it");
@@ -177,9 +182,10 @@ static void test_memory(hybrid_runtime *rt)
     for (i = 0; i < 40; i++) hyb_cuda_free(cu, p[i * 7 % 40]);
     hyb_cuda_free(cu, NULL);
     CHECK(cu->arena.total == 0 && (!counts || counts->bytes == 0), "all of them");
-    CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY && !x && strstr(err.message, "free") &&
-              strstr(err.message, "MB"),
-          "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY, "%s", err.message);
+    CHECK(!x, "%s", err.message);
+    CHECK(strstr(err.message, "free"), "%s", err.message);
+    CHECK(strstr(err.message, "MB"), "%s", err.message);
     CHECK(hyb_cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
     CHECK(!open_device(rt, 0, "", &other, &err), "the context is shared: %s", err.message);
@@ -194,13 +200,15 @@ static void test_memory(hybrid_runtime *rt)
         return;
     }
     CHECK(hyb_cuda_room(cu) == 10u << 20, "room is the cap");
-    CHECK(!hyb_cuda_alloc(cu, 1u << 20, &p[0], &err) && cu->arena.total == 1u << 20 && hyb_cuda_room(cu) == 9u << 20,
-          "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(!hyb_cuda_alloc(cu, 1u << 20, &p[0], &err), "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(cu->arena.total == 1u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(hyb_cuda_room(cu) == 9u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
     hyb_cuda_free(cu, p[0]);
     CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err) && hyb_cuda_room(cu) == 4u << 20, "%s", err.message);
-    CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY && strstr(err.message, "5.0 MB") &&
-              strstr(err.message, "10.0 MB") && strstr(err.message, "4.0 MB"),
-          "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY, "%s", err.message);
+    CHECK(strstr(err.message, "5.0 MB"), "%s", err.message);
+    CHECK(strstr(err.message, "10.0 MB"), "%s", err.message);
+    CHECK(strstr(err.message, "4.0 MB"), "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 3u << 20, &p[1], &err) && !hyb_cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s",
           err.message);
     CHECK(hyb_cuda_room(cu) == 0 && hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu",
@@ -233,9 +241,9 @@ static void test_copies(hybrid_runtime *rt)
     size_t i;
     int k;
     TEST("copies");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
-              !hyb_cuda_queue_create(cu, &q2, &err),
-          "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q2, &err), "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 20u << 20, &x, &err) && !hyb_cuda_alloc(cu, 20u << 20, &y, &err), "%s", err.message);
     for (k = 0; k < COUNT(sizes); k++) {
         size_t n = sizes[k];
@@ -253,7 +261,9 @@ static void test_copies(hybrid_runtime *rt)
         CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
         for (i = 0; i < n && back[i] == 0; i++) {}
         CHECK(i == n, "%zu zeros: wrong at %zu", n, i);
-        CHECK(!q->back_used && !q->n_pending && !q->stages[q->stage].used, "pinned memory is free again after a sync");
+        CHECK(!q->back_used, "pinned memory is free again after a sync");
+        CHECK(!q->n_pending, "pinned memory is free again after a sync");
+        CHECK(!q->stages[q->stage].used, "pinned memory is free again after a sync");
     }
     for (i = 0; i < 3000; i++) { /* small pieces fill and go round the ring; more reads than are kept pending */
         int v = (int)i;
@@ -277,10 +287,15 @@ static void test_copies(hybrid_runtime *rt)
         hyb_cuda_wait(q, q2);
         hyb_cuda_zero(q, x, 100000);
         hyb_cuda_read(q2, back, y, 100000);
-        CHECK(!hyb_cuda_sync(q2, &err) && back[0] == (char)i && back[99999] == (char)i, "%s %d", err.message, back[0]);
+        CHECK(!hyb_cuda_sync(q2, &err), "%s %d", err.message, back[0]);
+        CHECK(back[0] == (char)i, "%s %d", err.message, back[0]);
+        CHECK(back[99999] == (char)i, "%s %d", err.message, back[0]);
     }
-    CHECK(q->n_writes == 3000 + 8 + 40 && q->bytes_written > 30u << 20 && q->n_syncs == 17, "%llu writes, %llu syncs",
-          (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
+    CHECK(q->n_writes == 3000 + 8 + 40, "%llu writes, %llu syncs", (unsigned long long)q->n_writes,
+          (unsigned long long)q->n_syncs);
+    CHECK(q->bytes_written > 30u << 20, "%llu writes, %llu syncs", (unsigned long long)q->n_writes,
+          (unsigned long long)q->n_syncs);
+    CHECK(q->n_syncs == 17, "%llu writes, %llu syncs", (unsigned long long)q->n_writes, (unsigned long long)q->n_syncs);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu); /* the other queue keeps it */
     hyb_cuda_zero(q2, x, 10);
@@ -318,8 +333,11 @@ static void test_kernels(hybrid_runtime *rt)
     snprintf(cache, sizeof cache, "%s/cache", folder);
     CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
     CHECK(!hyb_cuda_can_compile(cu, &err), "%s", err.message);
-    CHECK(cu->cc >= 75 && cu->n_sm > 0 && cu->shared_optin >= cu->shared_block && cu->name[0],
-          "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
+    CHECK(cu->cc >= 75, "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
+    CHECK(cu->n_sm > 0, "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
+    CHECK(cu->shared_optin >= cu->shared_block, "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin,
+          cu->name);
+    CHECK(cu->name[0], "cc %d, %d SM, %u bytes shared, %s", cu->cc, cu->n_sm, cu->shared_optin, cu->name);
     cu->driver.api.cuCtxGetCurrent(&caller);
     CHECK(caller == NULL, "the caller has no context, before and after");
     CHECK(!hyb_cuda_alloc(cu, sizeof(float) * 20000, &x, &err), "%s", err.message);
@@ -330,8 +348,13 @@ static void test_kernels(hybrid_runtime *rt)
     hyb_cuda_read(q, back, x, sizeof(float) * 20000);
     CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < n && back[i] == data[i] + 3.0f + (i < n / 2 ? 0.25f : 0.0f); i++) {}
-    CHECK(i == n && q->n_launches == 2 && cu->jit.n_compiled == 1 && cu->jit.n_from_cache == 0,
-          "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
+    CHECK(i == n, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches, cu->jit.n_compiled);
+    CHECK(q->n_launches == 2, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches,
+          cu->jit.n_compiled);
+    CHECK(cu->jit.n_compiled == 1, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches,
+          cu->jit.n_compiled);
+    CHECK(cu->jit.n_from_cache == 0, "wrong at %d; %llu launches, %u compiled", i, (unsigned long long)q->n_launches,
+          cu->jit.n_compiled);
     n = 40000 / 4;
     if (cu->shared_optin >= (unsigned)n * 4 && n * 4 < 48 << 10) n = 15000;
     args[0] = &x;
@@ -364,9 +387,9 @@ static void test_kernels(hybrid_runtime *rt)
         said[0] = 0;
         hyb_cuda_queue_create(cu, &q, &err);
         hyb_cuda_launch(q, BAD, 0, one, block, 0, args);
-        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "'bad'") &&
-                  strstr(err.message, "nowhere"),
-              "%s", err.message);
+        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_UNSUPPORTED, "%s", err.message);
+        CHECK(strstr(err.message, "'bad'"), "%s", err.message);
+        CHECK(strstr(err.message, "nowhere"), "%s", err.message);
         CHECK((i == 0) == (strstr(said, "nowhere") != NULL), "the log: %s", said);
         hyb_cuda_queue_destroy(q);
     }
@@ -377,16 +400,18 @@ static void test_kernels(hybrid_runtime *rt)
     hyb_cuda_queue_create(cu, &q, &err);
     block[0] = 4096;
     hyb_cuda_launch(q, BIG, 0, one, block, 0, args);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "kernel big") &&
-              strstr(err.message, "4096") && strstr(err.message, "CUDA_ERROR"),
-          "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE, "%s", err.message);
+    CHECK(strstr(err.message, "kernel big"), "%s", err.message);
+    CHECK(strstr(err.message, "4096"), "%s", err.message);
+    CHECK(strstr(err.message, "CUDA_ERROR"), "%s", err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu);
 
     TEST("cache on disk");
     CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
-    CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) && seen[0] == 3 && seen[1] == 202, "%s: %d calls",
-          err.message, seen[0]);
+    CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err), "%s: %d calls", err.message, seen[0]);
+    CHECK(seen[0] == 3, "%s: %d calls", err.message, seen[0]);
+    CHECK(seen[1] == 202, "%s: %d calls", err.message, seen[0]);
     CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled,
           cu->jit.n_from_cache);
     hyb_cuda_release(cu);
@@ -401,10 +426,9 @@ static void test_kernels(hybrid_runtime *rt)
     }
     seen[0] = 0;
     seen[2] = 2;
-    CHECK(!open_device(rt, 0, cache, &cu, &err) &&
-              hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED &&
-              strstr(err.message, "1 of 2"),
-          "%s", err.message);
+    CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
+    CHECK(hyb_cuda_warmup(cu, warm, 2, heard, seen, &err) == HYBRID_ERROR_CANCELLED, "%s", err.message);
+    CHECK(strstr(err.message, "1 of 2"), "%s", err.message);
     hyb_cuda_release(cu);
     free(data);
     free(back);
@@ -429,8 +453,9 @@ static void test_graphs(hybrid_runtime *rt)
     CHECK(!hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_alloc(cu, 4, &at, &err), "%s", err.message);
     hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 100);
-    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID && !g && strstr(err.message, "compiling"),
-          "a module must be there before: %s", err.message);
+    CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "a module must be there before: %s", err.message);
+    CHECK(!g, "a module must be there before: %s", err.message);
+    CHECK(strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
     CHECK(q->result == HYBRID_OK, "the queue is as good as before");
     CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 4; i++) {
@@ -440,9 +465,9 @@ static void test_graphs(hybrid_runtime *rt)
         if (i == 2) CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
         if (i == 3) CHECK(!hyb_cuda_queue_blas(q, &err), "no cuBLAS is opened in a capture: %s", err.message);
         launch_add(q, BASIC, x, 1.0f, 100);
-        CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3) && (i == 3) == (g != NULL) &&
-                  !q->result,
-              "case %d: %s", i, err.message);
+        CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3), "case %d: %s", i, err.message);
+        CHECK((i == 3) == (g != NULL), "case %d: %s", i, err.message);
+        CHECK(!q->result, "case %d: %s", i, err.message);
         hyb_cuda_graph_destroy(cu, g);
     }
     CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
@@ -454,7 +479,8 @@ static void test_graphs(hybrid_runtime *rt)
     hyb_cuda_launch(q, BASIC, INDEXED, one, block, 0, args);
     hyb_cuda_copy(q, (char *)x + 360, x, 4);
     launch_add(q, BASIC, x, 0.5f, 50);
-    CHECK(!hyb_cuda_capture_end(q, &g, &err) && g && g->n_launches == 2, "%s", err.message);
+    CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
+    CHECK(g && g->n_launches == 2, "%s", err.message);
     for (i = 0; i < 10; i++) { /* what changes lies in device memory */
         int where = i * 5;
         hyb_cuda_write(q, at, &where, 4);
@@ -464,8 +490,9 @@ static void test_graphs(hybrid_runtime *rt)
     CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
     for (i = 0; i < 50; i++) wrong += back[i] != 5.0f + (i % 5 == 0 ? 1.0f : 0.0f);
     for (i = 50; i < 90; i++) wrong += back[i] != 0.0f;
-    CHECK(!wrong && back[90] == 1.0f + 9 * 0.5f && q->n_graph_launches == 10, "%d wrong, copied %g", wrong,
-          (double)back[90]);
+    CHECK(!wrong, "%d wrong, copied %g", wrong, (double)back[90]);
+    CHECK(back[90] == 1.0f + 9 * 0.5f, "%d wrong, copied %g", wrong, (double)back[90]);
+    CHECK(q->n_graph_launches == 10, "%d wrong, copied %g", wrong, (double)back[90]);
     hyb_cuda_graph_destroy(cu, g);
     hyb_cuda_graph_destroy(cu, NULL);
 
@@ -536,11 +563,13 @@ static void test_bad_blas(hybrid_runtime *rt)
             else
                 cu->blas->api.cublasGemmEx = idle_gemm;
             said[0] = 0;
-            CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, i ? "status 3" : "wrong product") &&
-                      strstr(said, err.message),
-                  "%s", err.message);
+            CHECK(!hyb_cuda_queue_blas(q, &err), "%s", err.message);
+            CHECK(strstr(err.message, i ? "status 3" : "wrong product"), "%s", err.message);
+            CHECK(strstr(said, err.message), "%s", err.message);
             said[0] = 0;
-            CHECK(!hyb_cuda_queue_blas(q, &err) && !said[0] && !q->blas.workspace, "not tried again: %s", err.message);
+            CHECK(!hyb_cuda_queue_blas(q, &err), "not tried again: %s", err.message);
+            CHECK(!said[0], "not tried again: %s", err.message);
+            CHECK(!q->blas.workspace, "not tried again: %s", err.message);
             CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result,
                   "own kernels do it");
         }
@@ -571,9 +600,9 @@ static void test_blas(hybrid_runtime *rt)
         CHECK(q->blas.workspace && cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
         for (i = 0; i < OUT * IN; i++) w[i] = hyb_f32_to_f16((float)(i % 17 - 8) / 16);
         for (i = 0; i < ROWS * IN; i++) x[i] = hyb_f32_to_f16((float)(i % 13 - 6) / 8);
-        CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err) && !hyb_cuda_alloc(cu, sizeof x, &dx, &err) &&
-                  !hyb_cuda_alloc(cu, sizeof y, &dy, &err),
-              "%s", err.message);
+        CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err), "%s", err.message);
+        CHECK(!hyb_cuda_alloc(cu, sizeof x, &dx, &err), "%s", err.message);
+        CHECK(!hyb_cuda_alloc(cu, sizeof y, &dy, &err), "%s", err.message);
         hyb_cuda_write(q, dw, w, sizeof w);
         hyb_cuda_write(q, dx, x, sizeof x);
         hyb_cuda_zero(q, dy, sizeof y);
@@ -623,9 +652,10 @@ static void test_broken_graphs(hybrid_runtime *rt)
     float back[2];
     int i, k, stage, basic = BASIC;
     TEST("a recording that fails");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
-              !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err),
-          "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 400, &x, &err), "%s", err.message);
+    CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; counts && i < COUNT(cases); i++) {
         hyb_cuda_zero(q, x, 400);
         CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
@@ -642,8 +672,12 @@ static void test_broken_graphs(hybrid_runtime *rt)
                 if (!hyb_cuda_capture_end(q, &g, &err)) stage = hyb_cuda_graph_launch(q, g, &err) ? 2 : 3;
             }
             unsetenv("EMU_FAIL");
-            CHECK(stage == (k ? 3 : cases[i].stage) && !q->result && !q->capturing && (k || strstr(err.message, "GPU")),
-                  "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
+            CHECK(stage == (k ? 3 : cases[i].stage), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result,
+                  err.message);
+            CHECK(!q->result, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
+            CHECK(!q->capturing, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
+            CHECK((k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result,
+                  err.message);
             hyb_cuda_read(q, back, x, 8);
             CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0],
                   err.message);
@@ -664,9 +698,10 @@ static void test_blas_handles(hybrid_runtime *rt)
     void *x = NULL;
     int i, basic = BASIC;
     TEST("handles of cuBLAS");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
-              !hyb_cuda_alloc(cu, 400, &x, &err) && !hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err),
-          "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 400, &x, &err), "%s", err.message);
+    CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 3; i++) {
         CHECK(!hyb_cuda_queue_create(cu, &other, &err), "%s", err.message);
         if (!hyb_cuda_queue_blas(other, &err)) SKIP_PROCESSOR("%s", err.message);
@@ -936,6 +971,7 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
 
 static void test_failures(void)
 {
+    /* clang-format off */
     static const char *const functions[] = {
         "cuInit", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName", "cuDevicePrimaryCtxRetain", "cuMemAlloc",
         "cuMemHostAlloc", "cuStreamCreate", "cuEventCreate", "cuEventRecord", "cuEventQuery", "cuEventSynchronize",
@@ -943,6 +979,7 @@ static void test_failures(void)
         "cuMemcpyDtoDAsync", "cuStreamSynchronize", "cuStreamBeginCapture", "cuStreamEndCapture",
         "cuGraphInstantiateWithFlags", "cuGraphLaunch", "cuMemFree", "cuMemFreeHost", "cuStreamDestroy"
     };
+    /* clang-format on */
     counting c;
     hybrid_runtime *rt = make_runtime(&c);
     hybrid_error err;
@@ -1005,9 +1042,10 @@ static int part_sticky(void)
     hyb_cuda_graph *g = NULL;
     float back[4] = { 0, 0, 0, 0 };
     TEST("a lost device");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
-              !hyb_cuda_queue_create(cu, &q2, &err) && !hyb_cuda_alloc(cu, 400, &x, &err),
-          "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cu, &q2, &err), "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 400, &x, &err), "%s", err.message);
     launch_add(q, BASIC, x, 1.0f, 4);
     hyb_cuda_capture_begin(q, &err);
     launch_add(q, BASIC, x, 1.0f, 4);
@@ -1016,9 +1054,10 @@ static int part_sticky(void)
     args[0] = &x;
     hyb_cuda_launch(q, BASIC, FAULT, one, one, 0, args);
     hyb_cuda_read(q, back, x, 16);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE && strstr(err.message, "fault") &&
-              strstr(err.message, "CUDA_ERROR") && strstr(err.message, "CPU"),
-          "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE, "%s", err.message);
+    CHECK(strstr(err.message, "fault"), "%s", err.message);
+    CHECK(strstr(err.message, "CUDA_ERROR"), "%s", err.message);
+    CHECK(strstr(err.message, "CPU"), "%s", err.message);
     hyb_cuda_write(q, x, back, 16);
     hyb_cuda_graph_launch(q, g, &err);
     hyb_cuda_capture_begin(q, &err);
@@ -1049,9 +1088,10 @@ static int part_no_device(void)
     hybrid_error err;
     size_t n = 7;
     TEST("no device");
-    CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "no CUDA") &&
-              strstr(err.message, "libcuda"),
-          "%s", err.message);
+    CHECK(open_device(rt, 0, "", &cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(!cu, "%s", err.message);
+    CHECK(strstr(err.message, "no CUDA"), "%s", err.message);
+    CHECK(strstr(err.message, "libcuda"), "%s", err.message);
     CHECK(hyb_cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
@@ -1065,9 +1105,9 @@ static int part_no_nvrtc(void)
     hybrid_error err;
     TEST("no NVRTC, no cuBLAS");
     CHECK(!open_device(rt, 0, "", &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC") &&
-              strstr(err.message, "HYBRID_CUDA_PATH"),
-          "%s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(strstr(err.message, "no NVRTC"), "%s", err.message);
+    CHECK(strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
     CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
     launch_add(q, BASIC, NULL, 1.0f, 4);
     CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
@@ -1088,17 +1128,21 @@ static int part_list(void)
     size_t n = 0;
     TEST("three devices");
     memset(list, 0, sizeof list);
-    CHECK(!hyb_cuda_list(list, 2, &n, &err) && n == 3 && !strcmp(list[1].id, "cuda:1") && list[0].name[0] &&
-              list[1].total_bytes >= list[1].free_bytes && list[1].free_bytes > 0 && list[0].capability == 90,
-          "%s %zu", err.message, n);
+    CHECK(!hyb_cuda_list(list, 2, &n, &err), "%s %zu", err.message, n);
+    CHECK(n == 3, "%s %zu", err.message, n);
+    CHECK(!strcmp(list[1].id, "cuda:1"), "%s %zu", err.message, n);
+    CHECK(list[0].name[0] && list[1].total_bytes >= list[1].free_bytes, "%s %zu", err.message, n);
+    CHECK(list[1].free_bytes > 0, "%s %zu", err.message, n);
+    CHECK(list[0].capability == 90, "%s %zu", err.message, n);
     memset(&desc, 0, sizeof desc);
     desc.device = 2;
     desc.cache.path = "";
     CHECK(!hyb_cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
     hyb_cuda_release(cu);
     desc.device = 3;
-    CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND && !cu && strstr(err.message, "device 3"), "%s",
-          err.message);
+    CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(!cu, "%s", err.message);
+    CHECK(strstr(err.message, "device 3"), "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -1118,15 +1162,16 @@ static int part_ptx(void)
              (long)getpid());
     for (i = 0; i < 2; i++) {
         memset(back, 0, sizeof back);
-        CHECK(!open_device(rt, 0, cache, &cu, &err) && !hyb_cuda_queue_create(cu, &q, &err) &&
-                  !hyb_cuda_alloc(cu, 40, &x, &err),
-              "%s", err.message);
+        CHECK(!open_device(rt, 0, cache, &cu, &err), "%s", err.message);
+        CHECK(!hyb_cuda_queue_create(cu, &q, &err), "%s", err.message);
+        CHECK(!hyb_cuda_alloc(cu, 40, &x, &err), "%s", err.message);
         hyb_cuda_zero(q, x, 40);
         launch_add(q, BASIC, x, 3.0f, 10);
         hyb_cuda_read(q, back, x, 40);
         CHECK(!hyb_cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
-        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130 && (int)cu->jit.n_from_cache == i,
-              "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
+        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130, "as PTX, the second time from the cache: %u",
+              cu->jit.n_from_cache);
+        CHECK((int)cu->jit.n_from_cache == i, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
         hyb_cuda_queue_destroy(q);
         hyb_cuda_release(cu);
     }
@@ -1143,9 +1188,9 @@ static int part_old(void)
     hybrid_error err;
     TEST("a GPU that NVRTC no longer knows");
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->cc == 61, "%s", err.message);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "6.1") &&
-              strstr(err.message, "older"),
-          "%s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(strstr(err.message, "6.1"), "%s", err.message);
+    CHECK(strstr(err.message, "older"), "%s", err.message);
     hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
     return 0;
@@ -1160,9 +1205,9 @@ static int part_old_driver(void)
     CHECK(!open_device(rt, 0, "", &cu, &err) && cu->driver.version == 12040, "%s", err.message);
     CHECK(!hyb_cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
     setenv("EMU_FAIL", "cuModuleLoadData:1+:222", 1);
-    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED && strstr(err.message, "222") &&
-              strstr(err.message, "update the driver"),
-          "it cannot: %s", err.message);
+    CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED, "it cannot: %s", err.message);
+    CHECK(strstr(err.message, "222"), "it cannot: %s", err.message);
+    CHECK(strstr(err.message, "update the driver"), "it cannot: %s", err.message);
     unsetenv("EMU_FAIL");
     hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);

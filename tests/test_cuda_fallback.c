@@ -192,11 +192,17 @@ static void test_plan(void)
     s.model = NULL;
     CHECK(cuda_of(&s)->arena.used == 0, "%llu bytes of device memory are left",
           (unsigned long long)cuda_of(&s)->arena.used);
-    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5,
-          "planned %llu bytes, %llu were taken", (unsigned long long)plan.device, (unsigned long long)all);
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "planned %llu bytes, %llu were taken",
+          (unsigned long long)plan.device, (unsigned long long)all);
+    CHECK(plan.device == all, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device,
+          (unsigned long long)all);
+    CHECK(plan.n_layer_device == 5, "planned %llu bytes, %llu were taken", (unsigned long long)plan.device,
+          (unsigned long long)all);
     md.no_map = true;
-    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err) && plan.device == all && plan.n_layer_device == 5,
-          "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
+    CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "of a model that is read: planned %llu bytes",
+          (unsigned long long)plan.device);
+    CHECK(plan.device == all, "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
+    CHECK(plan.n_layer_device == 5, "of a model that is read: planned %llu bytes", (unsigned long long)plan.device);
     end(&s);
     if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
 }
@@ -232,8 +238,9 @@ static void test_warmup(void)
     cd.trace = count_traces;
     cd.trace_user = &traces;
     hybrid_context_destroy(s.ctx);
-    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err) && traces == 0,
-          "%d traces: %s", traces, err.message);
+    CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err), "%d traces: %s", traces, err.message);
+    CHECK(!hybrid_warmup(s.ctx, NULL, NULL, &err), "%d traces: %s", traces, err.message);
+    CHECK(traces == 0, "%d traces: %s", traces, err.message);
     cd.trace = NULL;
     hybrid_context_destroy(s.ctx);
     CHECK(!hybrid_context_create(s.model, &cd, &s.ctx, &err) && !hybrid_warmup(s.ctx, NULL, NULL, &err), "%s",
@@ -256,9 +263,9 @@ static void test_limits(void)
     hybrid_error err;
     hybrid_model *m = NULL;
     TEST("limits");
-    CHECK(hyb_cuda_attends(256, 256, 64 << 10) && !hyb_cuda_attends(64, 257, 227 << 10) &&
-              !hyb_cuda_attends(2048, 64, 227 << 10),
-          "sizes of heads");
+    CHECK(hyb_cuda_attends(256, 256, 64 << 10), "sizes of heads");
+    CHECK(!hyb_cuda_attends(64, 257, 227 << 10), "sizes of heads");
+    CHECK(!hyb_cuda_attends(2048, 64, 227 << 10), "sizes of heads");
     if (!begin(&s, NULL, 0, NULL)) return;
     memset(&md, 0, sizeof md);
     md.path = model_path;
@@ -394,9 +401,9 @@ static void test_graph_failures(void)
         setenv("EMU_FAIL", cases[i], 1);
         if (!step(&s, 0, start + 1, 1)) return;
         unsetenv("EMU_FAIL");
-        CHECK(strstr(said, "without CUDA graphs for once") && !strstr(said, "without the GPU") &&
-                  !s.ctx->forward.stages[0].device->ops->is_host,
-              "%s: %s", cases[i], said);
+        CHECK(strstr(said, "without CUDA graphs for once"), "%s: %s", cases[i], said);
+        CHECK(!strstr(said, "without the GPU"), "%s: %s", cases[i], said);
+        CHECK(!s.ctx->forward.stages[0].device->ops->is_host, "%s: %s", cases[i], said);
         if (s.ctx->forward.stages[0].device->ops->is_host) {
             end(&s);
             continue;
@@ -435,7 +442,8 @@ static void test_slices(void)
         for (cap = 100 << 20; begin(&s, NULL, cap, NULL) && s.ctx->forward.n_stages < parts && cap > 100000;
              cap -= cap / 8)
             end(&s);
-        CHECK(s.ctx && s.ctx->forward.n_stages == parts && synchronize, "no %d stages", parts);
+        CHECK(s.ctx && s.ctx->forward.n_stages == parts, "no %d stages", parts);
+        CHECK(synchronize, "no %d stages", parts);
         if (!s.ctx || s.ctx->forward.n_stages != parts || !step(&s, 0, start, 4)) return;
         said[0] = 0;
         q = ((hyb_cuda_backend *)s.ctx->forward.stages[s.ctx->forward.n_stages - 1].be)->queue;
@@ -456,8 +464,9 @@ static void test_slices(void)
                 break;
             }
         }
-        CHECK(!bad && q->n_graph_launches >= 3 && !said[0], "synchronising gives %d, %d graphs: %s", bad,
-              (int)q->n_graph_launches, said);
+        CHECK(!bad, "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
+        CHECK(q->n_graph_launches >= 3, "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
+        CHECK(!said[0], "synchronising gives %d, %d graphs: %s", bad, (int)q->n_graph_launches, said);
         CHECK(!hybrid_seq_remove(s.ctx, 0, 0, NULL), "empty");
         expect_cpu_text(&s, "slices", 8);
         end(&s);
@@ -483,8 +492,9 @@ static void test_foreign_capture(void)
     int i, mode;
     TEST("a graph of the host's");
     memset(&rd, 0, sizeof rd);
-    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err) && !hyb_runtime_gpu(rt, &device, &err) && device, "%s",
-          err.message);
+    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
+    CHECK(!hyb_runtime_gpu(rt, &device, &err), "%s", err.message);
+    CHECK(device, "%s", err.message);
     if (!library || !device) return;
     f = dlsym(library, "cuStreamBeginCapture_v2");
     memcpy(&begin_capture, &f, sizeof f);
@@ -501,11 +511,14 @@ static void test_foreign_capture(void)
         hyb_cuda_leave(cu, caller);
         CHECK(!exchange(&mode) && mode == 0, "the thread's mode was %d", mode);
         if (begin(&s, NULL, 0, NULL)) {
-            CHECK(step(&s, 0, start, 4) && step(&s, 0, start, 1) && step(&s, 0, start, 1) && step(&s, 0, start, 1),
-                  "steps");
-            CHECK(hybrid_logits(s.ctx, 0) && layers_on_gpu(&s) == 5 && !strstr(said, "without") &&
-                      !strstr(said, "on the CPU"),
-                  "%s", said);
+            CHECK(step(&s, 0, start, 4), "steps");
+            CHECK(step(&s, 0, start, 1), "steps");
+            CHECK(step(&s, 0, start, 1), "steps");
+            CHECK(step(&s, 0, start, 1), "steps");
+            CHECK(hybrid_logits(s.ctx, 0), "%s", said);
+            CHECK(layers_on_gpu(&s) == 5, "%s", said);
+            CHECK(!strstr(said, "without"), "%s", said);
+            CHECK(!strstr(said, "on the CPU"), "%s", said);
         }
         end(&s);
         mode = 0;
@@ -629,9 +642,10 @@ static void test_cancelled(void)
     md.progress = half;
     CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
     memset(mine, 0x5A, n);
-    CHECK(!gpu->ops->alloc(gpu, n, &d, &err) && (char *)d > (char *)keep && (char *)d < (char *)keep + (8u << 20) &&
-              !hyb_cuda_queue_create(cuda_of(&s), &q, &err),
-          "%s", err.message);
+    CHECK(!gpu->ops->alloc(gpu, n, &d, &err), "%s", err.message);
+    CHECK((char *)d > (char *)keep, "%s", err.message);
+    CHECK((char *)d < (char *)keep + (8u << 20), "%s", err.message);
+    CHECK(!hyb_cuda_queue_create(cuda_of(&s), &q, &err), "%s", err.message);
     hyb_cuda_write(q, d, mine, n);
     CHECK(!hyb_cuda_sync(q, &err) && !gpu->ops->flush(gpu, &err), "%s", err.message);
     hyb_cuda_read(q, back, d, n);
@@ -691,9 +705,9 @@ static void test_jobs(void)
     md.device_n_ctx = 128;
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && !hybrid_model_load(rt, &md, &j.model, &err), "%s", err.message);
     if (j.model && rt->gpu && big) {
-        CHECK(!rt->gpu->ops->alloc(rt->gpu, 8 << 20, &d, &err) &&
-                  !rt->gpu->ops->write(rt->gpu, d, big, 8 << 20, &err) && !rt->gpu->ops->flush(rt->gpu, &err),
-              "%s", err.message);
+        CHECK(!rt->gpu->ops->alloc(rt->gpu, 8 << 20, &d, &err), "%s", err.message);
+        CHECK(!rt->gpu->ops->write(rt->gpu, d, big, 8 << 20, &err), "%s", err.message);
+        CHECK(!rt->gpu->ops->flush(rt->gpu, &err), "%s", err.message);
         rt->gpu->ops->free(rt->gpu, d);
     }
     hybrid_model_destroy(j.model);
@@ -753,18 +767,26 @@ static void test_by_name(void)
     TEST("a device by name");
     memset(&rd, 0, sizeof rd);
     rd.device = "cuda:7";
-    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && strstr(err.message, "7"), "%s", err.message);
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0, "%s", err.message);
+    CHECK(!rt, "%s", err.message);
+    CHECK(strstr(err.message, "7"), "%s", err.message);
     rd.device = "gpu";
     CHECK(hybrid_runtime_create(&rd, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
     rd.device = "cuda";
     CHECK(!hybrid_runtime_create(&rd, &rt, &err) && hybrid_runtime_device(rt)[0], "%s", err.message);
-    CHECK(!hybrid_devices(rt, &info, 1, &count, &err) && count == 1 && info.total_bytes >= info.free_bytes &&
-              info.free_bytes && !strcmp(info.id, "cuda:0") && info.capability >= 75,
-          "%d devices", (int)count);
+    CHECK(!hybrid_devices(rt, &info, 1, &count, &err), "%d devices", (int)count);
+    CHECK(count == 1, "%d devices", (int)count);
+    CHECK(info.total_bytes >= info.free_bytes, "%d devices", (int)count);
+    CHECK(info.free_bytes && !strcmp(info.id, "cuda:0"), "%d devices", (int)count);
+    CHECK(info.capability >= 75, "%d devices", (int)count);
     hybrid_runtime_destroy(rt);
     setenv("EMU_FAIL", "cuInit:1+:100", 1);
-    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0 && !rt && err.message[0], "no device, but no error");
-    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 0 && err.message[0], "%d devices", (int)count);
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) < 0, "no device, but no error");
+    CHECK(!rt, "no device, but no error");
+    CHECK(err.message[0], "no device, but no error");
+    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err), "%d devices", (int)count);
+    CHECK(count == 0, "%d devices", (int)count);
+    CHECK(err.message[0], "%d devices", (int)count);
     unsetenv("EMU_FAIL");
     setenv("HYBRID_DEVICE", "cuda:7", 1);
     CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 1, "a list needs no device: %s", err.message);
@@ -820,8 +842,10 @@ static void test_fork(void)
             end(&s);
             _exit(0);
         }
-        CHECK(child > 0 && waitpid(child, &status, 0) == child && WIFEXITED(status) && !WEXITSTATUS(status),
-              "round %d: the child's status is 0x%x", round, status);
+        CHECK(child > 0, "round %d: the child's status is 0x%x", round, status);
+        CHECK(waitpid(child, &status, 0) == child, "round %d: the child's status is 0x%x", round, status);
+        CHECK(WIFEXITED(status), "round %d: the child's status is 0x%x", round, status);
+        CHECK(!WEXITSTATUS(status), "round %d: the child's status is 0x%x", round, status);
         CHECK(hybrid_runtime_device(s.rt)[0], "the parent has its GPU");
         end(&s);
     }

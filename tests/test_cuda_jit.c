@@ -159,9 +159,12 @@ static void test_folders(void)
     s.n = 0;
     snprintf(pattern, sizeof pattern, "%s/absent-*/lib", folder);
     CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 0, "none");
-    CHECK(hyb_path_join(path, "a/b", "c") && !strcmp(path, "a/b/c") && hyb_path_join(path, "a/", "c") &&
-              !strcmp(path, "a/c") && hyb_path_join(path, "", "c") && !strcmp(path, "/c"),
-          "%s", path);
+    CHECK(hyb_path_join(path, "a/b", "c"), "%s", path);
+    CHECK(!strcmp(path, "a/b/c"), "%s", path);
+    CHECK(hyb_path_join(path, "a/", "c"), "%s", path);
+    CHECK(!strcmp(path, "a/c"), "%s", path);
+    CHECK(hyb_path_join(path, "", "c"), "%s", path);
+    CHECK(!strcmp(path, "/c"), "%s", path);
     memset(pattern, 'x', sizeof pattern);
     pattern[sizeof pattern - 2] = 0;
     CHECK(!hyb_path_join(path, pattern, "c"), "too long");
@@ -214,8 +217,10 @@ static void test_library(void)
         return;
     }
     snprintf(path, sizeof path, "%s/targets/x/lib/libhybridtest.so.13", folder);
-    CHECK(f.answers[0] == 13 && !strcmp(f.libs[0].path, path) && !f.libs[0].is_override,
-          "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
+    CHECK(f.answers[0] == 13, "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
+    CHECK(!strcmp(f.libs[0].path, path), "the newest, past a file that is no library: %d %s", f.answers[0],
+          f.libs[0].path);
+    CHECK(!f.libs[0].is_override, "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
     f.n = 0;
     f.take = 2;
     CHECK(hyb_library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12,
@@ -230,8 +235,9 @@ static void test_library(void)
     setenv("HYBRID_CUDA_PATH", path, 1);
     f.n = 0;
     f.take = 1;
-    CHECK(hyb_library_find(names, NULL, false, find_answer, &f) && f.answers[0] == 99 && f.libs[0].is_override,
-          "our own folder first: %d", f.answers[0]);
+    CHECK(hyb_library_find(names, NULL, false, find_answer, &f), "our own folder first: %d", f.answers[0]);
+    CHECK(f.answers[0] == 99, "our own folder first: %d", f.answers[0]);
+    CHECK(f.libs[0].is_override, "our own folder first: %d", f.answers[0]);
     CHECK(!hyb_library_find(&names[2], NULL, true, find_answer, &f), "no names");
     f.n = 0;
     f.take = 2;
@@ -450,8 +456,9 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(!cache.folder[0], "instead of the disk");
     CHECK(!cache_holds(&cache, &key, text, sizeof text) && s.n_load == 1, "%d", s.n_load);
     hyb_cache_put(&cache, &key, text, sizeof text);
-    CHECK(s.n_store == 1 && cache_holds(&cache, &key, text, sizeof text) && s.n_load == 3, "%d stored, %d loaded",
-          s.n_store, s.n_load);
+    CHECK(s.n_store == 1, "%d stored, %d loaded", s.n_store, s.n_load);
+    CHECK(cache_holds(&cache, &key, text, sizeof text), "%d stored, %d loaded", s.n_store, s.n_load);
+    CHECK(s.n_load == 3, "%d stored, %d loaded", s.n_store, s.n_load);
     s.data[60] ^= 1;
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "the host's entries are checked, too");
     s.data[60] ^= 1;
@@ -519,9 +526,14 @@ static void test_writers(void)
         CHECK(!pthread_create(&threads[i], NULL, write_and_read, &writers[i]), "thread");
     }
     for (i = 0; i < 4; i++) pthread_join(threads[i], NULL);
-    CHECK(!writers[0].wrong && !writers[1].wrong && !writers[2].wrong && !writers[3].wrong,
-          "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong, writers[2].wrong,
-          writers[3].wrong);
+    CHECK(!writers[0].wrong, "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong,
+          writers[2].wrong, writers[3].wrong);
+    CHECK(!writers[1].wrong, "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong,
+          writers[2].wrong, writers[3].wrong);
+    CHECK(!writers[2].wrong, "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong,
+          writers[2].wrong, writers[3].wrong);
+    CHECK(!writers[3].wrong, "every reader found a whole entry: %d %d %d %d", writers[0].wrong, writers[1].wrong,
+          writers[2].wrong, writers[3].wrong);
     hybrid_runtime_destroy(rt);
 }
 
@@ -549,18 +561,23 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     TEST("nvrtc");
     r = hyb_nvrtc_open(&nvrtc, 90, 13000, false, &err);
     if (r) {
-        CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "NVRTC") && strstr(err.message, "pip install"), "%s",
-              err.message);
+        CHECK(r == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+        CHECK(strstr(err.message, "NVRTC"), "%s", err.message);
+        CHECK(strstr(err.message, "pip install"), "%s", err.message);
         SKIP_PROCESSOR("%s", err.message);
         return;
     }
-    CHECK(nvrtc.arch.number == 90 && !nvrtc.arch.ptx && nvrtc.major >= 11 && strchr(nvrtc.library.path, '/'),
-          "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
+    CHECK(nvrtc.arch.number == 90, "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
+    CHECK(!nvrtc.arch.ptx, "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
+    CHECK(nvrtc.major >= 11, "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor, nvrtc.arch.number);
+    CHECK(strchr(nvrtc.library.path, '/'), "%s %d.%d sm_%d", nvrtc.library.path, nvrtc.major, nvrtc.minor,
+          nvrtc.arch.number);
     text = hyb_module_text(rt, &good, &n);
-    CHECK(text && n == strlen(good_text[0]) + strlen(good_text[1]) && strlen(text) == n, "joined");
-    CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) && size > 100 &&
-              !memcmp(data, "\177ELF", 4),
-          "%s", err.message);
+    CHECK(text && n == strlen(good_text[0]) + strlen(good_text[1]), "joined");
+    CHECK(strlen(text) == n, "joined");
+    CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err), "%s", err.message);
+    CHECK(size > 100, "%s", err.message);
+    CHECK(!memcmp(data, "\177ELF", 4), "%s", err.message);
     hyb_free(rt, data);
     for (at = 1; at < 3; at++) {
         c->calls = 0;
@@ -575,9 +592,11 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     said[0] = 0;
     r = hyb_nvrtc_compile(rt, &nvrtc, &bad, text, &data, &size, &words, &err);
     hyb_nvrtc_log(rt, words);
-    CHECK(r == HYBRID_ERROR_UNSUPPORTED && !data && strstr(err.message, "'bad'") && strstr(err.message, "sm_90") &&
-              strstr(err.message, "nowhere"),
-          "%s", err.message);
+    CHECK(r == HYBRID_ERROR_UNSUPPORTED, "%s", err.message);
+    CHECK(!data, "%s", err.message);
+    CHECK(strstr(err.message, "'bad'"), "%s", err.message);
+    CHECK(strstr(err.message, "sm_90"), "%s", err.message);
+    CHECK(strstr(err.message, "nowhere"), "%s", err.message);
     CHECK(strstr(said, "nvrtc: bad.cu(2)") && strstr(said, "1 error"), "the whole log: %s", said);
     hyb_free(rt, text);
     r = hyb_nvrtc_open(&nvrtc, 999, 13000, false, &err);
@@ -591,8 +610,9 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     hyb_free(rt, text);
     cc = 10;
     r = hyb_nvrtc_open(&nvrtc, cc, 13000, false, &err);
-    CHECK(r == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "capability 1.0") && strstr(err.message, "older"),
-          "a GPU of yesterday gets a sentence: %s", err.message);
+    CHECK(r == HYBRID_ERROR_NOT_FOUND, "a GPU of yesterday gets a sentence: %s", err.message);
+    CHECK(strstr(err.message, "capability 1.0"), "a GPU of yesterday gets a sentence: %s", err.message);
+    CHECK(strstr(err.message, "older"), "a GPU of yesterday gets a sentence: %s", err.message);
     CHECK(c->blocks == left, "%ld blocks left", c->blocks - left);
 }
 

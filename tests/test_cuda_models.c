@@ -39,9 +39,9 @@ static void check_against_cpu(const char *path, hybrid_kv kv, int n, double tole
         md.path = path;
         cd.n_ctx = 256;
         cd.kv = kv;
-        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
-                  !hybrid_context_create(m[k], &cd, &c[k], &err),
-              "%s", err.message);
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err), "%s", err.message);
+        CHECK(!hybrid_model_load(rt[k], &md, &m[k], &err), "%s", err.message);
+        CHECK(!hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
         if (!c[k]) return;
         CHECK(!hybrid_batch_add(c[k], 0, start, 5, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
     }
@@ -114,9 +114,9 @@ static void check_mixture(const char *path, int n)
         cd.kv = HYBRID_KV_F32;
         cd.n_batch = 32;
         cd.n_candidates = 16;
-        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
-                  !hybrid_context_create(m[k], &cd, &c[k], &err),
-              "%s", err.message);
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err), "%s", err.message);
+        CHECK(!hybrid_model_load(rt[k], &md, &m[k], &err), "%s", err.message);
+        CHECK(!hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
         if (!c[k]) return;
     }
     check_place(m[1]);
@@ -176,9 +176,9 @@ static void check_turns(const char *path)
         cd.n_seq = SEQS;
         cd.kv = HYBRID_KV_F32;
         cd.n_batch = 4; /* the start goes through in three chunks */
-        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err) && !hybrid_model_load(rt[k], &md, &m[k], &err) &&
-                  !hybrid_context_create(m[k], &cd, &c[k], &err),
-              "%s", err.message);
+        CHECK(!hybrid_runtime_create(&rd, &rt[k], &err), "%s", err.message);
+        CHECK(!hybrid_model_load(rt[k], &md, &m[k], &err), "%s", err.message);
+        CHECK(!hybrid_context_create(m[k], &cd, &c[k], &err), "%s", err.message);
         if (!c[k]) return;
         CHECK(!hybrid_batch_add(c[k], 0, start, 10, &err) && !hybrid_decode(c[k], &err), "%s", err.message);
         CHECK(!hybrid_seq_fork(c[k], 0, 1, &err), "%s", err.message);
