@@ -70,9 +70,14 @@ model-gemma:
 bench oracles:
 	@$(PYTHON) tests/venv.py $@ $(ARGS)
 
-build/%: examples/%.c hybrid.h
+# The implementation, compiled once for all examples; each of them would do it by itself.
+build/hybrid.o: hybrid.h hybrid_cuda.h
 	@mkdir -p build
-	$(CC) -O2 $< -o $@ -lm
+	@echo "compiling the library, once (half a minute) ..."
+	@printf '#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n#include "hybrid_cuda.h"\n' | $(CC) -O2 -I. -x c -c - -o $@
+
+build/%: examples/%.c build/hybrid.o
+	$(CC) -O2 -DHYBRID_IMPLEMENTED -DHYBRID_CUDA_IMPLEMENTED $< build/hybrid.o -o $@ -lm
 
 demo: build/generate build/chat
 	@./build/generate $(STORY) "Once upon a time" -t 0.6 -s 1 -n 200
