@@ -15,7 +15,8 @@
     #define HYB_TARGET_AVX2    HYB_TARGET("avx2,fma,f16c")
     #define HYB_TARGET_AVXVNNI HYB_TARGET("avx2,fma,f16c,avxvnni")
     #define HYB_TARGET_AVX512  HYB_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")
-    #define HYB_TARGET_AMX     HYB_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
+    #define HYB_TARGET_AMX \
+        HYB_TARGET("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,amx-tile,amx-int8")
     #define HYB_ALIGN64        __attribute__((aligned(64)))
 #else
     #define HYB_TARGET_AVX2
