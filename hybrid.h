@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f379fc181d22ee68): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f1e33ae33add20fb): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -80,7 +80,7 @@
  *     3493  output.c                 a file that is written
  *     3839  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     3876  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38173  end.h                    closes what core/begin opened
+ *    38211  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4317  names.c                  names that must differ, found by hash
@@ -175,28 +175,28 @@
  *    33153  weights.c                the tensors of a model, found by name and checked against the hyperparameters
  *    33396  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
  *    33681  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33824  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33883  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34057  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34121  parts/experts.c          a mixture of experts (Shazeer et al
- *    34277  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34334  net.c                    which parts the layers of a model have, and which tensors
- *    34498  unused.c                 tensors of the file that the model is not computed with
- *    34672  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34719  forward.c                one pass of a batch through any model, over the op table
- *    34965  place.c                  which layers run where
- *    35135  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35221  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    33832  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33897  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34077  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34145  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34309  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34372  net.c                    which parts the layers of a model have, and which tensors
+ *    34536  unused.c                 tensors of the file that the model is not computed with
+ *    34710  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34757  forward.c                one pass of a batch through any model, over the op table
+ *    35003  place.c                  which layers run where
+ *    35173  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35259  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35503  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35851  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36160  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36456  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37274  next.c                   the next token of a sequence
- *    37341  plan.c                   the bytes of a model and a context before they are loaded
- *    37460  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37657  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35541  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35889  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36198  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36494  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37312  next.c                   the next token of a sequence
+ *    37379  plan.c                   the bytes of a model and a context before they are loaded
+ *    37498  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37695  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1338,7 +1338,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f379fc181d22ee68"
+#define HYBRID__SOURCE_ID "f1e33ae33add20fb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -33817,8 +33817,16 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
 }
 
-static const hyb_part hyb_part_attention = { "attention",        sizeof(hyb_attention_w), true, false,
-                                             hyb_attention_find, hyb_attention_needs,     NULL, hyb_attention_forward };
+static const hyb_part hyb_part_attention = {
+    "attention",
+    sizeof(hyb_attention_w),
+    true,  /* keeps_pages */
+    false, /* looks_back */
+    hyb_attention_find,
+    hyb_attention_needs,
+    NULL, /* slot */
+    hyb_attention_forward,
+};
 /* ==== end src/model/parts/attention.c ==== */
 
 /* ==== begin src/model/parts/shortconv.c ==== */
@@ -33875,8 +33883,14 @@ static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer,
 }
 
 static const hyb_part hyb_part_shortconv = {
-    "short convolution", sizeof(hyb_shortconv_w), false, false, hyb_shortconv_find, hyb_shortconv_needs,
-    hyb_shortconv_slot,  hyb_shortconv_forward
+    "short convolution",
+    sizeof(hyb_shortconv_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_shortconv_find,
+    hyb_shortconv_needs,
+    hyb_shortconv_slot, /* slot */
+    hyb_shortconv_forward,
 };
 /* ==== end src/model/parts/shortconv.c ==== */
 
@@ -34049,8 +34063,14 @@ static void hyb_time_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, 
 }
 
 static const hyb_part hyb_part_time_mix = {
-    "time mixing",     sizeof(hyb_time_mix_w), false, false, hyb_time_mix_find, hyb_time_mix_needs,
-    hyb_time_mix_slot, hyb_time_mix_forward
+    "time mixing",
+    sizeof(hyb_time_mix_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_time_mix_find,
+    hyb_time_mix_needs,
+    hyb_time_mix_slot, /* slot */
+    hyb_time_mix_forward,
 };
 /* ==== end src/model/parts/time_mix.c ==== */
 
@@ -34114,8 +34134,12 @@ static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const
     hyb_part_out(f, "ffn_out", layer, f->at->a.act, 2 * n_ff, w->down, w->down_b, w->post_norm);
 }
 
-static const hyb_part hyb_part_ffn = { "feed-forward", sizeof(hyb_ffn_w), false, false,
-                                       hyb_ffn_find,   hyb_ffn_needs,     NULL,  hyb_ffn_forward };
+static const hyb_part hyb_part_ffn = {
+    "feed-forward",  sizeof(hyb_ffn_w), false, /* keeps_pages */
+    false,                                     /* looks_back */
+    hyb_ffn_find,    hyb_ffn_needs,     NULL,  /* slot */
+    hyb_ffn_forward,
+};
 /* ==== end src/model/parts/ffn.c ==== */
 
 /* ==== begin src/model/parts/experts.c ==== */
@@ -34270,8 +34294,16 @@ static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, c
     if (w->shared_router) hyb_experts_shared(f, layer, w);
 }
 
-static const hyb_part hyb_part_experts = { "experts",        sizeof(hyb_experts_w), false, false,
-                                           hyb_experts_find, hyb_experts_needs,     NULL,  hyb_experts_forward };
+static const hyb_part hyb_part_experts = {
+    "experts",
+    sizeof(hyb_experts_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_experts_find,
+    hyb_experts_needs,
+    NULL, /* slot */
+    hyb_experts_forward,
+};
 /* ==== end src/model/parts/experts.c ==== */
 
 /* ==== begin src/model/parts/channel_mix.c ==== */
@@ -34326,8 +34358,14 @@ static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int laye
 }
 
 static const hyb_part hyb_part_channel_mix = {
-    "channel mixing",     sizeof(hyb_channel_mix_w), false, true, hyb_channel_mix_find, hyb_channel_mix_needs,
-    hyb_channel_mix_slot, hyb_channel_mix_forward
+    "channel mixing",
+    sizeof(hyb_channel_mix_w),
+    false, /* keeps_pages */
+    true,  /* looks_back */
+    hyb_channel_mix_find,
+    hyb_channel_mix_needs,
+    hyb_channel_mix_slot, /* slot */
+    hyb_channel_mix_forward,
 };
 /* ==== end src/model/parts/channel_mix.c ==== */
 

@@ -139,6 +139,14 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
 }
 
-static const hyb_part hyb_part_attention = { "attention",        sizeof(hyb_attention_w), true, false,
-                                             hyb_attention_find, hyb_attention_needs,     NULL, hyb_attention_forward };
+static const hyb_part hyb_part_attention = {
+    "attention",
+    sizeof(hyb_attention_w),
+    true,  /* keeps_pages */
+    false, /* looks_back */
+    hyb_attention_find,
+    hyb_attention_needs,
+    NULL, /* slot */
+    hyb_attention_forward,
+};
 #endif

@@ -52,7 +52,13 @@ static void hyb_channel_mix_forward(hyb_forward *f, const hyb_batch *c, int laye
 }
 
 static const hyb_part hyb_part_channel_mix = {
-    "channel mixing",     sizeof(hyb_channel_mix_w), false, true, hyb_channel_mix_find, hyb_channel_mix_needs,
-    hyb_channel_mix_slot, hyb_channel_mix_forward
+    "channel mixing",
+    sizeof(hyb_channel_mix_w),
+    false, /* keeps_pages */
+    true,  /* looks_back */
+    hyb_channel_mix_find,
+    hyb_channel_mix_needs,
+    hyb_channel_mix_slot, /* slot */
+    hyb_channel_mix_forward,
 };
 #endif

@@ -152,6 +152,14 @@ static void hyb_experts_forward(hyb_forward *f, const hyb_batch *c, int layer, c
     if (w->shared_router) hyb_experts_shared(f, layer, w);
 }
 
-static const hyb_part hyb_part_experts = { "experts",        sizeof(hyb_experts_w), false, false,
-                                           hyb_experts_find, hyb_experts_needs,     NULL,  hyb_experts_forward };
+static const hyb_part hyb_part_experts = {
+    "experts",
+    sizeof(hyb_experts_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_experts_find,
+    hyb_experts_needs,
+    NULL, /* slot */
+    hyb_experts_forward,
+};
 #endif

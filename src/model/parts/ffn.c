@@ -60,6 +60,10 @@ static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const
     hyb_part_out(f, "ffn_out", layer, f->at->a.act, 2 * n_ff, w->down, w->down_b, w->post_norm);
 }
 
-static const hyb_part hyb_part_ffn = { "feed-forward", sizeof(hyb_ffn_w), false, false,
-                                       hyb_ffn_find,   hyb_ffn_needs,     NULL,  hyb_ffn_forward };
+static const hyb_part hyb_part_ffn = {
+    "feed-forward",  sizeof(hyb_ffn_w), false, /* keeps_pages */
+    false,                                     /* looks_back */
+    hyb_ffn_find,    hyb_ffn_needs,     NULL,  /* slot */
+    hyb_ffn_forward,
+};
 #endif

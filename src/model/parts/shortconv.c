@@ -54,7 +54,13 @@ static void hyb_shortconv_forward(hyb_forward *f, const hyb_batch *c, int layer,
 }
 
 static const hyb_part hyb_part_shortconv = {
-    "short convolution", sizeof(hyb_shortconv_w), false, false, hyb_shortconv_find, hyb_shortconv_needs,
-    hyb_shortconv_slot,  hyb_shortconv_forward
+    "short convolution",
+    sizeof(hyb_shortconv_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_shortconv_find,
+    hyb_shortconv_needs,
+    hyb_shortconv_slot, /* slot */
+    hyb_shortconv_forward,
 };
 #endif

@@ -169,7 +169,13 @@ static void hyb_time_mix_forward(hyb_forward *f, const hyb_batch *c, int layer, 
 }
 
 static const hyb_part hyb_part_time_mix = {
-    "time mixing",     sizeof(hyb_time_mix_w), false, false, hyb_time_mix_find, hyb_time_mix_needs,
-    hyb_time_mix_slot, hyb_time_mix_forward
+    "time mixing",
+    sizeof(hyb_time_mix_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_time_mix_find,
+    hyb_time_mix_needs,
+    hyb_time_mix_slot, /* slot */
+    hyb_time_mix_forward,
 };
 #endif
