@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 568fd9b9bee9d065): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4571682c9811c2a5): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8447  end.h                    closes what core/begin opened
+ *     8459  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
@@ -33,16 +33,16 @@
  *     5249  device.c                 an opened GPU: its context, its memory, its kernels
  *     5636  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
  *     5809  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6274  gemm.c                   large products by cuBLAS.
- *     6402  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6465  ops_matmul.c             the op matmul: which kernels a product takes
- *     6892  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7183  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7288  ops_attention.c          which kernel of attention takes which rows
- *     7483  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7855  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     7969  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8275  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     6279  gemm.c                   large products by cuBLAS.
+ *     6407  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6470  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6897  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7188  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7293  ops_attention.c          which kernel of attention takes which rows
+ *     7488  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7860  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     7974  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8287  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "568fd9b9bee9d065"
+#define HYBRID_CUDA__SOURCE_ID "4571682c9811c2a5"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5817,7 +5817,12 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller
  * reads on in its file; reads wait in one until the next sync. Without pinned memory both are plain copies, which
- * the driver passes through pinned memory of its own. */
+ * the driver passes through pinned memory of its own.
+ *
+ *     writes   [ on its way, event 0 ][ on its way, event 1 ][ being filled ][ free ]     4 pieces of 4 MB, in a ring:
+ *                                                            ^ stage                      who comes round waits for
+ *                                                                                         the piece's event
+ *     reads    [ read 0 | read 1 | ... | back_used ]          1 piece; sync copies each to its place in the host */
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
 
@@ -7980,7 +7985,14 @@ typedef struct hyb_cuda_layout {
 } hyb_cuda_layout;
 
 /* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
- * loads the kernels. */
+ * loads the kernels.
+ *
+ *     shape new        HYB_PASS_RUN     ops are launched one by one
+ *     second time      HYB_PASS_RECORD  ops are launched into a capture; pass_end makes a graph of it, and runs that
+ *     from then on     HYB_PASS_REPLAY  ops are not called at all; pass_end runs the graph
+ *
+ * What differs between batches of a shape (ids, positions, pages, slots) is in the picture in device memory, where
+ * kernels find it; nothing of it is an argument of a kernel. */
 typedef struct hyb_cuda_record {
     int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
     uint32_t used;                                       /* when; 0: never */

@@ -17,7 +17,14 @@ typedef struct hyb_cuda_layout {
 } hyb_cuda_layout;
 
 /* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
- * loads the kernels. */
+ * loads the kernels.
+ *
+ *     shape new        HYB_PASS_RUN     ops are launched one by one
+ *     second time      HYB_PASS_RECORD  ops are launched into a capture; pass_end makes a graph of it, and runs that
+ *     from then on     HYB_PASS_REPLAY  ops are not called at all; pass_end runs the graph
+ *
+ * What differs between batches of a shape (ids, positions, pages, slots) is in the picture in device memory, where
+ * kernels find it; nothing of it is an argument of a kernel. */
 typedef struct hyb_cuda_record {
     int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
     uint32_t used;                                       /* when; 0: never */

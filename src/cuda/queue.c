@@ -8,7 +8,12 @@
  *
  * Host memory crosses in pinned pieces. Writes are copied into a ring of them and are on their way while the caller
  * reads on in its file; reads wait in one until the next sync. Without pinned memory both are plain copies, which
- * the driver passes through pinned memory of its own. */
+ * the driver passes through pinned memory of its own.
+ *
+ *     writes   [ on its way, event 0 ][ on its way, event 1 ][ being filled ][ free ]     4 pieces of 4 MB, in a ring:
+ *                                                            ^ stage                      who comes round waits for
+ *                                                                                         the piece's event
+ *     reads    [ read 0 | read 1 | ... | back_used ]          1 piece; sync copies each to its place in the host */
 #ifndef HYB_CUDA_QUEUE_C
 #define HYB_CUDA_QUEUE_C
 #include "../core/runtime.c"

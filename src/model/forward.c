@@ -2,6 +2,17 @@
  *
  *     embedding -> [ mixer, other part ] for each layer -> norm, head -> logits
  *
+ * A chunk of three prompts on its way (here a layer on the host, the others on a GPU), and what is left of it where only
+ * rows with wanted logits go on:
+ *
+ *     rows      0 1 2 3 4 | 5 6 7 | 8          runs of three sequences; logits are wanted of rows 4, 7 and 8
+ *     layer 0   x x x x x   x x x   x          stage 0, the host
+ *     --------  x is copied to the GPU (and `carry`, what the first layer hands to all others)
+ *     layer 1   x x x x x   x x x   x          stage 1
+ *     layer 2   x x x x x   x x x   x          the last one: its mixer still looks at all rows,
+ *                       x       x   x          then x and what was mixed are gathered (hyb_narrowed)
+ *     head              l       l   l          n_out rows of logits
+ *
  * It is three kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin,
  * forward_layer for each layer, forward_end. What a layer does is its parts' affair (model/parts). */
 #ifndef HYB_MODEL_FORWARD_C

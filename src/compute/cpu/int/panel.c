@@ -3,7 +3,16 @@
  * A panel is 16 rows of weights, unpacked once and multiplied with all rows of activations: for every 4 k a vector of
  * 16 rows x 4 bytes. Blocks (and super-blocks) lie in the order of their sums, all of p[0] first, then p[4], p[2],
  * p[6], p[1], p[5], p[3], p[7]: a run of blocks adds into one set of registers, and halve(p, 8) is met by adding
- * finished runs pairwise, like carries of a binary counter. */
+ * finished runs pairwise, like carries of a binary counter.
+ *
+ *     a panel of blocks of 32 (HYB_PANEL32 bytes each), blocks in the order of their sums
+ *
+ *     vector 0   row 0: k 0..3 | row 1: k 0..3 | ... | row 15: k 0..3       16 x 4 bytes: one operand of vpdpbusd
+ *     vector 1   row 0: k 4..7 | row 1: k 4..7 | ... | row 15: k 4..7
+ *     ...
+ *     vector 7   row 0: k 28..31 | ...
+ *     d          row 0 | row 1 | ... | row 15                               16 floats
+ *     m          the same, of types that have a minimum */
 #ifndef HYB_COMPUTE_CPU_INT_PANEL_C
 #define HYB_COMPUTE_CPU_INT_PANEL_C
 #include "avx512.c"
