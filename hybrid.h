@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id ef7a810954ec8e47): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id a20b8ea02410d8b3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1338,7 +1338,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "ef7a810954ec8e47"
+#define HYBRID__SOURCE_ID "a20b8ea02410d8b3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -34768,8 +34768,8 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, con
  *
  *     embedding -> [ mixer, other part ] for each layer -> norm, head -> logits
  *
- * A chunk of three prompts on its way (here a layer on the host, the others on a GPU), and what is left of it where only
- * rows with wanted logits go on:
+ * A chunk of three prompts on its way (here a layer on the host, the others on a GPU), and what is left of it where
+ * only rows with wanted logits go on:
  *
  *     rows      0 1 2 3 4 | 5 6 7 | 8          runs of three sequences; logits are wanted of rows 4, 7 and 8
  *     layer 0   x x x x x   x x x   x          stage 0, the host

@@ -2,8 +2,8 @@
  *
  *     embedding -> [ mixer, other part ] for each layer -> norm, head -> logits
  *
- * A chunk of three prompts on its way (here a layer on the host, the others on a GPU), and what is left of it where only
- * rows with wanted logits go on:
+ * A chunk of three prompts on its way (here a layer on the host, the others on a GPU), and what is left of it where
+ * only rows with wanted logits go on:
  *
  *     rows      0 1 2 3 4 | 5 6 7 | 8          runs of three sequences; logits are wanted of rows 4, 7 and 8
  *     layer 0   x x x x x   x x x   x          stage 0, the host
