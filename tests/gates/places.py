@@ -160,12 +160,13 @@ def renamed(root):
 def runs_as_a_model(run, root):
     """None, or what was said: the tests of all models pass, with one more."""
     renamed(root)
+    env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
     cc = os.environ.get("CC", "cc").split()
     for step in ([sys.executable, "amalgamate.py"],
                  cc + ["-O1", "-DHYBRID_NO_SIMD", "-w", "-I.", "tests/test_models.c", "-o", "models", "-lm",
                        "-lpthread"],
                  ["./models"]):
-        status, out = run(step, cwd=root)
+        status, out = run(step, cwd=root, env=env)
         if status or (step[0] == "./models" and not re.search(r"^  dummy .*logits within", out, re.M)):
             return "%s\n%s" % (" ".join(step), out)
     return None
