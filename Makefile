@@ -79,6 +79,9 @@ build/hybrid.o: hybrid.h hybrid_cuda.h
 build/%: examples/%.c build/hybrid.o
 	$(CC) -O2 -DHYBRID_IMPLEMENTED -DHYBRID_CUDA_IMPLEMENTED $< build/hybrid.o -o $@ -lm
 
+build/%: examples/%.cpp build/hybrid.o
+	$(CXX) -O2 -DHYBRID_IMPLEMENTED -DHYBRID_CUDA_IMPLEMENTED $< build/hybrid.o -o $@ -lm
+
 demo: build/generate build/chat
 	@./build/generate $(STORY) "Once upon a time" -t 0.6 -s 1 -n 200
 	@echo

@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id a20b8ea02410d8b3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 58508daf234dad45): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -27,8 +27,9 @@
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0: success) and
- * fills a hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may
- * be zero: zero is the default. Every _destroy accepts NULL.
+ * fills a hybrid_error, if you pass one, with a sentence (that of hybrid_session_say, _complete and _next is in
+ * hybrid_session_result, that of hybrid_sample in hybrid_sampler_result); a call that fails has changed nothing. Every
+ * _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile
  * input. Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of
  * exceptions, when a call returns; callbacks run in the environment that C begins with, and what they change of it ends
@@ -49,154 +50,154 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      207  base.h                   version, linkage, results, errors, allocator, log
- *      333  runtime.h                what models and sessions share: memory, log, worker threads
- *      404  quant.h                  names, sizes, encode, decode
- *      501  gguf.h                   what is in a model file, and writing one
- *      706  tokenizer.h              text to tokens and back
- *      861  chat.h                   templates that make a prompt of a conversation
- *      991  model.h                  load, describe
- *     1073  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1206  sampler.h                from logits to the next token
- *     1270  session.h                a conversation
+ *      208  base.h                   version, linkage, results, errors, allocator, log
+ *      338  runtime.h                what models and sessions share: memory, log, worker threads
+ *      409  quant.h                  names, sizes, encode, decode
+ *      509  gguf.h                   what is in a model file, and writing one
+ *      714  tokenizer.h              text to tokens and back
+ *      869  chat.h                   templates that make a prompt of a conversation
+ *      999  model.h                  load, describe
+ *     1078  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1211  sampler.h                from logits to the next token
+ *     1283  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1343  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1439  macros.h                 what compilers call things, and the macros that every room uses
- *     1505  base.c                   what every room uses: results, errors, checked sizes
- *     1561  fpenv.c                  the floating-point environment at the border of the library
- *     1790  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1869  fma.c                    a * b + c with one rounding
- *     1908  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     1988  decimal.c                doubles as text, the same in every locale
- *     2118  thread.c                 atomics, threads, and the worker pool
- *     2615  cpu.c                    what this processor and its operating system can do
- *     2738  hash.c                   where a name belongs in a table
- *     2838  memory.c                 the runtime, which everything hangs off, and memory and log through it
- *     2948  stack.c                  how much of the thread's stack a recursion may take
- *     2996  device.c                 which GPU a runtime uses
- *     3099  runtime.c                creates and ends runtimes
- *     3263  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3493  output.c                 a file that is written
- *     3839  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3876  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38231  end.h                    closes what core/begin opened
+ *     1356  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1452  macros.h                 what compilers call things, and the macros that every room uses
+ *     1518  base.c                   what every room uses: results, errors, checked sizes
+ *     1574  fpenv.c                  the floating-point environment at the border of the library
+ *     1803  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1882  fma.c                    a * b + c with one rounding
+ *     1921  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2001  decimal.c                doubles as text, the same in every locale
+ *     2131  thread.c                 atomics, threads, and the worker pool
+ *     2628  cpu.c                    what this processor and its operating system can do
+ *     2751  hash.c                   where a name belongs in a table
+ *     2851  memory.c                 the runtime, which everything hangs off, and memory and log through it
+ *     2961  stack.c                  how much of the thread's stack a recursion may take
+ *     3009  device.c                 which GPU a runtime uses
+ *     3109  runtime.c                creates and ends runtimes
+ *     3273  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3503  output.c                 a file that is written
+ *     3849  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3886  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38325  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4317  names.c                  names that must differ, found by hash
- *     4414  value.c                  the 13 types of metadata values and their items
- *     4553  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4770  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5107  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5625  write.c                  makes a GGUF file
+ *     4327  names.c                  names that must differ, found by hash
+ *     4424  value.c                  the 13 types of metadata values and their items
+ *     4563  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4780  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5117  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5635  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6335  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6467  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6802  floats.c                 the types that are plain numbers
- *     6842  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7041  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7277  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7425  types.c                  the table of all types, and the public functions over it
- *     7537  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7616  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6345  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6477  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6812  floats.c                 the types that are plain numbers
+ *     6852  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7051  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7287  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7435  types.c                  the table of all types, and the public functions over it
+ *     7564  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7643  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7840  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8791  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8911  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9191  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9629  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10129  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10331  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10425  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    10961  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11198  tokenizer/bpe.c          the merging
- *    11621  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11706  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12088  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12339  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12497  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13286  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13682  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14066  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14408  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15249  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16105  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    16617  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    16657  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    16900  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17211  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17257  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17418  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    17620  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    17756  jinja/test.c             what follows 'is', and the functions that every template has
- *    17958  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18272  jinja/parse.c            tokens to a tree
- *    18980  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19287  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19873  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20087  chat.c                   a conversation as the variables that chat templates expect
+ *     7867  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8818  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8938  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9218  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9656  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10156  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10358  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10452  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    10988  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11225  tokenizer/bpe.c          the merging
+ *    11648  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11733  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12118  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12369  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12529  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13318  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13714  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14098  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14440  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15281  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16137  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    16649  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    16689  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    16932  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17243  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17289  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17450  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    17652  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    17788  jinja/test.c             what follows 'is', and the functions that every template has
+ *    17990  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18304  jinja/parse.c            tokens to a tree
+ *    19012  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19319  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19905  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20119  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20389  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20894  backend.c                the seam between models and devices: one table of functions that every back en...
- *    20995  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21110  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21204  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21231  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21269  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21370  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21950  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    21988  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22124  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22195  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22299  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22770  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23166  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23459  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23684  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24406  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24606  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25670  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26319  cpu/int/select.c         the table of integer-block kernels
- *    26379  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26462  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29621  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31182  cpu/select.c             the kernels of an instruction set
- *    31228  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31424  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31699  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20421  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20926  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21027  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21142  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21236  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21263  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21301  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21402  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    21982  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22020  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22156  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22227  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22331  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22802  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23198  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23491  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23716  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24438  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24638  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25702  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26351  cpu/int/select.c         the table of integer-block kernels
+ *    26411  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26494  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29653  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31214  cpu/select.c             the kernels of an instruction set
+ *    31260  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31456  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31731  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32317  arch.c                   the table of architectures
- *    32443  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32787  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33162  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33405  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33690  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33841  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33906  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34086  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34154  parts/experts.c          a mixture of experts (Shazeer et al
- *    34318  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34381  net.c                    which parts the layers of a model have, and which tensors
- *    34545  unused.c                 tensors of the file that the model is not computed with
- *    34719  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34766  forward.c                one pass of a batch through any model, over the op table
- *    35023  place.c                  which layers run where
- *    35193  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35279  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32349  arch.c                   the table of architectures
+ *    32475  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32819  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33194  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33437  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33722  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33873  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33938  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34118  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34186  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34350  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34413  net.c                    which parts the layers of a model have, and which tensors
+ *    34577  unused.c                 tensors of the file that the model is not computed with
+ *    34751  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34798  forward.c                one pass of a batch through any model, over the op table
+ *    35055  place.c                  which layers run where
+ *    35225  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35311  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35561  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35909  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36218  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36514  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37332  next.c                   the next token of a sequence
- *    37399  plan.c                   the bytes of a model and a context before they are loaded
- *    37518  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37715  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35594  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35942  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36295  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36591  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37411  next.c                   the next token of a sequence
+ *    37514  plan.c                   the bytes of a model and a context before they are loaded
+ *    37633  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37830  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -251,7 +252,7 @@ typedef enum hybrid_result {
 #define HYB_X(name, value, text) name = value,
     HYBRID_RESULTS(HYB_X)
 #undef HYB_X
-    HYBRID_RESULT_LAST_ = 1
+        HYBRID_RESULT_LAST_ = 1
 } hybrid_result;
 
 /* The text of a result code: a constant string, never NULL. Thread-safe. */
@@ -274,6 +275,10 @@ typedef struct hybrid_error {
  * HYBRID_ERROR_INVALID and a sentence that says "in use";
  * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are
  * free. */
+
+/* Numbers. What a model or a machine has is int32_t: tokens, positions, sequences, layers, rows of logits, threads.
+ * How much a pointer leads to, and how much hybrid keeps in memory for you to list, is size_t: bytes, items of an
+ * array, keys. What a file holds is uint64_t. There is no int. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);
@@ -336,7 +341,7 @@ typedef struct hybrid_source {
 typedef struct hybrid_runtime hybrid_runtime;
 
 /* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
-typedef void (*hybrid_task_fn)(void *arg, int index);
+typedef void (*hybrid_task_fn)(void *arg, int32_t index);
 
 /* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache
  * folder (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot
@@ -355,11 +360,11 @@ typedef struct hybrid_runtime_desc {
     hybrid_allocator allocator;
     hybrid_logger logger;
     /* threads that compute, the caller's included; 0: the number of physical cores, at most 16 */
-    int n_threads;
+    int32_t n_threads;
     /* The host's job system instead of own threads: must run fn(arg, i) for all i in 0..n-1 and return when all are
      * done.
      * It may run them all on the calling thread. Own threads are then never started. */
-    void (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void (*parallel_for)(void *user, int32_t n, hybrid_task_fn fn, void *arg);
     void *parallel_user;
     const char *isa; /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that;
                       * a better one than this processor has, or one of another kind of processor, limits nothing */
@@ -384,7 +389,7 @@ HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
 /* "avx512", "avxvnni", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
-HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
+HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime);
 
 typedef struct hybrid_device_info {
     char id[16];   /* "cuda:0": for hybrid_runtime_desc.device */
@@ -398,7 +403,7 @@ typedef struct hybrid_device_info {
 HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
                                         size_t *count, hybrid_error *error);
 /* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);
+HYBRID_API const char *hybrid_runtime_device(hybrid_runtime *runtime);
 /* ==== end src/api/runtime.h ==== */
 
 /* ==== begin src/api/quant.h ==== */
@@ -433,17 +438,19 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 /* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks
  * is 2-byte aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL.
  * Thread-safe, no allocation. */
-HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
+HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n,
+                                           hybrid_error *error);
 
 /* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum
  * of importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result
  * depends on the arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504
  * times its steps) become the largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
  * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or
- * infinite, which blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types
+ * infinite, which blocks cannot hold (error->offset: which one); all is written, and the blocks with such values decode
+ * to NaN. (The float types
  * keep NaN and infinity: HYBRID_OK.) Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n,
-                                         const float *importance);
+                                         const float *importance, hybrid_error *error);
 
 /* n_rows rows of `row` values each, from one type to another (as hybrid_dequantize and hybrid_quantize do it), on all
  * threads of runtime (NULL: a default one). importance: `row` values, the same for every row, or NULL. The result does
@@ -483,11 +490,12 @@ HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix);
 /* What the mixes ask of a model: GGUF's keys of the same names. */
 typedef struct hybrid_mix_model {
     const char *architecture; /* "llama" */
-    int n_layer;              /* block_count */
-    int n_expert;             /* 0 or 1: none */
-    int n_head, n_head_kv;
-    bool tied_output;        /* there is no tensor "output.weight": the token embedding makes the logits */
-    const int *n_head_kv_of; /* n_layer, where the key is an array (0: no attention in this layer); NULL: it is none */
+    int32_t n_layer;          /* block_count */
+    int32_t n_expert;         /* 0 or 1: none */
+    int32_t n_head, n_head_kv;
+    bool tied_output; /* there is no tensor "output.weight": the token embedding makes the logits */
+    /* n_layer, where the key is an array (0: no attention in this layer); NULL: it is not one */
+    const int32_t *n_head_kv_of;
 } hybrid_mix_model;
 
 /* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves
@@ -495,7 +503,7 @@ typedef struct hybrid_mix_model {
  * Q2_K, Q3_K: Q4_0; Q4_K: Q5_0; Q5_K: Q5_1;
  * Q6_K: Q8_0; and F16 when 32 does not divide it either. The same types as llama.cpp gives. Thread-safe. */
 HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name,
-                                                int n_dims, const uint64_t *ne, hybrid_type now);
+                                                int32_t n_dims, const uint64_t *ne, hybrid_type now);
 /* ==== end src/api/quant.h ==== */
 
 /* ==== begin src/api/gguf.h ==== */
@@ -569,7 +577,7 @@ typedef struct hybrid_gguf_tensor {
     hybrid_string name;
     hybrid_type type;
     uint32_t type_id;
-    int n_dims; /* 0..4 */
+    int32_t n_dims; /* 0..4 */
     uint64_t ne[4];
     uint64_t offset;  /* of the first byte in the file */
     uint64_t size;    /* bytes */
@@ -595,7 +603,7 @@ HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_
                                           hybrid_error *error);
 HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);        /* 2 or 3 */
+HYBRID_API int32_t hybrid_gguf_version(const hybrid_gguf *gguf);    /* 2 or 3 */
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf); /* bytes, of all parts */
 HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);  /* files: 1, or those of a model that was split */
 HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i); /* bytes of one; 0 beyond the last */
@@ -680,7 +688,7 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 /* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63
  * bytes. */
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type,
-                                                int n_dims, const uint64_t *ne, hybrid_error *error);
+                                                int32_t n_dims, const uint64_t *ne, hybrid_error *error);
 
 /* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until
  * end.
@@ -819,7 +827,7 @@ HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t i
 HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role);
 /* by its bytes; -1 */
 HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size);
-HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer); /* tokens; a model may have more rows */
+HYBRID_API int32_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer); /* tokens; a model may have more rows */
 HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer);
 HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer);
 
@@ -844,18 +852,18 @@ HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out);
 typedef struct hybrid_stop_matcher hybrid_stop_matcher;
 
 /* n_stops strings of at least one byte, copied. With none, everything fed is given at once. runtime may be NULL. */
-HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops,
-                                            hybrid_stop_matcher **matcher, hybrid_error *error);
-HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher);
+HYBRID_API hybrid_result hybrid_stop_matcher_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops,
+                                                    hybrid_stop_matcher **matcher, hybrid_error *error);
+HYBRID_API void hybrid_stop_matcher_destroy(hybrid_stop_matcher *matcher);
 /* Feeds bytes. *safe: what can be shown now because no stop string can begin in it (until the next call). *which: the
  * stop string that is complete (of those that end first the longest), or -1; what stood before it is in *safe, and
  * nothing more comes until reset.
  * HYBRID_ERROR_MEMORY: nothing was fed. */
-HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size,
-                                          hybrid_string *safe, int *which, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_stop_matcher_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size,
+                                                  hybrid_string *safe, int32_t *which, hybrid_error *error);
 /* The end came otherwise: gives what was held back. */
-HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
-HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
+HYBRID_API hybrid_string hybrid_stop_matcher_flush(hybrid_stop_matcher *matcher);
+HYBRID_API void hybrid_stop_matcher_reset(hybrid_stop_matcher *matcher);
 /* ==== end src/api/tokenizer.h ==== */
 
 /* ==== begin src/api/chat.h ==== */
@@ -938,7 +946,7 @@ typedef struct hybrid_template_limits {
     size_t max_output; /* bytes [64 MB] */
     /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
     uint64_t max_steps;
-    int max_depth; /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
+    int32_t max_depth; /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
                       template does takes more than 64 KB of the thread's stack, which is measured: then the result is
                       LIMIT too */
 } hybrid_template_limits;
@@ -947,7 +955,7 @@ typedef struct hybrid_render_desc {
     const char *context; /* a JSON object: the variables of the template; NULL: none */
     size_t context_size; /* bytes; 0: context ends with a zero byte */
     int64_t now;         /* for strftime_now: seconds since 1970 UTC; 0: the system's clock */
-    int utc_offset;      /* minutes that local time is ahead of UTC: 120 for UTC+2 */
+    int32_t utc_offset;  /* minutes that local time is ahead of UTC: 120 for UTC+2 */
     hybrid_template_limits limits;
 } hybrid_render_desc;
 
@@ -973,7 +981,7 @@ typedef struct hybrid_chat_desc {
     const char *tools;    /* a JSON array of tool definitions; NULL: None */
     const char *extra;    /* a JSON object with more variables: {"enable_thinking": false}; they win over all others */
     int64_t now;          /* as in hybrid_render_desc */
-    int utc_offset;
+    int32_t utc_offset;
     hybrid_template_limits limits;
     const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token; /* as bos_token */
 } hybrid_chat_desc;
@@ -994,15 +1002,12 @@ HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const h
 typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
-    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
-     * multiple of 8), reader, and parts: all files of a model that was split, in any order (hybrid_gguf_open). Of files
-     * that lie beside each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough. */
+    /* The GGUF file: its path (UTF-8), or another source: data (must outlive the model; used in place, when its address
+     * is a multiple of 8), a reader, or parts: all files of a model that was split, in any order (hybrid_gguf_open). Of
+     * files that lie beside each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough.
+     * Exactly one of them; path and source.path are the same. */
     const char *path;
-    const void *data;
-    size_t size;
-    hybrid_reader reader;
-    const hybrid_source *parts;
-    size_t n_parts;
+    hybrid_source source;
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
      * lives); true reads it into memory instead. A reader is always read. */
     bool no_map;
@@ -1090,7 +1095,7 @@ typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 
 
 /* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1:
  * none), n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
-typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows,
+typedef void (*hybrid_trace_fn)(void *user, const char *name, int32_t layer, const float *data, int64_t n_rows,
                                 int64_t n_cols, int64_t row_stride);
 
 typedef struct hybrid_context_desc {
@@ -1127,9 +1132,9 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);
 /* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than
- * the descriptor's n_logits. */
+ * the descriptor's n_logits; INVALID: a negative number of them. */
 HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
-                                                 size_t n_logits, hybrid_error *error);
+                                                 int32_t n_logits, hybrid_error *error);
 /* Forgets what is queued. */
 HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
@@ -1149,9 +1154,9 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
 
 /* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held
  * them: the next decode goes on without it). Valid until the next decode. */
-HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
+HYBRID_API const float *hybrid_logits(hybrid_context *context, int32_t seq);
 /* Row i of the rows that hybrid_batch_add_logits asked for. */
-HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
+HYBRID_API const float *hybrid_logits_at(hybrid_context *context, int32_t seq, int32_t i);
 
 /* Tokens in a sequence (decoded ones); -1 for a bad id. */
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
@@ -1165,7 +1170,7 @@ HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, i
 /* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
 HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
 /* Positions that could still be written, counted in whole pages. */
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
+HYBRID_API int32_t hybrid_context_room(const hybrid_context *context);
 
 /* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the
  * longest first), one for each device that layers run on. Fills text with its first size - 1 characters and a zero, and
@@ -1226,11 +1231,11 @@ typedef struct hybrid_sampler_desc {
     float repetition_penalty;      /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
     float frequency_penalty;       /* 0: none; negative encourages */
     float presence_penalty;        /* 0: none; negative encourages */
-    int penalty_last_n;            /* 0: 64 */
+    int32_t penalty_last_n;        /* 0: 64 */
     const hybrid_logit_bias *bias; /* copied; ids that are not in the vocabulary have no effect */
     size_t n_bias;
     float temperature; /* logits are divided by it. 0: greedy, and nothing below matters */
-    int top_k;         /* only the top_k likeliest; 0: all */
+    int32_t top_k;     /* only the top_k likeliest; 0: all */
     float top_p;       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
     float min_p;       /* of those the ones that are at least min_p times as probable as the best; 0: all */
     /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
@@ -1246,14 +1251,22 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
  * chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
- * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded); it then counts as no try. What is
- * drawn depends on the logits, the settings, the accepted tokens and the number of tries since the last of them: a
- * second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
+ * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded), of which hybrid_sampler_result has
+ * the sentence; it then does not count as a try. What is drawn depends on the logits, the settings, the accepted tokens
+ * and the number of tries since the last of them: a second call without an accept draws again. Follow it by
+ * hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
-/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told
- * to expect this (n_candidates), only the likeliest of them come to the host. The token is the same. */
-HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq, int32_t n_vocab);
+/* The same from hybrid_logits(context, seq), among the tokens of the model's vocabulary. Where a GPU holds the logits
+ * and the context was told to expect this (n_candidates), only the likeliest of them come to the host. The token is the
+ * same. */
+HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq,
+                                      hybrid_error *error);
+
+/* Of the last hybrid_sample or hybrid_sample_next: HYBRID_OK, or why it chose no token, with the sentence. error may be
+ * NULL. */
+HYBRID_API hybrid_result hybrid_sampler_result(const hybrid_sampler *sampler, hybrid_error *error);
+
 /* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
  * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);
@@ -1281,17 +1294,17 @@ typedef struct hybrid_session_desc {
     hybrid_context_desc context; /* n_seq and n_logits are the session's business */
 } hybrid_session_desc;
 
-typedef enum hybrid_stop {
+typedef enum hybrid_stop_reason {
     HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
     HYBRID_STOP_END,      /* the model said that it is done */
     HYBRID_STOP_TEXT,     /* one of the stop texts */
     HYBRID_STOP_LIMIT,    /* max_tokens */
     HYBRID_STOP_CONTEXT,  /* the context is full */
     HYBRID_STOP_ERROR     /* the last call failed: see hybrid_session_result */
-} hybrid_stop;
+} hybrid_stop_reason;
 
 typedef struct hybrid_session_info {
-    hybrid_stop stop;
+    hybrid_stop_reason stop;
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
@@ -1310,7 +1323,7 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
  * transformers: take them out of the words of strangers.
  * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
  * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
- * are as they were. */
+ * are as they were. The sentence of a failure is to be had from hybrid_session_result. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);
@@ -1338,7 +1351,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "a20b8ea02410d8b3"
+#define HYBRID__SOURCE_ID "58508daf234dad45"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -2281,7 +2294,7 @@ typedef struct hyb_worker {
 
 struct hyb_pool {
     int n_lanes; /* caller included */
-    void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void (*host_for)(void *user, int32_t n, hybrid_task_fn fn, void *arg);
     void *host_user;
     /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
     volatile uint64_t ticket;
@@ -2543,7 +2556,7 @@ typedef struct hyb_host_section {
     volatile uint64_t next;
     int n;
 } hyb_host_section;
-static void hyb_host_lane(void *arg, int lane)
+static void hyb_host_lane(void *arg, int32_t lane)
 {
     const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
     hyb_host_section *s = (hyb_host_section *)arg;
@@ -3054,10 +3067,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
 }
 
 /* There is a GPU, and it was opened by this process: CUDA does not work in a forked child of one that uses it. */
-static bool hyb_gpu_here(const hybrid_runtime *rt)
-{
-    return hyb_atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hyb_process();
-}
+static bool hyb_gpu_here(hybrid_runtime *rt) { return hyb_atomic_load(&rt->gpu_there) == hyb_process(); }
 
 /* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
 static hybrid_result hyb_runtime_gpu(hybrid_runtime *rt, hyb_device **gpu, hybrid_error *error)
@@ -3215,7 +3225,7 @@ HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
 {
     return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
 }
-HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
+HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
 /* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
 static hybrid_result hyb_runtime_retain(hybrid_runtime *runtime, hybrid_runtime **own, hybrid_error *error)
@@ -3249,7 +3259,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
     return r;
 }
 
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
+HYBRID_API const char *hybrid_runtime_device(hybrid_runtime *runtime)
 {
     return runtime && hyb_gpu_here(runtime) ? hyb_gpu_provider->name(runtime->gpu) : "";
 }
@@ -5504,7 +5514,7 @@ HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
     return size;
 }
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->parts[0].version : 0; }
+HYBRID_API int32_t hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->parts[0].version : 0; }
 HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->parts[0].alignment : 0; }
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
 HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }
@@ -6118,7 +6128,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
-           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne,
+           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int32_t n_dims, const uint64_t *ne,
             hybrid_error *error),
            (w, name, type, n_dims, ne, error))
 {
@@ -7438,11 +7448,11 @@ typedef struct hyb_type_traits {
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
 #define HYB_TYPE(id, block_size, block_bytes, suffix) \
-    case HYBRID_TYPE_##id: { \
-        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
-                                                hyb_quantize_##suffix }; \
-        return &traits; \
-    }
+case HYBRID_TYPE_##id: { \
+    static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
+                                            hyb_quantize_##suffix }; \
+    return &traits; \
+}
 #define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
     switch ((int)type) {
         HYB_TYPE(F32, 1, 4, f32)
@@ -7489,23 +7499,35 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
 
 /* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on
  * some machines. */
-static bool hyb_quant_arguments(const hyb_type_traits *t, const void *blocks, const float *values, size_t n)
-{
-    return t && n % t->block_size == 0 &&
-           (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
-}
-
-HYB_BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
-           (type, blocks, values, n))
+static hybrid_result hyb_quant_arguments(const char *function, hybrid_type type, const void *blocks,
+                                         const float *values, size_t n, hybrid_error *error)
 {
     const hyb_type_traits *t = hyb_type_info(type);
-    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (n) t->dequantize_row(blocks, values, n);
+    if (HYB_BIG_ENDIAN)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: this machine is big-endian, blocks are not", function);
+    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %d is not a type that hybrid knows", function, (int)type);
+    if (n % t->block_size)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %llu values do not divide into blocks of %s, which hold %llu",
+                        function, (unsigned long long)n, t->name, (unsigned long long)t->block_size);
+    if (n && (!blocks || !values))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is NULL", function, blocks ? "values" : "blocks");
+    if (n && t->block_size > 1 && (uintptr_t)blocks % 2)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: blocks begin at an odd address, must be 2-byte aligned",
+                        function);
     return HYBRID_OK;
 }
 
-static bool hyb_all_finite(const float *values, size_t n)
+HYB_BORDER(hybrid_result, hybrid_dequantize,
+           (hybrid_type type, const void *blocks, float *values, size_t n, hybrid_error *error),
+           (type, blocks, values, n, error))
+{
+    const hybrid_result r = hyb_quant_arguments("hybrid_dequantize", type, blocks, values, n, error);
+    if (!r && n) hyb_type_info(type)->dequantize_row(blocks, values, n);
+    return r;
+}
+
+/* The first of n values that is NaN or infinite; n when all are finite. */
+static size_t hyb_not_finite(const float *values, size_t n)
 {
     uint32_t worst = 0;
     size_t i;
@@ -7513,24 +7535,29 @@ static bool hyb_all_finite(const float *values, size_t n)
         uint32_t a = hyb_f32_bits(values[i]) & 0x7FFFFFFFu;
         worst = HYB_MAX(worst, a);
     }
-    return worst < 0x7F800000u;
+    if (worst < 0x7F800000u) return n;
+    for (i = 0; (hyb_f32_bits(values[i]) & 0x7FFFFFFFu) < 0x7F800000u; i++) {}
+    return i;
 }
 
 HYB_BORDER(hybrid_result, hybrid_quantize,
-           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance),
-           (type, values, blocks, n, importance))
+           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance,
+            hybrid_error *error),
+           (type, values, blocks, n, importance, error))
 {
-    const hyb_type_traits *t = hyb_type_info(type);
-    size_t i;
-    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (importance) {
-        if (!hyb_all_finite(importance, n)) return HYBRID_ERROR_INVALID;
-        for (i = 0; i < n; i++)
-            if (importance[i] < 0) return HYBRID_ERROR_INVALID;
-    }
-    if (n) t->quantize_row(values, blocks, n, importance);
-    return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
+    const hybrid_result r = hyb_quant_arguments("hybrid_quantize", type, blocks, values, n, error);
+    size_t i, bad;
+    if (r) return r;
+    for (i = 0; importance && i < n; i++)
+        if (!(importance[i] >= 0 && importance[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_quantize: importance %llu is %g, must be finite and not negative",
+                            (unsigned long long)i, (double)importance[i]);
+    if (!n) return HYBRID_OK;
+    hyb_type_info(type)->quantize_row(values, blocks, n, importance);
+    if (hyb_type_info(type)->block_size == 1 || (bad = hyb_not_finite(values, n)) == n) return HYBRID_OK;
+    return hyb_fail_at(error, HYBRID_ERROR_NUMERIC, bad, "value %llu is NaN or infinite, which %s cannot hold",
+                       (unsigned long long)bad, hyb_type_info(type)->name);
 }
 /* ==== end src/quant/types.c ==== */
 
@@ -7555,7 +7582,7 @@ static void hyb_convert_chunk(void *arg, int chunk, int lane)
     float *values = c->scratch + (size_t)lane * c->row;
     for (; r < end; r++) {
         c->from->dequantize_row(c->src + r * c->src_row, values, c->row);
-        if (c->to->block_size > 1 && !hyb_all_finite(values, c->row)) hyb_atomic_add(&c->damaged, 1);
+        if (c->to->block_size > 1 && hyb_not_finite(values, c->row) < c->row) hyb_atomic_add(&c->damaged, 1);
         c->to->quantize_row(values, c->dst + r * c->dst_row, c->row, c->importance);
     }
 }
@@ -7798,7 +7825,7 @@ static int hyb_mix_layer(const char *name)
 }
 
 HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
-           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne,
+           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int32_t n_dims, const uint64_t *ne,
             hybrid_type now),
            (mix, model, name, n_dims, ne, now))
 {
@@ -12074,7 +12101,10 @@ HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const
     return id < 0 && size == 1 ? tokenizer->byte_ids[(uint8_t)*bytes] : id;
 }
 
-HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
+HYBRID_API int32_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer ? (int32_t)tokenizer->n_tokens : 0;
+}
 HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer)
 {
     return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0;
@@ -12352,14 +12382,15 @@ struct hybrid_stop_matcher {
     uint64_t in_use; /* the allocator may not call back */
 };
 
-HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER_VOID(hybrid_stop_matcher_destroy, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_runtime *rt;
     if (!matcher) return;
     rt = matcher->rt;
     if (hyb_busy(matcher->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR,
-                "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        hyb_log(
+            rt, HYBRID_LOG_ERROR,
+            "hybrid_stop_matcher_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
     matcher->in_use = hyb_process();
@@ -12369,7 +12400,7 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_create,
+HYB_BORDER(hybrid_result, hybrid_stop_matcher_create,
            (hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher,
             hybrid_error *error),
            (runtime, stops, n_stops, matcher, error))
@@ -12379,16 +12410,17 @@ HYB_BORDER(hybrid_result, hybrid_stop_create,
     hybrid_stop_matcher *m;
     hybrid_result r;
     size_t i;
-    if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
+    if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_create: matcher is NULL");
     *matcher = NULL;
-    if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
+    if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_create: stops is NULL");
     if (n_stops > 32767) /* times 65536 bytes: states have 31 bits */
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767",
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_stop_matcher_create: %llu stop strings, must be at most 32767",
                         (unsigned long long)n_stops);
     for (i = 0; i < n_stops; i++)
         if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
+                            "hybrid_stop_matcher_create: stop string %llu has %llu bytes, must be 1..65536",
                             (unsigned long long)i, (unsigned long long)stops[i].size);
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(m = (hybrid_stop_matcher *)hyb_calloc(rt, 1, sizeof *m))) {
@@ -12400,7 +12432,7 @@ HYB_BORDER(hybrid_result, hybrid_stop_create,
     source.strings = stops;
     source.n = n_stops;
     if (!hyb_automaton_make(rt, &source, &m->automaton)) {
-        hybrid_stop_destroy(m);
+        hybrid_stop_matcher_destroy(m);
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu stop strings", (unsigned long long)n_stops);
     }
     *matcher = m;
@@ -12425,8 +12457,8 @@ static size_t hyb_stop_size(const hybrid_stop_matcher *m)
     return a->depth[s];
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_feed,
-           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which,
+HYB_BORDER(hybrid_result, hybrid_stop_matcher_feed,
+           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int32_t *which,
             hybrid_error *error),
            (matcher, bytes, size, safe, which, error))
 {
@@ -12438,12 +12470,12 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed,
     if (safe) safe->size = 0;
     if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_feed: matcher, bytes, safe or which is NULL");
     if (hyb_busy(m->in_use))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+                        "hybrid_stop_matcher_feed: the matcher is in use: its allocator called it again");
     if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_matcher_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
         uint8_t *held;
@@ -12473,7 +12505,7 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed,
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER(hybrid_string, hybrid_stop_matcher_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
     if (!matcher || hyb_busy(matcher->in_use)) return s;
@@ -12484,7 +12516,7 @@ HYB_BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (ma
     return s;
 }
 
-HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER_VOID(hybrid_stop_matcher_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
     if (!matcher || hyb_busy(matcher->in_use)) return;
     matcher->n_held = matcher->n_shown = 0;
@@ -33529,7 +33561,7 @@ struct hyb_net {
 
 /* ---- steps that parts share ---- */
 
-static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+static void hyb_traced(hyb_forward *f, const char *name, int32_t layer, const float *data, int64_t rows, int64_t cols,
                        int64_t stride)
 {
     hyb_backend *be = f->at->be;
@@ -35333,10 +35365,10 @@ static hybrid_result hyb_model_open_text(hybrid_model *m, hybrid_error *error)
 {
     hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
     if (r) return r;
-    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+    if (hybrid_vocab_size(m->tokenizer) > m->hp.n_vocab)
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the tokenizer has %llu tokens, but the model only %d: they do not belong together",
-                        (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+                        "the tokenizer has %d tokens, but the model only %d: they do not belong together",
+                        hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
     return hyb_model_open_template(m, error);
 }
 
@@ -35358,13 +35390,8 @@ HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *mode
 
 static hybrid_source hyb_model_source(const hybrid_model_desc *desc)
 {
-    hybrid_source source;
-    source.path = desc->path;
-    source.data = desc->data;
-    source.size = desc->size;
-    source.reader = desc->reader;
-    source.parts = desc->parts;
-    source.n_parts = desc->n_parts;
+    hybrid_source source = desc->source;
+    if (desc->path) source.path = desc->path;
     return source;
 }
 
@@ -35394,7 +35421,10 @@ static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_mode
                                       hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
-    hybrid_result r = hyb_runtime_retain(runtime, &rt, error);
+    hybrid_result r = HYBRID_OK;
+    if (desc->path && desc->source.path)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: give path or source.path, not both");
+    if (!r) r = hyb_runtime_retain(runtime, &rt, error);
     if (!r && !(*model = (hybrid_model *)hyb_calloc(rt, 1, sizeof **model))) {
         hyb_runtime_release(rt);
         r = hyb_fail_memory(error, sizeof **model);
@@ -35431,9 +35461,12 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
 static int32_t hyb_model_n_tokens(const hybrid_model *m)
 {
 #ifndef HYBRID_NO_TEXT
-    return (int32_t)hybrid_vocab_size(m->tokenizer);
+    return hybrid_vocab_size(m->tokenizer);
 #else
-    return m->hp.n_vocab;
+    hybrid_gguf_value tokens;
+    if (!hybrid_gguf_find(m->gguf, "tokenizer.ggml.tokens", &tokens) || tokens.count > (uint64_t)m->hp.n_vocab)
+        return m->hp.n_vocab;
+    return (int32_t)tokens.count;
 #endif
 }
 
@@ -35928,6 +35961,7 @@ struct hybrid_sampler {
     uint64_t position, tries; /* tokens accepted; draws since the last of them */
     double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hyb_select select;
+    hybrid_error error; /* of the last call that chose no token, as long as its result says so */
 };
 
 /* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
@@ -36164,13 +36198,55 @@ static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const f
     return hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
 }
 
+/* Why none of the n logits was chosen: a walk over all of them, which only a failure takes. */
+static hybrid_result hyb_sampler_why(const float *logits, int32_t n, hybrid_error *error)
+{
+    bool any = false;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        if (!(logits[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                            "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range "
+                            "of floats",
+                            i, logits[i] > 0 ? "infinite" : "not a number");
+        any = any || logits[i] > -INFINITY;
+    }
+    if (!any)
+        return hyb_fail(
+            error, HYBRID_ERROR_NUMERIC,
+            "no next token: all logits are -infinite: the weights are damaged, or all tokens were excluded");
+    return hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the sampler's bias forbids all of them");
+}
+
+/* The id, or a negative result and its sentence. */
+static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hybrid_error *error)
+{
+    int32_t id;
+    size_t i;
+    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n; i++)
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+    id = hyb_sampler_choose(s, NULL, logits, n);
+    return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, error);
+}
+
 HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
-    size_t i;
-    if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
-    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
-        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
-    return hyb_sampler_choose(s, NULL, logits, n_vocab);
+    if (!s) return (int32_t)HYBRID_ERROR_INVALID;
+    s->error.result = HYBRID_OK;
+    if (!logits)
+        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+                                 "hybrid_sample: logits is NULL: the sequence had no token in the last decode");
+    if (n_vocab <= 0)
+        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
+                                 n_vocab);
+    return hyb_sample(s, logits, n_vocab, &s->error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler, hybrid_error *error), (sampler, error))
+{
+    if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
+    if (sampler->error.result && error) *error = sampler->error;
+    return sampler->error.result;
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -36211,6 +36287,7 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     if (!s) return;
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
+    s->error.result = HYBRID_OK;
 }
 /* ==== end src/infer/sampler.c ==== */
 HYB_COLD_BEGIN
@@ -36798,7 +36875,7 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
-           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error),
+           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
            (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
@@ -36817,16 +36894,19 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i,
                             ids[i], c->model->hp.n_vocab - 1);
+    if (n_logits < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add_logits: n_logits is %d, must not be negative",
+                        n_logits);
     if (n > (size_t)(c->desc.n_ctx - c->n_ids))
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n,
                         c->n_ids, c->desc.n_ctx);
-    n_logits = HYB_MIN(n_logits, n);
+    n_logits = HYB_MIN(n_logits, (int32_t)n);
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d already has tokens in this batch, with others after them", seq);
-    if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
+    if (n_logits > c->desc.n_logits - (c->n_rows_queued - (e ? e->n_logits : 0)))
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "this decode would keep more rows of logits than the descriptor's n_logits = %d",
                         c->desc.n_logits);
@@ -36837,8 +36917,8 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
         e->n = 0;
         e->n_logits = 0;
     }
-    c->n_rows_queued += (int32_t)n_logits - e->n_logits;
-    e->n_logits = (int32_t)n_logits;
+    c->n_rows_queued += n_logits - e->n_logits;
+    e->n_logits = n_logits;
     memcpy(c->ids + c->n_ids, ids, n * sizeof *ids);
     c->n_ids += (int32_t)n;
     e->n += (int32_t)n;
@@ -37202,12 +37282,12 @@ HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error 
 }
 
 /* Row of sequence seq's i-th logits, or -1. */
-static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, size_t i)
+static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, int32_t i)
 {
     if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running ||
-        i >= (size_t)context->logits_n[seq])
+        i < 0 || i >= context->logits_n[seq])
         return -1;
-    return context->logits_row[seq] + (int32_t)i;
+    return context->logits_row[seq] + i;
 }
 
 /* Fetches what was left on the GPU. */
@@ -37222,18 +37302,17 @@ static bool hyb_logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i), (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context *context, int32_t seq, int32_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
-    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context)))
-        return NULL;
+    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch(context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYB_BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
+HYB_BORDER(const float *, hybrid_logits, (hybrid_context *context, int32_t seq), (context, seq))
 {
     if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
-    return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
+    return hybrid_logits_at(context, seq, context->logits_n[seq] - 1);
 }
 
 /* ---- sequences ---- */
@@ -37288,7 +37367,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
     return HYBRID_OK;
 }
 
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
+HYBRID_API int32_t hybrid_context_room(const hybrid_context *context)
 {
     return context ? context->state.pages.n_free * HYB_PAGE : 0;
 }
@@ -37374,25 +37453,61 @@ static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, 
     }
 }
 
-HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab),
-           (s, context, seq, n_vocab))
+/* The row of the last token of a sequence, or a negative result and its sentence. */
+static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, hybrid_error *error)
 {
-    const int32_t row = context && s && !hyb_check_seq(context, seq, NULL) && context->logits_n[seq]
-                            ? hyb_logits_row(context, seq, (size_t)context->logits_n[seq] - 1)
-                            : -1;
-    const int32_t k = row >= 0 ? context->forward.n_top : 0;
+    const hybrid_result r = hyb_check_seq(c, seq, error);
+    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, c->logits_n[seq] - 1);
+    if (r || row >= 0) return r ? (int32_t)r : row;
+    return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
+                             "hybrid_sample_next: there are no logits of sequence %d: it had no token in the last "
+                             "decode, or that has not ended",
+                             seq);
+}
+
+/* The next token from the likeliest ones of a row, which are all that this sampler needs. */
+static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq, int32_t row, hybrid_error *error)
+{
+    const int32_t k = c->forward.n_top;
+    int32_t at = (int32_t)HYBRID_ERROR_NUMERIC;
     hyb_few few;
-    int32_t at;
-    if (context && n_vocab > context->model->hp.n_vocab)
-        return (int32_t)HYBRID_ERROR_INVALID; /* rows are not as long as that */
-    if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens ||
-        !hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n_vocab)))
-        return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
-    if (!(context->top_stats[2 * row + 1] < INFINITY))
-        return (int32_t)HYBRID_ERROR_NUMERIC; /* NaN somewhere in the row, or infinite */
-    hyb_few_sort(&few, context->top_ids + (size_t)row * (size_t)k, context->top_values + (size_t)row * (size_t)k, k);
-    at = hyb_sampler_choose(s, few.id, few.logit, few.n);
-    return at < 0 ? at : few.id[at];
+    if (c->top_stats[2 * row + 1] < INFINITY) { /* else one of the row is not a number, or infinite */
+        hyb_few_sort(&few, c->top_ids + (size_t)row * (size_t)k, c->top_values + (size_t)row * (size_t)k, k);
+        at = hyb_sampler_choose(s, few.id, few.logit, few.n);
+    }
+    if (at < 0) {
+        const float *logits = hybrid_logits(c, seq);
+        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, error)
+                      : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
+    }
+    return few.id[at];
+}
+
+static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, hybrid_error *error)
+{
+    const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
+    const float *logits;
+    if (row < 0) return row;
+    if (k && row < c->n_top && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
+        return hyb_next_of_few(s, c, seq, row, error);
+    if ((logits = hybrid_logits(c, seq)) == NULL)
+        return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
+                                 "hybrid_sample_next: the logits of sequence %d went with the GPU, which failed: queue "
+                                 "its last token again and decode",
+                                 seq);
+    return hyb_sample(s, logits, n, error);
+}
+
+HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
+           (s, context, seq, error))
+{
+    int32_t id;
+    if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
+    s->error.result = HYBRID_OK;
+    id = context ? hyb_sample_next(s, context, seq, &s->error)
+                 : (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
+    if (id < 0 && error) *error = s->error;
+    return id;
 }
 /* ==== end src/infer/next.c ==== */
 
@@ -37776,7 +37891,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
-    hybrid_stop_destroy(session->stops);
+    hybrid_stop_matcher_destroy(session->stops);
     hyb_dialog_free(&session->dialog);
     hyb_free(rt, session->ids);
     hyb_free(rt, session->answer);
@@ -37803,7 +37918,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
         list[i].size = sizeof turn - 1;
     }
     for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hyb_free(s->rt, list);
     return r;
 }
@@ -37816,16 +37931,15 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
     hybrid_string safe;
     size_t size = 0;
     hybrid_result r;
-    int which;
-    int32_t id;
+    int32_t which, id;
     for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
     s->piece_size =
         2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
+    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
         return r; /* the matcher's memory grows, and stays */
-    hybrid_stop_reset(s->stops);
+    hybrid_stop_matcher_reset(s->stops);
     return HYBRID_OK;
 }
 
@@ -37846,7 +37960,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    s->n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
         return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
@@ -37915,7 +38029,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     s->n_ids = n;
     for (i = same; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
     memset(&s->utf8, 0, sizeof s->utf8);
-    hybrid_stop_reset(s->stops);
+    hybrid_stop_matcher_reset(s->stops);
     s->answer_size = 0;
     s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
@@ -38082,31 +38196,12 @@ static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
-static void hyb_session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t *at)
 {
-    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_flush(s->stops), at);
+    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_matcher_flush(s->stops), at);
     *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
-}
-
-/* Why there is no next token. */
-static hybrid_result hyb_session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
-{
-    const float *logits = hybrid_logits(s->ctx, 0);
-    bool any = false;
-    int32_t i;
-    if (!logits) return hyb_fail(error, r, "no next token: the logits are not there");
-    for (i = 0; i < s->n_vocab; i++) {
-        if (!(logits[i] < INFINITY))
-            return hyb_fail(
-                error, r,
-                "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
-                logits[i] > 0 ? "infinite" : "not a number");
-        any = any || logits[i] > -INFINITY;
-    }
-    if (!any) return hyb_fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
-    return hyb_fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
 /* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
@@ -38119,11 +38214,10 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     hybrid_result r;
     if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
     decoded = hyb_now_us();
-    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) {
-        r = hyb_session_no_token(s, (hybrid_result)*id, error);
+    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, error)) < 0) {
         hybrid_seq_remove(s->ctx, 0, length, NULL);
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
-        return r;
+        return (hybrid_result)*id;
     }
     if (s->prompt_pending)
         s->info.prompt_us += decoded - since;
@@ -38134,7 +38228,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
 }
 
 /* The token goes after the others, if there is to be one more; else why not. */
-static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
+static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
     s->ids[s->n_ids++] = id;
@@ -38150,10 +38244,9 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const size_t need = s->answer_size + s->piece_size;
     hybrid_string bytes = { NULL, 0 };
-    hybrid_stop stop;
+    hybrid_stop_reason stop;
     hybrid_result r;
-    int32_t id;
-    int which = -1;
+    int32_t id, which = -1;
     if (!hyb_grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hyb_fail_memory(error, need);
     if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
@@ -38165,7 +38258,8 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
         hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
+        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
+                                 NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);

@@ -147,13 +147,13 @@ int main(int argc, char **argv)
         int32_t *at = ids + w * (size_t)n_ctx, first = at[0];
         if (hybrid_tokenizer_adds_bos(tok) && bos >= 0) at[0] = bos;
         if (hybrid_seq_remove(ctx, 0, 0, &err) ||
-            hybrid_batch_add_logits(ctx, 0, at, (size_t)n_ctx, (size_t)cd.n_logits, &err) || hybrid_decode(ctx, &err)) {
+            hybrid_batch_add_logits(ctx, 0, at, (size_t)n_ctx, cd.n_logits, &err) || hybrid_decode(ctx, &err)) {
             fail(err.message, NULL);
             goto end;
         }
         at[0] = first;
         for (i = n_ctx / 2; i < n_ctx - 1; i++, scored++)
-            nll += surprise(hybrid_logits_at(ctx, 0, (size_t)(i - n_ctx / 2)), info.n_vocab, at[i + 1]);
+            nll += surprise(hybrid_logits_at(ctx, 0, i - n_ctx / 2), info.n_vocab, at[i + 1]);
         fprintf(stderr, "\rwindow %llu/%llu, perplexity %.4f ", (unsigned long long)w + 1, (unsigned long long)windows,
                 exp(nll / (double)scored));
     }

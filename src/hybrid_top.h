@@ -27,8 +27,9 @@
  * LICENCE. MIT-0 or public domain, as you prefer; the text stands at the end of this file.
  *
  * RULES OF THE LIBRARY. It never aborts, exits or prints. Every fallible call returns a hybrid_result (0: success) and
- * fills a hybrid_error, if you pass one, with a sentence; a call that fails has changed nothing. Every _desc struct may
- * be zero: zero is the default. Every _destroy accepts NULL.
+ * fills a hybrid_error, if you pass one, with a sentence (that of hybrid_session_say, _complete and _next is in
+ * hybrid_session_result, that of hybrid_sample in hybrid_sampler_result); a call that fails has changed nothing. Every
+ * _desc struct may be zero: zero is the default. Every _destroy accepts NULL.
  * No global state: objects hang off a hybrid_runtime, NULL gives a default one. Model files are treated as hostile
  * input. Rounding, flushing of subnormals and traps of the caller change no result and are as before, with the flags of
  * exceptions, when a call returns; callbacks run in the environment that C begins with, and what they change of it ends
@@ -52,4 +53,3 @@
  *
 @contents
  */
-

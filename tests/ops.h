@@ -142,7 +142,7 @@ static const hyb_tensor *draw_matrix(side *s, hybrid_type type, int64_t k, int64
     char *data = (char *)malloc(row * (size_t)(out * n_expert) + 1);
     size_t i;
     for (i = 0; i < values; i++) x[i] = draw_float(s) * 0.5f;
-    CHECK(hybrid_quantize(type, x, data, values, NULL) == HYBRID_OK, "encode");
+    CHECK(hybrid_quantize(type, x, data, values, NULL, NULL) == HYBRID_OK, "encode");
     free(x);
     memset(w, 0, sizeof *w);
     w->type = type;
@@ -326,7 +326,7 @@ static void want_kept(side *s, const hyb_kv_view *kv, const char *row, int i, do
 static void decoded(const hyb_tensor *w, int64_t matrix, int64_t row, float *values)
 {
     CHECK(hybrid_dequantize(w->type, (const char *)w->data + (size_t)matrix * w->nb[2] + (size_t)row * w->nb[1], values,
-                            (size_t)w->ne[0]) == HYBRID_OK,
+                            (size_t)w->ne[0], NULL) == HYBRID_OK,
           "decode");
 }
 

@@ -91,7 +91,7 @@ static void capacity(hybrid_model *m)
     int32_t id = 5, bad = 100000, many[80] = { 0 };
     hybrid_result r;
     TEST("capacity");
-    CHECK(hybrid_context_free(c) == 96, "%d", hybrid_context_free(c));
+    CHECK(hybrid_context_room(c) == 96, "%d", hybrid_context_room(c));
     feed(c, 0, 1, 63);
     feed(c, 0, 9, 1);
     CHECK(hybrid_seq_length(c, 0) == 64, "%d", hybrid_seq_length(c, 0));
@@ -102,7 +102,7 @@ static void capacity(hybrid_model *m)
     CHECK(!hybrid_seq_remove(c, 0, 63, &err), "%s", err.message);
     CHECK(!hybrid_decode(c, &err), "the batch stays queued: %s", err.message);
     feed(c, 1, 3, 32);
-    CHECK(hybrid_context_free(c) == 0, "%d", hybrid_context_free(c));
+    CHECK(hybrid_context_room(c) == 0, "%d", hybrid_context_room(c));
     CHECK(!hybrid_batch_add(c, 1, &id, 1, &err), "%s", err.message);
     r = hybrid_decode(c, &err);
     CHECK(r == HYBRID_ERROR_CONTEXT_FULL && strstr(err.message, "pages"), "%d %s", r, err.message);
@@ -136,11 +136,11 @@ static void fork_and_remove(hybrid_model *m)
     int before;
     TEST("fork");
     feed(c, 0, 1, 45);
-    before = hybrid_context_free(c);
+    before = hybrid_context_room(c);
     CHECK(!hybrid_seq_fork(c, 0, 1, &err) && !hybrid_seq_fork(c, 0, 2, &err), "%s", err.message);
-    CHECK(hybrid_context_free(c) == before, "a fork costs nothing until it writes");
+    CHECK(hybrid_context_room(c) == before, "a fork costs nothing until it writes");
     feed(c, 1, 50, 3);
-    CHECK(hybrid_context_free(c) == before - 32, "one page is copied: %d", before - hybrid_context_free(c));
+    CHECK(hybrid_context_room(c) == before - 32, "one page is copied: %d", before - hybrid_context_room(c));
     feed(c, 0, 90, 3);
     feed(c, 2, 50, 3);
     CHECK(same_logits(c, 2, c, 2, 1), "logits");
@@ -164,7 +164,7 @@ static void fork_and_remove(hybrid_model *m)
     CHECK(!hybrid_seq_remove(c, 0, 0, &err), "%s", err.message);
     CHECK(!hybrid_seq_remove(c, 1, 0, &err), "%s", err.message);
     CHECK(!hybrid_seq_remove(c, 2, 0, &err), "%s", err.message);
-    CHECK(hybrid_context_free(c) == 256 + 3 * 32, "all pages are back: %d", hybrid_context_free(c));
+    CHECK(hybrid_context_room(c) == 256 + 3 * 32, "all pages are back: %d", hybrid_context_room(c));
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
 }
@@ -196,8 +196,8 @@ static void slices(hybrid_model *m)
     CHECK(!hybrid_decode_step(c, 0, &done, &err), "%s", err.message);
     CHECK(!done, "%s", err.message);
     hybrid_batch_clear(c);
-    CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_free(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0),
-          hybrid_context_free(c));
+    CHECK(hybrid_seq_length(c, 0) == 50 && hybrid_context_room(c) == 64, "given up: %d, %d", hybrid_seq_length(c, 0),
+          hybrid_context_room(c));
     hybrid_context_destroy(c);
     hybrid_context_destroy(d);
 }
@@ -224,10 +224,10 @@ static hybrid_model_desc desc_of(blob *b)
 {
     hybrid_model_desc d;
     memset(&d, 0, sizeof d);
-    d.reader.read_at = blob_read;
-    d.reader.close = blob_close;
-    d.reader.size = b->size;
-    d.reader.user = b;
+    d.source.reader.read_at = blob_read;
+    d.source.reader.close = blob_close;
+    d.source.reader.size = b->size;
+    d.source.reader.user = b;
     b->reads = 0;
     b->closed = 0;
     return d;
@@ -257,8 +257,8 @@ static void loaders(hybrid_model *by_path)
     d = desc_of(&b);
     CHECK(!hybrid_model_load(NULL, &d, &m[0], &err), "%s", err.message);
     memset(&d, 0, sizeof d);
-    d.data = b.data;
-    d.size = b.size;
+    d.source.data = b.data;
+    d.source.size = b.size;
     CHECK(!hybrid_model_load(NULL, &d, &m[1], &err), "%s", err.message);
     memset(&d, 0, sizeof d);
     d.path = model_path;
@@ -267,8 +267,8 @@ static void loaders(hybrid_model *by_path)
     odd = (char *)malloc(b.size + 16);
     memcpy(odd + 3, b.data, b.size);
     memset(&d, 0, sizeof d);
-    d.data = odd + 3;
-    d.size = b.size;
+    d.source.data = odd + 3;
+    d.source.size = b.size;
     CHECK(!hybrid_model_load(NULL, &d, &m[3], &err), "at an odd address: %s", err.message);
     CHECK(!hybrid_plan(NULL, &d, NULL, &plan, &err), "at an odd address: %s", err.message);
     CHECK(plan.weights && !plan.mapped, "at an odd address: %s", err.message);
@@ -539,8 +539,8 @@ static void repacked(const char *path, hybrid_type type)
     memset(&h, 0, sizeof h);
     in_type(path, type, &b);
     memset(&d, 0, sizeof d);
-    d.data = b.data;
-    d.size = b.size;
+    d.source.data = b.data;
+    d.source.size = b.size;
     CHECK(!hybrid_model_load(NULL, &d, &plain, &err), "%s", err.message);
     d.repack = true;
     for (i = 1; plain && i <= 3; i++) repacked_like(plain, d, i, i == 2 ? "generic" : NULL);
@@ -590,11 +590,11 @@ static hybrid_model_desc desc_of_parts(const split_set *s, const char *prefix, i
             list[2 - i].data = s->data[i];
             list[2 - i].size = s->size[i];
         }
-        if (kind == 2) list[2 - i].reader = reader.reader;
+        if (kind == 2) list[2 - i].reader = reader.source.reader;
     }
     if (way / 2) {
-        d.parts = list;
-        d.n_parts = 3;
+        d.source.parts = list;
+        d.source.n_parts = 3;
     } else
         d.path = split_path(prefix, 1, 3);
     return d;
@@ -683,8 +683,8 @@ static void damaged_weights(void)
     }
     memset(&d, 0, sizeof d);
     memset(&sd, 0, sizeof sd);
-    d.data = data;
-    d.size = size;
+    d.source.data = data;
+    d.source.size = size;
     CHECK(!hybrid_model_load(NULL, &d, &m, &err), "%s", err.message);
     t = hybrid_gguf_find_tensor(hybrid_model_gguf(m), "blk.1.ffn_down.weight");
     at = (size_t)t->offset;
@@ -700,7 +700,7 @@ static void damaged_weights(void)
     free(data);
 }
 
-static void run_all_here(void *user, int n, hybrid_task_fn fn, void *arg)
+static void run_all_here(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     int i;
     ++*(int *)user;
@@ -754,8 +754,8 @@ static void foreign_type(const char *name, uint32_t type_id, const char *words)
     memcpy(&n_dims, data + at + n, 4);
     memcpy(data + at + n + 4 + 8 * n_dims, &type_id, 4);
     memset(&d, 0, sizeof d);
-    d.data = data;
-    d.size = size;
+    d.source.data = data;
+    d.source.size = size;
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == HYBRID_ERROR_UNSUPPORTED, "%d %s", r, err.message);
     CHECK(!m, "%d %s", r, err.message);
@@ -818,8 +818,8 @@ static void foreign_file(const char *path, const char *key, const char *text, in
     hybrid_gguf_writer_destroy(w);
     hybrid_gguf_destroy(g);
     memset(&d, 0, sizeof d);
-    d.data = out.data;
-    d.size = out.size;
+    d.source.data = out.data;
+    d.source.size = out.size;
     err.message[0] = 0;
     r = hybrid_model_load(NULL, &d, &m, &err);
     CHECK(r == expected, "%d %s", r, err.message);

@@ -807,7 +807,7 @@ static volatile uint64_t n_names;
 static void *ask_name(void *arg)
 {
     int i;
-    for (i = 0; i < 20000 && !hybrid_runtime_device((const hybrid_runtime *)arg)[0]; i++) hyb_yield();
+    for (i = 0; i < 20000 && !hybrid_runtime_device((hybrid_runtime *)arg)[0]; i++) hyb_yield();
     hyb_atomic_add(&n_names, i < 20000);
     return NULL;
 }

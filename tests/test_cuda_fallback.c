@@ -93,7 +93,7 @@ static void talk(setup *s, int n, int32_t *out, float *logits)
     static const int32_t start[] = { 1,   403, 407, 261, 378, 432, 265, 268, 388, 426,
                                      385, 328, 432, 363, 403, 407, 261, 378, 432 },
                          other[] = { 268 };
-    const int n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    const int n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     hybrid_error err;
     int i, k;
     if (!step(s, 0, start, 19)) return;
@@ -207,7 +207,7 @@ static void test_plan(void)
     if (counts) CHECK(counts->bytes == 0, "%llu bytes of device memory are left", counts->bytes);
 }
 
-static void count_traces(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols,
+static void count_traces(void *user, const char *name, int32_t layer, const float *data, int64_t n_rows, int64_t n_cols,
                          int64_t row_stride)
 {
     (void)name;
@@ -306,7 +306,7 @@ static void test_next(void)
     int k, n_vocab;
     TEST("the next token");
     if (!begin(&s, NULL, 0, NULL)) return;
-    n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s.model));
+    n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s.model));
     for (i = 0; i < sizeof kinds / sizeof kinds[0]; i++) {
         hybrid_context_desc cd;
         hybrid_context *c[2];
@@ -328,7 +328,7 @@ static void test_next(void)
         for (n = 0; n < 30 && id[0] == id[1]; n++) {
             for (k = 0; k < 2; k++) {
                 CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
-                id[k] = hybrid_sample_next(sampler[k], c[k], 0, n_vocab);
+                id[k] = hybrid_sample_next(sampler[k], c[k], 0, NULL);
                 hybrid_sampler_accept(sampler[k], id[k]);
                 CHECK(id[k] >= 0 && !hybrid_batch_add(c[k], 0, &id[k], 1, &err), "%d", id[k]);
             }
@@ -560,7 +560,7 @@ static void test_pages(void)
         if (!s[k].ctx || !step(&s[k], 1, ids, LONG)) return;
     }
     CHECK(!s[1].ctx->forward.stages[0].device->ops->is_host, "it is on the GPU");
-    n_vocab = (int)hybrid_vocab_size(hybrid_model_tokenizer(s[0].model));
+    n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s[0].model));
     for (i = 0; i < 10; i++) { /* past position 256 */
         before = ((hyb_cuda_backend *)s[1].ctx->forward.stages[0].be)->queue->bytes_written;
         for (k = 0; k < 2; k++) {
@@ -665,7 +665,7 @@ typedef struct jobs {
     hybrid_model *model;
     int depth, n;
 } jobs;
-static void helping_for(void *user, int n, hybrid_task_fn fn, void *arg)
+static void helping_for(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     jobs *j = (jobs *)user;
     hybrid_context_desc cd;

@@ -173,7 +173,7 @@ static void test_conversions(void)
 static uint16_t half_of(float f)
 {
     uint16_t h = 0;
-    hybrid_quantize(HYBRID_TYPE_F16, &f, &h, 1, NULL);
+    hybrid_quantize(HYBRID_TYPE_F16, &f, &h, 1, NULL, NULL);
     return h;
 }
 /* one that a half can hold */

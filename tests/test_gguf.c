@@ -917,8 +917,8 @@ static void test_big_endian(const unsigned char *file, size_t size)
     uint16_t half;
     TEST("a big-endian machine");
     memset(&model, 0, sizeof model);
-    model.data = file;
-    model.size = size;
+    model.source.data = file;
+    model.source.size = size;
     pretend_big_endian = 1;
 #define REFUSED(call) \
     error.message[0] = 0; \
@@ -933,8 +933,8 @@ static void test_big_endian(const unsigned char *file, size_t size)
     CHECK(!g, "something was made");
     CHECK(!w, "something was made");
     CHECK(!m, "something was made");
-    CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL) == HYBRID_ERROR_UNSUPPORTED &&
-              hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1) == HYBRID_ERROR_UNSUPPORTED,
+    CHECK(hybrid_quantize(HYBRID_TYPE_F16, &value, &half, 1, NULL, NULL) == HYBRID_ERROR_UNSUPPORTED &&
+              hybrid_dequantize(HYBRID_TYPE_F16, &half, &value, 1, NULL) == HYBRID_ERROR_UNSUPPORTED,
           "blocks");
     pretend_big_endian = 0;
 }

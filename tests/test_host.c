@@ -240,7 +240,7 @@ static void fork_in_section(const hybrid_runtime_desc *rd)
 }
 #endif
 
-static void host_for(void *user, int n, hybrid_task_fn fn, void *arg)
+static void host_for(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     int i;
     (void)user;
@@ -495,10 +495,10 @@ static void witness_blocks(hybrid_runtime *rt, witness *w)
         const size_t bytes = hybrid_type_row_bytes((hybrid_type)type, VALUES);
         if (!bytes || bytes > sizeof blocks) continue;
         memset(blocks, 0, sizeof blocks);
-        KEEPS(r = hybrid_quantize((hybrid_type)type, fp_values, blocks, VALUES, NULL));
+        KEEPS(r = hybrid_quantize((hybrid_type)type, fp_values, blocks, VALUES, NULL, NULL));
         if (r) continue; /* integers, and what is only read */
         w->blocks = hash_bytes(w->blocks, blocks, bytes);
-        KEEPS_OK(hybrid_dequantize((hybrid_type)type, blocks, back, VALUES));
+        KEEPS_OK(hybrid_dequantize((hybrid_type)type, blocks, back, VALUES, NULL));
         w->blocks = hash_bytes(w->blocks, back, sizeof back);
         KEEPS_OK(hybrid_convert(rt, HYBRID_TYPE_F32, fp_values, (hybrid_type)type, blocks, 4, VALUES / 4, NULL, NULL));
         w->blocks = hash_bytes(w->blocks, blocks, bytes);
@@ -667,7 +667,7 @@ static void *host_piece_main(void *arg)
     return NULL;
 }
 static int host_pieces_changed;
-static void host_for_strange(void *user, int n, hybrid_task_fn fn, void *arg)
+static void host_for_strange(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     host_piece piece[8];
     pthread_t thread[8];
@@ -717,7 +717,7 @@ static void strange_log(void *user, hybrid_log_level level, const char *message)
     (void)message;
     strange_callback();
 }
-static void strange_trace(void *user, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+static void strange_trace(void *user, const char *name, int32_t layer, const float *data, int64_t rows, int64_t cols,
                           int64_t stride)
 {
     (void)user;

@@ -183,7 +183,8 @@ static void test_generic(hybrid_type type, int64_t k)
         }
         for (r = 0; r < ROWS; r++) {
             double sum = 0, size = 0, largest = 0;
-            CHECK(hybrid_dequantize(type, w.at + (size_t)r * row_bytes, values, (size_t)k) == HYBRID_OK, "dequantize");
+            CHECK(hybrid_dequantize(type, w.at + (size_t)r * row_bytes, values, (size_t)k, NULL) == HYBRID_OK,
+                  "dequantize");
             for (j = 0; j < k; j++) largest = fmax(largest, fabs(values[j]));
             for (j = 0; j < k; j++) {
                 double v = (double)d[j / (super ? 256 : 32)] * (signed char)act[j];

@@ -648,7 +648,7 @@ static void test_matmul_batch(void)
             tensor.ne[1] = OUT;
             tensor.nb[1] = hybrid_type_row_bytes(types[u], K);
             tensor.data = data;
-            hybrid_quantize(types[u], w, data, K * OUT, NULL);
+            hybrid_quantize(types[u], w, data, K * OUT, NULL, NULL);
             x[3 * K + 1039] = hyb_bits_f32(0x7FC00000u); /* a NaN stays in its row */
             be = create_backend(targets[t].name, 2, &tensor, 1);
             op.x_stride = K;
@@ -693,8 +693,8 @@ static void experts_create(expert_matrices *m, hybrid_type type, int k, int out,
     memset(m, 0, sizeof *m);
     m->values = random_floats(n);
     m->data = (char *)malloc(row * (size_t)out * (size_t)n_expert);
-    CHECK(hybrid_quantize(type, m->values, m->data, n, NULL) == HYBRID_OK &&
-              hybrid_dequantize(type, m->data, m->values, n) == HYBRID_OK,
+    CHECK(hybrid_quantize(type, m->values, m->data, n, NULL, NULL) == HYBRID_OK &&
+              hybrid_dequantize(type, m->data, m->values, n, NULL) == HYBRID_OK,
           "encode");
     m->w.type = type;
     m->w.ne[0] = k;

@@ -2,11 +2,10 @@
  * gguf-py's values and llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
 #include "private.h"
 
-static const hybrid_type all_types[] = {
-    HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0,
-    HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
-    HYBRID_TYPE_Q6_K
-};
+static const hybrid_type all_types[] = { HYBRID_TYPE_F32,  HYBRID_TYPE_F16,  HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0,
+                                         HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
+                                         HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
+                                         HYBRID_TYPE_Q6_K };
 enum {
     N_TYPES = sizeof all_types / sizeof all_types[0],
     FIRST_BLOCK_TYPE = 3,
@@ -109,20 +108,22 @@ static void test_table(void)
         CHECK(hybrid_type_row_bytes(t, 512) == 512 / want[i].block * want[i].bytes, "%s", want[i].name);
         CHECK(hybrid_type_row_bytes(t, SIZE_MAX - SIZE_MAX % 256) == 0 || want[i].bytes <= want[i].block,
               "%s overflows", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL) == HYBRID_OK && hybrid_dequantize(t, NULL, NULL, 0) == HYBRID_OK,
+        CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL, NULL) == HYBRID_OK &&
+                  hybrid_dequantize(t, NULL, NULL, 0, NULL) == HYBRID_OK,
               "%s: nothing", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL) == HYBRID_ERROR_INVALID &&
-                  hybrid_quantize(t, x, NULL, 256, NULL) == HYBRID_ERROR_INVALID,
+        CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL, NULL) == HYBRID_ERROR_INVALID &&
+                  hybrid_quantize(t, x, NULL, 256, NULL, NULL) == HYBRID_ERROR_INVALID,
               "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, NULL, x, 256) == HYBRID_ERROR_INVALID &&
-                  hybrid_dequantize(t, blocks, NULL, 256) == HYBRID_ERROR_INVALID,
+        CHECK(hybrid_dequantize(t, NULL, x, 256, NULL) == HYBRID_ERROR_INVALID &&
+                  hybrid_dequantize(t, blocks, NULL, 256, NULL) == HYBRID_ERROR_INVALID,
               "%s", want[i].name);
         if (want[i].block == 1) continue;
         CHECK(hybrid_type_row_bytes(t, 512 + 16) == 0, "%s", want[i].name);
-        CHECK(hybrid_quantize(t, x, blocks, want[i].block + 16, NULL) == HYBRID_ERROR_INVALID, "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, blocks, x, want[i].block / 2) == HYBRID_ERROR_INVALID, "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want[i].block) == HYBRID_ERROR_INVALID, "%s: odd address",
+        CHECK(hybrid_quantize(t, x, blocks, want[i].block + 16, NULL, NULL) == HYBRID_ERROR_INVALID, "%s",
               want[i].name);
+        CHECK(hybrid_dequantize(t, blocks, x, want[i].block / 2, NULL) == HYBRID_ERROR_INVALID, "%s", want[i].name);
+        CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want[i].block, NULL) == HYBRID_ERROR_INVALID,
+              "%s: odd address", want[i].name);
     }
     for (i = -2; i < 70; i++) {
         int k, known = 0;
@@ -131,8 +132,8 @@ static void test_table(void)
         CHECK(!hybrid_type_name((hybrid_type)i), "type %d is unknown", i);
         CHECK(!hybrid_type_block_size((hybrid_type)i), "type %d is unknown", i);
         CHECK(!hybrid_type_row_bytes((hybrid_type)i, 256), "type %d is unknown", i);
-        CHECK(hybrid_quantize((hybrid_type)i, x, blocks, 256, NULL) == HYBRID_ERROR_INVALID, "type %d", i);
-        CHECK(hybrid_dequantize((hybrid_type)i, blocks, x, 256) == HYBRID_ERROR_INVALID, "type %d", i);
+        CHECK(hybrid_quantize((hybrid_type)i, x, blocks, 256, NULL, NULL) == HYBRID_ERROR_INVALID, "type %d", i);
+        CHECK(hybrid_dequantize((hybrid_type)i, blocks, x, 256, NULL) == HYBRID_ERROR_INVALID, "type %d", i);
     }
 }
 
@@ -203,8 +204,8 @@ static void test_floats(void)
     int i;
     TEST("halves");
     for (h = 0; h < 65536; h++) in[h] = (uint16_t)h;
-    CHECK(hybrid_dequantize(HYBRID_TYPE_F16, in, values, 65536) == HYBRID_OK, "all halves");
-    CHECK(hybrid_quantize(HYBRID_TYPE_F16, values, out, 65536, NULL) == HYBRID_OK, "all halves, NaN too");
+    CHECK(hybrid_dequantize(HYBRID_TYPE_F16, in, values, 65536, NULL) == HYBRID_OK, "all halves");
+    CHECK(hybrid_quantize(HYBRID_TYPE_F16, values, out, 65536, NULL, NULL) == HYBRID_OK, "all halves, NaN too");
     for (h = 0; h < 65536; h++) {
         double want = half_value(h);
         if (want != want)
@@ -229,8 +230,8 @@ static void test_floats(void)
     check_f32_to_f16(-65520.0f);
 
     TEST("brain floats");
-    CHECK(hybrid_dequantize(HYBRID_TYPE_BF16, in, values, 65536) == HYBRID_OK, "all");
-    CHECK(hybrid_quantize(HYBRID_TYPE_BF16, values, out, 65536, NULL) == HYBRID_OK, "all");
+    CHECK(hybrid_dequantize(HYBRID_TYPE_BF16, in, values, 65536, NULL) == HYBRID_OK, "all");
+    CHECK(hybrid_quantize(HYBRID_TYPE_BF16, values, out, 65536, NULL, NULL) == HYBRID_OK, "all");
     for (h = 0; h < 65536; h++) {
         unsigned a = h & 0x7FFF;
         double want = a > 0x7F80    ? NAN
@@ -280,28 +281,28 @@ static void test_patterns(void)
             a.qs[j] = b.qs[j] = c.qs[j] = e.qs[j] = (uint8_t)byte;
             memcpy(c.qh, high, 4);
             memcpy(e.qh, high, 4);
-            hybrid_dequantize(HYBRID_TYPE_Q4_0, &a, y, 32);
+            hybrid_dequantize(HYBRID_TYPE_Q4_0, &a, y, 32, NULL);
             for (i = 0; i < 32; i++)
                 CHECK(y[i] == 1.5f * (float)((i == j        ? low
                                               : i == j + 16 ? top
                                                             : 0) -
                                              8),
                       "Q4_0 byte %d at %d: value %d", byte, j, i);
-            hybrid_dequantize(HYBRID_TYPE_Q4_1, &b, y, 32);
+            hybrid_dequantize(HYBRID_TYPE_Q4_1, &b, y, 32, NULL);
             for (i = 0; i < 32; i++)
                 CHECK(y[i] == 1.5f * (float)(i == j        ? low
                                              : i == j + 16 ? top
                                                            : 0) -
                                   9,
                       "Q4_1 byte %d at %d: value %d", byte, j, i);
-            hybrid_dequantize(HYBRID_TYPE_Q5_0, &c, y, 32);
+            hybrid_dequantize(HYBRID_TYPE_Q5_0, &c, y, 32, NULL);
             for (i = 0; i < 32; i++)
                 CHECK(y[i] == 1.5f * (float)((i == j        ? low
                                               : i == j + 16 ? top
                                                             : 0) +
                                              16 * (high[i / 8] >> i % 8 & 1) - 16),
                       "Q5_0 byte %d at %d: value %d", byte, j, i);
-            hybrid_dequantize(HYBRID_TYPE_Q5_1, &e, y, 32);
+            hybrid_dequantize(HYBRID_TYPE_Q5_1, &e, y, 32, NULL);
             for (i = 0; i < 32; i++)
                 CHECK(y[i] == 1.5f * (float)((i == j        ? low
                                               : i == j + 16 ? top
@@ -310,7 +311,7 @@ static void test_patterns(void)
                                   9,
                       "Q5_1 byte %d at %d: value %d", byte, j, i);
             f.qs[2 * j + 1] = (int8_t)(byte < 128 ? byte : byte - 256);
-            hybrid_dequantize(HYBRID_TYPE_Q8_0, &f, y, 32);
+            hybrid_dequantize(HYBRID_TYPE_Q8_0, &f, y, 32, NULL);
             for (i = 0; i < 32; i++)
                 CHECK(y[i] == (i == 2 * j + 1 ? 1.5f * (float)(byte < 128 ? byte : byte - 256) : 0.0f),
                       "Q8_0 byte %d at %d: value %d", byte, j, i);
@@ -364,7 +365,8 @@ static void test_decode_oracle(void)
         memcpy(want, file + at + 12 + head[1], 4 * head[2]);
         at += 12 + head[1] + 4 * head[2];
         CHECK(hybrid_type_row_bytes((hybrid_type)head[0], head[2]) == head[1], "type %u: bytes", head[0]);
-        CHECK(hybrid_dequantize((hybrid_type)head[0], blocks, y, head[2]) == HYBRID_OK && same_bits(y, want, head[2]),
+        CHECK(hybrid_dequantize((hybrid_type)head[0], blocks, y, head[2], NULL) == HYBRID_OK &&
+                  same_bits(y, want, head[2]),
               "%s", hybrid_type_name((hybrid_type)head[0]));
         seen++;
     }
@@ -398,10 +400,10 @@ static void test_shared_rows(void)
         CHECK(raw && want && n_want == n_source, "%s: files", names[i]);
         CHECK(n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files", names[i]);
         if (raw && want && n_want == n_source) {
-            CHECK(hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK && same_bits(y, want, n), "%s: decode",
+            CHECK(hybrid_dequantize(all_types[i], raw, y, n, NULL) == HYBRID_OK && same_bits(y, want, n), "%s: decode",
                   names[i]);
-            CHECK(hybrid_quantize(all_types[i], source, raw, n, NULL) == HYBRID_OK &&
-                      hybrid_dequantize(all_types[i], raw, y, n) == HYBRID_OK,
+            CHECK(hybrid_quantize(all_types[i], source, raw, n, NULL, NULL) == HYBRID_OK &&
+                      hybrid_dequantize(all_types[i], raw, y, n, NULL) == HYBRID_OK,
                   "%s: encode", names[i]);
             ours = error_of(y, source, NULL, n);
             theirs = error_of(want, source, NULL, n);
@@ -433,8 +435,8 @@ static void test_encode_error(void)
         weighted = !strcmp(name, "importance");
         for (kind = 0; kind < N_KINDS - 1 && strcmp(name, kinds[kind]); kind++) {}
         make_rows(weighted ? 0 : kind, 1, x);
-        CHECK(hybrid_quantize((hybrid_type)type, x, blocks, N, weighted ? w : NULL) == HYBRID_OK &&
-                  hybrid_dequantize((hybrid_type)type, blocks, y, N) == HYBRID_OK,
+        CHECK(hybrid_quantize((hybrid_type)type, x, blocks, N, weighted ? w : NULL, NULL) == HYBRID_OK &&
+                  hybrid_dequantize((hybrid_type)type, blocks, y, N, NULL) == HYBRID_OK,
               "%s", name);
         ours = 1e9 * error_of(y, x, weighted ? w : NULL, N);
         CHECK(ours <= theirs * 1.000005, "%s, %s: error %.6g, llama.cpp %.6g", hybrid_type_name((hybrid_type)type),
@@ -461,20 +463,20 @@ static void test_special_values(void)
         memset(x, 0, sizeof x);
         x[3] = x[300] = -0.0f;
         x[5] = 1e-42f;
-        CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK &&
-                  hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+        CHECK(hybrid_quantize(type, x, blocks, N, NULL, NULL) == HYBRID_OK &&
+                  hybrid_dequantize(type, blocks, y, N, NULL) == HYBRID_OK,
               "%s", name);
         for (i = 0; i < N; i++) CHECK(y[i] == 0, "%s: value %d is %g", name, i, (double)y[i]);
 
         TEST("not numbers");
         make_rows(0, 2, x);
-        hybrid_quantize(type, x, other, N, NULL);
-        hybrid_dequantize(type, other, z, N);
+        hybrid_quantize(type, x, other, N, NULL, NULL);
+        hybrid_dequantize(type, other, z, N, NULL);
         for (k = 0; k < 3; k++) {
             float was = x[1000];
             x[1000] = bad[k];
-            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_ERROR_NUMERIC &&
-                      hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+            CHECK(hybrid_quantize(type, x, blocks, N, NULL, NULL) == HYBRID_ERROR_NUMERIC &&
+                      hybrid_dequantize(type, blocks, y, N, NULL) == HYBRID_OK,
                   "%s", name);
             for (i = 0; i < N; i++) {
                 if (i / block == 1000 / block)
@@ -490,8 +492,8 @@ static void test_special_values(void)
         for (k = -44; k <= 38; k++) {
             double ours, power = pow(10, k);
             for (i = 0; i < N; i++) y[i] = x[i] = (float)(power * (double)z[i]);
-            CHECK(hybrid_quantize(type, x, blocks, N, NULL) == HYBRID_OK &&
-                      hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+            CHECK(hybrid_quantize(type, x, blocks, N, NULL, NULL) == HYBRID_OK &&
+                      hybrid_dequantize(type, blocks, y, N, NULL) == HYBRID_OK,
                   "%s: 1e%d", name, k);
             for (i = 0; i < N && fabsf(y[i]) <= 3.4e38f; i++) {}
             CHECK(i == N, "%s: 1e%d gives %g", name, k, (double)y[i % N]);
@@ -505,20 +507,21 @@ static void test_special_values(void)
         memset(other, 1, bytes);
         memcpy(blocks, other, bytes);
         w[77] = -1;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
+        CHECK(hybrid_quantize(type, x, blocks, N, w, NULL) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
               "%s: negative", name);
         w[77] = NAN;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
+        CHECK(hybrid_quantize(type, x, blocks, N, w, NULL) == HYBRID_ERROR_INVALID && !memcmp(blocks, other, bytes),
               "%s: not a number", name);
         for (i = 0; i < N; i++) w[i] = i % 3 ? 1e-38f : 1e38f;
         for (i = 512; i < 544; i++) w[i] = 0; /* parts, and whole blocks, that nobody cares about */
         for (i = 1024; i < 1280; i++) w[i] = 0;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && hybrid_dequantize(type, blocks, y, N) == HYBRID_OK,
+        CHECK(hybrid_quantize(type, x, blocks, N, w, NULL) == HYBRID_OK &&
+                  hybrid_dequantize(type, blocks, y, N, NULL) == HYBRID_OK,
               "%s: extreme", name);
         for (i = 0; i < N; i++) CHECK(fabsf(y[i]) < 10 * 0.1f, "%s: value %d is %g", name, i, (double)y[i]);
-        hybrid_quantize(type, x, other, N, NULL);
+        hybrid_quantize(type, x, other, N, NULL, NULL);
         for (i = 0; i < N; i++) w[i] = 4;
-        CHECK(hybrid_quantize(type, x, blocks, N, w) == HYBRID_OK && !memcmp(blocks, other, bytes),
+        CHECK(hybrid_quantize(type, x, blocks, N, w, NULL) == HYBRID_OK && !memcmp(blocks, other, bytes),
               "%s: all equal is none", name);
     }
 }
@@ -603,7 +606,7 @@ static void test_convert(void)
     TEST("convert");
     make_rows(0, 4, x);
     make_importance(w);
-    hybrid_quantize(HYBRID_TYPE_F16, x, a, N, NULL);
+    hybrid_quantize(HYBRID_TYPE_F16, x, a, N, NULL, NULL);
     for (threads = 1; threads <= 3; threads++) {
         hybrid_runtime_desc desc = { { NULL, NULL, NULL }, { NULL, NULL }, 0, NULL, NULL, NULL };
         hybrid_runtime *rt;
@@ -612,8 +615,8 @@ static void test_convert(void)
         for (t = 0; t < N_TYPES; t++) {
             size_t bytes = hybrid_type_row_bytes(all_types[t], WIDTH);
             for (r = 0; r < ROWS; r++) {
-                hybrid_dequantize(HYBRID_TYPE_F16, a + r * WIDTH, y, WIDTH);
-                hybrid_quantize(all_types[t], y, (char *)want + (size_t)r * bytes, WIDTH, w);
+                hybrid_dequantize(HYBRID_TYPE_F16, a + r * WIDTH, y, WIDTH, NULL);
+                hybrid_quantize(all_types[t], y, (char *)want + (size_t)r * bytes, WIDTH, w, NULL);
             }
             memset(b, 0xEE, sizeof b);
             CHECK(hybrid_convert(rt, HYBRID_TYPE_F16, a, all_types[t], b, ROWS, WIDTH, w, &err) == HYBRID_OK &&
@@ -657,7 +660,7 @@ static void test_same_everywhere(void)
     for (t = 0; t < N_TYPES; t++)
         for (k = 0; k < 2 * N_KINDS; k++) {
             make_rows(k / 2, 3, x);
-            hybrid_quantize(all_types[t], x, blocks, N, k % 2 ? w : NULL);
+            hybrid_quantize(all_types[t], x, blocks, N, k % 2 ? w : NULL, NULL);
             for (i = 0; i < hybrid_type_row_bytes(all_types[t], N); i++)
                 hash = (hash ^ ((unsigned char *)blocks)[i]) * 1099511628211u;
         }

@@ -106,7 +106,7 @@ static uint64_t hash_row(const float *row, int n)
 static void look(pair *p, world *w)
 {
     int i, k;
-    CHECK(hybrid_context_free(p->c) == w->n_free * PAGE, "free: %d, not %d", hybrid_context_free(p->c),
+    CHECK(hybrid_context_room(p->c) == w->n_free * PAGE, "free: %d, not %d", hybrid_context_room(p->c),
           w->n_free * PAGE);
     for (i = 0; i < w->desc.n_seq; i++) {
         const float *last = hybrid_logits(p->c, i);
@@ -115,12 +115,10 @@ static void look(pair *p, world *w)
         if (w->running || !w->rows[i])
             CHECK(!last && !hybrid_logits_at(p->c, i, 0), "there should be no logits of %d", i);
         else
-            CHECK(last && last == hybrid_logits_at(p->c, i, (size_t)w->rows[i] - 1) &&
-                      !hybrid_logits_at(p->c, i, (size_t)w->rows[i]),
+            CHECK(last && last == hybrid_logits_at(p->c, i, w->rows[i] - 1) && !hybrid_logits_at(p->c, i, w->rows[i]),
                   "rows of %d", i);
         for (k = 0; !w->running && k < w->rows[i]; k++)
-            CHECK(hash_row(hybrid_logits_at(p->c, i, (size_t)k), w->n_vocab) == w->hash[i][k], "row %d of %d changed",
-                  k, i);
+            CHECK(hash_row(hybrid_logits_at(p->c, i, k), w->n_vocab) == w->hash[i][k], "row %d of %d changed", k, i);
     }
 }
 
@@ -137,12 +135,11 @@ static void finished(pair *p, world *w)
         w->rows[q->seq] = q->n_rows;
         if (!q->n_rows) continue;
         hybrid_seq_remove(p->from_nothing, 0, 0, NULL);
-        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, (size_t)q->n_rows, &p->err) &&
+        CHECK(!hybrid_batch_add_logits(p->from_nothing, 0, s->ids, (size_t)s->length, q->n_rows, &p->err) &&
                   !hybrid_decode(p->from_nothing, &p->err),
               "%s", p->err.message);
         for (k = 0; k < q->n_rows; k++) {
-            const float *a = hybrid_logits_at(p->c, q->seq, (size_t)k),
-                        *b = hybrid_logits_at(p->from_nothing, 0, (size_t)k);
+            const float *a = hybrid_logits_at(p->c, q->seq, k), *b = hybrid_logits_at(p->from_nothing, 0, k);
             CHECK(a && b && !memcmp(a, b, (size_t)w->n_vocab * sizeof *a),
                   "row %d of %d of sequence %d, %d tokens: other bits", k, q->n_rows, q->seq, s->length);
             w->hash[q->seq][k] = b ? hash_row(b, w->n_vocab) : 0;
@@ -175,7 +172,7 @@ static void step_add(pair *p, world *w)
         expected = HYBRID_ERROR_LIMIT;
     if (n_rows > n) n_rows = n;
     r = n_rows == 1 && one_in(2) ? hybrid_batch_add(p->c, s, ids, (size_t)n, &p->err)
-                                 : hybrid_batch_add_logits(p->c, s, ids, (size_t)n, (size_t)n_rows, &p->err);
+                                 : hybrid_batch_add_logits(p->c, s, ids, (size_t)n, n_rows, &p->err);
     CHECK(r == expected, "add %d tokens to %d: %d, not %d: %s", n, s, r, expected, r ? p->err.message : "");
     if (r || expected) return;
     q = &w->batch[at];
@@ -343,11 +340,11 @@ int main(void)
 {
     static const char *const isas[] = { NULL, "avx2" }; /* the best, and a lower one */
     static const char *const models[] = {
-        "examples/data/stories260K-q8_0.gguf", "tests/oracle/data/models/llama.gguf",
-        "tests/oracle/data/models/gemma3.gguf", "tests/oracle/data/models/gpt2.gguf",
-        "tests/oracle/data/models/phi3-window.gguf", "tests/oracle/data/models/mistral.gguf",
+        "examples/data/stories260K-q8_0.gguf",        "tests/oracle/data/models/llama.gguf",
+        "tests/oracle/data/models/gemma3.gguf",       "tests/oracle/data/models/gpt2.gguf",
+        "tests/oracle/data/models/phi3-window.gguf",  "tests/oracle/data/models/mistral.gguf",
         "tests/oracle/data/models/llama-layers.gguf", "tests/oracle/data/models/lfm2.gguf",
-        "tests/oracle/data/models/arwkv7.gguf", "tests/oracle/data/models/rwkv7.gguf"
+        "tests/oracle/data/models/arwkv7.gguf",       "tests/oracle/data/models/rwkv7.gguf"
     };
     const char *walks = getenv("HYBRID_WALKS"), *seed = getenv("HYBRID_SEED");
     const int n = walks ? atoi(walks) : getenv("HYBRID_SANITIZER") ? 8 : 20;

@@ -85,10 +85,10 @@ static void along(const char *file, const char *ref_json, const char *ref_logits
     if (c) {
         const int rows = SMALLER(n, (int)(size / sizeof(float) / (size_t)n_vocab));
         CHECK(model_info(m).n_vocab == n_vocab, "%d tokens", model_info(m).n_vocab);
-        CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)rows, (size_t)rows, &err) && !hybrid_decode(c, &err), "%s",
+        CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)rows, rows, &err) && !hybrid_decode(c, &err), "%s",
               err.message);
         for (i = 0; i < rows; i++) {
-            const float *got = hybrid_logits_at(c, 0, (size_t)i), *ref = want + (size_t)i * (size_t)n_vocab;
+            const float *got = hybrid_logits_at(c, 0, i), *ref = want + (size_t)i * (size_t)n_vocab;
             double most = 0;
             for (k = 0; k < n_vocab; k++)
                 if (fabs(ref[k]) > most) most = fabs(ref[k]);
@@ -143,7 +143,7 @@ static void one_layer(const char *type, double tolerance)
     if (c && raw) {
         CHECK(!hybrid_batch_add_logits(c, 0, ids, 32, 32, &err) && !hybrid_decode(c, &err), "%s", err.message);
         for (i = 0; i < 32; i++) {
-            const float *got = hybrid_logits_at(c, 0, (size_t)i), *ref = want + i * 512;
+            const float *got = hybrid_logits_at(c, 0, i), *ref = want + i * 512;
             for (k = 0; k < 512; k++) {
                 if (fabs(ref[k]) > most) most = fabs(ref[k]);
                 if (!(fabs(got[k] - ref[k]) <= diff)) diff = fabs(got[k] - ref[k]);
@@ -234,13 +234,11 @@ static void nano(const char *name)
     if (c && ids_t && logits_t) {
         n = (int)ids_t->ne[0];
         for (i = 0; i < n; i++) ids[i] = (int32_t)((const float *)ids_t->data)[i];
-        CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)n, (size_t)n, &err) && !hybrid_decode(c, &err), "%s",
-              err.message);
+        CHECK(!hybrid_batch_add_logits(c, 0, ids, (size_t)n, n, &err) && !hybrid_decode(c, &err), "%s", err.message);
         n_vocab = model_info(m).n_vocab;
         for (i = 0; i < n; i++)
             for (k = 0; k < n_vocab; k++) {
-                double e =
-                    fabs(hybrid_logits_at(c, 0, (size_t)i)[k] - ((const float *)logits_t->data)[i * n_vocab + k]);
+                double e = fabs(hybrid_logits_at(c, 0, i)[k] - ((const float *)logits_t->data)[i * n_vocab + k]);
                 if (!(e <= worst)) worst = e;
             }
         CHECK(worst < 1e-3, "logits differ by %.2e", worst);
@@ -331,7 +329,7 @@ static void perplexity(hybrid_model *m, double want)
         CHECK(!hybrid_decode(c, &err), "%s", err.message);
         at[0] = first;
         for (i = 256; i < 511; i++, scored++)
-            nll += surprise(hybrid_logits_at(c, 0, (size_t)(i - 256)), model_info(m).n_vocab, at[i + 1]);
+            nll += surprise(hybrid_logits_at(c, 0, i - 256), model_info(m).n_vocab, at[i + 1]);
     }
     ppl = exp(nll / scored);
     CHECK(fabs(ppl / want - 1) < 0.003, "perplexity %.4f, not %.4f", ppl, want);

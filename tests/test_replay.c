@@ -57,12 +57,11 @@ static uint64_t replay(const char *path, const char *isa, int threads, int step,
         int32_t next = at < N_TOKENS ? 0 : argmax(hybrid_logits(c, 1), model_info(m).n_vocab);
         n = at < N_TOKENS ? SMALLER(step, N_TOKENS - at) : 1;
         if (others) CHECK(!hybrid_batch_add(c, 0, ids + at % 50, 1 + (size_t)at % 3, &err), "%s", err.message);
-        CHECK(!hybrid_batch_add_logits(c, 1, at < N_TOKENS ? ids + at : &next, (size_t)n, (size_t)n, &err), "%s",
-              err.message);
+        CHECK(!hybrid_batch_add_logits(c, 1, at < N_TOKENS ? ids + at : &next, (size_t)n, n, &err), "%s", err.message);
         if (others) CHECK(!hybrid_batch_add(c, 2, ids + at % 40, 1, &err), "%s", err.message);
         CHECK(!hybrid_decode(c, &err), "%s", err.message);
         for (i = 0; i < n; i++)
-            h = hash_more(h, hybrid_logits_at(c, 1, (size_t)i), (size_t)model_info(m).n_vocab * sizeof(float));
+            h = hash_more(h, hybrid_logits_at(c, 1, i), (size_t)model_info(m).n_vocab * sizeof(float));
     }
     hybrid_context_destroy(c);
     hybrid_model_destroy(m);

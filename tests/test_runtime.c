@@ -206,7 +206,7 @@ static void test_clients(void)
 
 /* ---- the host's own job system ----------------------------------------------------------------------------------- */
 
-static void host_backwards(void *user, int n, hybrid_task_fn fn, void *arg)
+static void host_backwards(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     int i;
     ++*(int *)user;

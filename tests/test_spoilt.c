@@ -268,8 +268,8 @@ static void spoil_and_use(const hybrid_gguf *base)
         rd.allocator.user = &h;
         rd.n_threads = 1;
         CHECK(!hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
-        md.data = out.data;
-        md.size = out.size;
+        md.source.data = out.data;
+        md.source.size = out.size;
         cd.n_ctx = 48;
         before = h.live;
         r = hybrid_model_load(rt, &md, &m, &err);

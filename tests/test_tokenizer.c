@@ -496,7 +496,8 @@ static void test_roles(void)
             SKIP("%s is not in the test data", expected[i].vocab);
             continue;
         }
-        CHECK(hybrid_vocab_size(tok) == expected[i].size, "%s: %zu tokens", expected[i].vocab, hybrid_vocab_size(tok));
+        CHECK((size_t)hybrid_vocab_size(tok) == expected[i].size, "%s: %d tokens", expected[i].vocab,
+              hybrid_vocab_size(tok));
         CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_BOS) == expected[i].bos, "%s: BOS %d", expected[i].vocab,
               (int)hybrid_token_role_id(tok, HYBRID_ROLE_BOS));
         CHECK(hybrid_token_role_id(tok, HYBRID_ROLE_EOS) == expected[i].eos, "%s: EOS %d", expected[i].vocab,
@@ -1311,56 +1312,56 @@ static void test_stops(void)
     TEST("stop strings");
     stops[0] = text_of("\nUser:");
     stops[1] = text_of("</s>");
-    CHECK(hybrid_stop_create(NULL, stops, 2, &m, &error) == HYBRID_OK, "%s", error.message);
-    hybrid_stop_feed(m, "Hi\nUs", 5, &safe, &which, NULL);
+    CHECK(hybrid_stop_matcher_create(NULL, stops, 2, &m, &error) == HYBRID_OK, "%s", error.message);
+    hybrid_stop_matcher_feed(m, "Hi\nUs", 5, &safe, &which, NULL);
     CHECK(safe.size == 2, "held back: %zu shown", safe.size);
     CHECK(!memcmp(safe.data, "Hi", 2), "held back: %zu shown", safe.size);
     CHECK(which == -1, "held back: %zu shown", safe.size);
-    hybrid_stop_feed(m, "ers", 3, &safe, &which, NULL);
+    hybrid_stop_matcher_feed(m, "ers", 3, &safe, &which, NULL);
     CHECK(safe.size == 6, "it was none: %zu shown", safe.size);
     CHECK(!memcmp(safe.data, "\nUsers", 6), "it was none: %zu shown", safe.size);
     CHECK(which == -1, "it was none: %zu shown", safe.size);
-    hybrid_stop_feed(m, "!</", 3, &safe, &which, NULL);
-    hybrid_stop_feed(m, "s>more", 6, &safe, &which, NULL);
+    hybrid_stop_matcher_feed(m, "!</", 3, &safe, &which, NULL);
+    hybrid_stop_matcher_feed(m, "s>more", 6, &safe, &which, NULL);
     CHECK(safe.size == 0 && which == 1, "found across pieces: %zu %d", safe.size, which);
-    hybrid_stop_feed(m, "more", 4, &safe, &which, NULL);
+    hybrid_stop_matcher_feed(m, "more", 4, &safe, &which, NULL);
     CHECK(safe.size == 0, "nothing after it");
     CHECK(which == -1, "nothing after it");
-    CHECK(hybrid_stop_flush(m).size == 0, "nothing after it");
-    hybrid_stop_reset(m);
-    hybrid_stop_feed(m, "ok<", 3, &safe, &which, NULL);
-    safe = hybrid_stop_flush(m);
+    CHECK(hybrid_stop_matcher_flush(m).size == 0, "nothing after it");
+    hybrid_stop_matcher_reset(m);
+    hybrid_stop_matcher_feed(m, "ok<", 3, &safe, &which, NULL);
+    safe = hybrid_stop_matcher_flush(m);
     CHECK(safe.size == 1 && *safe.data == '<', "what was held back comes at the end");
-    hybrid_stop_destroy(m);
+    hybrid_stop_matcher_destroy(m);
     stops[0].size = 0;
-    CHECK(hybrid_stop_create(NULL, stops, 1, &m, &error) == HYBRID_ERROR_INVALID && !m, "an empty stop string");
-    CHECK(hybrid_stop_create(NULL, NULL, 0, &m, &error) == HYBRID_OK, "none at all");
-    hybrid_stop_feed(m, "abc", 3, &safe, &which, NULL);
+    CHECK(hybrid_stop_matcher_create(NULL, stops, 1, &m, &error) == HYBRID_ERROR_INVALID && !m, "an empty stop string");
+    CHECK(hybrid_stop_matcher_create(NULL, NULL, 0, &m, &error) == HYBRID_OK, "none at all");
+    hybrid_stop_matcher_feed(m, "abc", 3, &safe, &which, NULL);
     CHECK(safe.size == 3, "without stop strings everything is shown");
-    hybrid_stop_destroy(m);
-    hybrid_stop_destroy(NULL);
+    hybrid_stop_matcher_destroy(m);
+    hybrid_stop_matcher_destroy(NULL);
 
     stops[0] = text_of("aab");
     stops[1] = text_of("ab");
     stops[2] = text_of("acaac");
     stops[3] = text_of("caa");
-    hybrid_stop_create(NULL, stops, 4, &m, NULL);
+    hybrid_stop_matcher_create(NULL, stops, 4, &m, NULL);
     for (k = 0; k < 20000; k++) {
         size = next_random(&seed) % sizeof text;
         for (i = 0; i < size; i++) text[i] = "aaabc"[next_random(&seed) % 5];
         before = size;
         expected = find_stop(text, size, stops, 4, &before);
-        hybrid_stop_reset(m);
+        hybrid_stop_matcher_reset(m);
         which = -1;
         for (i = n = 0; i < size && which < 0; i += step) {
             step = 1 + next_random(&seed) % 4;
             if (step > size - i) step = size - i;
-            hybrid_stop_feed(m, text + i, step, &safe, &which, NULL);
+            hybrid_stop_matcher_feed(m, text + i, step, &safe, &which, NULL);
             if (safe.size) memcpy(shown + n, safe.data, safe.size);
             n += safe.size;
         }
         if (which < 0) {
-            safe = hybrid_stop_flush(m);
+            safe = hybrid_stop_matcher_flush(m);
             if (safe.size) memcpy(shown + n, safe.data, safe.size);
             n += safe.size;
         }
@@ -1371,7 +1372,7 @@ static void test_stops(void)
         CHECK(!memcmp(shown, text, n), "\"%.*s\": stop %d after %zu, expected %d after %zu", (int)size, text, which, n,
               expected, before);
     }
-    hybrid_stop_destroy(m);
+    hybrid_stop_matcher_destroy(m);
 }
 
 /* ---- special tokens, and how long a file or a text can make us work ---------------------------------------------- */
@@ -1574,13 +1575,13 @@ static void test_stop_steps(void)
         stops[i].data = stop_text + i;
         stops[i].size = N + 1 - i;
     }
-    CHECK(hybrid_stop_create(NULL, stops, N, &m, NULL) == HYBRID_OK, "create");
+    CHECK(hybrid_stop_matcher_create(NULL, stops, N, &m, NULL) == HYBRID_OK, "create");
     all_steps = 0;
-    for (i = 0; i < sizeof text; i += 100) hybrid_stop_feed(m, text + i, 100, &safe, &which, NULL);
+    for (i = 0; i < sizeof text; i += 100) hybrid_stop_matcher_feed(m, text + i, 100, &safe, &which, NULL);
     CHECK(all_steps < 8 * sizeof text && which == -1, "%llu steps", all_steps);
-    hybrid_stop_feed(m, "b", 1, &safe, &which, NULL);
+    hybrid_stop_matcher_feed(m, "b", 1, &safe, &which, NULL);
     CHECK(which == 0 && safe.size == 0, "the longest: %d", which);
-    hybrid_stop_destroy(m);
+    hybrid_stop_matcher_destroy(m);
 }
 
 /* The polynomial by the definition, bit by bit. */
@@ -1712,11 +1713,11 @@ static void test_no_memory(void)
             m.until = until;
             if ((r = hybrid_tokenizer_create(rt, &v.desc, &tok, NULL)) == HYBRID_OK &&
                 (r = hybrid_tokenize(tok, text, sizeof text, 0, ids, 6000, &n, NULL)) == HYBRID_OK &&
-                (r = hybrid_stop_create(rt, &stop, 1, &stops, NULL)) == HYBRID_OK)
-                r = hybrid_stop_feed(stops, "abc", 3, &safe, &which, NULL);
+                (r = hybrid_stop_matcher_create(rt, &stop, 1, &stops, NULL)) == HYBRID_OK)
+                r = hybrid_stop_matcher_feed(stops, "abc", 3, &safe, &which, NULL);
             done = r == HYBRID_OK;
             CHECK(done || r == HYBRID_ERROR_MEMORY, "allocation %ld fails: %s", until, hybrid_result_text(r));
-            hybrid_stop_destroy(stops);
+            hybrid_stop_matcher_destroy(stops);
             hybrid_tokenizer_destroy(tok);
             CHECK(m.blocks == blocks, "allocation %ld fails: %ld blocks are left", until, m.blocks - blocks);
         }

@@ -57,14 +57,14 @@ static void host_log(void *user, hybrid_log_level level, const char *message)
     host_inside(h);
 }
 
-static void host_for(void *user, int n, hybrid_task_fn fn, void *arg)
+static void host_for(void *user, int32_t n, hybrid_task_fn fn, void *arg)
 {
     int i;
     host_inside((host *)user);
     for (i = 0; i < n; i++) fn(arg, i);
 }
 
-static void host_trace(void *user, const char *name, int layer, const float *data, int64_t n_rows, int64_t n_cols,
+static void host_trace(void *user, const char *name, int32_t layer, const float *data, int64_t n_rows, int64_t n_cols,
                        int64_t row_stride)
 {
     (void)name;
@@ -281,8 +281,8 @@ static void make_others(world *w)
     for (i = 0; i < 9; i++) hybrid_sampler_accept(w->sampler, i * i % 11);
     stops[0] = hyb_string("stop");
     stops[1] = hyb_string("halt!");
-    CHECK(!hybrid_stop_create(w->rt, stops, 2, &w->stops, &e) &&
-              !hybrid_stop_feed(w->stops, "a text st", 9, &safe, &which, &e),
+    CHECK(!hybrid_stop_matcher_create(w->rt, stops, 2, &w->stops, &e) &&
+              !hybrid_stop_matcher_feed(w->stops, "a text st", 9, &safe, &which, &e),
           "%s", e.message);
     hello.role = "user";
     hello.content = "Hello";
@@ -311,8 +311,8 @@ static world *world_make(void)
     w->file.data = (char *)malloc(model_size);
     w->file.size = model_size;
     memcpy(w->file.data, model_bytes, model_size);
-    md.data = w->file.data;
-    md.size = model_size;
+    md.source.data = w->file.data;
+    md.source.size = model_size;
     w->refusing.fail_at = 1;
     CHECK(!hybrid_runtime_create(&rd, &w->rt, &e) && !hybrid_model_load(w->rt, &md, &w->model, &e), "%s", e.message);
     w->weight =
@@ -328,7 +328,7 @@ static void world_end(world *w)
 {
     int i;
     hybrid_text_free(&w->text);
-    hybrid_stop_destroy(w->stops);
+    hybrid_stop_matcher_destroy(w->stops);
     hybrid_gguf_writer_destroy(w->writer);
     hybrid_gguf_writer_destroy(w->half);
     hybrid_gguf_destroy(w->gguf);
@@ -435,7 +435,7 @@ static void dump_context(dump *d, hybrid_context *c, bool rows)
     if (rows) PART_N(c->logits_row, 2 * c->desc.n_seq);
     for (i = 0; i < c->desc.n_seq; i++)
         for (k = 0; rows && k < c->logits_n[i] && !c->progress.running; k++) {
-            const float *row = hybrid_logits_at(c, i, (size_t)k);
+            const float *row = hybrid_logits_at(c, i, k);
             CHECK(row != NULL, "row %d of sequence %d", k, i);
             if (row) PART_N(row, c->model->hp.n_vocab);
         }
@@ -617,6 +617,13 @@ static int told(hybrid_session *s, int r, hybrid_error *e)
     CHECK(r == (int)result, "the result is %d, but the call said %d", (int)result, r);
     return r;
 }
+static int32_t sample(hybrid_sampler *s, const float *logits, int32_t n_vocab, hybrid_error *e)
+{
+    const int32_t id = hybrid_sample(s, logits, n_vocab);
+    const hybrid_result result = hybrid_sampler_result(s, e);
+    CHECK((id < 0 ? id : 0) == (int32_t)result, "the result is %d, but the call said %d", (int)result, (int)id);
+    return id;
+}
 static int next_of(hybrid_session *s, hybrid_error *e)
 {
     return hybrid_session_next(s) ? 0 : (int)hybrid_session_result(s, e);
@@ -791,18 +798,21 @@ static void refused_samplers(world *w)
     d.bias = bias;
     d.n_bias = 2;
     REFUSED(hybrid_sampler_create, HYBRID_ERROR_INVALID, "two biases", hybrid_sampler_create(w->rt, &d, &made, &e));
-    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "", hybrid_sample(w->sampler, NULL, n));
-    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "", hybrid_sample(w->sampler, w->logits, 0));
+    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "logits is NULL", sample(w->sampler, NULL, n, &e));
+    REFUSED(hybrid_sample, HYBRID_ERROR_INVALID, "n_vocab", sample(w->sampler, w->logits, 0, &e));
     w->logits[3] = NAN;
-    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "", hybrid_sample(w->sampler, w->logits, n));
+    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "token 3 is not a number", sample(w->sampler, w->logits, n, &e));
+    REFUSED(hybrid_sampler_result, HYBRID_ERROR_NUMERIC, "token 3", hybrid_sampler_result(w->sampler, &e));
     w->logits[3] = INFINITY;
-    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "", hybrid_sample(w->sampler, w->logits, n));
+    REFUSED(hybrid_sample, HYBRID_ERROR_NUMERIC, "token 3 is infinite", sample(w->sampler, w->logits, n, &e));
     w->logits[3] = kept;
-    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 2, n));
-    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 5, n));
-    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[SLICED], 0, n));
-    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, w->ctx[0], 0, n + 1));
-    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "", hybrid_sample_next(w->sampler, NULL, 0, n));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "no logits of sequence 2",
+            hybrid_sample_next(w->sampler, w->ctx[0], 2, &e));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "sequence 5", hybrid_sample_next(w->sampler, w->ctx[0], 5, &e));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "has not ended",
+            hybrid_sample_next(w->sampler, w->ctx[SLICED], 0, &e));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "context is NULL", hybrid_sample_next(w->sampler, NULL, 0, &e));
+    REFUSED(hybrid_sample_next, HYBRID_ERROR_INVALID, "sampler is NULL", hybrid_sample_next(NULL, w->ctx[0], 0, &e));
 }
 
 static void refused_models(world *w)
@@ -846,10 +856,10 @@ static void refused_models(world *w)
     EMPTY(!m);
     none.path = "tests/oracle/data/models/none.gguf";
     REFUSED(hybrid_model_load, HYBRID_ERROR_IO, "none.gguf", hybrid_model_load(w->rt, &none, &m, &e));
-    md.reader.read_at = blob_read;
-    md.reader.close = blob_close;
-    md.reader.size = b.size;
-    md.reader.user = &b;
+    md.source.reader.read_at = blob_read;
+    md.source.reader.close = blob_close;
+    md.source.reader.size = b.size;
+    md.source.reader.user = &b;
     md.progress = cancel;
     md.progress_user = &w->turns;
     for (turns = 0; turns < 40; turns++) { /* cancelled at every turn */
@@ -916,7 +926,8 @@ static void refused_bricks(world *w)
     hybrid_string empty, safe = { "x", 1 };
     hybrid_error e;
     char text[64], *bytes = (char *)malloc((size_t)t->size);
-    unsigned char block[34] = { 7 };
+    unsigned char block[36] = { 7 };
+    float one[32];
     int32_t ids[4] = { 3, 4, -5, 6 };
     size_t n = 99;
     int which = 7;
@@ -966,10 +977,11 @@ static void refused_bricks(world *w)
     REFUSED(hybrid_template_render, HYBRID_ERROR_FORMAT, "object", hybrid_template_render(tmpl, &rd, &out, &e));
     REFUSED(hybrid_template_render, HYBRID_ERROR_INVALID, "tmpl is NULL", hybrid_template_render(NULL, &rd, &out, &e));
     hybrid_text_free(&out);
-    REFUSED(hybrid_stop_create, HYBRID_ERROR_INVALID, "stop string 0",
-            hybrid_stop_create(w->rt, &empty, 1, &stops, &e));
+    REFUSED(hybrid_stop_matcher_create, HYBRID_ERROR_INVALID, "stop string 0",
+            hybrid_stop_matcher_create(w->rt, &empty, 1, &stops, &e));
     EMPTY(!stops);
-    REFUSED(hybrid_stop_feed, HYBRID_ERROR_INVALID, "NULL", hybrid_stop_feed(w->stops, NULL, 3, &safe, &which, &e));
+    REFUSED(hybrid_stop_matcher_feed, HYBRID_ERROR_INVALID, "NULL",
+            hybrid_stop_matcher_feed(w->stops, NULL, 3, &safe, &which, &e));
     EMPTY(!safe.size && which == -1);
     /* files */
     REFUSED(hybrid_gguf_read_tensor, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_read_tensor(w->gguf, t, NULL, &e));
@@ -1017,10 +1029,16 @@ static void refused_bricks(world *w)
     /* the first failure is given again */
     REFUSED(hybrid_gguf_end, HYBRID_ERROR_INVALID, "no data", hybrid_gguf_end(w->writer, &e));
     /* numbers: no objects; nothing is written either */
-    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 31, NULL));
-    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize((hybrid_type)99, values, block, 32, NULL));
-    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "", hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 32, bad));
-    REFUSED(hybrid_dequantize, HYBRID_ERROR_INVALID, "", hybrid_dequantize(HYBRID_TYPE_Q8_0, block, NULL, 32));
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "31 values",
+            hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 31, NULL, &e));
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "99 is not a type",
+            hybrid_quantize((hybrid_type)99, values, block, 32, NULL, &e));
+    REFUSED(hybrid_quantize, HYBRID_ERROR_INVALID, "importance 0 is nan",
+            hybrid_quantize(HYBRID_TYPE_Q8_0, values, block, 32, bad, &e));
+    REFUSED(hybrid_dequantize, HYBRID_ERROR_INVALID, "values is NULL",
+            hybrid_dequantize(HYBRID_TYPE_Q8_0, block, NULL, 32, &e));
+    REFUSED(hybrid_dequantize, HYBRID_ERROR_INVALID, "odd address",
+            hybrid_dequantize(HYBRID_TYPE_Q8_0, (char *)block + ((uintptr_t)block % 2 ? 2 : 1), one, 32, &e));
     REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "importance",
             hybrid_convert(w->rt, HYBRID_TYPE_F32, values, HYBRID_TYPE_Q8_0, block, 1, 32, bad, &e));
     REFUSED(hybrid_convert, HYBRID_ERROR_INVALID, "NULL",
@@ -1057,11 +1075,11 @@ static const char *const good_names[] = {
     "hybrid_gguf_set_strings", "hybrid_gguf_set_arrays", "hybrid_gguf_copy_keys", "hybrid_gguf_add_tensor",
     "hybrid_gguf_begin", "hybrid_gguf_begin_path", "hybrid_gguf_write", "hybrid_gguf_end", "hybrid_gguf_read_tensor",
     "hybrid_tokenizer_create", "hybrid_tokenizer_from_gguf", "hybrid_tokenize", "hybrid_detokenize",
-    "hybrid_template_create", "hybrid_template_render", "hybrid_chat_render", "hybrid_stop_create", "hybrid_stop_feed",
-    "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove", "hybrid_seq_fork", "hybrid_batch_add",
-    "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say", "hybrid_session_complete",
-    "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert", "hybrid_devices",
-    "hybrid_sample", "hybrid_sample_next"
+    "hybrid_template_create", "hybrid_template_render", "hybrid_chat_render", "hybrid_stop_matcher_create",
+    "hybrid_stop_matcher_feed", "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove",
+    "hybrid_seq_fork", "hybrid_batch_add", "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say",
+    "hybrid_session_complete", "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert",
+    "hybrid_devices", "hybrid_sample", "hybrid_sample_next", "hybrid_sampler_result"
 };
 /* clang-format on */
 
@@ -1131,11 +1149,11 @@ static int good_load(world *w, int which, hybrid_error *e)
     b.closed = 0;
     memset(&md, 0, sizeof md);
     memset(&source, 0, sizeof source);
-    md.reader.read_at = blob_read;
-    md.reader.close = blob_close;
-    md.reader.size = b.size;
-    md.reader.user = &b;
-    source.reader = md.reader;
+    md.source.reader.read_at = blob_read;
+    md.source.reader.close = blob_close;
+    md.source.reader.size = b.size;
+    md.source.reader.user = &b;
+    source.reader = md.source.reader;
     if (which == 4) {
         r = hybrid_model_load(w->rt, &md, &m, e);
         CHECK(!m == !!r, "a handle");
@@ -1268,11 +1286,11 @@ static int good_text(world *w, int which, hybrid_error *e)
         hybrid_text_free(&out);
         return r;
     case 29:
-        r = hybrid_stop_create(w->rt, tokens, 3, &stops, e);
+        r = hybrid_stop_matcher_create(w->rt, tokens, 3, &stops, e);
         CHECK(!stops == !!r, "a handle");
-        hybrid_stop_destroy(stops);
+        hybrid_stop_matcher_destroy(stops);
         return r;
-    default: return hybrid_stop_feed(w->stops, long_text, sizeof long_text, &safe, &flag, e);
+    default: return hybrid_stop_matcher_feed(w->stops, long_text, sizeof long_text, &safe, &flag, e);
     }
 }
 
@@ -1311,12 +1329,13 @@ static int good(world *w, int which, hybrid_error *e)
     if (which < 31) return good_text(w, which, e);
     if (which < 42) return good_run(w, which, e);
     switch (which) {
-    case 42: return hybrid_quantize(HYBRID_TYPE_Q8_0, numbers, block, 64, NULL);
-    case 43: return hybrid_dequantize(HYBRID_TYPE_F32, numbers, back, 64);
+    case 42: return hybrid_quantize(HYBRID_TYPE_Q8_0, numbers, block, 64, NULL, e);
+    case 43: return hybrid_dequantize(HYBRID_TYPE_F32, numbers, back, 64, e);
     case 44: return hybrid_convert(w->rt, HYBRID_TYPE_F32, numbers, HYBRID_TYPE_Q8_0, block, 2, 32, NULL, e);
     case 45: return hybrid_devices(w->rt, NULL, 0, &n, e);
     case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
-    default: return hybrid_sample_next(w->sampler, w->ctx[0], 0, w->model->hp.n_vocab) >= 0 ? 0 : -1;
+    case 47: return hybrid_sample_next(w->sampler, w->ctx[0], 0, e) >= 0 ? 0 : -1;
+    default: return hybrid_sampler_result(w->sampler, e);
     }
 }
 
@@ -1545,8 +1564,8 @@ static void inside_context(void *user)
     LOGGED(w, "hybrid_batch_clear", hybrid_batch_clear(c));
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
     CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
-    CHECK(hybrid_sample_next(w->sampler, c, 0, w->model->hp.n_vocab) == HYBRID_ERROR_INVALID, "nor a next token");
-    CHECK(hybrid_seq_length(c, 0) != 0 && hybrid_context_free(c) >= 0,
+    CHECK(hybrid_sample_next(w->sampler, c, 0, NULL) == HYBRID_ERROR_INVALID, "nor a next token");
+    CHECK(hybrid_seq_length(c, 0) != 0 && hybrid_context_room(c) >= 0,
           "questions are answered; none is there at the end: -1");
     hybrid_context_describe(c, &d);
     feed(w->ctx[1], 2, 3, 1, false); /* another context is free */
@@ -1611,10 +1630,10 @@ static void inside_others(void *user)
         LOGGED(w, "hybrid_gguf_destroy", hybrid_gguf_destroy(w->gguf));
     }
     if (w->stops->in_use) {
-        IN_USE("hybrid_stop_feed", hybrid_stop_feed(w->stops, "x", 1, &safe, &which, &e));
-        LOGGED(w, "hybrid_stop_destroy", hybrid_stop_destroy(w->stops));
-        hybrid_stop_reset(w->stops);
-        CHECK(!hybrid_stop_flush(w->stops).size, "nothing comes of it");
+        IN_USE("hybrid_stop_matcher_feed", hybrid_stop_matcher_feed(w->stops, "x", 1, &safe, &which, &e));
+        LOGGED(w, "hybrid_stop_matcher_destroy", hybrid_stop_matcher_destroy(w->stops));
+        hybrid_stop_matcher_reset(w->stops);
+        CHECK(!hybrid_stop_matcher_flush(w->stops).size, "nothing comes of it");
     }
 }
 
@@ -1658,7 +1677,7 @@ static void callbacks(void)
     called_inside(w, twin, "hybrid_gguf_begin", inside_writer);
     called_inside(v, other, "hybrid_gguf_begin_path", inside_writer);
     called_inside(v, other, "hybrid_gguf_read_tensor", inside_others);
-    called_inside(v, other, "hybrid_stop_feed", inside_others);
+    called_inside(v, other, "hybrid_stop_matcher_feed", inside_others);
     end_both(w, twin, "with calls from callbacks");
     end_both(v, other, "with calls from callbacks");
 }

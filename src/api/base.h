@@ -46,7 +46,7 @@ typedef enum hybrid_result {
 #define HYB_X(name, value, text) name = value,
     HYBRID_RESULTS(HYB_X)
 #undef HYB_X
-    HYBRID_RESULT_LAST_ = 1
+        HYBRID_RESULT_LAST_ = 1
 } hybrid_result;
 
 /* The text of a result code: a constant string, never NULL. Thread-safe. */
@@ -69,6 +69,10 @@ typedef struct hybrid_error {
  * HYBRID_ERROR_INVALID and a sentence that says "in use";
  * functions without a result, _destroy too, then do nothing but log. Other objects, of the same runtime as well, are
  * free. */
+
+/* Numbers. What a model or a machine has is int32_t: tokens, positions, sequences, layers, rows of logits, threads.
+ * How much a pointer leads to, and how much hybrid keeps in memory for you to list, is size_t: bytes, items of an
+ * array, keys. What a file holds is uint64_t. There is no int. */
 
 /* "0.1.0" and the id of the sources that a header was made from ("dev" in a source tree). Thread-safe. */
 HYBRID_API const char *hybrid_version(void);

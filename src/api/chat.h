@@ -80,7 +80,7 @@ typedef struct hybrid_template_limits {
     size_t max_output; /* bytes [64 MB] */
     /* about one a node that is computed, and one per 16 bytes that are moved [100 million: some seconds] */
     uint64_t max_steps;
-    int max_depth; /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
+    int32_t max_depth; /* of nested blocks, calls and values [500]; at most 10000; besides, nothing that a
                       template does takes more than 64 KB of the thread's stack, which is measured: then the result is
                       LIMIT too */
 } hybrid_template_limits;
@@ -89,7 +89,7 @@ typedef struct hybrid_render_desc {
     const char *context; /* a JSON object: the variables of the template; NULL: none */
     size_t context_size; /* bytes; 0: context ends with a zero byte */
     int64_t now;         /* for strftime_now: seconds since 1970 UTC; 0: the system's clock */
-    int utc_offset;      /* minutes that local time is ahead of UTC: 120 for UTC+2 */
+    int32_t utc_offset;  /* minutes that local time is ahead of UTC: 120 for UTC+2 */
     hybrid_template_limits limits;
 } hybrid_render_desc;
 
@@ -115,7 +115,7 @@ typedef struct hybrid_chat_desc {
     const char *tools;    /* a JSON array of tool definitions; NULL: None */
     const char *extra;    /* a JSON object with more variables: {"enable_thinking": false}; they win over all others */
     int64_t now;          /* as in hybrid_render_desc */
-    int utc_offset;
+    int32_t utc_offset;
     hybrid_template_limits limits;
     const char *unk_token, *sep_token, *pad_token, *cls_token, *mask_token; /* as bos_token */
 } hybrid_chat_desc;

@@ -20,7 +20,7 @@ typedef enum hybrid_kv { HYBRID_KV_F16 = 0, HYBRID_KV_Q8_0 = 1, HYBRID_KV_F32 = 
 
 /* Delivers an intermediate result: name ("embd", "attn_norm", "q", ..., "l_out", "result_norm", "logits"), layer (-1:
  * none), n_rows rows (tokens of the batch) of n_cols values, row_stride values apart. data is valid during the call. */
-typedef void (*hybrid_trace_fn)(void *user, const char *name, int layer, const float *data, int64_t n_rows,
+typedef void (*hybrid_trace_fn)(void *user, const char *name, int32_t layer, const float *data, int64_t n_rows,
                                 int64_t n_cols, int64_t row_stride);
 
 typedef struct hybrid_context_desc {
@@ -57,9 +57,9 @@ HYBRID_API hybrid_result hybrid_warmup(hybrid_context *context, hybrid_progress_
 HYBRID_API hybrid_result hybrid_batch_add(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
                                           hybrid_error *error);
 /* The same, keeping the logits of the last n_logits tokens instead of the last one (0: none). LIMIT: more rows than
- * the descriptor's n_logits. */
+ * the descriptor's n_logits; INVALID: a negative number of them. */
 HYBRID_API hybrid_result hybrid_batch_add_logits(hybrid_context *context, int32_t seq, const int32_t *ids, size_t n,
-                                                 size_t n_logits, hybrid_error *error);
+                                                 int32_t n_logits, hybrid_error *error);
 /* Forgets what is queued. */
 HYBRID_API void hybrid_batch_clear(hybrid_context *context);
 
@@ -79,9 +79,9 @@ HYBRID_API hybrid_result hybrid_decode_step(hybrid_context *context, uint64_t bu
 
 /* n_vocab logits of the sequence's last token in the last decode; NULL when it had none (or when a GPU failed that held
  * them: the next decode goes on without it). Valid until the next decode. */
-HYBRID_API const float *hybrid_logits(const hybrid_context *context, int32_t seq);
+HYBRID_API const float *hybrid_logits(hybrid_context *context, int32_t seq);
 /* Row i of the rows that hybrid_batch_add_logits asked for. */
-HYBRID_API const float *hybrid_logits_at(const hybrid_context *context, int32_t seq, size_t i);
+HYBRID_API const float *hybrid_logits_at(hybrid_context *context, int32_t seq, int32_t i);
 
 /* Tokens in a sequence (decoded ones); -1 for a bad id. */
 HYBRID_API int32_t hybrid_seq_length(const hybrid_context *context, int32_t seq);
@@ -95,7 +95,7 @@ HYBRID_API int32_t hybrid_seq_back(const hybrid_context *context, int32_t seq, i
 /* Makes `to` a copy of `from`. The cache is shared until one of them writes: it costs one page at most. */
 HYBRID_API hybrid_result hybrid_seq_fork(hybrid_context *context, int32_t from, int32_t to, hybrid_error *error);
 /* Positions that could still be written, counted in whole pages. */
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context);
+HYBRID_API int32_t hybrid_context_room(const hybrid_context *context);
 
 /* Where the time of the decodes went: a table of lines (op, calls, seconds, share, GB read and written, GB/s; the
  * longest first), one for each device that layers run on. Fills text with its first size - 1 characters and a zero, and

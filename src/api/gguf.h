@@ -71,7 +71,7 @@ typedef struct hybrid_gguf_tensor {
     hybrid_string name;
     hybrid_type type;
     uint32_t type_id;
-    int n_dims; /* 0..4 */
+    int32_t n_dims; /* 0..4 */
     uint64_t ne[4];
     uint64_t offset;  /* of the first byte in the file */
     uint64_t size;    /* bytes */
@@ -97,7 +97,7 @@ HYBRID_API hybrid_result hybrid_gguf_open(hybrid_runtime *runtime, const hybrid_
                                           hybrid_error *error);
 HYBRID_API void hybrid_gguf_destroy(hybrid_gguf *gguf);
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *gguf);        /* 2 or 3 */
+HYBRID_API int32_t hybrid_gguf_version(const hybrid_gguf *gguf);    /* 2 or 3 */
 HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *gguf); /* bytes, of all parts */
 HYBRID_API size_t hybrid_gguf_part_count(const hybrid_gguf *gguf);  /* files: 1, or those of a model that was split */
 HYBRID_API uint64_t hybrid_gguf_part_size(const hybrid_gguf *gguf, size_t i); /* bytes of one; 0 beyond the last */
@@ -182,7 +182,7 @@ HYBRID_API hybrid_result hybrid_gguf_copy_keys(hybrid_gguf_writer *writer, const
 /* Announces a tensor with n_dims (0..4) sizes ne, the contiguous one first. llama.cpp reads names of at most 63
  * bytes. */
 HYBRID_API hybrid_result hybrid_gguf_add_tensor(hybrid_gguf_writer *writer, const char *name, hybrid_type type,
-                                                int n_dims, const uint64_t *ne, hybrid_error *error);
+                                                int32_t n_dims, const uint64_t *ne, hybrid_error *error);
 
 /* Writes everything before the tensors' data: to a callback, or to a file, which has a temporary name beside path until
  * end.

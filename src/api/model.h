@@ -9,15 +9,12 @@
 typedef struct hybrid_model hybrid_model;
 
 typedef struct hybrid_model_desc {
-    /* The GGUF file: exactly one of path (UTF-8), data (must outlive the model; used in place, when its address is a
-     * multiple of 8), reader, and parts: all files of a model that was split, in any order (hybrid_gguf_open). Of files
-     * that lie beside each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough. */
+    /* The GGUF file: its path (UTF-8), or another source: data (must outlive the model; used in place, when its address
+     * is a multiple of 8), a reader, or parts: all files of a model that was split, in any order (hybrid_gguf_open). Of
+     * files that lie beside each other under their names, "NAME-00001-of-00003.gguf", the path of one is enough.
+     * Exactly one of them; path and source.path are the same. */
     const char *path;
-    const void *data;
-    size_t size;
-    hybrid_reader reader;
-    const hybrid_source *parts;
-    size_t n_parts;
+    hybrid_source source;
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
      * lives); true reads it into memory instead. A reader is always read. */
     bool no_map;

@@ -32,17 +32,19 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n);
 /* n values (a multiple of the type's block size) from blocks to floats, bit-exact to the GGUF reference decoder. blocks
  * is 2-byte aligned (the float types: any address). HYBRID_ERROR_INVALID for an unknown type, a wrong n, NULL.
  * Thread-safe, no allocation. */
-HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n);
+HYBRID_API hybrid_result hybrid_dequantize(hybrid_type type, const void *blocks, float *values, size_t n,
+                                           hybrid_error *error);
 
 /* And back: hybrid_type_row_bytes(type, n) bytes are written. The block types search for the scales that make the sum
  * of importance[i] * (error of value i)^2 small; importance is n finite values >= 0, or NULL for all equal. The result
  * depends on the arguments only, not on the machine or the compiler. Values beyond the range of a type's scales (65504
  * times its steps) become the largest that it can hold; in F16 and BF16 they become infinite, as IEEE 754 rounds them.
  * HYBRID_ERROR_INVALID as above, or for a bad importance: nothing is written. HYBRID_ERROR_NUMERIC: a value is NaN or
- * infinite, which blocks cannot hold; all is written, and the blocks with such values decode to NaN. (The float types
+ * infinite, which blocks cannot hold (error->offset: which one); all is written, and the blocks with such values decode
+ * to NaN. (The float types
  * keep NaN and infinity: HYBRID_OK.) Thread-safe, no allocation. */
 HYBRID_API hybrid_result hybrid_quantize(hybrid_type type, const float *values, void *blocks, size_t n,
-                                         const float *importance);
+                                         const float *importance, hybrid_error *error);
 
 /* n_rows rows of `row` values each, from one type to another (as hybrid_dequantize and hybrid_quantize do it), on all
  * threads of runtime (NULL: a default one). importance: `row` values, the same for every row, or NULL. The result does
@@ -82,11 +84,12 @@ HYBRID_API bool hybrid_mix_at(size_t i, hybrid_mix *mix);
 /* What the mixes ask of a model: GGUF's keys of the same names. */
 typedef struct hybrid_mix_model {
     const char *architecture; /* "llama" */
-    int n_layer;              /* block_count */
-    int n_expert;             /* 0 or 1: none */
-    int n_head, n_head_kv;
-    bool tied_output;        /* there is no tensor "output.weight": the token embedding makes the logits */
-    const int *n_head_kv_of; /* n_layer, where the key is an array (0: no attention in this layer); NULL: it is none */
+    int32_t n_layer;          /* block_count */
+    int32_t n_expert;         /* 0 or 1: none */
+    int32_t n_head, n_head_kv;
+    bool tied_output; /* there is no tensor "output.weight": the token embedding makes the logits */
+    /* n_layer, where the key is an array (0: no attention in this layer); NULL: it is not one */
+    const int32_t *n_head_kv_of;
 } hybrid_mix_model;
 
 /* The type that a tensor with GGUF's name and sizes (ne[0] contiguous) gets in a mix; `now` for one that a mix leaves
@@ -94,5 +97,5 @@ typedef struct hybrid_mix_model {
  * Q2_K, Q3_K: Q4_0; Q4_K: Q5_0; Q5_K: Q5_1;
  * Q6_K: Q8_0; and F16 when 32 does not divide it either. The same types as llama.cpp gives. Thread-safe. */
 HYBRID_API hybrid_type hybrid_quantize_type_for(hybrid_mix mix, const hybrid_mix_model *model, const char *name,
-                                                int n_dims, const uint64_t *ne, hybrid_type now);
+                                                int32_t n_dims, const uint64_t *ne, hybrid_type now);
 #endif

@@ -6,7 +6,7 @@
 typedef struct hybrid_runtime hybrid_runtime;
 
 /* One piece of parallel work. Called with every index in 0..n-1, in any order, from any thread. */
-typedef void (*hybrid_task_fn)(void *arg, int index);
+typedef void (*hybrid_task_fn)(void *arg, int32_t index);
 
 /* Where kernels that were compiled for a GPU are kept, so that the next start is fast. Zero: files in the user's cache
  * folder (HYBRID_CUDA_CACHE, else XDG_CACHE_HOME/hybrid, ~/.cache/hybrid or %LOCALAPPDATA%\hybrid); one that cannot
@@ -25,11 +25,11 @@ typedef struct hybrid_runtime_desc {
     hybrid_allocator allocator;
     hybrid_logger logger;
     /* threads that compute, the caller's included; 0: the number of physical cores, at most 16 */
-    int n_threads;
+    int32_t n_threads;
     /* The host's job system instead of own threads: must run fn(arg, i) for all i in 0..n-1 and return when all are
      * done.
      * It may run them all on the calling thread. Own threads are then never started. */
-    void (*parallel_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void (*parallel_for)(void *user, int32_t n, hybrid_task_fn fn, void *arg);
     void *parallel_user;
     const char *isa; /* NULL: the best that this CPU has; "generic", "avx2", "avxvnni", "avx512", "neon": at most that;
                       * a better one than this processor has, or one of another kind of processor, limits nothing */
@@ -54,7 +54,7 @@ HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime);
 
 /* "avx512", "avxvnni", "avx2", "neon" or "generic": what the kernels of this runtime use. */
 HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime);
-HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime);
+HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime);
 
 typedef struct hybrid_device_info {
     char id[16];   /* "cuda:0": for hybrid_runtime_desc.device */
@@ -68,5 +68,5 @@ typedef struct hybrid_device_info {
 HYBRID_API hybrid_result hybrid_devices(hybrid_runtime *runtime, hybrid_device_info *list, size_t capacity,
                                         size_t *count, hybrid_error *error);
 /* "NVIDIA H200", or "" as long as the runtime computes on the CPU only. Opened when the first model is loaded. */
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime);
+HYBRID_API const char *hybrid_runtime_device(hybrid_runtime *runtime);
 #endif

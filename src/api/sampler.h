@@ -23,11 +23,11 @@ typedef struct hybrid_sampler_desc {
     float repetition_penalty;      /* > 0; 0 and 1: none. Usual: 1.05 to 1.3 */
     float frequency_penalty;       /* 0: none; negative encourages */
     float presence_penalty;        /* 0: none; negative encourages */
-    int penalty_last_n;            /* 0: 64 */
+    int32_t penalty_last_n;        /* 0: 64 */
     const hybrid_logit_bias *bias; /* copied; ids that are not in the vocabulary have no effect */
     size_t n_bias;
     float temperature; /* logits are divided by it. 0: greedy, and nothing below matters */
-    int top_k;         /* only the top_k likeliest; 0: all */
+    int32_t top_k;     /* only the top_k likeliest; 0: all */
     float top_p;       /* of those the fewest likeliest whose probabilities sum to top_p or more; 0 and 1: all */
     float min_p;       /* of those the ones that are at least min_p times as probable as the best; 0: all */
     /* of those the fewest most typical (information nearest to the entropy) that sum to typical_p; 0 and 1: all */
@@ -43,14 +43,22 @@ HYBRID_API void hybrid_sampler_destroy(hybrid_sampler *sampler);
 
 /* Chooses a token: logits (n_vocab), not changed. Give the number of real tokens as n_vocab, so that padding is never
  * chosen; a logit of -INFINITY excludes a token. Returns the id, or a negative hybrid_result: HYBRID_ERROR_INVALID (no
- * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded); it then counts as no try. What is
- * drawn depends on the logits, the settings, the accepted tokens and the number of tries since the last of them: a
- * second call without an accept draws again. Follow it by hybrid_sampler_accept when you take the token. */
+ * logits), HYBRID_ERROR_NUMERIC (a logit is NaN or +infinite, or all are excluded), of which hybrid_sampler_result has
+ * the sentence; it then does not count as a try. What is drawn depends on the logits, the settings, the accepted tokens
+ * and the number of tries since the last of them: a second call without an accept draws again. Follow it by
+ * hybrid_sampler_accept when you take the token. */
 HYBRID_API int32_t hybrid_sample(hybrid_sampler *sampler, const float *logits, int32_t n_vocab);
 
-/* hybrid_sample(sampler, hybrid_logits(context, seq), n_vocab); where a GPU holds the logits and the context was told
- * to expect this (n_candidates), only the likeliest of them come to the host. The token is the same. */
-HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq, int32_t n_vocab);
+/* The same from hybrid_logits(context, seq), among the tokens of the model's vocabulary. Where a GPU holds the logits
+ * and the context was told to expect this (n_candidates), only the likeliest of them come to the host. The token is the
+ * same. */
+HYBRID_API int32_t hybrid_sample_next(hybrid_sampler *sampler, hybrid_context *context, int32_t seq,
+                                      hybrid_error *error);
+
+/* Of the last hybrid_sample or hybrid_sample_next: HYBRID_OK, or why it chose no token, with the sentence. error may be
+ * NULL. */
+HYBRID_API hybrid_result hybrid_sampler_result(const hybrid_sampler *sampler, hybrid_error *error);
+
 /* What to set hybrid_context_desc.n_candidates to, for sequences with samplers like this: 0 when they need all logits
  * (a bias, a temperature without top_k or with a large one, penalties that raise). NULL: greedy. */
 HYBRID_API int32_t hybrid_sampler_candidates(const hybrid_sampler_desc *desc);

@@ -14,17 +14,17 @@ typedef struct hybrid_session_desc {
     hybrid_context_desc context; /* n_seq and n_logits are the session's business */
 } hybrid_session_desc;
 
-typedef enum hybrid_stop {
+typedef enum hybrid_stop_reason {
     HYBRID_STOP_NONE = 0, /* the answer is still running, or there is none */
     HYBRID_STOP_END,      /* the model said that it is done */
     HYBRID_STOP_TEXT,     /* one of the stop texts */
     HYBRID_STOP_LIMIT,    /* max_tokens */
     HYBRID_STOP_CONTEXT,  /* the context is full */
     HYBRID_STOP_ERROR     /* the last call failed: see hybrid_session_result */
-} hybrid_stop;
+} hybrid_stop_reason;
 
 typedef struct hybrid_session_info {
-    hybrid_stop stop;
+    hybrid_stop_reason stop;
     int32_t n_ctx, n_used;           /* positions of the context, and those taken */
     int32_t n_prompt, n_cached;      /* tokens of the last prompt, and how many of them were already in the cache */
     int32_t n_generated;             /* tokens of the last answer */
@@ -43,7 +43,7 @@ HYBRID_API void hybrid_session_destroy(hybrid_session *session);
  * transformers: take them out of the words of strangers.
  * An answer that still runs is broken off, and what was shown of it becomes its message. A message that is refused (too
  * long, a template that raises, no memory) was not said: the conversation, the cache and an answer that still runs
- * are as they were. */
+ * are as they were. The sentence of a failure is to be had from hybrid_session_result. */
 HYBRID_API hybrid_result hybrid_session_say(hybrid_session *session, const char *text);
 /* Starts a continuation of plain text, without any template; it follows what is there already. */
 HYBRID_API hybrid_result hybrid_session_complete(hybrid_session *session, const char *text);

@@ -116,7 +116,7 @@ HYBRID_API bool hybrid_token_is_end(const hybrid_tokenizer *tokenizer, int32_t i
 HYBRID_API int32_t hybrid_token_role_id(const hybrid_tokenizer *tokenizer, hybrid_token_role role);
 /* by its bytes; -1 */
 HYBRID_API int32_t hybrid_token_find(const hybrid_tokenizer *tokenizer, const char *bytes, size_t size);
-HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer); /* tokens; a model may have more rows */
+HYBRID_API int32_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer); /* tokens; a model may have more rows */
 HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer);
 HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer);
 
@@ -141,16 +141,16 @@ HYBRID_API size_t hybrid_utf8_flush(hybrid_utf8_stream *stream, char *out);
 typedef struct hybrid_stop_matcher hybrid_stop_matcher;
 
 /* n_stops strings of at least one byte, copied. With none, everything fed is given at once. runtime may be NULL. */
-HYBRID_API hybrid_result hybrid_stop_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops,
-                                            hybrid_stop_matcher **matcher, hybrid_error *error);
-HYBRID_API void hybrid_stop_destroy(hybrid_stop_matcher *matcher);
+HYBRID_API hybrid_result hybrid_stop_matcher_create(hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops,
+                                                    hybrid_stop_matcher **matcher, hybrid_error *error);
+HYBRID_API void hybrid_stop_matcher_destroy(hybrid_stop_matcher *matcher);
 /* Feeds bytes. *safe: what can be shown now because no stop string can begin in it (until the next call). *which: the
  * stop string that is complete (of those that end first the longest), or -1; what stood before it is in *safe, and
  * nothing more comes until reset.
  * HYBRID_ERROR_MEMORY: nothing was fed. */
-HYBRID_API hybrid_result hybrid_stop_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size,
-                                          hybrid_string *safe, int *which, hybrid_error *error);
+HYBRID_API hybrid_result hybrid_stop_matcher_feed(hybrid_stop_matcher *matcher, const void *bytes, size_t size,
+                                                  hybrid_string *safe, int32_t *which, hybrid_error *error);
 /* The end came otherwise: gives what was held back. */
-HYBRID_API hybrid_string hybrid_stop_flush(hybrid_stop_matcher *matcher);
-HYBRID_API void hybrid_stop_reset(hybrid_stop_matcher *matcher);
+HYBRID_API hybrid_string hybrid_stop_matcher_flush(hybrid_stop_matcher *matcher);
+HYBRID_API void hybrid_stop_matcher_reset(hybrid_stop_matcher *matcher);
 #endif

@@ -61,10 +61,7 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
 }
 
 /* There is a GPU, and it was opened by this process: CUDA does not work in a forked child of one that uses it. */
-static bool hyb_gpu_here(const hybrid_runtime *rt)
-{
-    return hyb_atomic_load((volatile uint64_t *)(uintptr_t)&rt->gpu_there) == hyb_process();
-}
+static bool hyb_gpu_here(hybrid_runtime *rt) { return hyb_atomic_load(&rt->gpu_there) == hyb_process(); }
 
 /* *gpu: the device that the runtime computes on, opened by the first caller; NULL: the CPU. Belongs to the runtime. */
 static hybrid_result hyb_runtime_gpu(hybrid_runtime *rt, hyb_device **gpu, hybrid_error *error)

@@ -119,7 +119,7 @@ HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
 {
     return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
 }
-HYBRID_API int hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
+HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
 /* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
 static hybrid_result hyb_runtime_retain(hybrid_runtime *runtime, hybrid_runtime **own, hybrid_error *error)
@@ -153,7 +153,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
     return r;
 }
 
-HYBRID_API const char *hybrid_runtime_device(const hybrid_runtime *runtime)
+HYBRID_API const char *hybrid_runtime_device(hybrid_runtime *runtime)
 {
     return runtime && hyb_gpu_here(runtime) ? hyb_gpu_provider->name(runtime->gpu) : "";
 }

@@ -167,7 +167,7 @@ typedef struct hyb_worker {
 
 struct hyb_pool {
     int n_lanes; /* caller included */
-    void (*host_for)(void *user, int n, hybrid_task_fn fn, void *arg);
+    void (*host_for)(void *user, int32_t n, hybrid_task_fn fn, void *arg);
     void *host_user;
     /* section number << 32 | chunks << 16 | next chunk: one word, so that a chunk is taken at once */
     volatile uint64_t ticket;
@@ -429,7 +429,7 @@ typedef struct hyb_host_section {
     volatile uint64_t next;
     int n;
 } hyb_host_section;
-static void hyb_host_lane(void *arg, int lane)
+static void hyb_host_lane(void *arg, int32_t lane)
 {
     const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
     hyb_host_section *s = (hyb_host_section *)arg;

@@ -402,7 +402,7 @@ HYBRID_API uint64_t hybrid_gguf_file_size(const hybrid_gguf *g)
     return size;
 }
 
-HYBRID_API int hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->parts[0].version : 0; }
+HYBRID_API int32_t hybrid_gguf_version(const hybrid_gguf *g) { return g ? g->parts[0].version : 0; }
 HYBRID_API uint64_t hybrid_gguf_alignment(const hybrid_gguf *g) { return g ? g->parts[0].alignment : 0; }
 HYBRID_API size_t hybrid_gguf_key_count(const hybrid_gguf *g) { return g ? g->n_keys : 0; }
 HYBRID_API size_t hybrid_gguf_tensor_count(const hybrid_gguf *g) { return g ? g->n_tensors : 0; }

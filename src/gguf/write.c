@@ -497,7 +497,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
-           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims, const uint64_t *ne,
+           (hybrid_gguf_writer *w, const char *name, hybrid_type type, int32_t n_dims, const uint64_t *ne,
             hybrid_error *error),
            (w, name, type, n_dims, ne, error))
 {

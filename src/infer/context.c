@@ -288,7 +288,7 @@ static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error
 }
 
 HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
-           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, size_t n_logits, hybrid_error *error),
+           (hybrid_context *c, int32_t seq, const int32_t *ids, size_t n, int32_t n_logits, hybrid_error *error),
            (c, seq, ids, n, n_logits, error))
 {
     hybrid_result r;
@@ -307,16 +307,19 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
             return hyb_fail(error, HYBRID_ERROR_INVALID,
                             "token %llu of the batch is %d, but the model's tokens are 0..%d", (unsigned long long)i,
                             ids[i], c->model->hp.n_vocab - 1);
+    if (n_logits < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_batch_add_logits: n_logits is %d, must not be negative",
+                        n_logits);
     if (n > (size_t)(c->desc.n_ctx - c->n_ids))
         return hyb_fail(error, HYBRID_ERROR_CONTEXT_FULL,
                         "%llu more tokens do not fit the batch: it holds %d of n_ctx = %d", (unsigned long long)n,
                         c->n_ids, c->desc.n_ctx);
-    n_logits = HYB_MIN(n_logits, n);
+    n_logits = HYB_MIN(n_logits, (int32_t)n);
     e = hyb_entry_of(c, seq);
     if (e && e != &c->entries[c->n_entries - 1])
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d already has tokens in this batch, with others after them", seq);
-    if ((size_t)(c->n_rows_queued - (e ? e->n_logits : 0)) + n_logits > (size_t)c->desc.n_logits)
+    if (n_logits > c->desc.n_logits - (c->n_rows_queued - (e ? e->n_logits : 0)))
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "this decode would keep more rows of logits than the descriptor's n_logits = %d",
                         c->desc.n_logits);
@@ -327,8 +330,8 @@ HYB_BORDER(hybrid_result, hybrid_batch_add_logits,
         e->n = 0;
         e->n_logits = 0;
     }
-    c->n_rows_queued += (int32_t)n_logits - e->n_logits;
-    e->n_logits = (int32_t)n_logits;
+    c->n_rows_queued += n_logits - e->n_logits;
+    e->n_logits = n_logits;
     memcpy(c->ids + c->n_ids, ids, n * sizeof *ids);
     c->n_ids += (int32_t)n;
     e->n += (int32_t)n;
@@ -692,12 +695,12 @@ HYB_BORDER(hybrid_result, hybrid_decode, (hybrid_context *context, hybrid_error 
 }
 
 /* Row of sequence seq's i-th logits, or -1. */
-static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, size_t i)
+static int32_t hyb_logits_row(const hybrid_context *context, int32_t seq, int32_t i)
 {
     if (!context || hyb_check_seq(context, seq, NULL) || hyb_busy(context->in_use) || context->progress.running ||
-        i >= (size_t)context->logits_n[seq])
+        i < 0 || i >= context->logits_n[seq])
         return -1;
-    return context->logits_row[seq] + (int32_t)i;
+    return context->logits_row[seq] + i;
 }
 
 /* Fetches what was left on the GPU. */
@@ -712,18 +715,17 @@ static bool hyb_logits_fetch(hybrid_context *c)
     return true;
 }
 
-HYB_BORDER(const float *, hybrid_logits_at, (const hybrid_context *context, int32_t seq, size_t i), (context, seq, i))
+HYB_BORDER(const float *, hybrid_logits_at, (hybrid_context *context, int32_t seq, int32_t i), (context, seq, i))
 {
     const int32_t row = hyb_logits_row(context, seq, i);
-    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch((hybrid_context *)(uintptr_t)context)))
-        return NULL;
+    if (row < 0 || (row >= context->n_logits_here && !hyb_logits_fetch(context))) return NULL;
     return context->logits + (size_t)row * (size_t)context->model->hp.n_vocab;
 }
 
-HYB_BORDER(const float *, hybrid_logits, (const hybrid_context *context, int32_t seq), (context, seq))
+HYB_BORDER(const float *, hybrid_logits, (hybrid_context *context, int32_t seq), (context, seq))
 {
     if (!context || hyb_check_seq(context, seq, NULL) || !context->logits_n[seq]) return NULL;
-    return hybrid_logits_at(context, seq, (size_t)context->logits_n[seq] - 1);
+    return hybrid_logits_at(context, seq, context->logits_n[seq] - 1);
 }
 
 /* ---- sequences ---- */
@@ -778,7 +780,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
     return HYBRID_OK;
 }
 
-HYBRID_API int32_t hybrid_context_free(const hybrid_context *context)
+HYBRID_API int32_t hybrid_context_room(const hybrid_context *context)
 {
     return context ? context->state.pages.n_free * HYB_PAGE : 0;
 }

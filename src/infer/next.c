@@ -46,24 +46,60 @@ static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, 
     }
 }
 
-HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, int32_t n_vocab),
-           (s, context, seq, n_vocab))
+/* The row of the last token of a sequence, or a negative result and its sentence. */
+static int32_t hyb_next_row(const hybrid_context *c, int32_t seq, hybrid_error *error)
 {
-    const int32_t row = context && s && !hyb_check_seq(context, seq, NULL) && context->logits_n[seq]
-                            ? hyb_logits_row(context, seq, (size_t)context->logits_n[seq] - 1)
-                            : -1;
-    const int32_t k = row >= 0 ? context->forward.n_top : 0;
+    const hybrid_result r = hyb_check_seq(c, seq, error);
+    const int32_t row = r || !c->logits_n[seq] ? -1 : hyb_logits_row(c, seq, c->logits_n[seq] - 1);
+    if (r || row >= 0) return r ? (int32_t)r : row;
+    return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
+                             "hybrid_sample_next: there are no logits of sequence %d: it had no token in the last "
+                             "decode, or that has not ended",
+                             seq);
+}
+
+/* The next token from the likeliest ones of a row, which are all that this sampler needs. */
+static int32_t hyb_next_of_few(hybrid_sampler *s, hybrid_context *c, int32_t seq, int32_t row, hybrid_error *error)
+{
+    const int32_t k = c->forward.n_top;
+    int32_t at = (int32_t)HYBRID_ERROR_NUMERIC;
     hyb_few few;
-    int32_t at;
-    if (context && n_vocab > context->model->hp.n_vocab)
-        return (int32_t)HYBRID_ERROR_INVALID; /* rows are not as long as that */
-    if (!k || row >= context->n_top || n_vocab != context->forward.n_tokens ||
-        !hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n_vocab)))
-        return hybrid_sample(s, hybrid_logits(context, seq), n_vocab);
-    if (!(context->top_stats[2 * row + 1] < INFINITY))
-        return (int32_t)HYBRID_ERROR_NUMERIC; /* NaN somewhere in the row, or infinite */
-    hyb_few_sort(&few, context->top_ids + (size_t)row * (size_t)k, context->top_values + (size_t)row * (size_t)k, k);
-    at = hyb_sampler_choose(s, few.id, few.logit, few.n);
-    return at < 0 ? at : few.id[at];
+    if (c->top_stats[2 * row + 1] < INFINITY) { /* else one of the row is not a number, or infinite */
+        hyb_few_sort(&few, c->top_ids + (size_t)row * (size_t)k, c->top_values + (size_t)row * (size_t)k, k);
+        at = hyb_sampler_choose(s, few.id, few.logit, few.n);
+    }
+    if (at < 0) {
+        const float *logits = hybrid_logits(c, seq);
+        return logits ? (int32_t)hyb_sampler_why(logits, c->forward.n_tokens, error)
+                      : (int32_t)hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the logits are not numbers");
+    }
+    return few.id[at];
+}
+
+static int32_t hyb_sample_next(hybrid_sampler *s, hybrid_context *c, int32_t seq, hybrid_error *error)
+{
+    const int32_t row = hyb_next_row(c, seq, error), n = c->forward.n_tokens, k = c->forward.n_top;
+    const float *logits;
+    if (row < 0) return row;
+    if (k && row < c->n_top && hyb_sampler_needs(&s->desc, s->desc.n_bias, s->n_seen, HYB_MIN(k, n)))
+        return hyb_next_of_few(s, c, seq, row, error);
+    if ((logits = hybrid_logits(c, seq)) == NULL)
+        return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID,
+                                 "hybrid_sample_next: the logits of sequence %d went with the GPU, which failed: queue "
+                                 "its last token again and decode",
+                                 seq);
+    return hyb_sample(s, logits, n, error);
+}
+
+HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *context, int32_t seq, hybrid_error *error),
+           (s, context, seq, error))
+{
+    int32_t id;
+    if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
+    s->error.result = HYBRID_OK;
+    id = context ? hyb_sample_next(s, context, seq, &s->error)
+                 : (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
+    if (id < 0 && error) *error = s->error;
+    return id;
 }
 #endif

@@ -25,6 +25,7 @@ struct hybrid_sampler {
     uint64_t position, tries; /* tokens accepted; draws since the last of them */
     double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hyb_select select;
+    hybrid_error error; /* of the last call that chose no token, as long as its result says so */
 };
 
 /* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
@@ -261,13 +262,55 @@ static int32_t hyb_sampler_choose(hybrid_sampler *s, const int32_t *ids, const f
     return hyb_select_draw(&s->select, hyb_random_uniform(s->desc.seed, s->position, s->tries++));
 }
 
+/* Why none of the n logits was chosen: a walk over all of them, which only a failure takes. */
+static hybrid_result hyb_sampler_why(const float *logits, int32_t n, hybrid_error *error)
+{
+    bool any = false;
+    int32_t i;
+    for (i = 0; i < n; i++) {
+        if (!(logits[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                            "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range "
+                            "of floats",
+                            i, logits[i] > 0 ? "infinite" : "not a number");
+        any = any || logits[i] > -INFINITY;
+    }
+    if (!any)
+        return hyb_fail(
+            error, HYBRID_ERROR_NUMERIC,
+            "no next token: all logits are -infinite: the weights are damaged, or all tokens were excluded");
+    return hyb_fail(error, HYBRID_ERROR_NUMERIC, "no next token: the sampler's bias forbids all of them");
+}
+
+/* The id, or a negative result and its sentence. */
+static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hybrid_error *error)
+{
+    int32_t id;
+    size_t i;
+    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n; i++)
+        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
+    id = hyb_sampler_choose(s, NULL, logits, n);
+    return id >= 0 ? id : (int32_t)hyb_sampler_why(logits, n, error);
+}
+
 HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
-    size_t i;
-    if (!s || !logits || n_vocab <= 0) return (int32_t)HYBRID_ERROR_INVALID;
-    for (i = 0; i < s->desc.n_bias && s->bias[i].id < n_vocab; i++)
-        if (s->bias[i].bias > 0 && s->bias[i].bias == INFINITY) return s->bias[i].id;
-    return hyb_sampler_choose(s, NULL, logits, n_vocab);
+    if (!s) return (int32_t)HYBRID_ERROR_INVALID;
+    s->error.result = HYBRID_OK;
+    if (!logits)
+        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+                                 "hybrid_sample: logits is NULL: the sequence had no token in the last decode");
+    if (n_vocab <= 0)
+        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
+                                 n_vocab);
+    return hyb_sample(s, logits, n_vocab, &s->error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler, hybrid_error *error), (sampler, error))
+{
+    if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
+    if (sampler->error.result && error) *error = sampler->error;
+    return sampler->error.result;
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -308,5 +351,6 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     if (!s) return;
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
+    s->error.result = HYBRID_OK;
 }
 #endif

@@ -66,7 +66,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
-    hybrid_stop_destroy(session->stops);
+    hybrid_stop_matcher_destroy(session->stops);
     hyb_dialog_free(&session->dialog);
     hyb_free(rt, session->ids);
     hyb_free(rt, session->answer);
@@ -93,7 +93,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
         list[i].size = sizeof turn - 1;
     }
     for (i = 0; i < desc->n_stops + extra; i++) *longest = HYB_MAX(*longest, list[i].size);
-    r = hybrid_stop_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
+    r = hybrid_stop_matcher_create(s->rt, list, desc->n_stops + extra, &s->stops, error);
     hyb_free(s->rt, list);
     return r;
 }
@@ -106,16 +106,15 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
     hybrid_string safe;
     size_t size = 0;
     hybrid_result r;
-    int which;
-    int32_t id;
+    int32_t which, id;
     for (id = 0; id < s->n_vocab; id++) size = HYB_MAX(size, hybrid_token_bytes(tok, id).size);
     if (!hyb_add_size(size, longest_stop, &size) || size > SIZE_MAX / 16) return hyb_fail_memory(error, size);
     s->piece_size =
         2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
-    if ((r = hybrid_stop_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
+    if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
         return r; /* the matcher's memory grows, and stays */
-    hybrid_stop_reset(s->stops);
+    hybrid_stop_matcher_reset(s->stops);
     return HYBRID_OK;
 }
 
@@ -136,7 +135,7 @@ static hybrid_result hyb_session_build(hybrid_session *s, const hybrid_session_d
     hybrid_context_describe(s->ctx, &cd);
     if ((r = hybrid_sampler_create(s->rt, &desc->sampler, &s->sampler, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_stops(s, desc, &longest_stop, error)) != HYBRID_OK) return r;
-    s->n_vocab = (int32_t)hybrid_vocab_size(hybrid_model_tokenizer(s->model));
+    s->n_vocab = hybrid_vocab_size(hybrid_model_tokenizer(s->model));
     if ((r = hyb_session_room(s, longest_stop, error)) != HYBRID_OK) return r;
     if (!(s->ids = (int32_t *)hyb_calloc(s->rt, (size_t)cd.n_ctx, sizeof *s->ids)))
         return hyb_fail_memory(error, (size_t)cd.n_ctx * sizeof *s->ids);
@@ -205,7 +204,7 @@ static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, i
     s->n_ids = n;
     for (i = same; i < n; i++) hybrid_sampler_accept(s->sampler, ids[i]);
     memset(&s->utf8, 0, sizeof s->utf8);
-    hybrid_stop_reset(s->stops);
+    hybrid_stop_matcher_reset(s->stops);
     s->answer_size = 0;
     s->running = s->prompt_pending = true;
     s->info.stop = HYBRID_STOP_NONE;
@@ -372,31 +371,12 @@ static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 }
 
 /* The answer is over: what was held back is shown, unless a stop text ended it. */
-static void hyb_session_stop(hybrid_session *s, hybrid_stop stop, size_t *at)
+static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t *at)
 {
-    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_flush(s->stops), at);
+    if (stop != HYBRID_STOP_TEXT) hyb_session_show(s, hybrid_stop_matcher_flush(s->stops), at);
     *at += hybrid_utf8_flush(&s->utf8, s->piece + *at);
     s->info.stop = stop;
     s->running = false;
-}
-
-/* Why there is no next token. */
-static hybrid_result hyb_session_no_token(const hybrid_session *s, hybrid_result r, hybrid_error *error)
-{
-    const float *logits = hybrid_logits(s->ctx, 0);
-    bool any = false;
-    int32_t i;
-    if (!logits) return hyb_fail(error, r, "no next token: the logits are not there");
-    for (i = 0; i < s->n_vocab; i++) {
-        if (!(logits[i] < INFINITY))
-            return hyb_fail(
-                error, r,
-                "no next token: the logit of token %d is %s: the weights are damaged, or beyond the range of floats", i,
-                logits[i] > 0 ? "infinite" : "not a number");
-        any = any || logits[i] > -INFINITY;
-    }
-    if (!any) return hyb_fail(error, r, "no next token: all logits are -infinite: the weights are damaged");
-    return hyb_fail(error, r, "no next token: the sampler's bias forbids all of them");
 }
 
 /* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
@@ -409,11 +389,10 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     hybrid_result r;
     if ((r = hybrid_decode(s->ctx, error)) != HYBRID_OK) return r;
     decoded = hyb_now_us();
-    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, s->n_vocab)) < 0) {
-        r = hyb_session_no_token(s, (hybrid_result)*id, error);
+    if ((*id = hybrid_sample_next(s->sampler, s->ctx, 0, error)) < 0) {
         hybrid_seq_remove(s->ctx, 0, length, NULL);
         hybrid_batch_add(s->ctx, 0, s->ids + length, (size_t)(s->n_ids - length), NULL);
-        return r;
+        return (hybrid_result)*id;
     }
     if (s->prompt_pending)
         s->info.prompt_us += decoded - since;
@@ -424,7 +403,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
 }
 
 /* The token goes after the others, if there is to be one more; else why not. */
-static hybrid_stop hyb_session_append(hybrid_session *s, int32_t id)
+static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
     s->ids[s->n_ids++] = id;
@@ -440,10 +419,9 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
     const size_t need = s->answer_size + s->piece_size;
     hybrid_string bytes = { NULL, 0 };
-    hybrid_stop stop;
+    hybrid_stop_reason stop;
     hybrid_result r;
-    int32_t id;
-    int which = -1;
+    int32_t id, which = -1;
     if (!hyb_grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hyb_fail_memory(error, need);
     if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
@@ -455,7 +433,8 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     if (hybrid_token_kind(tok, id) != HYBRID_TOKEN_CONTROL &&
         hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
-        hybrid_stop_feed(s->stops, bytes.data, bytes.size, &bytes, &which, NULL); /* has its memory: hyb_session_room */
+        hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
+                                 NULL); /* has its memory: hyb_session_room */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);

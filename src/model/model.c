@@ -62,10 +62,10 @@ static hybrid_result hyb_model_open_text(hybrid_model *m, hybrid_error *error)
 {
     hybrid_result r = hybrid_tokenizer_from_gguf(m->rt, m->gguf, &m->tokenizer, error);
     if (r) return r;
-    if (hybrid_vocab_size(m->tokenizer) > (size_t)m->hp.n_vocab)
+    if (hybrid_vocab_size(m->tokenizer) > m->hp.n_vocab)
         return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "the tokenizer has %llu tokens, but the model only %d: they do not belong together",
-                        (unsigned long long)hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
+                        "the tokenizer has %d tokens, but the model only %d: they do not belong together",
+                        hybrid_vocab_size(m->tokenizer), m->hp.n_vocab);
     return hyb_model_open_template(m, error);
 }
 
@@ -87,13 +87,8 @@ HYBRID_API const hybrid_template *hybrid_model_template(const hybrid_model *mode
 
 static hybrid_source hyb_model_source(const hybrid_model_desc *desc)
 {
-    hybrid_source source;
-    source.path = desc->path;
-    source.data = desc->data;
-    source.size = desc->size;
-    source.reader = desc->reader;
-    source.parts = desc->parts;
-    source.n_parts = desc->n_parts;
+    hybrid_source source = desc->source;
+    if (desc->path) source.path = desc->path;
     return source;
 }
 
@@ -123,7 +118,10 @@ static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_mode
                                       hybrid_model **model, hybrid_error *error)
 {
     hybrid_runtime *rt;
-    hybrid_result r = hyb_runtime_retain(runtime, &rt, error);
+    hybrid_result r = HYBRID_OK;
+    if (desc->path && desc->source.path)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_load: give path or source.path, not both");
+    if (!r) r = hyb_runtime_retain(runtime, &rt, error);
     if (!r && !(*model = (hybrid_model *)hyb_calloc(rt, 1, sizeof **model))) {
         hyb_runtime_release(rt);
         r = hyb_fail_memory(error, sizeof **model);
@@ -160,9 +158,12 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
 static int32_t hyb_model_n_tokens(const hybrid_model *m)
 {
 #ifndef HYBRID_NO_TEXT
-    return (int32_t)hybrid_vocab_size(m->tokenizer);
+    return hybrid_vocab_size(m->tokenizer);
 #else
-    return m->hp.n_vocab;
+    hybrid_gguf_value tokens;
+    if (!hybrid_gguf_find(m->gguf, "tokenizer.ggml.tokens", &tokens) || tokens.count > (uint64_t)m->hp.n_vocab)
+        return m->hp.n_vocab;
+    return (int32_t)tokens.count;
 #endif
 }
 

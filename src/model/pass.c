@@ -129,7 +129,7 @@ struct hyb_net {
 
 /* ---- steps that parts share ---- */
 
-static void hyb_traced(hyb_forward *f, const char *name, int layer, const float *data, int64_t rows, int64_t cols,
+static void hyb_traced(hyb_forward *f, const char *name, int32_t layer, const float *data, int64_t rows, int64_t cols,
                        int64_t stride)
 {
     hyb_backend *be = f->at->be;

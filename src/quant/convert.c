@@ -22,7 +22,7 @@ static void hyb_convert_chunk(void *arg, int chunk, int lane)
     float *values = c->scratch + (size_t)lane * c->row;
     for (; r < end; r++) {
         c->from->dequantize_row(c->src + r * c->src_row, values, c->row);
-        if (c->to->block_size > 1 && !hyb_all_finite(values, c->row)) hyb_atomic_add(&c->damaged, 1);
+        if (c->to->block_size > 1 && hyb_not_finite(values, c->row) < c->row) hyb_atomic_add(&c->damaged, 1);
         c->to->quantize_row(values, c->dst + r * c->dst_row, c->row, c->importance);
     }
 }

@@ -186,7 +186,7 @@ static int hyb_mix_layer(const char *name)
 }
 
 HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
-           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int n_dims, const uint64_t *ne,
+           (hybrid_mix mix, const hybrid_mix_model *model, const char *name, int32_t n_dims, const uint64_t *ne,
             hybrid_type now),
            (mix, model, name, n_dims, ne, now))
 {

@@ -22,11 +22,11 @@ typedef struct hyb_type_traits {
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
 #define HYB_TYPE(id, block_size, block_bytes, suffix) \
-    case HYBRID_TYPE_##id: { \
-        static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
-                                                hyb_quantize_##suffix }; \
-        return &traits; \
-    }
+case HYBRID_TYPE_##id: { \
+    static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
+                                            hyb_quantize_##suffix }; \
+    return &traits; \
+}
 #define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
     switch ((int)type) {
         HYB_TYPE(F32, 1, 4, f32)
@@ -73,23 +73,35 @@ HYBRID_API size_t hybrid_type_row_bytes(hybrid_type type, size_t n)
 
 /* What both public functions ask of their arguments. Blocks hold 16-bit numbers: an odd address would be a crash on
  * some machines. */
-static bool hyb_quant_arguments(const hyb_type_traits *t, const void *blocks, const float *values, size_t n)
-{
-    return t && n % t->block_size == 0 &&
-           (n == 0 || (blocks && values && (t->block_size == 1 || (uintptr_t)blocks % 2 == 0)));
-}
-
-HYB_BORDER(hybrid_result, hybrid_dequantize, (hybrid_type type, const void *blocks, float *values, size_t n),
-           (type, blocks, values, n))
+static hybrid_result hyb_quant_arguments(const char *function, hybrid_type type, const void *blocks,
+                                         const float *values, size_t n, hybrid_error *error)
 {
     const hyb_type_traits *t = hyb_type_info(type);
-    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (n) t->dequantize_row(blocks, values, n);
+    if (HYB_BIG_ENDIAN)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s: this machine is big-endian, blocks are not", function);
+    if (!t) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %d is not a type that hybrid knows", function, (int)type);
+    if (n % t->block_size)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %llu values do not divide into blocks of %s, which hold %llu",
+                        function, (unsigned long long)n, t->name, (unsigned long long)t->block_size);
+    if (n && (!blocks || !values))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: %s is NULL", function, blocks ? "values" : "blocks");
+    if (n && t->block_size > 1 && (uintptr_t)blocks % 2)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: blocks begin at an odd address, must be 2-byte aligned",
+                        function);
     return HYBRID_OK;
 }
 
-static bool hyb_all_finite(const float *values, size_t n)
+HYB_BORDER(hybrid_result, hybrid_dequantize,
+           (hybrid_type type, const void *blocks, float *values, size_t n, hybrid_error *error),
+           (type, blocks, values, n, error))
+{
+    const hybrid_result r = hyb_quant_arguments("hybrid_dequantize", type, blocks, values, n, error);
+    if (!r && n) hyb_type_info(type)->dequantize_row(blocks, values, n);
+    return r;
+}
+
+/* The first of n values that is NaN or infinite; n when all are finite. */
+static size_t hyb_not_finite(const float *values, size_t n)
 {
     uint32_t worst = 0;
     size_t i;
@@ -97,23 +109,28 @@ static bool hyb_all_finite(const float *values, size_t n)
         uint32_t a = hyb_f32_bits(values[i]) & 0x7FFFFFFFu;
         worst = HYB_MAX(worst, a);
     }
-    return worst < 0x7F800000u;
+    if (worst < 0x7F800000u) return n;
+    for (i = 0; (hyb_f32_bits(values[i]) & 0x7FFFFFFFu) < 0x7F800000u; i++) {}
+    return i;
 }
 
 HYB_BORDER(hybrid_result, hybrid_quantize,
-           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance),
-           (type, values, blocks, n, importance))
+           (hybrid_type type, const float *values, void *blocks, size_t n, const float *importance,
+            hybrid_error *error),
+           (type, values, blocks, n, importance, error))
 {
-    const hyb_type_traits *t = hyb_type_info(type);
-    size_t i;
-    if (HYB_BIG_ENDIAN) return HYBRID_ERROR_UNSUPPORTED;
-    if (!hyb_quant_arguments(t, blocks, values, n)) return HYBRID_ERROR_INVALID;
-    if (importance) {
-        if (!hyb_all_finite(importance, n)) return HYBRID_ERROR_INVALID;
-        for (i = 0; i < n; i++)
-            if (importance[i] < 0) return HYBRID_ERROR_INVALID;
-    }
-    if (n) t->quantize_row(values, blocks, n, importance);
-    return t->block_size == 1 || hyb_all_finite(values, n) ? HYBRID_OK : HYBRID_ERROR_NUMERIC;
+    const hybrid_result r = hyb_quant_arguments("hybrid_quantize", type, blocks, values, n, error);
+    size_t i, bad;
+    if (r) return r;
+    for (i = 0; importance && i < n; i++)
+        if (!(importance[i] >= 0 && importance[i] < INFINITY))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "hybrid_quantize: importance %llu is %g, must be finite and not negative",
+                            (unsigned long long)i, (double)importance[i]);
+    if (!n) return HYBRID_OK;
+    hyb_type_info(type)->quantize_row(values, blocks, n, importance);
+    if (hyb_type_info(type)->block_size == 1 || (bad = hyb_not_finite(values, n)) == n) return HYBRID_OK;
+    return hyb_fail_at(error, HYBRID_ERROR_NUMERIC, bad, "value %llu is NaN or infinite, which %s cannot hold",
+                       (unsigned long long)bad, hyb_type_info(type)->name);
 }
 #endif

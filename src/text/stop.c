@@ -18,14 +18,15 @@ struct hybrid_stop_matcher {
     uint64_t in_use; /* the allocator may not call back */
 };
 
-HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER_VOID(hybrid_stop_matcher_destroy, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_runtime *rt;
     if (!matcher) return;
     rt = matcher->rt;
     if (hyb_busy(matcher->in_use)) {
-        hyb_log(rt, HYBRID_LOG_ERROR,
-                "hybrid_stop_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
+        hyb_log(
+            rt, HYBRID_LOG_ERROR,
+            "hybrid_stop_matcher_destroy: the matcher is in use: its allocator called it again; it was not destroyed");
         return;
     }
     matcher->in_use = hyb_process();
@@ -35,7 +36,7 @@ HYB_BORDER_VOID(hybrid_stop_destroy, (hybrid_stop_matcher *matcher), (matcher))
     hyb_runtime_release(rt);
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_create,
+HYB_BORDER(hybrid_result, hybrid_stop_matcher_create,
            (hybrid_runtime *runtime, const hybrid_string *stops, size_t n_stops, hybrid_stop_matcher **matcher,
             hybrid_error *error),
            (runtime, stops, n_stops, matcher, error))
@@ -45,16 +46,17 @@ HYB_BORDER(hybrid_result, hybrid_stop_create,
     hybrid_stop_matcher *m;
     hybrid_result r;
     size_t i;
-    if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: matcher is NULL");
+    if (!matcher) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_create: matcher is NULL");
     *matcher = NULL;
-    if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_create: stops is NULL");
+    if (n_stops && !stops) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_create: stops is NULL");
     if (n_stops > 32767) /* times 65536 bytes: states have 31 bits */
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_create: %llu stop strings, must be at most 32767",
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_stop_matcher_create: %llu stop strings, must be at most 32767",
                         (unsigned long long)n_stops);
     for (i = 0; i < n_stops; i++)
         if (!stops[i].size || !stops[i].data || stops[i].size > 65536)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "hybrid_stop_create: stop string %llu has %llu bytes, must be 1..65536",
+                            "hybrid_stop_matcher_create: stop string %llu has %llu bytes, must be 1..65536",
                             (unsigned long long)i, (unsigned long long)stops[i].size);
     if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) return r;
     if (!(m = (hybrid_stop_matcher *)hyb_calloc(rt, 1, sizeof *m))) {
@@ -66,7 +68,7 @@ HYB_BORDER(hybrid_result, hybrid_stop_create,
     source.strings = stops;
     source.n = n_stops;
     if (!hyb_automaton_make(rt, &source, &m->automaton)) {
-        hybrid_stop_destroy(m);
+        hybrid_stop_matcher_destroy(m);
         return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu stop strings", (unsigned long long)n_stops);
     }
     *matcher = m;
@@ -91,8 +93,8 @@ static size_t hyb_stop_size(const hybrid_stop_matcher *m)
     return a->depth[s];
 }
 
-HYB_BORDER(hybrid_result, hybrid_stop_feed,
-           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int *which,
+HYB_BORDER(hybrid_result, hybrid_stop_matcher_feed,
+           (hybrid_stop_matcher *matcher, const void *bytes, size_t size, hybrid_string *safe, int32_t *which,
             hybrid_error *error),
            (matcher, bytes, size, safe, which, error))
 {
@@ -104,12 +106,12 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed,
     if (safe) safe->size = 0;
     if (which) *which = -1;
     if (!m || (!bytes && size) || !safe || !which)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_feed: matcher, bytes, safe or which is NULL");
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_stop_matcher_feed: matcher, bytes, safe or which is NULL");
     if (hyb_busy(m->in_use))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_stop_feed: the matcher is in use: its allocator called it again");
+                        "hybrid_stop_matcher_feed: the matcher is in use: its allocator called it again");
     if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
-        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_feed: too many bytes");
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_matcher_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
         size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
         uint8_t *held;
@@ -139,7 +141,7 @@ HYB_BORDER(hybrid_result, hybrid_stop_feed,
     return HYBRID_OK;
 }
 
-HYB_BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER(hybrid_string, hybrid_stop_matcher_flush, (hybrid_stop_matcher *matcher), (matcher))
 {
     hybrid_string s = { NULL, 0 };
     if (!matcher || hyb_busy(matcher->in_use)) return s;
@@ -150,7 +152,7 @@ HYB_BORDER(hybrid_string, hybrid_stop_flush, (hybrid_stop_matcher *matcher), (ma
     return s;
 }
 
-HYB_BORDER_VOID(hybrid_stop_reset, (hybrid_stop_matcher *matcher), (matcher))
+HYB_BORDER_VOID(hybrid_stop_matcher_reset, (hybrid_stop_matcher *matcher), (matcher))
 {
     if (!matcher || hyb_busy(matcher->in_use)) return;
     matcher->n_held = matcher->n_shown = 0;

@@ -278,7 +278,7 @@ static const char *piece_of(making *m, hybrid_type type, int n_in, int n_rows, f
     if (!(p->bytes = (char *)calloc(PIECE_ROWS, row_bytes))) stop("out of memory");
     for (r = 0; r < n_rows; r++) {
         for (i = 0; i < n_in; i++) m->row[i] = mean + deviation * normal();
-        if (hybrid_quantize(type, m->row, p->bytes + (size_t)r * row_bytes, (size_t)n_in, NULL))
+        if (hybrid_quantize(type, m->row, p->bytes + (size_t)r * row_bytes, (size_t)n_in, NULL, NULL))
             stop("a row of random values cannot be quantized");
     }
     return p->bytes;

@@ -25,7 +25,7 @@ static void ask(const hybrid_tokenizer *tok, const char *text, size_t size, unsi
          m == n);
     must(!few || !memcmp(ids, again, few * sizeof *ids));
     for (k = 0; k < n; k++) {
-        must(ids[k] >= 0 && (size_t)ids[k] < hybrid_vocab_size(tok));
+        must(ids[k] >= 0 && ids[k] < hybrid_vocab_size(tok));
         must(hybrid_token_bytes(tok, ids[k]).size > 0);
         (void)hybrid_token_is_end(tok, ids[k]);
     }
@@ -59,22 +59,21 @@ static void stream(const char *text, size_t size, size_t step)
     stops[0].size = 1 + step % 3;
     stops[1].data = text + size / 3;
     stops[1].size = 2;
-    must(hybrid_stop_create(NULL, stops, 2, &m, NULL) == HYBRID_OK);
+    must(hybrid_stop_matcher_create(NULL, stops, 2, &m, NULL) == HYBRID_OK);
     for (i = 0; i < size && which < 0; i += step) {
-        must(hybrid_stop_feed(m, text + i, HYB_MIN(step, size - i), &safe, &which, NULL) == HYBRID_OK);
+        must(hybrid_stop_matcher_feed(m, text + i, HYB_MIN(step, size - i), &safe, &which, NULL) == HYBRID_OK);
         must(!safe.size || !memcmp(safe.data, text + shown, safe.size));
         shown += safe.size;
     }
     must(which >= 0 && !memcmp(text + shown, stops[which].data, stops[which].size)); /* they are in the text */
-    hybrid_stop_destroy(m);
+    hybrid_stop_matcher_destroy(m);
 }
 
 static void memory_vocabulary(const uint8_t *p, const uint8_t *end)
 {
-    static const char *const pres[] = {
-        "gpt-2", "llama-bpe", "qwen2", "qwen35", "gpt-4o", "tekken", "starcoder", "falcon", "default", "deepseek-coder",
-        "deepseek-llm", "deepseek-v3"
-    };
+    static const char *const pres[] = { "gpt-2",   "llama-bpe",      "qwen2",        "qwen35",
+                                        "gpt-4o",  "tekken",         "starcoder",    "falcon",
+                                        "default", "deepseek-coder", "deepseek-llm", "deepseek-v3" };
     static uint8_t types[MAX_TOKENS], single[256];
     static float scores[MAX_TOKENS];
     static hybrid_string tokens[MAX_TOKENS], merges[MAX_TOKENS];

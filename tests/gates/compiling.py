@@ -154,7 +154,7 @@ static void *take(void *user, size_t n)
     ((heap *)user)->live += n;
     return p + 2;
 }
-static void run_all(void *user, int n, hybrid_task_fn fn, void *arg) { int i; (void)user; for (i = 0; i < n; i++) fn(arg, i); }
+static void run_all(void *user, int32_t n, hybrid_task_fn fn, void *arg) { int i; (void)user; for (i = 0; i < n; i++) fn(arg, i); }
 static void give(void *user, void *block) { ((heap *)user)->live -= ((size_t *)block)[-2]; free((size_t *)block - 2); }
 
 int main(int argc, char **argv)

@@ -35,6 +35,11 @@ GOOD = '/* fault:\n *     cc -O2 fault.c -o fault -lm\n */\n#define HYBRID_IMPLE
     ("an example that warns", spoil_example(GOOD + "int main(void) { int a; return 0; }\n")),
     ("a GPU that writes another text",
      lambda root: replace(os.path.join(root, "hybrid_cuda.h"), "a.half = op->n_rot / 2;", "a.half = 0;")),
+    ("an example that warns in C++20", lambda root: replace(
+        os.path.join(root, "examples", "crowd.cpp"), "    bool told = false;\n",
+        "    bool told = false;\n    volatile int n = 0;\n    void more() { n++; }\n")),
+    ("an example that needs more than C++11", lambda root: replace(
+        os.path.join(root, "examples", "crowd.cpp"), "struct ends {", "struct ends {\n    auto three() { return 3; }")),
     ("an example that crashes on --help", spoil_example(GOOD + "int main(void) { return 1; }\n")),
 ])
 def examples(box):
@@ -43,7 +48,17 @@ def examples(box):
     the optimizer; its own text goes through that, too, and is linked with a library that is compiled once. The gate
     readme runs such a line to the end."""
     header = box.path("hybrid.h")
-    found = sorted(glob.glob(box.path("examples", "*.c")))
+    found = sorted(glob.glob(box.path("examples", "*.c")) + glob.glob(box.path("examples", "*.cpp")))
+
+    def newer(name, command, folder):
+        """A program in C++ says nothing in an old dialect and in a new one; that the library does neither, the gate
+        readme sees."""
+        for compiler in ("g++", "clang++"):
+            for standard in ("c++11", "c++20"):
+                if box.has(compiler):
+                    box.compiles("%s: %s -std=%s" % (name, compiler, standard),
+                                 re.sub(r"^c\+\+", "%s -std=%s" % (compiler, standard), command).replace(" -lm", "") +
+                                 " -fsyntax-only " + " ".join(LINKED), folder)
 
     def build(path):
         name = os.path.basename(path)
@@ -52,8 +67,8 @@ def examples(box):
         command = first_command(text)
         if not command:
             return box.failed(name, "its first comment must hold the line that builds it: cc -O2 %s -o %s -lm" %
-                              (name, name[:-2]))
-        folder = box.folder(name[:-2])
+                              (name, os.path.splitext(name)[0]))
+        folder = box.folder(os.path.splitext(name)[0])
         shutil.copy2(header, folder)
         if "examples/" in command:
             os.makedirs(os.path.join(folder, "examples"))
@@ -69,9 +84,11 @@ def examples(box):
                    "it must be built by one line")
         if not box.compiles("%s: %s" % (name, command), without_name + " -fsyntax-only", folder):
             return
+        if name.endswith(".cpp"):
+            newer(name, without_name, folder)
         if not box.compiles("%s with the optimizer" % name, without_name + " -c -o own.o " + " ".join(LINKED), folder):
             return
-        if not held or not box.compiles("%s linked" % name, re.sub(r"\S+\.c\b", "own.o " + held, strict), folder):
+        if not held or not box.compiles("%s linked" % name, re.sub(r"\S+\.c(pp)?\b", "own.o " + held, strict), folder):
             return
         program = re.search(r"-o (\S+)", command)
         status, out = box.run([os.path.join(folder, program.group(1) if program else "a.out"), "--help"], folder)
@@ -138,6 +155,9 @@ def readme_with(text):
     ("a program that warns",
      readme_with(
          '\n```c\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\nint main(void) { int a; return 0; }\n```\n')),
+    ("a program in C++20 only", lambda root: replace(
+        os.path.join(root, "README.md"), "    hybrid_model_desc from{};\n    hybrid_session_desc as{};\n",
+        "    hybrid_model_desc from{ .path = nullptr };\n    hybrid_session_desc as{};\n")),
     ("a quick start that does not compile",
      lambda root: replace(os.path.join(root, "hybrid.h"), " *         hybrid_error err;",
                           " *         hybrid_eror err;")),
@@ -168,6 +188,9 @@ def readme(box):
             with open(os.path.join(folder, name), "w", encoding="utf-8") as f:
                 f.write(block)
             compiler = "cc" if language == "c" else "c++"
+            for standard in ("c++11", "c++20") if language == "cpp" else ():
+                box.compiles("%s, %s" % (where, standard),
+                             "c++ -std=%s -Wall -Wextra -Wpedantic -Wshadow %s -fsyntax-only" % (standard, name), folder)
             if box.compiles(where, "%s -Wall -Wextra %s -o app -lm" % (compiler, name), folder):
                 status, out = box.run(["./app", "no-such-file.gguf"], folder)
                 box.expect("%s runs, and says what is wrong with its argument" % where,

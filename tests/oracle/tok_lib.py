@@ -22,7 +22,7 @@ def load():
     lib.hybrid_detokenize.argtypes = [C.c_void_p, C.c_void_p, C.c_size_t, C.c_uint, C.c_char_p, C.c_size_t, C.c_void_p,
                                       C.c_void_p]
     lib.hybrid_vocab_size.argtypes = lib.hybrid_tokenizer_destroy.argtypes = [C.c_void_p]
-    lib.hybrid_vocab_size.restype = C.c_size_t
+    lib.hybrid_vocab_size.restype = C.c_int32
     lib.hybrid_token_is_end.argtypes = lib.hybrid_token_kind.argtypes = [C.c_void_p, C.c_int32]
     lib.hybrid_token_is_end.restype = C.c_bool
     lib.hybrid_token_role_id.argtypes = [C.c_void_p, C.c_int]

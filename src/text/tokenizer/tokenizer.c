@@ -374,7 +374,10 @@ HYB_BORDER(int32_t, hybrid_token_find, (const hybrid_tokenizer *tokenizer, const
     return id < 0 && size == 1 ? tokenizer->byte_ids[(uint8_t)*bytes] : id;
 }
 
-HYBRID_API size_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer) { return tokenizer ? tokenizer->n_tokens : 0; }
+HYBRID_API int32_t hybrid_vocab_size(const hybrid_tokenizer *tokenizer)
+{
+    return tokenizer ? (int32_t)tokenizer->n_tokens : 0;
+}
 HYBRID_API bool hybrid_tokenizer_adds_bos(const hybrid_tokenizer *tokenizer)
 {
     return tokenizer && tokenizer->add_bos && tokenizer->roles[HYBRID_ROLE_BOS] >= 0;
