@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 58508daf234dad45): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f9fb1bed282652af): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -50,154 +50,155 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      208  base.h                   version, linkage, results, errors, allocator, log
- *      338  runtime.h                what models and sessions share: memory, log, worker threads
- *      409  quant.h                  names, sizes, encode, decode
- *      509  gguf.h                   what is in a model file, and writing one
- *      714  tokenizer.h              text to tokens and back
- *      869  chat.h                   templates that make a prompt of a conversation
- *      999  model.h                  load, describe
- *     1078  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1211  sampler.h                from logits to the next token
- *     1283  session.h                a conversation
+ *      209  base.h                   version, linkage, results, errors, allocator, log
+ *      339  runtime.h                what models and sessions share: memory, log, worker threads
+ *      410  quant.h                  names, sizes, encode, decode
+ *      510  gguf.h                   what is in a model file, and writing one
+ *      715  tokenizer.h              text to tokens and back
+ *      870  chat.h                   templates that make a prompt of a conversation
+ *     1000  model.h                  load, describe
+ *     1079  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1212  sampler.h                from logits to the next token
+ *     1284  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1356  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1452  macros.h                 what compilers call things, and the macros that every room uses
- *     1518  base.c                   what every room uses: results, errors, checked sizes
- *     1574  fpenv.c                  the floating-point environment at the border of the library
- *     1803  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1882  fma.c                    a * b + c with one rounding
- *     1921  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2001  decimal.c                doubles as text, the same in every locale
- *     2131  thread.c                 atomics, threads, and the worker pool
- *     2628  cpu.c                    what this processor and its operating system can do
- *     2751  hash.c                   where a name belongs in a table
- *     2851  memory.c                 the runtime, which everything hangs off, and memory and log through it
- *     2961  stack.c                  how much of the thread's stack a recursion may take
- *     3009  device.c                 which GPU a runtime uses
- *     3109  runtime.c                creates and ends runtimes
- *     3273  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3503  output.c                 a file that is written
- *     3849  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3886  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38325  end.h                    closes what core/begin opened
+ *     1357  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1453  macros.h                 what compilers call things, and the macros that every room uses
+ *     1519  base.c                   what every room uses: results, errors, checked sizes
+ *     1575  fpenv.c                  the floating-point environment at the border of the library
+ *     1804  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1883  fma.c                    a * b + c with one rounding
+ *     1922  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2002  decimal.c                doubles as text, the same in every locale
+ *     2132  thread.c                 atomics, threads, and the worker pool
+ *     2629  cpu.c                    what this processor and its operating system can do
+ *     2752  hash.c                   where a name belongs in a table
+ *     2852  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     2889  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     2977  stack.c                  how much of the thread's stack a recursion may take
+ *     3025  device.c                 which GPU a runtime uses
+ *     3141  lifetime.c               creates and ends runtimes
+ *     3296  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3526  output.c                 a file that is written
+ *     3872  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     3909  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    38348  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4327  names.c                  names that must differ, found by hash
- *     4424  value.c                  the 13 types of metadata values and their items
- *     4563  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4780  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5117  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5635  write.c                  makes a GGUF file
+ *     4350  names.c                  names that must differ, found by hash
+ *     4447  value.c                  the 13 types of metadata values and their items
+ *     4586  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4803  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5140  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5658  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6345  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6477  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6812  floats.c                 the types that are plain numbers
- *     6852  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7051  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7287  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7435  types.c                  the table of all types, and the public functions over it
- *     7564  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7643  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6368  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6500  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6835  floats.c                 the types that are plain numbers
+ *     6875  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7074  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7310  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7458  types.c                  the table of all types, and the public functions over it
+ *     7587  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7666  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7867  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8818  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8938  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9218  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9656  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10156  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10358  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10452  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    10988  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11225  tokenizer/bpe.c          the merging
- *    11648  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11733  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12118  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12369  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12529  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13318  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13714  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14098  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14440  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15281  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16137  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    16649  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    16689  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    16932  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17243  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17289  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17450  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    17652  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    17788  jinja/test.c             what follows 'is', and the functions that every template has
- *    17990  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18304  jinja/parse.c            tokens to a tree
- *    19012  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19319  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19905  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20119  chat.c                   a conversation as the variables that chat templates expect
+ *     7890  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8841  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     8961  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9241  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9679  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10179  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10381  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10475  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11011  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11248  tokenizer/bpe.c          the merging
+ *    11671  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11756  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12141  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12392  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12552  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13341  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    13737  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14121  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14463  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15304  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16160  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    16672  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    16712  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    16955  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17266  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17312  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17473  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    17675  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    17811  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18013  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18327  jinja/parse.c            tokens to a tree
+ *    19035  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19342  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    19928  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20142  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20421  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20926  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21027  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21142  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21236  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21263  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21301  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21402  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    21982  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22020  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22156  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22227  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22331  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22802  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23198  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23491  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23716  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24438  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24638  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25702  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26351  cpu/int/select.c         the table of integer-block kernels
- *    26411  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26494  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29653  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31214  cpu/select.c             the kernels of an instruction set
- *    31260  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31456  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31731  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20444  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    20949  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21050  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21165  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21259  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21286  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21324  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21425  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    22005  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22043  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22179  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22250  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22354  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    22825  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23221  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23514  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    23739  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24461  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    24661  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    25725  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26374  cpu/int/select.c         the table of integer-block kernels
+ *    26434  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26517  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    29676  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31237  cpu/select.c             the kernels of an instruction set
+ *    31283  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31479  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    31754  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32349  arch.c                   the table of architectures
- *    32475  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32819  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33194  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33437  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33722  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33873  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33938  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34118  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34186  parts/experts.c          a mixture of experts (Shazeer et al
- *    34350  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34413  net.c                    which parts the layers of a model have, and which tensors
- *    34577  unused.c                 tensors of the file that the model is not computed with
- *    34751  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34798  forward.c                one pass of a batch through any model, over the op table
- *    35055  place.c                  which layers run where
- *    35225  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35311  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32372  arch.c                   the table of architectures
+ *    32498  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    32842  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33217  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33460  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    33745  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    33896  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    33961  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34141  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34209  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34373  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34436  net.c                    which parts the layers of a model have, and which tensors
+ *    34600  unused.c                 tensors of the file that the model is not computed with
+ *    34774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    34821  forward.c                one pass of a batch through any model, over the op table
+ *    35078  place.c                  which layers run where
+ *    35248  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35334  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35594  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35942  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36295  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36591  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37411  next.c                   the next token of a sequence
- *    37514  plan.c                   the bytes of a model and a context before they are loaded
- *    37633  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37830  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35617  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    35965  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36318  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36614  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37434  next.c                   the next token of a sequence
+ *    37537  plan.c                   the bytes of a model and a context before they are loaded
+ *    37656  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    37853  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1351,7 +1352,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "58508daf234dad45"
+#define HYBRID__SOURCE_ID "f9fb1bed282652af"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -2848,8 +2849,8 @@ static hyb_hash_key hyb_hash_key_make(const void *object)
 }
 /* ==== end src/core/hash.c ==== */
 
-/* ==== begin src/core/memory.c ==== */
-/* core/memory: the runtime, which everything hangs off, and memory and log through it. */
+/* ==== begin src/core/runtime.c ==== */
+/* core/runtime: the runtime, which everything hangs off: what it holds, and work on all of its threads. */
 
 typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
 
@@ -2872,6 +2873,21 @@ struct hybrid_runtime {
     hybrid_kernel_cache kernel_cache;
     char kernel_cache_path[512];
 };
+
+HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
+{
+    return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
+}
+HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
+
+/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on
+ * it. */
+static void hyb_parallel(hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg) { hyb_pool_run(&rt->pool, n, fn, arg); }
+static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
+/* ==== end src/core/runtime.c ==== */
+
+/* ==== begin src/core/memory.c ==== */
+/* core/memory: memory, log and progress of a runtime: its host's, or the defaults. */
 
 static void *hyb_default_alloc(void *user, size_t size)
 {
@@ -3010,8 +3026,9 @@ static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 /* core/device: which GPU a runtime uses. A GPU back end (hybrid_cuda.h) makes itself known before main; a device is
  * opened when first needed. */
 
-/* A GPU back end, as hybrid_cuda.h registers it. */
+/* A GPU back end, as its header registers it. */
 typedef struct hyb_provider {
+    const char *kind; /* lower-case letters: its devices are kind:0, kind:1...; kind alone is the first */
     /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
      * was looked for. */
     hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
@@ -3025,16 +3042,26 @@ typedef struct hyb_provider {
 
 static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
-/* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
+/* What hyb_device_index makes of the other names. */
+enum { HYB_DEVICE_AUTO = -1, HYB_DEVICE_CPU = -2, HYB_DEVICE_UNKNOWN = -3 };
+
+/* Of "kind" and "kind:N": 0 and N. Without a back end every word could be the kind of one that is missing. */
 static int hyb_device_index(const char *device)
 {
-    int i, index = 0;
-    if (!strcmp(device, "auto")) return -1;
-    if (!strcmp(device, "cpu")) return -2;
-    if (strncmp(device, "cuda", 4) || (device[4] && device[4] != ':') || (device[4] && !device[5])) return -3;
-    for (i = 5; device[4] && device[i]; i++) {
-        if (device[i] < '0' || device[i] > '9' || i > 7) return -3;
-        index = index * 10 + device[i] - '0';
+    const size_t kind = strspn(device, "abcdefghijklmnopqrstuvwxyz");
+    const char *digit = device + kind + 1;
+    int index = 0;
+    if (!strcmp(device, "auto")) return HYB_DEVICE_AUTO;
+    if (!strcmp(device, "cpu")) return HYB_DEVICE_CPU;
+    if (!kind || strlen(device) > 20) return HYB_DEVICE_UNKNOWN;
+    if (hyb_gpu_provider &&
+        (strncmp(device, hyb_gpu_provider->kind, kind) != 0 || strlen(hyb_gpu_provider->kind) != kind))
+        return HYB_DEVICE_UNKNOWN;
+    if (!device[kind]) return 0;
+    if (device[kind] != ':' || !*digit || strlen(digit) > 3) return HYB_DEVICE_UNKNOWN;
+    for (; *digit; digit++) {
+        if (*digit < '0' || *digit > '9') return HYB_DEVICE_UNKNOWN;
+        index = index * 10 + *digit - '0';
     }
     return index;
 }
@@ -3046,11 +3073,12 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     hybrid_error why;
     hybrid_result r;
     rt->gpu_tried = true;
-    if (index == -2 || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
+    if (index == HYB_DEVICE_CPU || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
     why.message[0] = 0;
     if (!hyb_gpu_provider)
         r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
-                     "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
+                     "there is no GPU '%.24s': no GPU back end is compiled in; include hybrid_cuda.h after hybrid.h",
+                     rt->device_wanted);
     else
         r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
@@ -3098,16 +3126,20 @@ static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, 
     hyb_device *gpu;
     if ((!wanted || !wanted[0]) && hyb_gpu_provider) wanted = hyb_gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
-    if (hyb_device_index(wanted) == -3)
+    if (hyb_device_index(wanted) == HYB_DEVICE_UNKNOWN && hyb_gpu_provider)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"%s\" or \"%s:N\"", wanted,
+                        hyb_gpu_provider->kind, hyb_gpu_provider->kind);
+    if (hyb_device_index(wanted) == HYB_DEVICE_UNKNOWN)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\" or the id of a GPU", wanted);
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
     return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }
 /* ==== end src/core/device.c ==== */
 
-/* ==== begin src/core/runtime.c ==== */
-/* core/runtime: creates and ends runtimes. They are counted, so that objects may outlive the caller's handle. */
+/* ==== begin src/core/lifetime.c ==== */
+/* core/lifetime: creates and ends runtimes. They are counted, so that objects may outlive the caller's handle. */
 
 static void hyb_runtime_release(hybrid_runtime *rt)
 {
@@ -3221,11 +3253,6 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
 }
 
 HYB_BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime)) { hyb_runtime_release(runtime); }
-HYBRID_API const char *hybrid_runtime_isa(const hybrid_runtime *runtime)
-{
-    return runtime ? hyb_isa_name(runtime->isa) : hyb_isa_name(hyb_cpu_isa());
-}
-HYBRID_API int32_t hybrid_runtime_threads(const hybrid_runtime *runtime) { return runtime ? runtime->pool.n_lanes : 1; }
 
 /* The runtime that an object keeps: the caller's, counted once more, or (NULL) a default one of its own. */
 static hybrid_result hyb_runtime_retain(hybrid_runtime *runtime, hybrid_runtime **own, hybrid_error *error)
@@ -3264,11 +3291,7 @@ HYBRID_API const char *hybrid_runtime_device(hybrid_runtime *runtime)
     return runtime && hyb_gpu_here(runtime) ? hyb_gpu_provider->name(runtime->gpu) : "";
 }
 
-/* fn(arg, chunk, lane) for chunk 0..n-1; lane < hyb_lanes(rt). The order of chunks is free: no result may depend on
- * it. */
-static void hyb_parallel(hybrid_runtime *rt, int n, hyb_chunk_fn fn, void *arg) { hyb_pool_run(&rt->pool, n, fn, arg); }
-static int hyb_lanes(const hybrid_runtime *rt) { return rt->pool.n_lanes; }
-/* ==== end src/core/runtime.c ==== */
+/* ==== end src/core/lifetime.c ==== */
 
 /* ==== begin src/core/file.c ==== */
 /* core/file: bytes from a path (mapped where the system can), from memory, or from the host's callbacks. */

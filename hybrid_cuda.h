@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4571682c9811c2a5): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 61e118843b17953c): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8459  end.h                    closes what core/begin opened
+ *     8463  end.h                    closes what core/begin opened
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
@@ -54,7 +54,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "4571682c9811c2a5"
+#define HYBRID_CUDA__SOURCE_ID "61e118843b17953c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -8441,8 +8441,12 @@ static const char *hyb_gpu_provider_name(const hyb_device *device)
 }
 static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
-                                                hyb_gpu_provider_name, hyb_gpu_provider_wanted };
+/* clang-format off */
+static const hyb_provider hyb_cuda_provider = {
+    "cuda", hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name,
+    hyb_gpu_provider_wanted
+};
+/* clang-format on */
 
 /* C has no other way for a header to say, after another one, that it is there. It runs before main and only sets a
  * pointer. */

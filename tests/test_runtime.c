@@ -454,9 +454,64 @@ static void test_hash(void)
     hybrid_runtime_destroy(two);
 }
 
+/* ---- the names of devices: a back end brings its own ------------------------------------------------------------- */
+
+static int toy_opened = -1;
+static hybrid_result toy_open(hybrid_runtime *rt, int index, hyb_device **device, hybrid_error *error)
+{
+    (void)error;
+    toy_opened = index;
+    *device = (hyb_device *)(void *)rt; /* not looked into */
+    return HYBRID_OK;
+}
+static const char *toy_wanted(void) { return NULL; }
+
+static void test_device_names(void)
+{
+    static const hyb_provider toy = { "toy", NULL, toy_open, NULL, NULL, toy_wanted };
+    static const struct {
+        const char *name;
+        int alone, beside_toy; /* what it is without a back end, and with that of toys */
+    } names[] = { { "auto", HYB_DEVICE_AUTO, HYB_DEVICE_AUTO },
+                  { "cpu", HYB_DEVICE_CPU, HYB_DEVICE_CPU },
+                  { "toy", 0, 0 },
+                  { "toy:0", 0, 0 },
+                  { "toy:12", 12, 12 },
+                  { "cuda:1", 1, HYB_DEVICE_UNKNOWN },
+                  { "to", 0, HYB_DEVICE_UNKNOWN },
+                  { "toys:1", 1, HYB_DEVICE_UNKNOWN },
+                  { "toy:", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "toy1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "toy:1x", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "toy:-1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "toy:1234", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "Toy:1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { ":1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN },
+                  { "averylongnameofadevicethatisnotone:1", HYB_DEVICE_UNKNOWN, HYB_DEVICE_UNKNOWN } };
+    hybrid_runtime *rt = make_runtime(1);
+    hybrid_error err;
+    size_t i;
+    TEST("names of devices");
+    for (i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK(hyb_device_index(names[i].name) == names[i].alone, "%s: %d", names[i].name,
+              hyb_device_index(names[i].name));
+    hyb_gpu_provider = &toy;
+    for (i = 0; i < sizeof names / sizeof *names; i++)
+        CHECK(hyb_device_index(names[i].name) == names[i].beside_toy, "%s beside toys: %d", names[i].name,
+              hyb_device_index(names[i].name));
+    CHECK(!hyb_runtime_choose(rt, "toy:3", &err), "%s", err.message);
+    CHECK(toy_opened == 3, "toy %d was opened", toy_opened);
+    CHECK(hyb_runtime_choose(rt, "cuda", &err) == HYBRID_ERROR_INVALID, "it is not there");
+    CHECK(strstr(err.message, "\"toy:N\""), "%s", err.message);
+    hyb_gpu_provider = NULL;
+    rt->gpu = NULL;
+    hybrid_runtime_destroy(rt);
+}
+
 int main(void)
 {
     test_create();
+    test_device_names();
     test_pool();
 #if defined(HYB_THREADS_POSIX)
     test_clients();

@@ -4,8 +4,9 @@
 #define HYB_CORE_DEVICE_C
 #include "memory.c"
 
-/* A GPU back end, as hybrid_cuda.h registers it. */
+/* A GPU back end, as its header registers it. */
 typedef struct hyb_provider {
+    const char *kind; /* lower-case letters: its devices are kind:0, kind:1...; kind alone is the first */
     /* Fills up to capacity entries; *count: all. Without a usable one: OK, 0, and a sentence in error that says what
      * was looked for. */
     hybrid_result (*list)(hybrid_runtime *rt, hybrid_device_info *list, size_t capacity, size_t *count,
@@ -19,16 +20,26 @@ typedef struct hyb_provider {
 
 static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
 
-/* "cuda" or "cuda:N": N, or 0. "auto": -1. "cpu": -2. Anything else: -3. */
+/* What hyb_device_index makes of the other names. */
+enum { HYB_DEVICE_AUTO = -1, HYB_DEVICE_CPU = -2, HYB_DEVICE_UNKNOWN = -3 };
+
+/* Of "kind" and "kind:N": 0 and N. Without a back end every word could be the kind of one that is missing. */
 static int hyb_device_index(const char *device)
 {
-    int i, index = 0;
-    if (!strcmp(device, "auto")) return -1;
-    if (!strcmp(device, "cpu")) return -2;
-    if (strncmp(device, "cuda", 4) || (device[4] && device[4] != ':') || (device[4] && !device[5])) return -3;
-    for (i = 5; device[4] && device[i]; i++) {
-        if (device[i] < '0' || device[i] > '9' || i > 7) return -3;
-        index = index * 10 + device[i] - '0';
+    const size_t kind = strspn(device, "abcdefghijklmnopqrstuvwxyz");
+    const char *digit = device + kind + 1;
+    int index = 0;
+    if (!strcmp(device, "auto")) return HYB_DEVICE_AUTO;
+    if (!strcmp(device, "cpu")) return HYB_DEVICE_CPU;
+    if (!kind || strlen(device) > 20) return HYB_DEVICE_UNKNOWN;
+    if (hyb_gpu_provider &&
+        (strncmp(device, hyb_gpu_provider->kind, kind) != 0 || strlen(hyb_gpu_provider->kind) != kind))
+        return HYB_DEVICE_UNKNOWN;
+    if (!device[kind]) return 0;
+    if (device[kind] != ':' || !*digit || strlen(digit) > 3) return HYB_DEVICE_UNKNOWN;
+    for (; *digit; digit++) {
+        if (*digit < '0' || *digit > '9') return HYB_DEVICE_UNKNOWN;
+        index = index * 10 + *digit - '0';
     }
     return index;
 }
@@ -40,11 +51,12 @@ static hybrid_result hyb_gpu_open(hybrid_runtime *rt, hybrid_error *error)
     hybrid_error why;
     hybrid_result r;
     rt->gpu_tried = true;
-    if (index == -2 || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
+    if (index == HYB_DEVICE_CPU || (index < 0 && !hyb_gpu_provider)) return HYBRID_OK;
     why.message[0] = 0;
     if (!hyb_gpu_provider)
         r = hyb_fail(&why, HYBRID_ERROR_NOT_FOUND,
-                     "no GPU back end is compiled in: include hybrid_cuda.h after hybrid.h");
+                     "there is no GPU '%.24s': no GPU back end is compiled in; include hybrid_cuda.h after hybrid.h",
+                     rt->device_wanted);
     else
         r = hyb_gpu_provider->open(rt, index < 0 ? 0 : index, &rt->gpu, &why);
     if (!r) {
@@ -92,9 +104,13 @@ static hybrid_result hyb_runtime_choose(hybrid_runtime *rt, const char *device, 
     hyb_device *gpu;
     if ((!wanted || !wanted[0]) && hyb_gpu_provider) wanted = hyb_gpu_provider->wanted();
     if (!wanted || !wanted[0]) wanted = "auto";
-    if (hyb_device_index(wanted) == -3)
+    if (hyb_device_index(wanted) == HYB_DEVICE_UNKNOWN && hyb_gpu_provider)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"cuda\" or \"cuda:N\"", wanted);
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\", \"%s\" or \"%s:N\"", wanted,
+                        hyb_gpu_provider->kind, hyb_gpu_provider->kind);
+    if (hyb_device_index(wanted) == HYB_DEVICE_UNKNOWN)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the device is \"%.32s\"; it must be \"auto\", \"cpu\" or the id of a GPU", wanted);
     snprintf(rt->device_wanted, sizeof rt->device_wanted, "%s", wanted);
     return hyb_device_index(wanted) >= 0 ? hyb_runtime_gpu(rt, &gpu, error) : HYBRID_OK;
 }

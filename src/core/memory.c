@@ -1,32 +1,7 @@
-/* core/memory: the runtime, which everything hangs off, and memory and log through it. */
+/* core/memory: memory, log and progress of a runtime: its host's, or the defaults. */
 #ifndef HYB_CORE_MEMORY_C
 #define HYB_CORE_MEMORY_C
-#include "base.c"
-#include "thread.c"
-#include "cpu.c"
-#include "hash.c"
-
-typedef struct hyb_device hyb_device; /* compute/backend.c says what it can do */
-
-struct hybrid_runtime {
-    hybrid_allocator allocator;
-    hybrid_logger logger;
-    hyb_isa isa;
-    hyb_hash_key hash_key; /* of tables of foreign names */
-    hyb_pool pool;
-    volatile uint64_t references;
-    /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than
-     * hybrid_runtime_device */
-    hyb_spin gpu_lock;
-    char device_wanted[24];
-    bool gpu_tried;
-    hyb_device *gpu; /* NULL: none, or not yet opened */
-    /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
-    volatile uint64_t gpu_there;
-    uint64_t max_device_bytes;
-    hybrid_kernel_cache kernel_cache;
-    char kernel_cache_path[512];
-};
+#include "runtime.c"
 
 static void *hyb_default_alloc(void *user, size_t size)
 {

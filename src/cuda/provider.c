@@ -157,8 +157,12 @@ static const char *hyb_gpu_provider_name(const hyb_device *device)
 }
 static const char *hyb_gpu_provider_wanted(void) { return getenv("HYBRID_DEVICE"); }
 
-static const hyb_provider hyb_cuda_provider = { hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close,
-                                                hyb_gpu_provider_name, hyb_gpu_provider_wanted };
+/* clang-format off */
+static const hyb_provider hyb_cuda_provider = {
+    "cuda", hyb_gpu_provider_list, hyb_gpu_provider_open, hyb_gpu_provider_close, hyb_gpu_provider_name,
+    hyb_gpu_provider_wanted
+};
+/* clang-format on */
 
 /* C has no other way for a header to say, after another one, that it is there. It runs before main and only sets a
  * pointer. */

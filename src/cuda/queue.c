@@ -16,7 +16,7 @@
  *     reads    [ read 0 | read 1 | ... | back_used ]          1 piece; sync copies each to its place in the host */
 #ifndef HYB_CUDA_QUEUE_C
 #define HYB_CUDA_QUEUE_C
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "blas.c"
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };

@@ -7,7 +7,7 @@
 #ifndef HYB_GGUF_OPEN_C
 #define HYB_GGUF_OPEN_C
 #include "../core/decimal.c"
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "read.c"
 
 struct hybrid_gguf {

@@ -3,7 +3,7 @@
 #ifndef HYB_INFER_SAMPLER_C
 #define HYB_INFER_SAMPLER_C
 #include "../api/sampler.h"
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "../core/random.c"
 #include "select.c"
 

@@ -1,7 +1,7 @@
 /* quant/convert: whole matrices from one type to another, by all threads of a runtime. */
 #ifndef HYB_QUANT_CONVERT_C
 #define HYB_QUANT_CONVERT_C
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "types.c"
 
 typedef struct hyb_convert {

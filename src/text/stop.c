@@ -4,7 +4,7 @@
 #ifndef HYB_TEXT_STOP_C
 #define HYB_TEXT_STOP_C
 #include "../api/tokenizer.h"
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "automaton.c"
 
 struct hybrid_stop_matcher {

@@ -2,7 +2,7 @@
 #ifndef HYB_TEXT_TEMPLATE_C
 #define HYB_TEXT_TEMPLATE_C
 #include "../api/chat.h"
-#include "../core/runtime.c"
+#include "../core/lifetime.c"
 #include "../gguf/names.c"
 #include "jinja/eval.c"
 

@@ -148,7 +148,7 @@ def amalgamate_says(box, root):
 @gate("house", faults=[
     ("a source edited without regenerating", source("/* one more line */\n")),
     ("a header edited by hand", lambda root: append(os.path.join(root, HEADER), "/* by hand */\n")),
-    ("a public function without a border", lambda root: replace(os.path.join(root, "src", "core", "runtime.c"),
+    ("a public function without a border", lambda root: replace(os.path.join(root, "src", "core", "lifetime.c"),
         "HYB_BORDER_VOID(hybrid_runtime_destroy, (hybrid_runtime *runtime), (runtime))",
         "HYBRID_API void hybrid_runtime_destroy(hybrid_runtime *runtime)")),
     ("an int in the interface", lambda root: replace(os.path.join(root, "src", "api", "runtime.h"),

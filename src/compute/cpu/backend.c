@@ -2,6 +2,7 @@
  * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 #ifndef HYB_COMPUTE_CPU_BACKEND_C
 #define HYB_COMPUTE_CPU_BACKEND_C
+#include "../../core/lifetime.c"
 #include "../../quant/types.c"
 #include "trig.c"
 #include "experts.c"

@@ -3,7 +3,7 @@
  * flat tables, nothing allocated per token. */
 #ifndef HYB_TEXT_TOKENIZER_VOCAB_C
 #define HYB_TEXT_TOKENIZER_VOCAB_C
-#include "../../core/runtime.c"
+#include "../../core/lifetime.c"
 #include "../../gguf/names.c"
 #include "pretokenize.c"
 #include "../automaton.c"
