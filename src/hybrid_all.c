@@ -65,6 +65,7 @@ HYB_COLD_END
 #include "text/tokenizer/gguf.c"
 #include "text/stop.c"
 HYB_COLD_BEGIN
+#include "text/tokenizer/export.c"
 #include "text/jinja/value.c"
 #include "text/jinja/print.c"
 #include "text/jinja/call.c"
@@ -155,6 +156,15 @@ HYB_COLD_BEGIN
 #include "infer/session.c"
 #endif
 HYB_COLD_END
+
+/* train */
+#if !defined(HYBRID_NO_TRAIN) && !defined(HYBRID_NO_TEXT)
+#include "train/budget.c"
+#include "train/documents.c"
+#include "train/words.c"
+#include "train/bpe.c"
+#include "train/bpe_trainer.c"
+#endif
 
 #include "core/end.h"
 #endif

@@ -560,8 +560,8 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base", "runtime", "quant",   "gguf",    "tokenizer",
-                                         "chat", "model",   "context", "sampler", "session" };
+    static const char *const files[] = { "base",  "runtime", "quant",   "gguf",    "tokenizer",  "chat",
+                                         "model", "context", "sampler", "session", "bpe_trainer" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -916,6 +916,8 @@ static void refused_bricks(world *w)
     hybrid_gguf_tensor foreign = *t;
     hybrid_gguf_value v;
     hybrid_tokenizer_desc td;
+    hybrid_bpe_desc bd;
+    hybrid_bpe_info info;
     hybrid_tokenizer *other = POISON(hybrid_tokenizer);
     hybrid_template_desc pd;
     hybrid_template *page = POISON(hybrid_template);
@@ -950,6 +952,14 @@ static void refused_bricks(world *w)
     REFUSED(hybrid_tokenizer_from_gguf, HYBRID_ERROR_INVALID, "NULL",
             hybrid_tokenizer_from_gguf(w->rt, NULL, &other, &e));
     EMPTY(!other);
+    memset(&bd, 0, sizeof bd);
+    memset(&info, 7, sizeof info);
+    other = POISON(hybrid_tokenizer);
+    REFUSED(hybrid_bpe_train, HYBRID_ERROR_INVALID, "no texts", hybrid_bpe_train(w->rt, &bd, &other, &info, &e));
+    EMPTY(!other && !info.n_tokens && !info.n_bytes);
+    REFUSED(hybrid_tokenizer_to_gguf, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenizer_to_gguf(NULL, w->writer, &e));
+    REFUSED(hybrid_tokenizer_write, HYBRID_ERROR_INVALID, "no text 7",
+            hybrid_tokenizer_write(tok, (hybrid_tokenizer_text)7, sink_write, &w->out, &e));
     REFUSED(hybrid_tokenize, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenize(NULL, "x", 1, 0, ids, 4, &n, &e));
     EMPTY(n == 0);
     REFUSED(hybrid_tokenize, HYBRID_ERROR_LIMIT, "room",
@@ -1079,7 +1089,8 @@ static const char *const good_names[] = {
     "hybrid_stop_matcher_feed", "hybrid_decode", "hybrid_decode_step", "hybrid_warmup", "hybrid_seq_remove",
     "hybrid_seq_fork", "hybrid_batch_add", "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say",
     "hybrid_session_complete", "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert",
-    "hybrid_devices", "hybrid_sample", "hybrid_sample_next", "hybrid_sampler_result"
+    "hybrid_devices", "hybrid_sample", "hybrid_sample_next", "hybrid_sampler_result",
+    "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write"
 };
 /* clang-format on */
 
@@ -1318,6 +1329,42 @@ static int good_run(world *w, int which, hybrid_error *e)
     }
 }
 
+/* A vocabulary is trained, and written. */
+static int good_vocabulary(world *w, int which, hybrid_error *e)
+{
+    hybrid_source source;
+    hybrid_bpe_desc desc;
+    hybrid_bpe_info info;
+    hybrid_tokenizer *made = POISON(hybrid_tokenizer);
+    hybrid_gguf_writer *writer = NULL;
+    sink out;
+    int r;
+    memset(&source, 0, sizeof source);
+    memset(&desc, 0, sizeof desc);
+    memset(&out, 0, sizeof out);
+    out.host = &w->host;
+    source.data = long_text;
+    source.size = sizeof long_text;
+    desc.texts = &source;
+    desc.n_texts = 1;
+    desc.vocab_size = 262;
+    r = hybrid_bpe_train(w->rt, &desc, &made, &info, e);
+    CHECK(!made == !!r && !info.n_tokens == !!r, "a handle, and what is said of it");
+    if (r || which == 49) {
+        hybrid_tokenizer_destroy(made);
+        return r;
+    }
+    if (which == 51)
+        r = hybrid_tokenizer_write(made, HYBRID_TOKENIZER_VOCAB, sink_write, &out, e);
+    else if (!(r = hybrid_gguf_writer_create(w->rt, &writer, e))) {
+        r = hybrid_tokenizer_to_gguf(made, writer, e);
+        CHECK(!writer->key_names.count == !!r, "all keys or none, not %d", (int)writer->key_names.count);
+    }
+    hybrid_gguf_writer_destroy(writer);
+    hybrid_tokenizer_destroy(made);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1335,7 +1382,8 @@ static int good(world *w, int which, hybrid_error *e)
     case 45: return hybrid_devices(w->rt, NULL, 0, &n, e);
     case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
     case 47: return hybrid_sample_next(w->sampler, w->ctx[0], 0, e) >= 0 ? 0 : -1;
-    default: return hybrid_sampler_result(w->sampler, e);
+    case 48: return hybrid_sampler_result(w->sampler, e);
+    default: return good_vocabulary(w, which, e);
     }
 }
 
@@ -1608,6 +1656,7 @@ static void inside_writer(void *user)
     IN_USE("hybrid_gguf_set_strings", hybrid_gguf_set_strings(x, "k", &one, 1, &e));
     IN_USE("hybrid_gguf_set_arrays", hybrid_gguf_set_arrays(x, "k", &v, 1, &e));
     IN_USE("hybrid_gguf_copy_keys", hybrid_gguf_copy_keys(x, hybrid_model_gguf(w->model), &e));
+    IN_USE("hybrid_tokenizer_to_gguf", hybrid_tokenizer_to_gguf(hybrid_model_tokenizer(w->model), x, &e));
     IN_USE("hybrid_gguf_add_tensor", hybrid_gguf_add_tensor(x, "n", HYBRID_TYPE_F32, 1, ne, &e));
     IN_USE("hybrid_gguf_begin", hybrid_gguf_begin(x, sink_write, &w->out, &e));
     IN_USE("hybrid_gguf_begin_path", hybrid_gguf_begin_path(x, "x", &e));

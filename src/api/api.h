@@ -8,6 +8,9 @@
 #ifndef HYBRID_NO_TEXT
     #include "tokenizer.h"
     #include "chat.h"
+    #ifndef HYBRID_NO_TRAIN
+        #include "bpe_trainer.h"
+    #endif
 #endif
 #include "model.h"
 #include "context.h"

@@ -83,6 +83,22 @@ HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, con
                                                     hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
+/* Sets the keys tokenizer.ggml.* from which hybrid_tokenizer_from_gguf makes the same tokenizer again; keys of the
+ * writer that it has no words for stay. Byte-level BPE only (with merges): HYBRID_ERROR_UNSUPPORTED; _INVALID, _LIMIT,
+ * _MEMORY. */
+HYBRID_API hybrid_result hybrid_tokenizer_to_gguf(const hybrid_tokenizer *tokenizer, hybrid_gguf_writer *writer,
+                                                  hybrid_error *error);
+
+typedef enum hybrid_tokenizer_text {
+    HYBRID_TOKENIZER_MERGES, /* GPT-2's merges.txt: a line "left right" for each merge, in their order */
+    HYBRID_TOKENIZER_VOCAB   /* GPT-2's vocab.json: {"text": id, ...}, a token a line */
+} hybrid_tokenizer_text;
+
+/* The same for tools that read GPT-2's two files, HF tokenizers among them. HYBRID_ERROR_UNSUPPORTED: not byte-level
+ * BPE with merges; HYBRID_ERROR_IO: write returned false; _INVALID, _MEMORY. */
+HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenizer, hybrid_tokenizer_text what,
+                                                hybrid_write_fn write, void *user, hybrid_error *error);
+
 #define HYBRID_TOKENIZE_ADD_SPECIAL 1u /* BOS before and EOS after, where the vocabulary says so */
 /* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
 #define HYBRID_TOKENIZE_PARSE_SPECIAL 2u

@@ -85,14 +85,14 @@ static bool hyb_file_exists(const char *path)
 }
 
 #if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
-static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f, hybrid_error *error)
 {
     wchar_t wide[1024];
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a valid UTF-8 path", path);
     #if defined(HYB_MMAP_WIN32)
-    {
+    if (map) {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
         LARGE_INTEGER bytes;
         if (file == INVALID_HANDLE_VALUE)
@@ -107,6 +107,8 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         CloseHandle(file);
         if (f->data) return HYBRID_OK;
     }
+    #else
+    HYB_UNUSED(map);
     #endif
     if (!(f->stream = _wfopen(wide, L"rb"))) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
     if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
@@ -119,7 +121,7 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
     return f->stream && !_fseeki64(f->stream, (long long)offset, SEEK_SET) && fread(dst, 1, n, f->stream) == n;
 }
 #elif !defined(HYBRID_NO_STDIO)
-static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f, hybrid_error *error)
 {
     struct stat st;
     /* a pipe would wait for a writer; of a regular file it changes nothing */
@@ -130,16 +132,18 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
     f->size = (uint64_t)st.st_size;
     #if defined(HYB_MMAP_POSIX)
-    if (f->size && f->size <= SIZE_MAX) {
-        void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map != MAP_FAILED) {
-            f->map = map;
+    if (map && f->size && f->size <= SIZE_MAX) {
+        void *all = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (all != MAP_FAILED) {
+            f->map = all;
             f->map_size = (size_t)f->size;
-            f->data = (const unsigned char *)map;
+            f->data = (const unsigned char *)all;
             close(fd); /* the map does not need it, and a host has few: one for each part of a model */
             f->fd = 0;
         }
     }
+    #else
+    HYB_UNUSED(map);
     #endif
     return HYBRID_OK;
 }
@@ -180,8 +184,9 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 }
 #endif
 
-/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. */
-static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hybrid_error *error)
+/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. map: a path may be
+ * mapped; a mapped file that somebody makes shorter kills the program that looks into it. */
+static hybrid_result hyb_file_open_as(const hybrid_source *source, bool map, hyb_file *f, hybrid_error *error)
 {
     int given = !!source->path + !!source->data + !!source->reader.read_at;
     hybrid_result r = HYBRID_OK;
@@ -193,17 +198,23 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
         f->data = (const unsigned char *)source->data;
         f->size = source->size;
     } else if (source->path && !*source->path)
-        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
-        r = hyb_file_open_path(source->path, f, error);
+        r = hyb_file_open_path(source->path, map, f, error);
 #else
+        HYB_UNUSED(map);
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
 #endif
     } else
         f->size = source->reader.size;
     if (r) hyb_file_close(f);
     return r;
+}
+
+static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hybrid_error *error)
+{
+    return hyb_file_open_as(source, true, f, error);
 }
 
 /* n bytes at offset, all or an error. */

@@ -450,6 +450,27 @@ HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const h
     return hyb_gguf_note(w, &e, error);
 }
 
+/* Moves all keys of another writer, which then has none: all of them or none. */
+static void hyb_gguf_take_keys(hybrid_gguf_writer *w, hybrid_gguf_writer *from, hybrid_error *error)
+{
+    const size_t n = from->key_names.count;
+    size_t i, n_new = 0;
+    if (w->stage != HYB_GGUF_COLLECTING) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "these keys come too late: writing has begun");
+        return;
+    }
+    for (i = 0; i < n; i++) n_new += hyb_names_find(&w->key_names, from->key_names.names[i]) == HYB_NO_NAME;
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (w->metadata + from->metadata - 24 > HYBRID_GGUF_MAX_METADATA)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "there would be more than %d bytes of metadata", HYBRID_GGUF_MAX_METADATA);
+    else if (!hyb_gguf_grow_keys(w, n_new))
+        hyb_fail_memory(error, n_new * sizeof *w->entries);
+    if (error->result) return;
+    for (i = 0; i < n; i++) hyb_gguf_put(w, from->entries[i].bytes, from->entries[i].size);
+    from->key_names.count = 0;
+}
+
 static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims,
                                  const uint64_t *ne, hybrid_error *error)
 {
