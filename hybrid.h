@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f9fb1bed282652af): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8d9978435a26fd74): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -46,159 +46,169 @@
  *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
  *   HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
  *   HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
+ *   HYBRID_NO_TRAIN *      no training: no vocabularies from raw text
  *
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      209  base.h                   version, linkage, results, errors, allocator, log
- *      339  runtime.h                what models and sessions share: memory, log, worker threads
- *      410  quant.h                  names, sizes, encode, decode
- *      510  gguf.h                   what is in a model file, and writing one
- *      715  tokenizer.h              text to tokens and back
- *      870  chat.h                   templates that make a prompt of a conversation
- *     1000  model.h                  load, describe
- *     1079  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1212  sampler.h                from logits to the next token
- *     1284  session.h                a conversation
+ *      219  base.h                   version, linkage, results, errors, allocator, log
+ *      349  runtime.h                what models and sessions share: memory, log, worker threads
+ *      420  quant.h                  names, sizes, encode, decode
+ *      520  gguf.h                   what is in a model file, and writing one
+ *      725  tokenizer.h              text to tokens and back
+ *      896  chat.h                   templates that make a prompt of a conversation
+ *     1026  bpe_trainer.h            a vocabulary from raw text
+ *     1100  model.h                  load, describe
+ *     1179  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1312  sampler.h                from logits to the next token
+ *     1384  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1357  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1453  macros.h                 what compilers call things, and the macros that every room uses
- *     1519  base.c                   what every room uses: results, errors, checked sizes
- *     1575  fpenv.c                  the floating-point environment at the border of the library
- *     1804  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1883  fma.c                    a * b + c with one rounding
- *     1922  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2002  decimal.c                doubles as text, the same in every locale
- *     2132  thread.c                 atomics, threads, and the worker pool
- *     2629  cpu.c                    what this processor and its operating system can do
- *     2752  hash.c                   where a name belongs in a table
- *     2852  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     2889  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     2977  stack.c                  how much of the thread's stack a recursion may take
- *     3025  device.c                 which GPU a runtime uses
- *     3141  lifetime.c               creates and ends runtimes
- *     3296  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3526  output.c                 a file that is written
- *     3872  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     3909  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    38348  end.h                    closes what core/begin opened
+ *     1457  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1553  macros.h                 what compilers call things, and the macros that every room uses
+ *     1619  base.c                   what every room uses: results, errors, checked sizes
+ *     1675  fpenv.c                  the floating-point environment at the border of the library
+ *     1904  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1983  fma.c                    a * b + c with one rounding
+ *     2022  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2102  decimal.c                doubles as text, the same in every locale
+ *     2232  thread.c                 atomics, threads, and the worker pool
+ *     2729  cpu.c                    what this processor and its operating system can do
+ *     2852  hash.c                   where a name belongs in a table
+ *     2952  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     2989  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3077  stack.c                  how much of the thread's stack a recursion may take
+ *     3125  device.c                 which GPU a runtime uses
+ *     3241  lifetime.c               creates and ends runtimes
+ *     3396  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3637  output.c                 a file that is written
+ *     3983  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4020  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    40033  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4350  names.c                  names that must differ, found by hash
- *     4447  value.c                  the 13 types of metadata values and their items
- *     4586  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4803  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5140  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5658  write.c                  makes a GGUF file
+ *     4461  names.c                  names that must differ, found by hash
+ *     4558  value.c                  the 13 types of metadata values and their items
+ *     4697  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4914  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5251  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5769  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6368  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6500  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6835  floats.c                 the types that are plain numbers
- *     6875  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7074  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7310  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7458  types.c                  the table of all types, and the public functions over it
- *     7587  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7666  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6500  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6632  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6967  floats.c                 the types that are plain numbers
+ *     7007  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7206  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7442  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7590  types.c                  the table of all types, and the public functions over it
+ *     7719  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7798  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     7890  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8841  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     8961  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9241  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9679  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10179  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10381  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10475  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11011  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11248  tokenizer/bpe.c          the merging
- *    11671  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11756  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12141  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12392  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12552  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13341  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    13737  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14121  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14463  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15304  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16160  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    16672  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    16712  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    16955  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17266  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17312  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17473  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    17675  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    17811  jinja/test.c             what follows 'is', and the functions that every template has
- *    18013  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18327  jinja/parse.c            tokens to a tree
- *    19035  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19342  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    19928  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20142  chat.c                   a conversation as the variables that chat templates expect
+ *     8022  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     8973  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9093  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9373  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9811  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10311  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10513  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10607  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11143  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11380  tokenizer/bpe.c          the merging
+ *    11803  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    11888  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12273  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12524  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12684  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    12926  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13715  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14111  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14495  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14837  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15678  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16534  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17046  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17086  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17329  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17640  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17686  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    17847  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18049  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18185  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18387  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18701  jinja/parse.c            tokens to a tree
+ *    19409  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19716  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20302  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20516  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20444  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    20949  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21050  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21165  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21259  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21286  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21324  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21425  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    22005  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22043  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22179  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22250  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22354  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    22825  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23221  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23514  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    23739  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24461  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    24661  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    25725  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26374  cpu/int/select.c         the table of integer-block kernels
- *    26434  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26517  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    29676  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31237  cpu/select.c             the kernels of an instruction set
- *    31283  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31479  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    31754  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20818  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21323  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21424  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21539  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21633  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21660  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21698  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21799  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    22379  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22417  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22553  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22624  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22728  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    23199  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23595  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    23888  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24113  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24835  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25035  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26099  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26748  cpu/int/select.c         the table of integer-block kernels
+ *    26808  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    26891  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    30050  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31611  cpu/select.c             the kernels of an instruction set
+ *    31657  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    31853  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    32128  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32372  arch.c                   the table of architectures
- *    32498  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    32842  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33217  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33460  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    33745  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    33896  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    33961  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34141  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34209  parts/experts.c          a mixture of experts (Shazeer et al
- *    34373  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34436  net.c                    which parts the layers of a model have, and which tensors
- *    34600  unused.c                 tensors of the file that the model is not computed with
- *    34774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    34821  forward.c                one pass of a batch through any model, over the op table
- *    35078  place.c                  which layers run where
- *    35248  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35334  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32746  arch.c                   the table of architectures
+ *    32872  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    33216  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33591  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    33834  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    34119  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    34270  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    34335  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34515  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34583  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34747  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    34810  net.c                    which parts the layers of a model have, and which tensors
+ *    34974  unused.c                 tensors of the file that the model is not computed with
+ *    35148  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    35195  forward.c                one pass of a batch through any model, over the op table
+ *    35452  place.c                  which layers run where
+ *    35622  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35708  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35617  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    35965  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36318  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36614  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37434  next.c                   the next token of a sequence
- *    37537  plan.c                   the bytes of a model and a context before they are loaded
- *    37656  dialog.c                 the messages of a conversation, and the prompt that they make
- *    37853  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    35991  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    36339  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36692  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    36988  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    37808  next.c                   the next token of a sequence
+ *    37911  plan.c                   the bytes of a model and a context before they are loaded
+ *    38030  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    38227  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *
+ *   src/train: training
+ *    38725  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    38790  documents.c              the texts of a corpus, one document after the other
+ *    39029  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    39223  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    39723  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -795,6 +805,22 @@ HYBRID_API hybrid_result hybrid_tokenizer_from_gguf(hybrid_runtime *runtime, con
                                                     hybrid_tokenizer **tokenizer, hybrid_error *error);
 HYBRID_API void hybrid_tokenizer_destroy(hybrid_tokenizer *tokenizer);
 
+/* Sets the keys tokenizer.ggml.* from which hybrid_tokenizer_from_gguf makes the same tokenizer again; keys of the
+ * writer that it has no words for stay. Byte-level BPE only (with merges): HYBRID_ERROR_UNSUPPORTED; _INVALID, _LIMIT,
+ * _MEMORY. */
+HYBRID_API hybrid_result hybrid_tokenizer_to_gguf(const hybrid_tokenizer *tokenizer, hybrid_gguf_writer *writer,
+                                                  hybrid_error *error);
+
+typedef enum hybrid_tokenizer_text {
+    HYBRID_TOKENIZER_MERGES, /* GPT-2's merges.txt: a line "left right" for each merge, in their order */
+    HYBRID_TOKENIZER_VOCAB   /* GPT-2's vocab.json: {"text": id, ...}, a token a line */
+} hybrid_tokenizer_text;
+
+/* The same for tools that read GPT-2's two files, HF tokenizers among them. HYBRID_ERROR_UNSUPPORTED: not byte-level
+ * BPE with merges; HYBRID_ERROR_IO: write returned false; _INVALID, _MEMORY. */
+HYBRID_API hybrid_result hybrid_tokenizer_write(const hybrid_tokenizer *tokenizer, hybrid_tokenizer_text what,
+                                                hybrid_write_fn write, void *user, hybrid_error *error);
+
 #define HYBRID_TOKENIZE_ADD_SPECIAL 1u /* BOS before and EOS after, where the vocabulary says so */
 /* control tokens that are spelled out in the text become tokens; leave it off for text of strangers */
 #define HYBRID_TOKENIZE_PARSE_SPECIAL 2u
@@ -995,6 +1021,80 @@ typedef struct hybrid_chat_desc {
 HYBRID_API hybrid_result hybrid_chat_render(const hybrid_template *tmpl, const hybrid_chat_message *messages, size_t n,
                                             const hybrid_chat_desc *desc, hybrid_text *out, hybrid_error *error);
 /* ==== end src/api/chat.h ==== */
+    #ifndef HYBRID_NO_TRAIN
+
+/* ==== begin src/api/bpe_trainer.h ==== */
+/* ---- bpe trainer: a vocabulary from raw text ------------------------------------------------------------------------
+ *
+ *     hybrid_source text = { "corpus.txt" };
+ *     hybrid_bpe_desc desc = { 0 };
+ *     hybrid_tokenizer *tok;
+ *     desc.texts = &text;
+ *     desc.n_texts = 1;
+ *     desc.vocab_size = 4096;
+ *     if (hybrid_bpe_train(NULL, &desc, &tok, NULL, &error)) puts(error.message);
+ *
+ * Byte-level BPE as GPT-2 has it: words are cut out of the texts, and the pair of neighbouring tokens that comes most
+ * often becomes a token, again and again. The tokenizer works at once; hybrid_tokenizer_to_gguf puts it into a model's
+ * file, hybrid_tokenizer_write writes it for other tools. */
+
+/* Which of several pairs that come equally often is merged. */
+typedef enum hybrid_bpe_ties {
+    HYBRID_BPE_TIES_BYTES, /* the one whose left token, then whose right token is the greater string of bytes: Stanford
+                              CS336's reference */
+    HYBRID_BPE_TIES_IDS    /* the one whose left token, then whose right token has the lower id: HF tokenizers */
+} hybrid_bpe_ties;
+
+typedef struct hybrid_bpe_desc {
+    /* Paths, memory or readers, each of one or more documents. Files are read, not mapped. Readers are closed when the
+     * call returns. Text is any bytes. */
+    const hybrid_source *texts;
+    size_t n_texts;
+    int32_t vocab_size; /* special tokens, 256 bytes, and what is merged; 0: 8192 */
+    /* Zero-terminated UTF-8, at least two bytes: control tokens, with the ids from 0 on. Each ends a document wherever
+     * it stands in a text: nothing is merged across it, and it is not counted. NULL: "<|endoftext|>"; none: not NULL,
+     * and n_specials 0. A name that could also be the spelling of other bytes ("\xC4\xA0t": a space and t) is
+     * refused. */
+    const char *const *specials;
+    size_t n_specials;
+    const char *bos, *eos;  /* which of them; NULL: the first one for both */
+    bool add_bos;           /* HYBRID_TOKENIZE_ADD_SPECIAL of the tokenizer puts bos in front */
+    const char *pre;        /* how texts are cut into words, as in hybrid_tokenizer_desc; NULL: "gpt-2" */
+    uint64_t min_frequency; /* pairs that come less often are not merged; 0: 1 */
+    size_t max_token_bytes; /* no longer tokens are made; 0: any */
+    hybrid_bpe_ties ties;
+    uint64_t max_bytes;          /* of memory, the tokenizer itself not counted: more is HYBRID_ERROR_LIMIT; 0: any */
+    hybrid_progress_fn progress; /* at least every 4 MiB of text and every 1024 merges; may be NULL */
+    void *user;                  /* of progress */
+} hybrid_bpe_desc;
+
+/* What was found. */
+typedef struct hybrid_bpe_info {
+    uint64_t n_documents, n_bytes; /* of the texts, special tokens not counted */
+    uint64_t n_words, n_different; /* words that the texts were cut into, and how many of them differ */
+    int32_t n_tokens, n_merges;    /* of the vocabulary: fewer than asked for where no pair was left */
+    uint64_t last_frequency;       /* how often the last pair that was merged came; 0: none was merged */
+    uint64_t peak_bytes;           /* of memory, the tokenizer itself not counted */
+} hybrid_bpe_info;
+
+/* Trains a tokenizer, on the calling thread. runtime and info may be NULL. The result depends on nothing but the texts
+ * and desc.
+ *
+ * Memory, in bytes: the longest document of a file (twice while it is read in; texts in memory lie where they are); 21
+ * for each byte of the different words, up to 60 for each different word, 40 for each different pair of neighbours and
+ * each token, and twice as much for short while an array grows; and at last three times the text of all tokens. That
+ * can be much where min_frequency is 1 and words are long, because a token may then grow by a byte at every merge:
+ * max_token_bytes bounds it. Normalizing pre-tokenizers take three times the longest document more, which max_bytes
+ * does not know. Time: proportional to the texts, and n log n in the bytes of the different words, whatever the texts
+ * are.
+ *
+ * HYBRID_ERROR_INVALID: no texts, vocab_size less than the special tokens and 256, special tokens as above;
+ * HYBRID_ERROR_UNSUPPORTED: the pre-tokenizer; HYBRID_ERROR_LIMIT: more than 2 GiB of different words, max_bytes;
+ * HYBRID_ERROR_CANCELLED, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_bpe_train(hybrid_runtime *runtime, const hybrid_bpe_desc *desc,
+                                          hybrid_tokenizer **tokenizer, hybrid_bpe_info *info, hybrid_error *error);
+/* ==== end src/api/bpe_trainer.h ==== */
+    #endif
 #endif
 
 /* ==== begin src/api/model.h ==== */
@@ -1352,7 +1452,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f9fb1bed282652af"
+#define HYBRID__SOURCE_ID "8d9978435a26fd74"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -3377,14 +3477,14 @@ static bool hyb_file_exists(const char *path)
 }
 
 #if !defined(HYBRID_NO_STDIO) && defined(_WIN32)
-static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f, hybrid_error *error)
 {
     wchar_t wide[1024];
     long long size;
     if (MultiByteToWideChar(CP_UTF8, 0, path, -1, wide, 1024) <= 0)
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a valid UTF-8 path", path);
     #if defined(HYB_MMAP_WIN32)
-    {
+    if (map) {
         HANDLE file = CreateFileW(wide, GENERIC_READ, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL), mapping;
         LARGE_INTEGER bytes;
         if (file == INVALID_HANDLE_VALUE)
@@ -3399,6 +3499,8 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         CloseHandle(file);
         if (f->data) return HYBRID_OK;
     }
+    #else
+    HYB_UNUSED(map);
     #endif
     if (!(f->stream = _wfopen(wide, L"rb"))) return hyb_fail(error, HYBRID_ERROR_IO, "cannot open '%.160s'", path);
     if (_fseeki64(f->stream, 0, SEEK_END) || (size = _ftelli64(f->stream)) < 0)
@@ -3411,7 +3513,7 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
     return f->stream && !_fseeki64(f->stream, (long long)offset, SEEK_SET) && fread(dst, 1, n, f->stream) == n;
 }
 #elif !defined(HYBRID_NO_STDIO)
-static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_error *error)
+static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f, hybrid_error *error)
 {
     struct stat st;
     /* a pipe would wait for a writer; of a regular file it changes nothing */
@@ -3422,16 +3524,18 @@ static hybrid_result hyb_file_open_path(const char *path, hyb_file *f, hybrid_er
         return hyb_fail(error, HYBRID_ERROR_IO, "'%.160s' is not a regular file", path);
     f->size = (uint64_t)st.st_size;
     #if defined(HYB_MMAP_POSIX)
-    if (f->size && f->size <= SIZE_MAX) {
-        void *map = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
-        if (map != MAP_FAILED) {
-            f->map = map;
+    if (map && f->size && f->size <= SIZE_MAX) {
+        void *all = mmap(NULL, (size_t)f->size, PROT_READ, MAP_PRIVATE, fd, 0);
+        if (all != MAP_FAILED) {
+            f->map = all;
             f->map_size = (size_t)f->size;
-            f->data = (const unsigned char *)map;
+            f->data = (const unsigned char *)all;
             close(fd); /* the map does not need it, and a host has few: one for each part of a model */
             f->fd = 0;
         }
     }
+    #else
+    HYB_UNUSED(map);
     #endif
     return HYBRID_OK;
 }
@@ -3472,8 +3576,9 @@ static bool hyb_file_read_at(hyb_file *f, uint64_t offset, void *dst, size_t n)
 }
 #endif
 
-/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. */
-static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hybrid_error *error)
+/* Opens one of the three. On failure nothing is left open, and a reader's close has been called. map: a path may be
+ * mapped; a mapped file that somebody makes shorter kills the program that looks into it. */
+static hybrid_result hyb_file_open_as(const hybrid_source *source, bool map, hyb_file *f, hybrid_error *error)
 {
     int given = !!source->path + !!source->data + !!source->reader.read_at;
     hybrid_result r = HYBRID_OK;
@@ -3485,17 +3590,23 @@ static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hyb
         f->data = (const unsigned char *)source->data;
         f->size = source->size;
     } else if (source->path && !*source->path)
-        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a GGUF file");
+        r = hyb_fail(error, HYBRID_ERROR_INVALID, "the path is empty: name a file");
     else if (source->path) {
 #ifndef HYBRID_NO_STDIO
-        r = hyb_file_open_path(source->path, f, error);
+        r = hyb_file_open_path(source->path, map, f, error);
 #else
+        HYB_UNUSED(map);
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "this build has no files (HYBRID_NO_STDIO): use data or reader");
 #endif
     } else
         f->size = source->reader.size;
     if (r) hyb_file_close(f);
     return r;
+}
+
+static hybrid_result hyb_file_open(const hybrid_source *source, hyb_file *f, hybrid_error *error)
+{
+    return hyb_file_open_as(source, true, f, error);
 }
 
 /* n bytes at offset, all or an error. */
@@ -6102,6 +6213,27 @@ HYB_BORDER(hybrid_result, hybrid_gguf_copy_keys, (hybrid_gguf_writer *w, const h
     }
     hyb_free(w->rt, list);
     return hyb_gguf_note(w, &e, error);
+}
+
+/* Moves all keys of another writer, which then has none: all of them or none. */
+static void hyb_gguf_take_keys(hybrid_gguf_writer *w, hybrid_gguf_writer *from, hybrid_error *error)
+{
+    const size_t n = from->key_names.count;
+    size_t i, n_new = 0;
+    if (w->stage != HYB_GGUF_COLLECTING) {
+        hyb_fail(error, HYBRID_ERROR_INVALID, "these keys come too late: writing has begun");
+        return;
+    }
+    for (i = 0; i < n; i++) n_new += hyb_names_find(&w->key_names, from->key_names.names[i]) == HYB_NO_NAME;
+    if (w->key_names.count + n_new > HYBRID_GGUF_MAX_KEYS)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "a file has at most %d keys", HYBRID_GGUF_MAX_KEYS);
+    else if (w->metadata + from->metadata - 24 > HYBRID_GGUF_MAX_METADATA)
+        hyb_fail(error, HYBRID_ERROR_LIMIT, "there would be more than %d bytes of metadata", HYBRID_GGUF_MAX_METADATA);
+    else if (!hyb_gguf_grow_keys(w, n_new))
+        hyb_fail_memory(error, n_new * sizeof *w->entries);
+    if (error->result) return;
+    for (i = 0; i < n; i++) hyb_gguf_put(w, from->entries[i].bytes, from->entries[i].size);
+    from->key_names.count = 0;
 }
 
 static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid_type type, int n_dims,
@@ -12548,6 +12680,248 @@ HYB_BORDER_VOID(hybrid_stop_matcher_reset, (hybrid_stop_matcher *matcher), (matc
 }
 /* ==== end src/text/stop.c ==== */
 HYB_COLD_BEGIN
+
+/* ==== begin src/text/tokenizer/export.c ==== */
+/* text/tokenizer/export: a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and vocab.json. */
+
+/* How bytes are written as characters (hyb_byte_spelling), in UTF-8. */
+typedef struct hyb_speller {
+    char text[256][2];
+    uint8_t size[256];
+} hyb_speller;
+
+static void hyb_speller_make(hyb_speller *s)
+{
+    int16_t to_byte[324];
+    char utf8[4];
+    uint32_t c;
+    hyb_byte_spelling(to_byte);
+    for (c = 0; c < 324; c++) {
+        if (to_byte[c] < 0) continue;
+        s->size[to_byte[c]] = (uint8_t)hyb_utf8_write(c, utf8);
+        memcpy(s->text[to_byte[c]], utf8, 2);
+    }
+}
+
+static size_t hyb_spelled_size(const hyb_speller *s, const uint8_t *p, size_t n)
+{
+    size_t i, size = 0;
+    for (i = 0; i < n; i++) size += s->size[p[i]];
+    return size;
+}
+
+/* Returns what lies after the characters that were written. */
+static char *hyb_spell(const hyb_speller *s, const uint8_t *p, size_t n, char *out)
+{
+    size_t i;
+    for (i = 0; i < n; i++) {
+        out[0] = s->text[p[i]][0];
+        if (s->size[p[i]] == 2) out[1] = s->text[p[i]][1];
+        out += s->size[p[i]];
+    }
+    return out;
+}
+
+typedef struct hyb_export {
+    const hybrid_tokenizer *t;
+    hyb_speller speller;
+    hybrid_string *tokens; /* n_tokens, then n_merges; one block with their text */
+    hybrid_string *merges; /* "left right" */
+    int32_t *types;
+    uint32_t *order; /* of the merges: their places in the table, by rank; UINT32_MAX: none has it */
+    size_t n_ranks, n_merges, text;
+} hyb_export;
+
+static void hyb_export_free(hyb_export *e)
+{
+    hyb_free(e->t->rt, e->tokens);
+    hyb_free(e->t->rt, e->types);
+    hyb_free(e->t->rt, e->order);
+}
+
+/* Whether a token's text is spelled, not written as it is. */
+HYB_INLINE bool hyb_export_spelled(const hybrid_tokenizer *t, size_t id)
+{
+    return (t->kinds[id] & (HYB_TOKEN_TYPE | HYB_TOKEN_FOREIGN)) == HYBRID_TOKEN_NORMAL;
+}
+
+static size_t hyb_export_size(const hyb_export *e, size_t id)
+{
+    const uint32_t at = e->t->offsets[id], size = e->t->offsets[id + 1] - at;
+    return hyb_export_spelled(e->t, id) ? hyb_spelled_size(&e->speller, e->t->bytes + at, size) : size;
+}
+
+static char *hyb_export_token(const hyb_export *e, size_t id, char *out)
+{
+    const uint32_t at = e->t->offsets[id], size = e->t->offsets[id + 1] - at;
+    if (hyb_export_spelled(e->t, id)) return hyb_spell(&e->speller, e->t->bytes + at, size, out);
+    memcpy(out, e->t->bytes + at, size);
+    return out + size;
+}
+
+/* The merges by rank, and how much text all is. false: no memory. */
+static bool hyb_export_order(hyb_export *e)
+{
+    const hybrid_tokenizer *t = e->t;
+    size_t i;
+    for (i = 0; i <= t->merge_mask; i++)
+        if (t->merges[i].left != UINT32_MAX) e->n_ranks = HYB_MAX(e->n_ranks, (size_t)t->merges[i].rank + 1);
+    if (!(e->order = (uint32_t *)hyb_alloc(t->rt, e->n_ranks * sizeof *e->order))) return false;
+    memset(e->order, 0xFF, e->n_ranks * sizeof *e->order);
+    for (i = 0; i <= t->merge_mask; i++) {
+        const hyb_merge *m = &t->merges[i];
+        if (m->left == UINT32_MAX) continue;
+        e->order[m->rank] = (uint32_t)i;
+        e->n_merges++;
+        e->text += hyb_export_size(e, m->left) + hyb_export_size(e, m->right) + 1;
+    }
+    for (i = 0; i < t->n_tokens; i++) e->text += hyb_export_size(e, i);
+    return true;
+}
+
+static hybrid_result hyb_export_make(hyb_export *e, const hybrid_tokenizer *t, const char *function,
+                                     hybrid_error *error)
+{
+    const char *begin;
+    char *out;
+    size_t i, n = 0, bytes;
+    memset(e, 0, sizeof *e);
+    e->t = t;
+    if (!t->pre || t->raw)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "%s: only byte-level BPE with merges can be written. Copy the keys of the model's file by "
+                        "hybrid_gguf_copy_keys",
+                        function);
+    hyb_speller_make(&e->speller);
+    if (!hyb_export_order(e)) return hyb_fail_memory(error, e->n_ranks * sizeof *e->order);
+    bytes = (t->n_tokens + e->n_merges) * sizeof *e->tokens + e->text;
+    e->tokens = (hybrid_string *)hyb_alloc(t->rt, bytes);
+    e->types = (int32_t *)hyb_alloc(t->rt, t->n_tokens * sizeof *e->types);
+    if (!e->tokens || !e->types) {
+        hyb_export_free(e);
+        return hyb_fail_memory(error, bytes);
+    }
+    e->merges = e->tokens + t->n_tokens;
+    out = (char *)(e->merges + e->n_merges);
+    for (i = 0; i < t->n_tokens; i++) {
+        e->types[i] = (int32_t)(t->kinds[i] & HYB_TOKEN_TYPE);
+        e->tokens[i].data = begin = out;
+        out = hyb_export_token(e, i, out);
+        e->tokens[i].size = (size_t)(out - begin);
+    }
+    for (i = 0; i < e->n_ranks; i++) {
+        const hyb_merge *m = e->order[i] == UINT32_MAX ? NULL : &t->merges[e->order[i]];
+        if (!m) continue;
+        e->merges[n].data = begin = out;
+        out = hyb_export_token(e, m->left, out);
+        *out++ = ' ';
+        out = hyb_export_token(e, m->right, out);
+        e->merges[n++].size = (size_t)(out - begin);
+    }
+    return HYBRID_OK;
+}
+
+/* ---- GGUF -------------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_export_keys(const hyb_export *e, hybrid_gguf_writer *w, hybrid_error *error)
+{
+    static const hyb_role_key roles[] = { { "tokenizer.ggml.bos_token_id", HYBRID_ROLE_BOS },
+                                          { "tokenizer.ggml.eos_token_id", HYBRID_ROLE_EOS },
+                                          { "tokenizer.ggml.eot_token_id", HYBRID_ROLE_EOT },
+                                          { "tokenizer.ggml.eom_token_id", HYBRID_ROLE_EOM },
+                                          { "tokenizer.ggml.unknown_token_id", HYBRID_ROLE_UNKNOWN },
+                                          { "tokenizer.ggml.seperator_token_id",
+                                            HYBRID_ROLE_SEPARATOR }, /* spelled so in the format */
+                                          { "tokenizer.ggml.padding_token_id", HYBRID_ROLE_PADDING },
+                                          { "tokenizer.ggml.mask_token_id", HYBRID_ROLE_MASK },
+                                          { "tokenizer.ggml.fim_pre_token_id", HYBRID_ROLE_FIM_PREFIX },
+                                          { "tokenizer.ggml.fim_suf_token_id", HYBRID_ROLE_FIM_SUFFIX },
+                                          { "tokenizer.ggml.fim_mid_token_id", HYBRID_ROLE_FIM_MIDDLE },
+                                          { "tokenizer.ggml.fim_pad_token_id", HYBRID_ROLE_FIM_PAD },
+                                          { "tokenizer.ggml.fim_rep_token_id", HYBRID_ROLE_FIM_REPO },
+                                          { "tokenizer.ggml.fim_sep_token_id", HYBRID_ROLE_FIM_SEPARATOR } };
+    const hybrid_tokenizer *t = e->t;
+    hybrid_result r;
+    size_t i;
+    if ((r = hybrid_gguf_set_string(w, "tokenizer.ggml.model", "gpt2", error)) != HYBRID_OK ||
+        (r = hybrid_gguf_set_string(w, "tokenizer.ggml.pre", t->pre->name, error)) != HYBRID_OK ||
+        (r = hybrid_gguf_set_strings(w, "tokenizer.ggml.tokens", e->tokens, t->n_tokens, error)) != HYBRID_OK ||
+        (r = hybrid_gguf_set_numbers(w, "tokenizer.ggml.token_type", HYBRID_GGUF_I32, e->types, t->n_tokens, error)) !=
+            HYBRID_OK ||
+        (r = hybrid_gguf_set_strings(w, "tokenizer.ggml.merges", e->merges, e->n_merges, error)) != HYBRID_OK)
+        return r;
+    for (i = 0; i < HYB_COUNT(roles) && !r; i++)
+        if (t->roles[roles[i].role] >= 0)
+            r = hybrid_gguf_set_int(w, roles[i].key, HYBRID_GGUF_U32, t->roles[roles[i].role], error);
+    if (!r) r = hybrid_gguf_set_int(w, "tokenizer.ggml.add_bos_token", HYBRID_GGUF_BOOL, t->add_bos, error);
+    return r ? r : hybrid_gguf_set_int(w, "tokenizer.ggml.add_eos_token", HYBRID_GGUF_BOOL, t->add_eos, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenizer_to_gguf,
+           (const hybrid_tokenizer *tokenizer, hybrid_gguf_writer *writer, hybrid_error *error),
+           (tokenizer, writer, error))
+{
+    hybrid_gguf_writer *keys = NULL;
+    hybrid_error e;
+    hyb_export all;
+    e.result = HYBRID_OK;
+    if (!tokenizer || !writer)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_to_gguf: tokenizer or writer is NULL");
+    if ((e.result = hyb_gguf_enter(writer, "hybrid_tokenizer_to_gguf", error)) != HYBRID_OK) return e.result;
+    if (hyb_export_make(&all, tokenizer, "hybrid_tokenizer_to_gguf", &e) != HYBRID_OK)
+        return hyb_gguf_note(writer, &e, error);
+    if (hybrid_gguf_writer_create(writer->rt, &keys, &e) == HYBRID_OK && hyb_export_keys(&all, keys, &e) == HYBRID_OK)
+        hyb_gguf_take_keys(writer, keys, &e);
+    hybrid_gguf_writer_destroy(keys);
+    hyb_export_free(&all);
+    return hyb_gguf_note(writer, &e, error);
+}
+
+/* ---- text -------------------------------------------------------------------------------------------------------- */
+
+/* A line for each merge, the most important first. */
+static bool hyb_export_merges(const hyb_export *e, hybrid_write_fn write, void *user)
+{
+    size_t i;
+    bool ok = write(user, "#version: 0.2\n", 14);
+    for (i = 0; i < e->n_merges && ok; i++)
+        ok = write(user, e->merges[i].data, e->merges[i].size) && write(user, "\n", 1);
+    return ok;
+}
+
+/* {"text": id, ...} */
+static bool hyb_export_vocab(const hyb_export *e, hybrid_write_fn write, void *user)
+{
+    char number[32];
+    size_t i;
+    bool ok = true;
+    for (i = 0; i < e->t->n_tokens && ok; i++) {
+        const int n = snprintf(number, sizeof number, ": %llu", (unsigned long long)i);
+        ok = write(user, i ? ",\n" : "{", i ? 2 : 1) &&
+             hyb_json_quote(e->tokens[i].data, e->tokens[i].size, false, write, user) && write(user, number, (size_t)n);
+    }
+    return ok && write(user, "}\n", 2);
+}
+
+HYB_BORDER(hybrid_result, hybrid_tokenizer_write,
+           (const hybrid_tokenizer *tokenizer, hybrid_tokenizer_text what, hybrid_write_fn write, void *user,
+            hybrid_error *error),
+           (tokenizer, what, write, user, error))
+{
+    hyb_export all;
+    hybrid_result r;
+    bool ok;
+    if (!tokenizer || !write)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_write: tokenizer or write is NULL");
+    if (what != HYBRID_TOKENIZER_MERGES && what != HYBRID_TOKENIZER_VOCAB)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_tokenizer_write: there is no text %d", (int)what);
+    if ((r = hyb_export_make(&all, tokenizer, "hybrid_tokenizer_write", error)) != HYBRID_OK) return r;
+    ok = what == HYBRID_TOKENIZER_MERGES ? hyb_export_merges(&all, write, user) : hyb_export_vocab(&all, write, user);
+    hyb_fp_plain();
+    hyb_export_free(&all);
+    return ok ? HYBRID_OK : hyb_fail(error, HYBRID_ERROR_IO, "hybrid_tokenizer_write: the callback refused some bytes");
+}
+/* ==== end src/text/tokenizer/export.c ==== */
 
 /* ==== begin src/text/jinja/value.c ==== */
 /* text/jinja/value: what a template computes with: an arena that lives as long as one render, and values in it:
@@ -38345,6 +38719,1317 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 #endif
 HYB_COLD_END
 
+/* train */
+#if !defined(HYBRID_NO_TRAIN) && !defined(HYBRID_NO_TEXT)
+
+/* ==== begin src/train/budget.c ==== */
+/* train/budget: memory whose amount depends on somebody's text: it is counted, and may have a bound. */
+
+typedef struct hyb_budget {
+    hybrid_runtime *rt;
+    uint64_t used, peak; /* bytes */
+    uint64_t most;       /* bytes; 0: no bound */
+    bool over;           /* an allocation failed because of the bound */
+    uint64_t missing;    /* bytes of the allocation that failed */
+} hyb_budget;
+
+static void *hyb_budget_alloc(hyb_budget *b, size_t size)
+{
+    void *block = NULL;
+    if (b->most && size > b->most - HYB_MIN(b->used, b->most))
+        b->over = true;
+    else
+        block = hyb_alloc(b->rt, size);
+    if (!block) {
+        b->missing = size;
+        return NULL;
+    }
+    b->used += size;
+    b->peak = HYB_MAX(b->peak, b->used);
+    return block;
+}
+
+/* size: that of the block */
+static void hyb_budget_free(hyb_budget *b, void *block, size_t size)
+{
+    if (!block) return;
+    b->used -= size;
+    hyb_free(b->rt, block);
+}
+
+/* Makes an array with room for *room items one with room for n, at least half as much again. false: it stays as it
+ * was. */
+static bool hyb_budget_grow(hyb_budget *b, void **array, size_t *room, size_t n, size_t item)
+{
+    size_t more = HYB_MAX(*room + *room / 2, n), bytes;
+    void *block = NULL;
+    if (hyb_mul_size(HYB_MAX(more, (size_t)64), item, &bytes)) {
+        more = HYB_MAX(more, (size_t)64);
+        block = hyb_budget_alloc(b, bytes);
+    }
+    if (!block) return false;
+    if (*array) memcpy(block, *array, *room * item);
+    hyb_budget_free(b, *array, *room * item);
+    *array = block;
+    *room = more;
+    return true;
+}
+
+/* The sentence for an allocation that failed; what: "counting words". */
+static hybrid_result hyb_budget_fail(const hyb_budget *b, const char *what, hybrid_error *error)
+{
+    if (b->over)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "%s needs more than the %llu bytes of max_bytes: %llu are in use, and %llu more were asked for",
+                        what, (unsigned long long)b->most, (unsigned long long)b->used, (unsigned long long)b->missing);
+    return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory while %s: an allocation of %llu bytes failed", what,
+                    (unsigned long long)b->missing);
+}
+/* ==== end src/train/budget.c ==== */
+
+/* ==== begin src/train/documents.c ==== */
+/* train/documents: the texts of a corpus, one document after the other. Special tokens such as <|endoftext|> end one;
+ * so does the end of a source. What is in memory is looked at where it lies. Files are read, not mapped: one that gets
+ * shorter meanwhile is an error, not the end of the program. Of a file no more than one document is held. */
+
+#ifndef HYB_DOCUMENT_BLOCK
+    #define HYB_DOCUMENT_BLOCK ((size_t)1 << 20) /* bytes that are read at a time; tests choose less */
+#endif
+
+typedef struct hyb_documents {
+    hyb_budget *memory;
+    const hybrid_source *sources;
+    size_t n_sources, source; /* the one that is open, or the next */
+    /* specials: what begins with state s of the automaton; no suffixes are followed */
+    hyb_automaton specials;
+    const hybrid_string *special;
+    bool first[256]; /* bytes that one begins with */
+    int only;        /* the only such byte; -1: there are several, or none */
+    bool open;
+    hyb_file file;
+    uint64_t offset;    /* of the file: bytes that were read */
+    const uint8_t *all; /* the bytes at hand: buffer, or the whole of a source in memory */
+    uint8_t *buffer;
+    size_t room;
+    size_t begin, end; /* of what is at hand and was not given yet */
+    size_t scanned;    /* up to here no special token begins */
+} hyb_documents;
+
+typedef struct hyb_document {
+    const uint8_t *text;
+    size_t size;
+    int special;   /* which one stands after it, -1: the source ends */
+    size_t source; /* which one it is of */
+} hyb_document;
+
+/* strings: n_specials, none of them empty; they and the sources outlive d. */
+static hybrid_result hyb_documents_make(hyb_documents *d, hyb_budget *memory, const hybrid_source *sources,
+                                        size_t n_sources, const hybrid_string *strings, size_t n_specials,
+                                        hybrid_error *error)
+{
+    hyb_automaton_source source;
+    size_t i, n = 0;
+    memset(d, 0, sizeof *d);
+    d->memory = memory;
+    d->sources = sources;
+    d->n_sources = n_sources;
+    d->special = strings;
+    memset(&source, 0, sizeof source);
+    source.strings = strings;
+    source.n = n_specials;
+    if (!hyb_automaton_make(memory->rt, &source, &d->specials))
+        return hyb_fail(error, HYBRID_ERROR_MEMORY, "out of memory for %llu special tokens",
+                        (unsigned long long)n_specials);
+    d->only = -1;
+    for (i = 0; i < 256; i++) {
+        d->first[i] = d->specials.root[i] != 0;
+        if (d->first[i] && n++ == 0)
+            d->only = (int)i;
+        else if (d->first[i])
+            d->only = -1;
+    }
+    return HYBRID_OK;
+}
+
+/* Closes the readers of sources that are not opened. */
+static void hyb_sources_close(const hybrid_source *sources, size_t n)
+{
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (sources[i].reader.close) sources[i].reader.close(sources[i].reader.user);
+    hyb_fp_plain();
+}
+
+/* Closes what is open, and the readers that were never come to. */
+static void hyb_documents_free(hyb_documents *d)
+{
+    if (d->open) {
+        hyb_file_close(&d->file);
+        d->source++;
+    }
+    d->open = false;
+    if (d->source < d->n_sources) hyb_sources_close(d->sources + d->source, d->n_sources - d->source);
+    d->source = d->n_sources;
+    if (d->memory) {
+        hyb_budget_free(d->memory, d->buffer, d->room);
+        hyb_automaton_free(d->memory->rt, &d->specials);
+    }
+    d->buffer = NULL;
+    d->room = 0;
+}
+
+/* Where the next special token may begin, from p on. */
+HYB_INLINE const uint8_t *hyb_documents_candidate(const hyb_documents *d, const uint8_t *p, const uint8_t *end)
+{
+    if (d->only >= 0) {
+        p = (const uint8_t *)memchr(p, d->only, (size_t)(end - p));
+        return p ? p : end;
+    }
+    while (p < end && !d->first[*p]) p++;
+    return p;
+}
+
+/* The longest special token at p, -1: none. *short_of: there may be a longer one when more is at hand. */
+static int hyb_documents_special_at(const hyb_documents *d, const uint8_t *p, const uint8_t *end, bool *short_of)
+{
+    const hyb_automaton *a = &d->specials;
+    uint32_t s = 0;
+    int best = -1;
+    *short_of = false;
+    for (;; p++) {
+        HYB_STEPS(1);
+        if (s && a->child[s] == a->child[s + 1]) return best;
+        if (p == end) {
+            *short_of = true;
+            return best;
+        }
+        s = s ? hyb_automaton_child(a, s, *p) : a->root[*p];
+        if (!s) return best;
+        if (a->best[0][s] >= 0 && d->special[a->best[0][s]].size == a->depth[s]) best = a->best[0][s];
+    }
+}
+
+/* Looks for the end of the document in what is at hand: false when it is not there. last: nothing more will come. */
+static bool hyb_documents_scan(hyb_documents *d, bool last, hyb_document *out)
+{
+    const uint8_t *p = d->all + d->scanned, *end = d->all + d->end;
+    bool short_of;
+    int special;
+    for (;; p++) {
+        p = hyb_documents_candidate(d, p, end);
+        d->scanned = (size_t)(p - d->all);
+        if (p == end) break;
+        special = hyb_documents_special_at(d, p, end, &short_of);
+        if (short_of && !last) return false;
+        if (special < 0) continue;
+        out->text = d->all + d->begin;
+        out->size = d->scanned - d->begin;
+        out->special = special;
+        d->begin = d->scanned += d->special[special].size;
+        return true;
+    }
+    if (!last) return false;
+    out->text = d->all + d->begin;
+    out->size = d->end - d->begin;
+    out->special = -1;
+    d->begin = d->end;
+    return true;
+}
+
+/* "text 3 ('name'): ..." */
+static hybrid_result hyb_documents_blame(const hyb_documents *d, hybrid_result r, hybrid_error *error)
+{
+    const char *path = d->sources[d->source].path;
+    char message[160];
+    if (!error) return r;
+    snprintf(message, sizeof message, "%.150s", error->message);
+    return hyb_fail_at(error, r, error->offset, "text %llu%s%.60s%s: %s", (unsigned long long)d->source,
+                       path ? " (" : "", path ? hyb_path_end(path, 60) : "", path ? ")" : "", message);
+}
+
+static hybrid_result hyb_documents_open(hyb_documents *d, hybrid_error *error)
+{
+    hybrid_result r = hyb_file_open_as(&d->sources[d->source], false, &d->file, error);
+    if (!r && d->file.data && d->file.size > SIZE_MAX) {
+        hyb_file_close(&d->file);
+        r = hyb_fail(error, HYBRID_ERROR_LIMIT, "it does not fit into memory");
+    }
+    if (r) {
+        r = hyb_documents_blame(d, r, error);
+        d->source++; /* its reader is closed */
+        return r;
+    }
+    d->open = true;
+    d->offset = d->begin = d->scanned = d->end = 0;
+    d->all = d->buffer;
+    if (d->file.data) {
+        d->all = d->file.data;
+        d->end = (size_t)d->file.size;
+        d->offset = d->file.size;
+    }
+    return HYBRID_OK;
+}
+
+/* Reads the next bytes of the file after those at hand. */
+static hybrid_result hyb_documents_read(hyb_documents *d, hybrid_error *error)
+{
+    const uint64_t left = d->file.size - d->offset;
+    const size_t n = (size_t)HYB_MIN(left, (uint64_t)HYB_DOCUMENT_BLOCK);
+    hybrid_result r;
+    if (d->begin) memmove(d->buffer, d->buffer + d->begin, d->end - d->begin);
+    d->scanned -= d->begin;
+    d->end -= d->begin;
+    d->begin = 0;
+    if (d->room - d->end < n) {
+        void *block = d->buffer;
+        const size_t more = HYB_MAX(d->end + n, 2 * d->end);
+        if (!hyb_budget_grow(d->memory, &block, &d->room, more, 1))
+            return hyb_budget_fail(d->memory, "holding a document of a file", error);
+        d->buffer = (uint8_t *)block;
+    }
+    d->all = d->buffer;
+    if ((r = hyb_file_read(&d->file, d->offset, d->buffer + d->end, n, error)) != HYBRID_OK)
+        return hyb_documents_blame(d, r, error);
+    d->offset += n;
+    d->end += n;
+    return HYBRID_OK;
+}
+
+/* The next document, which may be empty; it lies where it is until the next call. *more: false after the last. */
+static hybrid_result hyb_documents_next(hyb_documents *d, hyb_document *out, bool *more, hybrid_error *error)
+{
+    hybrid_result r;
+    *more = false;
+    if (!d->open) {
+        if (d->source == d->n_sources) return HYBRID_OK;
+        if ((r = hyb_documents_open(d, error)) != HYBRID_OK) return r;
+    }
+    while (!hyb_documents_scan(d, d->offset == d->file.size, out))
+        if ((r = hyb_documents_read(d, error)) != HYBRID_OK) return r;
+    out->source = d->source;
+    *more = true;
+    if (out->special < 0) {
+        hyb_file_close(&d->file);
+        d->open = false;
+        d->source++;
+    }
+    return HYBRID_OK;
+}
+
+/* How much of all sources was given, 0..1; sources count alike. */
+static float hyb_documents_fraction(const hyb_documents *d)
+{
+    double part = 0;
+    if (!d->n_sources) return 1;
+    if (d->open && d->file.size) part = (double)(d->offset - (d->end - d->begin)) / (double)d->file.size;
+    return (float)(((double)d->source + part) / (double)d->n_sources);
+}
+/* ==== end src/train/documents.c ==== */
+
+/* ==== begin src/train/words.c ==== */
+/* train/words: how often every word of a corpus comes, words being what the pre-tokenizer cuts texts into: a
+ * tokenizer's training needs no more of a text. */
+
+#ifndef HYB_WORDS_REPORT
+    #define HYB_WORDS_REPORT ((size_t)4 << 20) /* bytes of text between two calls of progress */
+#endif
+
+typedef struct hyb_counted_word {
+    uint64_t count;
+    uint32_t at, size; /* in the table's bytes */
+} hyb_counted_word;
+
+typedef struct hyb_words {
+    hyb_budget *memory;
+    hyb_counted_word *words;
+    uint8_t *bytes;
+    uint64_t *index;               /* high half of the hash << 32 | number of the word + 1; 0: empty */
+    size_t n, room;                /* words */
+    size_t used, size;             /* bytes */
+    size_t mask;                   /* of the index */
+    uint64_t total;                /* words of the texts, the same ones counted again */
+    uint64_t n_documents, n_bytes; /* of the texts */
+    /* how far it is */
+    const hyb_documents *documents;
+    hybrid_progress_fn progress;
+    void *user;
+    size_t silent; /* bytes since the last call of progress */
+    float share;   /* of the whole work */
+    bool cancelled, too_many;
+} hyb_words;
+
+static void hyb_words_free_index(hyb_words *w)
+{
+    hyb_budget_free(w->memory, w->index, (w->mask + 1) * sizeof *w->index);
+    w->index = NULL;
+}
+
+static void hyb_words_free(hyb_words *w)
+{
+    hyb_budget_free(w->memory, w->words, w->room * sizeof *w->words);
+    hyb_budget_free(w->memory, w->bytes, w->size);
+    hyb_words_free_index(w);
+    w->words = NULL;
+    w->bytes = NULL;
+}
+
+/* An index of twice the size. */
+static bool hyb_words_grow_index(hyb_words *w)
+{
+    const size_t size = w->index ? 2 * (w->mask + 1) : 4096;
+    uint64_t *index = (uint64_t *)hyb_budget_alloc(w->memory, size * sizeof *index);
+    size_t i, at;
+    if (!index) return false;
+    memset(index, 0, size * sizeof *index);
+    for (i = 0; i < w->n; i++) {
+        const uint64_t hash = hyb_hash(&w->memory->rt->hash_key, w->bytes + w->words[i].at, w->words[i].size);
+        HYB_STEPS(1 + w->words[i].size / 8);
+        for (at = (size_t)hash & (size - 1); index[at]; at = (at + 1) & (size - 1)) HYB_STEPS(1);
+        index[at] = (hash & 0xFFFFFFFF00000000u) | (uint64_t)(i + 1);
+    }
+    hyb_words_free_index(w);
+    w->index = index;
+    w->mask = size - 1;
+    return true;
+}
+
+/* A word that was not there; at: its place in the index. */
+static HYB_NOINLINE bool hyb_words_insert(hyb_words *w, const uint8_t *p, size_t size, uint64_t hash, size_t at)
+{
+    void *block;
+    if (size > INT32_MAX / 2 || w->used + size + w->n > INT32_MAX - 8) {
+        w->too_many = true;
+        return false;
+    }
+    if (w->n == w->room) {
+        block = w->words;
+        if (!hyb_budget_grow(w->memory, &block, &w->room, w->n + 1, sizeof *w->words)) return false;
+        w->words = (hyb_counted_word *)block;
+    }
+    if (w->size - w->used < size) {
+        block = w->bytes;
+        if (!hyb_budget_grow(w->memory, &block, &w->size, w->used + size, 1)) return false;
+        w->bytes = (uint8_t *)block;
+    }
+    memcpy(w->bytes + w->used, p, size);
+    w->words[w->n].count = 1;
+    w->words[w->n].at = (uint32_t)w->used;
+    w->words[w->n].size = (uint32_t)size;
+    w->used += size;
+    w->index[at] = (hash & 0xFFFFFFFF00000000u) | (uint64_t)++w->n;
+    return w->n <= w->mask / 2 || hyb_words_grow_index(w);
+}
+
+static HYB_NOINLINE bool hyb_words_report(hyb_words *w)
+{
+    w->silent = 0;
+    if (!w->progress) return true;
+    w->cancelled = !hyb_report(w->progress, w->user, w->share * hyb_documents_fraction(w->documents));
+    return !w->cancelled;
+}
+
+/* One word of a text. false: it cannot go on. */
+HYB_INLINE bool hyb_words_add(hyb_words *w, const uint8_t *p, size_t size)
+{
+    const uint64_t hash = hyb_hash(&w->memory->rt->hash_key, p, size);
+    size_t at = (size_t)hash & w->mask;
+    HYB_STEPS(1 + size / 8);
+    w->total++;
+    w->silent += size;
+    if (HYB_UNLIKELY(w->silent >= HYB_WORDS_REPORT) && !hyb_words_report(w)) return false;
+    for (; w->index[at]; at = (at + 1) & w->mask) {
+        HYB_STEPS(1);
+        if (!((w->index[at] ^ hash) >> 32)) {
+            hyb_counted_word *word = &w->words[(uint32_t)w->index[at] - 1];
+            if (word->size == size && hyb_same_bytes(w->bytes + word->at, p, size)) {
+                word->count++;
+                return true;
+            }
+        }
+    }
+    return hyb_words_insert(w, p, size, hash, at);
+}
+
+/* Cuts a piece as the pre-tokenizer's splits say, from the given one on. */
+static bool hyb_words_cut(hyb_words *w, const uint8_t *classes, const hyb_split_fn *split, const uint8_t *p,
+                          const uint8_t *end)
+{
+    const uint8_t *q;
+    for (; p < end; p = q) {
+        q = split[0](classes, p, end);
+        if (!(split[1] ? hyb_words_cut(w, classes, split + 1, p, q) : hyb_words_add(w, p, (size_t)(q - p))))
+            return false;
+    }
+    return true;
+}
+
+/* Tables of the pre-tokenizer: HYB_NFC_BITS, where it normalizes, after 65536 classes. */
+static bool hyb_words_document(hyb_words *w, const uint8_t *tables, const hyb_pretokenizer *pre,
+                               const hyb_document *document)
+{
+    const uint8_t *p = document->text, *end = p + document->size;
+    hyb_nfc_text text = { NULL, 0, 0 };
+    bool ok;
+    if (!document->size) return true;
+    w->n_documents++;
+    w->n_bytes += document->size;
+    if (pre->nfc && !hyb_nfc(w->memory->rt, tables + 65536, p, document->size, &text)) {
+        w->memory->missing = document->size;
+        return false;
+    }
+    if (text.bytes) {
+        p = text.bytes;
+        end = p + text.n;
+    }
+    ok = hyb_words_cut(w, tables, pre->splits, p, end);
+    hyb_free(w->memory->rt, text.bytes);
+    return ok;
+}
+
+static hybrid_result hyb_words_fail(const hyb_words *w, hybrid_error *error)
+{
+    if (w->cancelled) return hyb_fail(error, HYBRID_ERROR_CANCELLED, "training a tokenizer was cancelled");
+    if (w->too_many)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "the texts have more than 2 GiB of different words: train on a part of them");
+    return hyb_budget_fail(w->memory, "counting words", error);
+}
+
+/* Counts the words of all documents. */
+static hybrid_result hyb_words_count(hyb_words *w, hyb_documents *documents, const hyb_pretokenizer *pre,
+                                     hybrid_error *error)
+{
+    uint8_t *tables = (uint8_t *)hyb_budget_alloc(w->memory, 65536 + HYB_NFC_BITS);
+    hyb_document document;
+    hybrid_result r = HYBRID_OK;
+    bool more = true;
+    if (!tables || !hyb_words_grow_index(w))
+        r = hyb_words_fail(w, error);
+    else {
+        hyb_unicode_expand(tables);
+        if (pre->nfc) hyb_nfc_expand(tables + 65536);
+    }
+    while (!r) {
+        r = hyb_documents_next(documents, &document, &more, error);
+        if (r || !more) break;
+        if (!hyb_words_document(w, tables, pre, &document)) r = hyb_words_fail(w, error);
+    }
+    hyb_budget_free(w->memory, tables, 65536 + HYB_NFC_BITS);
+    hyb_words_free_index(w);
+    return r;
+}
+/* ==== end src/train/words.c ==== */
+
+/* ==== begin src/train/bpe.c ==== */
+/* train/bpe: the merging of byte-level BPE (Sennrich et al. 2016; on bytes: GPT-2). Every word begins as its bytes. The
+ * pair of neighbours that comes most often, over all words as often as each comes, becomes one token; again and again.
+ *
+ * Words lie one after the other, a slot a byte. A token stands in its first slot, and its last one says how long it is,
+ * so neighbours on both sides are found in one step. All places of a pair are threaded into a list, which a merge
+ * walks; it touches nothing else but the pairs beside those places (Larsson, Moffat 1999):
+ *
+ *     word "banana", an merged:    | b | an | -2 | an | -2 | a | -1 |      -1: the end of a word
+ *     pairs:                         b,an   an,an     an,a
+ *
+ * A merge takes one token away at each place, so all merges of a text of n slots touch at most n places, whatever the
+ * text is. Pairs that a merge makes hold the new token: a pair that is there never gets more places later on. So a heap
+ * needs an entry for a pair only once, and one that became rarer is put right when it comes to the top.
+ *
+ * No two merges make the same bytes. Tokens only grow, so where a token's place has no token that reaches over its
+ * borders, it never had one: what stood there was merged as if the place were alone, the same at all places. (Runs
+ * like aaaa are merged from the left, and a place inside a run begins where a token does.) */
+
+#define HYB_LEARN_NONE   UINT32_MAX
+#define HYB_LEARN_REPORT ((size_t)1 << 20) /* places that are merged between two calls of progress */
+enum { HYB_LEARN_END = -1 };
+
+typedef struct hyb_learn_slot {
+    int32_t token;          /* HYB_LEARN_END after each word; in the last slot of a longer token -size */
+    uint32_t before, after; /* places of the same pair; a pair's place is the slot of its left token */
+    uint32_t pair;          /* HYB_LEARN_NONE: nothing follows */
+    uint32_t word;
+} hyb_learn_slot;
+
+typedef enum hyb_learn_state {
+    HYB_LEARN_NEW,   /* of the merge that is under way: made or merged by it */
+    HYB_LEARN_WAITS, /* in the heap */
+    HYB_LEARN_SLEEPS /* comes too seldom, or would be too long: it is never merged */
+} hyb_learn_state;
+
+typedef struct hyb_learn_pair {
+    uint64_t count;
+    uint32_t left, right; /* tokens */
+    uint32_t first;       /* place; in the list of free ones the next of them */
+    uint32_t state;       /* hyb_learn_state */
+} hyb_learn_pair;
+
+typedef struct hyb_learn_entry { /* of the heap */
+    uint64_t count;              /* at least the pair's */
+    uint32_t pair;
+} hyb_learn_entry;
+
+typedef struct hyb_learn_token {
+    uint64_t head; /* its first eight bytes, the first one on top, zeros after the last */
+    uint32_t at;   /* in the words' bytes, where it comes */
+    uint32_t size;
+} hyb_learn_token;
+
+typedef struct hyb_learn_merge {
+    uint32_t left, right;
+} hyb_learn_merge;
+
+typedef struct hyb_learner {
+    hyb_budget *memory;
+    const hyb_words *words;
+    bool by_ids; /* of pairs as frequent the one of lower ids, else the one of greater bytes */
+    uint64_t least;
+    uint32_t longest; /* bytes that a token may have */
+    uint32_t n_first; /* tokens before the merges: special ones, then the 256 bytes */
+    hyb_learn_slot *slots;
+    size_t n_slots;
+    hyb_learn_token *tokens;
+    size_t n_tokens, most;   /* tokens; most: room for them, and of those by token below */
+    hyb_learn_merge *merges; /* most; [i] made token n_first + i */
+    uint32_t *by_left;       /* most: the pair of the newest token with what stands before it, HYB_LEARN_NONE */
+    uint32_t *by_right;      /* most */
+    uint32_t *fresh;         /* 2 * most: pairs that the last merge made */
+    size_t n_fresh;
+    hyb_learn_pair *pairs;
+    size_t n_pairs, pairs_room, n_gone; /* gone: in the heap, without places */
+    uint32_t free;                      /* list of pairs that can be used again */
+    hyb_learn_entry *heap;
+    size_t n_heap, heap_room;
+    uint64_t last_count;
+    hybrid_progress_fn progress;
+    void *user;
+    float from;  /* how much of the whole work was done before the merges */
+    size_t work; /* places that were merged since the last call of progress */
+    bool cancelled;
+} hyb_learner;
+
+static void hyb_learn_free(hyb_learner *b)
+{
+    hyb_budget_free(b->memory, b->slots, b->n_slots * sizeof *b->slots);
+    hyb_budget_free(b->memory, b->tokens, b->most * sizeof *b->tokens);
+    hyb_budget_free(b->memory, b->merges, b->most * sizeof *b->merges);
+    hyb_budget_free(b->memory, b->by_left, 4 * b->most * sizeof *b->by_left);
+    hyb_budget_free(b->memory, b->pairs, b->pairs_room * sizeof *b->pairs);
+    hyb_budget_free(b->memory, b->heap, b->heap_room * sizeof *b->heap);
+}
+
+HYB_INLINE const uint8_t *hyb_learn_bytes(const hyb_learner *b, uint32_t token)
+{
+    return b->words->bytes + b->tokens[token].at;
+}
+
+/* ---- the heap ---------------------------------------------------------------------------------------------------- */
+
+/* Which of two tokens is the greater string of bytes: < 0, 0, > 0. */
+static int hyb_learn_compare(const hyb_learner *b, uint32_t x, uint32_t y)
+{
+    const hyb_learn_token *s = &b->tokens[x], *t = &b->tokens[y];
+    const size_t n = HYB_MIN(s->size, t->size);
+    int order;
+    if (s->head != t->head) return s->head < t->head ? -1 : 1;
+    HYB_STEPS(n / 32);
+    order = n > 8 ? memcmp(hyb_learn_bytes(b, x) + 8, hyb_learn_bytes(b, y) + 8, n - 8) : 0;
+    return order ? order : s->size < t->size ? -1 : s->size > t->size;
+}
+
+/* Whether pair x goes before pair y, which comes as often. */
+static bool hyb_learn_goes_before(const hyb_learner *b, uint32_t x, uint32_t y)
+{
+    const hyb_learn_pair *p = &b->pairs[x], *q = &b->pairs[y];
+    if (b->by_ids) return p->left != q->left ? p->left < q->left : p->right < q->right;
+    if (p->left != q->left) return hyb_learn_compare(b, p->left, q->left) > 0;
+    return p->right != q->right && hyb_learn_compare(b, p->right, q->right) > 0;
+}
+
+HYB_INLINE bool hyb_learn_above(const hyb_learner *b, const hyb_learn_entry *x, const hyb_learn_entry *y)
+{
+    return x->count != y->count ? x->count > y->count : hyb_learn_goes_before(b, x->pair, y->pair);
+}
+
+/* Puts an entry where it belongs, at or below `at`. */
+static void hyb_learn_sink(hyb_learner *b, size_t at, hyb_learn_entry entry)
+{
+    size_t child;
+    for (; (child = 2 * at + 1) < b->n_heap; at = child) {
+        HYB_STEPS(1);
+        if (child + 1 < b->n_heap && hyb_learn_above(b, &b->heap[child + 1], &b->heap[child])) child++;
+        if (!hyb_learn_above(b, &b->heap[child], &entry)) break;
+        b->heap[at] = b->heap[child];
+    }
+    b->heap[at] = entry;
+}
+
+static bool hyb_learn_push(hyb_learner *b, uint32_t pair)
+{
+    hyb_learn_entry entry;
+    size_t at = b->n_heap;
+    if (at == b->heap_room) {
+        void *block = b->heap;
+        if (!hyb_budget_grow(b->memory, &block, &b->heap_room, at + 1, sizeof *b->heap)) return false;
+        b->heap = (hyb_learn_entry *)block;
+    }
+    entry.count = b->pairs[pair].count;
+    entry.pair = pair;
+    b->pairs[pair].state = HYB_LEARN_WAITS;
+    b->n_heap++;
+    for (; at && hyb_learn_above(b, &entry, &b->heap[(at - 1) / 2]); at = (at - 1) / 2) {
+        HYB_STEPS(1);
+        b->heap[at] = b->heap[(at - 1) / 2];
+    }
+    b->heap[at] = entry;
+    return true;
+}
+
+/* Puts a new pair into the heap, if it can ever be merged. */
+static bool hyb_learn_wait(hyb_learner *b, uint32_t pair)
+{
+    hyb_learn_pair *p = &b->pairs[pair];
+    if (p->count >= b->least && b->tokens[p->left].size + b->tokens[p->right].size <= b->longest)
+        return hyb_learn_push(b, pair);
+    p->state = HYB_LEARN_SLEEPS;
+    return true;
+}
+
+static void hyb_learn_release(hyb_learner *b, uint32_t pair)
+{
+    b->pairs[pair].first = b->free;
+    b->free = pair;
+}
+
+/* Takes the pairs without places out of the heap. */
+static void hyb_learn_sweep(hyb_learner *b)
+{
+    size_t i, n = 0;
+    HYB_STEPS(b->n_heap);
+    for (i = 0; i < b->n_heap; i++) {
+        if (b->pairs[b->heap[i].pair].count)
+            b->heap[n++] = b->heap[i];
+        else
+            hyb_learn_release(b, b->heap[i].pair);
+    }
+    b->n_heap = n;
+    b->n_gone = 0;
+    for (i = n / 2; i-- > 0;) hyb_learn_sink(b, i, b->heap[i]);
+}
+
+/* The pair that comes most often, out of the heap; HYB_LEARN_NONE: none comes often enough. */
+static uint32_t hyb_learn_pop(hyb_learner *b)
+{
+    while (b->n_heap) {
+        hyb_learn_entry top = b->heap[0];
+        hyb_learn_pair *pair = &b->pairs[top.pair];
+        HYB_STEPS(1);
+        if (top.count < b->least) break;
+        if (pair->count && pair->count < top.count) {
+            top.count = pair->count;
+            hyb_learn_sink(b, 0, top);
+            continue;
+        }
+        if (--b->n_heap) hyb_learn_sink(b, 0, b->heap[b->n_heap]);
+        pair->state = HYB_LEARN_NEW;
+        if (pair->count) return top.pair;
+        b->n_gone--;
+        hyb_learn_release(b, top.pair);
+    }
+    return HYB_LEARN_NONE;
+}
+
+/* ---- pairs and their places -------------------------------------------------------------------------------------- */
+
+/* A pair without places; HYB_LEARN_NONE: no memory. */
+static uint32_t hyb_learn_new_pair(hyb_learner *b, uint32_t left, uint32_t right)
+{
+    hyb_learn_pair *pair;
+    uint32_t id = b->free;
+    if (id != HYB_LEARN_NONE)
+        b->free = b->pairs[id].first;
+    else {
+        if (b->n_pairs == b->pairs_room) {
+            void *block = b->pairs;
+            if (!hyb_budget_grow(b->memory, &block, &b->pairs_room, b->n_pairs + 1, sizeof *b->pairs))
+                return HYB_LEARN_NONE;
+            b->pairs = (hyb_learn_pair *)block;
+        }
+        id = (uint32_t)b->n_pairs++;
+    }
+    pair = &b->pairs[id];
+    pair->count = 0;
+    pair->left = left;
+    pair->right = right;
+    pair->first = HYB_LEARN_NONE;
+    pair->state = HYB_LEARN_NEW;
+    return id;
+}
+
+HYB_INLINE void hyb_learn_link(hyb_learner *b, uint32_t place, uint32_t pair)
+{
+    hyb_learn_slot *slot = &b->slots[place];
+    hyb_learn_pair *p = &b->pairs[pair];
+    slot->pair = pair;
+    slot->before = HYB_LEARN_NONE;
+    slot->after = p->first;
+    if (p->first != HYB_LEARN_NONE) b->slots[p->first].before = place;
+    p->first = place;
+    p->count += b->words->words[slot->word].count;
+}
+
+HYB_INLINE void hyb_learn_unlink(hyb_learner *b, uint32_t place)
+{
+    hyb_learn_slot *slot = &b->slots[place];
+    hyb_learn_pair *p = &b->pairs[slot->pair];
+    if (slot->before != HYB_LEARN_NONE)
+        b->slots[slot->before].after = slot->after;
+    else
+        p->first = slot->after;
+    if (slot->after != HYB_LEARN_NONE) b->slots[slot->after].before = slot->before;
+    p->count -= b->words->words[slot->word].count;
+    if (!p->count && p->state == HYB_LEARN_WAITS) b->n_gone++;
+    if (!p->count && p->state == HYB_LEARN_SLEEPS) hyb_learn_release(b, slot->pair);
+    slot->pair = HYB_LEARN_NONE;
+}
+
+/* The slot of the token before the one at place; only where there is one. */
+HYB_INLINE uint32_t hyb_learn_before(const hyb_learner *b, uint32_t place)
+{
+    const int32_t last = b->slots[place - 1].token;
+    return last < HYB_LEARN_END ? place - (uint32_t)-last : place - 1;
+}
+
+/* Threads place into the pair of the newest token (with its neighbour: by_left or by_right), which may be new itself.
+ */
+HYB_INLINE bool hyb_learn_join(hyb_learner *b, uint32_t place, uint32_t left, uint32_t right, uint32_t *pair)
+{
+    if (*pair == HYB_LEARN_NONE) {
+        if ((*pair = hyb_learn_new_pair(b, left, right)) == HYB_LEARN_NONE) return false;
+        b->fresh[b->n_fresh++] = *pair;
+    }
+    hyb_learn_link(b, place, *pair);
+    return true;
+}
+
+/* The token at place and the one after it become `token`. */
+HYB_INLINE bool hyb_learn_merge_at(hyb_learner *b, uint32_t place, uint32_t token)
+{
+    hyb_learn_slot *slots = b->slots;
+    const uint32_t size = b->tokens[token].size, end = place + size;
+    const uint32_t right = place + b->tokens[slots[place].token].size;
+    HYB_STEPS(1);
+    hyb_learn_unlink(b, place);
+    if (slots[right].pair != HYB_LEARN_NONE) hyb_learn_unlink(b, right);
+    slots[place].token = (int32_t)token;
+    slots[end - 1].token = -(int32_t)size;
+    if (slots[place - 1].token != HYB_LEARN_END) {
+        const uint32_t before = hyb_learn_before(b, place), other = (uint32_t)slots[before].token;
+        hyb_learn_unlink(b, before);
+        if (!hyb_learn_join(b, before, other, token, other == token ? &b->by_right[token] : &b->by_left[other]))
+            return false;
+    }
+    if (slots[end].token != HYB_LEARN_END) {
+        const uint32_t other = (uint32_t)slots[end].token;
+        if (!hyb_learn_join(b, place, token, other, &b->by_right[other])) return false;
+    }
+    return true;
+}
+
+static HYB_NOINLINE bool hyb_learn_report(hyb_learner *b)
+{
+    const float done = (float)((double)(b->n_tokens - b->n_first) / (double)(b->most - b->n_first));
+    b->work = 0;
+    b->cancelled = !hyb_report(b->progress, b->user, b->from + (1 - b->from) * HYB_MIN(done, 1.0f));
+    return !b->cancelled;
+}
+
+static hybrid_result hyb_learn_fail(const hyb_learner *b, hybrid_error *error)
+{
+    if (b->cancelled) return hyb_fail(error, HYBRID_ERROR_CANCELLED, "training a tokenizer was cancelled");
+    return hyb_budget_fail(b->memory, "merging", error);
+}
+
+/* All places of a pair, which then has none. A pair of equal tokens lies on itself in a run of them: runs are merged
+ * from the left, each in one go. */
+static bool hyb_learn_merge_all(hyb_learner *b, uint32_t pair, uint32_t token)
+{
+    const uint32_t left = b->pairs[pair].left, size = b->tokens[left].size;
+    const bool twins = left == b->pairs[pair].right;
+    uint32_t place;
+    while ((place = b->pairs[pair].first) != HYB_LEARN_NONE) {
+        if (b->work++ >= HYB_LEARN_REPORT && !hyb_learn_report(b)) return false;
+        if (!twins) {
+            if (!hyb_learn_merge_at(b, place, token)) return false;
+            continue;
+        }
+        while (b->slots[place - 1].token != HYB_LEARN_END) {
+            const uint32_t before = hyb_learn_before(b, place);
+            HYB_STEPS(1);
+            if (b->slots[before].token != (int32_t)left) break;
+            place = before;
+        }
+        while (b->slots[place].token == (int32_t)left && b->slots[place].pair == pair) {
+            b->work++;
+            if (!hyb_learn_merge_at(b, place, token)) return false;
+            place += 2 * size;
+        }
+    }
+    return true;
+}
+
+/* What the merge of a pair into `token` leaves to do: its pair is free, those that it made wait for their turn. */
+static bool hyb_learn_finish(hyb_learner *b, uint32_t pair)
+{
+    size_t i;
+    hyb_learn_release(b, pair);
+    for (i = 0; i < b->n_fresh; i++) {
+        const uint32_t id = b->fresh[i];
+        const hyb_learn_pair *p = &b->pairs[id];
+        HYB_STEPS(1);
+        b->by_left[p->left] = b->by_right[p->right] = HYB_LEARN_NONE;
+        if (!p->count)
+            hyb_learn_release(b, id);
+        else if (!hyb_learn_wait(b, id))
+            return false;
+    }
+    b->n_fresh = 0;
+    if (b->n_gone > b->n_heap / 2) hyb_learn_sweep(b);
+    return true;
+}
+
+/* ---- from words to merges ---------------------------------------------------------------------------------------- */
+
+static uint64_t hyb_learn_head(const uint8_t *p, size_t size)
+{
+    uint64_t head = 0;
+    size_t i;
+    for (i = 0; i < 8; i++) head = head << 8 | (i < size ? p[i] : 0);
+    return head;
+}
+
+static void hyb_learn_add_token(hyb_learner *b, uint32_t at, uint32_t size)
+{
+    hyb_learn_token *token = &b->tokens[b->n_tokens++];
+    token->at = at;
+    token->size = size;
+    token->head = hyb_learn_head(b->words->bytes + at, size);
+}
+
+/* Slots, and room for tokens. */
+static bool hyb_learn_make_room(hyb_learner *b, size_t vocab_size)
+{
+    const size_t n = 1 + b->words->used + b->words->n;
+    b->most = HYB_MIN(vocab_size, b->n_first + n); /* a merge takes at least one token away */
+    b->tokens = (hyb_learn_token *)hyb_budget_alloc(b->memory, b->most * sizeof *b->tokens);
+    b->merges = (hyb_learn_merge *)hyb_budget_alloc(b->memory, b->most * sizeof *b->merges);
+    b->by_left = (uint32_t *)hyb_budget_alloc(b->memory, 4 * b->most * sizeof *b->by_left);
+    b->slots = (hyb_learn_slot *)hyb_budget_alloc(b->memory, n * sizeof *b->slots);
+    b->n_slots = b->slots ? n : 0;
+    if (!b->tokens || !b->merges || !b->by_left || !b->slots) return false;
+    b->by_right = b->by_left + b->most;
+    b->fresh = b->by_right + b->most;
+    memset(b->by_left, 0xFF, 2 * b->most * sizeof *b->by_left);
+    return true;
+}
+
+/* The special tokens, which no word holds, and the bytes. */
+static void hyb_learn_first_tokens(hyb_learner *b, const uint8_t bytes[256])
+{
+    size_t i;
+    memset(b->tokens, 0, b->n_first * sizeof *b->tokens);
+    for (i = 0; i < 256; i++) {
+        hyb_learn_token *token = &b->tokens[b->n_first - 256 + i];
+        token->head = (uint64_t)bytes[i] << 56;
+        token->size = 1;
+    }
+    b->n_tokens = b->n_first;
+}
+
+/* Every word, a slot a byte. */
+static void hyb_learn_fill(hyb_learner *b, const uint8_t bytes[256])
+{
+    const hyb_words *w = b->words;
+    uint32_t ids[256];
+    size_t at = 0, i, k;
+    for (i = 0; i < 256; i++) ids[bytes[i]] = (uint32_t)(b->n_first - 256 + i);
+    b->slots[at++].token = HYB_LEARN_END;
+    for (i = 0; i < w->n; i++) {
+        const hyb_counted_word *word = &w->words[i];
+        for (k = 0; k <= word->size; k++, at++) {
+            b->slots[at].token = k < word->size ? (int32_t)ids[w->bytes[word->at + k]] : HYB_LEARN_END;
+            b->slots[at].pair = HYB_LEARN_NONE;
+            b->slots[at].word = (uint32_t)i;
+        }
+    }
+}
+
+/* Threads all pairs of bytes, from the last place to the first, and makes the heap. table: 65536 */
+static bool hyb_learn_thread(hyb_learner *b, uint32_t *table)
+{
+    size_t i;
+    memset(table, 0xFF, 65536 * sizeof *table);
+    for (i = b->n_slots; i-- > 1;) {
+        const int32_t left = b->slots[i - 1].token, right = b->slots[i].token;
+        uint32_t *pair;
+        HYB_STEPS(1);
+        if (left == HYB_LEARN_END || right == HYB_LEARN_END) continue;
+        pair = &table[((uint32_t)left - b->n_first + 256) << 8 | ((uint32_t)right - b->n_first + 256)];
+        if (*pair == HYB_LEARN_NONE &&
+            (*pair = hyb_learn_new_pair(b, (uint32_t)left, (uint32_t)right)) == HYB_LEARN_NONE)
+            return false;
+        hyb_learn_link(b, (uint32_t)(i - 1), *pair);
+    }
+    for (i = 0; i < b->n_pairs; i++)
+        if (!hyb_learn_wait(b, (uint32_t)i)) return false;
+    return true;
+}
+
+/* bytes: in the order of their ids */
+static hybrid_result hyb_learn_begin(hyb_learner *b, size_t vocab_size, const uint8_t bytes[256], hybrid_error *error)
+{
+    uint32_t *table;
+    bool ok;
+    b->free = HYB_LEARN_NONE;
+    if (!hyb_learn_make_room(b, vocab_size) ||
+        !(table = (uint32_t *)hyb_budget_alloc(b->memory, 65536 * sizeof *table)))
+        return hyb_learn_fail(b, error);
+    hyb_learn_first_tokens(b, bytes);
+    hyb_learn_fill(b, bytes);
+    ok = hyb_learn_thread(b, table);
+    hyb_budget_free(b->memory, table, 65536 * sizeof *table);
+    return ok ? HYBRID_OK : hyb_learn_fail(b, error);
+}
+
+/* Merges until there are as many tokens as are wanted, or no pair comes often enough. */
+static hybrid_result hyb_learn_run(hyb_learner *b, hybrid_error *error)
+{
+    uint32_t pair;
+    while (b->n_tokens < b->most && (pair = hyb_learn_pop(b)) != HYB_LEARN_NONE) {
+        const hyb_learn_pair *p = &b->pairs[pair];
+        const uint32_t token = (uint32_t)b->n_tokens;
+        b->last_count = p->count;
+        b->merges[token - b->n_first].left = p->left;
+        b->merges[token - b->n_first].right = p->right;
+        /* a slot stands for a byte, but for the first one and those after words */
+        hyb_learn_add_token(b, p->first - 1 - b->slots[p->first].word,
+                            b->tokens[p->left].size + b->tokens[p->right].size);
+        if (!hyb_learn_merge_all(b, pair, token) || !hyb_learn_finish(b, pair)) return hyb_learn_fail(b, error);
+        if (!(b->n_tokens & 1023) && !hyb_learn_report(b)) return hyb_learn_fail(b, error);
+    }
+    return HYBRID_OK;
+}
+/* ==== end src/train/bpe.c ==== */
+
+/* ==== begin src/train/bpe_trainer.c ==== */
+/* train/bpe_trainer: the public call: checks what is asked for, counts words, merges, makes the tokenizer. */
+
+#define HYB_BPE_COUNTING 0.75f /* of the work that progress tells of */
+
+typedef struct hyb_bpe_job {
+    const hybrid_bpe_desc *desc;
+    hyb_budget memory;
+    const hyb_pretokenizer *pre;
+    hybrid_string *specials;
+    size_t n_specials, vocab_size;
+    hyb_speller speller;
+    uint8_t bytes[256]; /* in the order of their ids: by their spelling, as GPT-2's */
+    hyb_documents documents;
+    hyb_words words;
+    hyb_learner bpe;
+} hyb_bpe_job;
+
+/* ---- special tokens ---------------------------------------------------------------------------------------------- */
+
+/* NULL, or what is wrong with a name. */
+static const char *hyb_bpe_bad_special(const char *name, uint8_t *room)
+{
+    const size_t size = strlen(name);
+    const char *p = name;
+    int16_t to_byte[324];
+    hybrid_string s;
+    uint32_t code;
+    size_t n;
+    if (size < 2) return "it has less than two bytes";
+    while ((n = hyb_utf8_read(p, name + size, &code)) != 0) p += n;
+    if (p != name + size) return "it is not UTF-8";
+    s.data = name;
+    s.size = size;
+    hyb_byte_spelling(to_byte);
+    n = hyb_spelled_bytes(s, to_byte, room);
+    return n == SIZE_MAX || (n == size && !memcmp(room, name, size)) ? NULL
+                                                                     : "vocabularies spell other bytes like that";
+}
+
+static hybrid_result hyb_bpe_check_special(hyb_bpe_job *job, const char *const *names, size_t i, hybrid_error *error)
+{
+    const char *wrong = NULL;
+    char text[64];
+    uint8_t *room;
+    size_t k;
+    if (!names[i]) return hyb_fail(error, HYBRID_ERROR_INVALID, "special token %llu is NULL", (unsigned long long)i);
+    job->specials[i].data = names[i];
+    job->specials[i].size = strlen(names[i]);
+    if (!(room = (uint8_t *)hyb_alloc(job->memory.rt, job->specials[i].size)))
+        return hyb_fail_memory(error, job->specials[i].size);
+    wrong = hyb_bpe_bad_special(names[i], room);
+    hyb_free(job->memory.rt, room);
+    for (k = 0; k < i && !wrong; k++)
+        if (!strcmp(names[k], names[i])) wrong = "it is given twice";
+    return !wrong ? HYBRID_OK
+                  : hyb_fail(error, HYBRID_ERROR_INVALID, "special token %llu, '%s': %s", (unsigned long long)i,
+                             hyb_printable(job->specials[i], text), wrong);
+}
+
+/* A role's name must be one of the special tokens. */
+static hybrid_result hyb_bpe_check_role(const hyb_bpe_job *job, const char *role, const char *name, hybrid_error *error)
+{
+    size_t i;
+    if (!name) return HYBRID_OK;
+    for (i = 0; i < job->n_specials; i++)
+        if (!strcmp(job->specials[i].data, name)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s is '%.64s', which is not one of the special tokens", role, name);
+}
+
+static hybrid_result hyb_bpe_specials(hyb_bpe_job *job, hybrid_error *error)
+{
+    static const char *const usual[1] = { "<|endoftext|>" };
+    const hybrid_bpe_desc *desc = job->desc;
+    const char *const *names = desc->specials ? desc->specials : usual;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    if (desc->n_specials && !desc->specials)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_bpe_train: n_specials is not 0, but specials is NULL");
+    job->n_specials = desc->specials ? desc->n_specials : 1;
+    if (job->n_specials > INT32_MAX / 4)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "%llu special tokens are too many",
+                        (unsigned long long)job->n_specials);
+    job->specials = (hybrid_string *)hyb_calloc(job->memory.rt, job->n_specials, sizeof *job->specials);
+    if (!job->specials) return hyb_fail_memory(error, job->n_specials * sizeof *job->specials);
+    for (i = 0; i < job->n_specials && !r; i++) r = hyb_bpe_check_special(job, names, i, error);
+    if (!r) r = hyb_bpe_check_role(job, "bos", desc->bos, error);
+    return r ? r : hyb_bpe_check_role(job, "eos", desc->eos, error);
+}
+
+/* ---- the vocabulary ---------------------------------------------------------------------------------------------- */
+
+/* The bytes of a token that is not a special one, spelled; returns what lies after them. */
+static char *hyb_bpe_spell(const hyb_bpe_job *job, uint32_t token, char *out)
+{
+    const uint32_t first = job->bpe.n_first;
+    if (token < first) return hyb_spell(&job->speller, &job->bytes[token - (first - 256)], 1, out);
+    return hyb_spell(&job->speller, hyb_learn_bytes(&job->bpe, token), job->bpe.tokens[token].size, out);
+}
+
+static size_t hyb_bpe_spelled_size(const hyb_bpe_job *job, uint32_t token)
+{
+    const uint32_t first = job->bpe.n_first;
+    if (token < first) return hyb_spelled_size(&job->speller, &job->bytes[token - (first - 256)], 1);
+    return hyb_spelled_size(&job->speller, hyb_learn_bytes(&job->bpe, token), job->bpe.tokens[token].size);
+}
+
+/* How much text the tokens and merges are. false: more than a vocabulary can hold. */
+static bool hyb_bpe_text_size(const hyb_bpe_job *job, uint64_t *size)
+{
+    const hyb_learner *b = &job->bpe;
+    uint64_t n = 0;
+    size_t i;
+    for (i = job->n_specials; i < b->n_tokens && n <= INT32_MAX; i++) n += hyb_bpe_spelled_size(job, (uint32_t)i);
+    for (i = b->n_first; i < b->n_tokens && n <= INT32_MAX; i++)
+        n += hyb_bpe_spelled_size(job, b->merges[i - b->n_first].left) +
+             hyb_bpe_spelled_size(job, b->merges[i - b->n_first].right) + 1;
+    *size = n;
+    return n <= INT32_MAX;
+}
+
+/* Fills lists of tokens, and of merges after them. */
+static void hyb_bpe_spell_all(const hyb_bpe_job *job, hybrid_string *list, uint8_t *types, char *out)
+{
+    const hyb_learner *b = &job->bpe;
+    size_t i;
+    for (i = 0; i < b->n_tokens; i++) {
+        list[i].data = out;
+        types[i] = (uint8_t)(i < job->n_specials ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_NORMAL);
+        if (i < job->n_specials)
+            list[i] = job->specials[i];
+        else
+            out = hyb_bpe_spell(job, (uint32_t)i, out);
+        if (i >= job->n_specials) list[i].size = (size_t)(out - list[i].data);
+    }
+    for (i = b->n_first; i < b->n_tokens; i++) {
+        hybrid_string *merge = &list[b->n_tokens + i - b->n_first];
+        merge->data = out;
+        out = hyb_bpe_spell(job, b->merges[i - b->n_first].left, out);
+        *out++ = ' ';
+        out = hyb_bpe_spell(job, b->merges[i - b->n_first].right, out);
+        merge->size = (size_t)(out - merge->data);
+    }
+}
+
+static hybrid_result hyb_bpe_make_tokenizer(hyb_bpe_job *job, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    const hyb_learner *b = &job->bpe;
+    const size_t n_merges = b->n_tokens - b->n_first, n = b->n_tokens + n_merges;
+    const char *first = job->n_specials ? job->specials[0].data : NULL;
+    hybrid_tokenizer_desc desc;
+    hybrid_string *list;
+    hybrid_result r;
+    uint64_t text;
+    size_t bytes;
+    uint8_t *types;
+    if (!hyb_bpe_text_size(job, &text) || !hyb_mul_size(n, sizeof *list + 1, &bytes) ||
+        !hyb_add_size(bytes, (size_t)text, &bytes))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "the tokens are more than 2 GiB of text: set max_token_bytes or a higher min_frequency");
+    if (!(list = (hybrid_string *)hyb_budget_alloc(&job->memory, bytes)))
+        return hyb_budget_fail(&job->memory, "making the vocabulary", error);
+    types = (uint8_t *)(list + n);
+    hyb_bpe_spell_all(job, list, types, (char *)types + n);
+    memset(&desc, 0, sizeof desc);
+    desc.pre = job->pre->name;
+    desc.tokens = list;
+    desc.n_tokens = b->n_tokens;
+    desc.types = types;
+    desc.merges = list + b->n_tokens;
+    desc.n_merges = n_merges;
+    desc.add_bos = job->desc->add_bos;
+    desc.roles[HYBRID_ROLE_BOS] = job->desc->bos ? job->desc->bos : first;
+    desc.roles[HYBRID_ROLE_EOS] = job->desc->eos ? job->desc->eos : first;
+    r = hybrid_tokenizer_create(job->memory.rt, &desc, tokenizer, error);
+    hyb_budget_free(&job->memory, list, bytes);
+    return r;
+}
+
+/* ---- the call ---------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_bpe_check(hyb_bpe_job *job, hybrid_error *error)
+{
+    const hybrid_bpe_desc *desc = job->desc;
+    const int32_t size = desc->vocab_size ? desc->vocab_size : 8192;
+    hybrid_result r;
+    if (!desc->texts || !desc->n_texts)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_bpe_train: there are no texts");
+    if ((unsigned)desc->ties > HYBRID_BPE_TIES_IDS)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_bpe_train: there is no rule for ties %d", (int)desc->ties);
+    if (!(job->pre = hyb_find_pretokenizer(desc->pre, desc->pre ? strlen(desc->pre) : 0)))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "pre-tokenizer \"%.32s\" is not known to this version of hybrid", desc->pre);
+    if ((r = hyb_bpe_specials(job, error)) != HYBRID_OK) return r;
+    if (size < (int32_t)job->n_specials + 256)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "a vocabulary of %ld tokens has no room for %llu special ones and the 256 bytes", (long)size,
+                        (unsigned long long)job->n_specials);
+    if (size > INT32_MAX / 2)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "a vocabulary of %ld tokens is too large", (long)size);
+    job->vocab_size = (size_t)size;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_bpe_count(hyb_bpe_job *job, hybrid_error *error)
+{
+    const hybrid_bpe_desc *desc = job->desc;
+    hybrid_result r = hyb_documents_make(&job->documents, &job->memory, desc->texts, desc->n_texts, job->specials,
+                                         job->n_specials, error);
+    if (r) return r;
+    job->words.memory = &job->memory;
+    job->words.documents = &job->documents;
+    job->words.progress = desc->progress;
+    job->words.user = desc->user;
+    job->words.share = HYB_BPE_COUNTING;
+    return hyb_words_count(&job->words, &job->documents, job->pre, error);
+}
+
+static hybrid_result hyb_bpe_merge(hyb_bpe_job *job, hybrid_error *error)
+{
+    const hybrid_bpe_desc *desc = job->desc;
+    hyb_learner *b = &job->bpe;
+    hybrid_result r;
+    b->memory = &job->memory;
+    b->words = &job->words;
+    b->by_ids = desc->ties == HYBRID_BPE_TIES_IDS;
+    b->least = desc->min_frequency ? desc->min_frequency : 1;
+    b->longest =
+        desc->max_token_bytes && desc->max_token_bytes < UINT32_MAX ? (uint32_t)desc->max_token_bytes : UINT32_MAX;
+    b->n_first = (uint32_t)job->n_specials + 256;
+    b->progress = desc->progress;
+    b->user = desc->user;
+    b->from = HYB_BPE_COUNTING;
+    r = hyb_learn_begin(b, job->vocab_size, job->bytes, error);
+    return r ? r : hyb_learn_run(b, error);
+}
+
+static void hyb_bpe_job_free(hyb_bpe_job *job)
+{
+    hyb_documents_free(&job->documents);
+    if (job->words.memory) hyb_words_free(&job->words);
+    if (job->bpe.memory) hyb_learn_free(&job->bpe);
+    hyb_free(job->memory.rt, job->specials);
+}
+
+static hybrid_result hyb_bpe_work(hyb_bpe_job *job, hybrid_tokenizer **tokenizer, hybrid_error *error)
+{
+    int16_t to_byte[324];
+    size_t i, n = 0;
+    hybrid_result r;
+    job->documents.sources = job->desc->texts; /* from here on their readers are closed at the end */
+    job->documents.n_sources = job->desc->texts ? job->desc->n_texts : 0;
+    if ((r = hyb_bpe_check(job, error)) != HYBRID_OK) return r;
+    hyb_speller_make(&job->speller);
+    hyb_byte_spelling(to_byte);
+    for (i = 0; i < 324; i++)
+        if (to_byte[i] >= 0) job->bytes[n++] = (uint8_t)to_byte[i];
+    if ((r = hyb_bpe_count(job, error)) != HYBRID_OK || (r = hyb_bpe_merge(job, error)) != HYBRID_OK) return r;
+    if (!hyb_report(job->desc->progress, job->desc->user, 1))
+        return hyb_fail(error, HYBRID_ERROR_CANCELLED, "training a tokenizer was cancelled");
+    return hyb_bpe_make_tokenizer(job, tokenizer, error);
+}
+
+static void hyb_bpe_describe(const hyb_bpe_job *job, hybrid_bpe_info *info)
+{
+    memset(info, 0, sizeof *info);
+    info->n_documents = job->words.n_documents;
+    info->n_bytes = job->words.n_bytes;
+    info->n_words = job->words.total;
+    info->n_different = job->words.n;
+    info->n_tokens = (int32_t)job->bpe.n_tokens;
+    info->n_merges = (int32_t)(job->bpe.n_tokens - job->bpe.n_first);
+    info->last_frequency = job->bpe.last_count;
+    info->peak_bytes = job->memory.peak;
+}
+
+HYB_BORDER(hybrid_result, hybrid_bpe_train,
+           (hybrid_runtime *runtime, const hybrid_bpe_desc *desc, hybrid_tokenizer **tokenizer, hybrid_bpe_info *info,
+            hybrid_error *error),
+           (runtime, desc, tokenizer, info, error))
+{
+    hybrid_runtime *rt;
+    hyb_bpe_job *job;
+    hybrid_result r;
+    if (tokenizer) *tokenizer = NULL;
+    if (info) memset(info, 0, sizeof *info);
+    if (!desc || !tokenizer)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_bpe_train: desc or tokenizer is NULL");
+    if ((r = hyb_runtime_retain(runtime, &rt, error)) != HYBRID_OK) {
+        hyb_sources_close(desc->texts, desc->texts ? desc->n_texts : 0);
+        return r;
+    }
+    if (!(job = (hyb_bpe_job *)hyb_calloc(rt, 1, sizeof *job))) {
+        hyb_sources_close(desc->texts, desc->texts ? desc->n_texts : 0);
+        r = hyb_fail_memory(error, sizeof *job);
+    } else {
+        job->desc = desc;
+        job->memory.rt = rt;
+        job->memory.most = desc->max_bytes;
+        r = hyb_bpe_work(job, tokenizer, error);
+        if (!r && info) hyb_bpe_describe(job, info);
+        hyb_bpe_job_free(job);
+    }
+    hyb_free(rt, job);
+    hyb_runtime_release(rt);
+    return r;
+}
+/* ==== end src/train/bpe_trainer.c ==== */
+#endif
+
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
 #if defined(__clang__)
@@ -38380,6 +40065,7 @@ HYB_COLD_END
 #undef HYB_BLOCK_TYPE
 #undef HYB_BORDER
 #undef HYB_BORDER_VOID
+#undef HYB_BPE_COUNTING
 #undef HYB_BUFFER_SCALE
 #undef HYB_BYTE_KERNEL
 #undef HYB_BYTE_NIBBLES
@@ -38395,6 +40081,7 @@ HYB_COLD_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_DEEPSEEK3
+#undef HYB_DOCUMENT_BLOCK
 #undef HYB_DOT256_AVX2
 #undef HYB_DOT32_AVX2
 #undef HYB_DWORD
@@ -38446,6 +40133,8 @@ HYB_COLD_END
 #undef HYB_KEEP
 #undef HYB_KERNEL
 #undef HYB_KERNEL_PANELS
+#undef HYB_LEARN_NONE
+#undef HYB_LEARN_REPORT
 #undef HYB_LETTERS
 #undef HYB_LIKELY
 #undef HYB_LN
@@ -38592,6 +40281,7 @@ HYB_COLD_END
 #undef HYB_V_TILE_OF
 #undef HYB_V_TRANSPOSE
 #undef HYB_WIN32_LEAN
+#undef HYB_WORDS_REPORT
 #undef HYB_WORD_SCALE
 #undef HYB_WORD_SHORT
 #undef HYB_X

@@ -146,7 +146,8 @@ def cases():
                texts=[words_of(rng, "abc", 90, 7), words_of(rng, "abc", 30, 20)])
     yield dict(plain, name="short tokens", texts=["banana bananas ananas " * 5 + "aaaaaaaaaaaaaaaa"], longest=4)
     specials = ["<|endoftext|>", "<|end|>", "<|end|>of", "##", "\u2603\u2603"]
-    text = "one two<|endoftext|>two one one two<|end|>of one ##two##one two \u2603\u2603\u2603two<|end|>one<|endoftext|>"
+    text = "one two<|endoftext|>two one one two<|end|>of one ##two##one two \u2603\u2603\u2603two<|end|>one" \
+           "<|endoftext|>"
     yield dict(plain, name="specials", texts=[text, text + "<|endoftext|>", "<|endoftex one"], specials=specials,
                encode=text + HOSTILE)
     yield dict(plain, name="llama", pre="llama-bpe", texts=[HOSTILE * 2 + article], size=400, encode=HOSTILE + article)
