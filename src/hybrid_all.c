@@ -44,6 +44,8 @@ HYB_COLD_END
 #include "quant/legacy.c"
 #include "quant/k_affine.c"
 #include "quant/k_symmetric.c"
+#include "quant/iq4.c"
+#include "quant/types.inc"
 #include "quant/types.c"
 #include "quant/convert.c"
 #include "quant/mix.c"

@@ -14,6 +14,7 @@
 #include "core/begin.h"
 #include "core/macros.h"
 #include "cuda/system.h"
+#include "quant/types.inc"
 #include "compute/ops.inc"
 
 HYB_COLD_BEGIN

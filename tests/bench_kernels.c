@@ -5,11 +5,8 @@
 #include "../src/hybrid_all.c"
 #include <stdio.h>
 
-static const hybrid_type types[] = {
-    HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q2_K,
-    HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K, HYBRID_TYPE_Q6_K, HYBRID_TYPE_F16, HYBRID_TYPE_BF16,
-    HYBRID_TYPE_F32
-};
+#define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
+static const hybrid_type types[] = { HYB_TYPES(TYPE_ID) };
 static volatile uint64_t sink;
 
 /* ---- the roofs --------------------------------------------------------------------------------------------------- */

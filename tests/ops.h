@@ -13,6 +13,9 @@
 #ifndef HYB_OPS
     #include "../src/compute/ops.inc" /* hybrid.h leaves no macro behind */
 #endif
+#ifndef HYB_TYPES
+    #include "../src/quant/types.inc"
+#endif
 #define OPS_SMALLER(a, b) ((a) < (b) ? (a) : (b))
 #define OPS_LARGER(a, b)  ((a) > (b) ? (a) : (b))
 
@@ -332,11 +335,8 @@ static void decoded(const hyb_tensor *w, int64_t matrix, int64_t row, float *val
 
 /* ---- the ops: how each is drawn, and what it is ------------------------------------------------------------------ */
 
-static const hybrid_type op_types[] = {
-    HYBRID_TYPE_F32, HYBRID_TYPE_F16, HYBRID_TYPE_BF16, HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q4_0, HYBRID_TYPE_Q4_1,
-    HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
-    HYBRID_TYPE_Q6_K
-};
+#define OPS_TYPE(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
+static const hybrid_type op_types[] = { HYB_TYPES(OPS_TYPE) };
 enum { OP_TYPES = sizeof op_types / sizeof *op_types };
 
 static void draw_embed(side *s, hyb_op_embed *op)

@@ -233,6 +233,7 @@ int main(void)
         check_mixture("tests/oracle/data/models/qwen2moe.gguf", 20);
         check_quantized("mixtral", HYBRID_MIX_Q8_0, 4, 0.05);
         check_quantized("qwen3moe", HYBRID_MIX_Q4_0, 9, 0.5);
+        check_quantized_as("mixtral", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 4, 0.5);
     }
     TEST("stories260K");
     check_against_cpu(data_path("models/stories260K/stories260K.gguf"), HYBRID_KV_F32, n, 1e-4, 0);

@@ -378,6 +378,89 @@ static void test_driver(int threads, int n, int64_t k, hyb_isa isa)
     free(x);
 }
 
+/* A type that no instruction set has kernels for: the bits of the matrix that it decodes to, with any number of threads
+ * and of rows. */
+static void test_decoded(hybrid_type type, int threads, int n, int64_t k, int rows, hyb_isa isa)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt = NULL;
+    hyb_op_matmul op;
+    hyb_tensor w[2];
+    const size_t values = (size_t)k * (size_t)rows, bytes = hybrid_type_row_bytes(type, values);
+    float *x = (float *)malloc((size_t)k * (size_t)n * sizeof *x), *floats = (float *)malloc(values * sizeof *floats);
+    float *bias = (float *)malloc((size_t)rows * sizeof *bias), *y[2];
+    edge blocks = edge_make(bytes, rng() % 2 != 0);
+    size_t scratch_bytes;
+    char *scratch;
+    int i, j;
+    memset(&desc, 0, sizeof desc);
+    memset(&op, 0, sizeof op);
+    memset(w, 0, sizeof w);
+    desc.n_threads = threads;
+    CHECK(hybrid_runtime_create(&desc, &rt, NULL) == HYBRID_OK, "runtime");
+    fill_acts(floats, values, ACTS_OUTLIERS);
+    CHECK(!hybrid_quantize(type, floats, blocks.at, values, NULL, NULL), "%s: encode", hybrid_type_name(type));
+    CHECK(!hybrid_dequantize(type, blocks.at, floats, values, NULL), "%s: decode", hybrid_type_name(type));
+    fill_acts(x, (size_t)k * (size_t)n, ACTS_OUTLIERS);
+    fill_acts(bias, (size_t)rows, ACTS_RANDOM);
+    op.x = x;
+    op.x_stride = k;
+    op.n = n;
+    op.n_out = 2;
+    for (i = 0; i < 2; i++) {
+        w[i].type = i ? HYBRID_TYPE_F32 : type;
+        w[i].ne[0] = k;
+        w[i].ne[1] = rows;
+        w[i].ne[2] = w[i].ne[3] = 1;
+        w[i].nb[1] = hybrid_type_row_bytes(w[i].type, (size_t)k);
+        w[i].data = i ? (const void *)floats : blocks.at;
+        y[i] = (float *)malloc((size_t)n * (size_t)rows * sizeof(float));
+        for (j = 0; j < n * rows; j++) y[i][j] = 3.0f;
+        op.out[i].w = &w[i];
+        op.out[i].y = y[i];
+        op.out[i].y_stride = rows;
+        op.out[i].bias = bias;
+        op.out[i].add = rows % 2 ? y[i] : NULL;
+        op.out[i].add_stride = rows;
+    }
+    scratch_bytes = hyb_matmul_bytes(isa, threads, &op);
+    scratch = (char *)hyb_alloc_aligned(rt, scratch_bytes + 8);
+    memset(scratch + scratch_bytes, 0x77, 8);
+    hyb_matmul_run(rt, isa, scratch, &op);
+    for (i = 0; i < 8; i++) CHECK(scratch[scratch_bytes + (size_t)i] == 0x77, "scratch overrun");
+    CHECK(!memcmp(y[0], y[1], (size_t)n * (size_t)rows * sizeof(float)), "%s, %s, %d threads, n %d, k %d, %d rows",
+          hyb_isa_name(isa), hybrid_type_name(type), threads, n, (int)k, rows);
+    for (i = 0; i < 2; i++) free(y[i]);
+    hyb_free_aligned(rt, scratch);
+    hybrid_runtime_destroy(rt);
+    edge_free(&blocks);
+    free(bias);
+    free(floats);
+    free(x);
+}
+static void test_decoded_types(hyb_isa isa)
+{
+#define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
+    static const hybrid_type blocks[] = { HYB_BLOCK_TYPES(TYPE_ID) };
+    static const int ns[] = { 1, 2, 3, 5, 8, 9, 16, 37 };
+    int t, i, seen = 0;
+    TEST("decoded");
+    for (t = 0; t < (int)HYB_COUNT(blocks); t++) {
+        const int64_t unit = (int64_t)hybrid_type_block_size(blocks[t]);
+        if (hyb_int_kernel_for(HYB_ISA_GENERIC, blocks[t])) continue;
+        seen++;
+        for (i = 0; i < (int)HYB_COUNT(ns); i++) {
+            test_decoded(blocks[t], 1 + i % 3, ns[i], 512, 300, isa);
+            test_decoded(blocks[t], 1 + (i + 1) % 3, ns[i], unit, 67, isa);
+            test_decoded(blocks[t], 1 + (i + 2) % 3, ns[i], (int64_t)(1 + rng() % 9) * unit, 1 + (int)(rng() % 40),
+                         isa);
+        }
+        test_decoded(blocks[t], 2, 1, 11008, 9, isa); /* a row is more than what is decoded at once */
+        test_decoded(blocks[t], 2, 20, 11008, 35, isa);
+    }
+    CHECK(seen + N_TYPES == (int)HYB_COUNT(blocks), "%d types are decoded, and %d have kernels", seen, (int)N_TYPES);
+}
+
 #if defined(HYB_X86)
 /* The kernels of AVX-VNNI with vpdpbusd as AVX2 can do it: their text is tested on processors that do not have it. */
 HYB_INLINE HYB_TARGET_AVX2 __m256i dpbusd_in_avx2(__m256i acc, __m256i w, __m256i x)
@@ -468,6 +551,7 @@ int main(void)
         if (isa == HYB_ISA_AVX2) test_emulated();
 #endif
         for (t = 0; t < N_TYPES; t++) test_repacked(isa, types[t]);
+        test_decoded_types(isa);
         TEST("driver");
         for (threads = 1; threads <= 3; threads++)
             for (i = 0; i < (int)HYB_COUNT(ns); i++) {

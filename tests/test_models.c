@@ -50,6 +50,10 @@ int main(void)
     check_quantized("rwkv7", HYBRID_MIX_F16, 0, 2e-3); /* and the narrow products, as llama.cpp's converter has them */
     check_quantized("rwkv7", HYBRID_MIX_Q8_0, 0, 0.05);
     check_quantized("lfm2", HYBRID_MIX_Q8_0, 0, 0.15);
+    check_quantized_as("llama", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 0, 0.3);
+    check_quantized_as("mixtral", HYBRID_MIX_Q8_0, HYBRID_TYPE_IQ4_NL, 4, 0.5);
+    check_decoded("llama", HYBRID_TYPE_IQ4_NL, 0);
+    check_decoded("qwen3moe", HYBRID_TYPE_IQ4_NL, 9);
     check_trained_rwkv();
     slots_come_back();
     return test_end();

@@ -789,7 +789,8 @@ static void test_experts(void)
     static const hybrid_type types[][2] = {
         { HYBRID_TYPE_F32, HYBRID_TYPE_F32 },   { HYBRID_TYPE_F16, HYBRID_TYPE_BF16 },
         { HYBRID_TYPE_Q8_0, HYBRID_TYPE_Q8_0 }, { HYBRID_TYPE_Q4_0, HYBRID_TYPE_F32 },
-        { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q8_0 }
+        { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q6_K }, { HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q8_0 },
+        { HYBRID_TYPE_IQ4_NL, HYBRID_TYPE_Q8_0 }
     };
     /* clang-format on */
     static const struct {

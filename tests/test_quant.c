@@ -2,13 +2,11 @@
  * gguf-py's values and llama.cpp's errors (tests/oracle/make_quant.py), and plain statements in this file. [no-simd] */
 #include "private.h"
 
-static const hybrid_type all_types[] = { HYBRID_TYPE_F32,  HYBRID_TYPE_F16,  HYBRID_TYPE_BF16, HYBRID_TYPE_Q4_0,
-                                         HYBRID_TYPE_Q4_1, HYBRID_TYPE_Q5_0, HYBRID_TYPE_Q5_1, HYBRID_TYPE_Q8_0,
-                                         HYBRID_TYPE_Q2_K, HYBRID_TYPE_Q3_K, HYBRID_TYPE_Q4_K, HYBRID_TYPE_Q5_K,
-                                         HYBRID_TYPE_Q6_K };
+#define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
+static const hybrid_type all_types[] = { HYB_TYPES(TYPE_ID) }, float_types[] = { HYB_FLOAT_TYPES(TYPE_ID) };
 enum {
     N_TYPES = sizeof all_types / sizeof all_types[0],
-    FIRST_BLOCK_TYPE = 3,
+    FIRST_BLOCK_TYPE = sizeof float_types / sizeof float_types[0],
     ROWS = 16,
     WIDTH = 256,
     N = ROWS * WIDTH,
@@ -80,51 +78,76 @@ static void make_importance(float *w)
 
 /* ---- the parts --------------------------------------------------------------------------------------------------- */
 
+/* A type as gguf-py knows it: its size, some blocks, and what they mean. */
+typedef struct known_type {
+    uint32_t number, block, bytes, values; /* bytes of a block; values of all blocks, at most 256 */
+    char name[8];
+    uint16_t blocks[512];
+    float want[256];
+} known_type;
+
+/* The next one of the file's bytes; false after the last. */
+static bool next_type(const char *file, size_t size, size_t *at, known_type *t)
+{
+    const size_t head = 4 * 4 + sizeof t->name;
+    size_t bytes;
+    if (*at + head > size) return false;
+    memcpy(t, file + *at, head);
+    bytes = (size_t)t->values / t->block * t->bytes;
+    *at += head;
+    if (bytes > sizeof t->blocks || t->values > 256 || *at + bytes + 4 * t->values > size) return false;
+    memcpy(t->blocks, file + *at, bytes);
+    memcpy(t->want, file + *at + bytes, 4 * t->values);
+    *at += bytes + 4 * t->values;
+    return true;
+}
+
+static void test_type(const known_type *want)
+{
+    const hybrid_type t = (hybrid_type)want->number;
+    const char *name = hybrid_type_name(t);
+    static float x[512];
+    uint16_t blocks[1024];
+    memset(x, 0, sizeof x);
+    CHECK(name && !strcmp(name, want->name), "type %d", (int)t);
+    if (!name) return;
+    CHECK(!strcmp(hybrid_gguf_tensor_type_name(want->number), name), "%s in a file", name);
+    CHECK(hybrid_type_block_size(t) == want->block && hybrid_type_block_bytes(t) == want->bytes, "%s", name);
+    CHECK(hybrid_type_row_bytes(t, 512) == 512 / want->block * want->bytes, "%s", name);
+    CHECK(hybrid_type_row_bytes(t, SIZE_MAX - SIZE_MAX % 256) == 0 || want->bytes <= want->block, "%s overflows", name);
+    CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL, NULL) == HYBRID_OK &&
+              hybrid_dequantize(t, NULL, NULL, 0, NULL) == HYBRID_OK,
+          "%s: nothing", name);
+    CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL, NULL) == HYBRID_ERROR_INVALID &&
+              hybrid_quantize(t, x, NULL, 256, NULL, NULL) == HYBRID_ERROR_INVALID,
+          "%s", name);
+    CHECK(hybrid_dequantize(t, NULL, x, 256, NULL) == HYBRID_ERROR_INVALID &&
+              hybrid_dequantize(t, blocks, NULL, 256, NULL) == HYBRID_ERROR_INVALID,
+          "%s", name);
+    CHECK(hybrid_dequantize(t, want->blocks, x, want->values, NULL) == HYBRID_OK &&
+              same_bits(x, want->want, want->values),
+          "%s: decode", name);
+    if (want->block == 1) return;
+    CHECK(hybrid_type_row_bytes(t, 512 + 16) == 0, "%s", name);
+    CHECK(hybrid_quantize(t, x, blocks, want->block + 16, NULL, NULL) == HYBRID_ERROR_INVALID, "%s", name);
+    CHECK(hybrid_dequantize(t, blocks, x, want->block / 2, NULL) == HYBRID_ERROR_INVALID, "%s", name);
+    CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want->block, NULL) == HYBRID_ERROR_INVALID, "%s: odd address",
+          name);
+}
+
 static void test_table(void)
 {
-    static const struct {
-        const char *name;
-        size_t block, bytes;
-    } want[N_TYPES] = {
-        { "F32", 1, 4 },
-        { "F16", 1, 2 },
-        { "BF16", 1, 2 },
-        { "Q4_0", 32, 18 },
-        /* clang-format off */
-                        { "Q4_1", 32, 20 },  { "Q5_0", 32, 22 },   { "Q5_1", 32, 24 },   { "Q8_0", 32, 34 },
-                        { "Q2_K", 256, 84 }, { "Q3_K", 256, 110 }, { "Q4_K", 256, 144 }, { "Q5_K", 256, 176 },
-                        { "Q6_K", 256, 210 }
-        /* clang-format on */
-    };
+    static known_type known;
     float x[512] = { 0 };
     uint16_t blocks[1024];
-    int i;
-    TEST("table");
-    for (i = 0; i < N_TYPES; i++) {
-        hybrid_type t = all_types[i];
-        CHECK(hybrid_type_name(t) && !strcmp(hybrid_type_name(t), want[i].name), "type %d", (int)t);
-        CHECK(hybrid_type_block_size(t) == want[i].block && hybrid_type_block_bytes(t) == want[i].bytes, "%s",
-              want[i].name);
-        CHECK(hybrid_type_row_bytes(t, 512) == 512 / want[i].block * want[i].bytes, "%s", want[i].name);
-        CHECK(hybrid_type_row_bytes(t, SIZE_MAX - SIZE_MAX % 256) == 0 || want[i].bytes <= want[i].block,
-              "%s overflows", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, NULL, 0, NULL, NULL) == HYBRID_OK &&
-                  hybrid_dequantize(t, NULL, NULL, 0, NULL) == HYBRID_OK,
-              "%s: nothing", want[i].name);
-        CHECK(hybrid_quantize(t, NULL, blocks, 256, NULL, NULL) == HYBRID_ERROR_INVALID &&
-                  hybrid_quantize(t, x, NULL, 256, NULL, NULL) == HYBRID_ERROR_INVALID,
-              "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, NULL, x, 256, NULL) == HYBRID_ERROR_INVALID &&
-                  hybrid_dequantize(t, blocks, NULL, 256, NULL) == HYBRID_ERROR_INVALID,
-              "%s", want[i].name);
-        if (want[i].block == 1) continue;
-        CHECK(hybrid_type_row_bytes(t, 512 + 16) == 0, "%s", want[i].name);
-        CHECK(hybrid_quantize(t, x, blocks, want[i].block + 16, NULL, NULL) == HYBRID_ERROR_INVALID, "%s",
-              want[i].name);
-        CHECK(hybrid_dequantize(t, blocks, x, want[i].block / 2, NULL) == HYBRID_ERROR_INVALID, "%s", want[i].name);
-        CHECK(hybrid_dequantize(t, (char *)blocks + 1, x, want[i].block, NULL) == HYBRID_ERROR_INVALID,
-              "%s: odd address", want[i].name);
-    }
+    size_t size = 0, at = 0;
+    int i, seen;
+    char *file = read_file("tests/oracle/data/quant_decode.bin", &size);
+    TEST("every type: gguf-py");
+    CHECK(file != NULL, "tests/oracle/data/quant_decode.bin: run from the root of the repository");
+    for (seen = 0; file && next_type(file, size, &at, &known); seen++) test_type(&known);
+    CHECK(seen == N_TYPES && at == size, "%d types of %d (tests/oracle/make_quant.py)", seen, (int)N_TYPES);
+    free(file);
     for (i = -2; i < 70; i++) {
         int k, known = 0;
         for (k = 0; k < N_TYPES; k++) known |= (int)all_types[k] == i;
@@ -347,41 +370,22 @@ static void test_scales(void)
     }
 }
 
-static void test_decode_oracle(void)
+/* "Q4_K" as q4_K, "IQ4_NL" as iq4_nl */
+static void file_name(const char *type, char *name)
 {
-    static float y[256];
-    size_t size = 0, at = 0;
-    int seen = 0;
-    char *file = read_file("tests/oracle/data/quant_decode.bin", &size);
-    TEST("decode: gguf-py");
-    CHECK(file != NULL, "tests/oracle/data/quant_decode.bin: run from the root of the repository");
-    while (file && at + 12 <= size) {
-        uint32_t head[3];
-        uint16_t blocks[512];
-        float want[256];
-        memcpy(head, file + at, 12);
-        if (head[1] > sizeof blocks || head[2] > 256 || at + 12 + head[1] + 4 * head[2] > size) break;
-        memcpy(blocks, file + at + 12, head[1]);
-        memcpy(want, file + at + 12 + head[1], 4 * head[2]);
-        at += 12 + head[1] + 4 * head[2];
-        CHECK(hybrid_type_row_bytes((hybrid_type)head[0], head[2]) == head[1], "type %u: bytes", head[0]);
-        CHECK(hybrid_dequantize((hybrid_type)head[0], blocks, y, head[2], NULL) == HYBRID_OK &&
-                  same_bits(y, want, head[2]),
-              "%s", hybrid_type_name((hybrid_type)head[0]));
-        seen++;
+    size_t i, n = strlen(type);
+    for (i = 0; i <= n; i++) {
+        const bool big = type[i] >= 'A' && type[i] <= 'Z', last_k = i + 1 == n && type[i] == 'K';
+        name[i] = (char)(big && !last_k ? type[i] + 32 : type[i]);
     }
-    CHECK(seen == 12 && at == size, "%d types", seen);
-    free(file);
 }
 
 /* Real weights that llama.cpp has quantized: decode to its bits; encode with no larger error. */
 static void test_shared_rows(void)
 {
-    static const char *const names[N_TYPES] = { "",     "f16",  "bf16", "q4_0", "q4_1", "q5_0", "q5_1",
-                                                "q8_0", "q2_K", "q3_K", "q4_K", "q5_K", "q6_K" };
     size_t n_source = 0, n_raw = 0, n_want = 0, n;
     float *source = (float *)(void *)read_file(data_path("quant/rows/source_64x256.f32"), &n_source), *y;
-    int i;
+    int i, seen = 0;
     TEST("llama.cpp rows");
     if (!source) {
         SKIP("shared data quant/rows is absent: set HYBRID_DATA");
@@ -389,29 +393,33 @@ static void test_shared_rows(void)
     }
     n = n_source / 4;
     y = (float *)malloc(n_source);
-    for (i = 1; i < N_TYPES; i++) {
-        char path[64], *raw;
+    for (i = 0; i < N_TYPES; i++) {
+        char path[64], name[16], *raw;
         float *want;
         double ours, theirs;
-        snprintf(path, sizeof path, "quant/rows/%s.raw", names[i]);
+        file_name(hybrid_type_name(all_types[i]), name);
+        snprintf(path, sizeof path, "quant/rows/%s.raw", name);
+        if (!data_path(path)) continue;
         raw = read_file(data_path(path), &n_raw);
-        snprintf(path, sizeof path, "quant/rows/%s.dequant.f32", names[i]);
+        seen++;
+        snprintf(path, sizeof path, "quant/rows/%s.dequant.f32", name);
         want = (float *)(void *)read_file(data_path(path), &n_want);
-        CHECK(raw && want && n_want == n_source, "%s: files", names[i]);
-        CHECK(n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files", names[i]);
+        CHECK(raw && want && n_want == n_source, "%s: files", name);
+        CHECK(n_raw == hybrid_type_row_bytes(all_types[i], n), "%s: files", name);
         if (raw && want && n_want == n_source) {
             CHECK(hybrid_dequantize(all_types[i], raw, y, n, NULL) == HYBRID_OK && same_bits(y, want, n), "%s: decode",
-                  names[i]);
+                  name);
             CHECK(hybrid_quantize(all_types[i], source, raw, n, NULL, NULL) == HYBRID_OK &&
                       hybrid_dequantize(all_types[i], raw, y, n, NULL) == HYBRID_OK,
-                  "%s: encode", names[i]);
+                  "%s: encode", name);
             ours = error_of(y, source, NULL, n);
             theirs = error_of(want, source, NULL, n);
-            CHECK(ours <= theirs, "%s: error %.6g, llama.cpp %.6g", names[i], ours, theirs);
+            CHECK(ours <= theirs, "%s: error %.6g, llama.cpp %.6g", name, ours, theirs);
         }
         free(raw);
         free(want);
     }
+    CHECK(seen >= 12, "%d types", seen);
     free(y);
     free(source);
 }
@@ -443,7 +451,7 @@ static void test_encode_error(void)
               name, ours, theirs);
         seen++;
     }
-    CHECK(seen == 10 * (N_KINDS + 1), "%d lines", seen);
+    CHECK(seen == (N_TYPES - FIRST_BLOCK_TYPE) * (N_KINDS + 1), "%d lines (tests/oracle/make_quant.py)", seen);
     free(text);
 }
 
@@ -646,25 +654,49 @@ static void test_convert(void)
           "NaN in halves");
 }
 
-/* The bytes of the encoders, as one number: equal under every compiler, optimisation level and instruction set. A
- * change of an encoder changes it; then this constant is to be changed with it, on purpose. */
+/* The bytes of the encoders, as a number for each type: equal under every compiler, optimisation level and instruction
+ * set. A change of an encoder changes its number; then this line is to be changed with it, on purpose. */
 static void test_same_everywhere(void)
 {
+    static const struct {
+        hybrid_type type;
+        uint64_t hash;
+    } known[] = {
+        /* clang-format off */
+        { HYBRID_TYPE_F32, 0x8416cecdc626da21u },
+        { HYBRID_TYPE_F16, 0xc6ffd9a4e42ae2f5u },
+        { HYBRID_TYPE_BF16, 0x8f62ed0501ab71adu },
+        { HYBRID_TYPE_Q4_0, 0xcc6a0ddc0aa92ae5u },
+        { HYBRID_TYPE_Q4_1, 0xafa026a92bb63d18u },
+        { HYBRID_TYPE_Q5_0, 0x4d952a58885e0ce9u },
+        { HYBRID_TYPE_Q5_1, 0x1435cb230253909bu },
+        { HYBRID_TYPE_Q8_0, 0x92c731f0b0649da5u },
+        { HYBRID_TYPE_Q2_K, 0x74228d7d46c8d806u },
+        { HYBRID_TYPE_Q3_K, 0xd5f8c0eba21eff5du },
+        { HYBRID_TYPE_Q4_K, 0x9cd6ea09c6619569u },
+        { HYBRID_TYPE_Q5_K, 0xc5c1d5ca5146cb7cu },
+        { HYBRID_TYPE_Q6_K, 0xb00e46ed426c9606u },
+        { HYBRID_TYPE_IQ4_NL, 0x714c1e28ddbcff6fu }
+        /* clang-format on */
+    };
     static float x[N], w[N];
     static uint16_t blocks[MOST_BYTES / 2];
-    uint64_t hash = 14695981039346656037u;
     int t, k;
     size_t i;
     TEST("same bytes everywhere");
     make_importance(w);
-    for (t = 0; t < N_TYPES; t++)
+    for (t = 0; t < N_TYPES; t++) {
+        uint64_t hash = 14695981039346656037u, want = 0;
         for (k = 0; k < 2 * N_KINDS; k++) {
             make_rows(k / 2, 3, x);
             hybrid_quantize(all_types[t], x, blocks, N, k % 2 ? w : NULL, NULL);
             for (i = 0; i < hybrid_type_row_bytes(all_types[t], N); i++)
                 hash = (hash ^ ((unsigned char *)blocks)[i]) * 1099511628211u;
         }
-    CHECK(hash == 0xd6b43077abfcbb5fu, "0x%016llxu", (unsigned long long)hash);
+        for (i = 0; i < HYB_COUNT(known); i++)
+            if (known[i].type == all_types[t]) want = known[i].hash;
+        CHECK(hash == want, "{ HYBRID_TYPE_%s, 0x%016llxu }", hybrid_type_name(all_types[t]), (unsigned long long)hash);
+    }
 }
 
 int main(void)
@@ -673,7 +705,6 @@ int main(void)
     test_floats();
     test_patterns();
     test_scales();
-    test_decode_oracle();
     test_shared_rows();
     test_encode_error();
     test_special_values();

@@ -9,40 +9,40 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 #define HYB_KERNEL_NAME(name_) #name_,
     /* clang-format off */
     static const hyb_cuda_module_info table[] = {
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_few_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+        HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_32_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "dequantize_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_dequantize, NULL }, \
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
         { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
@@ -58,35 +58,35 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
         { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
           { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_1_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_1_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_gemm_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
-        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+        HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "embed_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_embed, NULL }, \
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
         { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },

@@ -8,6 +8,7 @@
 #ifndef HYB_CUDA_MODULES_C
 #define HYB_CUDA_MODULES_C
 #include "../core/macros.h"
+#include "../quant/types.inc"
 
 #ifndef HYB_EMBED /* amalgamate.py puts the text of the file in its place */
     #define HYB_EMBED(name, path) static const char *const name[] = { path, NULL };
@@ -32,59 +33,54 @@ HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
 
 /* clang-format off */
-/* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
-#define HYB_CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
-#define HYB_CUDA_QUANTS(X) \
-    X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
-#define HYB_CUDA_TYPES(X) HYB_CUDA_FLOATS(X) HYB_CUDA_QUANTS(X)
-
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
  * attention_any. */
 #define HYB_CUDA_HEADS(X) \
     X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
     X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
 
+/* TYPE of the kernels is the number of a type. */
 enum {
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FAR_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_FAR_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FEW_##type,
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_FEW_##type,
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_8_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_8_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_32_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_32_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_64_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_64_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_DEQUANTIZE_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_DEQUANTIZE_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
     HYB_MODULE_QUANTIZE, HYB_MODULE_GEMM_F16, HYB_MODULE_GEMM_BF16, HYB_MODULE_GEMM_F32,
     HYB_MODULE_EXPERTS, HYB_MODULE_EXPERTS_TENSOR_F16, HYB_MODULE_EXPERTS_TENSOR_BF16,
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_1_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_FAR_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_1_FAR_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_8_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_8_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_64_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_64_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_GEMM_##type,
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_GEMM_##type,
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EMBED_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EMBED_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
     HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT, HYB_MODULE_RECURRENT,
 #define HYB_MODULE_OF_HEAD(type, kv, dim) HYB_MODULE_ATTENTION_##type##_##dim,
@@ -108,10 +104,10 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module);
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hyb_cuda_embed_module(int type)
 {
-#define HYB_MODULE_OF_TYPE(name, number) \
+#define HYB_MODULE_OF_TYPE(name, number, values, bytes, suffix) \
     case number: return HYB_MODULE_EMBED_##name;
     switch (type) {
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
     }
 #undef HYB_MODULE_OF_TYPE
     return -1;

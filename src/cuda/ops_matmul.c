@@ -132,7 +132,7 @@ static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, 
 }
 
 /* The module of a type, in a family of modules that has one for each type of a list, in its order. */
-#define HYB_MODULE_OF_TYPE(name, number) \
+#define HYB_MODULE_OF_TYPE(name, number, values, bytes, suffix) \
     if (type == HYBRID_TYPE_##name) \
         return module; \
     else \
@@ -140,17 +140,17 @@ static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, 
 static int hyb_cuda_module_of(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) return module;
+    HYB_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 static int hyb_cuda_module_of_float(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE) return module;
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 static int hyb_cuda_module_of_quant(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE) return module;
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 #undef HYB_MODULE_OF_TYPE
 

@@ -14,14 +14,17 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
+/* The names of the numbers that GGUF has given; of those that hybrid knows, the list of types has them. */
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
+    const char *known = type_id < HYBRID_TYPE_LAST_ ? hybrid_type_name((hybrid_type)type_id) : NULL;
     static const char *const names[] = {
         "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
         "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16",
         "I32", "I64", "F64", "IQ1_M", "BF16", NULL, NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4",
         "Q1_0"
     };
+    if (known) return known;
     return type_id < HYB_COUNT(names) && names[type_id] ? names[type_id] : "unknown";
 }
 

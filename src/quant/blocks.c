@@ -78,19 +78,6 @@ typedef struct hyb_block_q6_K {
     uint16_t d;
 } hyb_block_q6_K;
 
-#define HYB_BLOCK_SIZE(type, bytes) typedef char hyb_size_of_##type[sizeof(hyb_block_##type) == (bytes) ? 1 : -1]
-HYB_BLOCK_SIZE(q4_0, 18);
-HYB_BLOCK_SIZE(q4_1, 20);
-HYB_BLOCK_SIZE(q5_0, 22);
-HYB_BLOCK_SIZE(q5_1, 24);
-HYB_BLOCK_SIZE(q8_0, 34);
-HYB_BLOCK_SIZE(q2_K, 84);
-HYB_BLOCK_SIZE(q3_K, 110);
-HYB_BLOCK_SIZE(q4_K, 144);
-HYB_BLOCK_SIZE(q5_K, 176);
-HYB_BLOCK_SIZE(q6_K, 210);
-#undef HYB_BLOCK_SIZE
-
 /* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits;
  * bytes 8-11: the low nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three
  * words at once. */

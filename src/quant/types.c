@@ -1,50 +1,48 @@
-/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions,
- * and a line here. */
+/* quant/types: the table of all types, made from types.inc, and the public functions over it. */
 #ifndef HYB_QUANT_TYPES_C
 #define HYB_QUANT_TYPES_C
 #include "../api/quant.h"
 #include "../core/base.c"
 #include "../core/fpenv.c"
+#include "types.inc"
 #include "floats.c"
 #include "legacy.c"
 #include "k_affine.c"
 #include "k_symmetric.c"
+#include "iq4.c"
 
+typedef void (*hyb_dequantize_fn)(const void *blocks, float *values, size_t n);
+typedef void (*hyb_quantize_fn)(const float *values, void *blocks, size_t n, const float *importance);
 typedef struct hyb_type_traits {
     const char *name;
     size_t block_size, block_bytes; /* values, bytes */
-    void (*dequantize_row)(const void *blocks, float *values, size_t n);
-    void (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
+    hyb_dequantize_fn dequantize_row;
+    hyb_quantize_fn quantize_row;
 } hyb_type_traits;
+
+/* What the list says is what the compiler sees: the numbers of the enumeration, the sizes of the structures. */
+#define HYB_TYPE_IS(id, number, values, bytes, suffix) \
+    typedef char hyb_number_of_##suffix[(int)HYBRID_TYPE_##id == (number) ? 1 : -1];
+HYB_TYPES(HYB_TYPE_IS)
+#undef HYB_TYPE_IS
+#define HYB_TYPE_IS(id, number, values, bytes, suffix) \
+    typedef char hyb_size_of_##suffix[sizeof(hyb_block_##suffix) == (bytes) && HYB_QK_K % (values) == 0 ? 1 : -1];
+HYB_BLOCK_TYPES(HYB_TYPE_IS)
+#undef HYB_TYPE_IS
 
 /* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks
  * 2-byte aligned. */
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
-#define HYB_TYPE(id, block_size, block_bytes, suffix) \
-case HYBRID_TYPE_##id: { \
-    static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
-                                            hyb_quantize_##suffix }; \
-    return &traits; \
-}
-#define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
-    switch ((int)type) {
-        HYB_TYPE(F32, 1, 4, f32)
-        HYB_TYPE(F16, 1, 2, f16)
-        HYB_TYPE(BF16, 1, 2, bf16)
-        HYB_BLOCK_TYPE(Q4_0, HYB_QK, q4_0)
-        HYB_BLOCK_TYPE(Q4_1, HYB_QK, q4_1)
-        HYB_BLOCK_TYPE(Q5_0, HYB_QK, q5_0)
-        HYB_BLOCK_TYPE(Q5_1, HYB_QK, q5_1)
-        HYB_BLOCK_TYPE(Q8_0, HYB_QK, q8_0)
-        HYB_BLOCK_TYPE(Q2_K, HYB_QK_K, q2_K)
-        HYB_BLOCK_TYPE(Q3_K, HYB_QK_K, q3_K)
-        HYB_BLOCK_TYPE(Q4_K, HYB_QK_K, q4_K)
-        HYB_BLOCK_TYPE(Q5_K, HYB_QK_K, q5_K)
-        HYB_BLOCK_TYPE(Q6_K, HYB_QK_K, q6_K)
+#define HYB_TYPE_ROW(id, number, values, bytes, suffix) \
+    case HYBRID_TYPE_##id: { \
+        static const hyb_type_traits traits = { #id, values, bytes, hyb_dequantize_##suffix, hyb_quantize_##suffix }; \
+        return &traits; \
     }
-#undef HYB_BLOCK_TYPE
-#undef HYB_TYPE
+    switch ((int)type) {
+        HYB_TYPES(HYB_TYPE_ROW)
+    }
+#undef HYB_TYPE_ROW
     return NULL;
 }
 

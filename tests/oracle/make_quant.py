@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes the oracle files of tests/test_quant.c: what other people's code says about our formats.
 
-    quant_decode.bin   per type: u32 type, u32 bytes, u32 values, random blocks, and their values by
-                       gguf-py (pip: gguf, numpy)
+    quant_decode.bin   per type: u32 number, values and bytes of a block, values of all, the name in 8 characters,
+                       random blocks, and their values by gguf-py (pip: gguf, numpy)
     quant_error.txt    per type and kind of rows: the error (RMS, in 1e-9 of the unit) that llama.cpp's encoders leave
                        (pip: llama-cpp-python 0.3.36, for its libggml); the rows are made by the same arithmetic in
                        test_quant.c
@@ -22,28 +22,34 @@ import llama_cpp
 import numpy as np
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
-BLOCK_TYPES = dict(Q4_0=2, Q4_1=3, Q5_0=6, Q5_1=7, Q8_0=8, Q2_K=10, Q3_K=11, Q4_K=12, Q5_K=13, Q6_K=14)
-TYPES = dict(BLOCK_TYPES, F16=1, BF16=30)
+FLOAT_TYPES = ["F32", "F16", "BF16"]
 # where the halves lie in a block, so that random bytes do not make them NaN
-HALVES = dict(Q4_0=[0], Q4_1=[0, 2], Q5_0=[0], Q5_1=[0, 2], Q8_0=[0], Q2_K=[80, 82], Q3_K=[108], Q4_K=[0, 2],
-              Q5_K=[0, 2], Q6_K=[208])
+BLOCK_TYPES = {
+    "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
+    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "IQ4_NL": [0],
+}
+
+
+def kind_of(name):
+    kind = gguf.GGMLQuantizationType[name]
+    return (kind, *gguf.GGML_QUANT_SIZES[kind])
 
 
 def decode():
     rng = np.random.default_rng(20)
     with open(os.path.join(HERE, "quant_decode.bin"), "wb") as f:
-        for name, number in TYPES.items():
-            kind = gguf.GGMLQuantizationType(number)
-            block, size = gguf.GGML_QUANT_SIZES[kind]
+        for name in [*FLOAT_TYPES, *BLOCK_TYPES]:
+            kind, block, size = kind_of(name)
             n = 256 if block > 1 else 64
             raw = rng.integers(0, 256, (n // block, size), dtype=np.uint8)
-            for at in HALVES.get(name, []):
+            for at in BLOCK_TYPES.get(name, []):
                 raw[:, at:at + 2] = (rng.normal(0, 0.1, n // block)).astype(np.float16).reshape(-1, 1).view(np.uint8)
             if block == 1:
-                raw = rng.normal(0, 1, n).astype(np.float16).view(np.uint8)
+                raw = rng.normal(0, 1, n).astype(np.float32 if size == 4 else np.float16).view(np.uint8)
             values = np.asarray(gguf.quants.dequantize(raw.reshape(-1), kind), np.float32).reshape(-1)
             assert values.size == n and np.isfinite(values).all()
-            f.write(struct.pack("<III", number, raw.size, n) + raw.tobytes() + values.tobytes())
+            f.write(struct.pack("<IIII8s", kind, block, size, n, name.encode()) + raw.tobytes() + values.tobytes())
 
 
 class Random:
@@ -96,18 +102,17 @@ def error():
     lib.ggml_quantize_chunk.argtypes = [ctypes.c_int, ctypes.c_void_p,
                                         ctypes.c_void_p] + [ctypes.c_int64] * 3 + [ctypes.c_void_p]
     with open(os.path.join(HERE, "quant_error.txt"), "w") as f:
-        for name, number in BLOCK_TYPES.items():
-            kind = gguf.GGMLQuantizationType(number)
-            block, size = gguf.GGML_QUANT_SIZES[kind]
+        for name in BLOCK_TYPES:
+            kind, block, size = kind_of(name)
             for row_kind in KINDS + ["importance"]:
                 x = rows("normal" if row_kind == "importance" else row_kind)
                 w = importance() if row_kind == "importance" else None
                 raw = np.zeros(x.size // block * size, np.uint8)
-                lib.ggml_quantize_chunk(number, x.ctypes.data, raw.ctypes.data, 0, x.shape[0], x.shape[1],
+                lib.ggml_quantize_chunk(int(kind), x.ctypes.data, raw.ctypes.data, 0, x.shape[0], x.shape[1],
                                         w.ctypes.data if w is not None else None)
                 y = gguf.quants.dequantize(raw, kind).reshape(x.shape).astype(np.float64)
                 e = np.sqrt(((1.0 if w is None else w.astype(np.float64)) * (y - x) ** 2).mean())
-                f.write(f"{number} {row_kind} {e * 1e9:.6g}\n")
+                f.write(f"{int(kind)} {row_kind} {e * 1e9:.6g}\n")
 
 
 MIXES = [0, 1, 2, 3, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 32]

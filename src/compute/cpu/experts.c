@@ -53,6 +53,7 @@ typedef struct hyb_expert_group { /* an expert that some rows chose */
 typedef struct hyb_experts_job {
     const hyb_op_experts *op;
     const hyb_matmul_kernel *kernel[2];
+    hyb_dequantize_fn decode[2]; /* as hyb_matmul_part's */
     int64_t k;
     int n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
     int32_t *group_of;
@@ -65,7 +66,8 @@ typedef struct hyb_experts_job {
     char *acts; /* a prepared row for each place; the rows of a gemm without gaps */
     size_t slot_bytes;
     char *lane_scratch;
-    size_t lane_bytes, tile_at; /* the kernel's scratch, then results of a gemm, whose rows go to many places */
+    /* the kernel's scratch, then decoded rows, then results of a gemm, whose rows go to many places */
+    size_t lane_bytes, decoded_at, tile_at;
 } hyb_experts_job;
 
 static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kernel *b)
@@ -80,7 +82,7 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     const hyb_tensor *w = op->out[0].w;
     const size_t n_choices = (size_t)op->n * (size_t)op->n_used, n_expert = (size_t)w->ne[2];
     const hyb_matmul_kernel *kernel;
-    size_t at = 0, kernel_bytes = 0;
+    size_t at = 0, kernel_bytes = 0, decoded_bytes = 0;
     int64_t rows = HYB_MATMUL_ROWS;
     int i;
     memset(job, 0, sizeof *job);
@@ -100,11 +102,16 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
         rows = HYB_MAX(rows, (int64_t)kernel->row_step);
         if (!hyb_matmul_by_gemv(kernel, op->n))
             kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
+        if ((job->decode[i] = hyb_matmul_decoder(op->out[i].w->type)) == NULL) continue;
+        decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, job->k, true));
+        if (!hyb_matmul_by_gemv(kernel, op->n)) /* experts of few rows go by gemv all the same */
+            decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, job->k, false));
     }
     HYB_PLACE(acts, char, n_choices * job->slot_bytes);
-    job->tile_at = kernel_bytes;
+    job->decoded_at = kernel_bytes;
+    job->tile_at = kernel_bytes + decoded_bytes;
     /* of one row at most n choices are of one expert */
-    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
+    job->lane_bytes = job->tile_at + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
     HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
 #undef HYB_PLACE
     return at;
@@ -189,28 +196,46 @@ static void hyb_experts_prepare(void *arg, int chunk, int lane)
     for (row = chunk * HYB_MATMUL_PREPARE; row < end; row++) hyb_experts_prepare_row(job, row);
 }
 
-/* Rows r0 .. r1 of matrix o of one expert, for all of its rows of x. */
-static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
-                             char *scratch)
+/* Some rows of matrix o of one expert, at `data`, for all of its rows of x; `row` is the first one's number. */
+static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, const char *data,
+                             size_t row_bytes, int64_t row, int64_t n_rows, char *scratch)
 {
     const hyb_op_experts *op = job->op;
     const hyb_matmul_kernel *kernel = job->kernel[o];
-    const hyb_tensor *w = op->out[o].w;
-    const char *data = (const char *)w->data + (size_t)g->expert * w->nb[2];
     const int32_t *order = job->order + g->first, *prepared = job->prepared + g->first;
-    float *y = op->out[o].y, *tile = (float *)(void *)(scratch + job->tile_at);
-    int64_t r, step = g->n == 1 ? r1 - r0 : HYB_MAX((int64_t)(HYB_MATMUL_WARM / w->nb[1]), 1);
+    float *y = op->out[o].y + row, *tile = (float *)(void *)(scratch + job->tile_at);
+    int64_t r, step = g->n == 1 ? n_rows : HYB_MAX((int64_t)(HYB_MATMUL_WARM / row_bytes), 1);
     int i;
     if (hyb_matmul_by_gemv(kernel, g->n)) {
-        for (r = r0; r < r1; r += step)
+        for (r = 0; r < n_rows; r += step)
             for (i = 0; i < g->n; i++)
-                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
-                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
+                kernel->gemv(data, row_bytes, job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
+                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, n_rows));
         return;
     }
-    kernel->gemm(data, w->nb[1], job->k, hyb_experts_acts(job, g, g->first), g->n, tile, r1 - r0, r0, r1, scratch);
+    kernel->gemm(data, row_bytes, job->k, hyb_experts_acts(job, g, g->first), g->n, tile, n_rows, 0, n_rows, scratch);
     for (i = 0; i < g->n; i++)
-        memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
+        memcpy(y + order[i] * op->out[o].y_stride, tile + i * n_rows, (size_t)n_rows * sizeof *y);
+}
+
+/* Rows r0 .. r1 of matrix o of one expert, as they are or decoded. */
+static void hyb_experts_part(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
+                             char *scratch)
+{
+    const hyb_tensor *w = job->op->out[o].w;
+    const char *data = (const char *)w->data + (size_t)g->expert * w->nb[2];
+    float *decoded = (float *)(void *)(scratch + job->decoded_at);
+    int64_t r, n = r1 - r0;
+    if (job->decode[o]) n = hyb_matmul_decoded_rows(job->kernel[o], job->k, hyb_matmul_by_gemv(job->kernel[o], g->n));
+    for (r = r0; r < r1; r += n) {
+        const int64_t rows = HYB_MIN(n, r1 - r);
+        const char *from = data + (size_t)r * w->nb[1];
+        if (job->decode[o]) hyb_matmul_decode(job->decode[o], from, w->nb[1], job->k, rows, decoded);
+        if (job->decode[o])
+            hyb_experts_rows(job, g, o, (const char *)decoded, (size_t)job->k * sizeof(float), r, rows, scratch);
+        else
+            hyb_experts_rows(job, g, o, from, w->nb[1], r, rows, scratch);
+    }
 }
 
 static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
@@ -230,7 +255,7 @@ static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
     o = op->n_out > 1 && g->first_chunk[1] <= chunk;
     rows = hyb_matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
     r0 = (chunk - g->first_chunk[o]) * rows;
-    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
+    hyb_experts_part(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
                      job->lane_scratch + (size_t)lane * job->lane_bytes);
 }
 static void hyb_experts_turn(void *arg, int turn, int lane)

@@ -3,10 +3,14 @@
  *
  * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
- * chunk only. */
+ * chunk only.
+ *
+ * A type without kernels of its own is multiplied by those of F32: a lane decodes some rows of the weights, and all
+ * rows of x pass them. So it has the order of float weights, and the bits of a matrix that was decoded before. */
 #ifndef HYB_COMPUTE_CPU_MATMUL_C
 #define HYB_COMPUTE_CPU_MATMUL_C
 #include "../../core/runtime.c"
+#include "../../quant/types.c"
 #include "int/repack.c"
 #include "int/select.c"
 #include "select.c"
@@ -17,21 +21,54 @@ enum {
     HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
     /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
     HYB_MATMUL_WARM = 24 << 10,
-    HYB_MATMUL_ROWS = 64,  /* prefill: at most this many rows a chunk */
-    HYB_MATMUL_PREPARE = 4 /* rows of x that are prepared in one chunk */
+    HYB_MATMUL_ROWS = 64,           /* prefill: at most this many rows a chunk */
+    HYB_MATMUL_DECODED = 256 << 10, /* and, of a type that is decoded, this many bytes of floats at once */
+    HYB_MATMUL_PREPARE = 4          /* rows of x that are prepared in one chunk */
 };
 
-/* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
+/* What makes floats of the rows of a type for which no instruction set has kernels; NULL: they have, or there is no
+ * such type. */
+static hyb_dequantize_fn hyb_matmul_decoder(hybrid_type type)
+{
+    const hyb_type_traits *t = hyb_type_info(type);
+    if (!t || hyb_int_kernel_for(HYB_ISA_GENERIC, type) || hyb_matmul_float_kernel(HYB_ISA_GENERIC, type)) return NULL;
+    return t->dequantize_row;
+}
+
+/* The kernel of a type, or that which multiplies its decoded rows; NULL when there is no such type. isa is at most what
+ * the machine has. */
 static const hyb_matmul_kernel *hyb_matmul_kernel_for(hyb_isa isa, hybrid_type type)
 {
     const hyb_matmul_kernel *kernel = hyb_int_kernel_for(isa, type);
-    return kernel ? kernel : hyb_matmul_float_kernel(isa, type);
+    if (!kernel) kernel = hyb_matmul_float_kernel(isa, hyb_matmul_decoder(type) ? HYBRID_TYPE_F32 : type);
+    return kernel;
+}
+
+/* Rows of k values that are decoded at once: those that stay in L1 while the rows of x take turns, or some for gemm,
+ * which packs them. */
+static int64_t hyb_matmul_decoded_rows(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
+{
+    const int64_t row = HYB_MAX(k, 1) * (int64_t)sizeof(float), step = kernel->row_step;
+    if (by_gemv) return HYB_MAX(HYB_MATMUL_WARM / row, 1);
+    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX(HYB_MATMUL_ROWS, step));
+}
+static size_t hyb_matmul_decoded_bytes(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
+{
+    return hyb_align((size_t)(hyb_matmul_decoded_rows(kernel, k, by_gemv) * k) * sizeof(float), 64);
+}
+
+/* Decodes rows of k values, row_bytes apart, one after the other. */
+static void hyb_matmul_decode(hyb_dequantize_fn decode, const char *rows, size_t row_bytes, int64_t k, int64_t n,
+                              float *to)
+{
+    for (; n > 0; n--, rows += row_bytes, to += k) decode(rows, to, (size_t)k);
 }
 
 typedef struct hyb_matmul_part { /* one matrix of the op */
     const hyb_matmul_kernel *kernel;
     const hyb_act_format *format;
     const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
+    hyb_dequantize_fn decode; /* what makes F32 of rows for the kernel; NULL: it reads w as it is */
     const char *acts;         /* n prepared rows */
     size_t act_bytes;
     int64_t chunk_rows;
@@ -46,8 +83,8 @@ typedef struct hyb_matmul_job {
     char *format_acts[4];
     int n_formats, n_chunks;
     char *lane_scratch;
-    size_t lane_bytes; /* scratch of a lane: the kernel's, then a tile of results for y += */
-    size_t tile_at;
+    size_t lane_bytes; /* scratch of a lane: the kernel's, then decoded rows, then a tile of results for y += */
+    size_t decoded_at, tile_at;
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
@@ -75,7 +112,8 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
 static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_matmul *op)
 {
-    size_t at = 0, kernel_bytes = 0, tile_bytes = 0;
+    size_t at = 0, kernel_bytes = 0, decoded_bytes = 0, tile_bytes = 0;
+    bool by_gemv;
     int i, f;
     memset(job, 0, sizeof *job);
     job->op = op;
@@ -85,9 +123,11 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         hyb_matmul_part *part = &job->part[i];
         const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
         if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
+        by_gemv = hyb_matmul_by_gemv(kernel, op->n);
         part->kernel = kernel;
-        part->format = hyb_matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
-        part->repack = w->repacked && hyb_matmul_by_gemv(kernel, op->n) ? hyb_repack_for(isa, w->type) : NULL;
+        part->format = by_gemv ? kernel->one : kernel->many;
+        part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
+        part->decode = hyb_matmul_decoder(w->type);
         part->act_bytes = part->format->bytes(w->ne[0]);
         for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
         if (f == job->n_formats) {
@@ -99,12 +139,13 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
         part->first_chunk = job->n_chunks;
         job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!hyb_matmul_by_gemv(kernel, op->n))
-            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, w->ne[0], by_gemv));
         tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
-    job->tile_at = kernel_bytes;
-    job->lane_bytes = kernel_bytes + hyb_align(tile_bytes, 64);
+    job->decoded_at = kernel_bytes;
+    job->tile_at = kernel_bytes + decoded_bytes;
+    job->lane_bytes = job->tile_at + hyb_align(tile_bytes, 64);
     job->lane_scratch = scratch ? scratch + at : NULL;
     return at + job->lane_bytes * (size_t)lanes;
 }
@@ -161,6 +202,23 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
     }
 }
 
+/* The same for rows that are decoded first, to `decoded`. */
+static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                               int64_t r0, int64_t r1, float *decoded, char *scratch)
+{
+    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_gemv(part->kernel, n));
+    hyb_tensor rows = *w;
+    int64_t r, end;
+    rows.data = decoded;
+    rows.nb[1] = (size_t)k * sizeof(float);
+    for (r = r0; r < r1; r = end) {
+        end = HYB_MIN(r + step, r1);
+        hyb_matmul_decode(part->decode, (const char *)w->data + (size_t)r * w->nb[1], w->nb[1], k, end - r, decoded);
+        rows.ne[1] = end - r;
+        hyb_matmul_rows(part, &rows, n, y + (r - r0), y_stride, 0, end - r, scratch);
+    }
+}
+
 static void hyb_matmul_chunk(void *arg, int chunk, int lane)
 {
     hyb_matmul_job *job = (hyb_matmul_job *)arg;
@@ -179,7 +237,11 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     r1 = HYB_MIN(r0 + part->chunk_rows, out->w->ne[1]);
     y = out->add ? tile : out->y + r0;
     stride = out->add ? part->chunk_rows : out->y_stride;
-    hyb_matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
+    if (part->decode)
+        hyb_matmul_decoded(part, out->w, op->n, y, stride, r0, r1, (float *)(void *)(scratch + job->decoded_at),
+                           scratch);
+    else
+        hyb_matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
     for (i = 0; i < op->n; i++) {
         float *t = y + i * stride;
         if (out->bias) job->rows->add(t, t, out->bias + r0, r1 - r0);

@@ -19,7 +19,7 @@
 /* at least so many on a multiprocessor: limits registers */
 #define BLOCKS (GROUPS == 1 ? 4 : GROUPS == 4 && !TWO_SCALES ? 3 : 2)
 /* of 32 values, a segment: 256 values, 128 where they take twice the room */
-#define STEPS         (TYPE == TYPE_Q8_0 ? 4 : 8)
+#define STEPS         (PIECES == 1 && BLOCK_BYTES > 30 ? 4 : 8)
 #define STAGES        3
 #define SEGMENT_BYTES (STEPS * 32 / BLOCK * BLOCK_BYTES)
 /* of a row's window; odd, so that eight rows lie in different banks */
@@ -33,11 +33,11 @@
     #define CENTER 32
 #elif TYPE == TYPE_Q3_K
     #define CENTER 4
-#elif TYPE == TYPE_Q8_0
+#elif !HAS_MIN
     #define CENTER 0
 #endif /* none: m is the format's own */
 
-#define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)
+#define TWO_SCALES (SCALE_VALUES == 16)
 
 /* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */
 struct matrix {
@@ -76,7 +76,16 @@ DEVICE share share_of(const u8 *block, int step, int t)
 {
     share r;
     r.m[0] = r.m[1] = 0.0f;
-#if TYPE == TYPE_Q8_0
+#if BY_FOURS
+    int first = 32 * (step % PIECES) + 4 * t;
+    four a = decode_four(block, first), b = decode_four(block, first + 16);
+    r.q[0] = a.q;
+    r.q[1] = b.q;
+    r.s[0] = a.s;
+    r.s[1] = b.s;
+    r.m[0] = a.m;
+    r.m[1] = b.m;
+#elif TYPE == TYPE_Q8_0
     r.q[0] = word_at<2>(block + 2 + 4 * t);
     r.q[1] = word_at<2>(block + 18 + 4 * t);
     r.s[0] = r.s[1] = half_of(block);
@@ -195,7 +204,7 @@ DEVICE void multiply(const tiles &x, i64 step_of_row, int step, const u8 *(*bloc
         uint2 q = x.q[at * 32 + lane];
         u32 b[2] = { q.x, q.y };
         float2 d = *(const float2 *)(x.d + at * 8 + 2 * t), s0 = make_float2(0.0f, 0.0f), s1 = s0;
-#if TYPE != TYPE_Q8_0
+#if HAS_MIN
         s0 = *(const float2 *)(x.s + at * 16 + 2 * t);
         s1 = *(const float2 *)(x.s + at * 16 + 8 + 2 * t);
 #endif
@@ -278,7 +287,8 @@ DEVICE void matbatch_tile(const matrices &ms, const tiles &x, int expert, const 
             #pragma unroll
             for (int i = 0; i < TILES; i++)
                 #pragma unroll
-                for (int h = 0; h < 2; h++) block[i][h] = row[i][h] + (PIECES == 1 ? step * BLOCK_BYTES : 0);
+                for (int h = 0; h < 2; h++)
+                    block[i][h] = row[i][h] + (PIECES == 8 ? 0 : step / PIECES * BLOCK_BYTES);
             multiply(x, (i64)segment * STEPS + step, step, block, lane, sum);
         }
         slot = slot == STAGES - 1 ? 0 : slot + 1;

@@ -6,6 +6,8 @@
  * share bytes (low and high nibbles), so that no byte is read for nothing.
  *     decode_piece(block, piece, &p);   then  piece_value(p, i), i = 0..31: values half_at(piece, 0) + i, and
  *     half_at(piece, 1) + i - 16
+ * The older types have a decode_piece each, and lines of their own in matbatch.cu. Every other type has its sizes and
+ * one function, decode_four, of which both are made (BY_FOURS; at the end).
  * Floats: IS_FLOAT, float_at(row, i).
  * Blocks may lie in global or shared memory at the alignment that a file gives them (BLOCK_ALIGN); nothing outside a
  * block's row is read. */
@@ -21,6 +23,7 @@
 #define TYPE_Q4_K 12
 #define TYPE_Q5_K 13
 #define TYPE_Q6_K 14
+#define TYPE_IQ4_NL 20
 #define TYPE_BF16 30
 
 #if TYPE == TYPE_F32 || TYPE == TYPE_F16 || TYPE == TYPE_BF16
@@ -63,6 +66,14 @@
 #elif TYPE == TYPE_Q6_K
     #define BLOCK_BYTES 210
     #define BLOCK_ALIGN 2
+/* By fours: also the values of a block (a multiple of 32), those that share s and m (16 or 32), whether m is ever not
+ * zero. BLOCK_ALIGN: the largest power of two that divides BLOCK_BYTES, and 16 at most. */
+#elif TYPE == TYPE_IQ4_NL
+    #define BLOCK_BYTES  18
+    #define BLOCK_ALIGN  2
+    #define BLOCK_VALUES 32
+    #define SCALE_VALUES 32
+    #define HAS_MIN      0
 #else
     #error "TYPE is not one of the types of weights"
 #endif
@@ -81,14 +92,18 @@ DEVICE float float_at(const void *row, i64 i)
 }
 
 #else
-    #if TYPE >= TYPE_Q2_K
-        #define PIECES 8
+    #ifdef BLOCK_VALUES
+        #define BY_FOURS 1
+        #define PIECES   (BLOCK_VALUES / 32)
     #else
-        #define PIECES 1
+        #define BY_FOURS     0
+        #define PIECES       (TYPE >= TYPE_Q2_K ? 8 : 1)
+        #define SCALE_VALUES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K ? 16 : 32)
+        #define HAS_MIN      (TYPE != TYPE_Q8_0) /* m is not zero */
     #endif
     #define BLOCK     (32 * PIECES)
-    #define HAS_MIN   (TYPE != TYPE_Q8_0) /* m is not zero */
-    #define ONE_SCALE (PIECES == 1)       /* both halves have the same s and m, and are neighbours */
+    /* both halves have the same s and m, and are neighbours */
+    #define ONE_SCALE (PIECES == 1 && SCALE_VALUES == 32)
 
 struct piece {
     int w[8];
@@ -131,7 +146,28 @@ DEVICE float half_of(const u8 *p) { return h2f(*(const half_t *)p); }
 /* Bits 0-3 of `bits`, each as bit 4 of a byte. */
 DEVICE u32 spread_fifth(u32 bits) { return ((bits & 15u) * 0x02040810u) & 0x10101010u; }
 
-    #if PIECES == 1
+    #if BY_FOURS
+/* Four neighbouring values: s * q - m, q as signed bytes. */
+struct four {
+    u32 q;
+    float s, m;
+};
+DEVICE four decode_four(const u8 *block, int at);
+
+DEVICE int half_at(int piece, int half) { return piece * 32 + half * 16; }
+
+DEVICE void decode_piece(const u8 *block, int piece_, piece *p)
+{
+    #pragma unroll
+    for (int j = 0; j < 8; j++) {
+        four f = decode_four(block, 32 * piece_ + 4 * j);
+        p->w[j] = (int)f.q;
+        p->s[j >> 2] = f.s;
+        p->m[j >> 2] = f.m;
+    }
+}
+
+    #elif PIECES == 1
 DEVICE int half_at(int piece, int half) { return half * 16; }
 
 DEVICE void decode_piece(const u8 *block, int, piece *p)
@@ -288,4 +324,30 @@ DEVICE float piece_value(const piece &p, int i)
     int byte = (int)((u32)p.w[i >> 2] << (24 - 8 * (i & 3))) >> 24;
     return fmaf(p.s[i >> 4], (float)byte, -p.m[i >> 4]);
 }
+
+    /* ---- by fours: values at ... at + 3 of a block, at a multiple of 4 ---- */
+
+    #if TYPE == TYPE_IQ4_NL
+/* Four places, each in the low half of a byte, as the bytes of the table (quant/iq4.c) that stand there. */
+DEVICE u32 iq4_codes(u32 q)
+{
+    u32 pairs = q & 0x07070707u, low, high, is_high = (q >> 3 & 0x01010101u) * 255u;
+    pairs |= pairs >> 4;
+    u32 order = (pairs & 0xFFu) | (pairs >> 8 & 0xFF00u);
+    low = __byte_perm(0xBFAD9881u, 0xF6EADDCFu, order);
+    high = __byte_perm(0x26190D01u, 0x71594535u, order);
+    return (low & ~is_high) | (high & is_high);
+}
+
+DEVICE four decode_four(const u8 *block, int at)
+{
+    four f;
+    u32 q;
+    load_words<1, 2>(block + 2 + (at & 15), &q);
+    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);
+    f.s = half_of(block);
+    f.m = 0.0f;
+    return f;
+}
+    #endif
 #endif

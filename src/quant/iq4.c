@@ -1,0 +1,140 @@
+/* quant/iq4: types whose 4-bit numbers are places in one table of 16 values, which lie closer around zero: IQ4_NL
+ * IQ4_XS. d is an IEEE half, little-endian.
+ *
+ *   IQ4_NL  blocks of 32: value = d * code[q]; qs[j] holds q[j] in its low nibble and q[j + 16] in its high one
+ *   IQ4_XS  super-blocks of 256, in sub-blocks of 32; sub-block s of value i is i / 32, v = i % 32
+ *           value = (d * (sc[s] - 32)) * code[q]; q: nibbles of qs[16s + v % 16], low for v < 16, else high
+ *           sc: 6 bits: the low 4 are nibble s % 2 of scales_l[s / 2], the high 2 are bits 2s, +1 of scales_h */
+#ifndef HYB_QUANT_IQ4_C
+#define HYB_QUANT_IQ4_C
+#include "search.c"
+
+typedef struct hyb_block_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+} hyb_block_iq4_nl;
+
+/* The table, a byte each; as GGUF has it. */
+static const int8_t *hyb_iq4_codes(void)
+{
+    static const int8_t codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    return codes;
+}
+
+/* 32 values = d * code[q], q as nibbles. */
+static void hyb_iq4_decode(const uint8_t *qs, float d, float *y)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    int j;
+    for (j = 0; j < 16; j++) {
+        y[j] = d * (float)codes[qs[j] & 15];
+        y[j + 16] = d * (float)codes[qs[j] >> 4];
+    }
+}
+
+static void hyb_dequantize_iq4_nl(const void *blocks, float *y, size_t n)
+{
+    const hyb_block_iq4_nl *b = (const hyb_block_iq4_nl *)blocks, *end = b + n / HYB_QK;
+    for (; b < end; b++, y += HYB_QK) hyb_iq4_decode(b->qs, hyb_f16_to_f32(b->d), y);
+}
+
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
+
+/* The place of the value of the table that is nearest to v: how many of the middles between neighbours are below. */
+HYB_INLINE int hyb_iq4_nearest(float v)
+{
+    static const float middles[15] = { -115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f,
+                                       7.0f,    19.0f,  31.5f,  45.5f,  61.0f,  79.0f,  101.0f };
+    int at = v > middles[7] ? 8 : 0;
+    at += v > middles[at + 3] ? 4 : 0;
+    at += v > middles[at + 1] ? 2 : 0;
+    return at + (v > middles[at] ? 1 : 0);
+}
+
+/* The places q of 32 values for one scale, and their error. */
+static float hyb_iq4_apply(const float *x, const float *w, float scale, uint8_t *q)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    const float inverse = hyb_inverse(scale);
+    float sum = 0;
+    int i;
+    for (i = 0; i < HYB_QK; i++) {
+        float e;
+        q[i] = (uint8_t)hyb_iq4_nearest(x[i] * inverse);
+        e = x[i] - scale * (float)codes[q[i]];
+        sum += w[i] * e * e;
+    }
+    return sum;
+}
+
+/* The least-squares scale of the places that 1 / inverse gives. */
+static float hyb_iq4_refit(const float *x, const float *w, float inverse)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    float xc = 0, cc = 0;
+    int i;
+    for (i = 0; i < HYB_QK; i++) {
+        const float code = (float)codes[hyb_iq4_nearest(x[i] * inverse)], wc = w[i] * code;
+        xc += wc * x[i];
+        cc += wc * code;
+    }
+    return cc > 0 ? xc / cc : 0.0f;
+}
+
+enum { HYB_IQ4_TRIES = 26 };
+
+/* Candidates for the scale of 32 values, as floats: the largest becomes, in turn, about one and about the other end of
+ * the table, or goes beyond it where clipping pays. Returns how many there are: none for zeros. */
+static int hyb_iq4_scales(const float *x, const float *w, float *scale)
+{
+    const float peak = hyb_peak(x, HYB_QK);
+    int i;
+    if (!(fabsf(peak) > 1e-30f)) return 0;
+    for (i = 0; i < HYB_IQ4_TRIES; i++) {
+        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.028f * (float)(i / 2);
+        scale[i] = hyb_iq4_refit(x, w, end * part / peak);
+    }
+    return HYB_IQ4_TRIES;
+}
+
+static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
+{
+    int j;
+    for (j = 0; j < 16; j++) qs[j] = (uint8_t)(q[j] | q[j + 16] << 4);
+}
+
+/* The half d and the places q of 32 values: of all candidates, as they are stored, the one with the least error. */
+static uint16_t hyb_iq4_encode(const float *values, const float *importance, uint8_t *q)
+{
+    hyb_encode_input in;
+    float scale[HYB_IQ4_TRIES], least = 0;
+    uint8_t now[HYB_QK];
+    uint16_t best = 0;
+    int i, n, step, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
+    memset(q, 8, HYB_QK); /* 1, so that 0 * 1 is a zero without a sign */
+    if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    n = hyb_iq4_scales(in.x, in.w, scale);
+    for (i = 0; i < n; i++)
+        for (step = -1; step <= 1; step++) {
+            float stored, err;
+            const uint16_t half = hyb_encode_half(&in, scale[i], step, &stored);
+            err = hyb_iq4_apply(in.x, in.w, stored, now);
+            if ((i || step > -1) && !(err < least)) continue;
+            least = err;
+            best = half;
+            memcpy(q, now, sizeof now);
+        }
+    return best;
+}
+
+static void hyb_quantize_iq4_nl(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hyb_block_iq4_nl *b = (hyb_block_iq4_nl *)blocks;
+    uint8_t q[HYB_QK];
+    size_t i;
+    for (i = 0; i < n; i += HYB_QK, b++) {
+        b->d = hyb_iq4_encode(x + i, importance ? importance + i : NULL, q);
+        hyb_iq4_pack(q, b->qs);
+    }
+}
+#endif
