@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8d9978435a26fd74): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f75391502abd1c93): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,164 +51,165 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      219  base.h                   version, linkage, results, errors, allocator, log
- *      349  runtime.h                what models and sessions share: memory, log, worker threads
- *      420  quant.h                  names, sizes, encode, decode
- *      520  gguf.h                   what is in a model file, and writing one
- *      725  tokenizer.h              text to tokens and back
- *      896  chat.h                   templates that make a prompt of a conversation
- *     1026  bpe_trainer.h            a vocabulary from raw text
- *     1100  model.h                  load, describe
- *     1179  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1312  sampler.h                from logits to the next token
- *     1384  session.h                a conversation
+ *      220  base.h                   version, linkage, results, errors, allocator, log
+ *      350  runtime.h                what models and sessions share: memory, log, worker threads
+ *      421  quant.h                  names, sizes, encode, decode
+ *      522  gguf.h                   what is in a model file, and writing one
+ *      727  tokenizer.h              text to tokens and back
+ *      898  chat.h                   templates that make a prompt of a conversation
+ *     1028  bpe_trainer.h            a vocabulary from raw text
+ *     1102  model.h                  load, describe
+ *     1181  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1314  sampler.h                from logits to the next token
+ *     1386  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1457  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1553  macros.h                 what compilers call things, and the macros that every room uses
- *     1619  base.c                   what every room uses: results, errors, checked sizes
- *     1675  fpenv.c                  the floating-point environment at the border of the library
- *     1904  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1983  fma.c                    a * b + c with one rounding
- *     2022  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2102  decimal.c                doubles as text, the same in every locale
- *     2232  thread.c                 atomics, threads, and the worker pool
- *     2729  cpu.c                    what this processor and its operating system can do
- *     2852  hash.c                   where a name belongs in a table
- *     2952  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     2989  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3077  stack.c                  how much of the thread's stack a recursion may take
- *     3125  device.c                 which GPU a runtime uses
- *     3241  lifetime.c               creates and ends runtimes
- *     3396  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3637  output.c                 a file that is written
- *     3983  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4020  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    40033  end.h                    closes what core/begin opened
+ *     1459  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1555  macros.h                 what compilers call things, and the macros that every room uses
+ *     1621  base.c                   what every room uses: results, errors, checked sizes
+ *     1677  fpenv.c                  the floating-point environment at the border of the library
+ *     1906  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1985  fma.c                    a * b + c with one rounding
+ *     2024  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2104  decimal.c                doubles as text, the same in every locale
+ *     2234  thread.c                 atomics, threads, and the worker pool
+ *     2731  cpu.c                    what this processor and its operating system can do
+ *     2854  hash.c                   where a name belongs in a table
+ *     2954  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     2991  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3079  stack.c                  how much of the thread's stack a recursion may take
+ *     3127  device.c                 which GPU a runtime uses
+ *     3243  lifetime.c               creates and ends runtimes
+ *     3398  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3639  output.c                 a file that is written
+ *     3985  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4022  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    40278  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4461  names.c                  names that must differ, found by hash
- *     4558  value.c                  the 13 types of metadata values and their items
- *     4697  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4914  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5251  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5769  write.c                  makes a GGUF file
+ *     4463  names.c                  names that must differ, found by hash
+ *     4560  value.c                  the 13 types of metadata values and their items
+ *     4702  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4919  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5256  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5774  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6500  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6632  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6967  floats.c                 the types that are plain numbers
- *     7007  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7206  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7442  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7590  types.c                  the table of all types, and the public functions over it
- *     7719  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7798  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6505  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6624  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6959  floats.c                 the types that are plain numbers
+ *     6999  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7198  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7434  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7582  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     7753  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     7878  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     7957  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8022  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     8973  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9093  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9373  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9811  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10311  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10513  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10607  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11143  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11380  tokenizer/bpe.c          the merging
- *    11803  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    11888  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12273  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12524  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12684  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    12926  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13715  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14111  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14495  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14837  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15678  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16534  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17046  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17086  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17329  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17640  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17686  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    17847  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18049  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18185  jinja/test.c             what follows 'is', and the functions that every template has
- *    18387  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18701  jinja/parse.c            tokens to a tree
- *    19409  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19716  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20302  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20516  chat.c                   a conversation as the variables that chat templates expect
+ *     8181  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9132  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9252  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9532  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *     9970  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10470  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10672  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10766  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11302  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11539  tokenizer/bpe.c          the merging
+ *    11962  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12047  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12432  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12683  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12843  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13085  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13874  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14270  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14654  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    14996  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15837  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16693  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17205  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17245  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17488  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17799  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17845  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18006  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18208  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18344  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18546  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18860  jinja/parse.c            tokens to a tree
+ *    19568  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19875  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20461  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20675  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20818  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21323  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21424  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21539  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21633  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21660  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21698  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21799  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    22379  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22417  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22553  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22624  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22728  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    23199  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23595  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    23888  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24113  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24835  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25035  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26099  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26748  cpu/int/select.c         the table of integer-block kernels
- *    26808  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    26891  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    30050  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31611  cpu/select.c             the kernels of an instruction set
- *    31657  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    31853  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    32128  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    20977  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21482  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21583  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21698  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21792  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21819  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21857  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    21958  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    22538  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22576  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22712  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22783  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22887  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    23358  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23754  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24047  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24272  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    24994  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25194  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26258  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    26907  cpu/int/select.c         the table of integer-block kernels
+ *    26967  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27050  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    30209  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31770  cpu/select.c             the kernels of an instruction set
+ *    31816  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    32073  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    32373  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32746  arch.c                   the table of architectures
- *    32872  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    33216  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33591  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    33834  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    34119  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    34270  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    34335  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34515  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34583  parts/experts.c          a mixture of experts (Shazeer et al
- *    34747  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    34810  net.c                    which parts the layers of a model have, and which tensors
- *    34974  unused.c                 tensors of the file that the model is not computed with
- *    35148  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    35195  forward.c                one pass of a batch through any model, over the op table
- *    35452  place.c                  which layers run where
- *    35622  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35708  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    32991  arch.c                   the table of architectures
+ *    33117  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    33461  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33836  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    34079  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    34364  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    34515  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    34580  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34760  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34828  parts/experts.c          a mixture of experts (Shazeer et al
+ *    34992  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    35055  net.c                    which parts the layers of a model have, and which tensors
+ *    35219  unused.c                 tensors of the file that the model is not computed with
+ *    35393  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    35440  forward.c                one pass of a batch through any model, over the op table
+ *    35697  place.c                  which layers run where
+ *    35867  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    35953  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    35991  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    36339  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36692  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    36988  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    37808  next.c                   the next token of a sequence
- *    37911  plan.c                   the bytes of a model and a context before they are loaded
- *    38030  dialog.c                 the messages of a conversation, and the prompt that they make
- *    38227  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    36236  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    36584  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    36937  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    37233  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    38053  next.c                   the next token of a sequence
+ *    38156  plan.c                   the bytes of a model and a context before they are loaded
+ *    38275  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    38472  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    38725  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    38790  documents.c              the texts of a corpus, one document after the other
- *    39029  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    39223  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    39723  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    38970  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    39035  documents.c              the texts of a corpus, one document after the other
+ *    39274  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    39468  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    39968  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -434,6 +435,7 @@ typedef enum hybrid_type {
     HYBRID_TYPE_Q4_K = 12,
     HYBRID_TYPE_Q5_K = 13,
     HYBRID_TYPE_Q6_K = 14,
+    HYBRID_TYPE_IQ4_NL = 20,
     HYBRID_TYPE_BF16 = 30,
     HYBRID_TYPE_LAST_ = 64
 } hybrid_type;
@@ -1452,7 +1454,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "8d9978435a26fd74"
+#define HYBRID__SOURCE_ID "f75391502abd1c93"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -4567,14 +4569,17 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
+/* The names of the numbers that GGUF has given; of those that hybrid knows, the list of types has them. */
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
+    const char *known = type_id < HYBRID_TYPE_LAST_ ? hybrid_type_name((hybrid_type)type_id) : NULL;
     static const char *const names[] = {
         "F32", "F16", "Q4_0", "Q4_1", NULL, NULL, "Q5_0", "Q5_1", "Q8_0", "Q8_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K",
         "Q6_K", "Q8_K", "IQ2_XXS", "IQ2_XS", "IQ3_XXS", "IQ1_S", "IQ4_NL", "IQ3_S", "IQ2_S", "IQ4_XS", "I8", "I16",
         "I32", "I64", "F64", "IQ1_M", "BF16", NULL, NULL, NULL, "TQ1_0", "TQ2_0", NULL, NULL, NULL, "MXFP4", "NVFP4",
         "Q1_0"
     };
+    if (known) return known;
     return type_id < HYB_COUNT(names) && names[type_id] ? names[type_id] : "unknown";
 }
 
@@ -6575,19 +6580,6 @@ typedef struct hyb_block_q6_K {
     uint16_t d;
 } hyb_block_q6_K;
 
-#define HYB_BLOCK_SIZE(type, bytes) typedef char hyb_size_of_##type[sizeof(hyb_block_##type) == (bytes) ? 1 : -1]
-HYB_BLOCK_SIZE(q4_0, 18);
-HYB_BLOCK_SIZE(q4_1, 20);
-HYB_BLOCK_SIZE(q5_0, 22);
-HYB_BLOCK_SIZE(q5_1, 24);
-HYB_BLOCK_SIZE(q8_0, 34);
-HYB_BLOCK_SIZE(q2_K, 84);
-HYB_BLOCK_SIZE(q3_K, 110);
-HYB_BLOCK_SIZE(q4_K, 144);
-HYB_BLOCK_SIZE(q5_K, 176);
-HYB_BLOCK_SIZE(q6_K, 210);
-#undef HYB_BLOCK_SIZE
-
 /* The 12 bytes of Q4_K and Q5_K: 8 scales and 8 mins of 6 bits. Bytes 0-3: sc[0-3], 4-7: m[0-3], in the low 6 bits;
  * bytes 8-11: the low nibbles of sc[4-7] and m[4-7]; their two high bits are on top of bytes 0-3 and 4-7. Three
  * words at once. */
@@ -7587,45 +7579,212 @@ static void hyb_quantize_q6_K(const float *x, void *blocks, size_t n, const floa
 }
 /* ==== end src/quant/k_symmetric.c ==== */
 
-/* ==== begin src/quant/types.c ==== */
-/* quant/types: the table of all types, and the public functions over it. A new type is a file with two functions,
- * and a line here. */
+/* ==== begin src/quant/iq4.c ==== */
+/* quant/iq4: types whose 4-bit numbers are places in one table of 16 values, which lie closer around zero: IQ4_NL
+ * IQ4_XS. d is an IEEE half, little-endian.
+ *
+ *   IQ4_NL  blocks of 32: value = d * code[q]; qs[j] holds q[j] in its low nibble and q[j + 16] in its high one
+ *   IQ4_XS  super-blocks of 256, in sub-blocks of 32; sub-block s of value i is i / 32, v = i % 32
+ *           value = (d * (sc[s] - 32)) * code[q]; q: nibbles of qs[16s + v % 16], low for v < 16, else high
+ *           sc: 6 bits: the low 4 are nibble s % 2 of scales_l[s / 2], the high 2 are bits 2s, +1 of scales_h */
 
+typedef struct hyb_block_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+} hyb_block_iq4_nl;
+
+/* The table, a byte each; as GGUF has it. */
+static const int8_t *hyb_iq4_codes(void)
+{
+    static const int8_t codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    return codes;
+}
+
+/* 32 values = d * code[q], q as nibbles. */
+static void hyb_iq4_decode(const uint8_t *qs, float d, float *y)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    int j;
+    for (j = 0; j < 16; j++) {
+        y[j] = d * (float)codes[qs[j] & 15];
+        y[j + 16] = d * (float)codes[qs[j] >> 4];
+    }
+}
+
+static void hyb_dequantize_iq4_nl(const void *blocks, float *y, size_t n)
+{
+    const hyb_block_iq4_nl *b = (const hyb_block_iq4_nl *)blocks, *end = b + n / HYB_QK;
+    for (; b < end; b++, y += HYB_QK) hyb_iq4_decode(b->qs, hyb_f16_to_f32(b->d), y);
+}
+
+/* ---- encoding ---------------------------------------------------------------------------------------------------- */
+
+/* The place of the value of the table that is nearest to v: how many of the middles between neighbours are below. */
+HYB_INLINE int hyb_iq4_nearest(float v)
+{
+    static const float middles[15] = { -115.5f, -93.5f, -74.0f, -57.0f, -42.0f, -28.5f, -16.0f, -4.5f,
+                                       7.0f,    19.0f,  31.5f,  45.5f,  61.0f,  79.0f,  101.0f };
+    int at = v > middles[7] ? 8 : 0;
+    at += v > middles[at + 3] ? 4 : 0;
+    at += v > middles[at + 1] ? 2 : 0;
+    return at + (v > middles[at] ? 1 : 0);
+}
+
+/* The places q of 32 values for one scale, and their error. */
+static float hyb_iq4_apply(const float *x, const float *w, float scale, uint8_t *q)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    const float inverse = hyb_inverse(scale);
+    float sum = 0;
+    int i;
+    for (i = 0; i < HYB_QK; i++) {
+        float e;
+        q[i] = (uint8_t)hyb_iq4_nearest(x[i] * inverse);
+        e = x[i] - scale * (float)codes[q[i]];
+        sum += w[i] * e * e;
+    }
+    return sum;
+}
+
+/* The least-squares scale of the places that 1 / inverse gives. */
+static float hyb_iq4_refit(const float *x, const float *w, float inverse)
+{
+    const int8_t *codes = hyb_iq4_codes();
+    float xc = 0, cc = 0;
+    int i;
+    for (i = 0; i < HYB_QK; i++) {
+        const float code = (float)codes[hyb_iq4_nearest(x[i] * inverse)], wc = w[i] * code;
+        xc += wc * x[i];
+        cc += wc * code;
+    }
+    return cc > 0 ? xc / cc : 0.0f;
+}
+
+enum { HYB_IQ4_TRIES = 26 };
+
+/* Candidates for the scale of 32 values, as floats: the largest becomes, in turn, about one and about the other end of
+ * the table, or goes beyond it where clipping pays. Returns how many there are: none for zeros. */
+static int hyb_iq4_scales(const float *x, const float *w, float *scale)
+{
+    const float peak = hyb_peak(x, HYB_QK);
+    int i;
+    if (!(fabsf(peak) > 1e-30f)) return 0;
+    for (i = 0; i < HYB_IQ4_TRIES; i++) {
+        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.028f * (float)(i / 2);
+        scale[i] = hyb_iq4_refit(x, w, end * part / peak);
+    }
+    return HYB_IQ4_TRIES;
+}
+
+static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
+{
+    int j;
+    for (j = 0; j < 16; j++) qs[j] = (uint8_t)(q[j] | q[j + 16] << 4);
+}
+
+/* The half d and the places q of 32 values: of all candidates, as they are stored, the one with the least error. */
+static uint16_t hyb_iq4_encode(const float *values, const float *importance, uint8_t *q)
+{
+    hyb_encode_input in;
+    float scale[HYB_IQ4_TRIES], least = 0;
+    uint8_t now[HYB_QK];
+    uint16_t best = 0;
+    int i, n, step, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
+    memset(q, 8, HYB_QK); /* 1, so that 0 * 1 is a zero without a sign */
+    if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    n = hyb_iq4_scales(in.x, in.w, scale);
+    for (i = 0; i < n; i++)
+        for (step = -1; step <= 1; step++) {
+            float stored, err;
+            const uint16_t half = hyb_encode_half(&in, scale[i], step, &stored);
+            err = hyb_iq4_apply(in.x, in.w, stored, now);
+            if ((i || step > -1) && !(err < least)) continue;
+            least = err;
+            best = half;
+            memcpy(q, now, sizeof now);
+        }
+    return best;
+}
+
+static void hyb_quantize_iq4_nl(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hyb_block_iq4_nl *b = (hyb_block_iq4_nl *)blocks;
+    uint8_t q[HYB_QK];
+    size_t i;
+    for (i = 0; i < n; i += HYB_QK, b++) {
+        b->d = hyb_iq4_encode(x + i, importance ? importance + i : NULL, q);
+        hyb_iq4_pack(q, b->qs);
+    }
+}
+/* ==== end src/quant/iq4.c ==== */
+
+/* ==== begin src/quant/types.inc ==== */
+/* quant/types: the one list of the types of tensors. Everything that is made for each of them is made from it: the
+ * table of names, sizes and functions (types.c), the kernels' modules on the GPU (cuda/modules.c), and the tests.
+ *
+ * X(id, number, values, bytes, suffix): HYBRID_TYPE_id of api/quant.h, the number that GGUF has for it; the values of a
+ * block, and its bytes; hyb_dequantize_suffix, hyb_quantize_suffix and, for blocks, struct hyb_block_suffix. The CPU
+ * multiplies a type that has kernels of its own (cpu/int/select.c) with them, and any other by decoding rows of weights
+ * (cpu/matmul.c); the GPU reads all of them by kernels/quant.cu. A new type stands last in its list;
+ * .github/CONTRIBUTING.md says what else to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+/* clang-format off */
+#define HYB_FLOAT_TYPES(X) \
+    X(F32,   0, 1, 4, f32) \
+    X(F16,   1, 1, 2, f16) \
+    X(BF16, 30, 1, 2, bf16)
+
+#define HYB_BLOCK_TYPES(X) \
+    X(Q4_0,  2,  32,  18, q4_0) \
+    X(Q4_1,  3,  32,  20, q4_1) \
+    X(Q5_0,  6,  32,  22, q5_0) \
+    X(Q5_1,  7,  32,  24, q5_1) \
+    X(Q8_0,  8,  32,  34, q8_0) \
+    X(Q2_K, 10, 256,  84, q2_K) \
+    X(Q3_K, 11, 256, 110, q3_K) \
+    X(Q4_K, 12, 256, 144, q4_K) \
+    X(Q5_K, 13, 256, 176, q5_K) \
+    X(Q6_K, 14, 256, 210, q6_K) \
+    X(IQ4_NL, 20, 32, 18, iq4_nl)
+/* clang-format on */
+
+#define HYB_TYPES(X) HYB_FLOAT_TYPES(X) HYB_BLOCK_TYPES(X)
+/* ==== end src/quant/types.inc ==== */
+
+/* ==== begin src/quant/types.c ==== */
+/* quant/types: the table of all types, made from types.inc, and the public functions over it. */
+
+typedef void (*hyb_dequantize_fn)(const void *blocks, float *values, size_t n);
+typedef void (*hyb_quantize_fn)(const float *values, void *blocks, size_t n, const float *importance);
 typedef struct hyb_type_traits {
     const char *name;
     size_t block_size, block_bytes; /* values, bytes */
-    void (*dequantize_row)(const void *blocks, float *values, size_t n);
-    void (*quantize_row)(const float *values, void *blocks, size_t n, const float *importance);
+    hyb_dequantize_fn dequantize_row;
+    hyb_quantize_fn quantize_row;
 } hyb_type_traits;
+
+/* What the list says is what the compiler sees: the numbers of the enumeration, the sizes of the structures. */
+#define HYB_TYPE_IS(id, number, values, bytes, suffix) \
+    typedef char hyb_number_of_##suffix[(int)HYBRID_TYPE_##id == (number) ? 1 : -1];
+HYB_TYPES(HYB_TYPE_IS)
+#undef HYB_TYPE_IS
+#define HYB_TYPE_IS(id, number, values, bytes, suffix) \
+    typedef char hyb_size_of_##suffix[sizeof(hyb_block_##suffix) == (bytes) && HYB_QK_K % (values) == 0 ? 1 : -1];
+HYB_BLOCK_TYPES(HYB_TYPE_IS)
+#undef HYB_TYPE_IS
 
 /* NULL for a number that hybrid does not know. n of the two functions must be a multiple of block_size; blocks
  * 2-byte aligned. */
 static const hyb_type_traits *hyb_type_info(hybrid_type type)
 {
-#define HYB_TYPE(id, block_size, block_bytes, suffix) \
-case HYBRID_TYPE_##id: { \
-    static const hyb_type_traits traits = { #id, block_size, block_bytes, hyb_dequantize_##suffix, \
-                                            hyb_quantize_##suffix }; \
-    return &traits; \
-}
-#define HYB_BLOCK_TYPE(id, block_size, suffix) HYB_TYPE(id, block_size, sizeof(hyb_block_##suffix), suffix)
-    switch ((int)type) {
-        HYB_TYPE(F32, 1, 4, f32)
-        HYB_TYPE(F16, 1, 2, f16)
-        HYB_TYPE(BF16, 1, 2, bf16)
-        HYB_BLOCK_TYPE(Q4_0, HYB_QK, q4_0)
-        HYB_BLOCK_TYPE(Q4_1, HYB_QK, q4_1)
-        HYB_BLOCK_TYPE(Q5_0, HYB_QK, q5_0)
-        HYB_BLOCK_TYPE(Q5_1, HYB_QK, q5_1)
-        HYB_BLOCK_TYPE(Q8_0, HYB_QK, q8_0)
-        HYB_BLOCK_TYPE(Q2_K, HYB_QK_K, q2_K)
-        HYB_BLOCK_TYPE(Q3_K, HYB_QK_K, q3_K)
-        HYB_BLOCK_TYPE(Q4_K, HYB_QK_K, q4_K)
-        HYB_BLOCK_TYPE(Q5_K, HYB_QK_K, q5_K)
-        HYB_BLOCK_TYPE(Q6_K, HYB_QK_K, q6_K)
+#define HYB_TYPE_ROW(id, number, values, bytes, suffix) \
+    case HYBRID_TYPE_##id: { \
+        static const hyb_type_traits traits = { #id, values, bytes, hyb_dequantize_##suffix, hyb_quantize_##suffix }; \
+        return &traits; \
     }
-#undef HYB_BLOCK_TYPE
-#undef HYB_TYPE
+    switch ((int)type) {
+        HYB_TYPES(HYB_TYPE_ROW)
+    }
+#undef HYB_TYPE_ROW
     return NULL;
 }
 
@@ -31660,7 +31819,10 @@ static const hyb_matmul_kernel *hyb_matmul_float_kernel(hyb_isa isa, hybrid_type
  *
  * One parallel section prepares the activations (none for n = 1), one runs all matrices of the op. Work is split by
  * rows of the weights, in chunks of some 10-50 us, several a lane, so that a lost core delays the others by one
- * chunk only. */
+ * chunk only.
+ *
+ * A type without kernels of its own is multiplied by those of F32: a lane decodes some rows of the weights, and all
+ * rows of x pass them. So it has the order of float weights, and the bits of a matrix that was decoded before. */
 
 enum {
     HYB_MATMUL_CHUNK = 192 << 10,    /* decode: at most this many bytes of weights a chunk, */
@@ -31668,21 +31830,54 @@ enum {
     HYB_MATMUL_CHUNKS_A_LANE = 4,    /* and about this many chunks a lane where there is enough work */
     /* n > 1 by gemv: bytes of weights that stay in L1 / L2 while the rows of x take turns */
     HYB_MATMUL_WARM = 24 << 10,
-    HYB_MATMUL_ROWS = 64,  /* prefill: at most this many rows a chunk */
-    HYB_MATMUL_PREPARE = 4 /* rows of x that are prepared in one chunk */
+    HYB_MATMUL_ROWS = 64,           /* prefill: at most this many rows a chunk */
+    HYB_MATMUL_DECODED = 256 << 10, /* and, of a type that is decoded, this many bytes of floats at once */
+    HYB_MATMUL_PREPARE = 4          /* rows of x that are prepared in one chunk */
 };
 
-/* The kernel of a type, or NULL when the type has none. isa is at most what the machine has. */
+/* What makes floats of the rows of a type for which no instruction set has kernels; NULL: they have, or there is no
+ * such type. */
+static hyb_dequantize_fn hyb_matmul_decoder(hybrid_type type)
+{
+    const hyb_type_traits *t = hyb_type_info(type);
+    if (!t || hyb_int_kernel_for(HYB_ISA_GENERIC, type) || hyb_matmul_float_kernel(HYB_ISA_GENERIC, type)) return NULL;
+    return t->dequantize_row;
+}
+
+/* The kernel of a type, or that which multiplies its decoded rows; NULL when there is no such type. isa is at most what
+ * the machine has. */
 static const hyb_matmul_kernel *hyb_matmul_kernel_for(hyb_isa isa, hybrid_type type)
 {
     const hyb_matmul_kernel *kernel = hyb_int_kernel_for(isa, type);
-    return kernel ? kernel : hyb_matmul_float_kernel(isa, type);
+    if (!kernel) kernel = hyb_matmul_float_kernel(isa, hyb_matmul_decoder(type) ? HYBRID_TYPE_F32 : type);
+    return kernel;
+}
+
+/* Rows of k values that are decoded at once: those that stay in L1 while the rows of x take turns, or some for gemm,
+ * which packs them. */
+static int64_t hyb_matmul_decoded_rows(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
+{
+    const int64_t row = HYB_MAX(k, 1) * (int64_t)sizeof(float), step = kernel->row_step;
+    if (by_gemv) return HYB_MAX(HYB_MATMUL_WARM / row, 1);
+    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX(HYB_MATMUL_ROWS, step));
+}
+static size_t hyb_matmul_decoded_bytes(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
+{
+    return hyb_align((size_t)(hyb_matmul_decoded_rows(kernel, k, by_gemv) * k) * sizeof(float), 64);
+}
+
+/* Decodes rows of k values, row_bytes apart, one after the other. */
+static void hyb_matmul_decode(hyb_dequantize_fn decode, const char *rows, size_t row_bytes, int64_t k, int64_t n,
+                              float *to)
+{
+    for (; n > 0; n--, rows += row_bytes, to += k) decode(rows, to, (size_t)k);
 }
 
 typedef struct hyb_matmul_part { /* one matrix of the op */
     const hyb_matmul_kernel *kernel;
     const hyb_act_format *format;
     const hyb_repack *repack; /* decode reads w->repacked by this one's gemv, or NULL */
+    hyb_dequantize_fn decode; /* what makes F32 of rows for the kernel; NULL: it reads w as it is */
     const char *acts;         /* n prepared rows */
     size_t act_bytes;
     int64_t chunk_rows;
@@ -31697,8 +31892,8 @@ typedef struct hyb_matmul_job {
     char *format_acts[4];
     int n_formats, n_chunks;
     char *lane_scratch;
-    size_t lane_bytes; /* scratch of a lane: the kernel's, then a tile of results for y += */
-    size_t tile_at;
+    size_t lane_bytes; /* scratch of a lane: the kernel's, then decoded rows, then a tile of results for y += */
+    size_t decoded_at, tile_at;
 } hyb_matmul_job;
 
 static bool hyb_matmul_by_gemv(const hyb_matmul_kernel *kernel, int n) { return n <= HYB_MAX(kernel->gemv_up_to, 1); }
@@ -31726,7 +31921,8 @@ static int64_t hyb_matmul_chunk_rows(const hyb_matmul_kernel *kernel, const hyb_
 /* Lays out the job in scratch (NULL: only counts) and returns the bytes that it takes. */
 static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char *scratch, const hyb_op_matmul *op)
 {
-    size_t at = 0, kernel_bytes = 0, tile_bytes = 0;
+    size_t at = 0, kernel_bytes = 0, decoded_bytes = 0, tile_bytes = 0;
+    bool by_gemv;
     int i, f;
     memset(job, 0, sizeof *job);
     job->op = op;
@@ -31736,9 +31932,11 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         hyb_matmul_part *part = &job->part[i];
         const hyb_matmul_kernel *kernel = hyb_matmul_kernel_for(isa, w->type);
         if (!kernel || w->ne[1] < 1 || op->n < 1) continue;
+        by_gemv = hyb_matmul_by_gemv(kernel, op->n);
         part->kernel = kernel;
-        part->format = hyb_matmul_by_gemv(kernel, op->n) ? kernel->one : kernel->many;
-        part->repack = w->repacked && hyb_matmul_by_gemv(kernel, op->n) ? hyb_repack_for(isa, w->type) : NULL;
+        part->format = by_gemv ? kernel->one : kernel->many;
+        part->repack = w->repacked && by_gemv ? hyb_repack_for(isa, w->type) : NULL;
+        part->decode = hyb_matmul_decoder(w->type);
         part->act_bytes = part->format->bytes(w->ne[0]);
         for (f = 0; f < job->n_formats && job->format[f] != part->format; f++) {}
         if (f == job->n_formats) {
@@ -31750,12 +31948,13 @@ static size_t hyb_matmul_plan(hyb_matmul_job *job, hyb_isa isa, int lanes, char 
         part->chunk_rows = hyb_matmul_chunk_rows(kernel, w, op->n, lanes);
         part->first_chunk = job->n_chunks;
         job->n_chunks += (int)((w->ne[1] + part->chunk_rows - 1) / part->chunk_rows);
-        if (!hyb_matmul_by_gemv(kernel, op->n))
-            kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (!by_gemv) kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(w->ne[0], op->n), 64));
+        if (part->decode) decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, w->ne[0], by_gemv));
         tile_bytes = HYB_MAX(tile_bytes, (size_t)op->n * (size_t)part->chunk_rows * sizeof(float));
     }
-    job->tile_at = kernel_bytes;
-    job->lane_bytes = kernel_bytes + hyb_align(tile_bytes, 64);
+    job->decoded_at = kernel_bytes;
+    job->tile_at = kernel_bytes + decoded_bytes;
+    job->lane_bytes = job->tile_at + hyb_align(tile_bytes, 64);
     job->lane_scratch = scratch ? scratch + at : NULL;
     return at + job->lane_bytes * (size_t)lanes;
 }
@@ -31812,6 +32011,23 @@ static void hyb_matmul_rows(const hyb_matmul_part *part, const hyb_tensor *w, in
     }
 }
 
+/* The same for rows that are decoded first, to `decoded`. */
+static void hyb_matmul_decoded(const hyb_matmul_part *part, const hyb_tensor *w, int n, float *y, int64_t y_stride,
+                               int64_t r0, int64_t r1, float *decoded, char *scratch)
+{
+    const int64_t k = w->ne[0], step = hyb_matmul_decoded_rows(part->kernel, k, hyb_matmul_by_gemv(part->kernel, n));
+    hyb_tensor rows = *w;
+    int64_t r, end;
+    rows.data = decoded;
+    rows.nb[1] = (size_t)k * sizeof(float);
+    for (r = r0; r < r1; r = end) {
+        end = HYB_MIN(r + step, r1);
+        hyb_matmul_decode(part->decode, (const char *)w->data + (size_t)r * w->nb[1], w->nb[1], k, end - r, decoded);
+        rows.ne[1] = end - r;
+        hyb_matmul_rows(part, &rows, n, y + (r - r0), y_stride, 0, end - r, scratch);
+    }
+}
+
 static void hyb_matmul_chunk(void *arg, int chunk, int lane)
 {
     hyb_matmul_job *job = (hyb_matmul_job *)arg;
@@ -31830,7 +32046,11 @@ static void hyb_matmul_chunk(void *arg, int chunk, int lane)
     r1 = HYB_MIN(r0 + part->chunk_rows, out->w->ne[1]);
     y = out->add ? tile : out->y + r0;
     stride = out->add ? part->chunk_rows : out->y_stride;
-    hyb_matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
+    if (part->decode)
+        hyb_matmul_decoded(part, out->w, op->n, y, stride, r0, r1, (float *)(void *)(scratch + job->decoded_at),
+                           scratch);
+    else
+        hyb_matmul_rows(part, out->w, op->n, y, stride, r0, r1, scratch);
     for (i = 0; i < op->n; i++) {
         float *t = y + i * stride;
         if (out->bias) job->rows->add(t, t, out->bias + r0, r1 - r0);
@@ -31902,6 +32122,7 @@ typedef struct hyb_expert_group { /* an expert that some rows chose */
 typedef struct hyb_experts_job {
     const hyb_op_experts *op;
     const hyb_matmul_kernel *kernel[2];
+    hyb_dequantize_fn decode[2]; /* as hyb_matmul_part's */
     int64_t k;
     int n_choices, n_groups, n_chunks, chunks_a_turn, lanes_a_group;
     int32_t *group_of;
@@ -31914,7 +32135,8 @@ typedef struct hyb_experts_job {
     char *acts; /* a prepared row for each place; the rows of a gemm without gaps */
     size_t slot_bytes;
     char *lane_scratch;
-    size_t lane_bytes, tile_at; /* the kernel's scratch, then results of a gemm, whose rows go to many places */
+    /* the kernel's scratch, then decoded rows, then results of a gemm, whose rows go to many places */
+    size_t lane_bytes, decoded_at, tile_at;
 } hyb_experts_job;
 
 static bool hyb_experts_alike(const hyb_matmul_kernel *a, const hyb_matmul_kernel *b)
@@ -31929,7 +32151,7 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
     const hyb_tensor *w = op->out[0].w;
     const size_t n_choices = (size_t)op->n * (size_t)op->n_used, n_expert = (size_t)w->ne[2];
     const hyb_matmul_kernel *kernel;
-    size_t at = 0, kernel_bytes = 0;
+    size_t at = 0, kernel_bytes = 0, decoded_bytes = 0;
     int64_t rows = HYB_MATMUL_ROWS;
     int i;
     memset(job, 0, sizeof *job);
@@ -31949,11 +32171,16 @@ static size_t hyb_experts_layout(hyb_experts_job *job, hyb_isa isa, int lanes, c
         rows = HYB_MAX(rows, (int64_t)kernel->row_step);
         if (!hyb_matmul_by_gemv(kernel, op->n))
             kernel_bytes = HYB_MAX(kernel_bytes, hyb_align(kernel->scratch_bytes(job->k, op->n), 64));
+        if ((job->decode[i] = hyb_matmul_decoder(op->out[i].w->type)) == NULL) continue;
+        decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, job->k, true));
+        if (!hyb_matmul_by_gemv(kernel, op->n)) /* experts of few rows go by gemv all the same */
+            decoded_bytes = HYB_MAX(decoded_bytes, hyb_matmul_decoded_bytes(kernel, job->k, false));
     }
     HYB_PLACE(acts, char, n_choices * job->slot_bytes);
-    job->tile_at = kernel_bytes;
+    job->decoded_at = kernel_bytes;
+    job->tile_at = kernel_bytes + decoded_bytes;
     /* of one row at most n choices are of one expert */
-    job->lane_bytes = kernel_bytes + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
+    job->lane_bytes = job->tile_at + hyb_align((size_t)op->n * (size_t)rows * sizeof(float), 64);
     HYB_PLACE(lane_scratch, char, job->lane_bytes * (size_t)lanes);
 #undef HYB_PLACE
     return at;
@@ -32038,28 +32265,46 @@ static void hyb_experts_prepare(void *arg, int chunk, int lane)
     for (row = chunk * HYB_MATMUL_PREPARE; row < end; row++) hyb_experts_prepare_row(job, row);
 }
 
-/* Rows r0 .. r1 of matrix o of one expert, for all of its rows of x. */
-static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
-                             char *scratch)
+/* Some rows of matrix o of one expert, at `data`, for all of its rows of x; `row` is the first one's number. */
+static void hyb_experts_rows(const hyb_experts_job *job, const hyb_expert_group *g, int o, const char *data,
+                             size_t row_bytes, int64_t row, int64_t n_rows, char *scratch)
 {
     const hyb_op_experts *op = job->op;
     const hyb_matmul_kernel *kernel = job->kernel[o];
-    const hyb_tensor *w = op->out[o].w;
-    const char *data = (const char *)w->data + (size_t)g->expert * w->nb[2];
     const int32_t *order = job->order + g->first, *prepared = job->prepared + g->first;
-    float *y = op->out[o].y, *tile = (float *)(void *)(scratch + job->tile_at);
-    int64_t r, step = g->n == 1 ? r1 - r0 : HYB_MAX((int64_t)(HYB_MATMUL_WARM / w->nb[1]), 1);
+    float *y = op->out[o].y + row, *tile = (float *)(void *)(scratch + job->tile_at);
+    int64_t r, step = g->n == 1 ? n_rows : HYB_MAX((int64_t)(HYB_MATMUL_WARM / row_bytes), 1);
     int i;
     if (hyb_matmul_by_gemv(kernel, g->n)) {
-        for (r = r0; r < r1; r += step)
+        for (r = 0; r < n_rows; r += step)
             for (i = 0; i < g->n; i++)
-                kernel->gemv(data, w->nb[1], job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
-                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, r1));
+                kernel->gemv(data, row_bytes, job->k, job->acts + (size_t)prepared[i] * job->slot_bytes,
+                             y + order[i] * op->out[o].y_stride + r, r, HYB_MIN(r + step, n_rows));
         return;
     }
-    kernel->gemm(data, w->nb[1], job->k, hyb_experts_acts(job, g, g->first), g->n, tile, r1 - r0, r0, r1, scratch);
+    kernel->gemm(data, row_bytes, job->k, hyb_experts_acts(job, g, g->first), g->n, tile, n_rows, 0, n_rows, scratch);
     for (i = 0; i < g->n; i++)
-        memcpy(y + order[i] * op->out[o].y_stride + r0, tile + i * (r1 - r0), (size_t)(r1 - r0) * sizeof *y);
+        memcpy(y + order[i] * op->out[o].y_stride, tile + i * n_rows, (size_t)n_rows * sizeof *y);
+}
+
+/* Rows r0 .. r1 of matrix o of one expert, as they are or decoded. */
+static void hyb_experts_part(const hyb_experts_job *job, const hyb_expert_group *g, int o, int64_t r0, int64_t r1,
+                             char *scratch)
+{
+    const hyb_tensor *w = job->op->out[o].w;
+    const char *data = (const char *)w->data + (size_t)g->expert * w->nb[2];
+    float *decoded = (float *)(void *)(scratch + job->decoded_at);
+    int64_t r, n = r1 - r0;
+    if (job->decode[o]) n = hyb_matmul_decoded_rows(job->kernel[o], job->k, hyb_matmul_by_gemv(job->kernel[o], g->n));
+    for (r = r0; r < r1; r += n) {
+        const int64_t rows = HYB_MIN(n, r1 - r);
+        const char *from = data + (size_t)r * w->nb[1];
+        if (job->decode[o]) hyb_matmul_decode(job->decode[o], from, w->nb[1], job->k, rows, decoded);
+        if (job->decode[o])
+            hyb_experts_rows(job, g, o, (const char *)decoded, (size_t)job->k * sizeof(float), r, rows, scratch);
+        else
+            hyb_experts_rows(job, g, o, from, w->nb[1], r, rows, scratch);
+    }
 }
 
 static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
@@ -32079,7 +32324,7 @@ static void hyb_experts_chunk(const hyb_experts_job *job, int chunk, int lane)
     o = op->n_out > 1 && g->first_chunk[1] <= chunk;
     rows = hyb_matmul_chunk_rows(job->kernel[o], op->out[o].w, g->n, job->lanes_a_group);
     r0 = (chunk - g->first_chunk[o]) * rows;
-    hyb_experts_rows(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
+    hyb_experts_part(job, g, o, r0, HYB_MIN(r0 + rows, op->out[o].w->ne[1]),
                      job->lane_scratch + (size_t)lane * job->lane_bytes);
 }
 static void hyb_experts_turn(void *arg, int turn, int lane)
@@ -40061,8 +40306,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_AVXVNNI_COMPILER
 #undef HYB_BACKEND_CALLS
 #undef HYB_BIG_ENDIAN
-#undef HYB_BLOCK_SIZE
-#undef HYB_BLOCK_TYPE
+#undef HYB_BLOCK_TYPES
 #undef HYB_BORDER
 #undef HYB_BORDER_VOID
 #undef HYB_BPE_COUNTING
@@ -40101,6 +40345,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_F4_EACH
 #undef HYB_FLOAT_GENERIC
 #undef HYB_FLOAT_KERNELS
+#undef HYB_FLOAT_TYPES
 #undef HYB_FP_ARM32
 #undef HYB_FP_ARM64
 #undef HYB_FP_FENV
@@ -40224,7 +40469,9 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_TOKEN_STRIP
 #undef HYB_TOKEN_TYPE
 #undef HYB_TWO
-#undef HYB_TYPE
+#undef HYB_TYPES
+#undef HYB_TYPE_IS
+#undef HYB_TYPE_ROW
 #undef HYB_UNLIKELY
 #undef HYB_UNROLL
 #undef HYB_UNROLL_4

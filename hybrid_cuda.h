@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 61e118843b17953c): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 40beb7eeca7169fa): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,34 +15,36 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       59  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      155  macros.h                 what compilers call things, and the macros that every room uses
- *     8463  end.h                    closes what core/begin opened
+ *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      157  macros.h                 what compilers call things, and the macros that every room uses
+ *     8564  end.h                    closes what core/begin opened
+ *
+ *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      221  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      317  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      486  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      781  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
- *      921  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1075  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4494  cache.c                  compiled kernels on disk, or in the host's own store
- *     4772  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5249  device.c                 an opened GPU: its context, its memory, its kernels
- *     5636  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5809  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6279  gemm.c                   large products by cuBLAS.
- *     6407  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6470  ops_matmul.c             the op matmul: which kernels a product takes
- *     6897  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7188  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7293  ops_attention.c          which kernel of attention takes which rows
- *     7488  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7860  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     7974  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8287  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      223  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      351  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      520  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      815  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
+ *      955  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1109  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4595  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4873  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5350  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5737  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5910  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6380  gemm.c                   large products by cuBLAS.
+ *     6508  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6571  ops_matmul.c             the op matmul: which kernels a product takes
+ *     6998  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7289  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7394  ops_attention.c          which kernel of attention takes which rows
+ *     7589  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7961  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     8075  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8388  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -54,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "61e118843b17953c"
+#define HYBRID_CUDA__SOURCE_ID "40beb7eeca7169fa"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -226,6 +228,38 @@
     #include <dlfcn.h>
 #endif
 /* ==== end src/cuda/system.h ==== */
+
+/* ==== begin src/quant/types.inc ==== */
+/* quant/types: the one list of the types of tensors. Everything that is made for each of them is made from it: the
+ * table of names, sizes and functions (types.c), the kernels' modules on the GPU (cuda/modules.c), and the tests.
+ *
+ * X(id, number, values, bytes, suffix): HYBRID_TYPE_id of api/quant.h, the number that GGUF has for it; the values of a
+ * block, and its bytes; hyb_dequantize_suffix, hyb_quantize_suffix and, for blocks, struct hyb_block_suffix. The CPU
+ * multiplies a type that has kernels of its own (cpu/int/select.c) with them, and any other by decoding rows of weights
+ * (cpu/matmul.c); the GPU reads all of them by kernels/quant.cu. A new type stands last in its list;
+ * .github/CONTRIBUTING.md says what else to touch. This file holds lists only: hybrid_cuda.h includes it once more. */
+/* clang-format off */
+#define HYB_FLOAT_TYPES(X) \
+    X(F32,   0, 1, 4, f32) \
+    X(F16,   1, 1, 2, f16) \
+    X(BF16, 30, 1, 2, bf16)
+
+#define HYB_BLOCK_TYPES(X) \
+    X(Q4_0,  2,  32,  18, q4_0) \
+    X(Q4_1,  3,  32,  20, q4_1) \
+    X(Q5_0,  6,  32,  22, q5_0) \
+    X(Q5_1,  7,  32,  24, q5_1) \
+    X(Q8_0,  8,  32,  34, q8_0) \
+    X(Q2_K, 10, 256,  84, q2_K) \
+    X(Q3_K, 11, 256, 110, q3_K) \
+    X(Q4_K, 12, 256, 144, q4_K) \
+    X(Q5_K, 13, 256, 176, q5_K) \
+    X(Q6_K, 14, 256, 210, q6_K) \
+    X(IQ4_NL, 20, 32, 18, iq4_nl)
+/* clang-format on */
+
+#define HYB_TYPES(X) HYB_FLOAT_TYPES(X) HYB_BLOCK_TYPES(X)
+/* ==== end src/quant/types.inc ==== */
 
 /* ==== begin src/compute/ops.inc ==== */
 /* compute/ops: the one list of ops. Everything that is made for each of them is made from it: the type of a back end's
@@ -1317,6 +1351,8 @@ static const char *const hyb_cuda_text_quant[] = {
 " * share bytes (low and high nibbles), so that no byte is read for nothing.\n"
 " *     decode_piece(block, piece, &p);   then  piece_value(p, i), i = 0..31: values half_at(piece, 0) + i, and\n"
 " *     half_at(piece, 1) + i - 16\n"
+" * The older types have a decode_piece each, and lines of their own in matbatch.cu. Every other type has its sizes and\n"
+" * one function, decode_four, of which both are made (BY_FOURS; at the end).\n"
 " * Floats: IS_FLOAT, float_at(row, i).\n"
 " * Blocks may lie in global or shared memory at the alignment that a file gives them (BLOCK_ALIGN); nothing outside a\n"
 " * block's row is read. */\n"
@@ -1332,6 +1368,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "#define TYPE_Q4_K 12\n"
 "#define TYPE_Q5_K 13\n"
 "#define TYPE_Q6_K 14\n"
+"#define TYPE_IQ4_NL 20\n"
 "#define TYPE_BF16 30\n"
 "\n"
 "#if TYPE == TYPE_F32 || TYPE == TYPE_F16 || TYPE == TYPE_BF16\n"
@@ -1374,6 +1411,14 @@ static const char *const hyb_cuda_text_quant[] = {
 "#elif TYPE == TYPE_Q6_K\n"
 "    #define BLOCK_BYTES 210\n"
 "    #define BLOCK_ALIGN 2\n"
+"/* By fours: also the values of a block (a multiple of 32), those that share s and m (16 or 32), whether m is ever not\n"
+" * zero. BLOCK_ALIGN: the largest power of two that divides BLOCK_BYTES, and 16 at most. */\n"
+"#elif TYPE == TYPE_IQ4_NL\n"
+"    #define BLOCK_BYTES  18\n"
+"    #define BLOCK_ALIGN  2\n"
+"    #define BLOCK_VALUES 32\n"
+"    #define SCALE_VALUES 32\n"
+"    #define HAS_MIN      0\n"
 "#else\n"
 "    #error \"TYPE is not one of the types of weights\"\n"
 "#endif\n"
@@ -1392,17 +1437,21 @@ static const char *const hyb_cuda_text_quant[] = {
 "}\n"
 "\n"
 "#else\n"
-"    #if TYPE >= TYPE_Q2_K\n"
-"        #define PIECES 8\n"
+"    #ifdef BLOCK_VALUES\n"
+"        #define BY_FOURS 1\n"
+"        #define PIECES   (BLOCK_VALUES / 32)\n"
 "    #else\n"
-"        #define PIECES 1\n"
+"        #define BY_FOURS     0\n"
+"        #define PIECES       (TYPE >= TYPE_Q2_K ? 8 : 1)\n"
+"        #define SCALE_VALUES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K ? 16 : 32)\n"
+"        #define HAS_MIN      (TYPE != TYPE_Q8_0) /* m is not zero */\n"
 "    #endif\n"
 "    #define BLOCK     (32 * PIECES)\n"
-"    #define HAS_MIN   (TYPE != TYPE_Q8_0) /* m is not zero */\n"
-"    #define ONE_SCALE (PIECES == 1)       /* both halves have the same s and m, and are neighbours */\n"
+"    /* both halves have the same s and m, and are neighbours */\n"
+"    #define ONE_SCALE (PIECES == 1 && SCALE_VALUES == 32)\n"
 "\n"
 "struct piece {\n"
-"    int w[8];\n"
+"    int w[8];\n",
 "    float s[2], m[2];\n"
 "};\n"
 "\n"
@@ -1426,7 +1475,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "    } else if constexpr (ALIGN >= 4) {\n"
 "        #pragma unroll\n"
 "        for (int i = 0; i < N; i++) w[i] = ((const u32 *)p)[i];\n"
-"    } else {\n",
+"    } else {\n"
 "        bool between = ((u64)p & 2) != 0;\n"
 "        const u32 *words = (const u32 *)(p - (between ? 2 : 0));\n"
 "        u32 v[N + 1], order = between ? 0x5432u : 0x3210u;\n"
@@ -1442,7 +1491,28 @@ static const char *const hyb_cuda_text_quant[] = {
 "/* Bits 0-3 of `bits`, each as bit 4 of a byte. */\n"
 "DEVICE u32 spread_fifth(u32 bits) { return ((bits & 15u) * 0x02040810u) & 0x10101010u; }\n"
 "\n"
-"    #if PIECES == 1\n"
+"    #if BY_FOURS\n"
+"/* Four neighbouring values: s * q - m, q as signed bytes. */\n"
+"struct four {\n"
+"    u32 q;\n"
+"    float s, m;\n"
+"};\n"
+"DEVICE four decode_four(const u8 *block, int at);\n"
+"\n"
+"DEVICE int half_at(int piece, int half) { return piece * 32 + half * 16; }\n"
+"\n"
+"DEVICE void decode_piece(const u8 *block, int piece_, piece *p)\n"
+"{\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < 8; j++) {\n"
+"        four f = decode_four(block, 32 * piece_ + 4 * j);\n"
+"        p->w[j] = (int)f.q;\n"
+"        p->s[j >> 2] = f.s;\n"
+"        p->m[j >> 2] = f.m;\n"
+"    }\n"
+"}\n"
+"\n"
+"    #elif PIECES == 1\n"
 "DEVICE int half_at(int piece, int half) { return half * 16; }\n"
 "\n"
 "DEVICE void decode_piece(const u8 *block, int, piece *p)\n"
@@ -1490,7 +1560,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "DEVICE void decode_piece(const u8 *block, int piece_, piece *p)\n"
 "{\n"
 "    int quarter = piece_ >> 1;\n"
-"    u32 head[4], q[4]; /* d, dmin; 12 bytes of scales */\n"
+"    u32 head[4], q[4]; /* d, dmin; 12 bytes of scales */\n",
 "    load_words<4, 16>(block, head);\n"
 "    load_words<4, 16>(block + BLOCK_BYTES - 128 + 16 * piece_, q);\n"
 "    #pragma unroll\n"
@@ -1522,7 +1592,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "\n"
 "    #elif TYPE == TYPE_Q6_K\n"
 "/* A half of 128 values is four pieces, 16 bytes of ql each; a piece's halves are their low and high nibbles, 64\n"
-" * values apart. */\n",
+" * values apart. */\n"
 "DEVICE int half_at(int piece, int half) { return (piece >> 2) * 128 + half * 64 + (piece & 3) * 16; }\n"
 "\n"
 "DEVICE void decode_piece(const u8 *block, int piece_, piece *p)\n"
@@ -1581,7 +1651,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "        p->w[j] |= (int)(two << 2 & 0x04040404u);\n"
 "        p->w[4 + j] |= (int)(two << 1 & 0x04040404u);\n"
 "    }\n"
-"    const u8 *sc = block + 96; /* s / 8 is part; s / 4 is 2 part + pair; s0 % 8 + 2 = s1 % 8 */\n"
+"    const u8 *sc = block + 96; /* s / 8 is part; s / 4 is 2 part + pair; s0 % 8 + 2 = s1 % 8 */\n",
 "    int a = (sc[s0 & 7] >> 4 * part & 15) | (sc[8 + (s0 & 3)] >> 2 * (2 * part + pair) & 3) << 4;\n"
 "    int b = (sc[s1 & 7] >> 4 * part & 15) | (sc[8 + (s1 & 3)] >> 2 * (2 * part + pair) & 3) << 4;\n"
 "    float d = half_of(block + 108);\n"
@@ -1599,6 +1669,32 @@ static const char *const hyb_cuda_text_quant[] = {
 "    int byte = (int)((u32)p.w[i >> 2] << (24 - 8 * (i & 3))) >> 24;\n"
 "    return fmaf(p.s[i >> 4], (float)byte, -p.m[i >> 4]);\n"
 "}\n"
+"\n"
+"    /* ---- by fours: values at ... at + 3 of a block, at a multiple of 4 ---- */\n"
+"\n"
+"    #if TYPE == TYPE_IQ4_NL\n"
+"/* Four places, each in the low half of a byte, as the bytes of the table (quant/iq4.c) that stand there. */\n"
+"DEVICE u32 iq4_codes(u32 q)\n"
+"{\n"
+"    u32 pairs = q & 0x07070707u, low, high, is_high = (q >> 3 & 0x01010101u) * 255u;\n"
+"    pairs |= pairs >> 4;\n"
+"    u32 order = (pairs & 0xFFu) | (pairs >> 8 & 0xFF00u);\n"
+"    low = __byte_perm(0xBFAD9881u, 0xF6EADDCFu, order);\n"
+"    high = __byte_perm(0x26190D01u, 0x71594535u, order);\n"
+"    return (low & ~is_high) | (high & is_high);\n"
+"}\n"
+"\n"
+"DEVICE four decode_four(const u8 *block, int at)\n"
+"{\n"
+"    four f;\n"
+"    u32 q;\n"
+"    load_words<1, 2>(block + 2 + (at & 15), &q);\n"
+"    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);\n"
+"    f.s = half_of(block);\n"
+"    f.m = 0.0f;\n"
+"    return f;\n"
+"}\n"
+"    #endif\n"
 "#endif\n",
 NULL
 };
@@ -2103,7 +2199,7 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "/* at least so many on a multiprocessor: limits registers */\n"
 "#define BLOCKS (GROUPS == 1 ? 4 : GROUPS == 4 && !TWO_SCALES ? 3 : 2)\n"
 "/* of 32 values, a segment: 256 values, 128 where they take twice the room */\n"
-"#define STEPS         (TYPE == TYPE_Q8_0 ? 4 : 8)\n"
+"#define STEPS         (PIECES == 1 && BLOCK_BYTES > 30 ? 4 : 8)\n"
 "#define STAGES        3\n"
 "#define SEGMENT_BYTES (STEPS * 32 / BLOCK * BLOCK_BYTES)\n"
 "/* of a row's window; odd, so that eight rows lie in different banks */\n"
@@ -2117,11 +2213,11 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "    #define CENTER 32\n"
 "#elif TYPE == TYPE_Q3_K\n"
 "    #define CENTER 4\n"
-"#elif TYPE == TYPE_Q8_0\n"
+"#elif !HAS_MIN\n"
 "    #define CENTER 0\n"
 "#endif /* none: m is the format's own */\n"
 "\n"
-"#define TWO_SCALES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K)\n"
+"#define TWO_SCALES (SCALE_VALUES == 16)\n"
 "\n"
 "/* w 16-aligned; bias, add may be NULL; next: bytes to the next expert's */\n"
 "struct matrix {\n"
@@ -2160,7 +2256,16 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "{\n"
 "    share r;\n"
 "    r.m[0] = r.m[1] = 0.0f;\n"
-"#if TYPE == TYPE_Q8_0\n"
+"#if BY_FOURS\n"
+"    int first = 32 * (step % PIECES) + 4 * t;\n"
+"    four a = decode_four(block, first), b = decode_four(block, first + 16);\n"
+"    r.q[0] = a.q;\n"
+"    r.q[1] = b.q;\n"
+"    r.s[0] = a.s;\n"
+"    r.s[1] = b.s;\n"
+"    r.m[0] = a.m;\n"
+"    r.m[1] = b.m;\n"
+"#elif TYPE == TYPE_Q8_0\n"
 "    r.q[0] = word_at<2>(block + 2 + 4 * t);\n"
 "    r.q[1] = word_at<2>(block + 18 + 4 * t);\n"
 "    r.s[0] = r.s[1] = half_of(block);\n"
@@ -2174,12 +2279,12 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "    r.q[0] |= spread_fifth(qh >> 4 * t);\n"
 "    r.q[1] |= spread_fifth(qh >> (16 + 4 * t));\n"
 "    #endif\n"
-"    r.s[0] = r.s[1] = half_of(block);\n"
+"    r.s[0] = r.s[1] = half_of(block);\n",
 "    #if TYPE == TYPE_Q4_1 || TYPE == TYPE_Q5_1\n"
 "    r.m[0] = -half_of(block + 2);\n"
 "    #endif\n"
 "#elif TYPE == TYPE_Q4_K || TYPE == TYPE_Q5_K\n"
-"    const u32 *head = (const u32 *)block, *qs = (const u32 *)(block + BLOCK_BYTES - 128) + 8 * (step >> 1);\n",
+"    const u32 *head = (const u32 *)block, *qs = (const u32 *)(block + BLOCK_BYTES - 128) + 8 * (step >> 1);\n"
 "    int shift = 4 * (step & 1), at = 8 * (step & 3);\n"
 "    r.q[0] = qs[t] >> shift & 0x0F0F0F0Fu;\n"
 "    r.q[1] = qs[4 + t] >> shift & 0x0F0F0F0Fu;\n"
@@ -2247,10 +2352,10 @@ static const char *const hyb_cuda_text_matbatch[] = {
 " * x. */\n"
 "DEVICE void add_product(float sum[4], const int dot[4], float s_low, float s_high, float m_low, float m_high, float2 d,\n"
 "                        float2 s)\n"
-"{\n"
+"{\n",
 "#ifdef CENTER\n"
 "    sum[0] = fmaf(s_low, fmaf(d.x, (float)dot[0], -(float)CENTER * s.x), sum[0]);\n"
-"    sum[1] = fmaf(s_low, fmaf(d.y, (float)dot[1], -(float)CENTER * s.y), sum[1]);\n",
+"    sum[1] = fmaf(s_low, fmaf(d.y, (float)dot[1], -(float)CENTER * s.y), sum[1]);\n"
 "    sum[2] = fmaf(s_high, fmaf(d.x, (float)dot[2], -(float)CENTER * s.x), sum[2]);\n"
 "    sum[3] = fmaf(s_high, fmaf(d.y, (float)dot[3], -(float)CENTER * s.y), sum[3]);\n"
 "#else\n"
@@ -2279,7 +2384,7 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "        uint2 q = x.q[at * 32 + lane];\n"
 "        u32 b[2] = { q.x, q.y };\n"
 "        float2 d = *(const float2 *)(x.d + at * 8 + 2 * t), s0 = make_float2(0.0f, 0.0f), s1 = s0;\n"
-"#if TYPE != TYPE_Q8_0\n"
+"#if HAS_MIN\n"
 "        s0 = *(const float2 *)(x.s + at * 16 + 2 * t);\n"
 "        s1 = *(const float2 *)(x.s + at * 16 + 8 + 2 * t);\n"
 "#endif\n"
@@ -2324,12 +2429,12 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "            phase[i][h] = (int)((u64)(w + (i64)min(first + 16 * i + 8 * h + g, m.rows - 1) * x.row_bytes) & 15);\n"
 "        #pragma unroll\n"
 "        for (int j = 0; j < GROUPS; j++)\n"
-"            #pragma unroll\n"
+"            #pragma unroll\n",
 "            for (int e = 0; e < 4; e++) sum[i][j][e] = 0.0f;\n"
 "    }\n"
 "    for (int s = 0; s < STAGES - 1; s++) {\n"
 "        if (warp + s * WARPS < n_segments)\n"
-"            #pragma unroll\n",
+"            #pragma unroll\n"
 "            for (int i = 0; i < TILES; i++)\n"
 "                fetch_row(from[i], limit, x.row_bytes, warp + s * WARPS,\n"
 "                          stages + s * STAGE + (16 * i + (lane >> 1)) * CHUNKS, lane & 1);\n"
@@ -2362,7 +2467,8 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "            #pragma unroll\n"
 "            for (int i = 0; i < TILES; i++)\n"
 "                #pragma unroll\n"
-"                for (int h = 0; h < 2; h++) block[i][h] = row[i][h] + (PIECES == 1 ? step * BLOCK_BYTES : 0);\n"
+"                for (int h = 0; h < 2; h++)\n"
+"                    block[i][h] = row[i][h] + (PIECES == 8 ? 0 : step / PIECES * BLOCK_BYTES);\n"
 "            multiply(x, (i64)segment * STEPS + step, step, block, lane, sum);\n"
 "        }\n"
 "        slot = slot == STAGES - 1 ? 0 : slot + 1;\n"
@@ -2411,13 +2517,13 @@ static const char *const hyb_cuda_text_matbatch[] = {
 "    x.n = tile.z;\n"
 "    x.q += steps * 32;\n"
 "    x.d += steps * 8;\n"
-"    x.s += steps * 16;\n"
+"    x.s += steps * 16;\n",
 "    matbatch_tile(ms, x, tile.x, rows.order + tile.y, memory);\n"
 "}\n"
 "#else\n"
 "KERNEL __launch_bounds__(32 * WARPS, BLOCKS) matbatch(const matrices ms, const tiles x)\n"
 "{\n"
-"    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];\n",
+"    __shared__ uint4 memory[STAGES_16 > SUMS_16 ? STAGES_16 : SUMS_16];\n"
 "    matbatch_tile(ms, x, 0, (const int *)0, memory);\n"
 "}\n"
 "#endif\n",
@@ -4397,59 +4503,54 @@ NULL
 };
 
 /* clang-format off */
-/* The 13 types of weights; the number is hybrid_type's, TYPE of the kernels. */
-#define HYB_CUDA_FLOATS(X) X(F32, 0) X(F16, 1) X(BF16, 30)
-#define HYB_CUDA_QUANTS(X) \
-    X(Q4_0, 2) X(Q4_1, 3) X(Q5_0, 6) X(Q5_1, 7) X(Q8_0, 8) X(Q2_K, 10) X(Q3_K, 11) X(Q4_K, 12) X(Q5_K, 13) X(Q6_K, 14)
-#define HYB_CUDA_TYPES(X) HYB_CUDA_FLOATS(X) HYB_CUDA_QUANTS(X)
-
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
  * attention_any. */
 #define HYB_CUDA_HEADS(X) \
     X(F16, 0, 64) X(F16, 0, 80) X(F16, 0, 96) X(F16, 0, 112) X(F16, 0, 128) X(F16, 0, 192) X(F16, 0, 256) \
     X(Q8_0, 1, 64) X(Q8_0, 1, 96) X(Q8_0, 1, 128) X(Q8_0, 1, 192) X(Q8_0, 1, 256)
 
+/* TYPE of the kernels is the number of a type. */
 enum {
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FAR_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_FAR_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATVEC_FEW_##type,
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATVEC_FEW_##type,
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_8_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_8_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_32_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_32_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_MATBATCH_64_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_MATBATCH_64_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_DEQUANTIZE_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_DEQUANTIZE_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
     HYB_MODULE_QUANTIZE, HYB_MODULE_GEMM_F16, HYB_MODULE_GEMM_BF16, HYB_MODULE_GEMM_F32,
     HYB_MODULE_EXPERTS, HYB_MODULE_EXPERTS_TENSOR_F16, HYB_MODULE_EXPERTS_TENSOR_BF16,
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_1_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_1_FAR_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_1_FAR_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_8_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_8_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_64_##type,
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_64_##type,
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EXPERTS_GEMM_##type,
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EXPERTS_GEMM_##type,
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) HYB_MODULE_EMBED_##type,
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) HYB_MODULE_EMBED_##type,
+    HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
     HYB_MODULE_ROWS, HYB_MODULE_ROPE, HYB_MODULE_KV, HYB_MODULE_SELECT, HYB_MODULE_RECURRENT,
 #define HYB_MODULE_OF_HEAD(type, kv, dim) HYB_MODULE_ATTENTION_##type##_##dim,
@@ -4473,10 +4574,10 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module);
 /* By hybrid_type; by the kernels' number of a cache's type and the size of a head. -1: no such module. */
 static int hyb_cuda_embed_module(int type)
 {
-#define HYB_MODULE_OF_TYPE(name, number) \
+#define HYB_MODULE_OF_TYPE(name, number, values, bytes, suffix) \
     case number: return HYB_MODULE_EMBED_##name;
     switch (type) {
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
     }
 #undef HYB_MODULE_OF_TYPE
     return -1;
@@ -6597,7 +6698,7 @@ static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, 
 }
 
 /* The module of a type, in a family of modules that has one for each type of a list, in its order. */
-#define HYB_MODULE_OF_TYPE(name, number) \
+#define HYB_MODULE_OF_TYPE(name, number, values, bytes, suffix) \
     if (type == HYBRID_TYPE_##name) \
         return module; \
     else \
@@ -6605,17 +6706,17 @@ static size_t hyb_cuda_matmul_scratch(hybrid_type type, int64_t k, int64_t out, 
 static int hyb_cuda_module_of(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE) return module;
+    HYB_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 static int hyb_cuda_module_of_float(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE) return module;
+    HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 static int hyb_cuda_module_of_quant(int first, hybrid_type type)
 {
     int module = first;
-    HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE) return module;
+    HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE) return module;
 }
 #undef HYB_MODULE_OF_TYPE
 
@@ -7865,40 +7966,40 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 #define HYB_KERNEL_NAME(name_) #name_,
     /* clang-format off */
     static const hyb_cuda_module_info table[] = {
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, NULL }, { "matvec_1", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DFAR", NULL }, { "matvec_1", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matvec_few_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DBATCH", NULL }, { "matvec_2", "matvec_4", "matvec_8", NULL } },
-        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+        HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_32_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=4", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "matbatch_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", NULL }, { "matbatch", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "dequantize_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_dequantize, NULL }, \
           { "-DTYPE=" #number, NULL }, { "dequantize", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
         { "quantize", { hyb_cuda_text_prelude, hyb_cuda_text_quantize, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_QUANTIZE(HYB_KERNEL_NAME) NULL } },
@@ -7914,35 +8015,35 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
           { "-DEXPERTS", NULL }, { "gemm_64", "gemm_32", NULL } },
         { "experts_tensor_bf16", { hyb_cuda_text_prelude, hyb_cuda_text_gemm, NULL, NULL },
           { "-DEXPERTS", "-DBF16", NULL }, { "gemm_64", "gemm_32", NULL } },
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_1_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "matvec_experts", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_1_far_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matvec, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", "-DFAR", NULL }, { "matvec_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_8_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=1", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_64_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_matbatch, NULL }, \
           { "-DTYPE=" #number, "-DGROUPS=8", "-DEXPERTS", NULL }, { "matbatch_experts", NULL } },
-        HYB_CUDA_QUANTS(HYB_MODULE_OF_TYPE)
+        HYB_BLOCK_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "experts_gemm_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL }, \
           { "-DTYPE=" #number, "-DEXPERTS", NULL }, { "gemm_f32", NULL } },
-        HYB_CUDA_FLOATS(HYB_MODULE_OF_TYPE)
+        HYB_FLOAT_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
-#define HYB_MODULE_OF_TYPE(type, number) \
+#define HYB_MODULE_OF_TYPE(type, number, values, bytes, suffix) \
         { "embed_" #type, { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_embed, NULL }, \
           { "-DTYPE=" #number, NULL }, { "embed", NULL } },
-        HYB_CUDA_TYPES(HYB_MODULE_OF_TYPE)
+        HYB_TYPES(HYB_MODULE_OF_TYPE)
 #undef HYB_MODULE_OF_TYPE
         { "rows", { hyb_cuda_text_prelude, hyb_cuda_text_rows, NULL, NULL },
           { NULL }, { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NAME) NULL } },
@@ -8482,13 +8583,13 @@ HYB_COLD_END
 #endif
 #undef HYB_BACKEND_CALLS
 #undef HYB_BIG_ENDIAN
+#undef HYB_BLOCK_TYPES
 #undef HYB_CALL
 #undef HYB_COLD_BEGIN
 #undef HYB_COLD_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
 #undef HYB_CUBLAS_LIST
-#undef HYB_CUDA_FLOATS
 #undef HYB_CUDA_HEADS
 #undef HYB_CUDA_KERNELS_EXPERTS
 #undef HYB_CUDA_KERNELS_KV
@@ -8497,11 +8598,10 @@ HYB_COLD_END
 #undef HYB_CUDA_KERNELS_ROPE
 #undef HYB_CUDA_KERNELS_ROWS
 #undef HYB_CUDA_KERNELS_SELECT
-#undef HYB_CUDA_QUANTS
-#undef HYB_CUDA_TYPES
 #undef HYB_DRIVER_LIST
 #undef HYB_DRIVER_OLD_LIST
 #undef HYB_EXCESS_PRECISION
+#undef HYB_FLOAT_TYPES
 #undef HYB_HASH_A
 #undef HYB_HASH_B
 #undef HYB_INLINE
@@ -8525,6 +8625,7 @@ HYB_COLD_END
 #undef HYB_STEPS
 #undef HYB_THREADS_POSIX
 #undef HYB_THREADS_WIN32
+#undef HYB_TYPES
 #undef HYB_UNLIKELY
 #undef HYB_UNUSED
 #undef HYB_WIN32_LEAN
