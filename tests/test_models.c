@@ -40,6 +40,56 @@ static void slots_come_back(void)
     hybrid_model_destroy(m);
 }
 
+/* The logits after some tokens of the model in a file, n_vocab of them; NULL: it does not run. */
+static float *logits_of(const sink *file, int *n_vocab)
+{
+    static const int32_t ids[] = { 3, 1, 4, 1, 5, 9, 2, 6, 5, 3, 5 };
+    hybrid_model *m = NULL;
+    hybrid_model_desc d;
+    hybrid_context_desc cd;
+    hybrid_context *c;
+    hybrid_error err;
+    float *copy = NULL;
+    memset(&d, 0, sizeof d);
+    memset(&cd, 0, sizeof cd);
+    d.source.data = file->data;
+    d.source.size = file->size;
+    cd.n_ctx = 64;
+    CHECK(!hybrid_model_load(NULL, &d, &m, &err), "%s", err.message);
+    if (m && (c = context_of(m, cd)) != NULL) {
+        CHECK(!hybrid_batch_add(c, 0, ids, HYB_COUNT(ids), &err) && !hybrid_decode(c, &err), "%s", err.message);
+        *n_vocab = m->hp.n_vocab;
+        copy = (float *)malloc((size_t)m->hp.n_vocab * sizeof *copy);
+        memcpy(copy, hybrid_logits(c, 0), (size_t)m->hp.n_vocab * sizeof *copy);
+        hybrid_context_destroy(c);
+    }
+    hybrid_model_destroy(m);
+    return copy;
+}
+
+/* A type that has no kernels of its own: the model gives the bits of the one whose matrices were decoded. */
+static void check_decoded(const char *name, hybrid_type type, int n_expert)
+{
+    hybrid_gguf *in = NULL;
+    sink file[2];
+    float *logits[2];
+    int i, n_vocab = 0;
+    TEST("as its decoded matrices");
+    if (!load("tests/oracle/data/models", name, "", NULL, &in)) return;
+    for (i = 0; i < 2; i++) {
+        file[i] = quantized(in, HYBRID_MIX_Q8_0, type, n_expert, i == 1);
+        logits[i] = logits_of(&file[i], &n_vocab);
+    }
+    CHECK(file[0].size < file[1].size / 2, "%s: %zu bytes, as floats %zu", name, file[0].size, file[1].size);
+    CHECK(logits[0] && logits[1] && !memcmp(logits[0], logits[1], (size_t)n_vocab * sizeof(float)), "%s in %s", name,
+          hybrid_type_name(type));
+    for (i = 0; i < 2; i++) {
+        free(logits[i]);
+        free(file[i].data);
+    }
+    hybrid_gguf_destroy(in);
+}
+
 int main(void)
 {
     check_all_models();

@@ -14,6 +14,7 @@
 import ctypes
 import glob
 import os
+import re
 import struct
 import tempfile
 
@@ -22,13 +23,16 @@ import llama_cpp
 import numpy as np
 
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data")
-FLOAT_TYPES = ["F32", "F16", "BF16"]
-# where the halves lie in a block, so that random bytes do not make them NaN
-BLOCK_TYPES = {
-    "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
-    "Q2_K": [80, 82], "Q3_K": [108], "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
-    "IQ4_NL": [0],
-}
+
+
+def types_of(lists):
+    """The names in a list of src/quant/types.inc, which gguf-py has, too."""
+    with open(os.path.join(HERE, "..", "..", "..", "src", "quant", "types.inc"), encoding="utf-8") as f:
+        rows = re.search(r"#define %s\(X\)((?:.*\\\n)*.*\n)" % lists, f.read()).group(1)
+    return re.findall(r"X\((\w+),", rows)
+
+
+FLOAT_TYPES, BLOCK_TYPES = types_of("HYB_FLOAT_TYPES"), types_of("HYB_BLOCK_TYPES")
 
 
 def kind_of(name):
@@ -36,20 +40,31 @@ def kind_of(name):
     return (kind, *gguf.GGML_QUANT_SIZES[kind])
 
 
+def decoded(raw, kind):
+    with np.errstate(all="ignore"):
+        return np.asarray(gguf.quants.dequantize(raw.reshape(-1), kind), np.float32).reshape(-1)
+
+
+def random_block(rng, kind, size):
+    """Bytes at random, which are numbers: scales of any size, so nobody has to know where they lie."""
+    while True:
+        raw = rng.integers(0, 256, size, dtype=np.uint8)
+        if np.isfinite(decoded(raw, kind)).all():
+            return raw
+
+
 def decode():
-    rng = np.random.default_rng(20)
     with open(os.path.join(HERE, "quant_decode.bin"), "wb") as f:
-        for name in [*FLOAT_TYPES, *BLOCK_TYPES]:
+        for name in FLOAT_TYPES + BLOCK_TYPES:
             kind, block, size = kind_of(name)
+            rng = np.random.default_rng(20 + kind)
             n = 256 if block > 1 else 64
-            raw = rng.integers(0, 256, (n // block, size), dtype=np.uint8)
-            for at in BLOCK_TYPES.get(name, []):
-                raw[:, at:at + 2] = (rng.normal(0, 0.1, n // block)).astype(np.float16).reshape(-1, 1).view(np.uint8)
             if block == 1:
                 raw = rng.normal(0, 1, n).astype(np.float32 if size == 4 else np.float16).view(np.uint8)
-            values = np.asarray(gguf.quants.dequantize(raw.reshape(-1), kind), np.float32).reshape(-1)
-            assert values.size == n and np.isfinite(values).all()
-            f.write(struct.pack("<IIII8s", kind, block, size, n, name.encode()) + raw.tobytes() + values.tobytes())
+            else:
+                raw = np.concatenate([random_block(rng, kind, size) for _ in range(n // block)])
+            f.write(struct.pack("<IIII8s", kind, block, size, n, name.encode()) + raw.tobytes() +
+                    decoded(raw, kind).tobytes())
 
 
 class Random:
