@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f75391502abd1c93): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1b4b64956b22eca8): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -54,162 +54,162 @@
  *      220  base.h                   version, linkage, results, errors, allocator, log
  *      350  runtime.h                what models and sessions share: memory, log, worker threads
  *      421  quant.h                  names, sizes, encode, decode
- *      522  gguf.h                   what is in a model file, and writing one
- *      727  tokenizer.h              text to tokens and back
- *      898  chat.h                   templates that make a prompt of a conversation
- *     1028  bpe_trainer.h            a vocabulary from raw text
- *     1102  model.h                  load, describe
- *     1181  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1314  sampler.h                from logits to the next token
- *     1386  session.h                a conversation
+ *      523  gguf.h                   what is in a model file, and writing one
+ *      728  tokenizer.h              text to tokens and back
+ *      899  chat.h                   templates that make a prompt of a conversation
+ *     1029  bpe_trainer.h            a vocabulary from raw text
+ *     1103  model.h                  load, describe
+ *     1182  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1315  sampler.h                from logits to the next token
+ *     1387  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1459  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1555  macros.h                 what compilers call things, and the macros that every room uses
- *     1621  base.c                   what every room uses: results, errors, checked sizes
- *     1677  fpenv.c                  the floating-point environment at the border of the library
- *     1906  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1985  fma.c                    a * b + c with one rounding
- *     2024  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2104  decimal.c                doubles as text, the same in every locale
- *     2234  thread.c                 atomics, threads, and the worker pool
- *     2731  cpu.c                    what this processor and its operating system can do
- *     2854  hash.c                   where a name belongs in a table
- *     2954  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     2991  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3079  stack.c                  how much of the thread's stack a recursion may take
- *     3127  device.c                 which GPU a runtime uses
- *     3243  lifetime.c               creates and ends runtimes
- *     3398  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3639  output.c                 a file that is written
- *     3985  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4022  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    40278  end.h                    closes what core/begin opened
+ *     1460  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1556  macros.h                 what compilers call things, and the macros that every room uses
+ *     1622  base.c                   what every room uses: results, errors, checked sizes
+ *     1678  fpenv.c                  the floating-point environment at the border of the library
+ *     1907  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     1986  fma.c                    a * b + c with one rounding
+ *     2025  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2105  decimal.c                doubles as text, the same in every locale
+ *     2235  thread.c                 atomics, threads, and the worker pool
+ *     2732  cpu.c                    what this processor and its operating system can do
+ *     2855  hash.c                   where a name belongs in a table
+ *     2955  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     2992  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3080  stack.c                  how much of the thread's stack a recursion may take
+ *     3128  device.c                 which GPU a runtime uses
+ *     3244  lifetime.c               creates and ends runtimes
+ *     3399  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3640  output.c                 a file that is written
+ *     3986  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4023  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    40388  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4463  names.c                  names that must differ, found by hash
- *     4560  value.c                  the 13 types of metadata values and their items
- *     4702  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4919  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5256  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5774  write.c                  makes a GGUF file
+ *     4464  names.c                  names that must differ, found by hash
+ *     4561  value.c                  the 13 types of metadata values and their items
+ *     4703  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4920  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5257  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5775  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6505  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6624  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6959  floats.c                 the types that are plain numbers
- *     6999  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7198  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7434  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7582  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     7753  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     7878  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     7957  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6506  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6625  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6960  floats.c                 the types that are plain numbers
+ *     7000  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7199  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7435  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7583  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     7863  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     7988  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8067  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8181  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9132  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9252  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9532  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *     9970  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10470  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10672  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10766  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11302  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11539  tokenizer/bpe.c          the merging
- *    11962  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12047  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12432  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12683  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12843  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13085  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13874  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14270  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14654  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    14996  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15837  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16693  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17205  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17245  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17488  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17799  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17845  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18006  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18208  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18344  jinja/test.c             what follows 'is', and the functions that every template has
- *    18546  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18860  jinja/parse.c            tokens to a tree
- *    19568  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19875  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20461  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20675  chat.c                   a conversation as the variables that chat templates expect
+ *     8291  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9242  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9362  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9642  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10080  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10580  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10782  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10876  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11412  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11649  tokenizer/bpe.c          the merging
+ *    12072  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12157  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12542  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12793  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12953  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13195  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13984  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14380  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14764  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15106  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15947  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16803  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17315  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17355  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17598  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17909  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17955  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18116  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18318  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18454  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18656  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18970  jinja/parse.c            tokens to a tree
+ *    19678  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19985  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20571  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20785  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    20977  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21482  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21583  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21698  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21792  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21819  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21857  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    21958  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    22538  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22576  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22712  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22783  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22887  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    23358  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23754  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24047  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24272  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    24994  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25194  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26258  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    26907  cpu/int/select.c         the table of integer-block kernels
- *    26967  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27050  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    30209  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31770  cpu/select.c             the kernels of an instruction set
- *    31816  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    32073  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    32373  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21087  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21592  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21693  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21808  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21902  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21929  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21967  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22068  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    22648  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22686  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22822  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22893  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22997  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    23468  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23864  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24157  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24382  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25104  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25304  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26368  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27017  cpu/int/select.c         the table of integer-block kernels
+ *    27077  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27160  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    30319  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31880  cpu/select.c             the kernels of an instruction set
+ *    31926  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    32183  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    32483  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    32991  arch.c                   the table of architectures
- *    33117  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    33461  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33836  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    34079  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    34364  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    34515  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    34580  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34760  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34828  parts/experts.c          a mixture of experts (Shazeer et al
- *    34992  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    35055  net.c                    which parts the layers of a model have, and which tensors
- *    35219  unused.c                 tensors of the file that the model is not computed with
- *    35393  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    35440  forward.c                one pass of a batch through any model, over the op table
- *    35697  place.c                  which layers run where
- *    35867  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    35953  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    33101  arch.c                   the table of architectures
+ *    33227  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    33571  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33946  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    34189  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    34474  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    34625  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    34690  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34870  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34938  parts/experts.c          a mixture of experts (Shazeer et al
+ *    35102  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    35165  net.c                    which parts the layers of a model have, and which tensors
+ *    35329  unused.c                 tensors of the file that the model is not computed with
+ *    35503  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    35550  forward.c                one pass of a batch through any model, over the op table
+ *    35807  place.c                  which layers run where
+ *    35977  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    36063  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    36236  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    36584  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    36937  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    37233  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    38053  next.c                   the next token of a sequence
- *    38156  plan.c                   the bytes of a model and a context before they are loaded
- *    38275  dialog.c                 the messages of a conversation, and the prompt that they make
- *    38472  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    36346  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    36694  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    37047  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    37343  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    38163  next.c                   the next token of a sequence
+ *    38266  plan.c                   the bytes of a model and a context before they are loaded
+ *    38385  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    38582  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    38970  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    39035  documents.c              the texts of a corpus, one document after the other
- *    39274  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    39468  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    39968  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    39080  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    39145  documents.c              the texts of a corpus, one document after the other
+ *    39384  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    39578  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    40078  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -436,6 +436,7 @@ typedef enum hybrid_type {
     HYBRID_TYPE_Q5_K = 13,
     HYBRID_TYPE_Q6_K = 14,
     HYBRID_TYPE_IQ4_NL = 20,
+    HYBRID_TYPE_IQ4_XS = 23,
     HYBRID_TYPE_BF16 = 30,
     HYBRID_TYPE_LAST_ = 64
 } hybrid_type;
@@ -1454,7 +1455,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f75391502abd1c93"
+#define HYBRID__SOURCE_ID "1b4b64956b22eca8"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -7592,6 +7593,11 @@ typedef struct hyb_block_iq4_nl {
     uint16_t d;
     uint8_t qs[16];
 } hyb_block_iq4_nl;
+typedef struct hyb_block_iq4_xs {
+    uint16_t d, scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+} hyb_block_iq4_xs;
 
 /* The table, a byte each; as GGUF has it. */
 static const int8_t *hyb_iq4_codes(void)
@@ -7615,6 +7621,21 @@ static void hyb_dequantize_iq4_nl(const void *blocks, float *y, size_t n)
 {
     const hyb_block_iq4_nl *b = (const hyb_block_iq4_nl *)blocks, *end = b + n / HYB_QK;
     for (; b < end; b++, y += HYB_QK) hyb_iq4_decode(b->qs, hyb_f16_to_f32(b->d), y);
+}
+
+/* Scale s of 8, -32..31. */
+HYB_INLINE int hyb_iq4_xs_scale(const hyb_block_iq4_xs *b, int s)
+{
+    return ((b->scales_l[s / 2] >> (s % 2 * 4) & 15) | (b->scales_h >> (2 * s) & 3) << 4) - 32;
+}
+
+static void hyb_dequantize_iq4_xs(const void *blocks, float *y, size_t n)
+{
+    const hyb_block_iq4_xs *b = (const hyb_block_iq4_xs *)blocks, *end = b + n / HYB_QK_K;
+    int s;
+    for (; b < end; b++)
+        for (s = 0; s < 8; s++, y += HYB_QK)
+            hyb_iq4_decode(b->qs + 16 * s, hyb_f16_to_f32(b->d) * (float)hyb_iq4_xs_scale(b, s), y);
 }
 
 /* ---- encoding ---------------------------------------------------------------------------------------------------- */
@@ -7716,6 +7737,94 @@ static void hyb_quantize_iq4_nl(const float *x, void *blocks, size_t n, const fl
         hyb_iq4_pack(q, b->qs);
     }
 }
+
+typedef struct hyb_iq4_super {
+    uint16_t d;
+    int sc[8]; /* -32..31 */
+    uint8_t q[HYB_QK_K];
+    float err;
+} hyb_iq4_super;
+
+/* Fills out for one d: of the seven scales next to fit[s] / d, the one with the least error. */
+static void hyb_iq4_try_super(const hyb_encode_input *in, const float *fit, float d, hyb_iq4_super *out)
+{
+    uint8_t now[HYB_QK];
+    float stored;
+    int s, k;
+    out->d = hyb_encode_half(in, d, 0, &stored);
+    if (stored == 0) out->d = hyb_encode_half(in, d, 1, &stored);
+    out->err = 0;
+    for (s = 0; s < 8; s++) {
+        const float *x = in->x + HYB_QK * s, *w = in->w + HYB_QK * s,
+                    nearest = hyb_round_clamped(fit[s] / stored, -32, 31);
+        float least = 0;
+        for (k = 0; k < 7; k++) {
+            const float sc = hyb_round_clamped(nearest + (float)(k - 3), -32, 31);
+            const float err = hyb_iq4_apply(x, w, stored * sc, now);
+            if (k && !(err < least)) continue;
+            least = err;
+            out->sc[s] = (int)sc;
+            memcpy(out->q + HYB_QK * s, now, sizeof now);
+        }
+        out->err += least;
+    }
+}
+
+/* The best scale of 32 values when nothing is rounded. */
+static float hyb_iq4_fit(const float *x, const float *w)
+{
+    float scale[HYB_IQ4_TRIES], least = 0, best = 0;
+    uint8_t q[HYB_QK];
+    const int n = hyb_iq4_scales(x, w, scale);
+    int i;
+    for (i = 0; i < n; i++) {
+        const float err = hyb_iq4_apply(x, w, scale[i], q);
+        if (i && !(err < least)) continue;
+        least = err;
+        best = scale[i];
+    }
+    return best;
+}
+
+/* d is as the best scales of the sub-blocks suggest, the largest of which becomes -32, or one of the next: where hardly
+ * any error is left (a constant, few distinct values) it is the rounding of d to a half. */
+static void hyb_iq4_encode_super(const float *values, const float *importance, hyb_iq4_super *best)
+{
+    hyb_encode_input in;
+    hyb_iq4_super now;
+    float fit[8], peak;
+    int s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
+    memset(best, 0, sizeof *best);
+    memset(best->q, 8, sizeof best->q);
+    best->d = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    if (kind != HYB_ENCODE_NORMAL) return;
+    for (s = 0; s < 8; s++) fit[s] = hyb_iq4_fit(in.x + HYB_QK * s, in.w + HYB_QK * s);
+    peak = hyb_peak(fit, 8);
+    if (peak == 0) return;
+    for (draw = 0; draw < 6; draw++) {
+        hyb_iq4_try_super(&in, fit, peak / (draw % 2 ? 31.0f - (float)(draw / 2) : -32.0f + (float)(draw / 2)), &now);
+        if (draw == 0 || now.err < best->err) *best = now;
+    }
+}
+
+static void hyb_quantize_iq4_xs(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hyb_block_iq4_xs *b = (hyb_block_iq4_xs *)blocks;
+    hyb_iq4_super best;
+    size_t i;
+    int s;
+    for (i = 0; i < n; i += HYB_QK_K, b++) {
+        hyb_iq4_encode_super(x + i, importance ? importance + i : NULL, &best);
+        memset(b, 0, sizeof *b);
+        b->d = best.d;
+        for (s = 0; s < 8; s++) {
+            const unsigned sc = (unsigned)(best.sc[s] + 32);
+            b->scales_l[s / 2] = (uint8_t)(b->scales_l[s / 2] | (sc & 15) << (s % 2 * 4));
+            b->scales_h = (uint16_t)(b->scales_h | (sc >> 4) << (2 * s));
+            hyb_iq4_pack(best.q + HYB_QK * s, b->qs + 16 * s);
+        }
+    }
+}
 /* ==== end src/quant/iq4.c ==== */
 
 /* ==== begin src/quant/types.inc ==== */
@@ -7744,7 +7853,8 @@ static void hyb_quantize_iq4_nl(const float *x, void *blocks, size_t n, const fl
     X(Q4_K, 12, 256, 144, q4_K) \
     X(Q5_K, 13, 256, 176, q5_K) \
     X(Q6_K, 14, 256, 210, q6_K) \
-    X(IQ4_NL, 20, 32, 18, iq4_nl)
+    X(IQ4_NL, 20, 32, 18, iq4_nl) \
+    X(IQ4_XS, 23, 256, 136, iq4_xs)
 /* clang-format on */
 
 #define HYB_TYPES(X) HYB_FLOAT_TYPES(X) HYB_BLOCK_TYPES(X)

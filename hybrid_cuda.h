@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 40beb7eeca7169fa): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id c03bf2000edb24db): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8564  end.h                    closes what core/begin opened
+ *     8579  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,26 +25,26 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      223  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      351  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      520  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      815  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
- *      955  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1109  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4595  cache.c                  compiled kernels on disk, or in the host's own store
- *     4873  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5350  device.c                 an opened GPU: its context, its memory, its kernels
- *     5737  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5910  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6380  gemm.c                   large products by cuBLAS.
- *     6508  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6571  ops_matmul.c             the op matmul: which kernels a product takes
- *     6998  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7289  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7394  ops_attention.c          which kernel of attention takes which rows
- *     7589  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7961  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     8075  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8388  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      352  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      521  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      816  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
+ *      956  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1110  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4610  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4888  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5365  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5752  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5925  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6395  gemm.c                   large products by cuBLAS.
+ *     6523  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6586  ops_matmul.c             the op matmul: which kernels a product takes
+ *     7013  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7304  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7409  ops_attention.c          which kernel of attention takes which rows
+ *     7604  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7976  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     8090  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8403  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "40beb7eeca7169fa"
+#define HYBRID_CUDA__SOURCE_ID "c03bf2000edb24db"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -255,7 +255,8 @@
     X(Q4_K, 12, 256, 144, q4_K) \
     X(Q5_K, 13, 256, 176, q5_K) \
     X(Q6_K, 14, 256, 210, q6_K) \
-    X(IQ4_NL, 20, 32, 18, iq4_nl)
+    X(IQ4_NL, 20, 32, 18, iq4_nl) \
+    X(IQ4_XS, 23, 256, 136, iq4_xs)
 /* clang-format on */
 
 #define HYB_TYPES(X) HYB_FLOAT_TYPES(X) HYB_BLOCK_TYPES(X)
@@ -1369,6 +1370,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "#define TYPE_Q5_K 13\n"
 "#define TYPE_Q6_K 14\n"
 "#define TYPE_IQ4_NL 20\n"
+"#define TYPE_IQ4_XS 23\n"
 "#define TYPE_BF16 30\n"
 "\n"
 "#if TYPE == TYPE_F32 || TYPE == TYPE_F16 || TYPE == TYPE_BF16\n"
@@ -1419,6 +1421,12 @@ static const char *const hyb_cuda_text_quant[] = {
 "    #define BLOCK_VALUES 32\n"
 "    #define SCALE_VALUES 32\n"
 "    #define HAS_MIN      0\n"
+"#elif TYPE == TYPE_IQ4_XS\n"
+"    #define BLOCK_BYTES  136\n"
+"    #define BLOCK_ALIGN  8\n"
+"    #define BLOCK_VALUES 256\n"
+"    #define SCALE_VALUES 32\n"
+"    #define HAS_MIN      0\n"
 "#else\n"
 "    #error \"TYPE is not one of the types of weights\"\n"
 "#endif\n"
@@ -1445,13 +1453,13 @@ static const char *const hyb_cuda_text_quant[] = {
 "        #define PIECES       (TYPE >= TYPE_Q2_K ? 8 : 1)\n"
 "        #define SCALE_VALUES (TYPE == TYPE_Q2_K || TYPE == TYPE_Q3_K || TYPE == TYPE_Q6_K ? 16 : 32)\n"
 "        #define HAS_MIN      (TYPE != TYPE_Q8_0) /* m is not zero */\n"
-"    #endif\n"
+"    #endif\n",
 "    #define BLOCK     (32 * PIECES)\n"
 "    /* both halves have the same s and m, and are neighbours */\n"
 "    #define ONE_SCALE (PIECES == 1 && SCALE_VALUES == 32)\n"
 "\n"
 "struct piece {\n"
-"    int w[8];\n",
+"    int w[8];\n"
 "    float s[2], m[2];\n"
 "};\n"
 "\n"
@@ -1554,13 +1562,13 @@ static const char *const hyb_cuda_text_quant[] = {
 "\n"
 "    #elif TYPE == TYPE_Q4_K || TYPE == TYPE_Q5_K\n"
 "/* A quarter of 64 values is two pieces: bytes 0-15 and 16-31 of its 32; a piece's halves are their low and their\n"
-" * high nibbles. */\n"
+" * high nibbles. */\n",
 "DEVICE int half_at(int piece, int half) { return (piece >> 1) * 64 + half * 32 + (piece & 1) * 16; }\n"
 "\n"
 "DEVICE void decode_piece(const u8 *block, int piece_, piece *p)\n"
 "{\n"
 "    int quarter = piece_ >> 1;\n"
-"    u32 head[4], q[4]; /* d, dmin; 12 bytes of scales */\n",
+"    u32 head[4], q[4]; /* d, dmin; 12 bytes of scales */\n"
 "    load_words<4, 16>(block, head);\n"
 "    load_words<4, 16>(block + BLOCK_BYTES - 128 + 16 * piece_, q);\n"
 "    #pragma unroll\n"
@@ -1647,11 +1655,11 @@ static const char *const hyb_cuda_text_quant[] = {
 "    load_words<4, 2>(block + 16 * side, h);\n"
 "    #pragma unroll\n"
 "    for (int j = 0; j < 4; j++) {\n"
-"        u32 two = h[j] >> (4 * part + 2 * pair);\n"
+"        u32 two = h[j] >> (4 * part + 2 * pair);\n",
 "        p->w[j] |= (int)(two << 2 & 0x04040404u);\n"
 "        p->w[4 + j] |= (int)(two << 1 & 0x04040404u);\n"
 "    }\n"
-"    const u8 *sc = block + 96; /* s / 8 is part; s / 4 is 2 part + pair; s0 % 8 + 2 = s1 % 8 */\n",
+"    const u8 *sc = block + 96; /* s / 8 is part; s / 4 is 2 part + pair; s0 % 8 + 2 = s1 % 8 */\n"
 "    int a = (sc[s0 & 7] >> 4 * part & 15) | (sc[8 + (s0 & 3)] >> 2 * (2 * part + pair) & 3) << 4;\n"
 "    int b = (sc[s1 & 7] >> 4 * part & 15) | (sc[8 + (s1 & 3)] >> 2 * (2 * part + pair) & 3) << 4;\n"
 "    float d = half_of(block + 108);\n"
@@ -1672,7 +1680,7 @@ static const char *const hyb_cuda_text_quant[] = {
 "\n"
 "    /* ---- by fours: values at ... at + 3 of a block, at a multiple of 4 ---- */\n"
 "\n"
-"    #if TYPE == TYPE_IQ4_NL\n"
+"    #if TYPE == TYPE_IQ4_NL || TYPE == TYPE_IQ4_XS\n"
 "/* Four places, each in the low half of a byte, as the bytes of the table (quant/iq4.c) that stand there. */\n"
 "DEVICE u32 iq4_codes(u32 q)\n"
 "{\n"
@@ -1688,9 +1696,16 @@ static const char *const hyb_cuda_text_quant[] = {
 "{\n"
 "    four f;\n"
 "    u32 q;\n"
+"        #if TYPE == TYPE_IQ4_NL\n"
 "    load_words<1, 2>(block + 2 + (at & 15), &q);\n"
-"    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);\n"
 "    f.s = half_of(block);\n"
+"        #else\n"
+"    int sub = at >> 5; /* sub-block */\n"
+"    load_words<1, 8>(block + 8 + 16 * sub + (at & 15), &q);\n"
+"    int low = block[4 + (sub >> 1)] >> (sub & 1 ? 4 : 0) & 15, high = *(const u16 *)(block + 2) >> 2 * sub & 3;\n"
+"    f.s = half_of(block) * (float)((low | high << 4) - 32);\n"
+"        #endif\n"
+"    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);\n"
 "    f.m = 0.0f;\n"
 "    return f;\n"
 "}\n"

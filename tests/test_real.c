@@ -449,11 +449,8 @@ int main(void)
         double tolerance;
         int agree;
     } stories[] = { { ".gguf", 1e-4, 200 }, { "-BF16.gguf", 0.03, 198 }, { "-Q4_K_M.gguf", 0.3, 193 } },
-      baby[] = { { ".gguf", 1e-4, 256 },
-                 { "-Q8_0.gguf", 0.1, 253 },
-                 { "-Q5_0.gguf", 0.3, 250 },
-                 { "-Q4_1.gguf", 0.6, 234 },
-                 { "-Q4_0.gguf", 0.6, 231 } };
+      baby[] = { { ".gguf", 1e-4, 256 },     { "-Q8_0.gguf", 0.1, 253 }, { "-Q5_0.gguf", 0.3, 250 },
+                 { "-Q4_1.gguf", 0.6, 234 }, { "-Q4_0.gguf", 0.6, 231 }, { "-IQ4_NL.gguf", 0.6, 231 } };
     size_t i;
     char file[256];
     for (i = 0; i < COUNT(stories); i++) {
@@ -472,6 +469,7 @@ int main(void)
     one_layer("Q4_K_S", 0.02);
     one_layer("Q5_K_S", 0.02);
     one_layer("Q6_K", 0.02);
+    one_layer("IQ4_XS", 0.02);
     story(STORIES ".gguf");
     for (i = 0; i < 3; i++) nano(sorts[i]);
     real("smollm2", 0.35);

@@ -18,6 +18,7 @@ typedef enum hybrid_type {
     HYBRID_TYPE_Q5_K = 13,
     HYBRID_TYPE_Q6_K = 14,
     HYBRID_TYPE_IQ4_NL = 20,
+    HYBRID_TYPE_IQ4_XS = 23,
     HYBRID_TYPE_BF16 = 30,
     HYBRID_TYPE_LAST_ = 64
 } hybrid_type;

@@ -13,6 +13,11 @@ typedef struct hyb_block_iq4_nl {
     uint16_t d;
     uint8_t qs[16];
 } hyb_block_iq4_nl;
+typedef struct hyb_block_iq4_xs {
+    uint16_t d, scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+} hyb_block_iq4_xs;
 
 /* The table, a byte each; as GGUF has it. */
 static const int8_t *hyb_iq4_codes(void)
@@ -36,6 +41,21 @@ static void hyb_dequantize_iq4_nl(const void *blocks, float *y, size_t n)
 {
     const hyb_block_iq4_nl *b = (const hyb_block_iq4_nl *)blocks, *end = b + n / HYB_QK;
     for (; b < end; b++, y += HYB_QK) hyb_iq4_decode(b->qs, hyb_f16_to_f32(b->d), y);
+}
+
+/* Scale s of 8, -32..31. */
+HYB_INLINE int hyb_iq4_xs_scale(const hyb_block_iq4_xs *b, int s)
+{
+    return ((b->scales_l[s / 2] >> (s % 2 * 4) & 15) | (b->scales_h >> (2 * s) & 3) << 4) - 32;
+}
+
+static void hyb_dequantize_iq4_xs(const void *blocks, float *y, size_t n)
+{
+    const hyb_block_iq4_xs *b = (const hyb_block_iq4_xs *)blocks, *end = b + n / HYB_QK_K;
+    int s;
+    for (; b < end; b++)
+        for (s = 0; s < 8; s++, y += HYB_QK)
+            hyb_iq4_decode(b->qs + 16 * s, hyb_f16_to_f32(b->d) * (float)hyb_iq4_xs_scale(b, s), y);
 }
 
 /* ---- encoding ---------------------------------------------------------------------------------------------------- */
@@ -135,6 +155,94 @@ static void hyb_quantize_iq4_nl(const float *x, void *blocks, size_t n, const fl
     for (i = 0; i < n; i += HYB_QK, b++) {
         b->d = hyb_iq4_encode(x + i, importance ? importance + i : NULL, q);
         hyb_iq4_pack(q, b->qs);
+    }
+}
+
+typedef struct hyb_iq4_super {
+    uint16_t d;
+    int sc[8]; /* -32..31 */
+    uint8_t q[HYB_QK_K];
+    float err;
+} hyb_iq4_super;
+
+/* Fills out for one d: of the seven scales next to fit[s] / d, the one with the least error. */
+static void hyb_iq4_try_super(const hyb_encode_input *in, const float *fit, float d, hyb_iq4_super *out)
+{
+    uint8_t now[HYB_QK];
+    float stored;
+    int s, k;
+    out->d = hyb_encode_half(in, d, 0, &stored);
+    if (stored == 0) out->d = hyb_encode_half(in, d, 1, &stored);
+    out->err = 0;
+    for (s = 0; s < 8; s++) {
+        const float *x = in->x + HYB_QK * s, *w = in->w + HYB_QK * s,
+                    nearest = hyb_round_clamped(fit[s] / stored, -32, 31);
+        float least = 0;
+        for (k = 0; k < 7; k++) {
+            const float sc = hyb_round_clamped(nearest + (float)(k - 3), -32, 31);
+            const float err = hyb_iq4_apply(x, w, stored * sc, now);
+            if (k && !(err < least)) continue;
+            least = err;
+            out->sc[s] = (int)sc;
+            memcpy(out->q + HYB_QK * s, now, sizeof now);
+        }
+        out->err += least;
+    }
+}
+
+/* The best scale of 32 values when nothing is rounded. */
+static float hyb_iq4_fit(const float *x, const float *w)
+{
+    float scale[HYB_IQ4_TRIES], least = 0, best = 0;
+    uint8_t q[HYB_QK];
+    const int n = hyb_iq4_scales(x, w, scale);
+    int i;
+    for (i = 0; i < n; i++) {
+        const float err = hyb_iq4_apply(x, w, scale[i], q);
+        if (i && !(err < least)) continue;
+        least = err;
+        best = scale[i];
+    }
+    return best;
+}
+
+/* d is as the best scales of the sub-blocks suggest, the largest of which becomes -32, or one of the next: where hardly
+ * any error is left (a constant, few distinct values) it is the rounding of d to a half. */
+static void hyb_iq4_encode_super(const float *values, const float *importance, hyb_iq4_super *best)
+{
+    hyb_encode_input in;
+    hyb_iq4_super now;
+    float fit[8], peak;
+    int s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
+    memset(best, 0, sizeof *best);
+    memset(best->q, 8, sizeof best->q);
+    best->d = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
+    if (kind != HYB_ENCODE_NORMAL) return;
+    for (s = 0; s < 8; s++) fit[s] = hyb_iq4_fit(in.x + HYB_QK * s, in.w + HYB_QK * s);
+    peak = hyb_peak(fit, 8);
+    if (peak == 0) return;
+    for (draw = 0; draw < 6; draw++) {
+        hyb_iq4_try_super(&in, fit, peak / (draw % 2 ? 31.0f - (float)(draw / 2) : -32.0f + (float)(draw / 2)), &now);
+        if (draw == 0 || now.err < best->err) *best = now;
+    }
+}
+
+static void hyb_quantize_iq4_xs(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hyb_block_iq4_xs *b = (hyb_block_iq4_xs *)blocks;
+    hyb_iq4_super best;
+    size_t i;
+    int s;
+    for (i = 0; i < n; i += HYB_QK_K, b++) {
+        hyb_iq4_encode_super(x + i, importance ? importance + i : NULL, &best);
+        memset(b, 0, sizeof *b);
+        b->d = best.d;
+        for (s = 0; s < 8; s++) {
+            const unsigned sc = (unsigned)(best.sc[s] + 32);
+            b->scales_l[s / 2] = (uint8_t)(b->scales_l[s / 2] | (sc & 15) << (s % 2 * 4));
+            b->scales_h = (uint16_t)(b->scales_h | (sc >> 4) << (2 * s));
+            hyb_iq4_pack(best.q + HYB_QK * s, b->qs + 16 * s);
+        }
     }
 }
 #endif

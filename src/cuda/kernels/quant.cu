@@ -24,6 +24,7 @@
 #define TYPE_Q5_K 13
 #define TYPE_Q6_K 14
 #define TYPE_IQ4_NL 20
+#define TYPE_IQ4_XS 23
 #define TYPE_BF16 30
 
 #if TYPE == TYPE_F32 || TYPE == TYPE_F16 || TYPE == TYPE_BF16
@@ -72,6 +73,12 @@
     #define BLOCK_BYTES  18
     #define BLOCK_ALIGN  2
     #define BLOCK_VALUES 32
+    #define SCALE_VALUES 32
+    #define HAS_MIN      0
+#elif TYPE == TYPE_IQ4_XS
+    #define BLOCK_BYTES  136
+    #define BLOCK_ALIGN  8
+    #define BLOCK_VALUES 256
     #define SCALE_VALUES 32
     #define HAS_MIN      0
 #else
@@ -327,7 +334,7 @@ DEVICE float piece_value(const piece &p, int i)
 
     /* ---- by fours: values at ... at + 3 of a block, at a multiple of 4 ---- */
 
-    #if TYPE == TYPE_IQ4_NL
+    #if TYPE == TYPE_IQ4_NL || TYPE == TYPE_IQ4_XS
 /* Four places, each in the low half of a byte, as the bytes of the table (quant/iq4.c) that stand there. */
 DEVICE u32 iq4_codes(u32 q)
 {
@@ -343,9 +350,16 @@ DEVICE four decode_four(const u8 *block, int at)
 {
     four f;
     u32 q;
+        #if TYPE == TYPE_IQ4_NL
     load_words<1, 2>(block + 2 + (at & 15), &q);
-    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);
     f.s = half_of(block);
+        #else
+    int sub = at >> 5; /* sub-block */
+    load_words<1, 8>(block + 8 + 16 * sub + (at & 15), &q);
+    int low = block[4 + (sub >> 1)] >> (sub & 1 ? 4 : 0) & 15, high = *(const u16 *)(block + 2) >> 2 * sub & 3;
+    f.s = half_of(block) * (float)((low | high << 4) - 32);
+        #endif
+    f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);
     f.m = 0.0f;
     return f;
 }
