@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1b4b64956b22eca8): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 1bc41215847e3119): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,165 +51,166 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      220  base.h                   version, linkage, results, errors, allocator, log
- *      350  runtime.h                what models and sessions share: memory, log, worker threads
- *      421  quant.h                  names, sizes, encode, decode
- *      523  gguf.h                   what is in a model file, and writing one
- *      728  tokenizer.h              text to tokens and back
- *      899  chat.h                   templates that make a prompt of a conversation
- *     1029  bpe_trainer.h            a vocabulary from raw text
- *     1103  model.h                  load, describe
- *     1182  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1315  sampler.h                from logits to the next token
- *     1387  session.h                a conversation
+ *      221  base.h                   version, linkage, results, errors, allocator, log
+ *      351  runtime.h                what models and sessions share: memory, log, worker threads
+ *      422  quant.h                  names, sizes, encode, decode
+ *      524  gguf.h                   what is in a model file, and writing one
+ *      729  tokenizer.h              text to tokens and back
+ *      900  chat.h                   templates that make a prompt of a conversation
+ *     1030  bpe_trainer.h            a vocabulary from raw text
+ *     1104  model.h                  load, describe
+ *     1183  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1316  sampler.h                from logits to the next token
+ *     1388  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1460  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1556  macros.h                 what compilers call things, and the macros that every room uses
- *     1622  base.c                   what every room uses: results, errors, checked sizes
- *     1678  fpenv.c                  the floating-point environment at the border of the library
- *     1907  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     1986  fma.c                    a * b + c with one rounding
- *     2025  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2105  decimal.c                doubles as text, the same in every locale
- *     2235  thread.c                 atomics, threads, and the worker pool
- *     2732  cpu.c                    what this processor and its operating system can do
- *     2855  hash.c                   where a name belongs in a table
- *     2955  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     2992  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3080  stack.c                  how much of the thread's stack a recursion may take
- *     3128  device.c                 which GPU a runtime uses
- *     3244  lifetime.c               creates and ends runtimes
- *     3399  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3640  output.c                 a file that is written
- *     3986  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4023  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    40388  end.h                    closes what core/begin opened
+ *     1461  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1557  macros.h                 what compilers call things, and the macros that every room uses
+ *     1623  base.c                   what every room uses: results, errors, checked sizes
+ *     1704  fpenv.c                  the floating-point environment at the border of the library
+ *     1933  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2012  fma.c                    a * b + c with one rounding
+ *     2051  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2131  decimal.c                doubles as text, the same in every locale
+ *     2261  thread.c                 atomics, threads, and the worker pool
+ *     2758  cpu.c                    what this processor and its operating system can do
+ *     2881  hash.c                   where a name belongs in a table
+ *     2981  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3018  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3106  grow.c                   arrays that grow
+ *     3130  stack.c                  how much of the thread's stack a recursion may take
+ *     3178  device.c                 which GPU a runtime uses
+ *     3294  lifetime.c               creates and ends runtimes
+ *     3449  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3690  output.c                 a file that is written
+ *     4036  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4073  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    40339  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4464  names.c                  names that must differ, found by hash
- *     4561  value.c                  the 13 types of metadata values and their items
- *     4703  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4920  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5257  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5775  write.c                  makes a GGUF file
+ *     4504  names.c                  names that must differ, found by hash
+ *     4601  value.c                  the 13 types of metadata values and their items
+ *     4743  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     4953  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5290  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5808  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6506  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6625  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6960  floats.c                 the types that are plain numbers
- *     7000  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7199  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7435  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7583  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     7863  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     7988  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8067  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6522  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6641  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     6976  floats.c                 the types that are plain numbers
+ *     7016  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7215  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7451  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7599  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     7879  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8004  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8083  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8291  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9242  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9362  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9642  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10080  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10580  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10782  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10876  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11412  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11649  tokenizer/bpe.c          the merging
- *    12072  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12157  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12542  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12793  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12953  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13195  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13984  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14380  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14764  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15106  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15947  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16803  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17315  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17355  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17598  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17909  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17955  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18116  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18318  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18454  jinja/test.c             what follows 'is', and the functions that every template has
- *    18656  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18970  jinja/parse.c            tokens to a tree
- *    19678  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19985  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20571  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20785  chat.c                   a conversation as the variables that chat templates expect
+ *     8307  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9258  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9378  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9652  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10090  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10590  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10792  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10886  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11422  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11646  tokenizer/bpe.c          the merging
+ *    12059  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12144  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12529  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12780  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    12937  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13179  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    13968  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14364  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14748  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15090  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    15931  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16787  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17299  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17339  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17582  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17893  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    17939  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18100  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18302  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18438  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18640  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    18954  jinja/parse.c            tokens to a tree
+ *    19662  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    19969  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20555  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20769  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21087  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21592  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21693  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21808  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21902  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21929  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21967  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22068  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    22648  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22686  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22822  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22893  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22997  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    23468  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23864  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24157  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24382  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25104  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25304  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26368  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27017  cpu/int/select.c         the table of integer-block kernels
- *    27077  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27160  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    30319  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31880  cpu/select.c             the kernels of an instruction set
- *    31926  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    32183  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    32483  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21071  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21576  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21677  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    21792  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    21886  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    21913  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    21951  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22052  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    22632  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    22670  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    22806  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    22877  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    22981  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    23452  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    23848  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24141  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24366  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25088  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25288  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26352  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27001  cpu/int/select.c         the table of integer-block kernels
+ *    27061  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27144  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    30303  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    31864  cpu/select.c             the kernels of an instruction set
+ *    31910  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    32167  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    32467  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    33101  arch.c                   the table of architectures
- *    33227  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    33571  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33946  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    34189  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    34474  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    34625  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    34690  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34870  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34938  parts/experts.c          a mixture of experts (Shazeer et al
- *    35102  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    35165  net.c                    which parts the layers of a model have, and which tensors
- *    35329  unused.c                 tensors of the file that the model is not computed with
- *    35503  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    35550  forward.c                one pass of a batch through any model, over the op table
- *    35807  place.c                  which layers run where
- *    35977  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    36063  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    33085  arch.c                   the table of architectures
+ *    33211  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    33551  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    33923  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    34164  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    34449  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    34600  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    34665  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    34845  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    34913  parts/experts.c          a mixture of experts (Shazeer et al
+ *    35077  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    35140  net.c                    which parts the layers of a model have, and which tensors
+ *    35303  unused.c                 tensors of the file that the model is not computed with
+ *    35477  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    35524  forward.c                one pass of a batch through any model, over the op table
+ *    35781  place.c                  which layers run where
+ *    35951  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    36037  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    36346  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    36694  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    37047  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    37343  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    38163  next.c                   the next token of a sequence
- *    38266  plan.c                   the bytes of a model and a context before they are loaded
- *    38385  dialog.c                 the messages of a conversation, and the prompt that they make
- *    38582  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    36320  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    36668  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    37020  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    37316  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    38136  next.c                   the next token of a sequence
+ *    38239  plan.c                   the bytes of a model and a context before they are loaded
+ *    38358  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    38549  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    39080  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    39145  documents.c              the texts of a corpus, one document after the other
- *    39384  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    39578  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    40078  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    39031  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    39096  documents.c              the texts of a corpus, one document after the other
+ *    39335  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    39529  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    40029  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1455,7 +1456,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1b4b64956b22eca8"
+#define HYBRID__SOURCE_ID "1bc41215847e3119"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1641,24 +1642,49 @@ HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
 #endif
 HYBRID_API const char *hybrid_source_id(void) { return HYB_SOURCE_ID; }
 
+static HYB_PRINTF(4, 0) hybrid_result
+    hyb_fail_words(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, va_list args)
+{
+    char *p;
+    err->result = result;
+    err->offset = offset;
+    vsnprintf(err->message, sizeof err->message, format, args);
+    /* names from files end up on terminals */
+    for (p = err->message; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+    return result;
+}
+
 /* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT,
  * "..."); */
 static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset,
                                                   const char *format, ...)
 {
     va_list args;
-    char *p;
     if (!err) return result;
-    err->result = result;
-    err->offset = offset;
     va_start(args, format);
-    vsnprintf(err->message, sizeof err->message, format, args);
+    hyb_fail_words(err, result, offset, format, args);
     va_end(args);
-    /* names from files end up on terminals */
-    for (p = err->message; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
     return result;
 }
+
+/* Work that goes on after a failure keeps the first one, of which the others are often consequences. It begins with
+ * kept->result 0; hyb_kept gives the failure, if there is one, to the caller. */
+static HYB_PRINTF(3, 4) hybrid_result hyb_keep(hybrid_error *kept, hybrid_result result, const char *format, ...)
+{
+    va_list args;
+    if (kept->result) return kept->result;
+    va_start(args, format);
+    hyb_fail_words(kept, result, 0, format, args);
+    va_end(args);
+    return result;
+}
+static hybrid_result hyb_kept(const hybrid_error *kept, hybrid_error *error)
+{
+    if (kept->result && error) *error = *kept;
+    return kept->result;
+}
+
 /* Checked arithmetic on sizes: false on overflow. */
 static bool hyb_mul_size(size_t a, size_t b, size_t *out)
 {
@@ -3077,6 +3103,30 @@ static bool hyb_report(hybrid_progress_fn progress, void *user, float fraction)
 }
 /* ==== end src/core/memory.c ==== */
 
+/* ==== begin src/core/grow.c ==== */
+/* core/grow: arrays that grow. They double, so that each item is moved about once, however many come. */
+
+/* Makes room for `need` items of `size` bytes in the block *items, a pointer of any type (NULL: none yet), which has
+ * room for *capacity, fewer than that; the first `used` are kept. MEMORY: all is as it was. */
+static hybrid_result hyb_grow(hybrid_runtime *rt, void *items, size_t *capacity, size_t used, size_t need, size_t size,
+                              hybrid_error *error)
+{
+    size_t to = HYB_MAX(need, HYB_MAX(*capacity <= SIZE_MAX / 2 ? 2 * *capacity : 0, 16)), bytes;
+    void *old, *grown;
+    if (!hyb_mul_size(to, size, &bytes)) return hyb_fail_memory(error, SIZE_MAX);
+    memcpy(&old, items, sizeof old);
+    if (!(grown = hyb_realloc(rt, old, used * size, bytes))) return hyb_fail_memory(error, bytes);
+    memcpy(items, &grown, sizeof grown);
+    *capacity = to;
+    return HYBRID_OK;
+}
+
+/* Room for one more: HYB_GROW(rt, list->items, list->capacity, list->n, list->n + 1, error). need and capacity are read
+ * more than once. */
+#define HYB_GROW(rt, items, capacity, used, need, error) \
+    ((need) <= (capacity) ? HYBRID_OK : hyb_grow(rt, &(items), &(capacity), used, need, sizeof *(items), error))
+/* ==== end src/core/grow.c ==== */
+
 /* ==== begin src/core/stack.c ==== */
 /* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as
  * a compiler's options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
@@ -4102,18 +4152,8 @@ static hyb_json *hyb_json_push(hyb_json_reader *r, hyb_json_type type, hybrid_re
                               (unsigned long long)r->max_nodes);
         return NULL;
     }
-    if (doc->count == doc->capacity) {
-        size_t capacity = doc->capacity ? doc->capacity * 2 : 32;
-        void *grown = capacity > SIZE_MAX / sizeof *node
-                          ? NULL
-                          : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
-        if (!grown) {
-            *result = hyb_fail_memory(r->error, capacity * sizeof *node);
-            return NULL;
-        }
-        doc->root = (hyb_json *)grown;
-        doc->capacity = capacity;
-    }
+    *result = HYB_GROW(doc->rt, doc->root, doc->capacity, doc->count, doc->count + 1, r->error);
+    if (*result) return NULL;
     node = &doc->root[doc->count++];
     memset(node, 0, sizeof *node);
     node->type = (uint8_t)type;
@@ -4839,16 +4879,9 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
 /* n more entries of the index, to be filled in by the caller. */
 static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
 {
-    size_t wanted = s->n_index + n, capacity = HYB_MAX(wanted, 2 * s->index_capacity);
-    if (wanted > s->index_capacity) {
-        uint32_t *grown =
-            capacity > SIZE_MAX / 4 ? NULL : (uint32_t *)hyb_realloc(s->rt, s->index, s->n_index * 4, capacity * 4);
-        if (!grown) return hyb_fail_memory(s->error, (uint64_t)capacity * 4);
-        s->index = grown;
-        s->index_capacity = capacity;
-    }
-    s->n_index = wanted;
-    return HYBRID_OK;
+    const hybrid_result r = HYB_GROW(s->rt, s->index, s->index_capacity, s->n_index, s->n_index + n, s->error);
+    if (!r) s->n_index += n;
+    return r;
 }
 
 /* An array from its item type on. Strings get an index of one offset each, arrays of two entries each: the offset of
@@ -5791,10 +5824,11 @@ typedef enum hyb_gguf_stage { HYB_GGUF_COLLECTING, HYB_GGUF_WRITING, HYB_GGUF_EN
 struct hybrid_gguf_writer {
     hybrid_runtime *rt;
     hyb_gguf_stage stage;
-    hybrid_error failed; /* the first failure; result HYBRID_OK: none */
+    hybrid_error failure; /* the first failure; result HYBRID_OK: none */
     hyb_names key_names, tensor_names;
-    hyb_gguf_entry *entries;   /* of key_names.capacity */
-    hyb_gguf_planned *tensors; /* of tensor_names.capacity */
+    hyb_gguf_entry *entries;   /* one for each of key_names */
+    hyb_gguf_planned *tensors; /* one for each of tensor_names */
+    size_t entry_capacity, tensor_capacity;
     uint64_t metadata;         /* bytes so far */
     uint64_t alignment, written;
     size_t current; /* tensor whose bytes come next, and how many it has got */
@@ -5861,39 +5895,25 @@ static hybrid_result hyb_gguf_note(hybrid_gguf_writer *w, const hybrid_error *fa
 {
     w->in_use = 0;
     if (!failure->result) return HYBRID_OK;
-    if (!w->failed.result && w->stage == HYB_GGUF_COLLECTING) w->failed = *failure;
+    if (!w->failure.result && w->stage == HYB_GGUF_COLLECTING) w->failure = *failure;
     if (error) *error = *failure;
     return failure->result;
-}
-
-/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one
- * stands. */
-static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, size_t item_size)
-{
-    if (t->count < t->capacity) return items;
-    return hyb_realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
 }
 
 /* Room for n more keys. */
 static bool hyb_gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
-    const size_t need = w->key_names.count + n, old = w->key_names.capacity;
-    size_t capacity = 16; /* as hyb_names_reserve has it */
-    void *grown;
-    if (need <= old) return true;
-    while (capacity < need) capacity *= 2;
-    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries)))
-        return false;
-    w->entries = (hyb_gguf_entry *)grown;
-    return hyb_names_reserve(w->rt, &w->key_names, need);
+    const size_t count = w->key_names.count;
+    return !HYB_GROW(w->rt, w->entries, w->entry_capacity, count, count + n, NULL) &&
+           hyb_names_reserve(w->rt, &w->key_names, count + n);
 }
 
 /* Room for one more tensor. */
 static bool hyb_gguf_grow_tensors(hybrid_gguf_writer *w)
 {
-    void *grown = hyb_gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
-    if (grown) w->tensors = (hyb_gguf_planned *)grown;
-    return grown && hyb_names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
+    const size_t count = w->tensor_names.count;
+    return !HYB_GROW(w->rt, w->tensors, w->tensor_capacity, count, count + 1, NULL) &&
+           hyb_names_reserve(w->rt, &w->tensor_names, count + 1);
 }
 
 /* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL:
@@ -6306,14 +6326,14 @@ HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
 static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
     bool good;
-    if (w->failed.result) return false;
+    if (w->failure.result) return false;
     good = !n || (w->write ? w->write(w->user, data, n) : hyb_output_write(&w->output, data, n));
     hyb_fp_plain();
     if (good) {
         w->written += n;
         return true;
     }
-    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
+    hyb_fail_at(&w->failure, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
                 (unsigned long long)w->written, w->write ? "the callback returned false" : "is the disk full?");
     return false;
 }
@@ -6391,7 +6411,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
     hybrid_result r;
     if (w->stage != HYB_GGUF_COLLECTING)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
-    if (!w->failed.result) {
+    if (!w->failure.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
         if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYB_GGUF_WRITING;
@@ -6400,8 +6420,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
         hyb_gguf_emit_metadata(w);
         hyb_gguf_skip_empty(w);
     }
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_begin,
@@ -6430,10 +6449,10 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
 {
     char text[64];
     const hybrid_gguf_tensor *t;
-    if (!w->failed.result && w->stage != HYB_GGUF_WRITING)
+    if (!w->failure.result && w->stage != HYB_GGUF_WRITING)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
-    if (!w->failed.result && n) {
+    if (!w->failure.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
         if (!t)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -6450,8 +6469,7 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
             hyb_gguf_skip_empty(w);
         }
     }
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error),
@@ -6469,24 +6487,22 @@ static hybrid_result hyb_gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
     if (w->stage != HYB_GGUF_WRITING) {
-        if (!w->failed.result)
+        if (!w->failure.result)
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
-        if (error) *error = w->failed;
-        return w->failed.result;
+        return hyb_kept(&w->failure, error);
     }
-    if (!w->failed.result && w->current < w->tensor_names.count) {
+    if (!w->failure.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes",
                         hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
                         (unsigned long long)t->size);
     }
     w->stage = HYB_GGUF_ENDED;
-    if (w->failed.result)
+    if (w->failure.result)
         hyb_output_abandon(w->rt, &w->output);
     else if (!w->write)
-        hyb_output_finish(w->rt, &w->output, &w->failed);
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+        hyb_output_finish(w->rt, &w->output, &w->failure);
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))
@@ -9562,15 +9578,9 @@ typedef struct hyb_nfc_text {
 
 static bool hyb_nfc_reserve(hybrid_runtime *rt, hyb_nfc_text *out, size_t more)
 {
-    size_t need, capacity;
-    uint8_t *bytes;
+    size_t need;
     if (!hyb_add_size(out->n, more, &need) || !hyb_add_size(need, HYB_NFC_AFTER, &need)) return false;
-    if (need <= out->capacity) return true;
-    capacity = HYB_MAX(need, out->capacity + out->capacity / 2);
-    if (!(bytes = (uint8_t *)hyb_realloc(rt, out->bytes, out->n, capacity))) return false;
-    out->bytes = bytes;
-    out->capacity = capacity;
-    return true;
+    return !HYB_GROW(rt, out->bytes, out->capacity, out->n, need, NULL);
 }
 
 /* Well-formed UTF-8, the first character one that stands for itself or the beginning of the text. */
@@ -11594,21 +11604,11 @@ typedef struct hyb_special_match {
 typedef struct hyb_special_list { /* the longest token at every place where one begins, the last place first */
     hyb_special_match *items;
     size_t n, capacity;
-    hyb_special_match few[16];
 } hyb_special_list;
 
 static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t at, int32_t id)
 {
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity * 2, bytes;
-        hyb_special_match *items;
-        if (!hyb_mul_size(capacity, sizeof *items, &bytes) || !(items = (hyb_special_match *)hyb_alloc(rt, bytes)))
-            return false;
-        memcpy(items, list->items, list->n * sizeof *items);
-        if (list->items != list->few) hyb_free(rt, list->items);
-        list->items = items;
-        list->capacity = capacity;
-    }
+    if (HYB_GROW(rt, list->items, list->capacity, list->n, list->n + 1, NULL)) return false;
     list->items[list->n].at = at;
     list->items[list->n++].id = id;
     return true;
@@ -11622,8 +11622,8 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
     const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
     uint32_t state = 0;
     size_t i;
-    list->items = list->few;
-    list->capacity = HYB_COUNT(list->few);
+    list->items = NULL;
+    list->capacity = 0;
     list->n = 0;
     for (i = size; i-- > 0;) {
         HYB_STEPS(1);
@@ -11640,10 +11640,7 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
     return true;
 }
 
-static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
-{
-    if (list->items != list->few) hyb_free(rt, list->items);
-}
+static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list) { hyb_free(rt, list->items); }
 /* ==== end src/text/tokenizer/special.c ==== */
 
 /* ==== begin src/text/tokenizer/bpe.c ==== */
@@ -11839,13 +11836,7 @@ static bool hyb_bpe_push(hybrid_runtime *rt, hyb_bpe_heap *heap, hyb_bpe_pair pa
 {
     size_t i = heap->n;
     HYB_STEPS(1);
-    if (i == heap->capacity) {
-        size_t capacity = heap->capacity * 2;
-        hyb_bpe_pair *items = (hyb_bpe_pair *)hyb_realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
-        if (!items) return false;
-        heap->items = items;
-        heap->capacity = capacity;
-    }
+    if (HYB_GROW(rt, heap->items, heap->capacity, i, i + 1, NULL)) return false;
     heap->n++;
     for (; i && hyb_bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2)
         heap->items[i] = heap->items[(i - 1) / 2];
@@ -11930,12 +11921,8 @@ static void hyb_merge_long(hyb_tokenize_job *job, const uint8_t *word, size_t si
     size_t at, length, bytes, i;
     uint32_t n = 0, k;
     bool ok = size < UINT32_MAX / 2 && hyb_mul_size(size, sizeof *symbols, &bytes);
-    heap.capacity = size / 2;
-    if (ok) {
-        symbols = (hyb_bpe_symbol *)hyb_alloc(t->rt, bytes);
-        heap.items = (hyb_bpe_pair *)hyb_alloc(t->rt, heap.capacity * sizeof *heap.items);
-        ok = symbols && heap.items;
-    }
+    ok = ok && (symbols = (hyb_bpe_symbol *)hyb_alloc(t->rt, bytes)) != NULL &&
+         !HYB_GROW(t->rt, heap.items, heap.capacity, 0, size / 2, NULL);
     for (at = 0; ok && at < size; at += length, n++) {
         symbols[n].id = hyb_first_symbol(t, word + at, word + size, &length);
         symbols[n].begin = (uint32_t)at;
@@ -12901,14 +12888,11 @@ HYB_BORDER(hybrid_result, hybrid_stop_matcher_feed,
     if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_matcher_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
-        size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
-        uint8_t *held;
+        hybrid_result r;
         m->in_use = hyb_process();
-        held = (uint8_t *)hyb_realloc(m->rt, m->held, m->capacity, capacity);
+        r = HYB_GROW(m->rt, m->held, m->capacity, m->n_held, need, error);
         m->in_use = 0;
-        if (!held) return hyb_fail_memory(error, capacity);
-        m->held = held;
-        m->capacity = capacity;
+        if (r) return r;
     }
     hyb_stop_forget(m);
     if (m->stopped) return HYBRID_OK;
@@ -33230,22 +33214,20 @@ static void hyb_arch_names(bool mixtures, char *text, size_t size)
  * Who asks for a key marks it. Keys that nobody asked for are looked up in two tables: harmless ones, which change no
  * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
  * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
- * not. The first thing that is wrong sticks in `result`. */
+ * not. The first thing that is wrong is kept in `failure`. */
 
 typedef struct hyb_keys {
     const hybrid_gguf *gguf;
     const char *arch;
     unsigned char *seen; /* of every key of the file: somebody asked for it */
-    hybrid_error *error;
-    hybrid_result result;
+    hybrid_error failure; /* the first */
 } hyb_keys;
 
 enum { HYB_KEY_ROOM = 128 }; /* for the name of a key that we ask for */
 
 static void hyb_key_fail(hyb_keys *keys, const char *suffix, const char *what)
 {
-    if (keys->result) return;
-    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
+    hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
 }
 
 static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_value *value)
@@ -33293,17 +33275,15 @@ static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int
         return (int32_t)lo;
     }
     for (i = 1; i < value.count && hyb_key_item(&value, i, &other) && other == v; i++) {}
-    if (i < value.count && n_layer == 1 && !keys->result)
-        keys->result =
-            hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                     "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
+    if (i < value.count && n_layer == 1)
+        hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
     if (i < value.count && n_layer > 1 &&
         (value.count < (uint64_t)n_layer || !hyb_key_item(&value, (uint64_t)layer, &v)))
         hyb_key_fail(keys, suffix, "has no integer for each layer");
     if (v >= lo && v <= hi) return (int32_t)v;
-    if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
-                                keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
+    hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld", keys->arch,
+             suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
 }
 
@@ -33370,18 +33350,18 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
 {
     hybrid_gguf_value value;
     uint64_t i;
-    if (!hyb_key_find(keys, suffix, &value) || keys->result) return;
+    if (!hyb_key_find(keys, suffix, &value) || keys->failure.result) return;
     if (value.item_type == HYBRID_GGUF_STRING || value.item_type == HYBRID_GGUF_ARRAY) {
         hyb_key_fail(keys, suffix, "is not a number");
         return;
     }
-    for (i = 0; i < value.count && !keys->result; i++) {
+    for (i = 0; i < value.count && !keys->failure.result; i++) {
         const double v = hybrid_gguf_item_f64(&value, i);
         if (v != a && v != b)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.%s' is %g, which hybrid does not compute for this "
-                                    "architecture: %s",
-                                    keys->arch, suffix, v, what);
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.%s' is %g, which hybrid does not compute for this "
+                     "architecture: %s",
+                     keys->arch, suffix, v, what);
     }
 }
 
@@ -33546,7 +33526,7 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
             hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
                          hyb_keys_neutral[i].what);
     for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
-    for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
+    for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->failure.result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
         hybrid_string suffix;
         if (keys->seen[i] || name.size <= n || memcmp(name.data, keys->arch, n) || name.data[n] != '.') continue;
@@ -33557,10 +33537,10 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         if (k < HYB_COUNT(hyb_keys_harmless_groups)) continue;
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s' is none that hybrid knows for this architecture, and "
-                                    "keys of its kind change what a model computes",
-                                    text);
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s' is none that hybrid knows for this architecture, and "
+                     "keys of its kind change what a model computes",
+                     text);
         else
             hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
                     text);
@@ -33625,10 +33605,8 @@ static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *h
     }
     for (i = 0; i < 4; i++)
         if (hyb_string_is(name, names[i])) return (hyb_rope_scaling)i;
-    if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "rope scaling '%s' (key '%s.rope.scaling.type') is not supported",
-                                hyb_printable(name, text), keys->arch);
+    hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+             "rope scaling '%s' (key '%s.rope.scaling.type') is not supported", hyb_printable(name, text), keys->arch);
     return HYB_SCALING_NONE;
 }
 
@@ -33705,12 +33683,12 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
     hp->window = hyb_key_int(keys, "attention.sliding_window", 0, INT32_MAX, hp->arch->window_default);
     if (hp->arch->window == HYB_WINDOW_NONE) {
         /* a longer one hides nothing that the model was trained on */
-        if (hp->window && hp->window < hp->n_ctx_train && !keys->result)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.attention.sliding_window' is %d: windows are not "
-                                    "supported "
-                                    "for this architecture",
-                                    keys->arch, hp->window);
+        if (hp->window && hp->window < hp->n_ctx_train)
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.attention.sliding_window' is %d: windows are not "
+                     "supported "
+                     "for this architecture",
+                     keys->arch, hp->window);
         hp->window = 0;
     }
     hyb_read_window_pattern(keys, hp);
@@ -33727,11 +33705,11 @@ static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t f
 static void hyb_read_no_experts(hyb_keys *keys)
 {
     const int32_t used = hyb_key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
-    if (used && !keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
-                                "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
-                                "or 0",
-                                keys->arch, used, keys->arch);
+    if (used)
+        hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT,
+                 "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
+                 "or 0",
+                 keys->arch, used, keys->arch);
     hyb_key_int(keys, "expert_shared_count", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_feed_forward_length", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_shared_feed_forward_length", 0, INT32_MAX, 0);
@@ -33747,12 +33725,12 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
     char names[256];
     hp->n_expert = hyb_key_int(keys, "expert_count", 0, HYB_EXPERTS_MAX, 0);
     if (!hp->n_expert) hyb_read_no_experts(keys);
-    if (!hp->n_expert || keys->result) return;
+    if (!hp->n_expert || keys->failure.result) return;
     if (hp->arch->mixture == HYB_MIXTURE_NONE) {
         hyb_arch_names(true, names, sizeof names);
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)",
-                                hp->n_expert, keys->arch, names);
+        hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)", hp->n_expert,
+                 keys->arch, names);
         return;
     }
     if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
@@ -33844,14 +33822,14 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->n_layer = hyb_key_int(keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hyb_key_int(keys, "context_length", 1, INT32_MAX, 0);
     hyb_key_must(keys, "embedding_length_out", hp->n_embd, 0, "an output of another width");
-    if (keys->result) return;
+    if (keys->failure.result) return;
     if (!(hp->layers = (hyb_layer_hp *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *hp->layers))) {
-        keys->result = hyb_fail_memory(keys->error, (size_t)hp->n_layer * sizeof *hp->layers);
+        hyb_fail_memory(&keys->failure, (size_t)hp->n_layer * sizeof *hp->layers);
         return;
     }
-    for (i = 0; i < hp->n_layer && !keys->result; i++) hyb_read_layer(keys, hp, i);
+    for (i = 0; i < hp->n_layer && !keys->failure.result; i++) hyb_read_layer(keys, hp, i);
     hyb_read_recurrent(keys, hp);
-    if (keys->result) return;
+    if (keys->failure.result) return;
     hp->norm_eps = layer_norm ? hyb_key_positive(keys, "attention.layer_norm_epsilon", 1e-5f)
                               : hyb_key_positive(keys, "attention.layer_norm_rms_epsilon", NAN);
     if (hp->n_head_kv) hyb_read_attention(keys, hp);
@@ -33934,12 +33912,11 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     memset(&keys, 0, sizeof keys);
     keys.gguf = gguf;
     keys.arch = hp->arch->name;
-    keys.error = error;
     if (!(keys.seen = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
     hyb_read_all(&keys, hp, rt);
-    if (!keys.result) hyb_keys_finish(&keys, rt);
+    if (!keys.failure.result) hyb_keys_finish(&keys, rt);
     hyb_free(rt, keys.seen);
-    return keys.result;
+    return hyb_kept(&keys.failure, error);
 }
 /* ==== end src/model/hparams.c ==== */
 
@@ -33965,8 +33942,7 @@ typedef struct hyb_loader {
     const hyb_hparams *hp;
     hyb_weights *w;
     int layer; /* of the names that hyb_find_in_layer makes */
-    hybrid_error *error;
-    hybrid_result result;
+    hybrid_error failure; /* the first; nothing is found after it */
 } hyb_loader;
 
 /* Types that vectors may have in a file. They are computed with as F32. */
@@ -34015,14 +33991,13 @@ static hyb_weight hyb_find(hyb_loader *wl, const hyb_wanted *want)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, want->name);
     hyb_tensor *t = &wl->w->tensors[wl->w->n_tensors];
-    if (wl->result || (!src && !want->required)) return 0;
+    if (wl->failure.result || (!src && !want->required)) return 0;
     if (!src) {
-        wl->result =
-            hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs",
-                     want->name, wl->hp->arch->name);
+        hyb_keep(&wl->failure, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs",
+                 want->name, wl->hp->arch->name);
         return 0;
     }
-    if ((wl->result = hyb_wanted_check(want, src, wl->error)) != HYBRID_OK) return 0;
+    if (hyb_wanted_check(want, src, &wl->failure)) return 0;
     t->source = (uint32_t)hyb_gguf_tensor_index(wl->gguf, src);
     wl->w->used[t->source] = 1;
     t->name = src->name.data;
@@ -34954,19 +34929,19 @@ static void hyb_experts_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     HYB_UNUSED(l);
     w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
     if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
-    if (wl->result) return;
+    if (wl->failure.result) return;
     if (!hp->n_expert) {
-        wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
-                              "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key "
-                              "'%s.expert_count' is missing or 0",
-                              wl->layer, hp->arch->name);
+        hyb_keep(&wl->failure, HYBRID_ERROR_FORMAT,
+                 "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key "
+                 "'%s.expert_count' is missing or 0",
+                 wl->layer, hp->arch->name);
         return;
     }
     if (hyb_layer_has(wl, "ffn_down.0.weight")) {
-        wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED,
-                              "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
-                              "2024; convert the model again, or get a newer file of it",
-                              wl->layer);
+        hyb_keep(&wl->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
+                 "2024; convert the model again, or get a newer file of it",
+                 wl->layer);
         return;
     }
     w->router = hyb_layer_matrix(wl, true, e, n, "ffn_gate_inp.weight");
@@ -35267,7 +35242,7 @@ static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
     net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
     if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
     net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
-    if (net->head || wl->result) return;
+    if (net->head || wl->failure.result) return;
     net->head = wl->w->n_tensors++; /* tied */
     wl->w->tensors[net->head] = wl->w->tensors[net->embd];
     wl->w->tensors[net->head].same_as = net->embd;
@@ -35305,11 +35280,10 @@ static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid
     wl.gguf = gguf;
     wl.hp = hp;
     wl.w = w;
-    wl.error = error;
-    wl.result = HYBRID_OK;
+    wl.failure.result = HYBRID_OK;
     hyb_net_find_ends(&wl, net);
     hyb_net_find_rope(&wl, net);
-    for (i = 0; i < hp->n_layer && !wl.result; i++) {
+    for (i = 0; i < hp->n_layer && !wl.failure.result; i++) {
         hyb_layer *l = &net->layers[i];
         wl.layer = i;
         l->first = w->n_tensors;
@@ -35317,12 +35291,12 @@ static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid
         l->ffn->find(&wl, &hp->layers[i], l->ffn_w);
         n_mixtures += hp->layers[i].ffn == HYB_PART_EXPERTS;
     }
-    if (hp->n_expert && !n_mixtures && !wl.result)
-        wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT,
-                             "the model's key '%s.expert_count' is %d, but no layer has a tensor "
-                             "'ffn_gate_inp.weight', which chooses experts",
-                             hp->arch->name, hp->n_expert);
-    return wl.result;
+    if (hp->n_expert && !n_mixtures)
+        hyb_keep(&wl.failure, HYBRID_ERROR_FORMAT,
+                 "the model's key '%s.expert_count' is %d, but no layer has a tensor "
+                 "'ffn_gate_inp.weight', which chooses experts",
+                 hp->arch->name, hp->n_expert);
+    return hyb_kept(&wl.failure, error);
 }
 /* ==== end src/model/net.c ==== */
 
@@ -35337,7 +35311,7 @@ typedef struct hyb_unused {
     hybrid_gguf *gguf;
     const hyb_hparams *hp;
     hybrid_error *error;
-    hybrid_result result; /* of reading values, not of judging them */
+    hybrid_error failure; /* of reading values, not of judging them */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -35346,8 +35320,8 @@ static bool hyb_string_ends(hybrid_string s, const char *text)
     return s.size >= n && !memcmp(s.data + s.size - n, text, n);
 }
 
-/* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or (in u->result) a
- * failure. */
+/* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or a failure
+ * (u->failure). */
 static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     enum { MOST = 65536 };
@@ -35355,10 +35329,10 @@ static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
     float *values;
     if (!hyb_is_vector_type(t->type) || t->ne[0] > MOST || t->ne[1] * t->ne[2] * t->ne[3] != 1) return NULL;
     if (!(values = (float *)hyb_alloc(u->rt, n * sizeof *values))) {
-        u->result = hyb_fail_memory(u->error, n * sizeof *values);
+        hyb_fail_memory(&u->failure, n * sizeof *values);
         return NULL;
     }
-    if ((u->result = hyb_vector_read(u->gguf, t, (unsigned char *)values, u->error)) == HYBRID_OK) return values;
+    if (!hyb_vector_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
     hyb_free(u->rt, values);
     return NULL;
 }
@@ -35483,14 +35457,14 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
     u.gguf = gguf;
     u.hp = hp;
     u.error = error;
-    u.result = HYBRID_OK;
+    u.failure.result = HYBRID_OK;
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
         char text[64];
         if (w->used[i]) continue;
         reason = hyb_unused_harmless(&u, t);
-        if (u.result) return u.result;
+        if (u.failure.result) return hyb_kept(&u.failure, error);
         if (!reason) return hyb_unused_refuse(&u, t);
         hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text), reason);
     }
@@ -36713,7 +36687,7 @@ struct hybrid_sampler {
     uint64_t position, tries; /* tokens accepted; draws since the last of them */
     double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hyb_select select;
-    hybrid_error error; /* of the last call that chose no token, as long as its result says so */
+    hybrid_error failure; /* of the last call, if it chose no token */
 };
 
 /* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
@@ -36984,21 +36958,20 @@ static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hyb
 HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
     if (!s) return (int32_t)HYBRID_ERROR_INVALID;
-    s->error.result = HYBRID_OK;
+    s->failure.result = HYBRID_OK;
     if (!logits)
-        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+        return (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID,
                                  "hybrid_sample: logits is NULL: the sequence had no token in the last decode");
     if (n_vocab <= 0)
-        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
+        return (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
                                  n_vocab);
-    return hyb_sample(s, logits, n_vocab, &s->error);
+    return hyb_sample(s, logits, n_vocab, &s->failure);
 }
 
 HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler, hybrid_error *error), (sampler, error))
 {
     if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
-    if (sampler->error.result && error) *error = sampler->error;
-    return sampler->error.result;
+    return hyb_kept(&sampler->failure, error);
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -37039,7 +37012,7 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     if (!s) return;
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
-    s->error.result = HYBRID_OK;
+    s->failure.result = HYBRID_OK;
 }
 /* ==== end src/infer/sampler.c ==== */
 HYB_COLD_BEGIN
@@ -38255,10 +38228,10 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
 {
     int32_t id;
     if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
-    s->error.result = HYBRID_OK;
-    id = context ? hyb_sample_next(s, context, seq, &s->error)
-                 : (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
-    if (id < 0 && error) *error = s->error;
+    s->failure.result = HYBRID_OK;
+    id = context ? hyb_sample_next(s, context, seq, &s->failure)
+                 : (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
+    hyb_kept(&s->failure, error);
     return id;
 }
 /* ==== end src/infer/next.c ==== */
@@ -38414,14 +38387,8 @@ static void hyb_dialog_free(hyb_dialog *d)
 static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, size_t size, hybrid_error *error)
 {
     hyb_message m;
-    if (d->n == d->capacity) {
-        size_t capacity = d->capacity ? 2 * d->capacity : 8;
-        hyb_message *grown =
-            (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
-        if (!grown) return hyb_fail_memory(error, capacity * sizeof *grown);
-        d->messages = grown;
-        d->capacity = capacity;
-    }
+    const hybrid_result r = HYB_GROW(d->rt, d->messages, d->capacity, d->n, d->n + 1, error);
+    if (r) return r;
     m.role = role;
     if (!(m.text = (char *)hyb_alloc(d->rt, size + 1))) return hyb_fail_memory(error, size + 1);
     memcpy(m.text, text, size);
@@ -38602,8 +38569,7 @@ struct hybrid_session {
     bool running;
     uint64_t in_use; /* a call is under way: callbacks may not begin another */
     hybrid_session_info info;
-    hybrid_error error; /* of the last call that failed, as long as result says so */
-    hybrid_result result;
+    hybrid_error failure; /* of the last call, if it failed */
 };
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
@@ -38612,8 +38578,8 @@ struct hybrid_session {
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID,
-                         "%s: the session is in use: one of its callbacks called it again", function);
+    hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
+             function);
     return false;
 }
 
@@ -38621,11 +38587,8 @@ static bool hyb_session_enter(hybrid_session *s, const char *function)
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
     s->in_use = 0;
-    s->result = r;
-    if (r) {
-        s->error = *error;
-        s->error.result = r;
-    }
+    if (r) s->failure = *error;
+    s->failure.result = r;
     return r;
 }
 
@@ -38636,7 +38599,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     if (!session) return;
     rt = session->rt;
     if (!hyb_session_enter(session, "hybrid_session_destroy")) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
+        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
         return;
     }
     ctx = session->ctx;
@@ -38930,17 +38893,6 @@ HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, con
 
 /* ---- answers ---- */
 
-static bool hyb_grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t used, size_t need)
-{
-    size_t to = HYB_MAX(need, 2 * *capacity);
-    char *p;
-    if (need <= *capacity) return true;
-    if (!(p = (char *)hyb_realloc(rt, *data, used, to))) return false;
-    *data = p;
-    *capacity = to;
-    return true;
-}
-
 /* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
 static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
@@ -38999,7 +38951,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     hybrid_stop_reason stop;
     hybrid_result r;
     int32_t id, which = -1;
-    if (!hyb_grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hyb_fail_memory(error, need);
+    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
         hyb_session_stop(s, HYBRID_STOP_END, at);
@@ -39037,8 +38989,7 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (sessio
 HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
 {
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
-    if (session->result && error) *error = session->error;
-    return session->result;
+    return hyb_kept(&session->failure, error);
 }
 
 HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
@@ -39047,7 +38998,7 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     memset(info, 0, sizeof *info);
     if (!session) return;
     *info = session->info;
-    if (session->result) info->stop = HYBRID_STOP_ERROR;
+    if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
@@ -39056,7 +39007,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
     hyb_dialog *d;
     if (!session) return;
     if (!hyb_session_enter(session, "hybrid_session_reset")) {
-        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->failure.message);
         return;
     }
     d = &session->dialog;
@@ -40475,6 +40426,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_GGUF_N_TYPES
 #undef HYB_GPT
 #undef HYB_GREEDY_BLOCK
+#undef HYB_GROW
 #undef HYB_HEAD4
 #undef HYB_INLINE
 #undef HYB_INT_GEMM_TYPE

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id c03bf2000edb24db): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 86dff9a46a8957d4): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8579  end.h                    closes what core/begin opened
+ *     8571  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -35,16 +35,16 @@
  *     5365  device.c                 an opened GPU: its context, its memory, its kernels
  *     5752  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
  *     5925  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6395  gemm.c                   large products by cuBLAS.
- *     6523  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6586  ops_matmul.c             the op matmul: which kernels a product takes
- *     7013  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7304  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7409  ops_attention.c          which kernel of attention takes which rows
- *     7604  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7976  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     8090  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8403  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     6388  gemm.c                   large products by cuBLAS.
+ *     6515  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6578  ops_matmul.c             the op matmul: which kernels a product takes
+ *     7005  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7296  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7401  ops_attention.c          which kernel of attention takes which rows
+ *     7596  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     7968  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     8082  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8395  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "c03bf2000edb24db"
+#define HYBRID_CUDA__SOURCE_ID "86dff9a46a8957d4"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -5926,7 +5926,7 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
 /* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is
  * done.
  *
- * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward
+ * The first failure is kept in q->failure, and everything after it does nothing, so that a forward
  * pass is checked once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is
  * recorded, only a lost device is a failure of the queue: anything else (another thread may break a capture) is one of
  * the recording.
@@ -5955,8 +5955,7 @@ typedef struct hyb_pending_read {
 typedef struct hyb_cuda_queue {
     hyb_cuda *cu;
     void *stream;
-    hybrid_result result; /* the first failure; HYBRID_OK while there is none */
-    hybrid_error error;
+    hybrid_error failure;   /* the first; its result is HYBRID_OK while there is none */
     bool capturing;         /* calls are recorded, not run */
     bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
     bool refused;           /* the failure is only one of the recording */
@@ -5985,21 +5984,21 @@ typedef struct hyb_cuda_graph {
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
-    if (!code || q->result) return;
+    if (!code || q->failure.result) return;
     if (q->last && hyb_driver_is_fault(code)) {
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
     q->refused = q->capturing && !hyb_driver_is_fault(code);
-    q->result = hyb_driver_fail(&q->cu->driver, &q->error, code, what);
+    hyb_driver_fail(&q->cu->driver, &q->failure, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
 static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
-    q->refused = true;
-    q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    q->refused = q->refused || !q->failure.result; /* a lost device stays one */
+    hyb_keep(&q->failure, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
     return true;
 }
 
@@ -6070,8 +6069,7 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
         q->n_syncs++;
     }
     hyb_cuda_leave(q->cu, caller);
-    if (q->result && error) *error = q->error;
-    return q->result;
+    return hyb_kept(&q->failure, error);
 }
 
 /* What is put into q after this runs after all that is in other now. */
@@ -6080,7 +6078,7 @@ static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
     const hyb_driver_api *api = &q->cu->driver.api;
     hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
+    if (q->failure.result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
     caller = hyb_cuda_enter(q->cu);
     if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0)
         other->event = NULL;
@@ -6174,16 +6172,16 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
     hyb_cu_ptr to = (hyb_cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
+    if (q->failure.result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
     caller = hyb_cuda_enter(q->cu);
     /* pinned pages are not here */
     if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");
     q->n_writes++;
     q->bytes_written += bytes;
-    while (bytes && !q->result) {
+    while (bytes && !q->failure.result) {
         hyb_pinned *s = hyb_pinned_next(q);
         size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
-        if (q->result) break;
+        if (q->failure.result) break;
         if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
         hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream),
                        "copying to the device");
@@ -6205,7 +6203,7 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
     const hyb_driver_api *api = &q->cu->driver.api;
     hyb_cuda_caller caller;
     void *to = host;
-    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
+    if (q->failure.result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
@@ -6230,7 +6228,7 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
 static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes) return;
+    if (q->failure.result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
     hyb_cuda_break(q,
@@ -6243,7 +6241,7 @@ static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t 
 static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 {
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes) return;
+    if (q->failure.result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
     hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream),
@@ -6263,14 +6261,14 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     char what[112];
     hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
+    if (q->failure.result || !grid[0] || !grid[1] || !grid[2]) return;
     if (!hyb_jit_ready(&cu->jit, module) && hyb_cuda_refuse(q, "compiling kernels")) return;
     caller = hyb_cuda_enter(cu);
-    if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+    if (!hyb_jit_module(&cu->jit, module, &q->failure)) {
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
-                                 cu->jit.info(module)->name, kernel);
+            hyb_keep(&q->failure, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
+                     cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code)
@@ -6305,8 +6303,7 @@ static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *err
 {
     hyb_cuda_caller caller;
     int code;
-    if (q->result && error) *error = q->error;
-    if (q->result) return q->result;
+    if (q->failure.result) return hyb_kept(&q->failure, error);
     caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYB_CU_CAPTURE_RELAXED);
     q->capturing = !code;
@@ -6327,16 +6324,15 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
     int code;
     *out = NULL;
     if (!q->capturing) {
-        if (q->result && error) *error = q->error;
-        return q->result ? q->result : hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+        if (q->failure.result) return hyb_kept(&q->failure, error);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
     }
     caller = hyb_cuda_enter(q->cu);
     code = api->cuStreamEndCapture(q->stream, &graph);
     q->capturing = false;
-    if (q->result) {
-        r = q->result;
-        if (error) *error = q->error;
-        if (q->refused) q->result = HYBRID_OK;
+    if (q->failure.result) {
+        r = hyb_kept(&q->failure, error);
+        if (q->refused) q->failure.result = HYBRID_OK;
         q->refused = false;
     } else if (code || !graph)
         r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
@@ -6368,10 +6364,7 @@ static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_gra
 {
     hyb_cuda_caller caller;
     int code;
-    if (q->result || hyb_cuda_refuse(q, "another graph")) {
-        if (error) *error = q->error;
-        return q->result;
-    }
+    if (q->failure.result || hyb_cuda_refuse(q, "another graph")) return hyb_kept(&q->failure, error);
     caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
     hyb_cuda_leave(q->cu, caller);
@@ -6474,11 +6467,11 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     hybrid_result r;
     hyb_cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
-    if (q->capturing || q->result || q->no_blas) {
+    if (q->capturing || q->failure.result || q->no_blas) {
         hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s",
-                 q->capturing ? "a capture is under way"
-                 : q->result  ? "the queue has failed"
-                              : "that failed before (see the log)");
+                 q->capturing        ? "a capture is under way"
+                 : q->failure.result ? "the queue has failed"
+                                     : "that failed before (see the log)");
         return NULL;
     }
     if (!hyb_cuda_blas(q->cu, why)) return NULL;
@@ -6506,16 +6499,15 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
     int status;
     if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "a product");
     if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
-    if (q->result || q->rehearsing || !n_rows || !n_out) return true;
+    if (q->failure.result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hyb_cuda_enter(q->cu);
     status = hyb_blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (!status) return true;
     q->refused = q->capturing; /* outside of a recording it may work */
-    q->result =
-        hyb_fail(&q->error, HYBRID_ERROR_DEVICE,
-                 "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    hyb_keep(&q->failure, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)",
+             n_out, n_in, n_rows, status);
     return true;
 }
 /* ==== end src/cuda/gemm.c ==== */
@@ -8250,7 +8242,7 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hybrid_error why;
     bool seen;
     /* tiles: a prompt, which no other is like */
-    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result ||
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->failure.result ||
         self->queue->rehearsing)
         return HYB_PASS_RUN;
     self->record = hyb_cuda_record_of(self);
@@ -8279,7 +8271,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->result) return true; /* a lost device is sync's business */
+    if (self->queue->failure.result) return true; /* a lost device is sync's business */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }
@@ -8440,7 +8432,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 /* The next write begins with a new queue: it works, unless the device is lost. */
 static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
-    if (error) *error = self->uploads->error;
+    hyb_kept(&self->uploads->failure, error);
     hyb_cuda_queue_destroy(self->uploads);
     self->uploads = NULL;
 }
@@ -8453,7 +8445,7 @@ static hybrid_result hyb_gpu_write(hyb_device *device, void *dst, const void *ho
     if (!self->uploads) r = hyb_cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
         hyb_cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
+        if ((r = self->uploads->failure.result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
     }
     hyb_spin_give(&self->lock);
     return r;

@@ -374,7 +374,7 @@ static void test_kernels(hybrid_runtime *rt)
 
     TEST("kernels that cannot be");
     hyb_cuda_launch(q, BASIC, 7, one, block, 0, args);
-    CHECK(q->result == HYBRID_ERROR_INVALID && strstr(q->error.message, "'basic'"), "%s", q->error.message);
+    CHECK(q->failure.result == HYBRID_ERROR_INVALID && strstr(q->failure.message, "'basic'"), "%s", q->failure.message);
     launch_add(q, BASIC, x, 1.0f, 10);
     CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s",
           err.message);
@@ -456,7 +456,7 @@ static void test_graphs(hybrid_runtime *rt)
     CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "a module must be there before: %s", err.message);
     CHECK(!g, "a module must be there before: %s", err.message);
     CHECK(strstr(err.message, "compiling"), "a module must be there before: %s", err.message);
-    CHECK(q->result == HYBRID_OK, "the queue is as good as before");
+    CHECK(q->failure.result == HYBRID_OK, "the queue is as good as before");
     CHECK(!hyb_cuda_warmup(cu, &basic, 1, NULL, NULL, &err), "%s", err.message);
     for (i = 0; i < 4; i++) {
         hyb_cuda_capture_begin(q, &err);
@@ -467,7 +467,7 @@ static void test_graphs(hybrid_runtime *rt)
         launch_add(q, BASIC, x, 1.0f, 100);
         CHECK((hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID) == (i < 3), "case %d: %s", i, err.message);
         CHECK((i == 3) == (g != NULL), "case %d: %s", i, err.message);
-        CHECK(!q->result, "case %d: %s", i, err.message);
+        CHECK(!q->failure.result, "case %d: %s", i, err.message);
         hyb_cuda_graph_destroy(cu, g);
     }
     CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_INVALID, "there is none: %s", err.message);
@@ -570,7 +570,7 @@ static void test_bad_blas(hybrid_runtime *rt)
             CHECK(!hyb_cuda_queue_blas(q, &err), "not tried again: %s", err.message);
             CHECK(!said[0], "not tried again: %s", err.message);
             CHECK(!q->blas.workspace, "not tried again: %s", err.message);
-            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->result,
+            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->failure.result,
                   "own kernels do it");
         }
         hyb_cuda_queue_destroy(q);
@@ -672,17 +672,27 @@ static void test_broken_graphs(hybrid_runtime *rt)
                 if (!hyb_cuda_capture_end(q, &g, &err)) stage = hyb_cuda_graph_launch(q, g, &err) ? 2 : 3;
             }
             unsetenv("EMU_FAIL");
-            CHECK(stage == (k ? 3 : cases[i].stage), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result,
+            CHECK(stage == (k ? 3 : cases[i].stage), "%s: stage %d, result %d: %s", cases[i].fail, stage,
+                  q->failure.result, err.message);
+            CHECK(!q->failure.result, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->failure.result,
                   err.message);
-            CHECK(!q->result, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
-            CHECK(!q->capturing, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result, err.message);
-            CHECK((k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage, q->result,
-                  err.message);
+            CHECK(!q->capturing, "%s: stage %d, result %d: %s", cases[i].fail, stage, q->failure.result, err.message);
+            CHECK((k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage,
+                  q->failure.result, err.message);
             hyb_cuda_read(q, back, x, 8);
             CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0],
                   err.message);
             hyb_cuda_graph_destroy(cu, g);
         }
+    }
+    if (counts) { /* a device that is lost while recording stays so, whatever is refused after that */
+        setenv("EMU_FAIL", "cuLaunchKernel:1:700", 1);
+        hyb_cuda_capture_begin(q, &err);
+        launch_add(q, BASIC, x, 1.0f, 100);
+        unsetenv("EMU_FAIL");
+        CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_DEVICE, "the first failure is told: %s", err.message);
+        CHECK(hyb_cuda_capture_end(q, &g, &err) == HYBRID_ERROR_DEVICE, "at the end, too: %s", err.message);
+        CHECK(q->failure.result == HYBRID_ERROR_DEVICE, "and after it: %d", q->failure.result);
     }
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu);
@@ -954,7 +964,7 @@ static hybrid_result scenario(hybrid_runtime *rt, hybrid_error *err)
                 recorded = !hyb_cuda_capture_end(q, &g, NULL) && !hyb_cuda_graph_launch(q, g, NULL);
             }
             /* no graph: the same work, call by call */
-            if (!recorded && !q->result) launch_add(q, BASIC, x, 1.0f, 1300000);
+            if (!recorded && !q->failure.result) launch_add(q, BASIC, x, 1.0f, 1300000);
         }
         hyb_cuda_copy(q, y, (char *)x + 5200000 - 40, 40);
         hyb_cuda_read(q, back, y, 40);

@@ -454,6 +454,53 @@ static void test_hash(void)
     hybrid_runtime_destroy(two);
 }
 
+/* ---- arrays that grow -------------------------------------------------------------------------------------------- */
+
+static void test_grow(void)
+{
+    hybrid_runtime_desc desc;
+    hybrid_runtime *rt;
+    hybrid_error err;
+    counting c;
+    int32_t *items = NULL, *before;
+    size_t n, i, capacity = 0;
+    long moves = 0;
+    TEST("arrays that grow");
+    memset(&c, 0, sizeof c);
+    memset(&desc, 0, sizeof desc);
+    desc.n_threads = 1;
+    desc.allocator.alloc = counting_alloc;
+    desc.allocator.free = counting_free;
+    desc.allocator.user = &c;
+    CHECK(!hybrid_runtime_create(&desc, &rt, &err), "%s", err.message);
+    for (n = 0; n < 5000; n++) {
+        before = items;
+        CHECK(!HYB_GROW(rt, items, capacity, n, n + 1, &err), "%s", err.message);
+        moves += items != before;
+        items[n] = (int32_t)n;
+    }
+    for (i = 0; i < n && items[i] == (int32_t)i; i++) {}
+    CHECK(i == n, "item %d was lost", (int)i);
+    CHECK(moves <= 10, "%ld blocks for %d items", moves, (int)n);
+    before = items;
+    i = capacity;
+    CHECK(!HYB_GROW(rt, items, capacity, n, capacity, &err) && items == before, "there was room");
+    c.calls = 0;
+    c.fail_at = 1;
+    CHECK(HYB_GROW(rt, items, capacity, n, 3 * n, &err) == HYBRID_ERROR_MEMORY, "no memory");
+    CHECK(items == before, "no memory: the block stands");
+    CHECK(capacity == i, "no memory: the capacity stands");
+    CHECK(err.message[0], "no memory: a sentence");
+    c.fail_at = 0;
+    CHECK(HYB_GROW(rt, items, capacity, n, SIZE_MAX / sizeof *items + 1, &err) == HYBRID_ERROR_MEMORY, "beyond size_t");
+    CHECK(items == before, "beyond size_t: the block stands");
+    CHECK(!HYB_GROW(rt, items, capacity, n, 3 * n, NULL), "grows at once as far as it is asked");
+    CHECK(capacity >= 3 * n && items[n - 1] == (int32_t)n - 1, "and keeps what was there");
+    hyb_free(rt, items);
+    hybrid_runtime_destroy(rt);
+    CHECK(c.blocks == 0, "%ld blocks are left", c.blocks);
+}
+
 /* ---- the names of devices: a back end brings its own ------------------------------------------------------------- */
 
 static int toy_opened = -1;
@@ -511,6 +558,7 @@ static void test_device_names(void)
 int main(void)
 {
     test_create();
+    test_grow();
     test_device_names();
     test_pool();
 #if defined(HYB_THREADS_POSIX)

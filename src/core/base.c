@@ -22,24 +22,49 @@ HYBRID_API const char *hybrid_version(void) { return HYBRID_VERSION; }
 #endif
 HYBRID_API const char *hybrid_source_id(void) { return HYB_SOURCE_ID; }
 
+static HYB_PRINTF(4, 0) hybrid_result
+    hyb_fail_words(hybrid_error *err, hybrid_result result, uint64_t offset, const char *format, va_list args)
+{
+    char *p;
+    err->result = result;
+    err->offset = offset;
+    vsnprintf(err->message, sizeof err->message, format, args);
+    /* names from files end up on terminals */
+    for (p = err->message; *p; p++)
+        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
+    return result;
+}
+
 /* Fills err (if any) and returns result, so that a failing line reads: return hyb_fail(err, HYBRID_ERROR_FORMAT,
  * "..."); */
 static HYB_PRINTF(4, 5) hybrid_result hyb_fail_at(hybrid_error *err, hybrid_result result, uint64_t offset,
                                                   const char *format, ...)
 {
     va_list args;
-    char *p;
     if (!err) return result;
-    err->result = result;
-    err->offset = offset;
     va_start(args, format);
-    vsnprintf(err->message, sizeof err->message, format, args);
+    hyb_fail_words(err, result, offset, format, args);
     va_end(args);
-    /* names from files end up on terminals */
-    for (p = err->message; *p; p++)
-        if ((unsigned char)*p < 32 || *p == 127) *p = '?';
     return result;
 }
+
+/* Work that goes on after a failure keeps the first one, of which the others are often consequences. It begins with
+ * kept->result 0; hyb_kept gives the failure, if there is one, to the caller. */
+static HYB_PRINTF(3, 4) hybrid_result hyb_keep(hybrid_error *kept, hybrid_result result, const char *format, ...)
+{
+    va_list args;
+    if (kept->result) return kept->result;
+    va_start(args, format);
+    hyb_fail_words(kept, result, 0, format, args);
+    va_end(args);
+    return result;
+}
+static hybrid_result hyb_kept(const hybrid_error *kept, hybrid_error *error)
+{
+    if (kept->result && error) *error = *kept;
+    return kept->result;
+}
+
 /* Checked arithmetic on sizes: false on overflow. */
 static bool hyb_mul_size(size_t a, size_t b, size_t *out)
 {

@@ -5,7 +5,7 @@
 #define HYB_CORE_JSON_C
 #include "utf8.c"
 #include "decimal.c"
-#include "memory.c"
+#include "grow.c"
 
 typedef enum hyb_json_type {
     HYB_JSON_NULL,
@@ -84,18 +84,8 @@ static hyb_json *hyb_json_push(hyb_json_reader *r, hyb_json_type type, hybrid_re
                               (unsigned long long)r->max_nodes);
         return NULL;
     }
-    if (doc->count == doc->capacity) {
-        size_t capacity = doc->capacity ? doc->capacity * 2 : 32;
-        void *grown = capacity > SIZE_MAX / sizeof *node
-                          ? NULL
-                          : hyb_realloc(doc->rt, doc->root, doc->count * sizeof *node, capacity * sizeof *node);
-        if (!grown) {
-            *result = hyb_fail_memory(r->error, capacity * sizeof *node);
-            return NULL;
-        }
-        doc->root = (hyb_json *)grown;
-        doc->capacity = capacity;
-    }
+    *result = HYB_GROW(doc->rt, doc->root, doc->capacity, doc->count, doc->count + 1, r->error);
+    if (*result) return NULL;
     node = &doc->root[doc->count++];
     memset(node, 0, sizeof *node);
     node->type = (uint8_t)type;

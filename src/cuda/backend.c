@@ -166,7 +166,7 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hybrid_error why;
     bool seen;
     /* tiles: a prompt, which no other is like */
-    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->result ||
+    if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->failure.result ||
         self->queue->rehearsing)
         return HYB_PASS_RUN;
     self->record = hyb_cuda_record_of(self);
@@ -195,7 +195,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->result) return true; /* a lost device is sync's business */
+    if (self->queue->failure.result) return true; /* a lost device is sync's business */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }

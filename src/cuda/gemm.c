@@ -82,11 +82,11 @@ static void *hyb_cuda_queue_blas(hyb_cuda_queue *q, hybrid_error *why)
     hybrid_result r;
     hyb_cuda_caller caller;
     if (q->blas.handle) return q->blas.handle;
-    if (q->capturing || q->result || q->no_blas) {
+    if (q->capturing || q->failure.result || q->no_blas) {
         hyb_fail(why, HYBRID_ERROR_INVALID, "cuBLAS is not opened: %s",
-                 q->capturing ? "a capture is under way"
-                 : q->result  ? "the queue has failed"
-                              : "that failed before (see the log)");
+                 q->capturing        ? "a capture is under way"
+                 : q->failure.result ? "the queue has failed"
+                                     : "that failed before (see the log)");
         return NULL;
     }
     if (!hyb_cuda_blas(q->cu, why)) return NULL;
@@ -114,16 +114,15 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
     int status;
     if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "a product");
     if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
-    if (q->result || q->rehearsing || !n_rows || !n_out) return true;
+    if (q->failure.result || q->rehearsing || !n_rows || !n_out) return true;
     caller = hyb_cuda_enter(q->cu);
     status = hyb_blas_gemm(q->cu, handle, w_type, w, ldw, x, ldx, y_type, y, ldy, n_rows, n_out, n_in, add);
     hyb_cuda_leave(q->cu, caller);
     q->n_launches++;
     if (!status) return true;
     q->refused = q->capturing; /* outside of a recording it may work */
-    q->result =
-        hyb_fail(&q->error, HYBRID_ERROR_DEVICE,
-                 "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)", n_out, n_in, n_rows, status);
+    hyb_keep(&q->failure, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d with %d rows failed (status %d)",
+             n_out, n_in, n_rows, status);
     return true;
 }
 #endif

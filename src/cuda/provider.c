@@ -40,7 +40,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
 /* The next write begins with a new queue: it works, unless the device is lost. */
 static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
-    if (error) *error = self->uploads->error;
+    hyb_kept(&self->uploads->failure, error);
     hyb_cuda_queue_destroy(self->uploads);
     self->uploads = NULL;
 }
@@ -53,7 +53,7 @@ static hybrid_result hyb_gpu_write(hyb_device *device, void *dst, const void *ho
     if (!self->uploads) r = hyb_cuda_queue_create(self->cu, &self->uploads, error);
     if (!r) {
         hyb_cuda_write(self->uploads, dst, host, bytes);
-        if ((r = self->uploads->result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
+        if ((r = self->uploads->failure.result) != HYBRID_OK) hyb_gpu_uploads_failed(self, error);
     }
     hyb_spin_give(&self->lock);
     return r;

@@ -1,7 +1,7 @@
 /* cuda/queue: work in order on one stream of a device, used by one thread at a time. Calls return before the work is
  * done.
  *
- * The first failure sticks: q->result and q->error keep it, and everything after it does nothing, so that a forward
+ * The first failure is kept in q->failure, and everything after it does nothing, so that a forward
  * pass is checked once, at its end. A queue whose device is lost can still be synchronised and destroyed. While work is
  * recorded, only a lost device is a failure of the queue: anything else (another thread may break a capture) is one of
  * the recording.
@@ -34,8 +34,7 @@ typedef struct hyb_pending_read {
 typedef struct hyb_cuda_queue {
     hyb_cuda *cu;
     void *stream;
-    hybrid_result result; /* the first failure; HYBRID_OK while there is none */
-    hybrid_error error;
+    hybrid_error failure;   /* the first; its result is HYBRID_OK while there is none */
     bool capturing;         /* calls are recorded, not run */
     bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
     bool refused;           /* the failure is only one of the recording */
@@ -64,21 +63,21 @@ typedef struct hyb_cuda_graph {
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
-    if (!code || q->result) return;
+    if (!code || q->failure.result) return;
     if (q->last && hyb_driver_is_fault(code)) {
         snprintf(suspect, sizeof suspect, "running kernels, the last one %.40s", q->last);
         what = suspect;
     }
     q->refused = q->capturing && !hyb_driver_is_fault(code);
-    q->result = hyb_driver_fail(&q->cu->driver, &q->error, code, what);
+    hyb_driver_fail(&q->cu->driver, &q->failure, code, what);
 }
 
 /* For what works in itself, but not inside a capture. */
 static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
-    q->refused = true;
-    q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
+    q->refused = q->refused || !q->failure.result; /* a lost device stays one */
+    hyb_keep(&q->failure, HYBRID_ERROR_INVALID, "the GPU: %s cannot be part of a captured graph", what);
     return true;
 }
 
@@ -149,8 +148,7 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
         q->n_syncs++;
     }
     hyb_cuda_leave(q->cu, caller);
-    if (q->result && error) *error = q->error;
-    return q->result;
+    return hyb_kept(&q->failure, error);
 }
 
 /* What is put into q after this runs after all that is in other now. */
@@ -159,7 +157,7 @@ static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
     const hyb_driver_api *api = &q->cu->driver.api;
     hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
+    if (q->failure.result || q == other || hyb_cuda_refuse(q, "waiting for another queue")) return;
     caller = hyb_cuda_enter(q->cu);
     if (!other->event && (code = api->cuEventCreate(&other->event, HYB_CU_EVENT_DISABLE_TIMING)) != 0)
         other->event = NULL;
@@ -253,16 +251,16 @@ static void hyb_cuda_write(hyb_cuda_queue *q, void *device, const void *host, si
     hyb_cu_ptr to = (hyb_cu_ptr)(uintptr_t)device;
     const char *from = (const char *)host;
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
+    if (q->failure.result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a write from the host")) return;
     caller = hyb_cuda_enter(q->cu);
     /* pinned pages are not here */
     if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "copying to the device");
     q->n_writes++;
     q->bytes_written += bytes;
-    while (bytes && !q->result) {
+    while (bytes && !q->failure.result) {
         hyb_pinned *s = hyb_pinned_next(q);
         size_t n = s ? HYB_MIN(bytes, HYB_STAGE_BYTES - s->used) : bytes;
-        if (q->result) break;
+        if (q->failure.result) break;
         if (s) hyb_bulk_copy(q->cu->rt, s->host + s->used, from, n);
         hyb_cuda_break(q, api->cuMemcpyHtoDAsync(to, s ? s->host + s->used : from, n, q->stream),
                        "copying to the device");
@@ -284,7 +282,7 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
     const hyb_driver_api *api = &q->cu->driver.api;
     hyb_cuda_caller caller;
     void *to = host;
-    if (q->result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
+    if (q->failure.result || q->rehearsing || !bytes || hyb_cuda_refuse(q, "a read to the host")) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_reads++;
     q->bytes_read += bytes;
@@ -309,7 +307,7 @@ static void hyb_cuda_read(hyb_cuda_queue *q, void *host, const void *device, siz
 static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t bytes)
 {
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes) return;
+    if (q->failure.result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
     hyb_cuda_break(q,
@@ -322,7 +320,7 @@ static void hyb_cuda_copy(hyb_cuda_queue *q, void *dst, const void *src, size_t 
 static void hyb_cuda_zero(hyb_cuda_queue *q, void *device, size_t bytes)
 {
     hyb_cuda_caller caller;
-    if (q->result || q->rehearsing || !bytes) return;
+    if (q->failure.result || q->rehearsing || !bytes) return;
     caller = hyb_cuda_enter(q->cu);
     q->n_copies++;
     hyb_cuda_break(q, q->cu->driver.api.cuMemsetD8Async((hyb_cu_ptr)(uintptr_t)device, 0, bytes, q->stream),
@@ -342,14 +340,14 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
     char what[112];
     hyb_cuda_caller caller;
     int code = 0;
-    if (q->result || !grid[0] || !grid[1] || !grid[2]) return;
+    if (q->failure.result || !grid[0] || !grid[1] || !grid[2]) return;
     if (!hyb_jit_ready(&cu->jit, module) && hyb_cuda_refuse(q, "compiling kernels")) return;
     caller = hyb_cuda_enter(cu);
-    if ((q->result = hyb_jit_module(&cu->jit, module, &q->error)) == HYBRID_OK) {
+    if (!hyb_jit_module(&cu->jit, module, &q->failure)) {
         slot = &cu->jit.slots[module];
         if (kernel < 0 || kernel >= HYB_MODULE_KERNELS || !slot->functions[kernel])
-            q->result = hyb_fail(&q->error, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
-                                 cu->jit.info(module)->name, kernel);
+            hyb_keep(&q->failure, HYBRID_ERROR_INVALID, "the CUDA module '%.60s' has no kernel %d",
+                     cu->jit.info(module)->name, kernel);
         else if (!q->rehearsing) {
             if (shared_bytes > 48u << 10) code = hyb_jit_shared(&cu->jit, module, kernel, shared_bytes);
             if (!code)
@@ -384,8 +382,7 @@ static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *err
 {
     hyb_cuda_caller caller;
     int code;
-    if (q->result && error) *error = q->error;
-    if (q->result) return q->result;
+    if (q->failure.result) return hyb_kept(&q->failure, error);
     caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuStreamBeginCapture(q->stream, HYB_CU_CAPTURE_RELAXED);
     q->capturing = !code;
@@ -406,16 +403,15 @@ static hybrid_result hyb_cuda_capture_end(hyb_cuda_queue *q, hyb_cuda_graph **ou
     int code;
     *out = NULL;
     if (!q->capturing) {
-        if (q->result && error) *error = q->error;
-        return q->result ? q->result : hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
+        if (q->failure.result) return hyb_kept(&q->failure, error);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the GPU: there is no capture to end");
     }
     caller = hyb_cuda_enter(q->cu);
     code = api->cuStreamEndCapture(q->stream, &graph);
     q->capturing = false;
-    if (q->result) {
-        r = q->result;
-        if (error) *error = q->error;
-        if (q->refused) q->result = HYBRID_OK;
+    if (q->failure.result) {
+        r = hyb_kept(&q->failure, error);
+        if (q->refused) q->failure.result = HYBRID_OK;
         q->refused = false;
     } else if (code || !graph)
         r = hyb_cuda_graph_fail(q, code ? code : HYB_CU_CAPTURE_INVALIDATED, "ending a capture", error);
@@ -447,10 +443,7 @@ static hybrid_result hyb_cuda_graph_launch(hyb_cuda_queue *q, const hyb_cuda_gra
 {
     hyb_cuda_caller caller;
     int code;
-    if (q->result || hyb_cuda_refuse(q, "another graph")) {
-        if (error) *error = q->error;
-        return q->result;
-    }
+    if (q->failure.result || hyb_cuda_refuse(q, "another graph")) return hyb_kept(&q->failure, error);
     caller = hyb_cuda_enter(q->cu);
     code = q->cu->driver.api.cuGraphLaunch(graph->executable, q->stream);
     hyb_cuda_leave(q->cu, caller);

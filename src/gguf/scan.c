@@ -3,6 +3,7 @@
 #ifndef HYB_GGUF_SCAN_C
 #define HYB_GGUF_SCAN_C
 #include "../core/file.c"
+#include "../core/grow.c"
 #include "names.c"
 #include "value.c"
 
@@ -141,16 +142,9 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
 /* n more entries of the index, to be filled in by the caller. */
 static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
 {
-    size_t wanted = s->n_index + n, capacity = HYB_MAX(wanted, 2 * s->index_capacity);
-    if (wanted > s->index_capacity) {
-        uint32_t *grown =
-            capacity > SIZE_MAX / 4 ? NULL : (uint32_t *)hyb_realloc(s->rt, s->index, s->n_index * 4, capacity * 4);
-        if (!grown) return hyb_fail_memory(s->error, (uint64_t)capacity * 4);
-        s->index = grown;
-        s->index_capacity = capacity;
-    }
-    s->n_index = wanted;
-    return HYBRID_OK;
+    const hybrid_result r = HYB_GROW(s->rt, s->index, s->index_capacity, s->n_index, s->n_index + n, s->error);
+    if (!r) s->n_index += n;
+    return r;
 }
 
 /* An array from its item type on. Strings get an index of one offset each, arrays of two entries each: the offset of

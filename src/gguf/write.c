@@ -2,6 +2,7 @@
  * replacing and copying are the same thing; each is walked by the reader's own scan before it is accepted. */
 #ifndef HYB_GGUF_WRITE_C
 #define HYB_GGUF_WRITE_C
+#include "../core/grow.c"
 #include "../core/output.c"
 #include "open.c"
 
@@ -20,10 +21,11 @@ typedef enum hyb_gguf_stage { HYB_GGUF_COLLECTING, HYB_GGUF_WRITING, HYB_GGUF_EN
 struct hybrid_gguf_writer {
     hybrid_runtime *rt;
     hyb_gguf_stage stage;
-    hybrid_error failed; /* the first failure; result HYBRID_OK: none */
+    hybrid_error failure; /* the first failure; result HYBRID_OK: none */
     hyb_names key_names, tensor_names;
-    hyb_gguf_entry *entries;   /* of key_names.capacity */
-    hyb_gguf_planned *tensors; /* of tensor_names.capacity */
+    hyb_gguf_entry *entries;   /* one for each of key_names */
+    hyb_gguf_planned *tensors; /* one for each of tensor_names */
+    size_t entry_capacity, tensor_capacity;
     uint64_t metadata;         /* bytes so far */
     uint64_t alignment, written;
     size_t current; /* tensor whose bytes come next, and how many it has got */
@@ -90,39 +92,25 @@ static hybrid_result hyb_gguf_note(hybrid_gguf_writer *w, const hybrid_error *fa
 {
     w->in_use = 0;
     if (!failure->result) return HYBRID_OK;
-    if (!w->failed.result && w->stage == HYB_GGUF_COLLECTING) w->failed = *failure;
+    if (!w->failure.result && w->stage == HYB_GGUF_COLLECTING) w->failure = *failure;
     if (error) *error = *failure;
     return failure->result;
-}
-
-/* The array beside t, grown if t is full, so that it has room for one more item; NULL: no memory, and the old one
- * stands. */
-static void *hyb_gguf_grow(hybrid_runtime *rt, const hyb_names *t, void *items, size_t item_size)
-{
-    if (t->count < t->capacity) return items;
-    return hyb_realloc(rt, items, t->capacity * item_size, (t->capacity ? 2 * t->capacity : 16) * item_size);
 }
 
 /* Room for n more keys. */
 static bool hyb_gguf_grow_keys(hybrid_gguf_writer *w, size_t n)
 {
-    const size_t need = w->key_names.count + n, old = w->key_names.capacity;
-    size_t capacity = 16; /* as hyb_names_reserve has it */
-    void *grown;
-    if (need <= old) return true;
-    while (capacity < need) capacity *= 2;
-    if (!(grown = hyb_realloc(w->rt, w->entries, old * sizeof *w->entries, capacity * sizeof *w->entries)))
-        return false;
-    w->entries = (hyb_gguf_entry *)grown;
-    return hyb_names_reserve(w->rt, &w->key_names, need);
+    const size_t count = w->key_names.count;
+    return !HYB_GROW(w->rt, w->entries, w->entry_capacity, count, count + n, NULL) &&
+           hyb_names_reserve(w->rt, &w->key_names, count + n);
 }
 
 /* Room for one more tensor. */
 static bool hyb_gguf_grow_tensors(hybrid_gguf_writer *w)
 {
-    void *grown = hyb_gguf_grow(w->rt, &w->tensor_names, w->tensors, sizeof *w->tensors);
-    if (grown) w->tensors = (hyb_gguf_planned *)grown;
-    return grown && hyb_names_reserve(w->rt, &w->tensor_names, w->tensor_names.count + 1);
+    const size_t count = w->tensor_names.count;
+    return !HYB_GROW(w->rt, w->tensors, w->tensor_capacity, count, count + 1, NULL) &&
+           hyb_names_reserve(w->rt, &w->tensor_names, count + 1);
 }
 
 /* A record for a key with room for a value of `size` bytes, filled in up to the value; not yet in the writer. NULL:
@@ -535,14 +523,14 @@ HYB_BORDER(hybrid_result, hybrid_gguf_add_tensor,
 static bool hyb_gguf_emit(hybrid_gguf_writer *w, const void *data, size_t n)
 {
     bool good;
-    if (w->failed.result) return false;
+    if (w->failure.result) return false;
     good = !n || (w->write ? w->write(w->user, data, n) : hyb_output_write(&w->output, data, n));
     hyb_fp_plain();
     if (good) {
         w->written += n;
         return true;
     }
-    hyb_fail_at(&w->failed, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
+    hyb_fail_at(&w->failure, HYBRID_ERROR_IO, w->written, "writing failed at byte %llu: %s",
                 (unsigned long long)w->written, w->write ? "the callback returned false" : "is the disk full?");
     return false;
 }
@@ -620,7 +608,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
     hybrid_result r;
     if (w->stage != HYB_GGUF_COLLECTING)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
-    if (!w->failed.result) {
+    if (!w->failure.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
         if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYB_GGUF_WRITING;
@@ -629,8 +617,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
         hyb_gguf_emit_metadata(w);
         hyb_gguf_skip_empty(w);
     }
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_begin,
@@ -659,10 +646,10 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
 {
     char text[64];
     const hybrid_gguf_tensor *t;
-    if (!w->failed.result && w->stage != HYB_GGUF_WRITING)
+    if (!w->failure.result && w->stage != HYB_GGUF_WRITING)
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "hybrid_gguf_write: call it between hybrid_gguf_begin and hybrid_gguf_end");
-    if (!w->failed.result && n) {
+    if (!w->failure.result && n) {
         t = w->current < w->tensor_names.count ? &w->tensors[w->current].tensor : NULL;
         if (!t)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -679,8 +666,7 @@ static hybrid_result hyb_gguf_give(hybrid_gguf_writer *w, const void *data, size
             hyb_gguf_skip_empty(w);
         }
     }
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_write, (hybrid_gguf_writer *w, const void *data, size_t n, hybrid_error *error),
@@ -698,24 +684,22 @@ static hybrid_result hyb_gguf_finish(hybrid_gguf_writer *w, hybrid_error *error)
 {
     char text[64];
     if (w->stage != HYB_GGUF_WRITING) {
-        if (!w->failed.result)
+        if (!w->failure.result)
             return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_end: call it once, after hybrid_gguf_begin");
-        if (error) *error = w->failed;
-        return w->failed.result;
+        return hyb_kept(&w->failure, error);
     }
-    if (!w->failed.result && w->current < w->tensor_names.count) {
+    if (!w->failure.result && w->current < w->tensor_names.count) {
         const hybrid_gguf_tensor *t = &w->tensors[w->current].tensor;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%s' lacks %llu of its %llu bytes",
                         hyb_printable(t->name, text), (unsigned long long)(t->size - w->got),
                         (unsigned long long)t->size);
     }
     w->stage = HYB_GGUF_ENDED;
-    if (w->failed.result)
+    if (w->failure.result)
         hyb_output_abandon(w->rt, &w->output);
     else if (!w->write)
-        hyb_output_finish(w->rt, &w->output, &w->failed);
-    if (w->failed.result && error) *error = w->failed;
-    return w->failed.result;
+        hyb_output_finish(w->rt, &w->output, &w->failure);
+    return hyb_kept(&w->failure, error);
 }
 
 HYB_BORDER(hybrid_result, hybrid_gguf_end, (hybrid_gguf_writer *w, hybrid_error *error), (w, error))

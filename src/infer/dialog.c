@@ -2,6 +2,7 @@
 #ifndef HYB_INFER_DIALOG_C
 #define HYB_INFER_DIALOG_C
 #include "../api/model.h"
+#include "../core/grow.c"
 #include "../text/template.c"
 
 enum { HYB_ROLE_SYSTEM, HYB_ROLE_USER, HYB_ROLE_ASSISTANT };
@@ -33,14 +34,8 @@ static void hyb_dialog_free(hyb_dialog *d)
 static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, size_t size, hybrid_error *error)
 {
     hyb_message m;
-    if (d->n == d->capacity) {
-        size_t capacity = d->capacity ? 2 * d->capacity : 8;
-        hyb_message *grown =
-            (hyb_message *)hyb_realloc(d->rt, d->messages, d->n * sizeof *grown, capacity * sizeof *grown);
-        if (!grown) return hyb_fail_memory(error, capacity * sizeof *grown);
-        d->messages = grown;
-        d->capacity = capacity;
-    }
+    const hybrid_result r = HYB_GROW(d->rt, d->messages, d->capacity, d->n, d->n + 1, error);
+    if (r) return r;
     m.role = role;
     if (!(m.text = (char *)hyb_alloc(d->rt, size + 1))) return hyb_fail_memory(error, size + 1);
     memcpy(m.text, text, size);

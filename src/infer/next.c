@@ -96,10 +96,10 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
 {
     int32_t id;
     if (!s) return (int32_t)hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sample_next: sampler is NULL");
-    s->error.result = HYBRID_OK;
-    id = context ? hyb_sample_next(s, context, seq, &s->error)
-                 : (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
-    if (id < 0 && error) *error = s->error;
+    s->failure.result = HYBRID_OK;
+    id = context ? hyb_sample_next(s, context, seq, &s->failure)
+                 : (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample_next: context is NULL");
+    hyb_kept(&s->failure, error);
     return id;
 }
 #endif

@@ -25,7 +25,7 @@ struct hybrid_sampler {
     uint64_t position, tries; /* tokens accepted; draws since the last of them */
     double down; /* what logits are multiplied by, so that they stay in the range of floats: 1, nearly always */
     hyb_select select;
-    hybrid_error error; /* of the last call that chose no token, as long as its result says so */
+    hybrid_error failure; /* of the last call, if it chose no token */
 };
 
 /* The first index whose id is not below id; list: n structs of `stride` bytes that begin with their id, in order of id.
@@ -296,21 +296,20 @@ static int32_t hyb_sample(hybrid_sampler *s, const float *logits, int32_t n, hyb
 HYB_BORDER(int32_t, hybrid_sample, (hybrid_sampler *s, const float *logits, int32_t n_vocab), (s, logits, n_vocab))
 {
     if (!s) return (int32_t)HYBRID_ERROR_INVALID;
-    s->error.result = HYBRID_OK;
+    s->failure.result = HYBRID_OK;
     if (!logits)
-        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID,
+        return (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID,
                                  "hybrid_sample: logits is NULL: the sequence had no token in the last decode");
     if (n_vocab <= 0)
-        return (int32_t)hyb_fail(&s->error, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
+        return (int32_t)hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "hybrid_sample: n_vocab is %d, must be at least 1",
                                  n_vocab);
-    return hyb_sample(s, logits, n_vocab, &s->error);
+    return hyb_sample(s, logits, n_vocab, &s->failure);
 }
 
 HYB_BORDER(hybrid_result, hybrid_sampler_result, (const hybrid_sampler *sampler, hybrid_error *error), (sampler, error))
 {
     if (!sampler) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_sampler_result: sampler is NULL");
-    if (sampler->error.result && error) *error = sampler->error;
-    return sampler->error.result;
+    return hyb_kept(&sampler->failure, error);
 }
 
 /* Adds by (1 or -1) to the count of id. */
@@ -351,6 +350,6 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     if (!s) return;
     s->n_history = s->n_seen = 0;
     s->position = s->tries = 0;
-    s->error.result = HYBRID_OK;
+    s->failure.result = HYBRID_OK;
 }
 #endif

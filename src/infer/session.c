@@ -2,6 +2,7 @@
 #ifndef HYB_INFER_SESSION_C
 #define HYB_INFER_SESSION_C
 #include "../api/session.h"
+#include "../core/grow.c"
 #include "../model/model.c"
 #include "dialog.c"
 
@@ -25,8 +26,7 @@ struct hybrid_session {
     bool running;
     uint64_t in_use; /* a call is under way: callbacks may not begin another */
     hybrid_session_info info;
-    hybrid_error error; /* of the last call that failed, as long as result says so */
-    hybrid_result result;
+    hybrid_error failure; /* of the last call, if it failed */
 };
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
@@ -35,8 +35,8 @@ struct hybrid_session {
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
-    s->result = hyb_fail(&s->error, HYBRID_ERROR_INVALID,
-                         "%s: the session is in use: one of its callbacks called it again", function);
+    hyb_fail(&s->failure, HYBRID_ERROR_INVALID, "%s: the session is in use: one of its callbacks called it again",
+             function);
     return false;
 }
 
@@ -44,11 +44,8 @@ static bool hyb_session_enter(hybrid_session *s, const char *function)
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
     s->in_use = 0;
-    s->result = r;
-    if (r) {
-        s->error = *error;
-        s->error.result = r;
-    }
+    if (r) s->failure = *error;
+    s->failure.result = r;
     return r;
 }
 
@@ -59,7 +56,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
     if (!session) return;
     rt = session->rt;
     if (!hyb_session_enter(session, "hybrid_session_destroy")) {
-        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->error.message);
+        hyb_log(rt, HYBRID_LOG_ERROR, "%s; it was not destroyed", session->failure.message);
         return;
     }
     ctx = session->ctx;
@@ -353,17 +350,6 @@ HYB_BORDER(hybrid_result, hybrid_session_complete, (hybrid_session *session, con
 
 /* ---- answers ---- */
 
-static bool hyb_grow(hybrid_runtime *rt, char **data, size_t *capacity, size_t used, size_t need)
-{
-    size_t to = HYB_MAX(need, 2 * *capacity);
-    char *p;
-    if (need <= *capacity) return true;
-    if (!(p = (char *)hyb_realloc(rt, *data, used, to))) return false;
-    *data = p;
-    *capacity = to;
-    return true;
-}
-
 /* Bytes that may be shown become characters, after the `at` bytes of the piece, which has room for them. */
 static void hyb_session_show(hybrid_session *s, hybrid_string bytes, size_t *at)
 {
@@ -422,7 +408,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
     hybrid_stop_reason stop;
     hybrid_result r;
     int32_t id, which = -1;
-    if (!hyb_grow(s->rt, &s->answer, &s->answer_capacity, s->answer_size, need)) return hyb_fail_memory(error, need);
+    if ((r = HYB_GROW(s->rt, s->answer, s->answer_capacity, s->answer_size, need, error)) != HYBRID_OK) return r;
     if ((r = hyb_session_choose(s, &id, error)) != HYBRID_OK) return r;
     if (hybrid_token_is_end(tok, id)) {
         hyb_session_stop(s, HYBRID_STOP_END, at);
@@ -460,8 +446,7 @@ HYB_BORDER(const char *, hybrid_session_next, (hybrid_session *session), (sessio
 HYB_BORDER(hybrid_result, hybrid_session_result, (const hybrid_session *session, hybrid_error *error), (session, error))
 {
     if (!session) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_session_result: session is NULL");
-    if (session->result && error) *error = session->error;
-    return session->result;
+    return hyb_kept(&session->failure, error);
 }
 
 HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_session_info *info), (session, info))
@@ -470,7 +455,7 @@ HYB_BORDER_VOID(hybrid_session_describe, (const hybrid_session *session, hybrid_
     memset(info, 0, sizeof *info);
     if (!session) return;
     *info = session->info;
-    if (session->result) info->stop = HYBRID_STOP_ERROR;
+    if (session->failure.result) info->stop = HYBRID_STOP_ERROR;
     info->n_used = hybrid_seq_length(session->ctx, 0);
 }
 
@@ -479,7 +464,7 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
     hyb_dialog *d;
     if (!session) return;
     if (!hyb_session_enter(session, "hybrid_session_reset")) {
-        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->error.message);
+        hyb_log(session->rt, HYBRID_LOG_ERROR, "%s; nothing was forgotten", session->failure.message);
         return;
     }
     d = &session->dialog;

@@ -58,10 +58,8 @@ static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *h
     }
     for (i = 0; i < 4; i++)
         if (hyb_string_is(name, names[i])) return (hyb_rope_scaling)i;
-    if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "rope scaling '%s' (key '%s.rope.scaling.type') is not supported",
-                                hyb_printable(name, text), keys->arch);
+    hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+             "rope scaling '%s' (key '%s.rope.scaling.type') is not supported", hyb_printable(name, text), keys->arch);
     return HYB_SCALING_NONE;
 }
 
@@ -138,12 +136,12 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
     hp->window = hyb_key_int(keys, "attention.sliding_window", 0, INT32_MAX, hp->arch->window_default);
     if (hp->arch->window == HYB_WINDOW_NONE) {
         /* a longer one hides nothing that the model was trained on */
-        if (hp->window && hp->window < hp->n_ctx_train && !keys->result)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.attention.sliding_window' is %d: windows are not "
-                                    "supported "
-                                    "for this architecture",
-                                    keys->arch, hp->window);
+        if (hp->window && hp->window < hp->n_ctx_train)
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.attention.sliding_window' is %d: windows are not "
+                     "supported "
+                     "for this architecture",
+                     keys->arch, hp->window);
         hp->window = 0;
     }
     hyb_read_window_pattern(keys, hp);
@@ -160,11 +158,11 @@ static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t f
 static void hyb_read_no_experts(hyb_keys *keys)
 {
     const int32_t used = hyb_key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
-    if (used && !keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT,
-                                "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
-                                "or 0",
-                                keys->arch, used, keys->arch);
+    if (used)
+        hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT,
+                 "the model's key '%s.expert_used_count' is %d, but '%s.expert_count' is missing "
+                 "or 0",
+                 keys->arch, used, keys->arch);
     hyb_key_int(keys, "expert_shared_count", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_feed_forward_length", 0, INT32_MAX, 0);
     hyb_key_int(keys, "expert_shared_feed_forward_length", 0, INT32_MAX, 0);
@@ -180,12 +178,12 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
     char names[256];
     hp->n_expert = hyb_key_int(keys, "expert_count", 0, HYB_EXPERTS_MAX, 0);
     if (!hp->n_expert) hyb_read_no_experts(keys);
-    if (!hp->n_expert || keys->result) return;
+    if (!hp->n_expert || keys->failure.result) return;
     if (hp->arch->mixture == HYB_MIXTURE_NONE) {
         hyb_arch_names(true, names, sizeof names);
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)",
-                                hp->n_expert, keys->arch, names);
+        hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "a mixture of %d experts of the architecture '%s' is not supported (supported: %s)", hp->n_expert,
+                 keys->arch, names);
         return;
     }
     if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
@@ -277,14 +275,14 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->n_layer = hyb_key_int(keys, "block_count", 1, 4096, 0);
     hp->n_ctx_train = hyb_key_int(keys, "context_length", 1, INT32_MAX, 0);
     hyb_key_must(keys, "embedding_length_out", hp->n_embd, 0, "an output of another width");
-    if (keys->result) return;
+    if (keys->failure.result) return;
     if (!(hp->layers = (hyb_layer_hp *)hyb_calloc(rt, (size_t)hp->n_layer, sizeof *hp->layers))) {
-        keys->result = hyb_fail_memory(keys->error, (size_t)hp->n_layer * sizeof *hp->layers);
+        hyb_fail_memory(&keys->failure, (size_t)hp->n_layer * sizeof *hp->layers);
         return;
     }
-    for (i = 0; i < hp->n_layer && !keys->result; i++) hyb_read_layer(keys, hp, i);
+    for (i = 0; i < hp->n_layer && !keys->failure.result; i++) hyb_read_layer(keys, hp, i);
     hyb_read_recurrent(keys, hp);
-    if (keys->result) return;
+    if (keys->failure.result) return;
     hp->norm_eps = layer_norm ? hyb_key_positive(keys, "attention.layer_norm_epsilon", 1e-5f)
                               : hyb_key_positive(keys, "attention.layer_norm_rms_epsilon", NAN);
     if (hp->n_head_kv) hyb_read_attention(keys, hp);
@@ -367,11 +365,10 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
     memset(&keys, 0, sizeof keys);
     keys.gguf = gguf;
     keys.arch = hp->arch->name;
-    keys.error = error;
     if (!(keys.seen = (unsigned char *)hyb_calloc(rt, n, 1))) return hyb_fail_memory(error, n);
     hyb_read_all(&keys, hp, rt);
-    if (!keys.result) hyb_keys_finish(&keys, rt);
+    if (!keys.failure.result) hyb_keys_finish(&keys, rt);
     hyb_free(rt, keys.seen);
-    return keys.result;
+    return hyb_kept(&keys.failure, error);
 }
 #endif

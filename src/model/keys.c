@@ -3,7 +3,7 @@
  * Who asks for a key marks it. Keys that nobody asked for are looked up in two tables: harmless ones, which change no
  * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
  * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
- * not. The first thing that is wrong sticks in `result`. */
+ * not. The first thing that is wrong is kept in `failure`. */
 #ifndef HYB_MODEL_KEYS_C
 #define HYB_MODEL_KEYS_C
 #include "../gguf/open.c"
@@ -12,16 +12,14 @@ typedef struct hyb_keys {
     const hybrid_gguf *gguf;
     const char *arch;
     unsigned char *seen; /* of every key of the file: somebody asked for it */
-    hybrid_error *error;
-    hybrid_result result;
+    hybrid_error failure; /* the first */
 } hyb_keys;
 
 enum { HYB_KEY_ROOM = 128 }; /* for the name of a key that we ask for */
 
 static void hyb_key_fail(hyb_keys *keys, const char *suffix, const char *what)
 {
-    if (keys->result) return;
-    keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
+    hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' %s", keys->arch, suffix, what);
 }
 
 static bool hyb_key_find(const hyb_keys *keys, const char *suffix, hybrid_gguf_value *value)
@@ -69,17 +67,15 @@ static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int
         return (int32_t)lo;
     }
     for (i = 1; i < value.count && hyb_key_item(&value, i, &other) && other == v; i++) {}
-    if (i < value.count && n_layer == 1 && !keys->result)
-        keys->result =
-            hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                     "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
+    if (i < value.count && n_layer == 1)
+        hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "the model's key '%s.%s' differs from layer to layer, which is not supported", keys->arch, suffix);
     if (i < value.count && n_layer > 1 &&
         (value.count < (uint64_t)n_layer || !hyb_key_item(&value, (uint64_t)layer, &v)))
         hyb_key_fail(keys, suffix, "has no integer for each layer");
     if (v >= lo && v <= hi) return (int32_t)v;
-    if (!keys->result)
-        keys->result = hyb_fail(keys->error, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld",
-                                keys->arch, suffix, (long long)v, (long long)lo, (long long)hi);
+    hyb_keep(&keys->failure, HYBRID_ERROR_FORMAT, "the model's key '%s.%s' is %lld, must be %lld..%lld", keys->arch,
+             suffix, (long long)v, (long long)lo, (long long)hi);
     return (int32_t)lo;
 }
 
@@ -146,18 +142,18 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
 {
     hybrid_gguf_value value;
     uint64_t i;
-    if (!hyb_key_find(keys, suffix, &value) || keys->result) return;
+    if (!hyb_key_find(keys, suffix, &value) || keys->failure.result) return;
     if (value.item_type == HYBRID_GGUF_STRING || value.item_type == HYBRID_GGUF_ARRAY) {
         hyb_key_fail(keys, suffix, "is not a number");
         return;
     }
-    for (i = 0; i < value.count && !keys->result; i++) {
+    for (i = 0; i < value.count && !keys->failure.result; i++) {
         const double v = hybrid_gguf_item_f64(&value, i);
         if (v != a && v != b)
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s.%s' is %g, which hybrid does not compute for this "
-                                    "architecture: %s",
-                                    keys->arch, suffix, v, what);
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s.%s' is %g, which hybrid does not compute for this "
+                     "architecture: %s",
+                     keys->arch, suffix, v, what);
     }
 }
 
@@ -322,7 +318,7 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
             hyb_key_must(keys, hyb_keys_neutral[i].suffix, hyb_keys_neutral[i].a, hyb_keys_neutral[i].b,
                          hyb_keys_neutral[i].what);
     for (i = 0; i < HYB_COUNT(hyb_keys_harmless); i++) hyb_key_harmless_check(keys, &hyb_keys_harmless[i]);
-    for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->result; i++) {
+    for (i = 0; i < hybrid_gguf_key_count(keys->gguf) && !keys->failure.result; i++) {
         const hybrid_string name = hybrid_gguf_key(keys->gguf, i, NULL);
         hybrid_string suffix;
         if (keys->seen[i] || name.size <= n || memcmp(name.data, keys->arch, n) || name.data[n] != '.') continue;
@@ -333,10 +329,10 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         if (k < HYB_COUNT(hyb_keys_harmless_groups)) continue;
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
-            keys->result = hyb_fail(keys->error, HYBRID_ERROR_UNSUPPORTED,
-                                    "the model's key '%s' is none that hybrid knows for this architecture, and "
-                                    "keys of its kind change what a model computes",
-                                    text);
+            hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
+                     "the model's key '%s' is none that hybrid knows for this architecture, and "
+                     "keys of its kind change what a model computes",
+                     text);
         else
             hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
                     text);

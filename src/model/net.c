@@ -109,7 +109,7 @@ static void hyb_net_find_ends(hyb_loader *wl, hyb_net *net)
     net->out_norm = hyb_find_vector(wl, true, e, other_name ? "token_embd_norm.weight" : "output_norm.weight");
     if (biased) net->out_norm_b = hyb_find_vector(wl, true, e, "output_norm.bias");
     net->head = hyb_find_matrix(wl, own_head, e, hp->n_vocab, "output.weight");
-    if (net->head || wl->result) return;
+    if (net->head || wl->failure.result) return;
     net->head = wl->w->n_tensors++; /* tied */
     wl->w->tensors[net->head] = wl->w->tensors[net->embd];
     wl->w->tensors[net->head].same_as = net->embd;
@@ -147,11 +147,10 @@ static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid
     wl.gguf = gguf;
     wl.hp = hp;
     wl.w = w;
-    wl.error = error;
-    wl.result = HYBRID_OK;
+    wl.failure.result = HYBRID_OK;
     hyb_net_find_ends(&wl, net);
     hyb_net_find_rope(&wl, net);
-    for (i = 0; i < hp->n_layer && !wl.result; i++) {
+    for (i = 0; i < hp->n_layer && !wl.failure.result; i++) {
         hyb_layer *l = &net->layers[i];
         wl.layer = i;
         l->first = w->n_tensors;
@@ -159,11 +158,11 @@ static hybrid_result hyb_net_find(hyb_net *net, hybrid_runtime *rt, const hybrid
         l->ffn->find(&wl, &hp->layers[i], l->ffn_w);
         n_mixtures += hp->layers[i].ffn == HYB_PART_EXPERTS;
     }
-    if (hp->n_expert && !n_mixtures && !wl.result)
-        wl.result = hyb_fail(error, HYBRID_ERROR_FORMAT,
-                             "the model's key '%s.expert_count' is %d, but no layer has a tensor "
-                             "'ffn_gate_inp.weight', which chooses experts",
-                             hp->arch->name, hp->n_expert);
-    return wl.result;
+    if (hp->n_expert && !n_mixtures)
+        hyb_keep(&wl.failure, HYBRID_ERROR_FORMAT,
+                 "the model's key '%s.expert_count' is %d, but no layer has a tensor "
+                 "'ffn_gate_inp.weight', which chooses experts",
+                 hp->arch->name, hp->n_expert);
+    return hyb_kept(&wl.failure, error);
 }
 #endif

@@ -11,7 +11,7 @@ typedef struct hyb_unused {
     hybrid_gguf *gguf;
     const hyb_hparams *hp;
     hybrid_error *error;
-    hybrid_result result; /* of reading values, not of judging them */
+    hybrid_error failure; /* of reading values, not of judging them */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -20,8 +20,8 @@ static bool hyb_string_ends(hybrid_string s, const char *text)
     return s.size >= n && !memcmp(s.data + s.size - n, text, n);
 }
 
-/* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or (in u->result) a
- * failure. */
+/* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or a failure
+ * (u->failure). */
 static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     enum { MOST = 65536 };
@@ -29,10 +29,10 @@ static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
     float *values;
     if (!hyb_is_vector_type(t->type) || t->ne[0] > MOST || t->ne[1] * t->ne[2] * t->ne[3] != 1) return NULL;
     if (!(values = (float *)hyb_alloc(u->rt, n * sizeof *values))) {
-        u->result = hyb_fail_memory(u->error, n * sizeof *values);
+        hyb_fail_memory(&u->failure, n * sizeof *values);
         return NULL;
     }
-    if ((u->result = hyb_vector_read(u->gguf, t, (unsigned char *)values, u->error)) == HYBRID_OK) return values;
+    if (!hyb_vector_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
     hyb_free(u->rt, values);
     return NULL;
 }
@@ -157,14 +157,14 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
     u.gguf = gguf;
     u.hp = hp;
     u.error = error;
-    u.result = HYBRID_OK;
+    u.failure.result = HYBRID_OK;
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
         char text[64];
         if (w->used[i]) continue;
         reason = hyb_unused_harmless(&u, t);
-        if (u.result) return u.result;
+        if (u.failure.result) return hyb_kept(&u.failure, error);
         if (!reason) return hyb_unused_refuse(&u, t);
         hyb_log(rt, HYBRID_LOG_INFO, "the tensor '%s' is not computed with: %s", hyb_printable(t->name, text), reason);
     }

@@ -22,8 +22,7 @@ typedef struct hyb_loader {
     const hyb_hparams *hp;
     hyb_weights *w;
     int layer; /* of the names that hyb_find_in_layer makes */
-    hybrid_error *error;
-    hybrid_result result;
+    hybrid_error failure; /* the first; nothing is found after it */
 } hyb_loader;
 
 /* Types that vectors may have in a file. They are computed with as F32. */
@@ -72,14 +71,13 @@ static hyb_weight hyb_find(hyb_loader *wl, const hyb_wanted *want)
 {
     const hybrid_gguf_tensor *src = hybrid_gguf_find_tensor(wl->gguf, want->name);
     hyb_tensor *t = &wl->w->tensors[wl->w->n_tensors];
-    if (wl->result || (!src && !want->required)) return 0;
+    if (wl->failure.result || (!src && !want->required)) return 0;
     if (!src) {
-        wl->result =
-            hyb_fail(wl->error, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs",
-                     want->name, wl->hp->arch->name);
+        hyb_keep(&wl->failure, HYBRID_ERROR_FORMAT, "the model has no tensor '%s', which its architecture '%s' needs",
+                 want->name, wl->hp->arch->name);
         return 0;
     }
-    if ((wl->result = hyb_wanted_check(want, src, wl->error)) != HYBRID_OK) return 0;
+    if (hyb_wanted_check(want, src, &wl->failure)) return 0;
     t->source = (uint32_t)hyb_gguf_tensor_index(wl->gguf, src);
     wl->w->used[t->source] = 1;
     t->name = src->name.data;

@@ -4,6 +4,7 @@
 #ifndef HYB_TEXT_STOP_C
 #define HYB_TEXT_STOP_C
 #include "../api/tokenizer.h"
+#include "../core/grow.c"
 #include "../core/lifetime.c"
 #include "automaton.c"
 
@@ -113,14 +114,11 @@ HYB_BORDER(hybrid_result, hybrid_stop_matcher_feed,
     if (!hyb_add_size(m->n_held - m->n_shown, size, &need))
         return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_stop_matcher_feed: too many bytes");
     if (!m->stopped && need > m->capacity) {
-        size_t capacity = HYB_MAX(need, HYB_MAX(2 * m->capacity, 256));
-        uint8_t *held;
+        hybrid_result r;
         m->in_use = hyb_process();
-        held = (uint8_t *)hyb_realloc(m->rt, m->held, m->capacity, capacity);
+        r = HYB_GROW(m->rt, m->held, m->capacity, m->n_held, need, error);
         m->in_use = 0;
-        if (!held) return hyb_fail_memory(error, capacity);
-        m->held = held;
-        m->capacity = capacity;
+        if (r) return r;
     }
     hyb_stop_forget(m);
     if (m->stopped) return HYBRID_OK;

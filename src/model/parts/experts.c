@@ -19,19 +19,19 @@ static void hyb_experts_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     HYB_UNUSED(l);
     w->norm = hyb_layer_vector(wl, true, e, "ffn_norm.weight");
     if (hp->arch->norm == HYB_NORM_LAYER) w->norm_b = hyb_layer_vector(wl, true, e, "ffn_norm.bias");
-    if (wl->result) return;
+    if (wl->failure.result) return;
     if (!hp->n_expert) {
-        wl->result = hyb_fail(wl->error, HYBRID_ERROR_FORMAT,
-                              "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key "
-                              "'%s.expert_count' is missing or 0",
-                              wl->layer, hp->arch->name);
+        hyb_keep(&wl->failure, HYBRID_ERROR_FORMAT,
+                 "layer %d has a tensor 'ffn_gate_inp.weight', which chooses experts, but the model's key "
+                 "'%s.expert_count' is missing or 0",
+                 wl->layer, hp->arch->name);
         return;
     }
     if (hyb_layer_has(wl, "ffn_down.0.weight")) {
-        wl->result = hyb_fail(wl->error, HYBRID_ERROR_UNSUPPORTED,
-                              "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
-                              "2024; convert the model again, or get a newer file of it",
-                              wl->layer);
+        hyb_keep(&wl->failure, HYBRID_ERROR_UNSUPPORTED,
+                 "layer %d has a tensor for each expert ('ffn_down.0.weight'), as files had until April "
+                 "2024; convert the model again, or get a newer file of it",
+                 wl->layer);
         return;
     }
     w->router = hyb_layer_matrix(wl, true, e, n, "ffn_gate_inp.weight");

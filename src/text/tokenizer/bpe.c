@@ -3,6 +3,7 @@
  * remembers what became of them. */
 #ifndef HYB_TEXT_TOKENIZER_BPE_C
 #define HYB_TEXT_TOKENIZER_BPE_C
+#include "../../core/grow.c"
 #include "vocab.c"
 
 #define HYB_CACHE_TEXT 3 /* 8-byte pieces of a word that is remembered */
@@ -193,13 +194,7 @@ static bool hyb_bpe_push(hybrid_runtime *rt, hyb_bpe_heap *heap, hyb_bpe_pair pa
 {
     size_t i = heap->n;
     HYB_STEPS(1);
-    if (i == heap->capacity) {
-        size_t capacity = heap->capacity * 2;
-        hyb_bpe_pair *items = (hyb_bpe_pair *)hyb_realloc(rt, heap->items, i * sizeof *items, capacity * sizeof *items);
-        if (!items) return false;
-        heap->items = items;
-        heap->capacity = capacity;
-    }
+    if (HYB_GROW(rt, heap->items, heap->capacity, i, i + 1, NULL)) return false;
     heap->n++;
     for (; i && hyb_bpe_before(&pair, &heap->items[(i - 1) / 2]); i = (i - 1) / 2)
         heap->items[i] = heap->items[(i - 1) / 2];
@@ -284,12 +279,8 @@ static void hyb_merge_long(hyb_tokenize_job *job, const uint8_t *word, size_t si
     size_t at, length, bytes, i;
     uint32_t n = 0, k;
     bool ok = size < UINT32_MAX / 2 && hyb_mul_size(size, sizeof *symbols, &bytes);
-    heap.capacity = size / 2;
-    if (ok) {
-        symbols = (hyb_bpe_symbol *)hyb_alloc(t->rt, bytes);
-        heap.items = (hyb_bpe_pair *)hyb_alloc(t->rt, heap.capacity * sizeof *heap.items);
-        ok = symbols && heap.items;
-    }
+    ok = ok && (symbols = (hyb_bpe_symbol *)hyb_alloc(t->rt, bytes)) != NULL &&
+         !HYB_GROW(t->rt, heap.items, heap.capacity, 0, size / 2, NULL);
     for (at = 0; ok && at < size; at += length, n++) {
         symbols[n].id = hyb_first_symbol(t, word + at, word + size, &length);
         symbols[n].begin = (uint32_t)at;

@@ -7,7 +7,7 @@
  */
 #ifndef HYB_TEXT_TOKENIZER_NORMALIZE_C
 #define HYB_TEXT_TOKENIZER_NORMALIZE_C
-#include "../../core/memory.c"
+#include "../../core/grow.c"
 #include "../unicode.c"
 
 /* Whether a code point is one that NFC looks at; those below U+10000 are bits of a table. */
@@ -204,15 +204,9 @@ typedef struct hyb_nfc_text {
 
 static bool hyb_nfc_reserve(hybrid_runtime *rt, hyb_nfc_text *out, size_t more)
 {
-    size_t need, capacity;
-    uint8_t *bytes;
+    size_t need;
     if (!hyb_add_size(out->n, more, &need) || !hyb_add_size(need, HYB_NFC_AFTER, &need)) return false;
-    if (need <= out->capacity) return true;
-    capacity = HYB_MAX(need, out->capacity + out->capacity / 2);
-    if (!(bytes = (uint8_t *)hyb_realloc(rt, out->bytes, out->n, capacity))) return false;
-    out->bytes = bytes;
-    out->capacity = capacity;
-    return true;
+    return !HYB_GROW(rt, out->bytes, out->capacity, out->n, need, NULL);
 }
 
 /* Well-formed UTF-8, the first character one that stands for itself or the beginning of the text. */

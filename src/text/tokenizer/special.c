@@ -2,6 +2,7 @@
  * finding them in a text. */
 #ifndef HYB_TEXT_TOKENIZER_SPECIAL_C
 #define HYB_TEXT_TOKENIZER_SPECIAL_C
+#include "../../core/grow.c"
 #include "vocab.c"
 
 /* Well-known names, the more telling one first. */
@@ -185,21 +186,11 @@ typedef struct hyb_special_match {
 typedef struct hyb_special_list { /* the longest token at every place where one begins, the last place first */
     hyb_special_match *items;
     size_t n, capacity;
-    hyb_special_match few[16];
 } hyb_special_list;
 
 static bool hyb_special_push(hybrid_runtime *rt, hyb_special_list *list, size_t at, int32_t id)
 {
-    if (list->n == list->capacity) {
-        size_t capacity = list->capacity * 2, bytes;
-        hyb_special_match *items;
-        if (!hyb_mul_size(capacity, sizeof *items, &bytes) || !(items = (hyb_special_match *)hyb_alloc(rt, bytes)))
-            return false;
-        memcpy(items, list->items, list->n * sizeof *items);
-        if (list->items != list->few) hyb_free(rt, list->items);
-        list->items = items;
-        list->capacity = capacity;
-    }
+    if (HYB_GROW(rt, list->items, list->capacity, list->n, list->n + 1, NULL)) return false;
     list->items[list->n].at = at;
     list->items[list->n++].id = id;
     return true;
@@ -213,8 +204,8 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
     const int32_t *best = t->special.best[which == HYB_SPECIAL_TEXT];
     uint32_t state = 0;
     size_t i;
-    list->items = list->few;
-    list->capacity = HYB_COUNT(list->few);
+    list->items = NULL;
+    list->capacity = 0;
     list->n = 0;
     for (i = size; i-- > 0;) {
         HYB_STEPS(1);
@@ -231,8 +222,5 @@ static bool hyb_special_find(const hybrid_tokenizer *t, const uint8_t *text, siz
     return true;
 }
 
-static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list)
-{
-    if (list->items != list->few) hyb_free(rt, list->items);
-}
+static void hyb_special_list_free(hybrid_runtime *rt, hyb_special_list *list) { hyb_free(rt, list->items); }
 #endif
