@@ -166,11 +166,12 @@ static void test_memory(hybrid_runtime *rt)
           (double)room / 1e6);
     CHECK(room == available, "%.0f of %.0f MB, room %.0f", (double)available / 1e6, (double)total / 1e6,
           (double)room / 1e6);
-    for (i = 0; i < 40; i++)
-        CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err) && (uintptr_t)p[i] % 256 == 0, "%d: %s", i,
-              err.message);
-    CHECK(cu->n_device_allocations == 1 && cu->arena.total == 2u << 20, "40 tensors in one block: %u",
-          cu->n_device_allocations);
+    for (i = 0; i < 40; i++) {
+        CHECK(!hyb_cuda_alloc(cu, 1000 + (size_t)i * 100, &p[i], &err), "%d: %s", i, err.message);
+        CHECK((uintptr_t)p[i] % 256 == 0, "%d: %s", i, err.message);
+    }
+    CHECK(cu->n_device_allocations == 1, "40 tensors in one block: %u", cu->n_device_allocations);
+    CHECK(cu->arena.total == 2u << 20, "40 tensors in one block: %u", cu->n_device_allocations);
     CHECK(!hyb_cuda_alloc(cu, 5u << 20, &x, &err), "a big one has its own: %u", cu->n_device_allocations);
     CHECK(cu->n_device_allocations == 2, "a big one has its own: %u", cu->n_device_allocations);
     CHECK(cu->arena.total == 8u << 20, "a big one has its own: %u", cu->n_device_allocations);
@@ -181,12 +182,14 @@ static void test_memory(hybrid_runtime *rt)
     CHECK(cu->arena.total == 2u << 20, "the block goes back");
     for (i = 0; i < 40; i++) hyb_cuda_free(cu, p[i * 7 % 40]);
     hyb_cuda_free(cu, NULL);
-    CHECK(cu->arena.total == 0 && (!counts || counts->bytes == 0), "all of them");
+    CHECK(cu->arena.total == 0, "all of them");
+    CHECK((!counts || counts->bytes == 0), "all of them");
     CHECK(hyb_cuda_alloc(cu, (size_t)1 << 50, &x, &err) == HYBRID_ERROR_MEMORY, "%s", err.message);
     CHECK(!x, "%s", err.message);
     CHECK(strstr(err.message, "free"), "%s", err.message);
     CHECK(strstr(err.message, "MB"), "%s", err.message);
-    CHECK(hyb_cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY && !x, "%s", err.message);
+    CHECK(hyb_cuda_alloc(cu, SIZE_MAX, &x, &err) == HYBRID_ERROR_MEMORY, "%s", err.message);
+    CHECK(!x, "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 300, &x, &err), "and on: %s", err.message);
     CHECK(!open_device(rt, 0, "", &other, &err), "the context is shared: %s", err.message);
     hyb_cuda_release(cu); /* with something still in use */
@@ -204,17 +207,20 @@ static void test_memory(hybrid_runtime *rt)
     CHECK(cu->arena.total == 1u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
     CHECK(hyb_cuda_room(cu) == 9u << 20, "to the byte: %llu", (unsigned long long)hyb_cuda_room(cu));
     hyb_cuda_free(cu, p[0]);
-    CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err) && hyb_cuda_room(cu) == 4u << 20, "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
+    CHECK(hyb_cuda_room(cu) == 4u << 20, "%s", err.message);
     CHECK(hyb_cuda_alloc(cu, 5u << 20, &p[1], &err) == HYBRID_ERROR_MEMORY, "%s", err.message);
     CHECK(strstr(err.message, "5.0 MB"), "%s", err.message);
     CHECK(strstr(err.message, "10.0 MB"), "%s", err.message);
     CHECK(strstr(err.message, "4.0 MB"), "%s", err.message);
     CHECK(!hyb_cuda_alloc(cu, 3u << 20, &p[1], &err) && !hyb_cuda_alloc(cu, 1u << 20, &p[2], &err), "to the byte: %s",
           err.message);
-    CHECK(hyb_cuda_room(cu) == 0 && hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu",
+    CHECK(hyb_cuda_room(cu) == 0, "full: %llu", (unsigned long long)hyb_cuda_room(cu));
+    CHECK(hyb_cuda_alloc(cu, 1, &p[3], &err) == HYBRID_ERROR_MEMORY, "full: %llu",
           (unsigned long long)hyb_cuda_room(cu));
     hyb_cuda_free(cu, p[0]);
-    CHECK(hyb_cuda_room(cu) == 6u << 20 && !hyb_cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
+    CHECK(hyb_cuda_room(cu) == 6u << 20, "%s", err.message);
+    CHECK(!hyb_cuda_alloc(cu, 6u << 20, &p[0], &err), "%s", err.message);
     hyb_cuda_release(cu);
 
     TEST("separate");
@@ -225,7 +231,8 @@ static void test_memory(hybrid_runtime *rt)
         desc.cache.path = "";
         CHECK(!hyb_cuda_open(rt, &desc, &cu, &err), "%s", err.message);
         for (i = 0; i < 4; i++) CHECK(!hyb_cuda_alloc(cu, 100, &p[i], &err), "%s", err.message);
-        CHECK(cu->n_device_allocations == 4 && cu->arena.total == 1024, "%u", cu->n_device_allocations);
+        CHECK(cu->n_device_allocations == 4, "%u", cu->n_device_allocations);
+        CHECK(cu->arena.total == 1024, "%u", cu->n_device_allocations);
         hyb_cuda_release(cu);
     }
 }
@@ -374,10 +381,11 @@ static void test_kernels(hybrid_runtime *rt)
 
     TEST("kernels that cannot be");
     hyb_cuda_launch(q, BASIC, 7, one, block, 0, args);
-    CHECK(q->failure.result == HYBRID_ERROR_INVALID && strstr(q->failure.message, "'basic'"), "%s", q->failure.message);
+    CHECK(q->failure.result == HYBRID_ERROR_INVALID, "%s", q->failure.message);
+    CHECK(strstr(q->failure.message, "'basic'"), "%s", q->failure.message);
     launch_add(q, BASIC, x, 1.0f, 10);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID && strstr(err.message, "no kernel 7"), "it sticks: %s",
-          err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_INVALID, "it sticks: %s", err.message);
+    CHECK(strstr(err.message, "no kernel 7"), "it sticks: %s", err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_queue_create(cu, &q, &err);
     hyb_cuda_launch(q, 77, 0, one, block, 0, args);
@@ -395,7 +403,8 @@ static void test_kernels(hybrid_runtime *rt)
     }
     hyb_cuda_queue_create(cu, &q, &err);
     launch_add(q, NAMES, x, 1.0f, 10);
-    CHECK(hyb_cuda_sync(q, &err) && strstr(err.message, "no_such_kernel"), "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err), "%s", err.message);
+    CHECK(strstr(err.message, "no_such_kernel"), "%s", err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_queue_create(cu, &q, &err);
     block[0] = 4096;
@@ -412,8 +421,8 @@ static void test_kernels(hybrid_runtime *rt)
     CHECK(!hyb_cuda_warmup(cu, warm, 2, heard, seen, &err), "%s: %d calls", err.message, seen[0]);
     CHECK(seen[0] == 3, "%s: %d calls", err.message, seen[0]);
     CHECK(seen[1] == 202, "%s: %d calls", err.message, seen[0]);
-    CHECK(cu->jit.n_compiled == 0 && cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled,
-          cu->jit.n_from_cache);
+    CHECK(cu->jit.n_compiled == 0, "%u compiled, %u from the cache", cu->jit.n_compiled, cu->jit.n_from_cache);
+    CHECK(cu->jit.n_from_cache == 2, "%u compiled, %u from the cache", cu->jit.n_compiled, cu->jit.n_from_cache);
     hyb_cuda_release(cu);
     snprintf(line, sizeof line,
              "for f in '%s'/*; do printf 'damage' | dd of=$f bs=1 seek=200 conv=notrunc 2>/dev/null; done", cache);
@@ -505,7 +514,8 @@ static void test_graphs(hybrid_runtime *rt)
         CHECK(!hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
         hyb_cuda_graph_launch(q, g, &err);
         hyb_cuda_read(q, back, x, 400);
-        CHECK(!hyb_cuda_sync(q, &err) && back[99] == 2.0f, "%s", err.message);
+        CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
+        CHECK(back[99] == 2.0f, "%s", err.message);
         hyb_cuda_graph_destroy(cu, g);
     }
     hyb_cuda_capture_begin(q, &err); /* destroyed in the middle */
@@ -570,8 +580,8 @@ static void test_bad_blas(hybrid_runtime *rt)
             CHECK(!hyb_cuda_queue_blas(q, &err), "not tried again: %s", err.message);
             CHECK(!said[0], "not tried again: %s", err.message);
             CHECK(!q->blas.workspace, "not tried again: %s", err.message);
-            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false) && !q->failure.result,
-                  "own kernels do it");
+            CHECK(!hyb_cuda_gemm(q, HYB_CUDA_R_16F, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels do it");
+            CHECK(!q->failure.result, "own kernels do it");
         }
         hyb_cuda_queue_destroy(q);
         hyb_cuda_release(cu);
@@ -597,7 +607,8 @@ static void test_blas(hybrid_runtime *rt)
         CHECK(strlen(err.message) > 20, "a reason");
         SKIP_PROCESSOR("%s", err.message);
     } else {
-        CHECK(q->blas.workspace && cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
+        CHECK(q->blas.workspace, "%d", cu->blas->version[0]);
+        CHECK(cu->blas->version[0] >= 11, "%d", cu->blas->version[0]);
         for (i = 0; i < OUT * IN; i++) w[i] = hyb_f32_to_f16((float)(i % 17 - 8) / 16);
         for (i = 0; i < ROWS * IN; i++) x[i] = hyb_f32_to_f16((float)(i % 13 - 6) / 8);
         CHECK(!hyb_cuda_alloc(cu, sizeof w, &dw, &err), "%s", err.message);
@@ -680,8 +691,8 @@ static void test_broken_graphs(hybrid_runtime *rt)
             CHECK((k || strstr(err.message, "GPU")), "%s: stage %d, result %d: %s", cases[i].fail, stage,
                   q->failure.result, err.message);
             hyb_cuda_read(q, back, x, 8);
-            CHECK(!hyb_cuda_sync(q, &err) && back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0],
-                  err.message);
+            CHECK(!hyb_cuda_sync(q, &err), "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
+            CHECK(back[0] == 2.0f * (float)k, "%s: %g, %s", cases[i].fail, (double)back[0], err.message);
             hyb_cuda_graph_destroy(cu, g);
         }
     }
@@ -793,7 +804,8 @@ static void test_threads(void)
         pthread_join(threads[i], NULL);
         CHECK(!workers[i].wrong, "thread %d: %d wrong, %s", i, workers[i].wrong, workers[i].message);
     }
-    CHECK(cu->arena.n_used == 1 && cu->arena.used == 256, "all came back: %u", cu->arena.n_used);
+    CHECK(cu->arena.n_used == 1, "all came back: %u", cu->arena.n_used);
+    CHECK(cu->arena.used == 256, "all came back: %u", cu->arena.n_used);
     CHECK(cu->jit.n_compiled == 1, "compiled once: %u", cu->jit.n_compiled);
     hyb_cuda_release(cu);
     hybrid_runtime_destroy(rt);
@@ -854,7 +866,8 @@ static void test_locks(void)
     desc.kernel_cache.path = "";
     CHECK(!hybrid_runtime_create(&desc, &rt, &err), "%s", err.message);
     for (started = 0; started < 3 && !pthread_create(&threads[started], NULL, ask_name, rt); started++) {}
-    CHECK(!hyb_runtime_gpu(rt, &device, &err) && device, "%s", err.message);
+    CHECK(!hyb_runtime_gpu(rt, &device, &err), "%s", err.message);
+    CHECK(device, "%s", err.message);
     for (i = 0; i < started; i++) pthread_join(threads[i], NULL);
     CHECK(hybrid_runtime_device(rt)[0], "it has a name");
     for (started = 0; device && started < 2 && !pthread_create(&threads[started], NULL, ask_room, device); started++) {}
@@ -900,14 +913,15 @@ static void test_callbacks(hybrid_runtime *rt)
     CHECK(!hyb_cuda_open(rt, &desc, &cu, &err), "%s", err.message);
     watched = cu;
     n_watched = n_locked = 0;
-    CHECK(!hyb_cuda_can_compile(cu, &err) && n_watched == 1, "%s: %d calls", err.message, n_watched);
+    CHECK(!hyb_cuda_can_compile(cu, &err), "%s: %d calls", err.message, n_watched);
+    CHECK(n_watched == 1, "%s: %d calls", err.message, n_watched);
     hyb_cuda_blas(cu, &err);
     hyb_cuda_blas(cu, &err);
     CHECK(n_watched == 2, "cuBLAS is logged once: %d calls", n_watched);
-    CHECK(!hyb_cuda_warmup(cu, &big, 1, NULL, NULL, &err) && n_watched == 5, "load, store, log: %s: %d calls",
-          err.message, n_watched);
-    CHECK(hyb_cuda_warmup(cu, &bad, 1, NULL, NULL, &err) && n_watched > 6, "load, and the compiler's words: %d calls",
-          n_watched);
+    CHECK(!hyb_cuda_warmup(cu, &big, 1, NULL, NULL, &err), "load, store, log: %s: %d calls", err.message, n_watched);
+    CHECK(n_watched == 5, "load, store, log: %s: %d calls", err.message, n_watched);
+    CHECK(hyb_cuda_warmup(cu, &bad, 1, NULL, NULL, &err), "load, and the compiler's words: %d calls", n_watched);
+    CHECK(n_watched > 6, "load, and the compiler's words: %d calls", n_watched);
     watched = NULL;
     CHECK(!n_locked, "a lock is held in %d of %d calls", n_locked, n_watched);
     hyb_cuda_release(cu);
@@ -1031,11 +1045,13 @@ static void test_failures(void)
         r = scenario(rt, &err);
         c.fail_at = 0;
         CHECK(r == HYBRID_OK || (r == HYBRID_ERROR_MEMORY && err.result == r), "%ld: %d '%s'", n, r, err.message);
-        CHECK(c.blocks == left && (!counts || (counts->bytes == 0 && counts->pinned_bytes == pinned)),
-              "%ld: %ld blocks left", n, c.blocks - left);
+        CHECK(c.blocks == left, "%ld: %ld blocks left", n, c.blocks - left);
+        CHECK((!counts || (counts->bytes == 0 && counts->pinned_bytes == pinned)), "%ld: %ld blocks left", n,
+              c.blocks - left);
         if (!r && c.calls < n) break;
     }
-    CHECK(n > 8 && n < 100, "%ld allocations", n);
+    CHECK(n > 8, "%ld allocations", n);
+    CHECK(n < 100, "%ld allocations", n);
     hybrid_runtime_destroy(rt);
 }
 
@@ -1071,11 +1087,12 @@ static int part_sticky(void)
     hyb_cuda_write(q, x, back, 16);
     hyb_cuda_graph_launch(q, g, &err);
     hyb_cuda_capture_begin(q, &err);
-    CHECK(hyb_cuda_sync(q, &again) == HYBRID_ERROR_DEVICE && !strcmp(again.message, err.message),
-          "the first failure stays: %s", again.message);
+    CHECK(hyb_cuda_sync(q, &again) == HYBRID_ERROR_DEVICE, "the first failure stays: %s", again.message);
+    CHECK(!strcmp(again.message, err.message), "the first failure stays: %s", again.message);
     hyb_cuda_zero(q2, x, 4);
     CHECK(hyb_cuda_sync(q2, &err) == HYBRID_ERROR_DEVICE, "other queues see it: %s", err.message);
-    CHECK(hyb_cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE && !x, "no memory from it: %s", err.message);
+    CHECK(hyb_cuda_alloc(cu, 64u << 20, &x, &err) == HYBRID_ERROR_DEVICE, "no memory from it: %s", err.message);
+    CHECK(!x, "no memory from it: %s", err.message);
     CHECK(hyb_cuda_capture_end(q, &g, &err), "%s", err.message);
     hyb_cuda_queue_destroy(q);
     hyb_cuda_queue_destroy(q2);
@@ -1102,7 +1119,8 @@ static int part_no_device(void)
     CHECK(!cu, "%s", err.message);
     CHECK(strstr(err.message, "no CUDA"), "%s", err.message);
     CHECK(strstr(err.message, "libcuda"), "%s", err.message);
-    CHECK(hyb_cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND && n == 0, "%s", err.message);
+    CHECK(hyb_cuda_list(list, 2, &n, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(n == 0, "%s", err.message);
     hybrid_runtime_destroy(rt);
     return 0;
 }
@@ -1118,9 +1136,11 @@ static int part_no_nvrtc(void)
     CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
     CHECK(strstr(err.message, "no NVRTC"), "%s", err.message);
     CHECK(strstr(err.message, "HYBRID_CUDA_PATH"), "%s", err.message);
-    CHECK(!hyb_cuda_queue_blas(q, &err) && strstr(err.message, "no cuBLAS"), "%s", err.message);
+    CHECK(!hyb_cuda_queue_blas(q, &err), "%s", err.message);
+    CHECK(strstr(err.message, "no cuBLAS"), "%s", err.message);
     launch_add(q, BASIC, NULL, 1.0f, 4);
-    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND && strstr(err.message, "no NVRTC"), "%s", err.message);
+    CHECK(hyb_cuda_sync(q, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
+    CHECK(strstr(err.message, "no NVRTC"), "%s", err.message);
     CHECK(!hyb_cuda_gemm(q, 2, NULL, 1, NULL, 1, 0, NULL, 1, 1, 1, 1, false), "own kernels must do it");
     hyb_cuda_queue_destroy(q);
     hyb_cuda_release(cu);
@@ -1141,13 +1161,15 @@ static int part_list(void)
     CHECK(!hyb_cuda_list(list, 2, &n, &err), "%s %zu", err.message, n);
     CHECK(n == 3, "%s %zu", err.message, n);
     CHECK(!strcmp(list[1].id, "cuda:1"), "%s %zu", err.message, n);
-    CHECK(list[0].name[0] && list[1].total_bytes >= list[1].free_bytes, "%s %zu", err.message, n);
+    CHECK(list[0].name[0], "%s %zu", err.message, n);
+    CHECK(list[1].total_bytes >= list[1].free_bytes, "%s %zu", err.message, n);
     CHECK(list[1].free_bytes > 0, "%s %zu", err.message, n);
     CHECK(list[0].capability == 90, "%s %zu", err.message, n);
     memset(&desc, 0, sizeof desc);
     desc.device = 2;
     desc.cache.path = "";
-    CHECK(!hyb_cuda_open(rt, &desc, &cu, &err) && cu->cc == 90, "%s", err.message);
+    CHECK(!hyb_cuda_open(rt, &desc, &cu, &err), "%s", err.message);
+    CHECK(cu->cc == 90, "%s", err.message);
     hyb_cuda_release(cu);
     desc.device = 3;
     CHECK(hyb_cuda_open(rt, &desc, &cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
@@ -1178,9 +1200,10 @@ static int part_ptx(void)
         hyb_cuda_zero(q, x, 40);
         launch_add(q, BASIC, x, 3.0f, 10);
         hyb_cuda_read(q, back, x, 40);
-        CHECK(!hyb_cuda_sync(q, &err) && back[9] == 3.0f, "%s", err.message);
-        CHECK(cu->jit.nvrtc.arch.ptx && cu->jit.nvrtc.arch.number < 130, "as PTX, the second time from the cache: %u",
-              cu->jit.n_from_cache);
+        CHECK(!hyb_cuda_sync(q, &err), "%s", err.message);
+        CHECK(back[9] == 3.0f, "%s", err.message);
+        CHECK(cu->jit.nvrtc.arch.ptx, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
+        CHECK(cu->jit.nvrtc.arch.number < 130, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
         CHECK((int)cu->jit.n_from_cache == i, "as PTX, the second time from the cache: %u", cu->jit.n_from_cache);
         hyb_cuda_queue_destroy(q);
         hyb_cuda_release(cu);
@@ -1197,7 +1220,8 @@ static int part_old(void)
     hyb_cuda *cu = NULL;
     hybrid_error err;
     TEST("a GPU that NVRTC no longer knows");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && cu->cc == 61, "%s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(cu->cc == 61, "%s", err.message);
     CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_NOT_FOUND, "%s", err.message);
     CHECK(strstr(err.message, "6.1"), "%s", err.message);
     CHECK(strstr(err.message, "older"), "%s", err.message);
@@ -1212,8 +1236,10 @@ static int part_old_driver(void)
     hyb_cuda *cu = NULL;
     hybrid_error err;
     TEST("NVRTC newer than the driver");
-    CHECK(!open_device(rt, 0, "", &cu, &err) && cu->driver.version == 12040, "%s", err.message);
-    CHECK(!hyb_cuda_can_compile(cu, &err) && cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
+    CHECK(!open_device(rt, 0, "", &cu, &err), "%s", err.message);
+    CHECK(cu->driver.version == 12040, "%s", err.message);
+    CHECK(!hyb_cuda_can_compile(cu, &err), "what it makes can be loaded: %s", err.message);
+    CHECK(cu->jit.n_compiled == 1, "what it makes can be loaded: %s", err.message);
     setenv("EMU_FAIL", "cuModuleLoadData:1+:222", 1);
     CHECK(hyb_cuda_can_compile(cu, &err) == HYBRID_ERROR_UNSUPPORTED, "it cannot: %s", err.message);
     CHECK(strstr(err.message, "222"), "it cannot: %s", err.message);
@@ -1314,7 +1340,8 @@ int main(int argc, char **argv)
     rt = make_runtime(&c);
     TEST("open");
     if (open_device(rt, 0, "", &cu, &err)) {
-        CHECK(strstr(err.message, "CUDA") && strlen(err.message) > 40, "%s", err.message);
+        CHECK(strstr(err.message, "CUDA"), "%s", err.message);
+        CHECK(strlen(err.message) > 40, "%s", err.message);
         SKIP_PROCESSOR("%s (python3 tests/emu/build.py --to build/emu makes an emulator)", err.message);
         hybrid_runtime_destroy(rt);
         return test_end();

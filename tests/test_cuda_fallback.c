@@ -163,9 +163,10 @@ static void test_plan(void)
         /* beside the model that is there: what it would take once more */
         CHECK(!hybrid_plan(s.rt, &md, &cd, &plan, &err), "%s", err.message);
         layers = layers_on_gpu(&s);
-        CHECK(layers >= before && cuda_of(&s)->arena.total <= cap,
-              "%d layers, then %d with more memory; %llu of %llu bytes", before, layers,
+        CHECK(layers >= before, "%d layers, then %d with more memory; %llu of %llu bytes", before, layers,
               (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
+        CHECK(cuda_of(&s)->arena.total <= cap, "%d layers, then %d with more memory; %llu of %llu bytes", before,
+              layers, (unsigned long long)cuda_of(&s)->arena.total, (unsigned long long)cap);
         CHECK(layers == 0 || !s.ctx->forward.stages[s.ctx->forward.n_stages - 1].device->ops->is_host,
               "%d layers lie on the GPU, but the context had no room there: %s", layers, said);
         CHECK(layers == 5 || strstr(said, "on the CPU"), "the log does not say why layers are on the CPU: %s", said);
@@ -173,7 +174,8 @@ static void test_plan(void)
         before = layers;
         end(&s);
     }
-    CHECK(before == 5 && n > 3, "%d layers fit in the end", before);
+    CHECK(before == 5, "%d layers fit in the end", before);
+    CHECK(n > 3, "%d layers fit in the end", before);
     n_batch = cd.n_batch = 32;
     /* where blocks as large as the driver likes them would not leave room for all */
     for (cap = 9 << 20; cap < 18 << 20; cap += 700000) {
@@ -275,7 +277,8 @@ static void test_limits(void)
         hybrid_context_desc cd;
         CHECK(!hyb_context_defaults(&s.model->hp, NULL, &cd, &err), "%s", err.message);
         hyb_place_choose(&place, s.rt->gpu, &s.model->net, &s.model->weights, &s.model->hp, &cd, &err);
-        CHECK(!place.gpu && strstr(err.message, "320"), "%s", err.message);
+        CHECK(!place.gpu, "%s", err.message);
+        CHECK(strstr(err.message, "320"), "%s", err.message);
     }
     s.model->hp.head_dim_v = s.model->hp.head_dim_k;
     CHECK(!hybrid_model_load(s.rt, &md, &m, &err), "%s", err.message);
@@ -284,7 +287,8 @@ static void test_limits(void)
     if (!counts) return;
     setenv("EMU_SM", "70", 1);
     if (begin(&s, NULL, 0, NULL)) {
-        CHECK(layers_on_gpu(&s) == 0 && strstr(said, "7.5"), "an old GPU: %s", said);
+        CHECK(layers_on_gpu(&s) == 0, "an old GPU: %s", said);
+        CHECK(strstr(said, "7.5"), "an old GPU: %s", said);
         end(&s);
     }
     unsetenv("EMU_SM");
@@ -330,7 +334,8 @@ static void test_next(void)
                 CHECK(!hybrid_decode(c[k], &err), "%s", err.message);
                 id[k] = hybrid_sample_next(sampler[k], c[k], 0, NULL);
                 hybrid_sampler_accept(sampler[k], id[k]);
-                CHECK(id[k] >= 0 && !hybrid_batch_add(c[k], 0, &id[k], 1, &err), "%d", id[k]);
+                CHECK(id[k] >= 0, "%d", id[k]);
+                CHECK(!hybrid_batch_add(c[k], 0, &id[k], 1, &err), "%d", id[k]);
             }
             CHECK(id[0] == id[1], "kind %d, token %d: %d without all logits, %d with them", (int)i, n, id[1], id[0]);
         }
@@ -492,7 +497,8 @@ static void test_foreign_capture(void)
     int i, mode;
     TEST("a graph of the host's");
     memset(&rd, 0, sizeof rd);
-    CHECK(library && !hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
+    CHECK(library, "%s", err.message);
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
     CHECK(!hyb_runtime_gpu(rt, &device, &err), "%s", err.message);
     CHECK(device, "%s", err.message);
     if (!library || !device) return;
@@ -509,7 +515,8 @@ static void test_foreign_capture(void)
         caller = hyb_cuda_enter(cu);
         CHECK(!api->cuStreamCreate(&stream, HYB_CU_STREAM_NON_BLOCKING) && !begin_capture(stream, i), "capture");
         hyb_cuda_leave(cu, caller);
-        CHECK(!exchange(&mode) && mode == 0, "the thread's mode was %d", mode);
+        CHECK(!exchange(&mode), "the thread's mode was %d", mode);
+        CHECK(mode == 0, "the thread's mode was %d", mode);
         if (begin(&s, NULL, 0, NULL)) {
             CHECK(step(&s, 0, start, 4), "steps");
             CHECK(step(&s, 0, start, 1), "steps");
@@ -522,10 +529,12 @@ static void test_foreign_capture(void)
         }
         end(&s);
         mode = 0;
-        CHECK(!exchange(&mode) && mode == i, "the thread's mode is %d, it was %d", mode, i);
+        CHECK(!exchange(&mode), "the thread's mode is %d, it was %d", mode, i);
+        CHECK(mode == i, "the thread's mode is %d, it was %d", mode, i);
         graph = NULL;
         caller = hyb_cuda_enter(cu);
-        CHECK(!end_capture(stream, &graph) && graph, "the host's capture was broken");
+        CHECK(!end_capture(stream, &graph), "the host's capture was broken");
+        CHECK(graph, "the host's capture was broken");
         if (graph) api->cuGraphDestroy(graph);
         api->cuStreamDestroy(stream);
         hyb_cuda_leave(cu, caller);
@@ -573,7 +582,8 @@ static void test_pages(void)
             a = hybrid_logits(s[0].ctx, seq);
             b = hybrid_logits(s[1].ctx, seq);
             for (v = 0; a && b && v < n_vocab; v++) worst = fabs(a[v] - b[v]) > worst ? fabs(a[v] - b[v]) : worst;
-            CHECK(a && b, "logits");
+            CHECK(a, "logits");
+            CHECK(b, "logits");
         }
     }
     CHECK(worst < 2e-2, "logits are %g apart", worst);
@@ -640,7 +650,8 @@ static void test_cancelled(void)
     md.path = model_path;
     md.device_n_ctx = 128;
     md.progress = half;
-    CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED && !m, "%s", err.message);
+    CHECK(hybrid_model_load(s.rt, &md, &m, &err) == HYBRID_ERROR_CANCELLED, "%s", err.message);
+    CHECK(!m, "%s", err.message);
     memset(mine, 0x5A, n);
     CHECK(!gpu->ops->alloc(gpu, n, &d, &err), "%s", err.message);
     CHECK((char *)d > (char *)keep, "%s", err.message);
@@ -732,7 +743,8 @@ static void test_no_memory(void)
         if (!strstr(said, "on the CPU") && !strstr(said, "without the GPU")) break;
         end(&s);
     }
-    CHECK(made && n == (int)made + 1, "allocation %d did not fail; %u were made", n, made);
+    CHECK(made, "allocation %d did not fail; %u were made", n, made);
+    CHECK(n == (int)made + 1, "allocation %d did not fail; %u were made", n, made);
     end(&s);
 }
 
@@ -771,13 +783,16 @@ static void test_by_name(void)
     CHECK(!rt, "%s", err.message);
     CHECK(strstr(err.message, "7"), "%s", err.message);
     rd.device = "gpu";
-    CHECK(hybrid_runtime_create(&rd, &rt, &err) == HYBRID_ERROR_INVALID && !rt, "%s", err.message);
+    CHECK(hybrid_runtime_create(&rd, &rt, &err) == HYBRID_ERROR_INVALID, "%s", err.message);
+    CHECK(!rt, "%s", err.message);
     rd.device = "cuda";
-    CHECK(!hybrid_runtime_create(&rd, &rt, &err) && hybrid_runtime_device(rt)[0], "%s", err.message);
+    CHECK(!hybrid_runtime_create(&rd, &rt, &err), "%s", err.message);
+    CHECK(hybrid_runtime_device(rt)[0], "%s", err.message);
     CHECK(!hybrid_devices(rt, &info, 1, &count, &err), "%d devices", (int)count);
     CHECK(count == 1, "%d devices", (int)count);
     CHECK(info.total_bytes >= info.free_bytes, "%d devices", (int)count);
-    CHECK(info.free_bytes && !strcmp(info.id, "cuda:0"), "%d devices", (int)count);
+    CHECK(info.free_bytes, "%d devices", (int)count);
+    CHECK(!strcmp(info.id, "cuda:0"), "%d devices", (int)count);
     CHECK(info.capability >= 75, "%d devices", (int)count);
     hybrid_runtime_destroy(rt);
     setenv("EMU_FAIL", "cuInit:1+:100", 1);
@@ -789,7 +804,8 @@ static void test_by_name(void)
     CHECK(err.message[0], "%d devices", (int)count);
     unsetenv("EMU_FAIL");
     setenv("HYBRID_DEVICE", "cuda:7", 1);
-    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err) && count == 1, "a list needs no device: %s", err.message);
+    CHECK(!hybrid_devices(NULL, NULL, 0, &count, &err), "a list needs no device: %s", err.message);
+    CHECK(count == 1, "a list needs no device: %s", err.message);
     unsetenv("HYBRID_DEVICE");
 }
 
@@ -877,7 +893,8 @@ int main(void)
     end(&s);
     if (begin(&s, NULL, 0, "")) {
         const char *last = NULL;
-        CHECK(!hybrid_warmup(s.ctx, warm, &last, &why) && last, "%s", why.message);
+        CHECK(!hybrid_warmup(s.ctx, warm, &last, &why), "%s", why.message);
+        CHECK(last, "%s", why.message);
         if (counts) CHECK(!counts->launches, "%llu launches while warming up", counts->launches);
         if (counts) setenv("EMU_FAIL", "nvrtcCompileProgram:1+", 1); /* all kernels are there now */
         expect_cpu_text(&s, "after a warm-up", MAX);

@@ -117,8 +117,10 @@ static void test_target(void)
     TEST("target");
     for (i = 0; i < COUNT(cases); i++) {
         hyb_target t = hyb_target_choose(cases[i].cc, cases[i].list, cases[i].n);
-        CHECK(t.number == cases[i].number && (t.ptx == cases[i].ptx || !t.number), "case %d, device %d: %s_%d", i,
-              cases[i].cc, t.ptx ? "compute" : "sm", t.number);
+        CHECK(t.number == cases[i].number, "case %d, device %d: %s_%d", i, cases[i].cc, t.ptx ? "compute" : "sm",
+              t.number);
+        CHECK((t.ptx == cases[i].ptx || !t.number), "case %d, device %d: %s_%d", i, cases[i].cc,
+              t.ptx ? "compute" : "sm", t.number);
     }
 }
 
@@ -145,20 +147,24 @@ static void test_folders(void)
     shell("mkdir -p '%s/f/cuda-9.2/lib' '%s/f/cuda-12.8/lib' '%s/f/cuda-12.10/lib' '%s/f/other/lib' '%s/f/.cuda-7/lib'",
           folder, folder, folder, folder, folder);
     snprintf(pattern, sizeof pattern, "%s/f/cuda-*/lib", folder);
-    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 3, "%d", s.n);
+    CHECK(!hyb_folder_expand(pattern, see, &s), "%d", s.n);
+    CHECK(s.n == 3, "%d", s.n);
     snprintf(want, sizeof want, "%s/f/cuda-12.10/lib", folder);
     CHECK(!strcmp(s.names[0], want), "newest first: %s", s.names[0]);
     snprintf(want, sizeof want, "%s/f/cuda-9.2/lib", folder);
     CHECK(!strcmp(s.names[2], want), "oldest last: %s", s.names[2]);
     s.n = 0;
     s.stop_at = 2;
-    CHECK(hyb_folder_expand(pattern, see, &s) && s.n == 2, "stops when told");
+    CHECK(hyb_folder_expand(pattern, see, &s), "stops when told");
+    CHECK(s.n == 2, "stops when told");
     s.n = s.stop_at = 0;
     snprintf(pattern, sizeof pattern, "%s/*/cuda-12*/li*", folder);
-    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 2, "three stars: %d", s.n);
+    CHECK(!hyb_folder_expand(pattern, see, &s), "three stars: %d", s.n);
+    CHECK(s.n == 2, "three stars: %d", s.n);
     s.n = 0;
     snprintf(pattern, sizeof pattern, "%s/absent-*/lib", folder);
-    CHECK(!hyb_folder_expand(pattern, see, &s) && s.n == 0, "none");
+    CHECK(!hyb_folder_expand(pattern, see, &s), "none");
+    CHECK(s.n == 0, "none");
     CHECK(hyb_path_join(path, "a/b", "c"), "%s", path);
     CHECK(!strcmp(path, "a/b/c"), "%s", path);
     CHECK(hyb_path_join(path, "a/", "c"), "%s", path);
@@ -223,14 +229,16 @@ static void test_library(void)
     CHECK(!f.libs[0].is_override, "the newest, past a file that is no library: %d %s", f.answers[0], f.libs[0].path);
     f.n = 0;
     f.take = 2;
-    CHECK(hyb_library_find(names, firsts, false, find_answer, &f) && f.answers[1] == 12,
-          "the next one when the first is refused: %d", f.answers[1]);
+    CHECK(hyb_library_find(names, firsts, false, find_answer, &f), "the next one when the first is refused: %d",
+          f.answers[1]);
+    CHECK(f.answers[1] == 12, "the next one when the first is refused: %d", f.answers[1]);
     snprintf(path, sizeof path, "%s/lib64/libhybridfirst.so.12", folder);
     memset(&lib, 0, sizeof lib);
     CHECK((lib.handle = hyb_library_load(path, true)) != NULL, "what must come first, from the same folder");
     f.n = 0;
     f.take = 5;
-    CHECK(!hyb_library_find(names, NULL, false, find_answer, &f) && f.n == 2, "no more than there are: %d", f.n);
+    CHECK(!hyb_library_find(names, NULL, false, find_answer, &f), "no more than there are: %d", f.n);
+    CHECK(f.n == 2, "no more than there are: %d", f.n);
     snprintf(path, sizeof path, "%s/own", folder);
     setenv("HYBRID_CUDA_PATH", path, 1);
     f.n = 0;
@@ -241,7 +249,8 @@ static void test_library(void)
     CHECK(!hyb_library_find(&names[2], NULL, true, find_answer, &f), "no names");
     f.n = 0;
     f.take = 2;
-    CHECK(!hyb_library_find(names, NULL, true, find_answer, &f) && f.n == 1, "and nothing else, when so told");
+    CHECK(!hyb_library_find(names, NULL, true, find_answer, &f), "and nothing else, when so told");
+    CHECK(f.n == 1, "and nothing else, when so told");
     for (i = 0; i < 2; i++) {
         f.n = 0;
         f.take = 1;
@@ -297,7 +306,8 @@ static void test_hash(void)
     hyb_cache_key_add(&a, "c", 1);
     fill_key(&b, "a");
     hyb_cache_key_add(&b, "bc", 2);
-    CHECK(a.a != b.a && a.b != b.b, "where one text ends counts");
+    CHECK(a.a != b.a, "where one text ends counts");
+    CHECK(a.b != b.b, "where one text ends counts");
 }
 
 static bool cache_holds(hyb_cache *cache, const hyb_cache_key *key, const void *data, size_t n)
@@ -356,8 +366,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     CHECK(!cache_holds(&cache, &key, text, sizeof text), "empty");
     hyb_cache_put(&cache, &key, text, sizeof text);
     hyb_cache_put(&cache, &other, text, 5);
-    CHECK(cache_holds(&cache, &key, text, sizeof text) && cache_holds(&cache, &other, text, 5),
-          "round trip, in a folder that was not there");
+    CHECK(cache_holds(&cache, &key, text, sizeof text), "round trip, in a folder that was not there");
+    CHECK(cache_holds(&cache, &other, text, 5), "round trip, in a folder that was not there");
     hyb_cache_put(&cache, &other, text, 9);
     CHECK(cache_holds(&cache, &other, text, 9), "replaced");
     shell("[ $(ls '%s' | wc -l) = 2 ] || touch '%s/leftover'", path, folder);
@@ -368,7 +378,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     hyb_cache_name(&key, name);
     snprintf(file, sizeof file, "%s/%s", path, name);
     entry = (unsigned char *)read_file(file, &size);
-    CHECK(entry && size == HYB_CACHE_HEADER + sizeof text, "%s: %d bytes", file, (int)size);
+    CHECK(entry, "%s: %d bytes", file, (int)size);
+    CHECK(size == HYB_CACHE_HEADER + sizeof text, "%s: %d bytes", file, (int)size);
     bad = (unsigned char *)malloc(size + 1);
     /* every byte changed, every length cut, one byte more, another's entry */
     for (i = 0; entry && i < 2 * size + 2; i++) {
@@ -454,7 +465,8 @@ static void test_cache(hybrid_runtime *rt, counting *c)
     desc.path = path;
     hyb_cache_create(&cache, rt, &desc);
     CHECK(!cache.folder[0], "instead of the disk");
-    CHECK(!cache_holds(&cache, &key, text, sizeof text) && s.n_load == 1, "%d", s.n_load);
+    CHECK(!cache_holds(&cache, &key, text, sizeof text), "%d", s.n_load);
+    CHECK(s.n_load == 1, "%d", s.n_load);
     hyb_cache_put(&cache, &key, text, sizeof text);
     CHECK(s.n_store == 1, "%d stored, %d loaded", s.n_store, s.n_load);
     CHECK(cache_holds(&cache, &key, text, sizeof text), "%d stored, %d loaded", s.n_store, s.n_load);
@@ -597,10 +609,12 @@ static void test_nvrtc(hybrid_runtime *rt, counting *c)
     CHECK(strstr(err.message, "'bad'"), "%s", err.message);
     CHECK(strstr(err.message, "sm_90"), "%s", err.message);
     CHECK(strstr(err.message, "nowhere"), "%s", err.message);
-    CHECK(strstr(said, "nvrtc: bad.cu(2)") && strstr(said, "1 error"), "the whole log: %s", said);
+    CHECK(strstr(said, "nvrtc: bad.cu(2)"), "the whole log: %s", said);
+    CHECK(strstr(said, "1 error"), "the whole log: %s", said);
     hyb_free(rt, text);
     r = hyb_nvrtc_open(&nvrtc, 999, 13000, false, &err);
-    CHECK(!r && nvrtc.arch.ptx, "a GPU of tomorrow gets PTX");
+    CHECK(!r, "a GPU of tomorrow gets PTX");
+    CHECK(nvrtc.arch.ptx, "a GPU of tomorrow gets PTX");
     text = hyb_module_text(rt, &good, &n);
     if (!r)
         CHECK(!hyb_nvrtc_compile(rt, &nvrtc, &good, text, &data, &size, &words, &err) &&
