@@ -103,6 +103,7 @@ HYB_COLD_END
 #include "compute/cpu/trig.c"
 #include "compute/cpu/kernels.c"
 #include "compute/cpu/generic.c"
+#include "compute/cpu/train_generic.c"
 #include "compute/cpu/matmul_kernel.c"
 #include "compute/cpu/int/unpack.c"
 #include "compute/cpu/int/act.c"
@@ -122,6 +123,8 @@ HYB_COLD_END
 #include "compute/cpu/select.c"
 #include "compute/cpu/matmul.c"
 #include "compute/cpu/experts.c"
+#include "compute/cpu/job.c"
+#include "compute/cpu/train.c"
 #include "compute/cpu/backend.c"
 
 /* model */

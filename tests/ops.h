@@ -21,7 +21,7 @@
 
 /* ---- sides ------------------------------------------------------------------------------------------------------- */
 
-typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE } area_kind;
+typedef enum area_kind { AREA_FLOATS, AREA_INTS, AREA_BYTES, AREA_CACHE, AREA_DOUBLES } area_kind;
 typedef struct area {
     area_kind kind;
     char *memory;        /* on the device */
@@ -36,7 +36,7 @@ typedef struct wanted {
     const void *at;
     hybrid_type type;
     int i;
-    bool is_id;
+    bool is_id, is_double;
     double value;
 } wanted;
 
@@ -1170,11 +1170,13 @@ static void exact_top_k(side *s, const hyb_op_top_k *op)
     free(order);
 }
 
+#include "ops_train.h"
+
 /* ---- the table: from the list ------------------------------------------------------------------------------------ */
 
 typedef union any_op {
 #define OP_MEMBER(name_) hyb_op_##name_ name_;
-    HYB_OPS(OP_MEMBER, OP_MEMBER)
+    HYB_OPS(OP_MEMBER, OP_MEMBER) HYB_TRAIN_OPS(OP_MEMBER)
 #undef OP_MEMBER
 } any_op;
 typedef struct op_case {
@@ -1182,6 +1184,7 @@ typedef struct op_case {
     void (*draw)(side *s, any_op *op);
     void (*exact)(side *s, const any_op *op);
     void (*run)(hyb_backend *be, const any_op *op);
+    bool trains; /* an op that only the host has */
 } op_case;
 
 #define OP_FUNCTIONS(name_) \
@@ -1189,10 +1192,14 @@ typedef struct op_case {
     static void any_exact_##name_(side *s, const any_op *op) { exact_##name_(s, &op->name_); } \
     static void any_run_##name_(hyb_backend *be, const any_op *op) { hyb_do_##name_(be, &op->name_); }
 HYB_OPS(OP_FUNCTIONS, OP_FUNCTIONS)
+HYB_TRAIN_OPS(OP_FUNCTIONS)
 #undef OP_FUNCTIONS
 static const op_case op_cases[] = {
-#define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_ },
+#define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_, false },
     HYB_OPS(OP_CASE, OP_CASE)
+#undef OP_CASE
+#define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_, true },
+    HYB_TRAIN_OPS(OP_CASE)
 #undef OP_CASE
 };
 
@@ -1257,13 +1264,15 @@ static double area_value(const area *a, const char *bytes, size_t i)
 {
     const size_t row = a->kind == AREA_CACHE ? hybrid_type_row_bytes(a->type, (size_t)a->n) : 4;
     if (a->kind == AREA_FLOATS) return hyb_load_f32(bytes + 4 * i);
+    if (a->kind == AREA_DOUBLES) return ((const double *)(const void *)bytes)[i];
     if (a->kind == AREA_CACHE)
         return hyb_kv_value_generic(a->type, bytes + i / (size_t)a->n * row, (int)(i % (size_t)a->n));
     return (double)(int32_t)hyb_load_u32(bytes + 4 * i);
 }
 static size_t area_values(const area *a)
 {
-    return a->kind == AREA_BYTES   ? 0
+    return a->kind == AREA_BYTES     ? 0
+           : a->kind == AREA_DOUBLES ? a->bytes / 8
            : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
                                    : a->bytes / 4;
 }
@@ -1302,13 +1311,16 @@ static void side_exact(const side *s, const op_case *c, uint64_t seed, char **af
             continue;
         }
         offset = (size_t)(at - start);
-        row = s->areas[a].kind == AREA_CACHE ? hybrid_type_row_bytes(w->type, (size_t)s->areas[a].n) : 4;
+        row = s->areas[a].kind == AREA_CACHE ? hybrid_type_row_bytes(w->type, (size_t)s->areas[a].n)
+              : w->is_double                 ? 8
+                                             : 4;
         for (j = 0; j < row; j++) named[a][offset + j] = 1;
         if (w->is_id) {
             wrong += (int32_t)hyb_load_u32(after[a] + offset) != (int32_t)w->value;
             continue;
         }
         got = s->areas[a].kind == AREA_CACHE ? hyb_kv_value_generic(w->type, after[a] + offset, w->i)
+              : w->is_double                 ? *(const double *)(const void *)(after[a] + offset)
                                              : hyb_load_f32(after[a] + offset);
         if (w->value != w->value || fabs(w->value) == HUGE_VAL)
             wrong += apart(w->value, got) != 0;
@@ -1383,7 +1395,9 @@ static void ops_compare(side *reference, side *others, int n_others, int n, bool
             any_op op;
             char **after = side_run(reference, c, seed, &op, true);
             side_exact(reference, c, seed, after);
-            for (t = 0; t < n_others; t++) side_compare(reference, after, &others[t], c, seed, near);
+            for (t = 0; t < n_others; t++)
+                if (!c->trains || others[t].device->ops->is_host)
+                    side_compare(reference, after, &others[t], c, seed, near);
             after_free(after);
             side_end(reference);
         }

@@ -19,7 +19,7 @@ typedef enum hyb_pass { HYB_PASS_RUN, HYB_PASS_RECORD, HYB_PASS_REPLAY } hyb_pas
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
-    HYB_OPS(HYB_OP, HYB_OP)
+    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
         HYB_OP_COUNT
 } hyb_op;
@@ -41,6 +41,9 @@ typedef struct hyb_backend_ops {
 #define HYB_CALL(result_, name_, parameters_) result_(*name_) parameters_;
     HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL: it cannot train */
+    HYB_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
 } hyb_backend_ops;
 
 struct hyb_backend {
@@ -70,6 +73,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
+    int n_train;       /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
     int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */

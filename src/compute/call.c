@@ -36,6 +36,7 @@ HYB_OPS(HYB_OP, HYB_PARTS)
         }
 #endif
 HYB_OPS(HYB_OP, HYB_PARTS)
+HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 

@@ -107,6 +107,47 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
     return 8.0 * (double)op->n_rows * (double)op->n_group * (double)op->n;
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* dtable (n_embd, vocabulary) [index] += scale * dy (n, n_embd), row by row in their order, for the ids or positions of
+ * the batch. */
+typedef struct hyb_op_embed_back {
+    hyb_index index;
+    float scale;
+    const float *dy;
+    int64_t n_embd;
+    float *dtable;
+} hyb_op_embed_back;
+HYB_INLINE double hyb_bytes_embed_back(const hyb_op_embed_back *op, const hyb_batch *batch)
+{
+    return 12.0 * batch->n * (double)op->n_embd;
+}
+
+/* Of norm, with x^ = (x - mean) / sqrt(var + eps), RMS: mean = 0, and g = dy * w:
+ *
+ *   dx = add + (g - mean(g) - x^ mean(g x^)) / sqrt(var + eps)      RMS: without mean(g)
+ *   dw += the sum of dy x^,  db += the sum of dy, over rows and groups
+ *
+ * (Ba et al. 2016; Zhang and Sennrich 2019.) add may be NULL: 0. dw and db may be NULL. */
+typedef struct hyb_op_norm_back {
+    hyb_norm_kind kind;
+    const float *x, *dy;
+    int64_t x_stride, dy_stride;
+    const float *w; /* or NULL: 1 */
+    int64_t n_rows, n_group, n;
+    float eps;
+    const float *add;
+    float *dx; /* may be add */
+    int64_t dx_stride; /* of add, too */
+    float *dw, *db;
+    float *stats; /* (n_rows * n_group, 2) scratch: the mean of each group, and 1 / sqrt(var + eps) */
+} hyb_op_norm_back;
+HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (op->add ? 6 : 5) * (double)op->n_rows * (double)op->n_group * (double)op->n;
+}
+#endif
+
 /* ---- products ---- */
 
 /* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights,
@@ -151,6 +192,60 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
     }
     return bytes;
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Gradient of what a product read: dx (n, k) = the sum over i of dy_i (n, out_i) . W_i (out_i, k), in the order of i.
+ * W of any type. */
+typedef struct hyb_matmul_dy {
+    const hyb_tensor *w;
+    const float *dy;
+    int64_t dy_stride;
+} hyb_matmul_dy;
+typedef struct hyb_op_matmul_back_x {
+    hyb_rows rows;
+    int n;
+    int n_out;
+    hyb_matmul_dy out[4];
+    float *dx;
+    int64_t dx_stride;
+} hyb_op_matmul_back_x;
+HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const hyb_batch *batch)
+{
+    double bytes = 0;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_tensor *w = op->out[i].w;
+        if (!i) bytes += 4.0 * op->n * (double)w->ne[0];
+        bytes += (double)w->nb[1] * (double)w->ne[1] + 4.0 * op->n * (double)w->ne[1];
+    }
+    return bytes;
+}
+
+/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i. */
+typedef struct hyb_matmul_dw {
+    const float *dy;
+    int64_t dy_stride, n; /* n: out_i */
+    float *dw, *dbias;    /* or NULL */
+} hyb_matmul_dw;
+typedef struct hyb_op_matmul_back_w {
+    hyb_rows rows;
+    const float *x;
+    int64_t x_stride, k;
+    int n;
+    int n_out;
+    hyb_matmul_dw out[4];
+} hyb_op_matmul_back_w;
+HYB_INLINE double hyb_bytes_matmul_back_w(const hyb_op_matmul_back_w *op, const hyb_batch *batch)
+{
+    double bytes = 4.0 * op->n * (double)op->k;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++)
+        bytes += 4.0 * (double)op->out[i].n * (op->n + (op->out[i].dw ? 2.0 * (double)op->k : 0));
+    return bytes;
+}
+#endif
 
 /* ---- heads and the cache ---- */
 
@@ -260,6 +355,34 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
     }
     return bytes;
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of attention without sinks, over runs that begin at position 0: with P the probabilities, made again from q and the
+ * cache,
+ *
+ *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
+ *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
+ *
+ * (Dao 2023, "FlashAttention-2", without its tiles over keys: a block of rows has all of its scores, so memory is
+ * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored. */
+enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
+typedef struct hyb_op_attention_back {
+    const hyb_kv_view *kv;
+    const float *q, *out, *dout;
+    int64_t q_stride, out_stride; /* out_stride: of dout, too */
+    int n_head;
+    float scale, softcap;
+    int32_t window;
+    float *dq, *dk, *dv;
+    int64_t stride; /* of all three */
+} hyb_op_attention_back;
+HYB_INLINE double hyb_bytes_attention_back(const hyb_op_attention_back *op, const hyb_batch *batch)
+{
+    const hyb_kv_view *kv = op->kv;
+    return 4.0 * batch->n * op->n_head * (2 * kv->head_dim_k + 2 * kv->head_dim_v) +
+           batch->n * (hyb_kv_bytes(kv) + 4.0 * kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v));
+}
+#endif
 
 /* ---- recurrence ---- */
 
@@ -379,6 +502,24 @@ HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
     HYB_UNUSED(batch);
     return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 3 : 2);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of glu: dgate = dout * up * act'(gate), dup = dout * act(gate); without up, dgate = dout * act'(gate). dgate may be
+ * gate, and dup may be up. */
+typedef struct hyb_op_glu_back {
+    hyb_act_kind act;
+    const float *gate, *up, *dout;
+    int64_t stride; /* of gate, up, dgate and dup */
+    int64_t dout_stride;
+    int64_t n_rows, n;
+    float *dgate, *dup;
+} hyb_op_glu_back;
+HYB_INLINE double hyb_bytes_glu_back(const hyb_op_glu_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 5 : 3);
+}
+#endif
 
 /* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the
  * lower id; and weights (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of
@@ -504,4 +645,60 @@ HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 4.0 * op->n_rows * ((double)op->n + 2 * op->k + 2);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- the loss ---- */
+
+/* Of n_rows rows of logits, y = cap tanh(logits / cap), cap 0: y = logits:
+ *
+ *   loss = log(sum of e^y) - y[target]                     in nats; 0 where target < 0: it is not counted
+ *   dlogits = (softmax(y) - [target]) * weight * factor    over the logits themselves; of a soft-cap times
+ *                                                          1 - (y / cap)^2; 0 where target < 0
+ *
+ * The loss is not weighted. */
+typedef struct hyb_op_cross_entropy {
+    float *logits; /* becomes dlogits */
+    int64_t stride, n_rows, n;
+    float softcap;
+    const int32_t *targets; /* (n_rows) in the host's memory, as all that follows */
+    const float *weights;   /* or NULL: 1 */
+    float factor;
+    double *loss; /* (n_rows) */
+} hyb_op_cross_entropy;
+HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 8.0 * (double)op->n_rows * (double)op->n;
+}
+
+/* ---- the optimizer ---- */
+
+/* *sum = the sum of the squares of n values, in double. */
+typedef struct hyb_op_squares {
+    const float *x;
+    int64_t n;
+    double *sum; /* in the host's memory */
+} hyb_op_squares;
+HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n;
+}
+
+/* AdamW (Loshchilov and Hutter 2019), with g = factor * grad, c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t):
+ *
+ *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+ *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w) */
+typedef struct hyb_op_adamw {
+    float *w, *m, *v;
+    const float *grad;
+    int64_t n;
+    float factor, rate, beta1, beta2, c1, c2, eps, decay;
+} hyb_op_adamw;
+HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 28.0 * (double)op->n;
+}
+#endif
 #endif

@@ -3,6 +3,7 @@
 #define HYB_COMPUTE_CPU_ARM_C
 #include "../../core/cpu.c"
 #include "float.c"
+#include "train_generic.c"
 
 #if defined(HYB_ARM)
 
@@ -10,6 +11,7 @@
     #include "math.inc"
     #include "rows.inc"
     #include "recurrent.inc"
+    #include "train.inc"
     #include "attention.inc"
     #include "float.inc"
     #include "vec_end.inc"

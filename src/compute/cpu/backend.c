@@ -3,21 +3,8 @@
 #ifndef HYB_COMPUTE_CPU_BACKEND_C
 #define HYB_COMPUTE_CPU_BACKEND_C
 #include "../../core/lifetime.c"
-#include "../../quant/types.c"
 #include "trig.c"
-#include "experts.c"
-
-enum {
-    HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
-};
-
-typedef struct hyb_cpu {
-    hyb_backend base;
-    const hyb_cpu_kernels *kernels;
-    hyb_isa isa;
-    char *scratch;     /* of the op in progress: shared by all ops */
-    size_t lane_bytes; /* attention's part of it for one lane */
-} hyb_cpu;
+#include "train.c"
 
 /* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
  * False: no kernel for its type. */
@@ -58,35 +45,11 @@ static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *
            matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
+    matmul = HYB_MAX(matmul, hyb_cpu_train_bytes(limits) * (size_t)hyb_lanes(rt));
     return HYB_MAX(HYB_MAX(attention, matmul), limits->experts_bytes);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
-
-/* What the chunks of one op read. rows_a_chunk or pieces: see each. */
-typedef struct hyb_cpu_job {
-    const hyb_cpu *cpu;
-    const void *op;
-    int64_t n_rows, rows_a_chunk;
-} hyb_cpu_job;
-
-static hyb_cpu *hyb_cpu_of(hyb_backend *be) { return (hyb_cpu *)be; }
-
-/* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
-static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_t n, hyb_chunk_fn fn)
-{
-    hyb_cpu_job job;
-    job.cpu = hyb_cpu_of(be);
-    job.op = op;
-    job.n_rows = n_rows;
-    job.rows_a_chunk = HYB_MAX(HYB_CPU_SPLIT / HYB_MAX(n, 1), 1);
-    hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
-}
-static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
-static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
-{
-    return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows);
-}
 
 static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
 {
@@ -536,6 +499,9 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) hyb_cpu_##name_,
+        HYB_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
     };
     /* clang-format on */
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
@@ -551,6 +517,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
     cpu->isa = rt->isa;
     cpu->kernels = hyb_cpu_kernels_for(rt->isa);
     cpu->lane_bytes = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v);
+    cpu->train_bytes = hyb_cpu_train_bytes(limits);
     hyb_atomic_add(&rt->references, 1);
     *be = &cpu->base;
     return HYBRID_OK;

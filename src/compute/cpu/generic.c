@@ -53,6 +53,59 @@ static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float 
 }
 static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_norm_back_generic(const hyb_op_norm_back *op, const float *x, const float *dy, const float *add,
+                                  float *dx, float *stats)
+{
+    const bool layer = op->kind == HYB_NORM_LAYER;
+    const float mean = layer ? hyb_sum_generic(x, op->n) / (float)op->n : 0.0f;
+    const float scale = 1.0f / sqrtf(hyb_sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
+    float sums[32] = { 0 }, products[32] = { 0 }, g_mean, gx_mean;
+    int64_t i;
+    for (i = 0; i < op->n; i++) {
+        const float g = op->w ? dy[i] * op->w[i] : dy[i], x_hat = (x[i] - mean) * scale;
+        sums[i % 32] = sums[i % 32] + g;
+        products[i % 32] = hyb_fmaf(g, x_hat, products[i % 32]);
+    }
+    g_mean = layer ? hyb_halve(sums, 32) / (float)op->n : 0.0f;
+    gx_mean = hyb_halve(products, 32) / (float)op->n;
+    for (i = 0; i < op->n; i++) {
+        const float g = op->w ? dy[i] * op->w[i] : dy[i], x_hat = (x[i] - mean) * scale;
+        const float d = hyb_fmaf(-x_hat, gx_mean, g - g_mean) * scale;
+        dx[i] = add ? add[i] + d : d;
+    }
+    stats[0] = mean;
+    stats[1] = scale;
+}
+
+static void hyb_norm_back_w_generic(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    int64_t c, g, from;
+    for (c = at; c < at + n; c++)
+        for (from = 0; from < groups; from += HYB_PRODUCT_P) {
+            float sum = 0;
+            for (g = from; g < HYB_MIN(from + HYB_PRODUCT_P, groups); g++) {
+                const int64_t row = g / op->n_group, i = g % op->n_group * op->n + c;
+                const float x_hat = (op->x[row * op->x_stride + i] - op->stats[2 * g]) * op->stats[2 * g + 1];
+                sum = hyb_fmaf(op->dy[row * op->dy_stride + i], x_hat, sum);
+            }
+            op->dw[c] = op->dw[c] + sum;
+        }
+}
+
+static void hyb_sum_rows_generic(const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)
+{
+    int64_t c, r, from;
+    for (c = 0; c < n; c++)
+        for (from = 0; from < n_rows; from += HYB_PRODUCT_P) {
+            float sum = 0;
+            for (r = from; r < HYB_MIN(from + HYB_PRODUCT_P, n_rows); r++) sum = sum + x[r * stride + c];
+            out[c] = out[c] + sum;
+        }
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 static void hyb_rope_generic(const hyb_op_rope *op, int row)
@@ -80,6 +133,19 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
         out[i] = up ? v * up[i] : v;
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_glu_back_generic(hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate,
+                                 float *dup, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        const float x = gate[i], d = up ? dout[i] * up[i] : dout[i];
+        if (up) dup[i] = dout[i] * hyb_activate_scalar(act, x);
+        dgate[i] = d * hyb_activate_back_scalar(act, x);
+    }
+}
+#endif
 
 static void hyb_add_generic(float *out, const float *a, const float *b, int64_t n)
 {
@@ -353,10 +419,4 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
         }
     }
 }
-
-static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
-#define HYB_KERNEL(name_, parameters_) hyb_##name_##_generic,
-    HYB_CPU_KERNELS(HYB_KERNEL)
-#undef HYB_KERNEL
-};
 #endif

@@ -4,6 +4,7 @@
 #ifndef HYB_COMPUTE_CPU_KERNELS_C
 #define HYB_COMPUTE_CPU_KERNELS_C
 #include "../../core/base.c"
+#include "../../quant/types.c"
 #include "../ops.inc"
 #include "../op.c"
 
@@ -33,9 +34,32 @@
     #define HYB_UNROLL_4
 #endif
 
+#ifndef HYBRID_NO_TRAIN
+/* A product of gradients: c (m, n) = or += a (m, p) . b (p, n). Every element is summed over p in chunks of
+ * HYB_PRODUCT_P, each from zero (NUMERICS.md), so it does not matter how a product is cut. */
+typedef struct hyb_product_op {
+    int64_t m, n, p;
+    const float *a;
+    int64_t a_m, a_p; /* floats from one row to the next, and from one column */
+    const float *b;   /* rows b_p floats apart, or NULL: the rows of w */
+    int64_t b_p;
+    const hyb_tensor *w;
+    float *c;
+    int64_t c_m;
+    bool add;
+} hyb_product_op;
+enum {
+    HYB_PRODUCT_M = 192,    /* rows of a block at most: a multiple of every tile's */
+    HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
+    HYB_PRODUCT_P = 256,
+    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N + 32) * HYB_PRODUCT_P
+};
+#endif
+
 typedef struct hyb_cpu_kernels {
 #define HYB_KERNEL(name_, parameters_) void (*name_) parameters_;
     HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 } hyb_cpu_kernels;
 

@@ -1,8 +1,16 @@
 /* compute/cpu/select: the kernels of an instruction set. isa is at most what the machine has. */
 #ifndef HYB_COMPUTE_CPU_SELECT_C
 #define HYB_COMPUTE_CPU_SELECT_C
+#include "train_generic.c"
 #include "x86.c"
 #include "arm.c"
+
+static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
+#define HYB_KERNEL(name_, parameters_) hyb_##name_##_generic,
+    HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
+#undef HYB_KERNEL
+};
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {

@@ -3,6 +3,7 @@
 #define HYB_COMPUTE_CPU_X86_C
 #include "int/avx512.c"
 #include "float.c"
+#include "train_generic.c"
 
 #if defined(HYB_X86)
 
@@ -10,6 +11,7 @@
     #include "math.inc"
     #include "rows.inc"
     #include "recurrent.inc"
+    #include "train.inc"
     #include "attention.inc"
     #include "float.inc"
     #include "vec_end.inc"
@@ -21,6 +23,7 @@
     #include "math.inc"
     #include "rows.inc"
     #include "recurrent.inc"
+    #include "train.inc"
     #include "attention.inc"
     #include "float.inc"
     #include "vec_end.inc"

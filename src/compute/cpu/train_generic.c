@@ -1,0 +1,117 @@
+/* compute/cpu/train_generic: what only training asks for, in scalar C: products of gradients, the way back through
+ * probabilities, the loss, the optimizer. Gradients of the ops of a forward pass stand beside those ops (generic.c). */
+#ifndef HYB_COMPUTE_CPU_TRAIN_GENERIC_C
+#define HYB_COMPUTE_CPU_TRAIN_GENERIC_C
+#include "generic.c"
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+/* Columns n0 .. n0 + n of row p of b: where they are, or made in values. */
+HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
+{
+    const hyb_type_traits *type;
+    if (q->b) return q->b + p * q->b_p + n0;
+    type = hyb_type_info(q->w->type);
+    type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
+                             (size_t)n0 / type->block_size * type->block_bytes,
+                         values, (size_t)n);
+    return values;
+}
+
+static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch)
+{
+    int64_t m, n, p, from, end;
+    for (from = 0; from < q->p; from = end) {
+        end = HYB_MIN(from + HYB_PRODUCT_P, q->p);
+        for (m = m0; m < m1; m++) {
+            float *sum = scratch + HYB_PRODUCT_N, *c = q->c + m * q->c_m;
+            int64_t at, width;
+            for (at = n0; at < n1; at += width) {
+                width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
+                for (n = 0; n < width; n++) sum[n] = 0;
+                for (p = from; p < end; p++) {
+                    const float *b = hyb_product_row(q, p, at, width, scratch), a = q->a[m * q->a_m + p * q->a_p];
+                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, b[n], sum[n]);
+                }
+                for (n = 0; n < width; n++) c[at + n] = q->add || from ? c[at + n] + sum[n] : sum[n];
+            }
+        }
+    }
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+static void hyb_softmax_back_generic(const hyb_op_attention_back *op, float *s, float *ds, float delta, int low,
+                                     int high, int n)
+{
+    const float cap = op->softcap;
+    float p[32] = { 0 }, most = -HUGE_VALF, inverse;
+    int i;
+    for (i = low; i < high; i++) {
+        s[i] = s[i] * op->scale;
+        if (cap > 0) s[i] = cap * hyb_tanh_scalar(s[i] / cap);
+        most = hyb_max_scalar(most, s[i]);
+    }
+    for (i = low; i < high; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(s[i] - most);
+    inverse = 1.0f / hyb_halve(p, 32);
+    for (i = 0; i < n; i++) {
+        const bool sees = i >= low && i < high;
+        const float e = sees ? hyb_exp_scalar(s[i] - most) * inverse : 0.0f;
+        float d = e * (ds[i] - delta);
+        if (cap > 0) d = d * hyb_tanh_back_scalar(s[i] / cap);
+        ds[i] = sees ? d * op->scale : 0.0f;
+        s[i] = e;
+    }
+}
+
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
+
+static void hyb_cross_entropy_generic(const hyb_op_cross_entropy *op, int64_t row)
+{
+    const int32_t target = op->targets[row];
+    const float weight = (op->weights ? op->weights[row] : 1.0f) * op->factor, cap = op->softcap;
+    float *x = op->logits + row * op->stride, p[32] = { 0 }, most = -HUGE_VALF, inverse, sum, at_target;
+    int64_t i;
+    op->loss[row] = 0;
+    if (target < 0) {
+        memset(x, 0, (size_t)op->n * sizeof *x);
+        return;
+    }
+    for (i = 0; i < op->n; i++) {
+        if (cap > 0) x[i] = cap * hyb_tanh_scalar(x[i] / cap);
+        most = hyb_max_scalar(most, x[i]);
+    }
+    for (i = 0; i < op->n; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(x[i] - most);
+    sum = hyb_halve(p, 32);
+    inverse = 1.0f / sum;
+    at_target = x[target];
+    op->loss[row] = log((double)sum) + ((double)most - (double)at_target);
+    for (i = 0; i < op->n; i++) {
+        float d = hyb_exp_scalar(x[i] - most) * inverse;
+        if (i == target) d = d - 1.0f;
+        d = d * weight;
+        x[i] = cap > 0 ? d * hyb_tanh_back_scalar(x[i] / cap) : d;
+    }
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+static void hyb_squares_generic(const float *x, int64_t n, float *sum) { *sum = hyb_sum_squares_generic(x, 0.0f, n); }
+
+static void hyb_adamw_generic(const hyb_op_adamw *op, int64_t at, int64_t n)
+{
+    const float b1 = 1.0f - op->beta1, b2 = 1.0f - op->beta2;
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float g = op->grad[i] * op->factor, m = hyb_fmaf(op->beta1, op->m[i], b1 * g),
+                    v = hyb_fmaf(op->beta2, op->v[i], b2 * g * g);
+        const float step = m * op->c1 / (sqrtf(v * op->c2) + op->eps);
+        op->m[i] = m;
+        op->v[i] = v;
+        op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
+    }
+}
+#endif
+#endif
