@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 1bc41215847e3119): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id f4ce742dc4a3a3bb): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,166 +51,174 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      221  base.h                   version, linkage, results, errors, allocator, log
- *      351  runtime.h                what models and sessions share: memory, log, worker threads
- *      422  quant.h                  names, sizes, encode, decode
- *      524  gguf.h                   what is in a model file, and writing one
- *      729  tokenizer.h              text to tokens and back
- *      900  chat.h                   templates that make a prompt of a conversation
- *     1030  bpe_trainer.h            a vocabulary from raw text
- *     1104  model.h                  load, describe
- *     1183  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1316  sampler.h                from logits to the next token
- *     1388  session.h                a conversation
+ *      229  base.h                   version, linkage, results, errors, allocator, log
+ *      359  runtime.h                what models and sessions share: memory, log, worker threads
+ *      430  quant.h                  names, sizes, encode, decode
+ *      532  gguf.h                   what is in a model file, and writing one
+ *      737  tokenizer.h              text to tokens and back
+ *      908  chat.h                   templates that make a prompt of a conversation
+ *     1038  bpe_trainer.h            a vocabulary from raw text
+ *     1112  model.h                  load, describe
+ *     1194  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1327  sampler.h                from logits to the next token
+ *     1399  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1470  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1461  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1557  macros.h                 what compilers call things, and the macros that every room uses
- *     1623  base.c                   what every room uses: results, errors, checked sizes
- *     1704  fpenv.c                  the floating-point environment at the border of the library
- *     1933  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2012  fma.c                    a * b + c with one rounding
- *     2051  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2131  decimal.c                doubles as text, the same in every locale
- *     2261  thread.c                 atomics, threads, and the worker pool
- *     2758  cpu.c                    what this processor and its operating system can do
- *     2881  hash.c                   where a name belongs in a table
- *     2981  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3018  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3106  grow.c                   arrays that grow
- *     3130  stack.c                  how much of the thread's stack a recursion may take
- *     3178  device.c                 which GPU a runtime uses
- *     3294  lifetime.c               creates and ends runtimes
- *     3449  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3690  output.c                 a file that is written
- *     4036  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4073  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    40339  end.h                    closes what core/begin opened
+ *     1543  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1639  macros.h                 what compilers call things, and the macros that every room uses
+ *     1705  base.c                   what every room uses: results, errors, checked sizes
+ *     1786  fpenv.c                  the floating-point environment at the border of the library
+ *     2015  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2094  fma.c                    a * b + c with one rounding
+ *     2133  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2213  decimal.c                doubles as text, the same in every locale
+ *     2343  thread.c                 atomics, threads, and the worker pool
+ *     2840  cpu.c                    what this processor and its operating system can do
+ *     2963  hash.c                   where a name belongs in a table
+ *     3063  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3100  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3188  grow.c                   arrays that grow
+ *     3212  stack.c                  how much of the thread's stack a recursion may take
+ *     3260  device.c                 which GPU a runtime uses
+ *     3376  lifetime.c               creates and ends runtimes
+ *     3531  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3772  output.c                 a file that is written
+ *     4118  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4155  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    43643  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4504  names.c                  names that must differ, found by hash
- *     4601  value.c                  the 13 types of metadata values and their items
- *     4743  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     4953  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5290  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5808  write.c                  makes a GGUF file
+ *     4586  names.c                  names that must differ, found by hash
+ *     4683  value.c                  the 13 types of metadata values and their items
+ *     4825  scan.c                   a walk over the metadata, which checks every length before it is believed
+ *     5035  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5372  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5890  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6522  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6641  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     6976  floats.c                 the types that are plain numbers
- *     7016  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7215  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7451  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7599  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     7879  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8004  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8083  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6604  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6723  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7058  floats.c                 the types that are plain numbers
+ *     7098  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7297  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7533  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7681  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     7961  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8086  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8165  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8307  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9258  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9378  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9652  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10090  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10590  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10792  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10886  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11422  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11646  tokenizer/bpe.c          the merging
- *    12059  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12144  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12529  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12780  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    12937  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13179  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    13968  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14364  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14748  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15090  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    15931  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16787  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17299  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17339  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17582  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17893  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    17939  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18100  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18302  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18438  jinja/test.c             what follows 'is', and the functions that every template has
- *    18640  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    18954  jinja/parse.c            tokens to a tree
- *    19662  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    19969  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20555  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20769  chat.c                   a conversation as the variables that chat templates expect
+ *     8389  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9340  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9460  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9734  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10172  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10672  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10874  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10968  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11504  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11728  tokenizer/bpe.c          the merging
+ *    12141  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12226  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12611  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12862  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13019  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13261  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14050  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14446  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14830  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15172  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16013  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16869  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17381  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17421  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17664  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17975  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18021  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18182  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18384  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18520  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18722  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19036  jinja/parse.c            tokens to a tree
+ *    19744  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20051  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20637  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20851  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21071  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21576  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21677  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    21792  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    21886  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    21913  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    21951  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22052  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    22632  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    22670  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    22806  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    22877  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    22981  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    23452  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    23848  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24141  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24366  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25088  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25288  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26352  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27001  cpu/int/select.c         the table of integer-block kernels
- *    27061  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27144  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    30303  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    31864  cpu/select.c             the kernels of an instruction set
- *    31910  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    32167  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    32467  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21200  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21890  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21988  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22103  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22198  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22225  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22263  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22387  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23090  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23206  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23244  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23380  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23451  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23555  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24026  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24422  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24715  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24940  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25662  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25862  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26926  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27575  cpu/int/select.c         the table of integer-block kernels
+ *    27635  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27718  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    31715  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    33695  cpu/select.c             the kernels of an instruction set
+ *    33748  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34005  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34305  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34347  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    34792  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    33085  arch.c                   the table of architectures
- *    33211  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    33551  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    33923  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    34164  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    34449  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    34600  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    34665  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    34845  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    34913  parts/experts.c          a mixture of experts (Shazeer et al
- *    35077  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    35140  net.c                    which parts the layers of a model have, and which tensors
- *    35303  unused.c                 tensors of the file that the model is not computed with
- *    35477  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    35524  forward.c                one pass of a batch through any model, over the op table
- *    35781  place.c                  which layers run where
- *    35951  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    36037  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35373  arch.c                   the table of architectures
+ *    35499  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    35839  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36211  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    36473  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    36787  back.c                   the steps of a backward pass that several parts take
+ *    36882  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37124  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37190  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37371  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    37500  parts/experts.c          a mixture of experts (Shazeer et al
+ *    37665  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    37729  net.c                    which parts the layers of a model have, and which tensors
+ *    37892  unused.c                 tensors of the file that the model is not computed with
+ *    38066  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38113  forward.c                one pass of a batch through any model, over the op table
+ *    38378  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    38684  place.c                  which layers run where
+ *    38854  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    38940  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    36320  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    36668  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    37020  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    37316  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    38136  next.c                   the next token of a sequence
- *    38239  plan.c                   the bytes of a model and a context before they are loaded
- *    38358  dialog.c                 the messages of a conversation, and the prompt that they make
- *    38549  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39226  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    39574  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    39926  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40222  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41042  next.c                   the next token of a sequence
+ *    41145  plan.c                   the bytes of a model and a context before they are loaded
+ *    41264  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    41455  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    39031  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    39096  documents.c              the texts of a corpus, one document after the other
- *    39335  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    39529  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    40029  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    41938  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42003  documents.c              the texts of a corpus, one document after the other
+ *    42242  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42436  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    42936  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43247  schedule.c               the learning rate of a step
+ *    43293  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1116,6 +1124,9 @@ typedef struct hybrid_model_desc {
     /* A path is mapped and its pages are shared with other processes (the file must stay as it is while the model
      * lives); true reads it into memory instead. A reader is always read. */
     bool no_map;
+    /* True keeps all weights as F32 in own memory (4 bytes a value, whatever the file's types) on the host, so that a
+     * trainer can change them (hybrid_trainer_create). */
+    bool trainable;
     /* Called now and then while loading; fraction 0..1. Return false to cancel (HYBRID_ERROR_CANCELLED). */
     hybrid_progress_fn progress;
     void *progress_user;
@@ -1383,6 +1394,77 @@ HYBRID_API void hybrid_sampler_accept(hybrid_sampler *sampler, int32_t id);
 /* Back to the state after create: no tokens accepted, the random numbers from the start. */
 HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 /* ==== end src/api/sampler.h ==== */
+#ifndef HYBRID_NO_TRAIN
+
+/* ==== begin src/api/trainer.h ==== */
+/* ---- training: change the weights of a model so that it predicts given texts better -------------------------------
+ */
+
+typedef struct hybrid_trainer hybrid_trainer;
+
+/* How the learning rate goes on after the steps of the warm-up, over which it rises linearly. */
+typedef enum hybrid_schedule {
+    HYBRID_SCHEDULE_CONSTANT = 0,
+    HYBRID_SCHEDULE_LINEAR, /* falls linearly to rate_end at n_steps */
+    HYBRID_SCHEDULE_COSINE, /* falls along half a cosine to rate_end at n_steps */
+    HYBRID_SCHEDULE_WSD     /* warm-up, stable, decay: falls linearly over the last n_decay of n_steps */
+} hybrid_schedule;
+
+/* Zero is a sensible default for every field but model. */
+typedef struct hybrid_trainer_desc {
+    hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
+                          * place: contexts of the model run what has been trained so far, between two steps */
+    int32_t n_seq;       /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
+    int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
+                          * sequences, in the memory of n_seq; 0: 1 */
+    /* AdamW (Loshchilov and Hutter 2019) */
+    float rate;         /* learning rate; 0: 3e-4 */
+    float beta1, beta2; /* 0: 0.9 and 0.95 */
+    float eps;          /* 0: 1e-8 */
+    float decay;        /* weight decay, decoupled, of matrices */
+    bool decay_vectors; /* of norms and biases as well */
+    float clip;         /* largest norm of all gradients together; what is longer is shortened to it; 0: any */
+    hybrid_schedule schedule;
+    int64_t n_warmup, n_decay, n_steps; /* steps */
+    float rate_end;                     /* learning rate at the end of the schedule */
+} hybrid_trainer_desc;
+
+/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
+typedef struct hybrid_train_batch {
+    const int32_t *ids;     /* what is read */
+    const int32_t *targets; /* what should come next; negative: not counted */
+    const float *weights;   /* how much each target counts; NULL: 1 each */
+} hybrid_train_batch;
+
+typedef struct hybrid_train_metrics {
+    int64_t step;     /* steps done, this one included */
+    int64_t n_tokens; /* targets counted in this step */
+    double loss;      /* mean cross-entropy of this step's targets before it, in nats, weights aside */
+    double grad_norm; /* of all gradients together, before clipping */
+    double rate;      /* learning rate of this step */
+    double seconds;   /* of this step */
+} hybrid_train_metrics;
+
+/* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
+ * states, norms of embeddings); HYBRID_ERROR_MEMORY; nothing has been changed then. */
+HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_trainer_describe(const hybrid_trainer *trainer, hybrid_trainer_desc *desc);
+
+/* One step: forward and backward over n_batches batches, and the optimizer. batches: that many. metrics may be NULL.
+ * One thread at a time, and no context of the model runs meanwhile.
+ * HYBRID_ERROR_INVALID: a token or target that the model does not have; HYBRID_ERROR_NUMERIC: the loss or a gradient is
+ * not finite. The weights and the optimizer are as before then. */
+HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybrid_train_batch *batches,
+                                             hybrid_train_metrics *metrics, hybrid_error *error);
+/* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
+HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
+                                                 hybrid_error *error);
+/* ==== end src/api/trainer.h ==== */
+#endif
 #ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/api/session.h ==== */
@@ -1456,7 +1538,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "1bc41215847e3119"
+#define HYBRID__SOURCE_ID "f4ce742dc4a3a3bb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21013,6 +21095,23 @@ HYB_COLD_END
     OP(wkv7) \
     OP(shortconv)
 
+/* What training asks for as well: gradients, the loss, and the optimizer. The host has a function for each; a back end
+ * that cannot train has NULL. */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_TRAIN_OPS(OP) \
+    OP(embed_back) \
+    OP(norm_back) \
+    OP(matmul_back_x) \
+    OP(matmul_back_w) \
+    OP(attention_back) \
+    OP(glu_back) \
+    OP(cross_entropy) \
+    OP(squares) \
+    OP(adamw)
+#else
+#define HYB_TRAIN_OPS(OP)
+#endif
+
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
@@ -21065,6 +21164,36 @@ HYB_COLD_END
     X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
     X(wkv7,       (const hyb_op_wkv7 *op, const hyb_run *run, int head)) \
     X(shortconv,  (const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n))
+/* clang-format on */
+
+/* And for training:
+ *   product       rows m0 .. m1, columns n0 .. n1 (n0 a multiple of HYB_PRODUCT_N) of a product; scratch:
+ *                 HYB_PRODUCT_SCRATCH floats
+ *   norm_back     one group; stats: its mean and its factor
+ *   norm_back_w   columns at .. at + n of dw, over all groups in their order
+ *   sum_rows      out = out + the sum of rows, n columns
+ *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n
+ *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
+ *   cross_entropy one row
+ *   squares       the sum of the squares of n values
+ *   adamw         n values from at on */
+/* clang-format off */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_CPU_TRAIN_KERNELS(X) \
+    X(product,       (const hyb_product_op *p, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch)) \
+    X(norm_back,     (const hyb_op_norm_back *op, const float *x, const float *dy, const float *add, float *dx, \
+                      float *stats)) \
+    X(norm_back_w,   (const hyb_op_norm_back *op, int64_t at, int64_t n)) \
+    X(sum_rows,      (const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)) \
+    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n)) \
+    X(glu_back,      (hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate, \
+                      float *dup, int64_t n)) \
+    X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
+    X(squares,       (const float *x, int64_t n, float *sum)) \
+    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n))
+#else
+#define HYB_CPU_TRAIN_KERNELS(X)
+#endif
 /* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
@@ -21174,21 +21303,52 @@ HYB_INLINE double hyb_bytes_norm(const hyb_op_norm *op, const hyb_batch *batch)
     return 8.0 * (double)op->n_rows * (double)op->n_group * (double)op->n;
 }
 
-/* ---- products ---- */
-
-/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights,
- * are refused by name until there are kernels for them. */
-typedef enum hyb_form { HYB_FORM_X_WT, HYB_FORM_DY_W, HYB_FORM_DYT_X } hyb_form;
-
-/* NULL, or why no back end does this form. */
-HYB_INLINE const char *hyb_form_refused(hyb_form form)
+#ifndef HYBRID_NO_TRAIN
+/* dtable (n_embd, vocabulary) [index] += scale * dy (n, n_embd), row by row in their order, for the ids or positions of
+ * the batch. */
+typedef struct hyb_op_embed_back {
+    hyb_index index;
+    float scale;
+    const float *dy;
+    int64_t n_embd;
+    float *dtable;
+} hyb_op_embed_back;
+HYB_INLINE double hyb_bytes_embed_back(const hyb_op_embed_back *op, const hyb_batch *batch)
 {
-    if (form == HYB_FORM_DY_W) return "products of the form dy W (the gradient of an input) cannot be computed yet";
-    if (form == HYB_FORM_DYT_X) return "products of the form dy^T x (the gradient of a weight) cannot be computed yet";
-    return NULL;
+    return 12.0 * batch->n * (double)op->n_embd;
 }
 
-/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
+/* Of norm, with x^ = (x - mean) / sqrt(var + eps), RMS: mean = 0, and g = dy * w:
+ *
+ *   dx = add + (g - mean(g) - x^ mean(g x^)) / sqrt(var + eps)      RMS: without mean(g)
+ *   dw += the sum of dy x^,  db += the sum of dy, over rows and groups
+ *
+ * (Ba et al. 2016; Zhang and Sennrich 2019.) add may be NULL: 0. dw and db may be NULL. */
+typedef struct hyb_op_norm_back {
+    hyb_norm_kind kind;
+    const float *x, *dy;
+    int64_t x_stride, dy_stride;
+    const float *w; /* or NULL: 1 */
+    int64_t n_rows, n_group, n;
+    float eps;
+    const float *add;
+    float *dx;         /* may be add */
+    int64_t dx_stride; /* of add, too */
+    float *dw, *db;
+    float *stats; /* (n_rows * n_group, 2) scratch: the mean of each group, and 1 / sqrt(var + eps) */
+} hyb_op_norm_back;
+HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (op->add ? 6 : 5) * (double)op->n_rows * (double)op->n_group * (double)op->n;
+}
+#endif
+
+/* ---- products ---- */
+
+/* Products have three forms: x W^T here, and two that training asks for: dy W (matmul_back_x), dy^T x (matmul_back_w).
+ *
+ * Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
 typedef struct hyb_matmul_out {
     const hyb_tensor *w; /* ne[0] = k, ne[1] = out */
     const float *bias;   /* out values, or NULL */
@@ -21198,7 +21358,6 @@ typedef struct hyb_matmul_out {
     int64_t y_stride; /* may be add, of the same stride */
 } hyb_matmul_out;
 typedef struct hyb_op_matmul {
-    hyb_form form;
     hyb_rows rows; /* which rows of the batch x has */
     const float *x;
     int64_t x_stride;
@@ -21218,6 +21377,60 @@ HYB_INLINE double hyb_bytes_matmul(const hyb_op_matmul *op, const hyb_batch *bat
     }
     return bytes;
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Gradient of what a product read: dx (n, k) = the sum over i of dy_i (n, out_i) . W_i (out_i, k), in the order of i.
+ * W of any type. */
+typedef struct hyb_matmul_dy {
+    const hyb_tensor *w;
+    const float *dy;
+    int64_t dy_stride;
+} hyb_matmul_dy;
+typedef struct hyb_op_matmul_back_x {
+    hyb_rows rows;
+    int n;
+    int n_out;
+    hyb_matmul_dy out[4];
+    float *dx;
+    int64_t dx_stride;
+} hyb_op_matmul_back_x;
+HYB_INLINE double hyb_bytes_matmul_back_x(const hyb_op_matmul_back_x *op, const hyb_batch *batch)
+{
+    double bytes = 0;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_tensor *w = op->out[i].w;
+        if (!i) bytes += 4.0 * op->n * (double)w->ne[0];
+        bytes += (double)w->nb[1] * (double)w->ne[1] + 4.0 * op->n * (double)w->ne[1];
+    }
+    return bytes;
+}
+
+/* Gradients of the weights: dw_i (out_i, k) += dy_i^T (out_i, n) . x (n, k), dbias_i += the sum of the rows of dy_i. */
+typedef struct hyb_matmul_dw {
+    const float *dy;
+    int64_t dy_stride, n; /* n: out_i */
+    float *dw, *dbias;    /* or NULL */
+} hyb_matmul_dw;
+typedef struct hyb_op_matmul_back_w {
+    hyb_rows rows;
+    const float *x;
+    int64_t x_stride, k;
+    int n;
+    int n_out;
+    hyb_matmul_dw out[4];
+} hyb_op_matmul_back_w;
+HYB_INLINE double hyb_bytes_matmul_back_w(const hyb_op_matmul_back_w *op, const hyb_batch *batch)
+{
+    double bytes = 4.0 * op->n * (double)op->k;
+    int i;
+    HYB_UNUSED(batch);
+    for (i = 0; i < op->n_out; i++)
+        bytes += 4.0 * (double)op->out[i].n * (op->n + (op->out[i].dw ? 2.0 * (double)op->k : 0));
+    return bytes;
+}
+#endif
 
 /* ---- heads and the cache ---- */
 
@@ -21327,6 +21540,34 @@ HYB_INLINE double hyb_bytes_attention(const hyb_op_attention *op, const hyb_batc
     }
     return bytes;
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* Of attention without sinks, over runs that begin at position 0: with P the probabilities, made again from q and the
+ * cache,
+ *
+ *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
+ *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
+ *
+ * (Dao 2023, "FlashAttention-2", without its tiles over keys: a block of rows has all of its scores, so memory is
+ * linear in the length of a run.) dk and dv are rows of the batch, as k and v were when they were stored. */
+enum { HYB_ATTENTION_BACK_ROWS = 48 }; /* of a block */
+typedef struct hyb_op_attention_back {
+    const hyb_kv_view *kv;
+    const float *q, *out, *dout;
+    int64_t q_stride, out_stride; /* out_stride: of dout, too */
+    int n_head;
+    float scale, softcap;
+    int32_t window;
+    float *dq, *dk, *dv;
+    int64_t stride; /* of all three */
+} hyb_op_attention_back;
+HYB_INLINE double hyb_bytes_attention_back(const hyb_op_attention_back *op, const hyb_batch *batch)
+{
+    const hyb_kv_view *kv = op->kv;
+    return 4.0 * batch->n * op->n_head * (2 * kv->head_dim_k + 2 * kv->head_dim_v) +
+           batch->n * (hyb_kv_bytes(kv) + 4.0 * kv->n_head_kv * (kv->head_dim_k + kv->head_dim_v));
+}
+#endif
 
 /* ---- recurrence ---- */
 
@@ -21447,6 +21688,24 @@ HYB_INLINE double hyb_bytes_glu(const hyb_op_glu *op, const hyb_batch *batch)
     return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 3 : 2);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* Of glu: dgate = dout * up * act'(gate), dup = dout * act(gate); without up, dgate = dout * act'(gate). dgate may be
+ * gate, and dup may be up. */
+typedef struct hyb_op_glu_back {
+    hyb_act_kind act;
+    const float *gate, *up, *dout;
+    int64_t stride; /* of gate, up, dgate and dup */
+    int64_t dout_stride;
+    int64_t n_rows, n;
+    float *dgate, *dup;
+} hyb_op_glu_back;
+HYB_INLINE double hyb_bytes_glu_back(const hyb_op_glu_back *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n_rows * (double)op->n * (op->up ? 5 : 3);
+}
+#endif
+
 /* Chooses experts for each row: ids (n, n_used), the largest of its n_expert logits, largest first, of equal ones the
  * lower id; and weights (n, n_used): SOFTMAX: of all logits, of which norm makes the chosen ones sum to 1; SIGMOID: of
  * each logit alone. All times scale. Both read logits that are NaN as the smallest. */
@@ -21471,7 +21730,6 @@ HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch
  * W_i[ids[r][s]] . x, where x is row r, or row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data +
  * e * nb[2]; ne[2] = n_expert. */
 typedef struct hyb_op_experts {
-    hyb_form form;
     hyb_rows rows; /* which rows of the batch r counts */
     const float *x;
     int64_t x_stride;
@@ -21571,6 +21829,62 @@ HYB_INLINE double hyb_bytes_top_k(const hyb_op_top_k *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 4.0 * op->n_rows * ((double)op->n + 2 * op->k + 2);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- the loss ---- */
+
+/* Of n_rows rows of logits, y = cap tanh(logits / cap), cap 0: y = logits:
+ *
+ *   loss = log(sum of e^y) - y[target]                     in nats; 0 where target < 0: it is not counted
+ *   dlogits = (softmax(y) - [target]) * weight * factor    over the logits themselves; of a soft-cap times
+ *                                                          1 - (y / cap)^2; 0 where target < 0
+ *
+ * The loss is not weighted. */
+typedef struct hyb_op_cross_entropy {
+    float *logits; /* becomes dlogits */
+    int64_t stride, n_rows, n;
+    float softcap;
+    const int32_t *targets; /* (n_rows) in the host's memory, as all that follows */
+    const float *weights;   /* or NULL: 1 */
+    float factor;
+    double *loss; /* (n_rows) */
+} hyb_op_cross_entropy;
+HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 8.0 * (double)op->n_rows * (double)op->n;
+}
+
+/* ---- the optimizer ---- */
+
+/* *sum = the sum of the squares of n values, in double. */
+typedef struct hyb_op_squares {
+    const float *x;
+    int64_t n;
+    double *sum; /* in the host's memory */
+} hyb_op_squares;
+HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 4.0 * (double)op->n;
+}
+
+/* AdamW (Loshchilov and Hutter 2019), with g = factor * grad, c1 = 1 / (1 - beta1^t), c2 = 1 / (1 - beta2^t):
+ *
+ *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+ *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w) */
+typedef struct hyb_op_adamw {
+    float *w, *m, *v;
+    const float *grad;
+    int64_t n;
+    float factor, rate, beta1, beta2, c1, c2, eps, decay;
+} hyb_op_adamw;
+HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 28.0 * (double)op->n;
+}
+#endif
 /* ==== end src/compute/op.c ==== */
 
 /* ==== begin src/compute/backend.c ==== */
@@ -21590,7 +21904,7 @@ typedef enum hyb_pass { HYB_PASS_RUN, HYB_PASS_RECORD, HYB_PASS_REPLAY } hyb_pas
 
 typedef enum hyb_op {
 #define HYB_OP(name_) HYB_OP_##name_,
-    HYB_OPS(HYB_OP, HYB_OP)
+    HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
         HYB_OP_COUNT
 } hyb_op;
@@ -21612,23 +21926,19 @@ typedef struct hyb_backend_ops {
 #define HYB_CALL(result_, name_, parameters_) result_(*name_) parameters_;
     HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) void (*name_)(hyb_backend * be, const hyb_op_##name_ *op); /* NULL: it cannot train */
+    HYB_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
 } hyb_backend_ops;
 
 struct hyb_backend {
     const hyb_backend_ops *ops;
     hybrid_runtime *rt;
     const hyb_batch *batch; /* of begin */
-    const char *refused;    /* NULL, or why an op could not be done since begin: sync says it */
 #if defined(HYBRID_PROFILE)
     hyb_profile profile[HYB_OP_COUNT];
 #endif
 };
-
-/* For sync(). */
-static hybrid_result hyb_refused(const hyb_backend *be, hybrid_error *error)
-{
-    return be->refused ? hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", be->refused) : HYBRID_OK;
-}
 
 /* ---- devices ---- */
 
@@ -21641,6 +21951,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
+    int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
     int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */
@@ -21691,7 +22002,7 @@ static const char *hyb_op_name(hyb_op op)
 {
     static const char *const names[] = {
     #define HYB_OP(name_) #name_,
-        HYB_OPS(HYB_OP, HYB_OP)
+        HYB_OPS(HYB_OP, HYB_OP) HYB_TRAIN_OPS(HYB_OP)
     #undef HYB_OP
     };
     return names[op];
@@ -21825,6 +22136,7 @@ HYB_OPS(HYB_OP, HYB_PARTS)
         }
 #endif
 HYB_OPS(HYB_OP, HYB_PARTS)
+HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 
@@ -21979,9 +22291,32 @@ static void hyb_sincos(double x, double *sine, double *cosine)
     #define HYB_UNROLL_4
 #endif
 
+#ifndef HYBRID_NO_TRAIN
+/* A product of gradients: c (m, n) = or += a (m, p) . b (p, n). Every element is summed over p in chunks of
+ * HYB_PRODUCT_P, each from zero (NUMERICS.md), so it does not matter how a product is cut. */
+typedef struct hyb_product_op {
+    int64_t m, n, p;
+    const float *a;
+    int64_t a_m, a_p; /* floats from one row to the next, and from one column */
+    const float *b;   /* rows b_p floats apart, or NULL: the rows of w */
+    int64_t b_p;
+    const hyb_tensor *w;
+    float *c;
+    int64_t c_m;
+    bool add;
+} hyb_product_op;
+enum {
+    HYB_PRODUCT_M = 192,      /* rows of a block at most: a multiple of every tile's */
+    HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
+    HYB_PRODUCT_P = 256,
+    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N + 32) * HYB_PRODUCT_P
+};
+#endif
+
 typedef struct hyb_cpu_kernels {
-#define HYB_KERNEL(name_, parameters_) void (*name_) parameters_;
+#define HYB_KERNEL(name_, parameters_) void(*name_) parameters_;
     HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 } hyb_cpu_kernels;
 
@@ -22072,6 +22407,7 @@ HYB_INLINE const char *hyb_v_row(const hyb_kv_view *kv, int32_t page, int head, 
 #define HYB_V_MIN(a, b)       hyb_min_scalar(a, b)
 #define HYB_V_LESS(a, b)      ((a) < (b))
 #define HYB_V_SELECT(m, a, b) ((m) ? (a) : (b))
+#define HYB_V_SQRT(a)         sqrtf(a)
 #define HYB_V_ABS(a)          hyb_bits_f32(hyb_f32_bits(a) & 0x7FFFFFFFu)
 #define HYB_V_NEG(a)          hyb_bits_f32(hyb_f32_bits(a) ^ 0x80000000u)
 #define HYB_V_COPYSIGN(a, s)  hyb_bits_f32(hyb_f32_bits(a) | (hyb_f32_bits(s) & 0x80000000u))
@@ -22183,12 +22519,12 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
- * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+/* Phi(-t) = e^(-t^2 / 2) R(t); R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the
+ * floats. What t^2 and t + 3 lose in rounding is put back. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tail)(HYB_V t)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
-    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    HYB_V s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
     d = HYB_V_ADD(t, three);
     d_low = HYB_V_SUB(d, t);
     d_low = HYB_V_ADD(HYB_V_SUB(three, d_low), HYB_V_SUB(t, HYB_V_SUB(d, d_low)));
@@ -22208,7 +22544,13 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(2.300177068e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
-    e = HYB_V_MUL(HYB_V_DIV(p, d), e);
+    return HYB_V_MUL(HYB_V_DIV(p, d), e);
+}
+
+/* x Phi(x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), e = HYB_V_FN(gelu_tail)(t);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
@@ -22224,6 +22566,61 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- derivatives ---- */
+
+/* s (1 + (1 - s) y) with s = sigmoid(w): of x sigmoid(w(x)), where y = x w'(x). */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid_back)(HYB_V w, HYB_V y)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    HYB_V s = HYB_V_FN(sigmoid)(w);
+    return HYB_V_MUL(s, HYB_V_FMA(HYB_V_SUB(one, s), y, one));
+}
+
+/* w = x (a + b x^2), y = x (a + 3 b x^2), as in gelu_tanh. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh_back)(HYB_V x)
+{
+    const HYB_V a = HYB_V_SET1(1.59576917f), b = HYB_V_SET1(0.0713548139f), b3 = HYB_V_SET1(0.2140644417f);
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)), s = HYB_V_MUL(t, t);
+    return HYB_V_FN(times_sigmoid_back)(HYB_V_MUL(t, HYB_V_FMA(b, s, a)), HYB_V_MUL(t, HYB_V_FMA(b3, s, a)));
+}
+
+/* Phi(x) + x e^(-x^2 / 2) / sqrt(2 pi) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_back)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), tail = HYB_V_FN(gelu_tail)(t), phi, part;
+    phi = HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.5f), HYB_V_MUL(t, t)));
+    part = HYB_V_MUL(t, HYB_V_MUL(phi, HYB_V_SET1(0.398942280f)));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_SUB(tail, part),
+                        HYB_V_ADD(HYB_V_SUB(HYB_V_SET1(1.0f), tail), part));
+}
+
+/* 1 - tanh(x)^2 = (1 - |t|) (1 + |t|) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh_back)(HYB_V t)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_MUL(HYB_V_SUB(one, t), HYB_V_ADD(one, t));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid_back)(HYB_V x)
+{
+    HYB_V s = HYB_V_FN(sigmoid)(x);
+    return HYB_V_MUL(s, HYB_V_SUB(HYB_V_SET1(1.0f), s));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(times_sigmoid_back)(x, x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu_back)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh_back)(HYB_V_FN(tanh)(x));
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid_back)(x);
+    case HYB_ACT_RELU2: return HYB_V_MUL(HYB_V_SET1(2.0f), HYB_V_MAX(HYB_V_SET1(0.0f), x));
+    default: return HYB_V_FN(gelu_tanh_back)(x);
+    }
+}
+#endif
 /* ==== end src/compute/cpu/math.inc ==== */
 
 /* ==== begin src/compute/cpu/vec_end.inc ==== */
@@ -22248,6 +22645,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 #undef HYB_V_MIN
 #undef HYB_V_LESS
 #undef HYB_V_SELECT
+#undef HYB_V_SQRT
 #undef HYB_V_ABS
 #undef HYB_V_NEG
 #undef HYB_V_COPYSIGN
@@ -22321,6 +22719,59 @@ static void hyb_norm_group_generic(const hyb_op_norm *op, const float *x, float 
 }
 static void hyb_norm_generic(const hyb_op_norm *op, const float *x, float *out) { hyb_norm_group_generic(op, x, out); }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_norm_back_generic(const hyb_op_norm_back *op, const float *x, const float *dy, const float *add,
+                                  float *dx, float *stats)
+{
+    const bool layer = op->kind == HYB_NORM_LAYER;
+    const float mean = layer ? hyb_sum_generic(x, op->n) / (float)op->n : 0.0f;
+    const float scale = 1.0f / sqrtf(hyb_sum_squares_generic(x, mean, op->n) / (float)op->n + op->eps);
+    float sums[32] = { 0 }, products[32] = { 0 }, g_mean, gx_mean;
+    int64_t i;
+    for (i = 0; i < op->n; i++) {
+        const float g = op->w ? dy[i] * op->w[i] : dy[i], x_hat = (x[i] - mean) * scale;
+        sums[i % 32] = sums[i % 32] + g;
+        products[i % 32] = hyb_fmaf(g, x_hat, products[i % 32]);
+    }
+    g_mean = layer ? hyb_halve(sums, 32) / (float)op->n : 0.0f;
+    gx_mean = hyb_halve(products, 32) / (float)op->n;
+    for (i = 0; i < op->n; i++) {
+        const float g = op->w ? dy[i] * op->w[i] : dy[i], x_hat = (x[i] - mean) * scale;
+        const float d = hyb_fmaf(-x_hat, gx_mean, g - g_mean) * scale;
+        dx[i] = add ? add[i] + d : d;
+    }
+    stats[0] = mean;
+    stats[1] = scale;
+}
+
+static void hyb_norm_back_w_generic(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    int64_t c, g, from;
+    for (c = at; c < at + n; c++)
+        for (from = 0; from < groups; from += HYB_PRODUCT_P) {
+            float sum = 0;
+            for (g = from; g < HYB_MIN(from + HYB_PRODUCT_P, groups); g++) {
+                const int64_t row = g / op->n_group, i = g % op->n_group * op->n + c;
+                const float x_hat = (op->x[row * op->x_stride + i] - op->stats[2 * g]) * op->stats[2 * g + 1];
+                sum = hyb_fmaf(op->dy[row * op->dy_stride + i], x_hat, sum);
+            }
+            op->dw[c] = op->dw[c] + sum;
+        }
+}
+
+static void hyb_sum_rows_generic(const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)
+{
+    int64_t c, r, from;
+    for (c = 0; c < n; c++)
+        for (from = 0; from < n_rows; from += HYB_PRODUCT_P) {
+            float sum = 0;
+            for (r = from; r < HYB_MIN(from + HYB_PRODUCT_P, n_rows); r++) sum = sum + x[r * stride + c];
+            out[c] = out[c] + sum;
+        }
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 static void hyb_rope_generic(const hyb_op_rope *op, int row)
@@ -22348,6 +22799,19 @@ static void hyb_glu_generic(hyb_act_kind act, const float *gate, const float *up
         out[i] = up ? v * up[i] : v;
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_glu_back_generic(hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate,
+                                 float *dup, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i++) {
+        const float x = gate[i], d = up ? dout[i] * up[i] : dout[i];
+        if (up) dup[i] = dout[i] * hyb_activate_scalar(act, x);
+        dgate[i] = d * hyb_activate_back_scalar(act, x);
+    }
+}
+#endif
 
 static void hyb_add_generic(float *out, const float *a, const float *b, int64_t n)
 {
@@ -22621,13 +23085,123 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
         }
     }
 }
-
-static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
-#define HYB_KERNEL(name_, parameters_) hyb_##name_##_generic,
-    HYB_CPU_KERNELS(HYB_KERNEL)
-#undef HYB_KERNEL
-};
 /* ==== end src/compute/cpu/generic.c ==== */
+
+/* ==== begin src/compute/cpu/train_generic.c ==== */
+/* compute/cpu/train_generic: what only training asks for, in scalar C: products of gradients, the way back through
+ * probabilities, the loss, the optimizer. Gradients of the ops of a forward pass stand beside those ops (generic.c). */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+/* Columns n0 .. n0 + n of row p of b: where they are, or made in values. */
+HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
+{
+    const hyb_type_traits *type;
+    if (q->b) return q->b + p * q->b_p + n0;
+    type = hyb_type_info(q->w->type);
+    type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
+                             (size_t)n0 / type->block_size * type->block_bytes,
+                         values, (size_t)n);
+    return values;
+}
+
+static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch)
+{
+    int64_t m, n, p, from, end;
+    for (from = 0; from < q->p; from = end) {
+        end = HYB_MIN(from + HYB_PRODUCT_P, q->p);
+        for (m = m0; m < m1; m++) {
+            float *sum = scratch + HYB_PRODUCT_N, *c = q->c + m * q->c_m;
+            int64_t at, width;
+            for (at = n0; at < n1; at += width) {
+                width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
+                for (n = 0; n < width; n++) sum[n] = 0;
+                for (p = from; p < end; p++) {
+                    const float *b = hyb_product_row(q, p, at, width, scratch), a = q->a[m * q->a_m + p * q->a_p];
+                    for (n = 0; n < width; n++) sum[n] = hyb_fmaf(a, b[n], sum[n]);
+                }
+                for (n = 0; n < width; n++) c[at + n] = q->add || from ? c[at + n] + sum[n] : sum[n];
+            }
+        }
+    }
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+static void hyb_softmax_back_generic(const hyb_op_attention_back *op, float *s, float *ds, float delta, int low,
+                                     int high, int n)
+{
+    const float cap = op->softcap;
+    float p[32] = { 0 }, most = -HUGE_VALF, inverse;
+    int i;
+    for (i = low; i < high; i++) {
+        s[i] = s[i] * op->scale;
+        if (cap > 0) s[i] = cap * hyb_tanh_scalar(s[i] / cap);
+        most = hyb_max_scalar(most, s[i]);
+    }
+    for (i = low; i < high; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(s[i] - most);
+    inverse = 1.0f / hyb_halve(p, 32);
+    for (i = 0; i < n; i++) {
+        const bool sees = i >= low && i < high;
+        const float e = sees ? hyb_exp_scalar(s[i] - most) * inverse : 0.0f;
+        float d = e * (ds[i] - delta);
+        if (cap > 0) d = d * hyb_tanh_back_scalar(s[i] / cap);
+        ds[i] = sees ? d * op->scale : 0.0f;
+        s[i] = e;
+    }
+}
+
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
+
+static void hyb_cross_entropy_generic(const hyb_op_cross_entropy *op, int64_t row)
+{
+    const int32_t target = op->targets[row];
+    const float weight = (op->weights ? op->weights[row] : 1.0f) * op->factor, cap = op->softcap;
+    float *x = op->logits + row * op->stride, p[32] = { 0 }, most = -HUGE_VALF, inverse, sum, at_target;
+    int64_t i;
+    op->loss[row] = 0;
+    if (target < 0) {
+        memset(x, 0, (size_t)op->n * sizeof *x);
+        return;
+    }
+    for (i = 0; i < op->n; i++) {
+        if (cap > 0) x[i] = cap * hyb_tanh_scalar(x[i] / cap);
+        most = hyb_max_scalar(most, x[i]);
+    }
+    for (i = 0; i < op->n; i++) p[i % 32] = p[i % 32] + hyb_exp_scalar(x[i] - most);
+    sum = hyb_halve(p, 32);
+    inverse = 1.0f / sum;
+    at_target = x[target];
+    op->loss[row] = log((double)sum) + ((double)most - (double)at_target);
+    for (i = 0; i < op->n; i++) {
+        float d = hyb_exp_scalar(x[i] - most) * inverse;
+        if (i == target) d = d - 1.0f;
+        d = d * weight;
+        x[i] = cap > 0 ? d * hyb_tanh_back_scalar(x[i] / cap) : d;
+    }
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+static void hyb_squares_generic(const float *x, int64_t n, float *sum) { *sum = hyb_sum_squares_generic(x, 0.0f, n); }
+
+static void hyb_adamw_generic(const hyb_op_adamw *op, int64_t at, int64_t n)
+{
+    const float b1 = 1.0f - op->beta1, b2 = 1.0f - op->beta2;
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float g = op->grad[i] * op->factor, m = hyb_fmaf(op->beta1, op->m[i], b1 * g),
+                    v = hyb_fmaf(op->beta2, op->v[i], b2 * g * g);
+        const float step = m * op->c1 / (sqrtf(v * op->c2) + op->eps);
+        op->m[i] = m;
+        op->v[i] = v;
+        op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
+    }
+}
+#endif
+/* ==== end src/compute/cpu/train_generic.c ==== */
 
 /* ==== begin src/compute/cpu/matmul_kernel.c ==== */
 /* compute/cpu/matmul_kernel: what a matrix product needs of one weight type on one ISA: two ways to prepare
@@ -27174,6 +27748,7 @@ typedef struct hyb_gemm_chunk {
 #define HYB_V_MIN(a, b)       _mm256_min_ps(a, b)
 #define HYB_V_LESS(a, b)      _mm256_cmp_ps(a, b, _CMP_LT_OQ)
 #define HYB_V_SELECT(m, a, b) _mm256_blendv_ps(b, a, m) /* m ? a : b */
+#define HYB_V_SQRT(a)         _mm256_sqrt_ps(a)
 #define HYB_V_ABS(a)          _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a)
 #define HYB_V_NEG(a)          _mm256_xor_ps(_mm256_set1_ps(-0.0f), a)
 #define HYB_V_COPYSIGN(a, s)  _mm256_or_ps(a, _mm256_and_ps(s, _mm256_set1_ps(-0.0f))) /* a >= 0 */
@@ -27395,12 +27970,12 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
- * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+/* Phi(-t) = e^(-t^2 / 2) R(t); R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the
+ * floats. What t^2 and t + 3 lose in rounding is put back. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tail)(HYB_V t)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
-    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    HYB_V s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
     d = HYB_V_ADD(t, three);
     d_low = HYB_V_SUB(d, t);
     d_low = HYB_V_ADD(HYB_V_SUB(three, d_low), HYB_V_SUB(t, HYB_V_SUB(d, d_low)));
@@ -27420,7 +27995,13 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(2.300177068e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
-    e = HYB_V_MUL(HYB_V_DIV(p, d), e);
+    return HYB_V_MUL(HYB_V_DIV(p, d), e);
+}
+
+/* x Phi(x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), e = HYB_V_FN(gelu_tail)(t);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
@@ -27436,6 +28017,61 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- derivatives ---- */
+
+/* s (1 + (1 - s) y) with s = sigmoid(w): of x sigmoid(w(x)), where y = x w'(x). */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid_back)(HYB_V w, HYB_V y)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    HYB_V s = HYB_V_FN(sigmoid)(w);
+    return HYB_V_MUL(s, HYB_V_FMA(HYB_V_SUB(one, s), y, one));
+}
+
+/* w = x (a + b x^2), y = x (a + 3 b x^2), as in gelu_tanh. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh_back)(HYB_V x)
+{
+    const HYB_V a = HYB_V_SET1(1.59576917f), b = HYB_V_SET1(0.0713548139f), b3 = HYB_V_SET1(0.2140644417f);
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)), s = HYB_V_MUL(t, t);
+    return HYB_V_FN(times_sigmoid_back)(HYB_V_MUL(t, HYB_V_FMA(b, s, a)), HYB_V_MUL(t, HYB_V_FMA(b3, s, a)));
+}
+
+/* Phi(x) + x e^(-x^2 / 2) / sqrt(2 pi) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_back)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), tail = HYB_V_FN(gelu_tail)(t), phi, part;
+    phi = HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.5f), HYB_V_MUL(t, t)));
+    part = HYB_V_MUL(t, HYB_V_MUL(phi, HYB_V_SET1(0.398942280f)));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_SUB(tail, part),
+                        HYB_V_ADD(HYB_V_SUB(HYB_V_SET1(1.0f), tail), part));
+}
+
+/* 1 - tanh(x)^2 = (1 - |t|) (1 + |t|) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh_back)(HYB_V t)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_MUL(HYB_V_SUB(one, t), HYB_V_ADD(one, t));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid_back)(HYB_V x)
+{
+    HYB_V s = HYB_V_FN(sigmoid)(x);
+    return HYB_V_MUL(s, HYB_V_SUB(HYB_V_SET1(1.0f), s));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(times_sigmoid_back)(x, x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu_back)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh_back)(HYB_V_FN(tanh)(x));
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid_back)(x);
+    case HYB_ACT_RELU2: return HYB_V_MUL(HYB_V_SET1(2.0f), HYB_V_MAX(HYB_V_SET1(0.0f), x));
+    default: return HYB_V_FN(gelu_tanh_back)(x);
+    }
+}
+#endif
 /* ==== end src/compute/cpu/math.inc ==== */
 
 /* ==== begin src/compute/cpu/rows.inc ==== */
@@ -27532,6 +28168,96 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     HYB_V_FN(norm_group)(op, x, out);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* dy * w of one group, and x^, from i on. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(norm_back_g)(const hyb_op_norm_back *op, const float *dy, int64_t i)
+{
+    HYB_V g = HYB_V_FN(get)(dy + i, op->n - i);
+    return op->w ? HYB_V_MUL(g, HYB_V_FN(get)(op->w + i, op->n - i)) : g;
+}
+
+static HYB_V_TARGET void HYB_V_FN(norm_back)(const hyb_op_norm_back *op, const float *x, const float *dy,
+                                             const float *add, float *dx, float *stats)
+{
+    const bool layer = op->kind == HYB_NORM_LAYER;
+    const float mean = layer ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    const float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYB_V shift = HYB_V_SET1(mean), factor = HYB_V_SET1(scale);
+    HYB_V sums[HYB_V_FN(vectors)], products[HYB_V_FN(vectors)], g_mean, gx_mean;
+    int64_t i;
+    int j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = products[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < op->n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V g, x_hat;
+            if (at >= op->n) break;
+            g = HYB_V_FN(norm_back_g)(op, dy, at);
+            x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), shift), factor);
+            sums[j] = HYB_V_ADD(sums[j], g);
+            products[j] = HYB_V_FMA(g, x_hat, products[j]);
+        }
+    g_mean = HYB_V_SET1(layer ? HYB_V_FN(halve32)(sums) / (float)op->n : 0.0f);
+    gx_mean = HYB_V_SET1(HYB_V_FN(halve32)(products) / (float)op->n);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + i, op->n - i), shift), factor);
+        HYB_V d = HYB_V_FMA(HYB_V_NEG(x_hat), gx_mean, HYB_V_SUB(HYB_V_FN(norm_back_g)(op, dy, i), g_mean));
+        d = HYB_V_MUL(d, factor);
+        HYB_V_FN(put)(dx + i, add ? HYB_V_ADD(HYB_V_FN(get)(add + i, op->n - i), d) : d, op->n - i);
+    }
+    stats[0] = mean;
+    stats[1] = scale;
+}
+
+/* 32 columns, or the n < 32 that there are. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(norm_back_w_32)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    HYB_V sums[HYB_V_FN(vectors)];
+    int64_t from, g;
+    int j;
+    for (from = 0; from < groups; from += HYB_PRODUCT_P) {
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = HYB_V_SET1(0.0f);
+        for (g = from; g < HYB_MIN(from + HYB_PRODUCT_P, groups); g++) {
+            const int64_t row = g / op->n_group, i = g % op->n_group * op->n + at;
+            const float *x = op->x + row * op->x_stride + i, *dy = op->dy + row * op->dy_stride + i;
+            const HYB_V shift = HYB_V_SET1(op->stats[2 * g]), factor = HYB_V_SET1(op->stats[2 * g + 1]);
+            HYB_UNROLL
+            for (j = 0; j < HYB_V_FN(vectors); j++) {
+                const int64_t left = n - j * HYB_V_N;
+                HYB_V x_hat;
+                if (left <= 0) break;
+                x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + j * HYB_V_N, left), shift), factor);
+                sums[j] = HYB_V_FMA(HYB_V_FN(get)(dy + j * HYB_V_N, left), x_hat, sums[j]);
+            }
+        }
+        for (j = 0; j * HYB_V_N < n; j++) {
+            float *dw = op->dw + at + j * HYB_V_N;
+            HYB_V_FN(put)(dw, HYB_V_ADD(HYB_V_FN(get)(dw, n - j * HYB_V_N), sums[j]), n - j * HYB_V_N);
+        }
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(norm_back_w)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += 32) HYB_V_FN(norm_back_w_32)(op, at + i, HYB_MIN(n - i, (int64_t)32));
+}
+
+static HYB_V_TARGET void HYB_V_FN(sum_rows)(const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)
+{
+    int64_t i, from, r;
+    for (i = 0; i < n; i += HYB_V_N)
+        for (from = 0; from < n_rows; from += HYB_PRODUCT_P) {
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (r = from; r < HYB_MIN(from + HYB_PRODUCT_P, n_rows); r++)
+                sum = HYB_V_ADD(sum, HYB_V_FN(get)(x + r * stride + i, n - i));
+            HYB_V_FN(put)(out + i, HYB_V_ADD(HYB_V_FN(get)(out + i, n - i), sum), n - i);
+        }
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
@@ -27582,6 +28308,23 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
         HYB_V_FN(put)(out + i, v, n - i);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(glu_back)(hyb_act_kind act, const float *dout, const float *gate, const float *up,
+                                            float *dgate, float *dup, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(gate + i, n - i), d = HYB_V_FN(get)(dout + i, n - i);
+        HYB_V g = d;
+        if (up) {
+            g = HYB_V_MUL(d, HYB_V_FN(get)(up + i, n - i));
+            HYB_V_FN(put)(dup + i, HYB_V_MUL(d, HYB_V_FN(activate)(act, x)), n - i);
+        }
+        HYB_V_FN(put)(dgate + i, HYB_V_MUL(g, HYB_V_FN(activate_back)(act, x)), n - i);
+    }
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
@@ -27856,6 +28599,254 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
     }
 }
 /* ==== end src/compute/cpu/recurrent.inc ==== */
+
+/* ==== begin src/compute/cpu/train.inc ==== */
+/* compute/cpu/train: what only training asks for, in vectors; cpu/train_generic.c says what each does. Stamped for each
+ * instruction set. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- products ----------------------------------------------------------------------------------------------------
+ *
+ *             n0   16 columns at a time      b: 256 rows of those, packed      (floats of an AVX2 vector: 8)
+ *           +-------+-------+-----
+ *      m0   | tile  |                        a: up to 192 rows x 256, packed in groups of 6, stays in a near cache
+ *           +-------+
+ *           |  6 x 16: 12 sums in registers, each over a chunk of 256, then added to c
+ */
+
+enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
+
+/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V s[HYB_V_COLUMNS][2];
+    int i, r;
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    HYB_UNROLL_4
+    for (i = 0; i < k; i++) {
+        const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
+        HYB_UNROLL
+        for (r = 0; r < HYB_V_COLUMNS; r++) {
+            const HYB_V v = HYB_V_SET1(a[r]);
+            s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
+            s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
+        }
+        a += HYB_V_COLUMNS;
+        b += HYB_V_FN(product_n);
+    }
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        float *out = c + r * c_m;
+        if (r >= rows) break;
+        if (add) s[r][0] = HYB_V_ADD(HYB_V_FN(get)(out, columns), s[r][0]);
+        HYB_V_FN(put)(out, s[r][0], columns);
+        if (columns <= HYB_V_N) continue;
+        if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
+        HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
+    }
+}
+
+/* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
+                                                               int64_t p, int k, float *packed)
+{
+    int64_t m;
+    int i, r;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
+        const float *a = q->a + m * q->a_m + p * q->a_p;
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
+        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+            for (i = 0; i < k; i++) {
+                HYB_UNROLL
+                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
+            }
+        else
+            for (r = 0; r < rows; r++)
+                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+    }
+}
+
+/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
+                                                      float *packed)
+{
+    int i;
+    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
+        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
+        HYB_V_STORE(packed + HYB_V_N,
+                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                                           float *scratch)
+{
+    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    int64_t from, n, m, at, width;
+    int k, i;
+    for (from = 0; from < q->p; from += k) {
+        k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
+        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        for (at = n0; at < n1; at += width) {
+            const float *b = q->b ? q->b + from * q->b_p + at : rows;
+            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
+            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
+            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS)
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+            }
+        }
+    }
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+/* The scores that a row sees, final: x = scale * s, through the soft-cap; the others are -inf. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *op, HYB_V x, int i, int low, int high)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
+    x = HYB_V_MUL(x, HYB_V_SET1(op->scale));
+    if (op->softcap > 0) x = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(x, cap)));
+    if (i < low) x = HYB_V_SELECT(HYB_V_FIRST(low - i), none, x);
+    return i + HYB_V_N > high ? HYB_V_SELECT(HYB_V_FIRST(high - i), x, none) : x;
+}
+
+static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
+                                                int low, int high, int n)
+{
+    const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
+    HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    int i, j;
+    for (i = 0; i < n; i += HYB_V_N) {
+        HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
+        HYB_V_FN(put)(s + i, x, n - i);
+        most = HYB_V_MAX(most, x);
+    }
+    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
+            const int at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(s + at, n - at), most));
+            if (at < low) e = HYB_V_SELECT(HYB_V_FIRST(low - at), zero, e);
+            if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(s + i, n - i);
+        HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
+        d = HYB_V_MUL(e, HYB_V_SUB(HYB_V_FN(get)(ds + i, n - i), HYB_V_SET1(delta)));
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(x, cap)));
+        d = HYB_V_MUL(d, HYB_V_SET1(op->scale));
+        if (i < low) {
+            e = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, e);
+            d = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, d);
+        }
+        if (i + HYB_V_N > high) {
+            e = HYB_V_SELECT(HYB_V_FIRST(high - i), e, zero);
+            d = HYB_V_SELECT(HYB_V_FIRST(high - i), d, zero);
+        }
+        HYB_V_FN(put)(ds + i, d, n - i);
+        HYB_V_FN(put)(s + i, e, n - i);
+    }
+}
+
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
+
+/* Of one row: logits through the soft-cap, in place; the maximum, and the sum of e^(x - maximum). */
+static HYB_V_TARGET float HYB_V_FN(cross_entropy_sum)(const hyb_op_cross_entropy *op, float *x, float *maximum)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), zero = HYB_V_SET1(0.0f), none = HYB_V_SET1(-HUGE_VALF);
+    HYB_V p[HYB_V_FN(vectors)], most = none;
+    int64_t i;
+    int j;
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        if (op->softcap > 0) {
+            y = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(y, cap)));
+            HYB_V_FN(put)(x + i, y, op->n - i);
+        }
+        if (i + HYB_V_N > op->n) y = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - i)), y, none);
+        most = HYB_V_MAX(most, y);
+    }
+    *maximum = HYB_V_MAX_ALL(most);
+    most = HYB_V_SET1(*maximum);
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < op->n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < op->n; j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), most));
+            if (at + HYB_V_N > op->n) e = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - at)), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    return HYB_V_FN(halve32)(p);
+}
+
+static HYB_V_TARGET void HYB_V_FN(cross_entropy)(const hyb_op_cross_entropy *op, int64_t row)
+{
+    const int32_t target = op->targets[row];
+    const float weight = (op->weights ? op->weights[row] : 1.0f) * op->factor;
+    const HYB_V cap = HYB_V_SET1(op->softcap), factor = HYB_V_SET1(weight);
+    float *x = op->logits + row * op->stride, maximum, sum, p_target;
+    HYB_V most, inverse;
+    int64_t i;
+    op->loss[row] = 0;
+    if (target < 0) {
+        memset(x, 0, (size_t)op->n * sizeof *x);
+        return;
+    }
+    sum = HYB_V_FN(cross_entropy_sum)(op, x, &maximum);
+    op->loss[row] = log((double)sum) + ((double)maximum - (double)x[target]);
+    most = HYB_V_SET1(maximum);
+    inverse = HYB_V_SET1(1.0f / sum);
+    p_target = (hyb_exp_scalar(x[target] - maximum) * (1.0f / sum) - 1.0f) * weight;
+    if (op->softcap > 0) p_target = p_target * hyb_tanh_back_scalar(x[target] / op->softcap);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        const HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        HYB_V d = HYB_V_MUL(HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(y, most)), inverse), factor);
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(y, cap)));
+        HYB_V_FN(put)(x + i, d, op->n - i);
+    }
+    x[target] = p_target;
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(squares)(const float *x, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(sum_squares)(x, 0.0f, n);
+}
+
+static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), beta1 = HYB_V_SET1(op->beta1), beta2 = HYB_V_SET1(op->beta2);
+    const HYB_V b1 = HYB_V_SET1(1.0f - op->beta1), b2 = HYB_V_SET1(1.0f - op->beta2), eps = HYB_V_SET1(op->eps);
+    const HYB_V c1 = HYB_V_SET1(op->c1), c2 = HYB_V_SET1(op->c2), decay = HYB_V_SET1(op->decay);
+    const HYB_V back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        const HYB_V m = HYB_V_FMA(beta1, HYB_V_FN(get)(op->m + i, left), HYB_V_MUL(b1, g));
+        const HYB_V v = HYB_V_FMA(beta2, HYB_V_FN(get)(op->v + i, left), HYB_V_MUL(HYB_V_MUL(b2, g), g));
+        const HYB_V step = HYB_V_DIV(HYB_V_MUL(m, c1), HYB_V_ADD(HYB_V_SQRT(HYB_V_MUL(v, c2)), eps));
+        HYB_V_FN(put)(op->m + i, m, left);
+        HYB_V_FN(put)(op->v + i, v, left);
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+#endif
+/* ==== end src/compute/cpu/train.inc ==== */
 
 /* ==== begin src/compute/cpu/attention.inc ==== */
 /* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -28318,6 +29309,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
 static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
 #define HYB_KERNEL(name_, parameters_) HYB_V_FN(name_),
     HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
 /* ==== end src/compute/cpu/attention.inc ==== */
@@ -28703,6 +29695,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_MIN
 #undef HYB_V_LESS
 #undef HYB_V_SELECT
+#undef HYB_V_SQRT
 #undef HYB_V_ABS
 #undef HYB_V_NEG
 #undef HYB_V_COPYSIGN
@@ -28759,6 +29752,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_MIN(a, b)       _mm512_min_ps(a, b)
 #define HYB_V_LESS(a, b)      _mm512_cmp_ps_mask(a, b, _CMP_LT_OQ)
 #define HYB_V_SELECT(m, a, b) _mm512_mask_mov_ps(b, m, a)
+#define HYB_V_SQRT(a)         _mm512_sqrt_ps(a)
 #define HYB_V_ABS(a)          _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a)
 #define HYB_V_NEG(a)          _mm512_xor_ps(_mm512_set1_ps(-0.0f), a)
 #define HYB_V_COPYSIGN(a, s)  _mm512_or_ps(a, _mm512_and_ps(s, _mm512_set1_ps(-0.0f)))
@@ -28959,12 +29953,12 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
- * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+/* Phi(-t) = e^(-t^2 / 2) R(t); R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the
+ * floats. What t^2 and t + 3 lose in rounding is put back. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tail)(HYB_V t)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
-    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    HYB_V s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
     d = HYB_V_ADD(t, three);
     d_low = HYB_V_SUB(d, t);
     d_low = HYB_V_ADD(HYB_V_SUB(three, d_low), HYB_V_SUB(t, HYB_V_SUB(d, d_low)));
@@ -28984,7 +29978,13 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(2.300177068e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
-    e = HYB_V_MUL(HYB_V_DIV(p, d), e);
+    return HYB_V_MUL(HYB_V_DIV(p, d), e);
+}
+
+/* x Phi(x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), e = HYB_V_FN(gelu_tail)(t);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
@@ -29000,6 +30000,61 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- derivatives ---- */
+
+/* s (1 + (1 - s) y) with s = sigmoid(w): of x sigmoid(w(x)), where y = x w'(x). */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid_back)(HYB_V w, HYB_V y)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    HYB_V s = HYB_V_FN(sigmoid)(w);
+    return HYB_V_MUL(s, HYB_V_FMA(HYB_V_SUB(one, s), y, one));
+}
+
+/* w = x (a + b x^2), y = x (a + 3 b x^2), as in gelu_tanh. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh_back)(HYB_V x)
+{
+    const HYB_V a = HYB_V_SET1(1.59576917f), b = HYB_V_SET1(0.0713548139f), b3 = HYB_V_SET1(0.2140644417f);
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)), s = HYB_V_MUL(t, t);
+    return HYB_V_FN(times_sigmoid_back)(HYB_V_MUL(t, HYB_V_FMA(b, s, a)), HYB_V_MUL(t, HYB_V_FMA(b3, s, a)));
+}
+
+/* Phi(x) + x e^(-x^2 / 2) / sqrt(2 pi) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_back)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), tail = HYB_V_FN(gelu_tail)(t), phi, part;
+    phi = HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.5f), HYB_V_MUL(t, t)));
+    part = HYB_V_MUL(t, HYB_V_MUL(phi, HYB_V_SET1(0.398942280f)));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_SUB(tail, part),
+                        HYB_V_ADD(HYB_V_SUB(HYB_V_SET1(1.0f), tail), part));
+}
+
+/* 1 - tanh(x)^2 = (1 - |t|) (1 + |t|) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh_back)(HYB_V t)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_MUL(HYB_V_SUB(one, t), HYB_V_ADD(one, t));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid_back)(HYB_V x)
+{
+    HYB_V s = HYB_V_FN(sigmoid)(x);
+    return HYB_V_MUL(s, HYB_V_SUB(HYB_V_SET1(1.0f), s));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(times_sigmoid_back)(x, x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu_back)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh_back)(HYB_V_FN(tanh)(x));
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid_back)(x);
+    case HYB_ACT_RELU2: return HYB_V_MUL(HYB_V_SET1(2.0f), HYB_V_MAX(HYB_V_SET1(0.0f), x));
+    default: return HYB_V_FN(gelu_tanh_back)(x);
+    }
+}
+#endif
 /* ==== end src/compute/cpu/math.inc ==== */
 
 /* ==== begin src/compute/cpu/rows.inc ==== */
@@ -29096,6 +30151,96 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     HYB_V_FN(norm_group)(op, x, out);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* dy * w of one group, and x^, from i on. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(norm_back_g)(const hyb_op_norm_back *op, const float *dy, int64_t i)
+{
+    HYB_V g = HYB_V_FN(get)(dy + i, op->n - i);
+    return op->w ? HYB_V_MUL(g, HYB_V_FN(get)(op->w + i, op->n - i)) : g;
+}
+
+static HYB_V_TARGET void HYB_V_FN(norm_back)(const hyb_op_norm_back *op, const float *x, const float *dy,
+                                             const float *add, float *dx, float *stats)
+{
+    const bool layer = op->kind == HYB_NORM_LAYER;
+    const float mean = layer ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    const float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYB_V shift = HYB_V_SET1(mean), factor = HYB_V_SET1(scale);
+    HYB_V sums[HYB_V_FN(vectors)], products[HYB_V_FN(vectors)], g_mean, gx_mean;
+    int64_t i;
+    int j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = products[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < op->n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V g, x_hat;
+            if (at >= op->n) break;
+            g = HYB_V_FN(norm_back_g)(op, dy, at);
+            x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), shift), factor);
+            sums[j] = HYB_V_ADD(sums[j], g);
+            products[j] = HYB_V_FMA(g, x_hat, products[j]);
+        }
+    g_mean = HYB_V_SET1(layer ? HYB_V_FN(halve32)(sums) / (float)op->n : 0.0f);
+    gx_mean = HYB_V_SET1(HYB_V_FN(halve32)(products) / (float)op->n);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + i, op->n - i), shift), factor);
+        HYB_V d = HYB_V_FMA(HYB_V_NEG(x_hat), gx_mean, HYB_V_SUB(HYB_V_FN(norm_back_g)(op, dy, i), g_mean));
+        d = HYB_V_MUL(d, factor);
+        HYB_V_FN(put)(dx + i, add ? HYB_V_ADD(HYB_V_FN(get)(add + i, op->n - i), d) : d, op->n - i);
+    }
+    stats[0] = mean;
+    stats[1] = scale;
+}
+
+/* 32 columns, or the n < 32 that there are. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(norm_back_w_32)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    HYB_V sums[HYB_V_FN(vectors)];
+    int64_t from, g;
+    int j;
+    for (from = 0; from < groups; from += HYB_PRODUCT_P) {
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = HYB_V_SET1(0.0f);
+        for (g = from; g < HYB_MIN(from + HYB_PRODUCT_P, groups); g++) {
+            const int64_t row = g / op->n_group, i = g % op->n_group * op->n + at;
+            const float *x = op->x + row * op->x_stride + i, *dy = op->dy + row * op->dy_stride + i;
+            const HYB_V shift = HYB_V_SET1(op->stats[2 * g]), factor = HYB_V_SET1(op->stats[2 * g + 1]);
+            HYB_UNROLL
+            for (j = 0; j < HYB_V_FN(vectors); j++) {
+                const int64_t left = n - j * HYB_V_N;
+                HYB_V x_hat;
+                if (left <= 0) break;
+                x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + j * HYB_V_N, left), shift), factor);
+                sums[j] = HYB_V_FMA(HYB_V_FN(get)(dy + j * HYB_V_N, left), x_hat, sums[j]);
+            }
+        }
+        for (j = 0; j * HYB_V_N < n; j++) {
+            float *dw = op->dw + at + j * HYB_V_N;
+            HYB_V_FN(put)(dw, HYB_V_ADD(HYB_V_FN(get)(dw, n - j * HYB_V_N), sums[j]), n - j * HYB_V_N);
+        }
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(norm_back_w)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += 32) HYB_V_FN(norm_back_w_32)(op, at + i, HYB_MIN(n - i, (int64_t)32));
+}
+
+static HYB_V_TARGET void HYB_V_FN(sum_rows)(const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)
+{
+    int64_t i, from, r;
+    for (i = 0; i < n; i += HYB_V_N)
+        for (from = 0; from < n_rows; from += HYB_PRODUCT_P) {
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (r = from; r < HYB_MIN(from + HYB_PRODUCT_P, n_rows); r++)
+                sum = HYB_V_ADD(sum, HYB_V_FN(get)(x + r * stride + i, n - i));
+            HYB_V_FN(put)(out + i, HYB_V_ADD(HYB_V_FN(get)(out + i, n - i), sum), n - i);
+        }
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
@@ -29146,6 +30291,23 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
         HYB_V_FN(put)(out + i, v, n - i);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(glu_back)(hyb_act_kind act, const float *dout, const float *gate, const float *up,
+                                            float *dgate, float *dup, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(gate + i, n - i), d = HYB_V_FN(get)(dout + i, n - i);
+        HYB_V g = d;
+        if (up) {
+            g = HYB_V_MUL(d, HYB_V_FN(get)(up + i, n - i));
+            HYB_V_FN(put)(dup + i, HYB_V_MUL(d, HYB_V_FN(activate)(act, x)), n - i);
+        }
+        HYB_V_FN(put)(dgate + i, HYB_V_MUL(g, HYB_V_FN(activate_back)(act, x)), n - i);
+    }
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
@@ -29420,6 +30582,254 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
     }
 }
 /* ==== end src/compute/cpu/recurrent.inc ==== */
+
+/* ==== begin src/compute/cpu/train.inc ==== */
+/* compute/cpu/train: what only training asks for, in vectors; cpu/train_generic.c says what each does. Stamped for each
+ * instruction set. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- products ----------------------------------------------------------------------------------------------------
+ *
+ *             n0   16 columns at a time      b: 256 rows of those, packed      (floats of an AVX2 vector: 8)
+ *           +-------+-------+-----
+ *      m0   | tile  |                        a: up to 192 rows x 256, packed in groups of 6, stays in a near cache
+ *           +-------+
+ *           |  6 x 16: 12 sums in registers, each over a chunk of 256, then added to c
+ */
+
+enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
+
+/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V s[HYB_V_COLUMNS][2];
+    int i, r;
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    HYB_UNROLL_4
+    for (i = 0; i < k; i++) {
+        const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
+        HYB_UNROLL
+        for (r = 0; r < HYB_V_COLUMNS; r++) {
+            const HYB_V v = HYB_V_SET1(a[r]);
+            s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
+            s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
+        }
+        a += HYB_V_COLUMNS;
+        b += HYB_V_FN(product_n);
+    }
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        float *out = c + r * c_m;
+        if (r >= rows) break;
+        if (add) s[r][0] = HYB_V_ADD(HYB_V_FN(get)(out, columns), s[r][0]);
+        HYB_V_FN(put)(out, s[r][0], columns);
+        if (columns <= HYB_V_N) continue;
+        if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
+        HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
+    }
+}
+
+/* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
+                                                               int64_t p, int k, float *packed)
+{
+    int64_t m;
+    int i, r;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
+        const float *a = q->a + m * q->a_m + p * q->a_p;
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
+        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+            for (i = 0; i < k; i++) {
+                HYB_UNROLL
+                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
+            }
+        else
+            for (r = 0; r < rows; r++)
+                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+    }
+}
+
+/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
+                                                      float *packed)
+{
+    int i;
+    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
+        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
+        HYB_V_STORE(packed + HYB_V_N,
+                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                                           float *scratch)
+{
+    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    int64_t from, n, m, at, width;
+    int k, i;
+    for (from = 0; from < q->p; from += k) {
+        k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
+        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        for (at = n0; at < n1; at += width) {
+            const float *b = q->b ? q->b + from * q->b_p + at : rows;
+            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
+            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
+            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS)
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+            }
+        }
+    }
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+/* The scores that a row sees, final: x = scale * s, through the soft-cap; the others are -inf. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *op, HYB_V x, int i, int low, int high)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
+    x = HYB_V_MUL(x, HYB_V_SET1(op->scale));
+    if (op->softcap > 0) x = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(x, cap)));
+    if (i < low) x = HYB_V_SELECT(HYB_V_FIRST(low - i), none, x);
+    return i + HYB_V_N > high ? HYB_V_SELECT(HYB_V_FIRST(high - i), x, none) : x;
+}
+
+static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
+                                                int low, int high, int n)
+{
+    const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
+    HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    int i, j;
+    for (i = 0; i < n; i += HYB_V_N) {
+        HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
+        HYB_V_FN(put)(s + i, x, n - i);
+        most = HYB_V_MAX(most, x);
+    }
+    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
+            const int at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(s + at, n - at), most));
+            if (at < low) e = HYB_V_SELECT(HYB_V_FIRST(low - at), zero, e);
+            if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(s + i, n - i);
+        HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
+        d = HYB_V_MUL(e, HYB_V_SUB(HYB_V_FN(get)(ds + i, n - i), HYB_V_SET1(delta)));
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(x, cap)));
+        d = HYB_V_MUL(d, HYB_V_SET1(op->scale));
+        if (i < low) {
+            e = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, e);
+            d = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, d);
+        }
+        if (i + HYB_V_N > high) {
+            e = HYB_V_SELECT(HYB_V_FIRST(high - i), e, zero);
+            d = HYB_V_SELECT(HYB_V_FIRST(high - i), d, zero);
+        }
+        HYB_V_FN(put)(ds + i, d, n - i);
+        HYB_V_FN(put)(s + i, e, n - i);
+    }
+}
+
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
+
+/* Of one row: logits through the soft-cap, in place; the maximum, and the sum of e^(x - maximum). */
+static HYB_V_TARGET float HYB_V_FN(cross_entropy_sum)(const hyb_op_cross_entropy *op, float *x, float *maximum)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), zero = HYB_V_SET1(0.0f), none = HYB_V_SET1(-HUGE_VALF);
+    HYB_V p[HYB_V_FN(vectors)], most = none;
+    int64_t i;
+    int j;
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        if (op->softcap > 0) {
+            y = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(y, cap)));
+            HYB_V_FN(put)(x + i, y, op->n - i);
+        }
+        if (i + HYB_V_N > op->n) y = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - i)), y, none);
+        most = HYB_V_MAX(most, y);
+    }
+    *maximum = HYB_V_MAX_ALL(most);
+    most = HYB_V_SET1(*maximum);
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < op->n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < op->n; j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), most));
+            if (at + HYB_V_N > op->n) e = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - at)), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    return HYB_V_FN(halve32)(p);
+}
+
+static HYB_V_TARGET void HYB_V_FN(cross_entropy)(const hyb_op_cross_entropy *op, int64_t row)
+{
+    const int32_t target = op->targets[row];
+    const float weight = (op->weights ? op->weights[row] : 1.0f) * op->factor;
+    const HYB_V cap = HYB_V_SET1(op->softcap), factor = HYB_V_SET1(weight);
+    float *x = op->logits + row * op->stride, maximum, sum, p_target;
+    HYB_V most, inverse;
+    int64_t i;
+    op->loss[row] = 0;
+    if (target < 0) {
+        memset(x, 0, (size_t)op->n * sizeof *x);
+        return;
+    }
+    sum = HYB_V_FN(cross_entropy_sum)(op, x, &maximum);
+    op->loss[row] = log((double)sum) + ((double)maximum - (double)x[target]);
+    most = HYB_V_SET1(maximum);
+    inverse = HYB_V_SET1(1.0f / sum);
+    p_target = (hyb_exp_scalar(x[target] - maximum) * (1.0f / sum) - 1.0f) * weight;
+    if (op->softcap > 0) p_target = p_target * hyb_tanh_back_scalar(x[target] / op->softcap);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        const HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        HYB_V d = HYB_V_MUL(HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(y, most)), inverse), factor);
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(y, cap)));
+        HYB_V_FN(put)(x + i, d, op->n - i);
+    }
+    x[target] = p_target;
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(squares)(const float *x, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(sum_squares)(x, 0.0f, n);
+}
+
+static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), beta1 = HYB_V_SET1(op->beta1), beta2 = HYB_V_SET1(op->beta2);
+    const HYB_V b1 = HYB_V_SET1(1.0f - op->beta1), b2 = HYB_V_SET1(1.0f - op->beta2), eps = HYB_V_SET1(op->eps);
+    const HYB_V c1 = HYB_V_SET1(op->c1), c2 = HYB_V_SET1(op->c2), decay = HYB_V_SET1(op->decay);
+    const HYB_V back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        const HYB_V m = HYB_V_FMA(beta1, HYB_V_FN(get)(op->m + i, left), HYB_V_MUL(b1, g));
+        const HYB_V v = HYB_V_FMA(beta2, HYB_V_FN(get)(op->v + i, left), HYB_V_MUL(HYB_V_MUL(b2, g), g));
+        const HYB_V step = HYB_V_DIV(HYB_V_MUL(m, c1), HYB_V_ADD(HYB_V_SQRT(HYB_V_MUL(v, c2)), eps));
+        HYB_V_FN(put)(op->m + i, m, left);
+        HYB_V_FN(put)(op->v + i, v, left);
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+#endif
+/* ==== end src/compute/cpu/train.inc ==== */
 
 /* ==== begin src/compute/cpu/attention.inc ==== */
 /* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -29882,6 +31292,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
 static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
 #define HYB_KERNEL(name_, parameters_) HYB_V_FN(name_),
     HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
 /* ==== end src/compute/cpu/attention.inc ==== */
@@ -30267,6 +31678,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_MIN
 #undef HYB_V_LESS
 #undef HYB_V_SELECT
+#undef HYB_V_SQRT
 #undef HYB_V_ABS
 #undef HYB_V_NEG
 #undef HYB_V_COPYSIGN
@@ -30329,6 +31741,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_MIN(a, b)       vminq_f32(a, b)
 #define HYB_V_LESS(a, b)      vcltq_f32(a, b)
 #define HYB_V_SELECT(m, a, b) vbslq_f32(m, a, b)
+#define HYB_V_SQRT(a)         vsqrtq_f32(a)
 #define HYB_V_ABS(a)          vabsq_f32(a)
 #define HYB_V_NEG(a)          vnegq_f32(a)
 #define HYB_V_COPYSIGN(a, s)  vbslq_f32(vdupq_n_u32(0x80000000u), s, a)
@@ -30520,12 +31933,12 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh)(HYB_V x)
     return HYB_V_FN(times_sigmoid)(x, w, low);
 }
 
-/* x Phi(x). Phi(-t) = e^(-t^2 / 2) R(t), t = |x|; R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the
- * result leaves the floats. What t^2 and t + 3 lose in rounding is put back. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+/* Phi(-t) = e^(-t^2 / 2) R(t); R(t) = P(1 - 6 / (t + 3)) / (t + 3) for t in 0..14.6, where the result leaves the
+ * floats. What t^2 and t + 3 lose in rounding is put back. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tail)(HYB_V t)
 {
     const HYB_V one = HYB_V_SET1(1.0f), three = HYB_V_SET1(3.0f), minus_half = HYB_V_SET1(-0.5f);
-    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
+    HYB_V s = HYB_V_MUL(t, t), s_low, d, d_low, inv, u, p, e;
     d = HYB_V_ADD(t, three);
     d_low = HYB_V_SUB(d, t);
     d_low = HYB_V_ADD(HYB_V_SUB(three, d_low), HYB_V_SUB(t, HYB_V_SUB(d, d_low)));
@@ -30545,7 +31958,13 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
     p = HYB_V_FMA(p, u, HYB_V_SET1(2.300177068e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(-5.093320012e-1f));
     p = HYB_V_FMA(p, u, HYB_V_SET1(7.290837169e-1f));
-    e = HYB_V_MUL(HYB_V_DIV(p, d), e);
+    return HYB_V_MUL(HYB_V_DIV(p, d), e);
+}
+
+/* x Phi(x) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), e = HYB_V_FN(gelu_tail)(t);
     return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_MUL(HYB_V_MAX(HYB_V_SET1(-3e38f), x), e),
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
@@ -30561,6 +31980,61 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
     default: return HYB_V_FN(gelu_tanh)(x);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- derivatives ---- */
+
+/* s (1 + (1 - s) y) with s = sigmoid(w): of x sigmoid(w(x)), where y = x w'(x). */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(times_sigmoid_back)(HYB_V w, HYB_V y)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    HYB_V s = HYB_V_FN(sigmoid)(w);
+    return HYB_V_MUL(s, HYB_V_FMA(HYB_V_SUB(one, s), y, one));
+}
+
+/* w = x (a + b x^2), y = x (a + 3 b x^2), as in gelu_tanh. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_tanh_back)(HYB_V x)
+{
+    const HYB_V a = HYB_V_SET1(1.59576917f), b = HYB_V_SET1(0.0713548139f), b3 = HYB_V_SET1(0.2140644417f);
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(20.0f), HYB_V_MAX(HYB_V_SET1(-20.0f), x)), s = HYB_V_MUL(t, t);
+    return HYB_V_FN(times_sigmoid_back)(HYB_V_MUL(t, HYB_V_FMA(b, s, a)), HYB_V_MUL(t, HYB_V_FMA(b3, s, a)));
+}
+
+/* Phi(x) + x e^(-x^2 / 2) / sqrt(2 pi) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu_back)(HYB_V x)
+{
+    HYB_V t = HYB_V_MIN(HYB_V_SET1(14.6f), HYB_V_ABS(x)), tail = HYB_V_FN(gelu_tail)(t), phi, part;
+    phi = HYB_V_FN(exp)(HYB_V_MUL(HYB_V_SET1(-0.5f), HYB_V_MUL(t, t)));
+    part = HYB_V_MUL(t, HYB_V_MUL(phi, HYB_V_SET1(0.398942280f)));
+    return HYB_V_SELECT(HYB_V_LESS(x, HYB_V_SET1(0.0f)), HYB_V_SUB(tail, part),
+                        HYB_V_ADD(HYB_V_SUB(HYB_V_SET1(1.0f), tail), part));
+}
+
+/* 1 - tanh(x)^2 = (1 - |t|) (1 + |t|) */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh_back)(HYB_V t)
+{
+    const HYB_V one = HYB_V_SET1(1.0f);
+    return HYB_V_MUL(HYB_V_SUB(one, t), HYB_V_ADD(one, t));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid_back)(HYB_V x)
+{
+    HYB_V s = HYB_V_FN(sigmoid)(x);
+    return HYB_V_MUL(s, HYB_V_SUB(HYB_V_SET1(1.0f), s));
+}
+
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
+{
+    switch (act) {
+    case HYB_ACT_SILU: return HYB_V_FN(times_sigmoid_back)(x, x);
+    case HYB_ACT_GELU: return HYB_V_FN(gelu_back)(x);
+    case HYB_ACT_TANH: return HYB_V_FN(tanh_back)(HYB_V_FN(tanh)(x));
+    case HYB_ACT_SIGMOID: return HYB_V_FN(sigmoid_back)(x);
+    case HYB_ACT_RELU2: return HYB_V_MUL(HYB_V_SET1(2.0f), HYB_V_MAX(HYB_V_SET1(0.0f), x));
+    default: return HYB_V_FN(gelu_tanh_back)(x);
+    }
+}
+#endif
 /* ==== end src/compute/cpu/math.inc ==== */
 
 /* ==== begin src/compute/cpu/rows.inc ==== */
@@ -30657,6 +32131,96 @@ static HYB_V_TARGET void HYB_V_FN(norm)(const hyb_op_norm *op, const float *x, f
     HYB_V_FN(norm_group)(op, x, out);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* dy * w of one group, and x^, from i on. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(norm_back_g)(const hyb_op_norm_back *op, const float *dy, int64_t i)
+{
+    HYB_V g = HYB_V_FN(get)(dy + i, op->n - i);
+    return op->w ? HYB_V_MUL(g, HYB_V_FN(get)(op->w + i, op->n - i)) : g;
+}
+
+static HYB_V_TARGET void HYB_V_FN(norm_back)(const hyb_op_norm_back *op, const float *x, const float *dy,
+                                             const float *add, float *dx, float *stats)
+{
+    const bool layer = op->kind == HYB_NORM_LAYER;
+    const float mean = layer ? HYB_V_FN(sum)(x, op->n) / (float)op->n : 0.0f;
+    const float scale = 1.0f / sqrtf(HYB_V_FN(sum_squares)(x, mean, op->n) / (float)op->n + op->eps);
+    const HYB_V shift = HYB_V_SET1(mean), factor = HYB_V_SET1(scale);
+    HYB_V sums[HYB_V_FN(vectors)], products[HYB_V_FN(vectors)], g_mean, gx_mean;
+    int64_t i;
+    int j;
+    for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = products[j] = HYB_V_SET1(0.0f);
+    for (i = 0; i < op->n; i += 32)
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V g, x_hat;
+            if (at >= op->n) break;
+            g = HYB_V_FN(norm_back_g)(op, dy, at);
+            x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), shift), factor);
+            sums[j] = HYB_V_ADD(sums[j], g);
+            products[j] = HYB_V_FMA(g, x_hat, products[j]);
+        }
+    g_mean = HYB_V_SET1(layer ? HYB_V_FN(halve32)(sums) / (float)op->n : 0.0f);
+    gx_mean = HYB_V_SET1(HYB_V_FN(halve32)(products) / (float)op->n);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + i, op->n - i), shift), factor);
+        HYB_V d = HYB_V_FMA(HYB_V_NEG(x_hat), gx_mean, HYB_V_SUB(HYB_V_FN(norm_back_g)(op, dy, i), g_mean));
+        d = HYB_V_MUL(d, factor);
+        HYB_V_FN(put)(dx + i, add ? HYB_V_ADD(HYB_V_FN(get)(add + i, op->n - i), d) : d, op->n - i);
+    }
+    stats[0] = mean;
+    stats[1] = scale;
+}
+
+/* 32 columns, or the n < 32 that there are. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(norm_back_w_32)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    HYB_V sums[HYB_V_FN(vectors)];
+    int64_t from, g;
+    int j;
+    for (from = 0; from < groups; from += HYB_PRODUCT_P) {
+        HYB_UNROLL
+        for (j = 0; j < HYB_V_FN(vectors); j++) sums[j] = HYB_V_SET1(0.0f);
+        for (g = from; g < HYB_MIN(from + HYB_PRODUCT_P, groups); g++) {
+            const int64_t row = g / op->n_group, i = g % op->n_group * op->n + at;
+            const float *x = op->x + row * op->x_stride + i, *dy = op->dy + row * op->dy_stride + i;
+            const HYB_V shift = HYB_V_SET1(op->stats[2 * g]), factor = HYB_V_SET1(op->stats[2 * g + 1]);
+            HYB_UNROLL
+            for (j = 0; j < HYB_V_FN(vectors); j++) {
+                const int64_t left = n - j * HYB_V_N;
+                HYB_V x_hat;
+                if (left <= 0) break;
+                x_hat = HYB_V_MUL(HYB_V_SUB(HYB_V_FN(get)(x + j * HYB_V_N, left), shift), factor);
+                sums[j] = HYB_V_FMA(HYB_V_FN(get)(dy + j * HYB_V_N, left), x_hat, sums[j]);
+            }
+        }
+        for (j = 0; j * HYB_V_N < n; j++) {
+            float *dw = op->dw + at + j * HYB_V_N;
+            HYB_V_FN(put)(dw, HYB_V_ADD(HYB_V_FN(get)(dw, n - j * HYB_V_N), sums[j]), n - j * HYB_V_N);
+        }
+    }
+}
+static HYB_V_TARGET void HYB_V_FN(norm_back_w)(const hyb_op_norm_back *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += 32) HYB_V_FN(norm_back_w_32)(op, at + i, HYB_MIN(n - i, (int64_t)32));
+}
+
+static HYB_V_TARGET void HYB_V_FN(sum_rows)(const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)
+{
+    int64_t i, from, r;
+    for (i = 0; i < n; i += HYB_V_N)
+        for (from = 0; from < n_rows; from += HYB_PRODUCT_P) {
+            HYB_V sum = HYB_V_SET1(0.0f);
+            for (r = from; r < HYB_MIN(from + HYB_PRODUCT_P, n_rows); r++)
+                sum = HYB_V_ADD(sum, HYB_V_FN(get)(x + r * stride + i, n - i));
+            HYB_V_FN(put)(out + i, HYB_V_ADD(HYB_V_FN(get)(out + i, n - i), sum), n - i);
+        }
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 /* One head. A pair (a, b) becomes (a c - b s, a s + b c). out may be x. */
@@ -30707,6 +32271,23 @@ static HYB_V_TARGET void HYB_V_FN(glu)(hyb_act_kind act, const float *gate, cons
         HYB_V_FN(put)(out + i, v, n - i);
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static HYB_V_TARGET void HYB_V_FN(glu_back)(hyb_act_kind act, const float *dout, const float *gate, const float *up,
+                                            float *dgate, float *dup, int64_t n)
+{
+    int64_t i;
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(gate + i, n - i), d = HYB_V_FN(get)(dout + i, n - i);
+        HYB_V g = d;
+        if (up) {
+            g = HYB_V_MUL(d, HYB_V_FN(get)(up + i, n - i));
+            HYB_V_FN(put)(dup + i, HYB_V_MUL(d, HYB_V_FN(activate)(act, x)), n - i);
+        }
+        HYB_V_FN(put)(dgate + i, HYB_V_MUL(g, HYB_V_FN(activate_back)(act, x)), n - i);
+    }
+}
+#endif
 
 static HYB_V_TARGET void HYB_V_FN(add)(float *out, const float *a, const float *b, int64_t n)
 {
@@ -30981,6 +32562,254 @@ static HYB_V_TARGET void HYB_V_FN(wkv7)(const hyb_op_wkv7 *op, const hyb_run *ru
     }
 }
 /* ==== end src/compute/cpu/recurrent.inc ==== */
+
+/* ==== begin src/compute/cpu/train.inc ==== */
+/* compute/cpu/train: what only training asks for, in vectors; cpu/train_generic.c says what each does. Stamped for each
+ * instruction set. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* ---- products ----------------------------------------------------------------------------------------------------
+ *
+ *             n0   16 columns at a time      b: 256 rows of those, packed      (floats of an AVX2 vector: 8)
+ *           +-------+-------+-----
+ *      m0   | tile  |                        a: up to 192 rows x 256, packed in groups of 6, stays in a near cache
+ *           +-------+
+ *           |  6 x 16: 12 sums in registers, each over a chunk of 256, then added to c
+ */
+
+enum { HYB_V_FN(product_n) = 2 * HYB_V_N };
+
+/* c (rows, columns) = or += a . b, of groups that are packed, k long; those beyond rows and columns are not written. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float *a, const float *b, float *c,
+                                                             int64_t c_m, int rows, int columns, bool add)
+{
+    HYB_V s[HYB_V_COLUMNS][2];
+    int i, r;
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    HYB_UNROLL_4
+    for (i = 0; i < k; i++) {
+        const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
+        HYB_UNROLL
+        for (r = 0; r < HYB_V_COLUMNS; r++) {
+            const HYB_V v = HYB_V_SET1(a[r]);
+            s[r][0] = HYB_V_FMA(v, b0, s[r][0]);
+            s[r][1] = HYB_V_FMA(v, b1, s[r][1]);
+        }
+        a += HYB_V_COLUMNS;
+        b += HYB_V_FN(product_n);
+    }
+    HYB_UNROLL
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        float *out = c + r * c_m;
+        if (r >= rows) break;
+        if (add) s[r][0] = HYB_V_ADD(HYB_V_FN(get)(out, columns), s[r][0]);
+        HYB_V_FN(put)(out, s[r][0], columns);
+        if (columns <= HYB_V_N) continue;
+        if (add) s[r][1] = HYB_V_ADD(HYB_V_FN(get)(out + HYB_V_N, columns - HYB_V_N), s[r][1]);
+        HYB_V_FN(put)(out + HYB_V_N, s[r][1], columns - HYB_V_N);
+    }
+}
+
+/* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
+                                                               int64_t p, int k, float *packed)
+{
+    int64_t m;
+    int i, r;
+    for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
+        const float *a = q->a + m * q->a_m + p * q->a_p;
+        const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
+        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
+        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+            for (i = 0; i < k; i++) {
+                HYB_UNROLL
+                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
+            }
+        else
+            for (r = 0; r < rows; r++)
+                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+    }
+}
+
+/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
+                                                      float *packed)
+{
+    int i;
+    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
+        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
+        HYB_V_STORE(packed + HYB_V_N,
+                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    }
+}
+
+static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
+                                           float *scratch)
+{
+    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    int64_t from, n, m, at, width;
+    int k, i;
+    for (from = 0; from < q->p; from += k) {
+        k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
+        HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
+        for (at = n0; at < n1; at += width) {
+            const float *b = q->b ? q->b + from * q->b_p + at : rows;
+            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
+            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
+            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
+            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
+                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS)
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+            }
+        }
+    }
+}
+
+/* ---- attention --------------------------------------------------------------------------------------------------- */
+
+/* The scores that a row sees, final: x = scale * s, through the soft-cap; the others are -inf. */
+HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(score_seen)(const hyb_op_attention_back *op, HYB_V x, int i, int low, int high)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), none = HYB_V_SET1(-HUGE_VALF);
+    x = HYB_V_MUL(x, HYB_V_SET1(op->scale));
+    if (op->softcap > 0) x = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(x, cap)));
+    if (i < low) x = HYB_V_SELECT(HYB_V_FIRST(low - i), none, x);
+    return i + HYB_V_N > high ? HYB_V_SELECT(HYB_V_FIRST(high - i), x, none) : x;
+}
+
+static HYB_V_TARGET void HYB_V_FN(softmax_back)(const hyb_op_attention_back *op, float *s, float *ds, float delta,
+                                                int low, int high, int n)
+{
+    const HYB_V zero = HYB_V_SET1(0.0f), cap = HYB_V_SET1(op->softcap);
+    HYB_V p[HYB_V_FN(vectors)], most = HYB_V_SET1(-HUGE_VALF), inverse;
+    int i, j;
+    for (i = 0; i < n; i += HYB_V_N) {
+        HYB_V x = HYB_V_FN(score_seen)(op, HYB_V_FN(get)(s + i, n - i), i, low, high);
+        HYB_V_FN(put)(s + i, x, n - i);
+        most = HYB_V_MAX(most, x);
+    }
+    most = HYB_V_SET1(HYB_V_MAX_ALL(most));
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < n; j++) {
+            const int at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(s + at, n - at), most));
+            if (at < low) e = HYB_V_SELECT(HYB_V_FIRST(low - at), zero, e);
+            if (at + HYB_V_N > high) e = HYB_V_SELECT(HYB_V_FIRST(high - at), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    inverse = HYB_V_SET1(1.0f / HYB_V_FN(halve32)(p));
+    for (i = 0; i < n; i += HYB_V_N) {
+        const HYB_V x = HYB_V_FN(get)(s + i, n - i);
+        HYB_V e = HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(x, most)), inverse), d;
+        d = HYB_V_MUL(e, HYB_V_SUB(HYB_V_FN(get)(ds + i, n - i), HYB_V_SET1(delta)));
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(x, cap)));
+        d = HYB_V_MUL(d, HYB_V_SET1(op->scale));
+        if (i < low) {
+            e = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, e);
+            d = HYB_V_SELECT(HYB_V_FIRST(low - i), zero, d);
+        }
+        if (i + HYB_V_N > high) {
+            e = HYB_V_SELECT(HYB_V_FIRST(high - i), e, zero);
+            d = HYB_V_SELECT(HYB_V_FIRST(high - i), d, zero);
+        }
+        HYB_V_FN(put)(ds + i, d, n - i);
+        HYB_V_FN(put)(s + i, e, n - i);
+    }
+}
+
+/* ---- loss -------------------------------------------------------------------------------------------------------- */
+
+/* Of one row: logits through the soft-cap, in place; the maximum, and the sum of e^(x - maximum). */
+static HYB_V_TARGET float HYB_V_FN(cross_entropy_sum)(const hyb_op_cross_entropy *op, float *x, float *maximum)
+{
+    const HYB_V cap = HYB_V_SET1(op->softcap), zero = HYB_V_SET1(0.0f), none = HYB_V_SET1(-HUGE_VALF);
+    HYB_V p[HYB_V_FN(vectors)], most = none;
+    int64_t i;
+    int j;
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        if (op->softcap > 0) {
+            y = HYB_V_MUL(cap, HYB_V_FN(tanh)(HYB_V_DIV(y, cap)));
+            HYB_V_FN(put)(x + i, y, op->n - i);
+        }
+        if (i + HYB_V_N > op->n) y = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - i)), y, none);
+        most = HYB_V_MAX(most, y);
+    }
+    *maximum = HYB_V_MAX_ALL(most);
+    most = HYB_V_SET1(*maximum);
+    for (j = 0; j < HYB_V_FN(vectors); j++) p[j] = zero;
+    for (i = 0; i < op->n; i += 32)
+        for (j = 0; j < HYB_V_FN(vectors) && i + j * HYB_V_N < op->n; j++) {
+            const int64_t at = i + j * HYB_V_N;
+            HYB_V e = HYB_V_FN(exp)(HYB_V_SUB(HYB_V_FN(get)(x + at, op->n - at), most));
+            if (at + HYB_V_N > op->n) e = HYB_V_SELECT(HYB_V_FIRST((int)(op->n - at)), e, zero);
+            p[j] = HYB_V_ADD(p[j], e);
+        }
+    return HYB_V_FN(halve32)(p);
+}
+
+static HYB_V_TARGET void HYB_V_FN(cross_entropy)(const hyb_op_cross_entropy *op, int64_t row)
+{
+    const int32_t target = op->targets[row];
+    const float weight = (op->weights ? op->weights[row] : 1.0f) * op->factor;
+    const HYB_V cap = HYB_V_SET1(op->softcap), factor = HYB_V_SET1(weight);
+    float *x = op->logits + row * op->stride, maximum, sum, p_target;
+    HYB_V most, inverse;
+    int64_t i;
+    op->loss[row] = 0;
+    if (target < 0) {
+        memset(x, 0, (size_t)op->n * sizeof *x);
+        return;
+    }
+    sum = HYB_V_FN(cross_entropy_sum)(op, x, &maximum);
+    op->loss[row] = log((double)sum) + ((double)maximum - (double)x[target]);
+    most = HYB_V_SET1(maximum);
+    inverse = HYB_V_SET1(1.0f / sum);
+    p_target = (hyb_exp_scalar(x[target] - maximum) * (1.0f / sum) - 1.0f) * weight;
+    if (op->softcap > 0) p_target = p_target * hyb_tanh_back_scalar(x[target] / op->softcap);
+    for (i = 0; i < op->n; i += HYB_V_N) {
+        const HYB_V y = HYB_V_FN(get)(x + i, op->n - i);
+        HYB_V d = HYB_V_MUL(HYB_V_MUL(HYB_V_FN(exp)(HYB_V_SUB(y, most)), inverse), factor);
+        if (op->softcap > 0) d = HYB_V_MUL(d, HYB_V_FN(tanh_back)(HYB_V_DIV(y, cap)));
+        HYB_V_FN(put)(x + i, d, op->n - i);
+    }
+    x[target] = p_target;
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+static HYB_V_TARGET void HYB_V_FN(squares)(const float *x, int64_t n, float *sum)
+{
+    *sum = HYB_V_FN(sum_squares)(x, 0.0f, n);
+}
+
+static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int64_t n)
+{
+    const HYB_V factor = HYB_V_SET1(op->factor), beta1 = HYB_V_SET1(op->beta1), beta2 = HYB_V_SET1(op->beta2);
+    const HYB_V b1 = HYB_V_SET1(1.0f - op->beta1), b2 = HYB_V_SET1(1.0f - op->beta2), eps = HYB_V_SET1(op->eps);
+    const HYB_V c1 = HYB_V_SET1(op->c1), c2 = HYB_V_SET1(op->c2), decay = HYB_V_SET1(op->decay);
+    const HYB_V back = HYB_V_SET1(-op->rate);
+    int64_t i;
+    for (i = at; i < at + n; i += HYB_V_N) {
+        const int64_t left = at + n - i;
+        const HYB_V g = HYB_V_MUL(HYB_V_FN(get)(op->grad + i, left), factor), w = HYB_V_FN(get)(op->w + i, left);
+        const HYB_V m = HYB_V_FMA(beta1, HYB_V_FN(get)(op->m + i, left), HYB_V_MUL(b1, g));
+        const HYB_V v = HYB_V_FMA(beta2, HYB_V_FN(get)(op->v + i, left), HYB_V_MUL(HYB_V_MUL(b2, g), g));
+        const HYB_V step = HYB_V_DIV(HYB_V_MUL(m, c1), HYB_V_ADD(HYB_V_SQRT(HYB_V_MUL(v, c2)), eps));
+        HYB_V_FN(put)(op->m + i, m, left);
+        HYB_V_FN(put)(op->v + i, v, left);
+        HYB_V_FN(put)(op->w + i, HYB_V_FMA(back, HYB_V_FMA(decay, w, step), w), left);
+    }
+}
+#endif
+/* ==== end src/compute/cpu/train.inc ==== */
 
 /* ==== begin src/compute/cpu/attention.inc ==== */
 /* compute/cpu/attention: attention of a block of rows over the pages of a cache, in vectors. Stamped for each
@@ -31443,6 +33272,7 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
 static const hyb_cpu_kernels HYB_V_FN(cpu_kernels) = {
 #define HYB_KERNEL(name_, parameters_) HYB_V_FN(name_),
     HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL
 };
 /* ==== end src/compute/cpu/attention.inc ==== */
@@ -31828,6 +33658,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_MIN
 #undef HYB_V_LESS
 #undef HYB_V_SELECT
+#undef HYB_V_SQRT
 #undef HYB_V_ABS
 #undef HYB_V_NEG
 #undef HYB_V_COPYSIGN
@@ -31863,6 +33694,13 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 
 /* ==== begin src/compute/cpu/select.c ==== */
 /* compute/cpu/select: the kernels of an instruction set. isa is at most what the machine has. */
+
+static const hyb_cpu_kernels hyb_cpu_kernels_generic = {
+#define HYB_KERNEL(name_, parameters_) hyb_##name_##_generic,
+    HYB_CPU_KERNELS(HYB_KERNEL)
+    HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
+#undef HYB_KERNEL
+};
 
 static const hyb_cpu_kernels *hyb_cpu_kernels_for(hyb_isa isa)
 {
@@ -32464,9 +34302,8 @@ static size_t hyb_experts_bytes(const hybrid_runtime *rt, const hyb_limits *limi
 }
 /* ==== end src/compute/cpu/experts.c ==== */
 
-/* ==== begin src/compute/cpu/backend.c ==== */
-/* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
- * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
+/* ==== begin src/compute/cpu/job.c ==== */
+/* compute/cpu/job: the CPU back end itself, and how an op's rows are cut into chunks for the lanes. */
 
 enum {
     HYB_CPU_SPLIT = 4096 /* values that are worth a chunk of their own in element-wise work (a few microseconds) */
@@ -32476,9 +34313,485 @@ typedef struct hyb_cpu {
     hyb_backend base;
     const hyb_cpu_kernels *kernels;
     hyb_isa isa;
-    char *scratch;     /* of the op in progress: shared by all ops */
-    size_t lane_bytes; /* attention's part of it for one lane */
+    char *scratch;      /* of the op in progress: shared by all ops */
+    size_t lane_bytes;  /* attention's part of it for one lane */
+    size_t train_bytes; /* and that of the ops that only training asks for */
 } hyb_cpu;
+
+/* What the chunks of one op read. rows_a_chunk or pieces: see each. */
+typedef struct hyb_cpu_job {
+    const hyb_cpu *cpu;
+    const void *op;
+    int64_t n_rows, rows_a_chunk;
+} hyb_cpu_job;
+
+static hyb_cpu *hyb_cpu_of(hyb_backend *be) { return (hyb_cpu *)be; }
+
+/* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
+static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_t n, hyb_chunk_fn fn)
+{
+    hyb_cpu_job job;
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    job.n_rows = n_rows;
+    job.rows_a_chunk = HYB_MAX(HYB_CPU_SPLIT / HYB_MAX(n, 1), 1);
+    hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
+}
+static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
+static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
+{
+    return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows);
+}
+/* ==== end src/compute/cpu/job.c ==== */
+
+/* ==== begin src/compute/cpu/train.c ==== */
+/* compute/cpu/train: what only training asks of the CPU back end, over the kernels of one instruction set, split over
+ * the lanes by elements of the outputs, so that no gradient depends on the number of lanes. */
+
+#ifdef HYBRID_NO_TRAIN
+static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
+{
+    HYB_UNUSED(limits);
+    return 0;
+}
+#else
+
+/* ---- embeddings: rows in their order, so columns are split ------------------------------------------------------- */
+
+enum { HYB_EMBED_BACK_COLUMNS = 64 };
+
+static void hyb_cpu_embed_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_embed_back *op = (const hyb_op_embed_back *)job->op;
+    const hyb_batch *batch = job->cpu->base.batch;
+    const int32_t *index = op->index == HYB_INDEX_ID ? batch->ids : batch->pos;
+    const int64_t at = (int64_t)chunk * HYB_EMBED_BACK_COLUMNS;
+    const int64_t n = HYB_MIN(op->n_embd - at, (int64_t)HYB_EMBED_BACK_COLUMNS);
+    int row;
+    HYB_UNUSED(lane);
+    for (row = 0; row < batch->n; row++) {
+        float *to = op->dtable + index[row] * op->n_embd + at;
+        job->cpu->kernels->add_scaled(to, to, op->dy + row * op->n_embd + at, op->scale, n);
+    }
+}
+static void hyb_cpu_embed_back(hyb_backend *be, const hyb_op_embed_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, (int)((op->n_embd + HYB_EMBED_BACK_COLUMNS - 1) / HYB_EMBED_BACK_COLUMNS),
+                 hyb_cpu_embed_back_chunk, &job);
+}
+
+/* ---- norms: groups, then columns over all of them ---------------------------------------------------------------- */
+
+enum { HYB_NORM_BACK_COLUMNS = 32 };
+
+static void hyb_cpu_norm_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_norm_back *op = (const hyb_op_norm_back *)job->op;
+    int64_t at, end = hyb_cpu_row_end(job, chunk);
+    HYB_UNUSED(lane);
+    for (at = hyb_cpu_row_begin(job, chunk); at < end; at++) {
+        const int64_t row = at / op->n_group, group = at % op->n_group * op->n;
+        const float *add = op->add ? op->add + row * op->dx_stride + group : NULL;
+        job->cpu->kernels->norm_back(op, op->x + row * op->x_stride + group, op->dy + row * op->dy_stride + group, add,
+                                     op->dx + row * op->dx_stride + group, op->stats + 2 * at);
+    }
+}
+
+static void hyb_cpu_norm_back_w_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_norm_back *op = (const hyb_op_norm_back *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_NORM_BACK_COLUMNS;
+    const int64_t n = HYB_MIN(op->n - at, (int64_t)HYB_NORM_BACK_COLUMNS);
+    int64_t g;
+    HYB_UNUSED(lane);
+    if (op->dw) job->cpu->kernels->norm_back_w(op, at, n);
+    for (g = 0; op->db && g < op->n_group; g++)
+        job->cpu->kernels->sum_rows(op->dy + g * op->n + at, op->dy_stride, op->n_rows, op->db + at, n);
+}
+static void hyb_cpu_norm_back(hyb_backend *be, const hyb_op_norm_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_cpu_rows(be, op, op->n_rows * op->n_group, op->n, hyb_cpu_norm_back_chunk);
+    if (op->dw || op->db)
+        hyb_parallel(be->rt, (int)((op->n + HYB_NORM_BACK_COLUMNS - 1) / HYB_NORM_BACK_COLUMNS),
+                     hyb_cpu_norm_back_w_chunk, &job);
+}
+
+/* ---- products ---------------------------------------------------------------------------------------------------- */
+
+/* A product in blocks of at most HYB_PRODUCT_M rows and some columns; the outputs of one op lie one after the other in
+ * the chunks of one section. */
+typedef struct hyb_cpu_product {
+    hyb_product_op p;
+    int64_t rows, columns; /* of a block */
+    int first_chunk;
+} hyb_cpu_product;
+typedef struct hyb_cpu_product_job {
+    hyb_cpu *cpu;
+    hyb_cpu_product part[4];
+    int n;
+} hyb_cpu_product_job;
+
+static int64_t hyb_cpu_product_blocks(const hyb_cpu_product *part)
+{
+    return (part->p.m + part->rows - 1) / part->rows * ((part->p.n + part->columns - 1) / part->columns);
+}
+
+/* Large blocks pack less, small ones share out better: they are halved until every lane has some. */
+static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
+{
+    part->rows = HYB_PRODUCT_M;
+    part->columns = 2 * HYB_PRODUCT_N;
+    if (hyb_cpu_product_blocks(part) < 4 * lanes) part->columns = HYB_PRODUCT_N;
+    while (part->rows > HYB_PRODUCT_M / 4 && hyb_cpu_product_blocks(part) < 4 * lanes) part->rows /= 2;
+}
+
+static void hyb_cpu_product_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_product_job *job = (const hyb_cpu_product_job *)arg;
+    const hyb_cpu *cpu = job->cpu;
+    const hyb_cpu_product *part = &job->part[job->n - 1];
+    int64_t across, m, n;
+    while (part->first_chunk > chunk) part--;
+    across = (part->p.n + part->columns - 1) / part->columns;
+    m = (chunk - part->first_chunk) / across * part->rows;
+    n = (chunk - part->first_chunk) % across * part->columns;
+    cpu->kernels->product(&part->p, m, HYB_MIN(m + part->rows, part->p.m), n, HYB_MIN(n + part->columns, part->p.n),
+                          (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes));
+}
+
+static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *op)
+{
+    hyb_cpu_product_job job;
+    int i;
+    job.cpu = hyb_cpu_of(be);
+    job.n = 1;
+    for (i = 0; i < op->n_out; i++) { /* one after the other: they add to the same dx */
+        const hyb_matmul_dy *o = &op->out[i];
+        hyb_product_op *p = &job.part[0].p;
+        memset(p, 0, sizeof *p);
+        p->m = op->n;
+        p->n = o->w->ne[0];
+        p->p = o->w->ne[1];
+        p->a = o->dy;
+        p->a_m = o->dy_stride;
+        p->a_p = 1;
+        p->w = o->w;
+        if (o->w->type == HYBRID_TYPE_F32) p->b = (const float *)o->w->data;
+        p->b_p = (int64_t)(o->w->nb[1] / sizeof(float));
+        p->c = op->dx;
+        p->c_m = op->dx_stride;
+        p->add = i > 0;
+        job.part[0].first_chunk = 0;
+        hyb_cpu_product_cut(&job.part[0], hyb_lanes(be->rt));
+        hyb_parallel(be->rt, (int)hyb_cpu_product_blocks(&job.part[0]), hyb_cpu_product_chunk, &job);
+    }
+}
+
+/* Columns of the biases' gradients. */
+enum { HYB_BIAS_BACK_COLUMNS = 256 };
+static void hyb_cpu_bias_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_matmul_back_w *op = (const hyb_op_matmul_back_w *)job->op;
+    const int64_t at = (int64_t)chunk * HYB_BIAS_BACK_COLUMNS;
+    int i;
+    HYB_UNUSED(lane);
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_matmul_dw *o = &op->out[i];
+        if (o->dbias && at < o->n)
+            job->cpu->kernels->sum_rows(o->dy + at, o->dy_stride, op->n, o->dbias + at,
+                                        HYB_MIN(o->n - at, (int64_t)HYB_BIAS_BACK_COLUMNS));
+    }
+}
+
+static void hyb_cpu_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *op)
+{
+    hyb_cpu_product_job job;
+    hyb_cpu_job bias;
+    int64_t widest = 0;
+    int i, chunks = 0;
+    job.cpu = hyb_cpu_of(be);
+    job.n = 0;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_matmul_dw *o = &op->out[i];
+        hyb_cpu_product *part = &job.part[job.n];
+        if (o->dbias) widest = HYB_MAX(widest, o->n);
+        if (!o->dw) continue;
+        memset(part, 0, sizeof *part);
+        part->p.m = o->n;
+        part->p.n = op->k;
+        part->p.p = op->n;
+        part->p.a = o->dy;
+        part->p.a_m = 1;
+        part->p.a_p = o->dy_stride;
+        part->p.b = op->x;
+        part->p.b_p = op->x_stride;
+        part->p.c = o->dw;
+        part->p.c_m = op->k;
+        part->p.add = true;
+        part->first_chunk = chunks;
+        hyb_cpu_product_cut(part, hyb_lanes(be->rt));
+        chunks += (int)hyb_cpu_product_blocks(part);
+        job.n++;
+    }
+    if (chunks) hyb_parallel(be->rt, chunks, hyb_cpu_product_chunk, &job);
+    memset(&bias, 0, sizeof bias);
+    bias.cpu = job.cpu;
+    bias.op = op;
+    if (widest)
+        hyb_parallel(be->rt, (int)((widest + HYB_BIAS_BACK_COLUMNS - 1) / HYB_BIAS_BACK_COLUMNS),
+                     hyb_cpu_bias_back_chunk, &bias);
+}
+
+/* ---- attention ---------------------------------------------------------------------------------------------------
+ *
+ * A chunk is one kv head of one run: its keys and values as floats, and transposed; then block by block of rows, and
+ * query head by query head, all scores of a block (a product), the way back through their softmax, and the four other
+ * products. What a chunk adds up, it adds in that order. */
+typedef struct hyb_attention_back_scratch {
+    float *k, *k_t, *v_t;    /* (T, dim_k), (dim_k, T), (dim_v, T), T = keys of the run */
+    float *s, *ds, *product; /* (HYB_ATTENTION_BACK_ROWS, T); HYB_PRODUCT_SCRATCH */
+    int64_t stride;          /* of all that has T columns */
+} hyb_attention_back_scratch;
+
+/* Lays it out in memory (NULL: only counts) and returns its floats. */
+static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *memory, int head_dim_k, int head_dim_v,
+                                        int n)
+{
+    const size_t t = hyb_align((size_t)n, 16), rows = HYB_ATTENTION_BACK_ROWS;
+    size_t at = 0;
+    #define HYB_PLACE(name, count) \
+        s->name = memory ? memory + at : NULL; \
+        at += (count)
+    HYB_PLACE(k, t * (size_t)head_dim_k);
+    HYB_PLACE(k_t, t * (size_t)head_dim_k);
+    HYB_PLACE(v_t, t * (size_t)head_dim_v);
+    HYB_PLACE(s, rows * t);
+    HYB_PLACE(ds, rows * t);
+    HYB_PLACE(product, HYB_PRODUCT_SCRATCH);
+    #undef HYB_PLACE
+    s->stride = (int64_t)t;
+    return at;
+}
+
+/* Bytes of scratch of one lane. */
+static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
+{
+    hyb_attention_back_scratch s;
+    if (!limits->n_train) return 0;
+    return hyb_align(sizeof(float) *
+                         hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train),
+                     64);
+}
+
+/* The keys and values of a run's head. */
+static void hyb_attention_back_load(const hyb_op_attention_back *op, const hyb_run *run, int head,
+                                    const hyb_attention_back_scratch *s)
+{
+    const hyb_kv_view *kv = op->kv;
+    int j, i;
+    for (j = 0; j < run->n_rows; j++) {
+        const char *k = hyb_k_row(kv, run->pages[j / HYB_PAGE], head, j % HYB_PAGE);
+        const char *v = hyb_v_row(kv, run->pages[j / HYB_PAGE], head, j % HYB_PAGE);
+        for (i = 0; i < kv->head_dim_k; i++) {
+            const float x = hyb_kv_value_generic(kv->type, k, i);
+            s->k[(int64_t)j * kv->head_dim_k + i] = s->k_t[i * s->stride + j] = x;
+        }
+        for (i = 0; i < kv->head_dim_v; i++) s->v_t[i * s->stride + j] = hyb_kv_value_generic(kv->type, v, i);
+    }
+}
+
+/* c (m, n) = or += a (m, p) . b (p, n), by this lane alone. */
+static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *scratch, int64_t m, int64_t n, int64_t p,
+                                       const float *a, int64_t a_m, int64_t a_p, const float *b, int64_t b_p, float *c,
+                                       int64_t c_m, bool add)
+{
+    hyb_product_op q;
+    int64_t at;
+    q.m = m;
+    q.n = n;
+    q.p = p;
+    q.a = a;
+    q.a_m = a_m;
+    q.a_p = a_p;
+    q.b = b;
+    q.b_p = b_p;
+    q.w = NULL;
+    q.c = c;
+    q.c_m = c_m;
+    q.add = add;
+    for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
+}
+
+/* Sum of x * y in 32 partial sums, halved. */
+static float hyb_attention_back_delta(const float *x, const float *y, int n)
+{
+    float p[32] = { 0 };
+    int i;
+    for (i = 0; i < n; i++) p[i % 32] = hyb_fmaf(x[i], y[i], p[i % 32]);
+    return hyb_halve(p, 32);
+}
+
+/* Rows row0 .. row0 + n of a run, one query head of kv head `head_kv`. They see keys from .. to. */
+static void hyb_attention_back_block(const hyb_cpu_kernels *kernels, const hyb_op_attention_back *op,
+                                     const hyb_run *run, int head, int head_kv, int row0, int n,
+                                     const hyb_attention_back_scratch *s)
+{
+    const hyb_kv_view *kv = op->kv;
+    const int dim_k = kv->head_dim_k, dim_v = kv->head_dim_v;
+    const int64_t row = run->first_row + row0, t = s->stride;
+    const float *q = op->q + row * op->q_stride + (int64_t)head * dim_k;
+    const float *out = op->out + row * op->out_stride + (int64_t)head * dim_v;
+    const float *dout = op->dout + row * op->out_stride + (int64_t)head * dim_v;
+    const int from = op->window > 0 && row0 >= op->window ? row0 - op->window + 1 : 0, keys = row0 + n - from;
+    float *dk = op->dk + (run->first_row + from) * op->stride + (int64_t)head_kv * dim_k;
+    float *dv = op->dv + (run->first_row + from) * op->stride + (int64_t)head_kv * dim_v;
+    int r;
+    hyb_attention_back_product(kernels, s->product, n, keys, dim_k, q, op->q_stride, 1, s->k_t + from, t, s->s, t,
+                               false);
+    hyb_attention_back_product(kernels, s->product, n, keys, dim_v, dout, op->out_stride, 1, s->v_t + from, t, s->ds, t,
+                               false);
+    for (r = 0; r < n; r++) {
+        const int first = op->window > 0 && row0 + r >= op->window ? row0 + r - op->window + 1 : 0;
+        const float delta = hyb_attention_back_delta(dout + r * op->out_stride, out + r * op->out_stride, dim_v);
+        kernels->softmax_back(op, s->s + r * t, s->ds + r * t, delta, first - from, row0 + r + 1 - from, keys);
+    }
+    hyb_attention_back_product(kernels, s->product, n, dim_k, keys, s->ds, t, 1, s->k + (int64_t)from * dim_k, dim_k,
+                               op->dq + row * op->stride + (int64_t)head * dim_k, op->stride, false);
+    hyb_attention_back_product(kernels, s->product, keys, dim_k, n, s->ds, 1, t, q, op->q_stride, dk, op->stride, true);
+    hyb_attention_back_product(kernels, s->product, keys, dim_v, n, s->s, 1, t, dout, op->out_stride, dv, op->stride,
+                               true);
+}
+
+static void hyb_cpu_attention_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_attention_back *op = (const hyb_op_attention_back *)job->op;
+    const hyb_cpu *cpu = job->cpu;
+    const hyb_kv_view *kv = op->kv;
+    const hyb_run *run = &cpu->base.batch->runs[chunk / kv->n_head_kv];
+    const int head_kv = chunk % kv->n_head_kv, group = op->n_head / kv->n_head_kv;
+    hyb_attention_back_scratch s;
+    int row, h;
+    hyb_attention_back_layout(&s, (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes), kv->head_dim_k,
+                              kv->head_dim_v, run->n_rows);
+    hyb_attention_back_load(op, run, head_kv, &s);
+    for (row = 0; row < run->n_rows; row++) {
+        const int64_t at = (run->first_row + row) * op->stride;
+        memset(op->dk + at + (int64_t)head_kv * kv->head_dim_k, 0, sizeof(float) * (size_t)kv->head_dim_k);
+        memset(op->dv + at + (int64_t)head_kv * kv->head_dim_v, 0, sizeof(float) * (size_t)kv->head_dim_v);
+    }
+    for (row = 0; row < run->n_rows; row += HYB_ATTENTION_BACK_ROWS)
+        for (h = head_kv * group; h < (head_kv + 1) * group; h++)
+            hyb_attention_back_block(cpu->kernels, op, run, h, head_kv, row,
+                                     HYB_MIN(run->n_rows - row, (int)HYB_ATTENTION_BACK_ROWS), &s);
+}
+static void hyb_cpu_attention_back(hyb_backend *be, const hyb_op_attention_back *op)
+{
+    hyb_cpu_job job;
+    memset(&job, 0, sizeof job);
+    job.cpu = hyb_cpu_of(be);
+    job.op = op;
+    hyb_parallel(be->rt, be->batch->n_runs * op->kv->n_head_kv, hyb_cpu_attention_back_chunk, &job);
+}
+
+/* ---- activations ------------------------------------------------------------------------------------------------- */
+
+static void hyb_cpu_glu_back_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const hyb_op_glu_back *op = (const hyb_op_glu_back *)job->op;
+    int64_t pieces = (op->n + HYB_CPU_SPLIT - 1) / HYB_CPU_SPLIT, at;
+    HYB_UNUSED(lane);
+    for (at = hyb_cpu_row_begin(job, chunk); at < hyb_cpu_row_end(job, chunk); at++) {
+        const int64_t i = at % pieces * HYB_CPU_SPLIT, from = at / pieces * op->stride + i;
+        job->cpu->kernels->glu_back(op->act, op->dout + at / pieces * op->dout_stride + i, op->gate + from,
+                                    op->up ? op->up + from : NULL, op->dgate + from, op->up ? op->dup + from : NULL,
+                                    HYB_MIN(op->n - i, (int64_t)HYB_CPU_SPLIT));
+    }
+}
+static void hyb_cpu_glu_back(hyb_backend *be, const hyb_op_glu_back *op)
+{
+    int64_t pieces = (op->n + HYB_CPU_SPLIT - 1) / HYB_CPU_SPLIT;
+    hyb_cpu_rows(be, op, op->n_rows * pieces, HYB_MIN(op->n, (int64_t)HYB_CPU_SPLIT), hyb_cpu_glu_back_chunk);
+}
+
+/* ---- loss and optimizer ------------------------------------------------------------------------------------------ */
+
+static void hyb_cpu_cross_entropy_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    int64_t row, end = hyb_cpu_row_end(job, chunk);
+    HYB_UNUSED(lane);
+    for (row = hyb_cpu_row_begin(job, chunk); row < end; row++)
+        job->cpu->kernels->cross_entropy((const hyb_op_cross_entropy *)job->op, row);
+}
+static void hyb_cpu_cross_entropy(hyb_backend *be, const hyb_op_cross_entropy *op)
+{
+    hyb_cpu_rows(be, op, op->n_rows, op->n, hyb_cpu_cross_entropy_chunk);
+}
+
+/* Chunks of HYB_SQUARES values are summed in float by the lanes, in rounds of as many as there is room for; their sums
+ * in double, in their order. */
+enum { HYB_SQUARES = 4096, HYB_SQUARES_ROUND = 256 };
+typedef struct hyb_cpu_squares_job {
+    const hyb_cpu *cpu;
+    const float *x;
+    int64_t n;
+    float sums[HYB_SQUARES_ROUND];
+} hyb_cpu_squares_job;
+static void hyb_cpu_squares_chunk(void *arg, int chunk, int lane)
+{
+    hyb_cpu_squares_job *job = (hyb_cpu_squares_job *)arg;
+    const int64_t at = (int64_t)chunk * HYB_SQUARES;
+    HYB_UNUSED(lane);
+    job->cpu->kernels->squares(job->x + at, HYB_MIN(job->n - at, (int64_t)HYB_SQUARES), &job->sums[chunk]);
+}
+static void hyb_cpu_squares(hyb_backend *be, const hyb_op_squares *op)
+{
+    hyb_cpu_squares_job job;
+    double sum = 0;
+    int64_t at;
+    int i, n;
+    job.cpu = hyb_cpu_of(be);
+    for (at = 0; at < op->n; at += job.n) {
+        job.x = op->x + at;
+        job.n = HYB_MIN(op->n - at, (int64_t)HYB_SQUARES * HYB_SQUARES_ROUND);
+        n = (int)((job.n + HYB_SQUARES - 1) / HYB_SQUARES);
+        hyb_parallel(be->rt, n, hyb_cpu_squares_chunk, &job);
+        for (i = 0; i < n; i++) sum += (double)job.sums[i];
+    }
+    *op->sum = sum;
+}
+
+static void hyb_cpu_adamw_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->adamw((const hyb_op_adamw *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
+{
+    hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_adamw_chunk);
+}
+#endif
+/* ==== end src/compute/cpu/train.c ==== */
+
+/* ==== begin src/compute/cpu/backend.c ==== */
+/* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
+ * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 
 /* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
  * False: no kernel for its type. */
@@ -32519,35 +34832,11 @@ static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *
            matmul = limits->lanes_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
+    matmul = HYB_MAX(matmul, hyb_cpu_train_bytes(limits) * (size_t)hyb_lanes(rt));
     return HYB_MAX(HYB_MAX(attention, matmul), limits->experts_bytes);
 }
 
 /* ---- rows -------------------------------------------------------------------------------------------------------- */
-
-/* What the chunks of one op read. rows_a_chunk or pieces: see each. */
-typedef struct hyb_cpu_job {
-    const hyb_cpu *cpu;
-    const void *op;
-    int64_t n_rows, rows_a_chunk;
-} hyb_cpu_job;
-
-static hyb_cpu *hyb_cpu_of(hyb_backend *be) { return (hyb_cpu *)be; }
-
-/* Runs fn over n_rows rows of n values each, in chunks of some thousand values. */
-static void hyb_cpu_rows(hyb_backend *be, const void *op, int64_t n_rows, int64_t n, hyb_chunk_fn fn)
-{
-    hyb_cpu_job job;
-    job.cpu = hyb_cpu_of(be);
-    job.op = op;
-    job.n_rows = n_rows;
-    job.rows_a_chunk = HYB_MAX(HYB_CPU_SPLIT / HYB_MAX(n, 1), 1);
-    hyb_parallel(be->rt, (int)((n_rows + job.rows_a_chunk - 1) / job.rows_a_chunk), fn, &job);
-}
-static int64_t hyb_cpu_row_begin(const hyb_cpu_job *job, int chunk) { return chunk * job->rows_a_chunk; }
-static int64_t hyb_cpu_row_end(const hyb_cpu_job *job, int chunk)
-{
-    return HYB_MIN((chunk + 1) * job->rows_a_chunk, job->n_rows);
-}
 
 static void hyb_cpu_embed_chunk(void *arg, int chunk, int lane)
 {
@@ -32917,19 +35206,13 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form))
-        be->refused = hyb_form_refused(op->form);
-    else
-        hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form))
-        be->refused = hyb_form_refused(op->form);
-    else
-        hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -32952,11 +35235,7 @@ static void hyb_cpu_rehearse(hyb_backend *be, bool on)
 }
 
 /* Host and device are the same memory. */
-static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
-{
-    be->batch = batch;
-    be->refused = NULL;
-}
+static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch) { be->batch = batch; }
 static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
 {
     HYB_UNUSED(be);
@@ -32970,7 +35249,12 @@ static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t by
 {
     hyb_cpu_copy(be, host, src, bytes);
 }
-static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error) { return hyb_refused(be, error); }
+static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
 
 static void hyb_cpu_destroy(hyb_backend *be)
 {
@@ -32997,6 +35281,9 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
 #define HYB_CALL(result_, name_, parameters_) hyb_cpu_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) hyb_cpu_##name_,
+        HYB_TRAIN_OPS(HYB_OP)
+#undef HYB_OP
     };
     /* clang-format on */
     size_t bytes = hyb_cpu_scratch_bytes(rt, limits);
@@ -33012,6 +35299,7 @@ static hybrid_result hyb_cpu_backend_create(hybrid_runtime *rt, const hyb_limits
     cpu->isa = rt->isa;
     cpu->kernels = hyb_cpu_kernels_for(rt->isa);
     cpu->lane_bytes = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v);
+    cpu->train_bytes = hyb_cpu_train_bytes(limits);
     hyb_atomic_add(&rt->references, 1);
     *be = &cpu->base;
     return HYBRID_OK;
@@ -33934,7 +36222,8 @@ typedef struct hyb_weights {
     hyb_tensor *tensors; /* the first is none */
     int32_t n_tensors;
     unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
-    unsigned char *owned; /* the bytes of all tensors, when they are not used in place */
+    unsigned char *owned; /* the bytes of all tensors that are not used in place */
+    size_t owned_bytes;
 } hyb_weights;
 
 typedef struct hyb_loader {
@@ -34071,24 +36360,43 @@ static bool hyb_layer_has(const hyb_loader *wl, const char *name)
 
 static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 
-/* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
- * way. */
-static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
+/* dst = a tensor of the file as floats. Its blocks are read to the end of dst, and leave it piece by piece: what is
+ * written never reaches what is still to be read. */
+static hybrid_result hyb_floats_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
                                      hybrid_error *error)
 {
     const size_t n = (size_t)(src->ne[0] * src->ne[1] * src->ne[2] * src->ne[3]);
-    unsigned char *halves = dst + 2 * n;
-    float value;
-    size_t i;
+    const hyb_type_traits *type = hyb_type_info(src->type);
+    const unsigned char *blocks = dst + sizeof(float) * n - (size_t)src->size;
+    unsigned char piece[HYB_QK_K * sizeof(float)];
+    size_t i, part;
     hybrid_result r;
     if (src->type == HYBRID_TYPE_F32) return hybrid_gguf_read_tensor(gguf, src, dst, error);
-    if ((r = hybrid_gguf_read_tensor(gguf, src, halves, error)) != HYBRID_OK) return r;
-    for (i = 0; i < n; i++) {
-        const uint16_t half = hyb_load_u16(halves + 2 * i);
-        value = src->type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(half) : hyb_bf16_to_f32(half);
-        memcpy(dst + 4 * i, &value, 4);
+    if ((r = hybrid_gguf_read_tensor(gguf, src, dst + (blocks - dst), error)) != HYBRID_OK) return r;
+    for (i = 0; i < n; i += part) {
+        size_t bytes;
+        part = HYB_MIN(n - i, (size_t)HYB_QK_K);
+        bytes = part / type->block_size * type->block_bytes;
+        memcpy(piece, blocks, bytes);
+        blocks += bytes;
+        type->dequantize_row(piece, (float *)(void *)(dst + sizeof(float) * i), part);
     }
     return HYBRID_OK;
+}
+
+/* All tensors become floats in own memory, for training. */
+static void hyb_weights_as_floats(hyb_weights *w)
+{
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++) {
+        hyb_tensor *t = &w->tensors[i];
+        t->type = HYBRID_TYPE_F32;
+        t->nb[0] = sizeof(float);
+        t->nb[1] = sizeof(float) * (size_t)t->ne[0];
+        t->nb[2] = t->nb[1] * (size_t)t->ne[1];
+        t->nb[3] = t->nb[2] * (size_t)t->ne[2];
+        t->data = NULL;
+    }
 }
 
 /* Room for every tensor of the file, for none, and for the embedding once more as a head. */
@@ -34136,14 +36444,15 @@ static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb
     int32_t i;
     if (!bytes) return HYBRID_OK;
     if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    w->owned_bytes = bytes;
     for (i = 1; i < w->n_tensors; i++) {
         hyb_tensor *t = &w->tensors[i];
         const hybrid_gguf_tensor *src = hyb_weights_source(gguf, t);
         hybrid_result r;
         if (t->same_as) t->data = w->tensors[t->same_as].data;
         if (t->data) continue;
-        r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
-                         : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+        r = t->type != src->type ? hyb_floats_read(gguf, src, w->owned + at, error)
+                                 : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
         if (r) return r;
         t->data = w->owned + at;
         at += hyb_align(hyb_weight_bytes(t), 64);
@@ -34177,6 +36486,10 @@ typedef struct hyb_needs {
     int64_t used;   /* how many are chosen, */
     int64_t out;    /* and what they make */
     int64_t carry;  /* what the first layer hands to all others */
+    /* and more when a backward pass will follow, which reads what a forward pass is done with: */
+    int64_t act;      /* of what the other part makes, what it makes of that value by value */
+    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: nobody reads that */
+    int64_t block;    /* what goes through the norm of a block */
 } hyb_needs;
 
 static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
@@ -34184,7 +36497,7 @@ static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*neede
 /* The rows that go through the layers, and what a part makes on its way from x to x. */
 typedef struct hyb_stream {
     hyb_rows rows;       /* which rows of the batch */
-    float *x;            /* (n, E) the residual stream */
+    float *x, *x_out;    /* (n, E) the residual stream, before and after a part */
     float *h;            /* (n, E) a normed copy of it */
     float *block;        /* (n, E) what a part adds to x, before the norm of its own that some families have */
     float *block_normed; /* (n, E) and after it */
@@ -34233,6 +36546,21 @@ typedef struct hyb_layer_state {
 
 typedef struct hyb_net hyb_net;
 
+/* What a backward pass works with besides what the forward pass kept. */
+typedef struct hyb_back {
+    const float *weights;     /* the model's own memory, and */
+    float *grads;             /* a gradient for every value of it */
+    float *dx;                /* (n, E) of the residual stream after the part, then before it */
+    float *dh;                /* (n, E) of its normed copy */
+    float *dblock;            /* (n, E) of what goes through the norm of a block */
+    float *dmix;              /* (n, needs.mix) */
+    float *dmix_in;           /* (n, needs.mix_both) of mix before it was changed value by value */
+    float *dmixed;            /* (n, needs.mixed) */
+    float *dact;              /* (n, needs.act) */
+    float *stats;             /* of norms: two values a group */
+    float *rope, *rope_local; /* tables that turn back */
+} hyb_back;
+
 typedef struct hyb_forward {
     const hyb_hparams *hp;
     const hyb_net *net;        /* which tensor does what, */
@@ -34244,6 +36572,9 @@ typedef struct hyb_forward {
     int n;                        /* how many, */
     hyb_pass pass;                /* and how it goes on there */
     const hyb_layer_state *state; /* one a layer */
+    const hyb_activations *kept; /* what each part makes, two a layer and one for the head: a backward pass will follow;
+                                    or NULL: parts share the memory of the stage */
+    const hyb_back *back;
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -34257,7 +36588,8 @@ typedef struct hyb_forward {
  *   find      looks its tensors up
  *   needs     what it asks of the memory of a pass
  *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
- *   forward   x (n, E) += what it makes of x, all rows of the batch together
+ *   forward   x_out (n, E) = x + what it makes of x, all rows of the batch together
+ *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to; NULL: it cannot be trained
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
  * it is not the mixer: all rows of the last layer must come as far as it. */
@@ -34269,7 +36601,14 @@ typedef struct hyb_part {
     void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
     int64_t (*slot)(const hyb_hparams *hp);
     void (*forward)(hyb_forward *f, const hyb_batch *c, int layer, const void *w);
+    void (*backward)(hyb_forward *f, int layer, const void *w);
 } hyb_part;
+
+#ifndef HYBRID_NO_TRAIN
+    #define HYB_BACKWARD(function) function
+#else
+    #define HYB_BACKWARD(function) NULL
+#endif
 
 /* One layer: its parts, each with its tensors. */
 typedef struct hyb_layer {
@@ -34333,7 +36672,6 @@ static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weigh
 static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride)
 {
     memset(op, 0, sizeof *op);
-    op->form = HYB_FORM_X_WT;
     op->rows = f->s->rows;
     op->x = x;
     op->x_stride = x_stride;
@@ -34375,7 +36713,7 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {
@@ -34384,14 +36722,14 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     hyb_op_matmul op;
     hyb_op_add add;
     hyb_matmul_begin(f, &op, y, y_stride);
-    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x, e);
+    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
     hyb_do_matmul(f->at->be, &op);
     if (!post_norm) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);
     add.a = s->x;
     add.b = s->block_normed;
-    add.out = s->x;
+    add.out = s->x_out;
     add.n = f->n * e;
     hyb_do_add(f->at->be, &add);
 }
@@ -34445,6 +36783,101 @@ static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, b
     return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;
 }
 /* ==== end src/model/pass.c ==== */
+
+/* ==== begin src/model/back.c ==== */
+/* model/back: the steps of a backward pass that several parts take. Each goes back over a step of a forward pass, which
+ * stands in model/pass.c. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* Where the gradient of a tensor is added up; NULL: nobody asks for it. A tied head has that of the embedding. */
+static float *hyb_grad(const hyb_forward *f, hyb_weight w)
+{
+    const float *data = (const float *)f->tensors[w].data;
+    return data ? f->back->grads + (data - f->back->weights) : NULL;
+}
+
+/* dx (n, E) = add + the gradient of x (n, E), of hyb_normed */
+static void hyb_normed_back(hyb_forward *f, float *dx, const float *add, const float *x, const float *dy, hyb_weight w,
+                            hyb_weight b)
+{
+    hyb_op_norm_back op;
+    op.kind = f->hp->arch->norm;
+    op.eps = f->hp->norm_eps;
+    op.w = hyb_vector(f, w);
+    op.x = x;
+    op.dy = dy;
+    op.add = add;
+    op.dx = dx;
+    op.dw = hyb_grad(f, w);
+    op.db = hyb_grad(f, b);
+    op.x_stride = op.dy_stride = op.dx_stride = op.n = f->hp->n_embd;
+    op.n_rows = f->n;
+    op.n_group = 1;
+    op.stats = f->back->stats;
+    hyb_do_norm_back(f->at->be, &op);
+}
+
+/* dx += what dh makes of it, of hyb_part_norm. */
+static void hyb_part_norm_back(hyb_forward *f, hyb_weight w, hyb_weight b)
+{
+    hyb_normed_back(f, f->back->dx, f->back->dx, f->s->x, f->back->dh, w, b);
+}
+
+/* Products with the rows x: the gradients of their weights, and that of x. */
+typedef struct hyb_back_products {
+    hyb_forward *f;
+    hyb_op_matmul_back_x x;
+    hyb_op_matmul_back_w w;
+} hyb_back_products;
+
+static void hyb_back_products_begin(hyb_back_products *p, hyb_forward *f, const float *x, int64_t x_stride)
+{
+    memset(p, 0, sizeof *p);
+    p->f = f;
+    p->x.rows = p->w.rows = f->s->rows;
+    p->x.n = p->w.n = f->n;
+    p->w.x = x;
+    p->w.x_stride = x_stride;
+}
+static void hyb_back_products_add(hyb_back_products *p, hyb_weight w, hyb_weight bias, const float *dy,
+                                  int64_t dy_stride)
+{
+    hyb_matmul_dy *x = &p->x.out[p->x.n_out++];
+    hyb_matmul_dw *o = &p->w.out[p->w.n_out++];
+    x->w = hyb_tensor_of(p->f, w);
+    x->dy = o->dy = dy;
+    x->dy_stride = o->dy_stride = dy_stride;
+    o->n = x->w->ne[1];
+    o->dw = hyb_grad(p->f, w);
+    o->dbias = hyb_grad(p->f, bias);
+    p->w.k = x->w->ne[0];
+}
+static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_stride)
+{
+    p->x.dx = dx;
+    p->x.dx_stride = dx_stride;
+    hyb_do_matmul_back_w(p->f->at->be, &p->w);
+    hyb_do_matmul_back_x(p->f->at->be, &p->x);
+}
+
+/* dy (n, k), without gaps, from dx, of hyb_part_out. */
+static void hyb_part_out_back(hyb_forward *f, const float *y, float *dy, int64_t k, hyb_weight w, hyb_weight b,
+                              hyb_weight post_norm)
+{
+    const hyb_back *back = f->back;
+    hyb_back_products products;
+    const float *d = back->dx;
+    if (post_norm) {
+        hyb_normed_back(f, back->dblock, NULL, f->s->block, d, post_norm, 0);
+        d = back->dblock;
+    }
+    hyb_back_products_begin(&products, f, y, k);
+    hyb_back_products_add(&products, w, b, d, f->hp->n_embd);
+    hyb_back_products_do(&products, dy, k);
+}
+#endif
+/* ==== end src/model/back.c ==== */
 
 /* ==== begin src/model/parts/attention.c ==== */
 /* model/parts/attention: causal attention over the keys and values of a sequence's pages (Vaswani et al. 2017), with
@@ -34507,6 +36940,8 @@ static void hyb_attention_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hy
 {
     hyb_need(&needs->mix, hyb_width_qkv(hp, l));
     hyb_need(&needs->mixed, hyb_width_heads(hp, l));
+    if (hp->arch->has & HYB_HAS_QK_NORM) hyb_need(&needs->mix_both, hyb_width_qkv(hp, l));
+    if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
 /* h -> q, k, v side by side in mix, normed, rotated, k and v stored */
@@ -34585,6 +37020,94 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* The gradient of one of q and k, n_head heads from `at` on, is turned back, and goes back through the norm of heads.
+ */
+static void hyb_attention_heads_back(hyb_forward *f, int layer, int n_head, int64_t at, hyb_weight norm)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_back *back = f->back;
+    const int64_t stride = hyb_width_qkv(hp, &hp->layers[layer]);
+    hyb_op_rope rope;
+    hyb_op_norm_back op;
+    rope.kind = hp->arch->rope;
+    rope.table = hp->layers[layer].rope_local ? back->rope_local : back->rope;
+    rope.n_rot = hp->n_rot;
+    rope.x = rope.out = back->dmix + at;
+    rope.x_stride = rope.out_stride = stride;
+    rope.n = f->n;
+    rope.n_head = n_head;
+    rope.head_dim = hp->head_dim_k;
+    if (hp->n_rot) hyb_do_rope(f->at->be, &rope);
+    if (!norm) return;
+    op.kind = hp->arch->norm;
+    op.eps = hp->norm_eps;
+    op.w = hyb_vector(f, norm);
+    op.x = f->at->a.mix + at;
+    op.dy = back->dmix + at;
+    op.add = NULL;
+    op.dx = back->dmix_in + at;
+    op.dw = hyb_grad(f, norm);
+    op.db = NULL;
+    op.x_stride = op.dy_stride = op.dx_stride = stride;
+    op.n_rows = f->n;
+    op.n_group = n_head;
+    op.n = hp->head_dim_k;
+    op.stats = back->stats;
+    hyb_do_norm_back(f->at->be, &op);
+}
+
+/* dmixed -> the gradients of q, k and v as they came from the products: side by side, at what is returned */
+static const float *hyb_attention_attend_back(hyb_forward *f, int layer, const hyb_attention_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    const hyb_back *back = f->back;
+    const int64_t width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
+    float *d = w->q_norm ? back->dmix_in : back->dmix;
+    hyb_op_attention_back op;
+    op.kv = &f->state[layer].kv;
+    op.q = f->at->a.mix_out;
+    op.q_stride = op.stride = hyb_width_qkv(hp, l);
+    op.out = f->at->a.mixed;
+    op.dout = back->dmixed;
+    op.out_stride = hyb_width_heads(hp, l);
+    op.n_head = l->n_head;
+    op.scale = hp->attn_scale;
+    op.softcap = hp->attn_softcap;
+    op.window = l->window;
+    op.dq = back->dmix;
+    op.dk = op.dq + width_q;
+    op.dv = d + width_q + width_k; /* to which nothing happens between */
+    hyb_do_attention_back(f->at->be, &op);
+    hyb_attention_heads_back(f, layer, l->n_head, 0, w->q_norm);
+    hyb_attention_heads_back(f, layer, l->n_head_kv, width_q, w->k_norm);
+    return d;
+}
+
+static void hyb_attention_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_attention_w *w = (const hyb_attention_w *)part;
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    const int64_t stride = hyb_width_qkv(hp, l), width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
+    const float *d;
+    hyb_back_products products;
+    hyb_part_out_back(f, f->at->a.mixed, f->back->dmixed, hyb_width_heads(hp, l), w->out, w->out_b, w->post_norm);
+    d = hyb_attention_attend_back(f, layer, w);
+    hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
+    if (w->qkv)
+        hyb_back_products_add(&products, w->qkv, w->qkv_b, d, stride);
+    else {
+        hyb_back_products_add(&products, w->q, w->q_b, d, stride);
+        hyb_back_products_add(&products, w->k, w->k_b, d + width_q, stride);
+        hyb_back_products_add(&products, w->v, w->v_b, d + width_q + width_k, stride);
+    }
+    hyb_back_products_do(&products, f->back->dh, hp->n_embd);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_attention = {
     "attention",
     sizeof(hyb_attention_w),
@@ -34594,6 +37117,7 @@ static const hyb_part hyb_part_attention = {
     hyb_attention_needs,
     NULL, /* slot */
     hyb_attention_forward,
+    HYB_BACKWARD(hyb_attention_backward),
 };
 /* ==== end src/model/parts/attention.c ==== */
 
@@ -34659,6 +37183,7 @@ static const hyb_part hyb_part_shortconv = {
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */
     hyb_shortconv_forward,
+    NULL, /* backward */
 };
 /* ==== end src/model/parts/shortconv.c ==== */
 
@@ -34839,6 +37364,7 @@ static const hyb_part hyb_part_time_mix = {
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
     hyb_time_mix_forward,
+    NULL, /* backward */
 };
 /* ==== end src/model/parts/time_mix.c ==== */
 
@@ -34871,42 +37397,103 @@ static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     if (arch->has & HYB_HAS_POST_NORM) w->post_norm = hyb_layer_vector(wl, true, e, "post_ffw_norm.weight");
 }
 
-static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+/* Gate and up lie side by side. */
+static int64_t hyb_ffn_stride(bool plain, int64_t n_ff) { return plain ? n_ff : 2 * n_ff; }
+
+/* What is made of them lies on the gate, or has a place of its own without gaps. */
+static int64_t hyb_act_stride(const hyb_activations *a, int64_t ffn_stride, int64_t n_ff)
 {
-    HYB_UNUSED(hp);
-    hyb_need(&needs->ffn, 2 * (int64_t)l->n_ff); /* gate and up side by side */
+    return a->act == a->ffn ? ffn_stride : n_ff;
 }
 
-/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) where nothing is a gate. */
-static void hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
-                           hyb_weight up_b)
+static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    hyb_need(&needs->ffn, hyb_ffn_stride((hp->arch->has & HYB_HAS_PLAIN_FFN) != 0, l->n_ff));
+    hyb_need(&needs->act, l->n_ff);
+    if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
+}
+
+/* Nothing is a gate: neither a matrix of its own, nor the upper half of `up`. */
+static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight up)
+{
+    return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
+}
+
+/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where nothing is a gate. Returns the stride of act. */
+static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
+                              hyb_weight up_b)
 {
     const hyb_activations *a = &f->at->a;
-    const bool plain = !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
+    const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
+    const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
+    hyb_op_glu glu;
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
-    if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, 2 * n_ff);
-    hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, 2 * n_ff);
+    if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
+    hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_do_matmul(f->at->be, &mm);
-    hyb_activate(f, f->hp->arch->act, a->ffn, plain ? NULL : a->ffn + n_ff, a->act, 2 * n_ff, f->n, n_ff);
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = plain ? NULL : a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = stride;
+    glu.out_stride = hyb_act_stride(a, stride, n_ff);
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
 }
 
 static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
 {
     const hyb_ffn_w *w = (const hyb_ffn_w *)part;
     const int64_t n_ff = f->hp->layers[layer].n_ff;
+    int64_t stride;
     HYB_UNUSED(c);
     hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
-    hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
-    hyb_part_out(f, "ffn_out", layer, f->at->a.act, 2 * n_ff, w->down, w->down_b, w->post_norm);
+    stride = hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
+    hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, stride);
+    hyb_part_out(f, "ffn_out", layer, f->at->a.act, stride, w->down, w->down_b, w->post_norm);
 }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_ffn_w *w = (const hyb_ffn_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->layers[layer].n_ff;
+    const bool plain = hyb_ffn_plain(f, n_ff, w->gate, w->up);
+    const int64_t stride = hyb_ffn_stride(plain, n_ff);
+    hyb_op_glu_back glu;
+    hyb_back_products products;
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
+    glu.act = f->hp->arch->act;
+    glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
+    glu.up = glu.dup = plain ? NULL : a->ffn + n_ff;
+    glu.stride = stride;
+    glu.dout = f->back->dact;
+    glu.dout_stride = n_ff;
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu_back(f->at->be, &glu);
+    hyb_back_products_begin(&products, f, f->s->h, f->hp->n_embd);
+    if (w->gate) hyb_back_products_add(&products, w->gate, w->gate_b, a->ffn, stride);
+    hyb_back_products_add(&products, w->up, w->up_b, w->gate ? a->ffn + n_ff : a->ffn, stride);
+    hyb_back_products_do(&products, f->back->dh, f->hp->n_embd);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_ffn = {
-    "feed-forward",  sizeof(hyb_ffn_w), false, /* keeps_pages */
-    false,                                     /* looks_back */
-    hyb_ffn_find,    hyb_ffn_needs,     NULL,  /* slot */
+    "feed-forward",
+    sizeof(hyb_ffn_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_ffn_find,
+    hyb_ffn_needs,
+    NULL, /* slot */
     hyb_ffn_forward,
+    HYB_BACKWARD(hyb_ffn_backward),
 };
 /* ==== end src/model/parts/ffn.c ==== */
 
@@ -34987,7 +37574,7 @@ static void hyb_experts_combine(hyb_forward *f, int n_used)
     op.n_used = n_used;
     op.n_embd = f->hp->n_embd;
     op.add = f->s->x;
-    op.out = f->s->x;
+    op.out = f->s->x_out;
     hyb_do_combine(f->at->be, &op);
 }
 
@@ -35008,7 +37595,6 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_traced(f, "router", layer, a->router, f->n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, f->n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.form = HYB_FORM_X_WT;
     op.rows = f->s->rows;
     op.x = f->s->h;
     op.x_stride = hp->n_embd;
@@ -35041,15 +37627,16 @@ static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w
 {
     const hyb_hparams *hp = f->hp;
     const int64_t n_ff = hp->n_ff_shared;
+    int64_t stride;
     hyb_op_route route;
     route.kind = HYB_ROUTE_SIGMOID;
     route.n_expert = route.n_used = 1;
     route.norm = false;
     route.scale = 1;
     hyb_experts_route(f, w->shared_router, &route);
-    hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
-    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
-    hyb_product(f, f->at->a.act, 2 * n_ff, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
+    stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
+    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, stride);
+    hyb_product(f, f->at->a.act, stride, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
     hyb_experts_combine(f, 1);
 }
 
@@ -35071,6 +37658,7 @@ static const hyb_part hyb_part_experts = {
     hyb_experts_needs,
     NULL, /* slot */
     hyb_experts_forward,
+    NULL, /* backward */
 };
 /* ==== end src/model/parts/experts.c ==== */
 
@@ -35134,6 +37722,7 @@ static const hyb_part hyb_part_channel_mix = {
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
     hyb_channel_mix_forward,
+    NULL, /* backward */
 };
 /* ==== end src/model/parts/channel_mix.c ==== */
 
@@ -35332,7 +37921,7 @@ static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
         hyb_fail_memory(&u->failure, n * sizeof *values);
         return NULL;
     }
-    if (!hyb_vector_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
+    if (!hyb_floats_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
     hyb_free(u->rt, values);
     return NULL;
 }
@@ -35553,10 +38142,10 @@ typedef struct hyb_results {
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
-    a->all.x = x;
+    a->all.x = a->all.x_out = x;
     a->all.h = a->all.block = a->all.block_normed = h;
     a->last.rows = HYB_ROWS_OUT;
-    a->last.x = h; /* gathered from all.x when all.h has been read */
+    a->last.x = a->last.x_out = h; /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
     a->mix_out = a->mix;
     a->gathered = a->mix;
@@ -35687,6 +38276,12 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
 
 static void hyb_forward_begin(hyb_forward *f, const hyb_batch *c) { hyb_stage_begin(f, f->stages, c, NULL); }
 
+/* Before part i of 2 a layer, or the head: to where it makes what is kept of it. */
+static void hyb_enter(hyb_forward *f, int i)
+{
+    if (f->kept) f->at->a = f->kept[i];
+}
+
 /* One layer, from x to x. */
 static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
 {
@@ -35694,9 +38289,11 @@ static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
     const int64_t e = f->hp->n_embd;
     if (layer == f->at->layer_end) hyb_stage_begin(f, f->at + 1, c, &f->at->a);
     if (f->pass == HYB_PASS_REPLAY) return;
+    hyb_enter(f, 2 * layer);
     l->mixer->forward(f, c, layer, l->mixer_w);
     if (hyb_ends_here(f, c, layer, true)) return;
     hyb_traced(f, "ffn_in", layer, f->s->x, f->n, e, e);
+    hyb_enter(f, 2 * layer + 1);
     l->ffn->forward(f, c, layer, l->ffn_w);
     hyb_traced(f, "l_out", layer, f->s->x, f->n, e, e);
 }
@@ -35777,6 +38374,312 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     return be->ops->sync(be, error);
 }
 /* ==== end src/model/forward.c ==== */
+
+/* ==== begin src/model/backward.c ==== */
+/* model/backward: the way back through any model, for training: forward with everything kept, the loss, and every
+ * part's backward in turn.
+ *
+ *     x0 = embedding        dx: gradient of the residual stream, one buffer that goes down with the layers
+ *      |  part 0            keeps x0, h, q k v, ...          backward of part 0
+ *     x1                                                      ^
+ *      |  part 1            keeps x1, h, gate, up, ...       backward of part 1
+ *     x2                                                      ^
+ *      :                                                      :
+ *     xN  norm, head, loss, a chunk of rows at a time   ->   dx
+ *
+ * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* Sizes of what a pass is trained on: n_seq sequences of n_ctx tokens. */
+typedef struct hyb_train_shape {
+    int n_seq, n_ctx;
+} hyb_train_shape;
+
+/* Rows of logits that exist at a time: as many as make 32 MB, at least 64, whatever the batch: the gradient of the head
+ * is added up chunk by chunk, and may not depend on more than it must. */
+static int hyb_loss_rows(const hyb_hparams *hp, int rows)
+{
+    const int64_t fit = ((int64_t)32 << 20) / (4 * (int64_t)hp->n_vocab);
+    const int chunk = (int)HYB_MIN(HYB_MAX(fit, 64), 1024);
+    return HYB_MIN(chunk, rows);
+}
+
+/* NULL, or the part that cannot be trained, and *layer. */
+static const hyb_part *hyb_untrainable(const hyb_hparams *hp, const hyb_net *net, int *layer)
+{
+    for (*layer = 0; *layer < hp->n_layer; ++*layer) {
+        const hyb_layer *l = &net->layers[*layer];
+        if (!l->mixer->backward) return l->mixer;
+        if (!l->ffn->backward) return l->ffn;
+    }
+    return NULL;
+}
+
+/* Memory of a pass that is trained on. */
+typedef struct hyb_train_memory {
+    hyb_activations base;  /* what all parts share: rotations, logits */
+    hyb_activations *kept; /* 2 * n_layer + 1 */
+    hyb_layer_state *state;
+    int32_t *pages; /* (n_seq, pages a sequence): page i of sequence s is s * pages + i, in every layer */
+    int32_t pages_a_seq;
+    hyb_back back;
+    int loss_rows;
+    int32_t *ids, *pos, *out;
+    hyb_run *runs;
+    double *loss; /* (rows) */
+    size_t bytes;
+} hyb_train_memory;
+
+/* What a part keeps, from base + at on. */
+static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const hyb_layer_hp *l, const hyb_part *part,
+                              size_t rows, char *base, size_t at)
+{
+    hyb_needs needs;
+    memset(&needs, 0, sizeof needs);
+    part->needs(hp, l, &needs);
+    #define HYB_PLACE(field, count) \
+        (a->field = base && (count) > 0 ? (float *)(void *)(base + at) : NULL, \
+         at += hyb_align(sizeof(float) * (count), 64))
+    HYB_PLACE(all.h, rows * (size_t)hp->n_embd);
+    HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
+    HYB_PLACE(all.block, rows * (size_t)needs.block);
+    HYB_PLACE(mix, rows * (size_t)needs.mix);
+    HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
+    HYB_PLACE(mixed, rows * (size_t)needs.mixed);
+    HYB_PLACE(ffn, rows * (size_t)needs.ffn);
+    HYB_PLACE(act, rows * (size_t)needs.act);
+    #undef HYB_PLACE
+    if (!needs.mix_both) a->mix_out = a->mix;
+    a->all.rows = HYB_ROWS_BATCH;
+    return at;
+}
+
+/* Keys and values of a layer, as floats. */
+static size_t hyb_kept_pages(hyb_kv_view *kv, const hyb_hparams *hp, const hyb_layer_hp *l, size_t n_pages, char *base,
+                             size_t at)
+{
+    kv->type = HYBRID_TYPE_F32;
+    kv->n_head_kv = l->n_head_kv;
+    kv->head_dim_k = hp->head_dim_k;
+    kv->head_dim_v = hp->head_dim_v;
+    kv->row_bytes_k = sizeof(float) * (size_t)hp->head_dim_k;
+    kv->row_bytes_v = sizeof(float) * (size_t)hp->head_dim_v;
+    kv->page_bytes_k = kv->row_bytes_k * (size_t)l->n_head_kv * HYB_PAGE;
+    kv->page_bytes_v = kv->row_bytes_v * (size_t)l->n_head_kv * HYB_PAGE;
+    kv->k = base ? base + at : NULL;
+    at += hyb_align(kv->page_bytes_k * n_pages, 64);
+    kv->v = base ? base + at : NULL;
+    return at + hyb_align(kv->page_bytes_v * n_pages, 64);
+}
+
+/* Groups of norms at most, of a row: those of heads are as many as there are heads. */
+static size_t hyb_train_groups(const hyb_hparams *hp)
+{
+    int i, most = 1;
+    for (i = 0; i < hp->n_layer; i++) most = HYB_MAX(most, hp->layers[i].n_head);
+    return (size_t)most;
+}
+
+/* Places everything from base on (NULL: only counts) and returns the bytes. */
+static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base)
+{
+    const hyb_needs needs = hyb_net_needs(hp);
+    const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx, half = (size_t)hp->n_rot / 2;
+    const size_t e = (size_t)hp->n_embd, tables = rows * half * 2;
+    hyb_activations *b = &m->base;
+    size_t at = 0, n_pages;
+    int i;
+    memset(m, 0, sizeof *m);
+    m->pages_a_seq = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
+    n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
+    m->loss_rows = hyb_loss_rows(hp, (int)rows);
+    #define HYB_PLACE(field, type, count) \
+        (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
+         at += hyb_align(sizeof(type) * (count), 64))
+    HYB_PLACE(kept, hyb_activations, 2 * (size_t)hp->n_layer + 1);
+    HYB_PLACE(state, hyb_layer_state, (size_t)hp->n_layer);
+    HYB_PLACE(pages, int32_t, n_pages);
+    HYB_PLACE(ids, int32_t, rows);
+    HYB_PLACE(pos, int32_t, rows);
+    HYB_PLACE(out, int32_t, rows);
+    HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
+    HYB_PLACE(loss, double, rows);
+    HYB_PLACE(base.rope, float, tables);
+    HYB_PLACE(base.rope_local, float, hp->rope_local ? tables : 0);
+    HYB_PLACE(base.inv_freq, double, half);
+    HYB_PLACE(base.inv_freq_local, double, half);
+    HYB_PLACE(base.logits, float, (size_t)m->loss_rows * (size_t)hp->n_vocab);
+    HYB_PLACE(base.all.x, float, rows *e);
+    HYB_PLACE(base.all.block_normed, float, rows * (size_t)(needs.block ? hp->n_embd : 0));
+    HYB_PLACE(back.dx, float, rows *e);
+    HYB_PLACE(back.dh, float, rows *e);
+    HYB_PLACE(back.dblock, float, rows * (size_t)needs.block);
+    HYB_PLACE(back.dmix, float, rows * (size_t)needs.mix);
+    HYB_PLACE(back.dmix_in, float, rows * (size_t)needs.mix_both);
+    HYB_PLACE(back.dmixed, float, rows * (size_t)needs.mixed);
+    HYB_PLACE(back.dact, float, rows * (size_t)needs.act);
+    HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
+    HYB_PLACE(back.rope, float, tables);
+    HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    #undef HYB_PLACE
+    for (i = 0; i < 2 * hp->n_layer; i++) {
+        const hyb_layer_hp *l = &hp->layers[i / 2];
+        hyb_activations a = *b;
+        at = hyb_kept_layout(&a, hp, l, hyb_parts[i % 2 ? l->ffn : l->mixer], rows, base, at);
+        a.all.x = base && i ? m->kept[i - 1].all.x_out : b->all.x;
+        if (base) m->kept[i] = a;
+    }
+    for (i = 0; i < hp->n_layer; i++) {
+        hyb_layer_state s;
+        memset(&s, 0, sizeof s);
+        at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
+        if (base) m->state[i] = s;
+    }
+    if (base) { /* the head: its norm goes where nothing else is kept any more */
+        hyb_activations *head = &m->kept[2 * hp->n_layer];
+        *head = *b;
+        head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
+        head->all.h = m->back.dx;
+        for (i = 0; i < (int)n_pages; i++) m->pages[i] = i;
+    }
+    m->bytes = at;
+    return at;
+}
+
+/* ---- the pass ---- */
+
+/* The batch of a step: sequence s is a run of n_ctx rows from position 0. ids (n_seq, n_ctx). */
+static hyb_batch hyb_train_batch(hyb_train_memory *m, const hyb_train_shape *shape, const int32_t *ids)
+{
+    const int n = shape->n_seq * shape->n_ctx;
+    hyb_batch batch;
+    int i;
+    for (i = 0; i < n; i++) {
+        m->ids[i] = ids[i];
+        m->pos[i] = i % shape->n_ctx;
+        m->out[i] = i;
+    }
+    for (i = 0; i < shape->n_seq; i++) {
+        hyb_run *run = &m->runs[i];
+        run->first_row = i * shape->n_ctx;
+        run->n_rows = shape->n_ctx;
+        run->pos = 0;
+        run->pages = m->pages + i * m->pages_a_seq;
+        run->slot_in = run->slot_out = -1;
+    }
+    batch.ids = m->ids;
+    batch.pos = m->pos;
+    batch.out = m->out;
+    batch.n = batch.n_out = n;
+    batch.runs = m->runs;
+    batch.n_runs = shape->n_seq;
+    return batch;
+}
+
+/* Forward, everything kept: from ids to what the head reads. */
+static void hyb_train_forward(hyb_forward *f, const hyb_batch *batch)
+{
+    int layer;
+    f->stages[0].a = f->kept[0];
+    hyb_forward_begin(f, batch);
+    for (layer = 0; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, batch, layer);
+    hyb_enter(f, 2 * f->hp->n_layer);
+}
+
+/* What is asked of the loss: see hyb_op_cross_entropy. */
+typedef struct hyb_loss {
+    const int32_t *targets; /* (rows) */
+    const float *weights;   /* or NULL */
+    float factor;
+    double *loss; /* (rows) */
+} hyb_loss;
+
+/* The head and the loss, `chunk` rows of logits at a time; with gradients, dx becomes that of what the head read. */
+static void hyb_train_loss(hyb_forward *f, const hyb_loss *loss, int chunk, bool with_gradients)
+{
+    const hyb_hparams *hp = f->hp;
+    const int64_t e = hp->n_embd;
+    hyb_backend *be = f->at->be;
+    float *logits = f->at->a.logits;
+    const int n = f->n;
+    int at;
+    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+    for (at = 0; at < n; at += chunk) {
+        hyb_op_cross_entropy op;
+        hyb_back_products products;
+        f->n = HYB_MIN(chunk, n - at);
+        hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
+        op.logits = logits;
+        op.stride = op.n = hp->n_vocab;
+        op.n_rows = f->n;
+        op.softcap = hp->logit_softcap;
+        op.targets = loss->targets + at;
+        op.weights = loss->weights ? loss->weights + at : NULL;
+        op.factor = loss->factor;
+        op.loss = loss->loss + at;
+        hyb_do_cross_entropy(be, &op);
+        if (!with_gradients) continue;
+        hyb_back_products_begin(&products, f, f->s->h + at * e, e);
+        hyb_back_products_add(&products, f->net->head, 0, logits, hp->n_vocab);
+        hyb_back_products_do(&products, f->back->dh + at * e, e);
+    }
+    f->n = n;
+    if (with_gradients)
+        hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
+}
+
+/* The factors of rotations, which hyb_stage_rope found, in what is kept of every part. */
+static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, const hyb_activations *a)
+{
+    int i;
+    for (i = 0; i <= 2 * hp->n_layer; i++) {
+        m->kept[i].rope_scale = a->rope_scale;
+        m->kept[i].rope_scale_local = a->rope_scale_local;
+    }
+}
+
+/* Tables that turn back: those of the negative angles. */
+static void hyb_train_tables(hyb_forward *f)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_activations *a = &f->at->a;
+    const hyb_back *back = f->back;
+    int64_t i;
+    for (i = 0; i < (int64_t)f->n * hp->n_rot; i++) {
+        back->rope[i] = i % 2 ? -a->rope[i] : a->rope[i];
+        if (hp->rope_local) back->rope_local[i] = i % 2 ? -a->rope_local[i] : a->rope_local[i];
+    }
+}
+
+/* Back to the embeddings. */
+static void hyb_train_backward(hyb_forward *f)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_net *net = f->net;
+    hyb_op_embed_back op;
+    int layer;
+    hyb_train_tables(f);
+    for (layer = hp->n_layer - 1; layer >= 0; layer--) {
+        const hyb_layer *l = &net->layers[layer];
+        hyb_enter(f, 2 * layer + 1);
+        l->ffn->backward(f, layer, l->ffn_w);
+        hyb_enter(f, 2 * layer);
+        l->mixer->backward(f, layer, l->mixer_w);
+    }
+    op.dy = f->back->dx;
+    op.n_embd = hp->n_embd;
+    op.index = HYB_INDEX_ID;
+    op.scale = hp->embd_scale;
+    op.dtable = hyb_grad(f, net->embd);
+    hyb_do_embed_back(f->at->be, &op);
+    op.index = HYB_INDEX_POS;
+    op.scale = 1;
+    op.dtable = hyb_grad(f, net->pos_embd);
+    if (net->pos_embd) hyb_do_embed_back(f->at->be, &op);
+}
+#endif
+/* ==== end src/model/backward.c ==== */
 
 /* ==== begin src/model/place.c ==== */
 /* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all
@@ -36045,6 +38948,7 @@ struct hybrid_model {
     hyb_weights weights; /* in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
+    bool trainable;        /* the weights are floats in own memory, which a trainer may change */
     hyb_repacked repacked; /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
@@ -36130,6 +39034,7 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->trainable) hyb_weights_as_floats(&m->weights);
     if (desc->no_map) { /* read what could be used in place */
         int32_t i;
         for (i = 1; i < m->weights.n_tensors; i++) {
@@ -36161,6 +39066,7 @@ static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_mode
         return r;
     }
     (*model)->rt = rt;
+    (*model)->trainable = desc->trainable;
     hyb_host_device(&(*model)->host, rt);
     return hyb_model_open(*model, desc, lent, error);
 }
@@ -36204,7 +39110,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     hybrid_context_desc d;
     hybrid_error why;
     hybrid_result r;
-    if (!gpu) return HYBRID_OK;
+    if (!gpu || desc->trainable) return HYBRID_OK;
     memset(&d, 0, sizeof d);
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;
@@ -39026,7 +41932,8 @@ HYB_BORDER_VOID(hybrid_session_reset, (hybrid_session *session), (session))
 HYB_COLD_END
 
 /* train */
-#if !defined(HYBRID_NO_TRAIN) && !defined(HYBRID_NO_TEXT)
+#ifndef HYBRID_NO_TRAIN
+#ifndef HYBRID_NO_TEXT
 
 /* ==== begin src/train/budget.c ==== */
 /* train/budget: memory whose amount depends on somebody's text: it is counted, and may have a bound. */
@@ -40335,6 +43242,403 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 }
 /* ==== end src/train/bpe_trainer.c ==== */
 #endif
+HYB_COLD_BEGIN
+
+/* ==== begin src/train/schedule.c ==== */
+/* train/schedule: the learning rate of a step. */
+
+static hybrid_result hyb_schedule_check(const hybrid_trainer_desc *d, hybrid_error *error)
+{
+    if ((int)d->schedule < 0 || d->schedule > HYBRID_SCHEDULE_WSD)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: there is no schedule %d",
+                        (int)d->schedule);
+    if (d->n_warmup < 0 || d->n_decay < 0 || d->n_steps < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: n_warmup, n_decay and n_steps may not be negative");
+    if (d->schedule != HYBRID_SCHEDULE_CONSTANT && d->n_steps < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: the schedule ends at n_steps, which is 0: say how many steps there "
+                        "will be, or take HYBRID_SCHEDULE_CONSTANT");
+    return HYBRID_OK;
+}
+
+/* How far a step is from the end of the warm-up (0) to the end of the schedule (1). */
+static double hyb_schedule_progress(int64_t step, int64_t from, int64_t to)
+{
+    if (step >= to) return 1;
+    return step <= from ? 0 : (double)(step - from) / (double)(to - from);
+}
+
+/* Of the step after `step` others. */
+static double hyb_schedule_rate(const hybrid_trainer_desc *d, int64_t step)
+{
+    const double rate = (double)d->rate, end = (double)d->rate_end;
+    double progress;
+    if (step < d->n_warmup) return rate * (double)(step + 1) / (double)(d->n_warmup + 1);
+    switch (d->schedule) {
+    case HYBRID_SCHEDULE_LINEAR:
+        progress = hyb_schedule_progress(step, d->n_warmup, d->n_steps);
+        return rate + (end - rate) * progress;
+    case HYBRID_SCHEDULE_COSINE:
+        progress = hyb_schedule_progress(step, d->n_warmup, d->n_steps);
+        return end + (rate - end) * 0.5 * (1 + cos(3.14159265358979323846 * progress));
+    case HYBRID_SCHEDULE_WSD:
+        progress = hyb_schedule_progress(step, HYB_MAX(d->n_steps - d->n_decay, d->n_warmup), d->n_steps);
+        return rate + (end - rate) * progress;
+    default: return rate;
+    }
+}
+/* ==== end src/train/schedule.c ==== */
+
+/* ==== begin src/train/trainer.c ==== */
+/* train/trainer: the weights of a model, their gradients and their moments, and the step that goes over all of them.
+ *
+ * Weights are the model's own memory. Gradients and moments are laid out alike, so a parameter is the same `at` in all
+ * four:
+ *
+ *     weights  | token_embd | attn_norm 0 | attn_q 0 | ...
+ *     grads    | token_embd | attn_norm 0 | attn_q 0 | ...
+ *     m, v     | token_embd | attn_norm 0 | attn_q 0 | ... */
+
+/* A tensor that is trained: n values at `at` of each of the four. */
+typedef struct hyb_param {
+    hybrid_string name; /* of the model's file */
+    int64_t at, n;
+    bool decays;
+} hyb_param;
+
+struct hybrid_trainer {
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_trainer_desc desc;
+    hyb_train_shape shape;
+    hyb_device host;
+    hyb_forward forward;
+    hyb_train_memory memory;
+    void *block; /* of memory */
+    hyb_param *params;
+    int n_params;
+    int64_t n_values; /* of each of the four */
+    float *weights, *grads, *m, *v;
+    int64_t step;
+};
+
+/* ---- create ---- */
+
+static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybrid_trainer_desc *d, hybrid_error *error)
+{
+    const hyb_hparams *hp = &from->model->hp;
+    *d = *from;
+    if (!d->n_seq) d->n_seq = 4;
+    if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 256);
+    if (!d->n_batches) d->n_batches = 1;
+    if (d->rate == 0) d->rate = 3e-4f;
+    if (d->beta1 == 0) d->beta1 = 0.9f;
+    if (d->beta2 == 0) d->beta2 = 0.95f;
+    if (d->eps == 0) d->eps = 1e-8f;
+    if (d->n_seq < 1 || d->n_ctx < 1 || d->n_batches < 1 || d->n_seq > 65535 || d->n_ctx > (1 << 20))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: n_seq %d, n_ctx %d and n_batches %d must be at least 1, n_seq at most "
+                        "65535, n_ctx at most 1048576",
+                        d->n_seq, d->n_ctx, d->n_batches);
+    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
+                        hp->n_ctx_train);
+    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
+        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
+                        "decay %g, clip %g and rate_end %g not negative",
+                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
+                        (double)d->clip, (double)d->rate_end);
+    return hyb_schedule_check(d, error);
+}
+
+static hybrid_result hyb_trainer_check(const hybrid_trainer_desc *desc, hybrid_error *error)
+{
+    const hybrid_model *m = desc->model;
+    const hyb_part *part;
+    int layer;
+    if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
+    if (!m->trainable)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable");
+    if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
+    if (m->net.embd_norm)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the model has a norm of its embeddings, which cannot be trained yet");
+    return HYBRID_OK;
+}
+
+static bool hyb_trainer_trains(const hybrid_model *m, hyb_weight i)
+{
+    const hyb_net *net = &m->net;
+    return !m->weights.tensors[i].same_as && i != net->rope_freqs && i != net->rope_long && i != net->rope_short;
+}
+
+/* The table of parameters, and the four arrays. */
+static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
+{
+    const hyb_weights *w = &t->model->weights;
+    const size_t bytes = w->owned_bytes; /* a multiple of 64 */
+    int32_t i;
+    t->weights = (float *)(void *)w->owned;
+    t->n_values = (int64_t)(bytes / sizeof(float));
+    if (!(t->params = (hyb_param *)hyb_calloc(t->rt, (size_t)w->n_tensors, sizeof *t->params)))
+        return hyb_fail_memory(error, (size_t)w->n_tensors * sizeof *t->params);
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *tensor = &w->tensors[i];
+        hyb_param *p = &t->params[t->n_params];
+        if (!hyb_trainer_trains(t->model, i)) continue;
+        p->name = hyb_weights_source(t->model->gguf, tensor)->name;
+        p->at = (const float *)tensor->data - t->weights;
+        p->n = (int64_t)(hyb_weight_bytes(tensor) / sizeof(float));
+        p->decays = !tensor->is_vector || t->desc.decay_vectors;
+        t->n_params++;
+    }
+    if (!(t->grads = (float *)hyb_alloc_aligned(t->rt, 3 * bytes))) return hyb_fail_memory(error, 3 * bytes);
+    memset(t->grads, 0, 3 * bytes);
+    t->m = t->grads + t->n_values;
+    t->v = t->m + t->n_values;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
+{
+    hybrid_model *m = t->model;
+    const hyb_hparams *hp = &m->hp;
+    hyb_forward *f = &t->forward;
+    hyb_stage *stage = &f->stages[0];
+    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
+    hybrid_context_desc d;
+    hyb_limits limits;
+    hybrid_result r;
+    if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
+    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
+    t->memory.back.weights = t->weights;
+    t->memory.back.grads = t->grads;
+    f->hp = hp;
+    f->net = &m->net;
+    f->tensors = m->weights.tensors;
+    f->n_stages = 1;
+    f->state = t->memory.state;
+    f->kept = t->memory.kept;
+    f->back = &t->memory.back;
+    stage->device = &t->host;
+    stage->layer_end = hp->n_layer;
+    stage->a = t->memory.base;
+    if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
+    hyb_train_rope_scale(&t->memory, hp, &stage->a);
+    memset(&d, 0, sizeof d);
+    d.n_ctx = t->shape.n_ctx;
+    d.n_seq = t->shape.n_seq;
+    d.n_batch = t->shape.n_ctx * t->shape.n_seq;
+    d.n_logits = d.n_batch;
+    if ((r = hyb_limits_of(&t->host, &m->net, &m->weights, hp, &d, &limits, error)) != HYBRID_OK) return r;
+    limits.n_train = t->shape.n_ctx;
+    return t->host.ops->backend_create(&t->host, &limits, &stage->be, error);
+}
+
+HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
+{
+    hybrid_runtime *rt;
+    if (!trainer) return;
+    rt = trainer->rt;
+    if (trainer->forward.stages[0].be) trainer->forward.stages[0].be->ops->destroy(trainer->forward.stages[0].be);
+    if (trainer->block) trainer->host.ops->free(&trainer->host, trainer->block);
+    hyb_free_aligned(rt, trainer->grads);
+    hyb_free(rt, trainer->params);
+    hyb_free(rt, trainer);
+    hyb_runtime_release(rt);
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_create,
+           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+{
+    hybrid_trainer *t;
+    hybrid_runtime *rt;
+    hybrid_trainer_desc d;
+    hybrid_result r;
+    if (trainer) *trainer = NULL;
+    if (!desc || !trainer)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: %s is NULL", desc ? "trainer" : "desc");
+    if ((r = hyb_trainer_check(desc, error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
+    if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *t);
+    }
+    t->rt = rt;
+    t->model = desc->model;
+    t->desc = d;
+    t->shape.n_seq = d.n_seq;
+    t->shape.n_ctx = d.n_ctx;
+    hyb_host_device(&t->host, rt);
+    r = hyb_trainer_params(t, error);
+    if (!r) r = hyb_trainer_memory(t, error);
+    if (r) {
+        hybrid_trainer_destroy(t);
+        return r;
+    }
+    *trainer = t;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_trainer_desc *desc), (trainer, desc))
+{
+    if (!desc) return;
+    memset(desc, 0, sizeof *desc);
+    if (trainer) *desc = trainer->desc;
+}
+
+/* ---- step ---- */
+
+/* The targets of a batch that count, and the sum of their weights. */
+static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_train_batch *batch, int64_t *n_counted,
+                                      double *weight, hybrid_error *error)
+{
+    const int n = t->shape.n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    int i;
+    if (!batch->ids || !batch->targets)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
+    for (i = 0; i < n; i++) {
+        if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
+                            i % t->shape.n_ctx, i / t->shape.n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+        if (batch->targets[i] < 0) continue;
+        ++*n_counted;
+        *weight += batch->weights ? (double)batch->weights[i] : 1;
+    }
+    return HYBRID_OK;
+}
+
+/* Forward and loss of one batch, and its gradients, added to those that are there. */
+static hybrid_result hyb_trainer_batch(hybrid_trainer *t, const hybrid_train_batch *from, double factor, bool backward,
+                                       double *loss, hybrid_error *error)
+{
+    hyb_forward *f = &t->forward;
+    hyb_backend *be = f->stages[0].be;
+    const hyb_batch batch = hyb_train_batch(&t->memory, &t->shape, from->ids);
+    hyb_loss want;
+    hybrid_result r;
+    int i;
+    want.targets = from->targets;
+    want.weights = from->weights;
+    want.factor = (float)factor;
+    want.loss = t->memory.loss;
+    hyb_train_forward(f, &batch);
+    hyb_train_loss(f, &want, t->memory.loss_rows, backward);
+    if (backward) hyb_train_backward(f);
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    for (i = 0; i < batch.n; i++) *loss += t->memory.loss[i];
+    return HYBRID_OK;
+}
+
+/* The norm of all gradients. */
+static double hyb_trainer_norm(hybrid_trainer *t)
+{
+    hyb_backend *be = t->forward.stages[0].be;
+    hyb_op_squares op;
+    double sum = 0, squares;
+    int i;
+    for (i = 0; i < t->n_params; i++) {
+        op.x = t->grads + t->params[i].at;
+        op.n = t->params[i].n;
+        op.sum = &squares;
+        hyb_do_squares(be, &op);
+        sum += squares;
+    }
+    return sqrt(sum);
+}
+
+static void hyb_trainer_update(hybrid_trainer *t, double rate, double factor)
+{
+    const hybrid_trainer_desc *d = &t->desc;
+    const double time = (double)t->step + 1;
+    hyb_op_adamw op;
+    int i;
+    op.factor = (float)factor;
+    op.rate = (float)rate;
+    op.beta1 = d->beta1;
+    op.beta2 = d->beta2;
+    op.c1 = (float)(1 / (1 - pow((double)d->beta1, time)));
+    op.c2 = (float)(1 / (1 - pow((double)d->beta2, time)));
+    op.eps = d->eps;
+    for (i = 0; i < t->n_params; i++) {
+        const hyb_param *p = &t->params[i];
+        op.w = t->weights + p->at;
+        op.m = t->m + p->at;
+        op.v = t->v + p->at;
+        op.grad = t->grads + p->at;
+        op.n = p->n;
+        op.decay = p->decays ? d->decay : 0;
+        hyb_do_adamw(t->forward.stages[0].be, &op);
+    }
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_step,
+           (hybrid_trainer *trainer, const hybrid_train_batch *batches, hybrid_train_metrics *metrics,
+            hybrid_error *error),
+           (trainer, batches, metrics, error))
+{
+    hybrid_trainer *t = trainer;
+    const uint64_t since = hyb_now_ns();
+    int64_t n_counted = 0;
+    double weight = 0, loss = 0, norm, rate;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    if (!t || !batches)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
+    for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_look(t, &batches[i], &n_counted, &weight, error);
+    if (r) return r;
+    if (!(weight > 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
+    memset(t->grads, 0, sizeof *t->grads * (size_t)t->n_values);
+    for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_batch(t, &batches[i], 1 / weight, true, &loss, error);
+    if (r) return r;
+    loss /= (double)n_counted;
+    norm = hyb_trainer_norm(t);
+    if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
+                        "rate, or clipping, may help",
+                        (long long)t->step + 1, loss, norm);
+    rate = hyb_schedule_rate(&t->desc, t->step);
+    hyb_trainer_update(t, rate, t->desc.clip > 0 && norm > (double)t->desc.clip ? (double)t->desc.clip / norm : 1);
+    t->step++;
+    if (!metrics) return HYBRID_OK;
+    metrics->step = t->step;
+    metrics->n_tokens = n_counted;
+    metrics->loss = loss;
+    metrics->grad_norm = norm;
+    metrics->rate = rate;
+    metrics->seconds = (double)(hyb_now_ns() - since) * 1e-9;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
+           (hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss, hybrid_error *error),
+           (trainer, batch, loss, error))
+{
+    int64_t n_counted = 0;
+    double weight = 0, sum = 0;
+    hybrid_result r;
+    if (!trainer || !batch || !loss)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
+    if ((r = hyb_trainer_look(trainer, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
+    if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
+    if ((r = hyb_trainer_batch(trainer, batch, 0, false, &sum, error)) != HYBRID_OK) return r;
+    *loss = sum / (double)n_counted;
+    return HYBRID_OK;
+}
+/* ==== end src/train/trainer.c ==== */
+HYB_COLD_END
+#endif
 
 /* ==== begin src/core/end.h ==== */
 /* core/end: closes what core/begin opened. */
@@ -40366,6 +43670,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_AVXVNNI
 #undef HYB_AVXVNNI_COMPILER
 #undef HYB_BACKEND_CALLS
+#undef HYB_BACKWARD
 #undef HYB_BIG_ENDIAN
 #undef HYB_BLOCK_TYPES
 #undef HYB_BORDER
@@ -40385,6 +43690,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_COLD_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
+#undef HYB_CPU_TRAIN_KERNELS
 #undef HYB_DEEPSEEK3
 #undef HYB_DOCUMENT_BLOCK
 #undef HYB_DOT256_AVX2
@@ -40530,6 +43836,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_TOKEN_FOREIGN
 #undef HYB_TOKEN_STRIP
 #undef HYB_TOKEN_TYPE
+#undef HYB_TRAIN_OPS
 #undef HYB_TWO
 #undef HYB_TYPES
 #undef HYB_TYPE_IS
@@ -40579,6 +43886,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
 #undef HYB_V_SELECT
 #undef HYB_V_SET1
 #undef HYB_V_SET1_F16
+#undef HYB_V_SQRT
 #undef HYB_V_STORE
 #undef HYB_V_STORE_F16
 #undef HYB_V_STORE_I8

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 86dff9a46a8957d4): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 849bc5ae6553f01a): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8571  end.h                    closes what core/begin opened
+ *     8611  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -25,26 +25,26 @@
  *
  *   src/cuda: the table of operations on a GPU
  *      223  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      352  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      521  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      816  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
- *      956  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1110  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4610  cache.c                  compiled kernels on disk, or in the host's own store
- *     4888  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5365  device.c                 an opened GPU: its context, its memory, its kernels
- *     5752  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5925  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6388  gemm.c                   large products by cuBLAS.
- *     6515  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
- *     6578  ops_matmul.c             the op matmul: which kernels a product takes
- *     7005  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7296  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
- *     7401  ops_attention.c          which kernel of attention takes which rows
- *     7596  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     7968  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     8082  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8395  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      399  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      568  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      863  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
+ *     1003  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1157  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4657  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4935  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5412  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5799  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5972  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6435  gemm.c                   large products by cuBLAS.
+ *     6562  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6624  ops_matmul.c             the op matmul: which kernels a product takes
+ *     7048  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7339  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7444  ops_attention.c          which kernel of attention takes which rows
+ *     7639  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     8124  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8435  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "86dff9a46a8957d4"
+#define HYBRID_CUDA__SOURCE_ID "849bc5ae6553f01a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -292,6 +292,23 @@
     OP(wkv7) \
     OP(shortconv)
 
+/* What training asks for as well: gradients, the loss, and the optimizer. The host has a function for each; a back end
+ * that cannot train has NULL. */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_TRAIN_OPS(OP) \
+    OP(embed_back) \
+    OP(norm_back) \
+    OP(matmul_back_x) \
+    OP(matmul_back_w) \
+    OP(attention_back) \
+    OP(glu_back) \
+    OP(cross_entropy) \
+    OP(squares) \
+    OP(adamw)
+#else
+#define HYB_TRAIN_OPS(OP)
+#endif
+
 /* What else a back end does, X(result, name, parameters):
  *   begin        the batch of the ops that follow
  *   pass_begin   the ops up to pass_end are the same, with the same addresses, for every batch of this shape
@@ -344,6 +361,36 @@
     X(shift,      (const hyb_op_shift *op, const hyb_run *run, int64_t at, int64_t n)) \
     X(wkv7,       (const hyb_op_wkv7 *op, const hyb_run *run, int head)) \
     X(shortconv,  (const hyb_op_shortconv *op, const hyb_run *run, int64_t at, int64_t n))
+/* clang-format on */
+
+/* And for training:
+ *   product       rows m0 .. m1, columns n0 .. n1 (n0 a multiple of HYB_PRODUCT_N) of a product; scratch:
+ *                 HYB_PRODUCT_SCRATCH floats
+ *   norm_back     one group; stats: its mean and its factor
+ *   norm_back_w   columns at .. at + n of dw, over all groups in their order
+ *   sum_rows      out = out + the sum of rows, n columns
+ *   softmax_back  one row of scores and of their gradients; what it sees is low .. high of n
+ *   glu_back      n values; up and dup may be NULL, dgate may be gate, and dup may be up
+ *   cross_entropy one row
+ *   squares       the sum of the squares of n values
+ *   adamw         n values from at on */
+/* clang-format off */
+#ifndef HYBRID_NO_TRAIN
+#define HYB_CPU_TRAIN_KERNELS(X) \
+    X(product,       (const hyb_product_op *p, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch)) \
+    X(norm_back,     (const hyb_op_norm_back *op, const float *x, const float *dy, const float *add, float *dx, \
+                      float *stats)) \
+    X(norm_back_w,   (const hyb_op_norm_back *op, int64_t at, int64_t n)) \
+    X(sum_rows,      (const float *x, int64_t stride, int64_t n_rows, float *out, int64_t n)) \
+    X(softmax_back,  (const hyb_op_attention_back *op, float *s, float *ds, float delta, int low, int high, int n)) \
+    X(glu_back,      (hyb_act_kind act, const float *dout, const float *gate, const float *up, float *dgate, \
+                      float *dup, int64_t n)) \
+    X(cross_entropy, (const hyb_op_cross_entropy *op, int64_t row)) \
+    X(squares,       (const float *x, int64_t n, float *sum)) \
+    X(adamw,         (const hyb_op_adamw *op, int64_t at, int64_t n))
+#else
+#define HYB_CPU_TRAIN_KERNELS(X)
+#endif
 /* clang-format on */
 /* ==== end src/compute/ops.inc ==== */
 
@@ -6541,7 +6588,6 @@ typedef struct hyb_cuda_at {
     hyb_cuda_batch batch;
     char *scratch;
     size_t scratch_bytes;
-    const char *refused; /* NULL, or why an op could not be done */
 } hyb_cuda_at;
 
 static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z,
@@ -6995,10 +7041,7 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
 
 static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
-    if (hyb_form_refused(op->form))
-        at->refused = hyb_form_refused(op->form);
-    else
-        hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+    hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
 /* ==== end src/cuda/ops_matmul.c ==== */
 
@@ -7909,8 +7952,7 @@ static void hyb_cuda_op_experts(hyb_cuda_at *at, const hyb_op_experts *op)
 {
     hyb_cuda_experts_job job;
     int i, j;
-    if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
-    if (op->n < 1 || op->n_out < 1 || hyb_form_refused(op->form)) return;
+    if (op->n < 1 || op->n_out < 1) return;
     memset(&job, 0, sizeof job);
     job.q = at->q;
     job.op = op;
@@ -8174,7 +8216,6 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     size_t row;
     int i;
     self->record = NULL; /* of a replay that was given up */
-    self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -8311,8 +8352,7 @@ static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
     if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
-    be->refused = at->refused;
-    return hyb_refused(be, error);
+    return HYBRID_OK;
 }
 
 static void hyb_cuda_be_destroy(hyb_backend *be)
@@ -8596,6 +8636,7 @@ HYB_COLD_END
 #undef HYB_COLD_END
 #undef HYB_COUNT
 #undef HYB_CPU_KERNELS
+#undef HYB_CPU_TRAIN_KERNELS
 #undef HYB_CUBLAS_LIST
 #undef HYB_CUDA_HEADS
 #undef HYB_CUDA_KERNELS_EXPERTS
@@ -8632,6 +8673,7 @@ HYB_COLD_END
 #undef HYB_STEPS
 #undef HYB_THREADS_POSIX
 #undef HYB_THREADS_WIN32
+#undef HYB_TRAIN_OPS
 #undef HYB_TYPES
 #undef HYB_UNLIKELY
 #undef HYB_UNUSED

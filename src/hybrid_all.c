@@ -134,6 +134,7 @@ HYB_COLD_BEGIN
 #include "model/hparams.c"
 #include "model/weights.c"
 #include "model/pass.c"
+#include "model/back.c"
 #include "model/parts/attention.c"
 #include "model/parts/shortconv.c"
 #include "model/parts/time_mix.c"
@@ -144,6 +145,7 @@ HYB_COLD_BEGIN
 #include "model/unused.c"
 #include "model/rope.c"
 #include "model/forward.c"
+#include "model/backward.c"
 #include "model/place.c"
 #include "model/repack.c"
 #include "model/model.c"
@@ -164,12 +166,18 @@ HYB_COLD_BEGIN
 HYB_COLD_END
 
 /* train */
-#if !defined(HYBRID_NO_TRAIN) && !defined(HYBRID_NO_TEXT)
+#ifndef HYBRID_NO_TRAIN
+#ifndef HYBRID_NO_TEXT
 #include "train/budget.c"
 #include "train/documents.c"
 #include "train/words.c"
 #include "train/bpe.c"
 #include "train/bpe_trainer.c"
+#endif
+HYB_COLD_BEGIN
+#include "train/schedule.c"
+#include "train/trainer.c"
+HYB_COLD_END
 #endif
 
 #include "core/end.h"

@@ -424,7 +424,6 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
     const int n_out = draw_chance(s, 50) ? 1 : draw_int(s, 2, 4), k = draw_k(s, type, 1100);
     int i;
     draw_batch(s, draw_chance(s, 60) ? 9 : 100);
-    op->form = HYB_FORM_X_WT;
     op->rows = (hyb_rows)draw_int(s, 0, 1);
     op->n = op->rows == HYB_ROWS_OUT ? s->batch.n_out : s->batch.n;
     op->x_stride = k + 4 * draw_int(s, 0, 2);
@@ -1023,7 +1022,6 @@ static void draw_experts(side *s, hyb_op_experts *op)
     int32_t *ids;
     int r, u, i;
     draw_batch(s, draw_chance(s, 50) ? 3 : 50);
-    op->form = HYB_FORM_X_WT;
     op->rows = HYB_ROWS_BATCH;
     op->n = s->batch.n;
     op->n_used = draw_int(s, 1, OPS_SMALLER(n_expert, 5));

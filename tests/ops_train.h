@@ -55,9 +55,7 @@ static void draw_norm_back(side *s, hyb_op_norm_back *op)
     op->x = draw_rows(s, op->n_rows, width, op->x_stride);
     op->dy = draw_rows(s, op->n_rows, width, op->dy_stride);
     op->dx = draw_rows(s, op->n_rows, width, op->dx_stride);
-    op->add = draw_chance(s, 30)   ? NULL
-              : draw_chance(s, 50) ? op->dx
-                                   : draw_rows(s, op->n_rows, width, op->dx_stride);
+    op->add = draw_chance(s, 30) ? NULL : draw_chance(s, 50) ? op->dx : draw_rows(s, op->n_rows, width, op->dx_stride);
     op->w = draw_chance(s, 70) ? draw_floats(s, op->n, 1) : NULL;
     op->dw = draw_chance(s, 70) ? draw_floats(s, op->n, 1) : NULL;
     op->db = draw_chance(s, 40) ? draw_floats(s, op->n, 1) : NULL;

@@ -15,6 +15,9 @@
 #include "model.h"
 #include "context.h"
 #include "sampler.h"
+#ifndef HYBRID_NO_TRAIN
+    #include "trainer.h"
+#endif
 #ifndef HYBRID_NO_TEXT
     #include "session.h"
 #endif

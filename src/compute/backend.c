@@ -50,17 +50,10 @@ struct hyb_backend {
     const hyb_backend_ops *ops;
     hybrid_runtime *rt;
     const hyb_batch *batch; /* of begin */
-    const char *refused;    /* NULL, or why an op could not be done since begin: sync says it */
 #if defined(HYBRID_PROFILE)
     hyb_profile profile[HYB_OP_COUNT];
 #endif
 };
-
-/* For sync(). */
-static hybrid_result hyb_refused(const hyb_backend *be, hybrid_error *error)
-{
-    return be->refused ? hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "%s", be->refused) : HYBRID_OK;
-}
 
 /* ---- devices ---- */
 
@@ -73,7 +66,7 @@ typedef struct hyb_limits {
     int n_seq, pages_a_seq;                        /* sequences, entries of a page table */
     int n_vocab, n_top;                            /* top_k: logits of a row, and k; 0: it is not asked for */
     int n_head, n_head_kv, head_dim_k, head_dim_v; /* 0 without attention */
-    int n_train;       /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
+    int n_train; /* rows of the longest run of a batch that is trained on; 0: no op of HYB_TRAIN_OPS is asked for */
     int n_expert_used; /* experts that a row chooses; 0: there are none. Matrices of experts have ne[2] > 1 */
     /* filled by the device's show() */
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */

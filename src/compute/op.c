@@ -136,7 +136,7 @@ typedef struct hyb_op_norm_back {
     int64_t n_rows, n_group, n;
     float eps;
     const float *add;
-    float *dx; /* may be add */
+    float *dx;         /* may be add */
     int64_t dx_stride; /* of add, too */
     float *dw, *db;
     float *stats; /* (n_rows * n_group, 2) scratch: the mean of each group, and 1 / sqrt(var + eps) */
@@ -150,19 +150,9 @@ HYB_INLINE double hyb_bytes_norm_back(const hyb_op_norm_back *op, const hyb_batc
 
 /* ---- products ---- */
 
-/* The three forms of a product with W (out, k). The second and the third, gradients of the inputs and of the weights,
- * are refused by name until there are kernels for them. */
-typedef enum hyb_form { HYB_FORM_X_WT, HYB_FORM_DY_W, HYB_FORM_DYT_X } hyb_form;
-
-/* NULL, or why no back end does this form. */
-HYB_INLINE const char *hyb_form_refused(hyb_form form)
-{
-    if (form == HYB_FORM_DY_W) return "products of the form dy W (the gradient of an input) cannot be computed yet";
-    if (form == HYB_FORM_DYT_X) return "products of the form dy^T x (the gradient of a weight) cannot be computed yet";
-    return NULL;
-}
-
-/* Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
+/* Products have three forms: x W^T here, and two that training asks for: dy W (matmul_back_x), dy^T x (matmul_back_w).
+ *
+ * Up to 4 matrices that read the same rows: y_i (n, out_i) = x (n, k) . W_i (out_i, k)^T + bias_i + add_i. */
 typedef struct hyb_matmul_out {
     const hyb_tensor *w; /* ne[0] = k, ne[1] = out */
     const float *bias;   /* out values, or NULL */
@@ -172,7 +162,6 @@ typedef struct hyb_matmul_out {
     int64_t y_stride; /* may be add, of the same stride */
 } hyb_matmul_out;
 typedef struct hyb_op_matmul {
-    hyb_form form;
     hyb_rows rows; /* which rows of the batch x has */
     const float *x;
     int64_t x_stride;
@@ -545,7 +534,6 @@ HYB_INLINE double hyb_bytes_route(const hyb_op_route *op, const hyb_batch *batch
  * W_i[ids[r][s]] . x, where x is row r, or row r * n_used + s when each_own. W_i (out_i, k) of expert e lies at data +
  * e * nb[2]; ne[2] = n_expert. */
 typedef struct hyb_op_experts {
-    hyb_form form;
     hyb_rows rows; /* which rows of the batch r counts */
     const float *x;
     int64_t x_stride;

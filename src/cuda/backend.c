@@ -98,7 +98,6 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     size_t row;
     int i;
     self->record = NULL; /* of a replay that was given up */
-    self->at.refused = NULL;
     be->batch = batch;
     memcpy(p + l->ids, batch->ids, n);
     memcpy(p + l->pos, batch->pos, n);
@@ -235,8 +234,7 @@ static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;
     hybrid_error why;
     if (hyb_cuda_sync(at->q, &why)) return hyb_fail(error, HYBRID_ERROR_DEVICE, "%s", why.message);
-    be->refused = at->refused;
-    return hyb_refused(be, error);
+    return HYBRID_OK;
 }
 
 static void hyb_cuda_be_destroy(hyb_backend *be)

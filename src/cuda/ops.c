@@ -29,7 +29,6 @@ typedef struct hyb_cuda_at {
     hyb_cuda_batch batch;
     char *scratch;
     size_t scratch_bytes;
-    const char *refused; /* NULL, or why an op could not be done */
 } hyb_cuda_at;
 
 static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t x, int64_t y, int64_t z,

@@ -317,8 +317,7 @@ static void hyb_cuda_op_experts(hyb_cuda_at *at, const hyb_op_experts *op)
 {
     hyb_cuda_experts_job job;
     int i, j;
-    if (hyb_form_refused(op->form)) at->refused = hyb_form_refused(op->form);
-    if (op->n < 1 || op->n_out < 1 || hyb_form_refused(op->form)) return;
+    if (op->n < 1 || op->n_out < 1) return;
     memset(&job, 0, sizeof job);
     job.q = at->q;
     job.op = op;

@@ -422,9 +422,6 @@ static void hyb_cuda_matmul(hyb_cuda_queue *q, const hyb_op_matmul *op, void *sc
 
 static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
-    if (hyb_form_refused(op->form))
-        at->refused = hyb_form_refused(op->form);
-    else
-        hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
+    hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
 #endif

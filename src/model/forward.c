@@ -33,10 +33,10 @@ typedef struct hyb_results {
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
-    a->all.x = x;
+    a->all.x = a->all.x_out = x;
     a->all.h = a->all.block = a->all.block_normed = h;
     a->last.rows = HYB_ROWS_OUT;
-    a->last.x = h; /* gathered from all.x when all.h has been read */
+    a->last.x = a->last.x_out = h; /* gathered from all.x when all.h has been read */
     a->last.h = a->last.block = a->last.block_normed = x;
     a->mix_out = a->mix;
     a->gathered = a->mix;
@@ -167,6 +167,12 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
 
 static void hyb_forward_begin(hyb_forward *f, const hyb_batch *c) { hyb_stage_begin(f, f->stages, c, NULL); }
 
+/* Before part i of 2 a layer, or the head: to where it makes what is kept of it. */
+static void hyb_enter(hyb_forward *f, int i)
+{
+    if (f->kept) f->at->a = f->kept[i];
+}
+
 /* One layer, from x to x. */
 static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
 {
@@ -174,9 +180,11 @@ static void hyb_forward_layer(hyb_forward *f, const hyb_batch *c, int layer)
     const int64_t e = f->hp->n_embd;
     if (layer == f->at->layer_end) hyb_stage_begin(f, f->at + 1, c, &f->at->a);
     if (f->pass == HYB_PASS_REPLAY) return;
+    hyb_enter(f, 2 * layer);
     l->mixer->forward(f, c, layer, l->mixer_w);
     if (hyb_ends_here(f, c, layer, true)) return;
     hyb_traced(f, "ffn_in", layer, f->s->x, f->n, e, e);
+    hyb_enter(f, 2 * layer + 1);
     l->ffn->forward(f, c, layer, l->ffn_w);
     hyb_traced(f, "l_out", layer, f->s->x, f->n, e, e);
 }

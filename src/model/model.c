@@ -16,6 +16,7 @@ struct hybrid_model {
     hyb_weights weights; /* in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
+    bool trainable;        /* the weights are floats in own memory, which a trainer may change */
     hyb_repacked repacked; /* of those that are there once more for decode */
 #ifndef HYBRID_NO_TEXT
     hybrid_tokenizer *tokenizer;
@@ -101,6 +102,7 @@ static hybrid_result hyb_model_open(hybrid_model *m, const hybrid_model_desc *de
     if ((r = hyb_hparams_read(m->rt, m->gguf, &m->hp, error)) != HYBRID_OK) return r;
     if ((r = hyb_net_find(&m->net, m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
     if ((r = hyb_weights_settle(m->rt, m->gguf, &m->hp, &m->weights, error)) != HYBRID_OK) return r;
+    if (desc->trainable) hyb_weights_as_floats(&m->weights);
     if (desc->no_map) { /* read what could be used in place */
         int32_t i;
         for (i = 1; i < m->weights.n_tensors; i++) {
@@ -132,6 +134,7 @@ static hybrid_result hyb_model_create(hybrid_runtime *runtime, const hybrid_mode
         return r;
     }
     (*model)->rt = rt;
+    (*model)->trainable = desc->trainable;
     hyb_host_device(&(*model)->host, rt);
     return hyb_model_open(*model, desc, lent, error);
 }
@@ -175,7 +178,7 @@ static hybrid_result hyb_model_place(hybrid_model *m, hyb_device *gpu, const hyb
     hybrid_context_desc d;
     hybrid_error why;
     hybrid_result r;
-    if (!gpu) return HYBRID_OK;
+    if (!gpu || desc->trainable) return HYBRID_OK;
     memset(&d, 0, sizeof d);
     d.n_ctx = desc->device_n_ctx;
     d.n_seq = 1;

@@ -18,6 +18,10 @@ typedef struct hyb_needs {
     int64_t used;   /* how many are chosen, */
     int64_t out;    /* and what they make */
     int64_t carry;  /* what the first layer hands to all others */
+    /* and more when a backward pass will follow, which reads what a forward pass is done with: */
+    int64_t act;      /* of what the other part makes, what it makes of that value by value */
+    int64_t mix_both; /* of mix, as it was before it was changed value by value; 0: nobody reads that */
+    int64_t block;    /* what goes through the norm of a block */
 } hyb_needs;
 
 static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*needed, values); }
@@ -25,7 +29,7 @@ static void hyb_need(int64_t *needed, int64_t values) { *needed = HYB_MAX(*neede
 /* The rows that go through the layers, and what a part makes on its way from x to x. */
 typedef struct hyb_stream {
     hyb_rows rows;       /* which rows of the batch */
-    float *x;            /* (n, E) the residual stream */
+    float *x, *x_out;    /* (n, E) the residual stream, before and after a part */
     float *h;            /* (n, E) a normed copy of it */
     float *block;        /* (n, E) what a part adds to x, before the norm of its own that some families have */
     float *block_normed; /* (n, E) and after it */
@@ -74,6 +78,21 @@ typedef struct hyb_layer_state {
 
 typedef struct hyb_net hyb_net;
 
+/* What a backward pass works with besides what the forward pass kept. */
+typedef struct hyb_back {
+    const float *weights;     /* the model's own memory, and */
+    float *grads;             /* a gradient for every value of it */
+    float *dx;                /* (n, E) of the residual stream after the part, then before it */
+    float *dh;                /* (n, E) of its normed copy */
+    float *dblock;            /* (n, E) of what goes through the norm of a block */
+    float *dmix;              /* (n, needs.mix) */
+    float *dmix_in;           /* (n, needs.mix_both) of mix before it was changed value by value */
+    float *dmixed;            /* (n, needs.mixed) */
+    float *dact;              /* (n, needs.act) */
+    float *stats;             /* of norms: two values a group */
+    float *rope, *rope_local; /* tables that turn back */
+} hyb_back;
+
 typedef struct hyb_forward {
     const hyb_hparams *hp;
     const hyb_net *net;        /* which tensor does what, */
@@ -85,6 +104,9 @@ typedef struct hyb_forward {
     int n;                        /* how many, */
     hyb_pass pass;                /* and how it goes on there */
     const hyb_layer_state *state; /* one a layer */
+    const hyb_activations *kept; /* what each part makes, two a layer and one for the head: a backward pass will follow;
+                                    or NULL: parts share the memory of the stage */
+    const hyb_back *back;
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -98,7 +120,8 @@ typedef struct hyb_forward {
  *   find      looks its tensors up
  *   needs     what it asks of the memory of a pass
  *   slot      values of a sequence's state that goes from row to row; NULL: it keeps none
- *   forward   x (n, E) += what it makes of x, all rows of the batch together
+ *   forward   x_out (n, E) = x + what it makes of x, all rows of the batch together
+ *   backward  dx (n, E), of x_out, becomes that of x; gradients of its weights are added to; NULL: it cannot be trained
  *
  * A part with keeps_pages writes keys and values into the pages of a sequence. One with looks_back mixes tokens though
  * it is not the mixer: all rows of the last layer must come as far as it. */
@@ -110,7 +133,14 @@ typedef struct hyb_part {
     void (*needs)(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs);
     int64_t (*slot)(const hyb_hparams *hp);
     void (*forward)(hyb_forward *f, const hyb_batch *c, int layer, const void *w);
+    void (*backward)(hyb_forward *f, int layer, const void *w);
 } hyb_part;
+
+#ifndef HYBRID_NO_TRAIN
+    #define HYB_BACKWARD(function) function
+#else
+    #define HYB_BACKWARD(function) NULL
+#endif
 
 /* One layer: its parts, each with its tensors. */
 typedef struct hyb_layer {
@@ -174,7 +204,6 @@ static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weigh
 static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const float *x, int64_t x_stride)
 {
     memset(op, 0, sizeof *op);
-    op->form = HYB_FORM_X_WT;
     op->rows = f->s->rows;
     op->x = x;
     op->x_stride = x_stride;
@@ -216,7 +245,7 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x (n, E) += y W^T + b, through a norm of its own where the family has one. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {
@@ -225,14 +254,14 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     hyb_op_matmul op;
     hyb_op_add add;
     hyb_matmul_begin(f, &op, y, y_stride);
-    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x, e);
+    hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
     hyb_do_matmul(f->at->be, &op);
     if (!post_norm) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);
     add.a = s->x;
     add.b = s->block_normed;
-    add.out = s->x;
+    add.out = s->x_out;
     add.n = f->n * e;
     hyb_do_add(f->at->be, &add);
 }

@@ -32,7 +32,7 @@ static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
         hyb_fail_memory(&u->failure, n * sizeof *values);
         return NULL;
     }
-    if (!hyb_vector_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
+    if (!hyb_floats_read(u->gguf, t, (unsigned char *)values, &u->failure)) return values;
     hyb_free(u->rt, values);
     return NULL;
 }

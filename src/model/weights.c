@@ -6,6 +6,7 @@
  * up: whoever is found is marked, and model/unused refuses the file for the others. */
 #ifndef HYB_MODEL_WEIGHTS_C
 #define HYB_MODEL_WEIGHTS_C
+#include "../quant/types.c"
 #include "hparams.c"
 
 typedef int32_t hyb_weight; /* a place in the table; 0: there is no such tensor (its data is NULL) */
@@ -14,7 +15,8 @@ typedef struct hyb_weights {
     hyb_tensor *tensors; /* the first is none */
     int32_t n_tensors;
     unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
-    unsigned char *owned; /* the bytes of all tensors, when they are not used in place */
+    unsigned char *owned; /* the bytes of all tensors that are not used in place */
+    size_t owned_bytes;
 } hyb_weights;
 
 typedef struct hyb_loader {
@@ -151,24 +153,43 @@ static bool hyb_layer_has(const hyb_loader *wl, const char *name)
 
 static size_t hyb_weight_bytes(const hyb_tensor *t) { return t->nb[3]; }
 
-/* dst = a vector of the file as floats. Halves are read into the upper half of dst, where they are out of the floats'
- * way. */
-static hybrid_result hyb_vector_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
+/* dst = a tensor of the file as floats. Its blocks are read to the end of dst, and leave it piece by piece: what is
+ * written never reaches what is still to be read. */
+static hybrid_result hyb_floats_read(hybrid_gguf *gguf, const hybrid_gguf_tensor *src, unsigned char *dst,
                                      hybrid_error *error)
 {
     const size_t n = (size_t)(src->ne[0] * src->ne[1] * src->ne[2] * src->ne[3]);
-    unsigned char *halves = dst + 2 * n;
-    float value;
-    size_t i;
+    const hyb_type_traits *type = hyb_type_info(src->type);
+    const unsigned char *blocks = dst + sizeof(float) * n - (size_t)src->size;
+    unsigned char piece[HYB_QK_K * sizeof(float)];
+    size_t i, part;
     hybrid_result r;
     if (src->type == HYBRID_TYPE_F32) return hybrid_gguf_read_tensor(gguf, src, dst, error);
-    if ((r = hybrid_gguf_read_tensor(gguf, src, halves, error)) != HYBRID_OK) return r;
-    for (i = 0; i < n; i++) {
-        const uint16_t half = hyb_load_u16(halves + 2 * i);
-        value = src->type == HYBRID_TYPE_F16 ? hyb_f16_to_f32(half) : hyb_bf16_to_f32(half);
-        memcpy(dst + 4 * i, &value, 4);
+    if ((r = hybrid_gguf_read_tensor(gguf, src, dst + (blocks - dst), error)) != HYBRID_OK) return r;
+    for (i = 0; i < n; i += part) {
+        size_t bytes;
+        part = HYB_MIN(n - i, (size_t)HYB_QK_K);
+        bytes = part / type->block_size * type->block_bytes;
+        memcpy(piece, blocks, bytes);
+        blocks += bytes;
+        type->dequantize_row(piece, (float *)(void *)(dst + sizeof(float) * i), part);
     }
     return HYBRID_OK;
+}
+
+/* All tensors become floats in own memory, for training. */
+static void hyb_weights_as_floats(hyb_weights *w)
+{
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++) {
+        hyb_tensor *t = &w->tensors[i];
+        t->type = HYBRID_TYPE_F32;
+        t->nb[0] = sizeof(float);
+        t->nb[1] = sizeof(float) * (size_t)t->ne[0];
+        t->nb[2] = t->nb[1] * (size_t)t->ne[1];
+        t->nb[3] = t->nb[2] * (size_t)t->ne[2];
+        t->data = NULL;
+    }
 }
 
 /* Room for every tensor of the file, for none, and for the embedding once more as a head. */
@@ -216,14 +237,15 @@ static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb
     int32_t i;
     if (!bytes) return HYBRID_OK;
     if (!(w->owned = (unsigned char *)hyb_alloc_aligned(rt, bytes))) return hyb_fail_memory(error, bytes);
+    w->owned_bytes = bytes;
     for (i = 1; i < w->n_tensors; i++) {
         hyb_tensor *t = &w->tensors[i];
         const hybrid_gguf_tensor *src = hyb_weights_source(gguf, t);
         hybrid_result r;
         if (t->same_as) t->data = w->tensors[t->same_as].data;
         if (t->data) continue;
-        r = t->is_vector ? hyb_vector_read(gguf, src, w->owned + at, error)
-                         : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
+        r = t->type != src->type ? hyb_floats_read(gguf, src, w->owned + at, error)
+                                 : hybrid_gguf_read_tensor(gguf, src, w->owned + at, error);
         if (r) return r;
         t->data = w->owned + at;
         at += hyb_align(hyb_weight_bytes(t), 64);

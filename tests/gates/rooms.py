@@ -32,9 +32,9 @@ INTRINSICS = r"src/compute/cpu/(int/(avx|panel|gemm|amx|repack|neon|select)|x86|
 # Texts that are stamped by others: what stands above them there. tile.inc and neon.inc of cpu/int are compiled by those
 # that stamp them.
 STAMPED = {"vec_avx2.inc": ["target.c", "kernels.c"], "vec_avx512.inc": ["target.c", "kernels.c"]}
-STAMPS = ["math.inc", "rows.inc", "recurrent.inc", "attention.inc", "float.inc"]        # in this order
+STAMPS = ["math.inc", "rows.inc", "recurrent.inc", "train.inc", "attention.inc", "float.inc"]  # in order
 for before, name in enumerate(STAMPS):
-    STAMPED[name] = ["target.c", "float.c", "vec_avx2.inc"] + STAMPS[:before]
+    STAMPED[name] = ["target.c", "float.c", "train_generic.c", "vec_avx2.inc"] + STAMPS[:before]
 
 
 def commands(root):

@@ -419,19 +419,13 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form))
-        be->refused = hyb_form_refused(op->form);
-    else
-        hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 static void hyb_cpu_experts(hyb_backend *be, const hyb_op_experts *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
-    if (hyb_form_refused(op->form))
-        be->refused = hyb_form_refused(op->form);
-    else
-        hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
+    hyb_experts_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
 /* ---- the table --------------------------------------------------------------------------------------------------- */
@@ -454,11 +448,7 @@ static void hyb_cpu_rehearse(hyb_backend *be, bool on)
 }
 
 /* Host and device are the same memory. */
-static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch)
-{
-    be->batch = batch;
-    be->refused = NULL;
-}
+static void hyb_cpu_begin(hyb_backend *be, const hyb_batch *batch) { be->batch = batch; }
 static void hyb_cpu_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
 {
     HYB_UNUSED(be);
@@ -472,7 +462,12 @@ static void hyb_cpu_read(hyb_backend *be, void *host, const void *src, size_t by
 {
     hyb_cpu_copy(be, host, src, bytes);
 }
-static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error) { return hyb_refused(be, error); }
+static hybrid_result hyb_cpu_sync(hyb_backend *be, hybrid_error *error)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(error);
+    return HYBRID_OK;
+}
 
 static void hyb_cpu_destroy(hyb_backend *be)
 {

@@ -13,7 +13,7 @@ typedef struct hyb_cpu {
     hyb_backend base;
     const hyb_cpu_kernels *kernels;
     hyb_isa isa;
-    char *scratch;     /* of the op in progress: shared by all ops */
+    char *scratch;      /* of the op in progress: shared by all ops */
     size_t lane_bytes;  /* attention's part of it for one lane */
     size_t train_bytes; /* and that of the ops that only training asks for */
 } hyb_cpu;

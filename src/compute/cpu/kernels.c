@@ -49,7 +49,7 @@ typedef struct hyb_product_op {
     bool add;
 } hyb_product_op;
 enum {
-    HYB_PRODUCT_M = 192,    /* rows of a block at most: a multiple of every tile's */
+    HYB_PRODUCT_M = 192,      /* rows of a block at most: a multiple of every tile's */
     HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
     HYB_PRODUCT_P = 256,
     HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N + 32) * HYB_PRODUCT_P
@@ -57,7 +57,7 @@ enum {
 #endif
 
 typedef struct hyb_cpu_kernels {
-#define HYB_KERNEL(name_, parameters_) void (*name_) parameters_;
+#define HYB_KERNEL(name_, parameters_) void(*name_) parameters_;
     HYB_CPU_KERNELS(HYB_KERNEL)
     HYB_CPU_TRAIN_KERNELS(HYB_KERNEL)
 #undef HYB_KERNEL

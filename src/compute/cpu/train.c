@@ -228,16 +228,16 @@ static size_t hyb_attention_back_layout(hyb_attention_back_scratch *s, float *me
 {
     const size_t t = hyb_align((size_t)n, 16), rows = HYB_ATTENTION_BACK_ROWS;
     size_t at = 0;
-#define HYB_PLACE(name, count) \
-    s->name = memory ? memory + at : NULL; \
-    at += (count)
+    #define HYB_PLACE(name, count) \
+        s->name = memory ? memory + at : NULL; \
+        at += (count)
     HYB_PLACE(k, t * (size_t)head_dim_k);
     HYB_PLACE(k_t, t * (size_t)head_dim_k);
     HYB_PLACE(v_t, t * (size_t)head_dim_v);
     HYB_PLACE(s, rows * t);
     HYB_PLACE(ds, rows * t);
     HYB_PLACE(product, HYB_PRODUCT_SCRATCH);
-#undef HYB_PLACE
+    #undef HYB_PLACE
     s->stride = (int64_t)t;
     return at;
 }
@@ -247,8 +247,8 @@ static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
 {
     hyb_attention_back_scratch s;
     if (!limits->n_train) return 0;
-    return hyb_align(sizeof(float) * hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v,
-                                                               limits->n_train),
+    return hyb_align(sizeof(float) *
+                         hyb_attention_back_layout(&s, NULL, limits->head_dim_k, limits->head_dim_v, limits->n_train),
                      64);
 }
 
@@ -288,8 +288,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.c = c;
     q.c_m = c_m;
     q.add = add;
-    for (at = 0; at < m; at += HYB_PRODUCT_M)
-        kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
+    for (at = 0; at < m; at += HYB_PRODUCT_M) kernels->product(&q, at, HYB_MIN(at + HYB_PRODUCT_M, m), 0, n, scratch);
 }
 
 /* Sum of x * y in 32 partial sums, halved. */

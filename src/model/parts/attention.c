@@ -2,7 +2,7 @@
  * grouped heads, rotations, norms of heads, windows and soft-caps. */
 #ifndef HYB_MODEL_PARTS_ATTENTION_C
 #define HYB_MODEL_PARTS_ATTENTION_C
-#include "../pass.c"
+#include "../back.c"
 
 typedef struct hyb_attention_w {
     hyb_weight norm, norm_b;
@@ -61,6 +61,8 @@ static void hyb_attention_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hy
 {
     hyb_need(&needs->mix, hyb_width_qkv(hp, l));
     hyb_need(&needs->mixed, hyb_width_heads(hp, l));
+    if (hp->arch->has & HYB_HAS_QK_NORM) hyb_need(&needs->mix_both, hyb_width_qkv(hp, l));
+    if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
 /* h -> q, k, v side by side in mix, normed, rotated, k and v stored */
@@ -139,6 +141,94 @@ static void hyb_attention_forward(hyb_forward *f, const hyb_batch *c, int layer,
     hyb_part_out(f, "attn_out", layer, heads, width, w->out, w->out_b, w->post_norm);
 }
 
+#ifndef HYBRID_NO_TRAIN
+/* The gradient of one of q and k, n_head heads from `at` on, is turned back, and goes back through the norm of heads.
+ */
+static void hyb_attention_heads_back(hyb_forward *f, int layer, int n_head, int64_t at, hyb_weight norm)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_back *back = f->back;
+    const int64_t stride = hyb_width_qkv(hp, &hp->layers[layer]);
+    hyb_op_rope rope;
+    hyb_op_norm_back op;
+    rope.kind = hp->arch->rope;
+    rope.table = hp->layers[layer].rope_local ? back->rope_local : back->rope;
+    rope.n_rot = hp->n_rot;
+    rope.x = rope.out = back->dmix + at;
+    rope.x_stride = rope.out_stride = stride;
+    rope.n = f->n;
+    rope.n_head = n_head;
+    rope.head_dim = hp->head_dim_k;
+    if (hp->n_rot) hyb_do_rope(f->at->be, &rope);
+    if (!norm) return;
+    op.kind = hp->arch->norm;
+    op.eps = hp->norm_eps;
+    op.w = hyb_vector(f, norm);
+    op.x = f->at->a.mix + at;
+    op.dy = back->dmix + at;
+    op.add = NULL;
+    op.dx = back->dmix_in + at;
+    op.dw = hyb_grad(f, norm);
+    op.db = NULL;
+    op.x_stride = op.dy_stride = op.dx_stride = stride;
+    op.n_rows = f->n;
+    op.n_group = n_head;
+    op.n = hp->head_dim_k;
+    op.stats = back->stats;
+    hyb_do_norm_back(f->at->be, &op);
+}
+
+/* dmixed -> the gradients of q, k and v as they came from the products: side by side, at what is returned */
+static const float *hyb_attention_attend_back(hyb_forward *f, int layer, const hyb_attention_w *w)
+{
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    const hyb_back *back = f->back;
+    const int64_t width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
+    float *d = w->q_norm ? back->dmix_in : back->dmix;
+    hyb_op_attention_back op;
+    op.kv = &f->state[layer].kv;
+    op.q = f->at->a.mix_out;
+    op.q_stride = op.stride = hyb_width_qkv(hp, l);
+    op.out = f->at->a.mixed;
+    op.dout = back->dmixed;
+    op.out_stride = hyb_width_heads(hp, l);
+    op.n_head = l->n_head;
+    op.scale = hp->attn_scale;
+    op.softcap = hp->attn_softcap;
+    op.window = l->window;
+    op.dq = back->dmix;
+    op.dk = op.dq + width_q;
+    op.dv = d + width_q + width_k; /* to which nothing happens between */
+    hyb_do_attention_back(f->at->be, &op);
+    hyb_attention_heads_back(f, layer, l->n_head, 0, w->q_norm);
+    hyb_attention_heads_back(f, layer, l->n_head_kv, width_q, w->k_norm);
+    return d;
+}
+
+static void hyb_attention_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_attention_w *w = (const hyb_attention_w *)part;
+    const hyb_hparams *hp = f->hp;
+    const hyb_layer_hp *l = &hp->layers[layer];
+    const int64_t stride = hyb_width_qkv(hp, l), width_q = hyb_width_q(hp, l), width_k = hyb_width_k(hp, l);
+    const float *d;
+    hyb_back_products products;
+    hyb_part_out_back(f, f->at->a.mixed, f->back->dmixed, hyb_width_heads(hp, l), w->out, w->out_b, w->post_norm);
+    d = hyb_attention_attend_back(f, layer, w);
+    hyb_back_products_begin(&products, f, f->s->h, hp->n_embd);
+    if (w->qkv)
+        hyb_back_products_add(&products, w->qkv, w->qkv_b, d, stride);
+    else {
+        hyb_back_products_add(&products, w->q, w->q_b, d, stride);
+        hyb_back_products_add(&products, w->k, w->k_b, d + width_q, stride);
+        hyb_back_products_add(&products, w->v, w->v_b, d + width_q + width_k, stride);
+    }
+    hyb_back_products_do(&products, f->back->dh, hp->n_embd);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_attention = {
     "attention",
     sizeof(hyb_attention_w),
@@ -148,5 +238,6 @@ static const hyb_part hyb_part_attention = {
     hyb_attention_needs,
     NULL, /* slot */
     hyb_attention_forward,
+    HYB_BACKWARD(hyb_attention_backward),
 };
 #endif

@@ -60,5 +60,6 @@ static const hyb_part hyb_part_channel_mix = {
     hyb_channel_mix_needs,
     hyb_channel_mix_slot, /* slot */
     hyb_channel_mix_forward,
+    NULL, /* backward */
 };
 #endif

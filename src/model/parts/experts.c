@@ -77,7 +77,7 @@ static void hyb_experts_combine(hyb_forward *f, int n_used)
     op.n_used = n_used;
     op.n_embd = f->hp->n_embd;
     op.add = f->s->x;
-    op.out = f->s->x;
+    op.out = f->s->x_out;
     hyb_do_combine(f->at->be, &op);
 }
 
@@ -98,7 +98,6 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_traced(f, "router", layer, a->router, f->n, hp->n_expert, hp->n_expert);
     hyb_traced(f, "expert_weights", layer, a->expert_weights, f->n, hp->n_expert_used, hp->n_expert_used);
     memset(&op, 0, sizeof op);
-    op.form = HYB_FORM_X_WT;
     op.rows = f->s->rows;
     op.x = f->s->h;
     op.x_stride = hp->n_embd;
@@ -131,15 +130,16 @@ static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w
 {
     const hyb_hparams *hp = f->hp;
     const int64_t n_ff = hp->n_ff_shared;
+    int64_t stride;
     hyb_op_route route;
     route.kind = HYB_ROUTE_SIGMOID;
     route.n_expert = route.n_used = 1;
     route.norm = false;
     route.scale = 1;
     hyb_experts_route(f, w->shared_router, &route);
-    hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
-    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
-    hyb_product(f, f->at->a.act, 2 * n_ff, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
+    stride = hyb_ffn_hidden(f, n_ff, w->shared_gate, 0, w->shared_up, 0);
+    hyb_traced(f, "shared_act", layer, f->at->a.act, f->n, n_ff, stride);
+    hyb_product(f, f->at->a.act, stride, w->shared_down, 0, f->at->a.expert_out, hp->n_embd);
     hyb_experts_combine(f, 1);
 }
 
@@ -161,5 +161,6 @@ static const hyb_part hyb_part_experts = {
     hyb_experts_needs,
     NULL, /* slot */
     hyb_experts_forward,
+    NULL, /* backward */
 };
 #endif

@@ -2,7 +2,7 @@
  * plain. */
 #ifndef HYB_MODEL_PARTS_FFN_C
 #define HYB_MODEL_PARTS_FFN_C
-#include "../pass.c"
+#include "../back.c"
 
 typedef struct hyb_ffn_w {
     hyb_weight norm, norm_b;
@@ -29,41 +29,102 @@ static void hyb_ffn_find(hyb_loader *wl, const hyb_layer_hp *l, void *part)
     if (arch->has & HYB_HAS_POST_NORM) w->post_norm = hyb_layer_vector(wl, true, e, "post_ffw_norm.weight");
 }
 
-static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+/* Gate and up lie side by side. */
+static int64_t hyb_ffn_stride(bool plain, int64_t n_ff) { return plain ? n_ff : 2 * n_ff; }
+
+/* What is made of them lies on the gate, or has a place of its own without gaps. */
+static int64_t hyb_act_stride(const hyb_activations *a, int64_t ffn_stride, int64_t n_ff)
 {
-    HYB_UNUSED(hp);
-    hyb_need(&needs->ffn, 2 * (int64_t)l->n_ff); /* gate and up side by side */
+    return a->act == a->ffn ? ffn_stride : n_ff;
 }
 
-/* h (n, E) -> act (n, F) at stride 2F: act(gate) * up, or act(up) where nothing is a gate. */
-static void hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
-                           hyb_weight up_b)
+static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_needs *needs)
+{
+    hyb_need(&needs->ffn, hyb_ffn_stride((hp->arch->has & HYB_HAS_PLAIN_FFN) != 0, l->n_ff));
+    hyb_need(&needs->act, l->n_ff);
+    if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
+}
+
+/* Nothing is a gate: neither a matrix of its own, nor the upper half of `up`. */
+static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight up)
+{
+    return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
+}
+
+/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where nothing is a gate. Returns the stride of act. */
+static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
+                              hyb_weight up_b)
 {
     const hyb_activations *a = &f->at->a;
-    const bool plain = !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
+    const bool plain = hyb_ffn_plain(f, n_ff, gate, up);
+    const int64_t stride = hyb_ffn_stride(plain, n_ff);
     hyb_op_matmul mm;
+    hyb_op_glu glu;
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
-    if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, 2 * n_ff);
-    hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, 2 * n_ff);
+    if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
+    hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
     hyb_do_matmul(f->at->be, &mm);
-    hyb_activate(f, f->hp->arch->act, a->ffn, plain ? NULL : a->ffn + n_ff, a->act, 2 * n_ff, f->n, n_ff);
+    glu.act = f->hp->arch->act;
+    glu.gate = a->ffn;
+    glu.up = plain ? NULL : a->ffn + n_ff;
+    glu.out = a->act;
+    glu.gate_stride = glu.up_stride = stride;
+    glu.out_stride = hyb_act_stride(a, stride, n_ff);
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu(f->at->be, &glu);
+    return glu.out_stride;
 }
 
 static void hyb_ffn_forward(hyb_forward *f, const hyb_batch *c, int layer, const void *part)
 {
     const hyb_ffn_w *w = (const hyb_ffn_w *)part;
     const int64_t n_ff = f->hp->layers[layer].n_ff;
+    int64_t stride;
     HYB_UNUSED(c);
     hyb_part_norm(f, "ffn_norm", layer, w->norm, w->norm_b);
-    hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
-    hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, 2 * n_ff);
-    hyb_part_out(f, "ffn_out", layer, f->at->a.act, 2 * n_ff, w->down, w->down_b, w->post_norm);
+    stride = hyb_ffn_hidden(f, n_ff, w->gate, w->gate_b, w->up, w->up_b);
+    hyb_traced(f, "ffn_act", layer, f->at->a.act, f->n, n_ff, stride);
+    hyb_part_out(f, "ffn_out", layer, f->at->a.act, stride, w->down, w->down_b, w->post_norm);
 }
 
+#ifndef HYBRID_NO_TRAIN
+static void hyb_ffn_backward(hyb_forward *f, int layer, const void *part)
+{
+    const hyb_ffn_w *w = (const hyb_ffn_w *)part;
+    const hyb_activations *a = &f->at->a;
+    const int64_t n_ff = f->hp->layers[layer].n_ff;
+    const bool plain = hyb_ffn_plain(f, n_ff, w->gate, w->up);
+    const int64_t stride = hyb_ffn_stride(plain, n_ff);
+    hyb_op_glu_back glu;
+    hyb_back_products products;
+    hyb_part_out_back(f, a->act, f->back->dact, n_ff, w->down, w->down_b, w->post_norm);
+    glu.act = f->hp->arch->act;
+    glu.gate = glu.dgate = a->ffn; /* and nobody reads it again */
+    glu.up = glu.dup = plain ? NULL : a->ffn + n_ff;
+    glu.stride = stride;
+    glu.dout = f->back->dact;
+    glu.dout_stride = n_ff;
+    glu.n_rows = f->n;
+    glu.n = n_ff;
+    hyb_do_glu_back(f->at->be, &glu);
+    hyb_back_products_begin(&products, f, f->s->h, f->hp->n_embd);
+    if (w->gate) hyb_back_products_add(&products, w->gate, w->gate_b, a->ffn, stride);
+    hyb_back_products_add(&products, w->up, w->up_b, w->gate ? a->ffn + n_ff : a->ffn, stride);
+    hyb_back_products_do(&products, f->back->dh, f->hp->n_embd);
+    hyb_part_norm_back(f, w->norm, w->norm_b);
+}
+#endif
+
 static const hyb_part hyb_part_ffn = {
-    "feed-forward",  sizeof(hyb_ffn_w), false, /* keeps_pages */
-    false,                                     /* looks_back */
-    hyb_ffn_find,    hyb_ffn_needs,     NULL,  /* slot */
+    "feed-forward",
+    sizeof(hyb_ffn_w),
+    false, /* keeps_pages */
+    false, /* looks_back */
+    hyb_ffn_find,
+    hyb_ffn_needs,
+    NULL, /* slot */
     hyb_ffn_forward,
+    HYB_BACKWARD(hyb_ffn_backward),
 };
 #endif

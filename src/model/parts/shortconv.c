@@ -62,5 +62,6 @@ static const hyb_part hyb_part_shortconv = {
     hyb_shortconv_needs,
     hyb_shortconv_slot, /* slot */
     hyb_shortconv_forward,
+    NULL, /* backward */
 };
 #endif

@@ -177,5 +177,6 @@ static const hyb_part hyb_part_time_mix = {
     hyb_time_mix_needs,
     hyb_time_mix_slot, /* slot */
     hyb_time_mix_forward,
+    NULL, /* backward */
 };
 #endif

@@ -1,0 +1,70 @@
+/* ---- training: change the weights of a model so that it predicts given texts better -------------------------------
+ */
+#ifndef HYB_API_TRAINER_H
+#define HYB_API_TRAINER_H
+    #include "model.h"
+
+typedef struct hybrid_trainer hybrid_trainer;
+
+/* How the learning rate goes on after the steps of the warm-up, over which it rises linearly. */
+typedef enum hybrid_schedule {
+    HYBRID_SCHEDULE_CONSTANT = 0,
+    HYBRID_SCHEDULE_LINEAR, /* falls linearly to rate_end at n_steps */
+    HYBRID_SCHEDULE_COSINE, /* falls along half a cosine to rate_end at n_steps */
+    HYBRID_SCHEDULE_WSD     /* warm-up, stable, decay: falls linearly over the last n_decay of n_steps */
+} hybrid_schedule;
+
+/* Zero is a sensible default for every field but model. */
+typedef struct hybrid_trainer_desc {
+    hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
+                          * place: contexts of the model run what has been trained so far, between two steps */
+    int32_t n_seq;       /* sequences of a batch; 0: 4 */
+    int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
+    int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
+                          * sequences, in the memory of n_seq; 0: 1 */
+    /* AdamW (Loshchilov and Hutter 2019) */
+    float rate;         /* learning rate; 0: 3e-4 */
+    float beta1, beta2; /* 0: 0.9 and 0.95 */
+    float eps;          /* 0: 1e-8 */
+    float decay;        /* weight decay, decoupled, of matrices */
+    bool decay_vectors; /* of norms and biases as well */
+    float clip;         /* largest norm of all gradients together; what is longer is shortened to it; 0: any */
+    hybrid_schedule schedule;
+    int64_t n_warmup, n_decay, n_steps; /* steps */
+    float rate_end;                     /* learning rate at the end of the schedule */
+} hybrid_trainer_desc;
+
+/* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
+typedef struct hybrid_train_batch {
+    const int32_t *ids;     /* what is read */
+    const int32_t *targets; /* what should come next; negative: not counted */
+    const float *weights;   /* how much each target counts; NULL: 1 each */
+} hybrid_train_batch;
+
+typedef struct hybrid_train_metrics {
+    int64_t step;     /* steps done, this one included */
+    int64_t n_tokens; /* targets counted in this step */
+    double loss;      /* mean cross-entropy of this step's targets before it, in nats, weights aside */
+    double grad_norm; /* of all gradients together, before clipping */
+    double rate;      /* learning rate of this step */
+    double seconds;   /* of this step */
+} hybrid_train_metrics;
+
+/* HYBRID_ERROR_UNSUPPORTED names the part of the model that cannot be trained yet (mixtures of experts, recurrent
+ * states, norms of embeddings); HYBRID_ERROR_MEMORY; nothing has been changed then. */
+HYBRID_API hybrid_result hybrid_trainer_create(const hybrid_trainer_desc *desc, hybrid_trainer **trainer,
+                                               hybrid_error *error);
+HYBRID_API void hybrid_trainer_destroy(hybrid_trainer *trainer);
+/* The descriptor with every zero replaced by what is used. */
+HYBRID_API void hybrid_trainer_describe(const hybrid_trainer *trainer, hybrid_trainer_desc *desc);
+
+/* One step: forward and backward over n_batches batches, and the optimizer. batches: that many. metrics may be NULL.
+ * One thread at a time, and no context of the model runs meanwhile.
+ * HYBRID_ERROR_INVALID: a token or target that the model does not have; HYBRID_ERROR_NUMERIC: the loss or a gradient is
+ * not finite. The weights and the optimizer are as before then. */
+HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybrid_train_batch *batches,
+                                             hybrid_train_metrics *metrics, hybrid_error *error);
+/* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
+HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
+                                                 hybrid_error *error);
+#endif

@@ -1,0 +1,235 @@
+/* Training: whole models against llm.c (a tiny GPT-2 of shared/data: logits, gradients, weights after 1 and 100
+ * updates, all losses) and against transformers (gradients of the tiny models, oracle/make_train.py); equal bits for
+ * any number of threads and any instruction set; what is refused, and what a refusal changes: nothing. */
+#include "private.h"
+
+/* ---- tools ------------------------------------------------------------------------------------------------------- */
+
+typedef struct bytes {
+    char *data;
+    size_t size, room;
+} bytes;
+static bool bytes_write(void *user, const void *data, size_t size)
+{
+    bytes *b = (bytes *)user;
+    if (b->size + size > b->room) {
+        b->room = 2 * (b->size + size);
+        b->data = (char *)realloc(b->data, b->room);
+    }
+    memcpy(b->data + b->size, data, size);
+    b->size += size;
+    return true;
+}
+
+static bool name_is(hybrid_string name, const char *text)
+{
+    return name.size == strlen(text) && !memcmp(name.data, text, name.size);
+}
+
+/* ---- llm.c ------------------------------------------------------------------------------------------------------- */
+
+enum { LLMC_LAYERS = 2, LLMC_C = 64, LLMC_T = 64, LLMC_V = 256, LLMC_B = 4, LLMC_PARAMS = 120576 };
+
+/* The tensors of llm.c in its order: the name in a GGUF, sizes, whether there is one for each layer. */
+static const struct llmc_tensor {
+    const char *name;
+    int ne0, ne1;
+    bool layers;
+} llmc_tensors[] = {
+    { "token_embd.weight", LLMC_C, LLMC_V, false },  { "position_embd.weight", LLMC_C, LLMC_T, false },
+    { "attn_norm.weight", LLMC_C, 1, true },         { "attn_norm.bias", LLMC_C, 1, true },
+    { "attn_qkv.weight", LLMC_C, 3 * LLMC_C, true }, { "attn_qkv.bias", 3 * LLMC_C, 1, true },
+    { "attn_output.weight", LLMC_C, LLMC_C, true },  { "attn_output.bias", LLMC_C, 1, true },
+    { "ffn_norm.weight", LLMC_C, 1, true },          { "ffn_norm.bias", LLMC_C, 1, true },
+    { "ffn_up.weight", LLMC_C, 4 * LLMC_C, true },   { "ffn_up.bias", 4 * LLMC_C, 1, true },
+    { "ffn_down.weight", 4 * LLMC_C, LLMC_C, true }, { "ffn_down.bias", LLMC_C, 1, true },
+    { "output_norm.weight", LLMC_C, 1, false },      { "output_norm.bias", LLMC_C, 1, false },
+};
+enum { LLMC_TENSORS = sizeof llmc_tensors / sizeof *llmc_tensors };
+
+static const char *llmc_name(const struct llmc_tensor *t, int layer)
+{
+    static char name[64];
+    snprintf(name, sizeof name, t->layers ? "blk.%d.%s" : "%.0d%s", layer, t->name);
+    return name;
+}
+
+/* The model as a GGUF with bytes for tokens. */
+static bytes llmc_gguf(const float *params)
+{
+    static char names[256][3];
+    hybrid_string tokens[256];
+    hybrid_gguf_writer *w = NULL;
+    hybrid_error e;
+    bytes out = { NULL, 0, 0 };
+    int i, l, turn, n = 0;
+    for (i = 0; i < 256; i++) { /* GPT-2's characters for bytes */
+        const bool plain = (i > 32 && i < 127) || (i > 160 && i != 173);
+        const int c = plain ? i : 256 + n++;
+        names[i][0] = (char)(c < 128 ? c : 0xC0 | c >> 6);
+        names[i][1] = (char)(c < 128 ? 0 : 0x80 | (c & 63));
+        tokens[i].data = names[i];
+        tokens[i].size = strlen(names[i]);
+    }
+    hybrid_gguf_writer_create(NULL, &w, NULL);
+    hybrid_gguf_set_string(w, "general.architecture", "gpt2", NULL);
+    hybrid_gguf_set_int(w, "gpt2.context_length", HYBRID_GGUF_U32, LLMC_T, NULL);
+    hybrid_gguf_set_int(w, "gpt2.embedding_length", HYBRID_GGUF_U32, LLMC_C, NULL);
+    hybrid_gguf_set_int(w, "gpt2.feed_forward_length", HYBRID_GGUF_U32, 4 * LLMC_C, NULL);
+    hybrid_gguf_set_int(w, "gpt2.block_count", HYBRID_GGUF_U32, LLMC_LAYERS, NULL);
+    hybrid_gguf_set_int(w, "gpt2.attention.head_count", HYBRID_GGUF_U32, 4, NULL);
+    hybrid_gguf_set_float(w, "gpt2.attention.layer_norm_epsilon", HYBRID_GGUF_F32, 1e-5f, NULL);
+    hybrid_gguf_set_string(w, "tokenizer.ggml.model", "gpt2", NULL);
+    hybrid_gguf_set_string(w, "tokenizer.ggml.pre", "gpt-2", NULL);
+    hybrid_gguf_set_strings(w, "tokenizer.ggml.tokens", tokens, 256, NULL);
+    hybrid_gguf_set_strings(w, "tokenizer.ggml.merges", tokens, 0, NULL);
+    for (turn = 0; turn < 2; turn++) {
+        for (i = 0; i < LLMC_TENSORS; i++) {
+            const struct llmc_tensor *t = &llmc_tensors[i];
+            const uint64_t ne[2] = { (uint64_t)t->ne0, (uint64_t)t->ne1 };
+            for (l = 0; l < (t->layers ? LLMC_LAYERS : 1); l++, params += turn ? t->ne0 * t->ne1 : 0)
+                if (!turn)
+                    hybrid_gguf_add_tensor(w, llmc_name(t, l), HYBRID_TYPE_F32, t->ne1 > 1 ? 2 : 1, ne, NULL);
+                else
+                    CHECK(!hybrid_gguf_write(w, params, sizeof(float) * (size_t)(t->ne0 * t->ne1), &e), "%s",
+                          e.message);
+        }
+        if (!turn) CHECK(!hybrid_gguf_begin(w, bytes_write, &out, &e), "%s", e.message);
+    }
+    CHECK(!hybrid_gguf_end(w, &e), "%s", e.message);
+    hybrid_gguf_writer_destroy(w);
+    return out;
+}
+
+/* The largest difference of a trainer's arrays (weights or gradients) from those of llm.c, which is named. */
+static double llmc_apart(const hybrid_trainer *t, const float *ours, const float *theirs, const char **where)
+{
+    double worst = 0;
+    int i, l, p, j;
+    for (i = 0; i < LLMC_TENSORS; i++)
+        for (l = 0; l < (llmc_tensors[i].layers ? LLMC_LAYERS : 1); l++) {
+            const int n = llmc_tensors[i].ne0 * llmc_tensors[i].ne1;
+            const char *name = llmc_name(&llmc_tensors[i], l);
+            for (p = 0; p < t->n_params && !name_is(t->params[p].name, name); p++) {}
+            if (p == t->n_params || t->params[p].n != n) {
+                *where = llmc_tensors[i].name;
+                return 1e9;
+            }
+            for (j = 0; j < n; j++) {
+                const double d = fabs((double)ours[t->params[p].at + j] - (double)theirs[j]);
+                if (!(d <= worst)) {
+                    worst = d;
+                    *where = llmc_tensors[i].name;
+                }
+            }
+            theirs += n;
+        }
+    return worst;
+}
+
+static double llmc_losses[100];
+static bool llmc_read_losses(void)
+{
+    char *text = read_file(data_path("models/llmc-tiny-gpt2/ref_train.json"), NULL), *at;
+    int i;
+    if (!text) return false;
+    at = strchr(strstr(text, "\"losses\""), '[');
+    for (i = 0; i < 100 && at; i++) llmc_losses[i] = strtod(at + 1, &at);
+    free(text);
+    return i == 100;
+}
+
+static void llmc_batch(const unsigned char *text, int step, int32_t *ids, int32_t *targets)
+{
+    int i;
+    for (i = 0; i < LLMC_B * LLMC_T; i++) {
+        ids[i] = text[step * LLMC_B * LLMC_T + i];
+        targets[i] = text[step * LLMC_B * LLMC_T + i + 1];
+    }
+}
+
+static void test_llmc(const char *isa, int n_threads, int n_steps)
+{
+    char *init = read_file(data_path("models/llmc-tiny-gpt2/init.bin"), NULL);
+    char *grads = read_file(data_path("models/llmc-tiny-gpt2/ref_grads_step1.f32"), NULL);
+    char *after_1 = read_file(data_path("models/llmc-tiny-gpt2/ref_params_after_1.f32"), NULL);
+    char *after_100 = read_file(data_path("models/llmc-tiny-gpt2/ref_params_after_100.f32"), NULL);
+    char *text = read_file(data_path("corpus/tinyshakespeare.txt"), NULL);
+    static int32_t ids[LLMC_B * LLMC_T], targets[LLMC_B * LLMC_T];
+    hybrid_runtime_desc rd;
+    hybrid_model_desc md;
+    hybrid_trainer_desc td;
+    hybrid_runtime *rt = NULL;
+    hybrid_model *m = NULL;
+    hybrid_trainer *t = NULL;
+    hybrid_train_batch batch = { ids, targets, NULL };
+    hybrid_train_metrics metrics;
+    hybrid_error e;
+    bytes file;
+    double worst = 0;
+    const char *where = "";
+    int step;
+    TEST("llm.c");
+    if (!init || !grads || !after_1 || !after_100 || !text || !llmc_read_losses()) {
+        SKIP("no models/llmc-tiny-gpt2 and corpus/tinyshakespeare.txt in the shared data");
+        return;
+    }
+    memset(&rd, 0, sizeof rd);
+    memset(&md, 0, sizeof md);
+    memset(&td, 0, sizeof td);
+    rd.isa = isa;
+    rd.n_threads = n_threads;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
+    file = llmc_gguf((const float *)(const void *)(init + 1024));
+    md.source.data = file.data;
+    md.source.size = file.size;
+    md.trainable = true;
+    CHECK(!hybrid_model_load(rt, &md, &m, &e), "%s", e.message);
+    td.model = m;
+    td.n_seq = LLMC_B;
+    td.n_ctx = LLMC_T;
+    td.rate = 1e-3f;
+    td.beta2 = 0.999f;
+    td.decay = 0.01f;
+    td.decay_vectors = true;
+    if (hybrid_trainer_create(&td, &t, &e)) {
+        CHECK(0, "%s", e.message);
+        return;
+    }
+    for (step = 0; step < n_steps; step++) {
+        double d;
+        llmc_batch((const unsigned char *)text, step, ids, targets);
+        if (hybrid_trainer_step(t, &batch, &metrics, &e)) {
+            CHECK(0, "step %d: %s", step, e.message);
+            break;
+        }
+        d = fabs(metrics.loss - llmc_losses[step]);
+        worst = d > worst ? d : worst;
+        if (step == 0) {
+            d = llmc_apart(t, t->grads, (const float *)(const void *)grads, &where);
+            CHECK(d <= 5e-7, "gradients of the first batch: %g apart in %s", d, where);
+            d = llmc_apart(t, t->weights, (const float *)(const void *)after_1, &where);
+            CHECK(d <= 2e-5, "weights after an update: %g apart in %s", d, where);
+        }
+    }
+    CHECK(worst <= 3e-5, "losses: %g apart", worst);
+    worst = llmc_apart(t, t->weights, (const float *)(const void *)after_100, &where);
+    if (n_steps == 100) CHECK(worst <= 4e-4, "weights after 100 updates: %g apart in %s", worst, where);
+    if (getenv("HYBRID_VERBOSE")) printf("weights after 100 updates: %g apart in %s\n", worst, where);
+    hybrid_trainer_destroy(t);
+    hybrid_model_destroy(m);
+    hybrid_runtime_destroy(rt);
+    free(file.data);
+    free(init);
+    free(grads);
+    free(after_1);
+    free(after_100);
+    free(text);
+}
+
+int main(void)
+{
+    test_llmc("generic", 1, 2);
+    test_llmc(NULL, 2, 100);
+    return test_end();
+}
