@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id f4ce742dc4a3a3bb): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 905a43f7d8df664a): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1538,7 +1538,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "f4ce742dc4a3a3bb"
+#define HYBRID__SOURCE_ID "905a43f7d8df664a"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -42174,7 +42174,7 @@ static hybrid_result hyb_documents_open(hyb_documents *d, hybrid_error *error)
     }
     d->open = true;
     d->offset = d->begin = d->scanned = d->end = 0;
-    d->all = d->buffer;
+    d->all = (const uint8_t *)"";
     if (d->file.data) {
         d->all = d->file.data;
         d->end = (size_t)d->file.size;

@@ -177,7 +177,7 @@ static hybrid_result hyb_documents_open(hyb_documents *d, hybrid_error *error)
     }
     d->open = true;
     d->offset = d->begin = d->scanned = d->end = 0;
-    d->all = d->buffer;
+    d->all = (const uint8_t *)"";
     if (d->file.data) {
         d->all = d->file.data;
         d->end = (size_t)d->file.size;

@@ -141,6 +141,8 @@ def cases():
     yield dict(plain, name="runs", texts=["aaaaaaa aaaa aaa aa a aaaaaaaaaaaaa baaab abaaabaaaa " + "z" * 700])
     yield dict(plain, name="runs of pairs", texts=["ababababab abab babab aababa " + "xyx" * 50])
     yield dict(plain, name="ties", texts=["ab cd ef gh ij kl mn op qr st uv wx yz \u00e9\u00e8 \u4e2d\u6587 zy xw"])
+    yield dict(plain, name="ties of long tokens", size=360,
+               texts=["zbcdefghij\n" * 40 + "\n".join("zbcdefghij%sx\nzbcdefghij%s" % (c, c) for c in "KQLBPAMZCODNY")])
     yield dict(plain, name="two letters", texts=[words_of(rng, "ab", 80, 9)], size=360)
     yield dict(plain, name="three letters", size=380,
                texts=[words_of(rng, "abc", 90, 7), words_of(rng, "abc", 30, 20)])
