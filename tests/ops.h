@@ -339,9 +339,20 @@ static void decoded(const hyb_tensor *w, int64_t matrix, int64_t row, float *val
 static const hybrid_type op_types[] = { HYB_TYPES(OPS_TYPE) };
 enum { OP_TYPES = sizeof op_types / sizeof *op_types };
 
+/* Type `turn` of all; HYBRID_TYPE: always the one of this name. */
+static hybrid_type op_type(int turn)
+{
+    const char *only = getenv("HYBRID_TYPE");
+    int i;
+    for (i = 0; only && i < OP_TYPES; i++)
+        if (!strcmp(hybrid_type_name(op_types[i]), only)) return op_types[i];
+    return op_types[turn % OP_TYPES];
+}
+static hybrid_type draw_type(side *s) { return op_type(draw_int(s, 0, OP_TYPES - 1)); }
+
 static void draw_embed(side *s, hyb_op_embed *op)
 {
-    const hybrid_type type = op_types[s->turn % OP_TYPES];
+    const hybrid_type type = op_type(s->turn);
     const int block = (int)hybrid_type_block_size(type),
               n_embd = block == 1 ? draw_size(s, 900) : block * draw_int(s, 1, block == 32 ? 70 : 5);
     int n, i, vocab = 1;
@@ -420,7 +431,7 @@ static double near_of_products(hybrid_type type)
 }
 static void draw_matmul(side *s, hyb_op_matmul *op)
 {
-    hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    hybrid_type type = draw_type(s);
     const int n_out = draw_chance(s, 50) ? 1 : draw_int(s, 2, 4), k = draw_k(s, type, 1100);
     int i;
     draw_batch(s, draw_chance(s, 60) ? 9 : 100);
@@ -432,7 +443,7 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
     for (i = 0; i < n_out; i++) {
         hyb_matmul_out *o = &op->out[i];
         const int out = draw_size(s, 150);
-        if (i && draw_chance(s, 30) && k % 256 == 0) type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+        if (i && draw_chance(s, 30) && k % 256 == 0) type = draw_type(s);
         o->w = draw_matrix(s, type, k, out, 1);
         o->bias = draw_chance(s, 40) ? draw_floats(s, out, 1) : NULL;
         o->y_stride = draw_stride(s, out);
@@ -1017,7 +1028,7 @@ static void exact_route(side *s, const hyb_op_route *op)
 
 static void draw_experts(side *s, hyb_op_experts *op)
 {
-    const hybrid_type type = op_types[draw_int(s, 0, OP_TYPES - 1)];
+    const hybrid_type type = draw_type(s);
     const int n_expert = draw_int(s, 2, 12), k = draw_k(s, type, 520);
     int32_t *ids;
     int r, u, i;
@@ -1378,7 +1389,7 @@ static void side_compare(side *reference, char **want_after, side *s, const op_c
 
 /* n draws of every op on the reference, held to the statement, and on each of the others. HYBRID_ONLY: of the ops whose
  * name holds a word;
- * HYBRID_SEED: one draw, as a failure names it. */
+ * HYBRID_SEED: one draw, as a failure names it; HYBRID_TYPE: weights of one type. */
 static void ops_compare(side *reference, side *others, int n_others, int n, bool near)
 {
     const char *one = getenv("HYBRID_SEED");

@@ -6,6 +6,7 @@ passes; the files that were touched are counted, and are those that .github/CONT
 import os
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -116,8 +117,70 @@ ARCHITECTURE = [
     ("README.md", "OpenELM, ", "Dummy, "),
 ]
 
+# A type: blocks of Q8_0, whose values stand in the opposite order.
+TYPE = [
+    ("src/api/quant.h", "    HYBRID_TYPE_LAST_ = 64\n", "    HYBRID_TYPE_D8 = 62,\n"),
+    ("src/quant/family.c", None, """/* quant/family: 32 values of a block, the last one first: value = d * qs[31 - i]. */
+#ifndef HYB_QUANT_FAMILY_C
+#define HYB_QUANT_FAMILY_C
+#include "legacy.c"
+
+typedef struct hyb_block_d8 {
+    uint16_t d;
+    int8_t qs[32];
+} hyb_block_d8;
+
+static void hyb_dequantize_d8(const void *blocks, float *y, size_t n)
+{
+    const hyb_block_d8 *b = (const hyb_block_d8 *)blocks;
+    size_t i;
+    for (i = 0; i < n; i++) y[i] = (float)b[i / 32].qs[31 - i % 32] * hyb_f16_to_f32(b[i / 32].d);
+}
+static void hyb_quantize_d8(const float *x, void *blocks, size_t n, const float *importance)
+{
+    hyb_block_d8 *b = (hyb_block_d8 *)blocks;
+    size_t i;
+    hyb_quantize_q8_0(x, blocks, n, importance);
+    for (i = 0; i < n / 32 * 16; i++) {
+        const int8_t q = b[i / 16].qs[i % 16];
+        b[i / 16].qs[i % 16] = b[i / 16].qs[31 - i % 16];
+        b[i / 16].qs[31 - i % 16] = q;
+    }
+}
+#endif
+"""),
+    ("src/quant/types.inc", "    X(IQ4_XS, 23, ", "    X(D8, 62, 32, 34, d8) \\\n"),
+    ("src/quant/types.c", '#include "iq4.c"\n', '#include "family.c"\n'),
+    ("src/hybrid_all.c", '#include "quant/iq4.c"\n', '#include "quant/family.c"\n'),
+    ("src/cuda/kernels/quant.cu", "#define TYPE_BF16 30\n", "#define TYPE_D8 62\n"),
+    ("src/cuda/kernels/quant.cu", "#elif TYPE == TYPE_IQ4_NL\n", """#elif TYPE == TYPE_D8
+    #define BLOCK_BYTES  34
+    #define BLOCK_ALIGN  2
+    #define BLOCK_VALUES 32
+    #define SCALE_VALUES 32
+    #define HAS_MIN      0
+"""),
+    ("src/cuda/kernels/quant.cu", "    #if TYPE == TYPE_IQ4_NL || TYPE == TYPE_IQ4_XS\n", """    #if TYPE == TYPE_D8
+DEVICE four decode_four(const u8 *block, int at)
+{
+    four f;
+    u32 q;
+    load_words<1, 2>(block + 30 - at, &q);
+    f.q = __byte_perm(q, 0u, 0x0123u);
+    f.s = half_of(block);
+    f.m = 0.0f;
+    return f;
+}
+    #endif
+
+"""),
+    ("tests/test_quant.c", "        { HYBRID_TYPE_IQ4_XS, ", "        { HYBRID_TYPE_D8, 0x32b7329c2f1ea265u },\n"),
+    ("README.md", "IQ4_NL IQ4_XS ", "D8 "),
+]
+
 # (kind, its heading in CONTRIBUTING.md, places at most, what is added)
-KINDS = [("op", "Adding an op", 8, OP), ("architecture", "Adding an architecture", 4, ARCHITECTURE)]
+KINDS = [("op", "Adding an op", 8, OP), ("architecture", "Adding an architecture", 4, ARCHITECTURE),
+         ("type", "Adding a tensor type", 8, TYPE)]
 
 
 def replace(path, old, new):
@@ -141,13 +204,26 @@ def named(text, heading):
 
 def add(root, pieces, without=None):
     for path, before, text in pieces:
-        if path != without:
+        if before is None:
+            with open(os.path.join(root, path), "w", encoding="utf-8") as f:
+                f.write(text)
+        elif path != without:
             replace(os.path.join(root, path), before, text + before)
+
+
+def own_data(root):
+    """Copies what is but a link to the repository's, before something is written there."""
+    data = os.path.join(root, "tests", "oracle", "data")
+    if os.path.islink(data):
+        source = os.path.realpath(data)
+        os.remove(data)
+        shutil.copytree(source, data)
+    return data
 
 
 def renamed(root):
     """The tiny Llama of the tests as a model of the architecture 'dummy', with its reference."""
-    folder = os.path.join(root, "tests", "oracle", "data", "models")
+    folder = os.path.join(own_data(root), "models")
     with open(os.path.join(folder, "llama.gguf"), "rb") as f:
         data = f.read()
     data = data.replace(b"llama.", b"dummy.").replace(b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama",
@@ -172,11 +248,55 @@ def runs_as_a_model(run, root):
     return None
 
 
+def known(root):
+    """What make_quant.py would say of D8: what it says of Q8_0, with the bytes of the blocks in the opposite order."""
+    data = own_data(root)
+    path = os.path.join(data, "quant_decode.bin")
+    with open(path, "rb") as f:
+        types, at = f.read(), 0
+    while struct.unpack_from("<I", types, at)[0] != 8:
+        _, block, size, n = struct.unpack_from("<IIII", types, at)
+        at += 24 + n // block * size + 4 * n
+    _, block, size, n = struct.unpack_from("<IIII", types, at)
+    blocks = [types[at + 24 + i * size:at + 24 + (i + 1) * size] for i in range(n // block)]
+    values = types[at + 24 + len(blocks) * size:at + 24 + len(blocks) * size + 4 * n]
+    with open(path, "ab") as f:
+        f.write(struct.pack("<IIII8s", 62, block, size, n, b"D8"))
+        f.write(b"".join(b[:2] + b[:1:-1] for b in blocks) + values)
+    path = os.path.join(data, "quant_error.txt")
+    with open(path, encoding="utf-8") as f:
+        lines = [line for line in f if line.startswith("8 ")]
+    with open(path, "a", encoding="utf-8") as f:
+        f.write("".join("62" + line[1:] for line in lines))
+
+
+def runs_as_a_type(run, root):
+    """None, or what was said: decoding and encoding, and the three ops that read weights, on the CPU and, where it can
+    be built, on the emulated GPU."""
+    known(root)
+    cc = os.environ.get("CC", "cc").split()
+    flags = ["-O0", "-w", "-DHYBRID_NO_SIMD", "-I.", "-Itests"]
+    links = ["-lm", "-lpthread"]
+    emulator = os.path.join(os.path.dirname(os.path.dirname(HERE)), "build", "emu")
+    env = {k: v for k, v in os.environ.items() if k != "HYBRID_NO_SKIP"}     # a copy has no data beside it
+    env.update(HYBRID_TYPE="D8", HYBRID_CUDA_PATH=emulator, HYBRID_CUDA_CACHE="")
+    steps = [([sys.executable, "amalgamate.py"], ""),
+             (cc + flags + ["tests/test_quant.c", "-o", "quant"] + links, ""), (["./quant"], "")]
+    ops = "test_cuda_ops" if os.path.isdir(emulator) else "test_ops"         # the former has the CPU as its reference
+    steps += [(cc + flags + ["-DHYBRID_STATIC", "tests/%s.c" % ops, "-o", "ops"] + links, "")]
+    steps += [(["./ops"], op) for op in ("embed", "matmul", "experts")]
+    for step, only in steps:
+        status, out = run(step, cwd=root, env=dict(env, HYBRID_ONLY=only) if only else env)
+        if status or (step[0].startswith("./") and not re.search(r"^[1-9]\d+ passed, 0 failed", out, re.M)):
+            return "%s %s\n%s" % (" ".join(step), only, out)
+    return None
+
+
 def builds(run, root, kind):
     """None, or what was said: the header is made, and the tests of the op pass on the CPU and, where it can be built,
     on the emulated GPU."""
-    if kind == "architecture":
-        return runs_as_a_model(run, root)
+    if kind != "op":
+        return runs_as_a_model(run, root) if kind == "architecture" else runs_as_a_type(run, root)
     cc = os.environ.get("CC", "cc").split()
     flags = ["-O0", "-DHYBRID_STATIC", "-Wno-unused-function", "-I.", "-Itests"]
     steps = [[sys.executable, "amalgamate.py"], cc + flags + ["tests/test_ops.c", "-o", "ops", "-lm", "-lpthread"],
@@ -195,7 +315,7 @@ def builds(run, root, kind):
 
 def by_hand(root):
     """The table of the CPU back end as it was: a list of names."""
-    replace(os.path.join(root, "src", "compute", "cpu.c"), "        HYB_OPS(HYB_OP, HYB_PARTS)\n", "".join(
+    replace(os.path.join(root, "src", "compute", "cpu", "backend.c"), "        HYB_OPS(HYB_OP, HYB_PARTS)\n", "".join(
         "        %s,\n" % ("NULL" if name == "heads" else "hyb_cpu_" + name) for name in
         "embed norm matmul rope_table rope kv_store heads attention glu route experts combine add scale softcap top_k "
         "shift wkv7 shortconv".split()))
@@ -209,21 +329,27 @@ def by_hand(root):
      lambda root: replace(os.path.join(root, CONTRIBUTING), "8. `tests/ops.h`",
                           "8. `src/model/forward.c`: nothing\n9. `tests/ops.h`")),
     ("a table that is filled by hand", by_hand),
+    ("types that products know by name",
+     lambda root: replace(os.path.join(root, "src", "compute", "cpu", "matmul.c"),
+                          "hyb_matmul_decoder(type) ? HYBRID_TYPE_F32 : type", "type")),
+    ("a file that a type takes, and the list does not name",
+     lambda root: replace(os.path.join(root, CONTRIBUTING), "6. `src/cuda/kernels/quant.cu`",
+                          "6. (`src/cuda/kernels/quant.cu`)")),
 ])
 def places(box):
     from gates import copy_of
     text = box.read(CONTRIBUTING)
     for kind, heading, most, pieces in KINDS:
         files, listed = files_of(pieces), named(text, heading)
-        box.expect("CONTRIBUTING.md names the places of an %s" % kind, sorted(files) == sorted(listed),
+        box.expect("CONTRIBUTING.md names the places: %s" % kind, sorted(files) == sorted(listed),
                    "it takes %s\nand the list says %s" % (" ".join(files), " ".join(listed)))
-        box.expect("at most %d places for an %s" % (most, kind), len(files) <= most,
+        box.expect("at most %d places: %s" % (most, kind), len(files) <= most,
                    "%d: %s" % (len(files), " ".join(files)))
         copy = os.path.join(box.tmp, kind)
         copy_of(box.root, copy)
         add(copy, pieces)
         words = builds(box.run, copy, kind)
-        box.expect("an %s in these places builds and passes" % kind, not words, words or "")
+        box.expect("added in these places, it builds and passes: %s" % kind, not words, words or "")
         if kind != "op":
             continue
         copy = os.path.join(box.tmp, kind + "-undrawn")
@@ -250,7 +376,7 @@ def main():
                 subprocess.run(step, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **more)), copy, kind)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
-        print("an %s: %d places of at most %d%s" %
+        print("%s: %d places of at most %d%s" %
               (kind, len(files_of(pieces)), most, "" if not words else ", but it does not build:\n" + words))
         print("".join("    %s\n" % path for path in files_of(pieces)), end="")
 
