@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 905a43f7d8df664a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 744325e7e653ee44): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -71,154 +71,154 @@
  *     1786  fpenv.c                  the floating-point environment at the border of the library
  *     2015  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
  *     2094  fma.c                    a * b + c with one rounding
- *     2133  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2213  decimal.c                doubles as text, the same in every locale
- *     2343  thread.c                 atomics, threads, and the worker pool
- *     2840  cpu.c                    what this processor and its operating system can do
- *     2963  hash.c                   where a name belongs in a table
- *     3063  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3100  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3188  grow.c                   arrays that grow
- *     3212  stack.c                  how much of the thread's stack a recursion may take
- *     3260  device.c                 which GPU a runtime uses
- *     3376  lifetime.c               creates and ends runtimes
- *     3531  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3772  output.c                 a file that is written
- *     4118  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4155  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    43643  end.h                    closes what core/begin opened
+ *     2134  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2214  decimal.c                doubles as text, the same in every locale
+ *     2345  thread.c                 atomics, threads, and the worker pool
+ *     2842  cpu.c                    what this processor and its operating system can do
+ *     2965  hash.c                   where a name belongs in a table
+ *     3066  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3104  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3192  grow.c                   arrays that grow
+ *     3216  stack.c                  how much of the thread's stack a recursion may take
+ *     3264  device.c                 which GPU a runtime uses
+ *     3380  lifetime.c               creates and ends runtimes
+ *     3535  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3776  output.c                 a file that is written
+ *     4122  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4159  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    43652  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4586  names.c                  names that must differ, found by hash
- *     4683  value.c                  the 13 types of metadata values and their items
- *     4825  scan.c                   a walk over the metadata, which checks every length before it is believed
- *     5035  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5372  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5890  write.c                  makes a GGUF file
+ *     4591  names.c                  names that must differ, found by hash
+ *     4688  value.c                  the 13 types of metadata values and their items
+ *     4830  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5041  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5378  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     5896  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6604  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6723  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7058  floats.c                 the types that are plain numbers
- *     7098  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7297  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7533  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7681  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     7961  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8086  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8165  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6610  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6729  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7064  floats.c                 the types that are plain numbers
+ *     7104  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7303  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7539  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7687  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     7967  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8092  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8171  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8389  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9340  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9460  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9734  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10172  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10672  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10874  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10968  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11504  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11728  tokenizer/bpe.c          the merging
- *    12141  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12226  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12611  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12862  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13019  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13261  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14050  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14446  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14830  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15172  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16013  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16869  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17381  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17421  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17664  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17975  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18021  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18182  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18384  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18520  jinja/test.c             what follows 'is', and the functions that every template has
- *    18722  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19036  jinja/parse.c            tokens to a tree
- *    19744  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20051  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20637  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20851  chat.c                   a conversation as the variables that chat templates expect
+ *     8395  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9346  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9466  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9740  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10178  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10678  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10880  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    10974  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11510  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11734  tokenizer/bpe.c          the merging
+ *    12147  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12232  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12617  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12868  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13025  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13267  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14056  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14452  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14836  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15178  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16019  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16875  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17387  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17427  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17670  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    17981  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18027  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18188  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18390  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18526  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18728  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19042  jinja/parse.c            tokens to a tree
+ *    19750  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20057  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20643  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20857  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21200  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21890  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21988  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22103  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22198  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22225  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22263  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22387  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23090  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23206  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23244  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23380  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23451  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23555  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24026  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24422  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24715  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24940  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25662  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25862  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26926  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27575  cpu/int/select.c         the table of integer-block kernels
- *    27635  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27718  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    31715  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    33695  cpu/select.c             the kernels of an instruction set
- *    33748  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34005  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34305  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34347  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    34792  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21206  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    21896  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    21994  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22109  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22204  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22231  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22269  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22393  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23096  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23212  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23250  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23386  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23457  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23561  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24032  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24428  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24721  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    24946  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25668  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25868  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    26932  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27581  cpu/int/select.c         the table of integer-block kernels
+ *    27641  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27724  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    31721  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    33701  cpu/select.c             the kernels of an instruction set
+ *    33754  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34011  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34311  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34353  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    34798  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35373  arch.c                   the table of architectures
- *    35499  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    35839  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36211  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    36473  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    36787  back.c                   the steps of a backward pass that several parts take
- *    36882  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37124  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37190  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37371  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    37500  parts/experts.c          a mixture of experts (Shazeer et al
- *    37665  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    37729  net.c                    which parts the layers of a model have, and which tensors
- *    37892  unused.c                 tensors of the file that the model is not computed with
- *    38066  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38113  forward.c                one pass of a batch through any model, over the op table
- *    38378  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    38684  place.c                  which layers run where
- *    38854  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    38940  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35379  arch.c                   the table of architectures
+ *    35505  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    35845  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36218  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    36480  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    36795  back.c                   the steps of a backward pass that several parts take
+ *    36890  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37132  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37198  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37379  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    37508  parts/experts.c          a mixture of experts (Shazeer et al
+ *    37673  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    37737  net.c                    which parts the layers of a model have, and which tensors
+ *    37900  unused.c                 tensors of the file that the model is not computed with
+ *    38074  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38121  forward.c                one pass of a batch through any model, over the op table
+ *    38386  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    38692  place.c                  which layers run where
+ *    38862  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    38948  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39226  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    39574  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    39926  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40222  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41042  next.c                   the next token of a sequence
- *    41145  plan.c                   the bytes of a model and a context before they are loaded
- *    41264  dialog.c                 the messages of a conversation, and the prompt that they make
- *    41455  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39234  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    39582  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    39934  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40230  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41050  next.c                   the next token of a sequence
+ *    41153  plan.c                   the bytes of a model and a context before they are loaded
+ *    41273  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    41464  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    41938  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42003  documents.c              the texts of a corpus, one document after the other
- *    42242  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42436  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    42936  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43247  schedule.c               the learning rate of a step
- *    43293  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    41947  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42012  documents.c              the texts of a corpus, one document after the other
+ *    42251  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42445  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    42945  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43256  schedule.c               the learning rate of a step
+ *    43302  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1538,7 +1538,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "905a43f7d8df664a"
+#define HYBRID__SOURCE_ID "744325e7e653ee44"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1787,10 +1787,10 @@ HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to
 /* core/fpenv: the floating-point environment at the border of the library.
  *
  * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds,
- * Delphi, Free Pascal). Every public function puts the environment that C begins with in its place, and puts the host's
- * back: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
- * host's threads that run pieces of ours. The host's callbacks run in the library's environment; what they change of it
- * is undone when they return.
+ * Delphi, Free Pascal). Every public function sets the environment that C begins with, and restores the host's when it
+ * returns: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
+ * host's threads that run pieces of our work. The host's callbacks run in the library's environment; what they change
+ * of it is undone when they return.
  *
  * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
 
@@ -1813,7 +1813,7 @@ HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to
     #include <fenv.h>
 #endif
 
-/* What the host had. */
+/* The host's environment. */
 typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
     uint32_t sse;            /* MXCSR: flags in bits 0-5 */
@@ -1989,8 +1989,8 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
- * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the
- * environment. The gate `house` knows the few functions that do without. */
+ * The body is not inlined into the border around it: compilers move arithmetic across changes of the environment. The
+ * gate `house` lists the few functions that need no border. */
 #define HYB_BORDER(type, name, parameters, arguments) \
     static HYB_NOINLINE type hyb_in_##name parameters; \
     HYBRID_API type name parameters \
@@ -2095,15 +2095,16 @@ HYB_INLINE void hyb_store_u32(void *p, uint32_t v) { memcpy(p, &v, 4); }
 /* core/fma: a * b + c with one rounding. Where the processor has no instruction for it, the C library's may round
  * twice (Windows, i386). */
 
-/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own
- * rounding mislead the second one, and where the float is subnormal, whose half ways are elsewhere. */
+/* The product of two floats is exact in double. To round the sum to a double first misleads the second rounding only
+ * where the double lies halfway between two floats, and where the float is subnormal, whose halfway points lie
+ * elsewhere. */
 HYB_INLINE bool hyb_fma_is_safe(uint64_t sum)
 {
     const uint64_t exponent = sum >> 52 & 0x7FF;
     return (sum & 0x1FFFFFFF) != 0x10000000 && exponent >= 1023 - 126;
 }
 
-/* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no half way has. */
+/* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no halfway point has. */
 static HYB_NOINLINE float hyb_fma_odd(double product, double c)
 {
     double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);
@@ -2167,14 +2168,14 @@ static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *co
     return n;
 }
 
-/* The same of text, also when it is empty. */
+/* The same at the beginning of a text, which may be empty. */
 static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
 {
     size_t valid;
     return text < end ? hyb_utf8_decode((const uint8_t *)text, (const uint8_t *)end, code, &valid) : 0;
 }
 
-/* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */
+/* Writes a code point (U+FFFD for a number that is not one) and returns its 1..4 bytes. */
 static size_t hyb_utf8_write(uint32_t code, char out[4])
 {
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;
@@ -2220,7 +2221,8 @@ HYB_INLINE bool hyb_is_digit(char c) { return c >= '0' && c <= '9'; }
  * rounded. */
 static size_t hyb_decimal_read(const char *p, const char *end, double *value)
 {
-    enum { DIGITS = 800 }; /* 768 are enough to round a double; what follows is only zero or not */
+    /* 768 are enough to round a double; of those after them it matters only whether all are zero */
+    enum { DIGITS = 800 };
     char buffer[DIGITS + 40];
     const char *start = p;
     size_t n = 0, any = 0;
@@ -2413,8 +2415,8 @@ static void hyb_nap(void)
 #endif
 }
 
-/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number
- * knows. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: an object that keeps this
+ * number can tell. */
 static uint64_t hyb_process(void)
 {
 #if defined(_WIN32)
@@ -2424,13 +2426,13 @@ static uint64_t hyb_process(void)
 #endif
 }
 
-/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another
- * thread when this process was forked never ends: it keeps nobody out. */
+/* in_use of an object: 0, or the process of the thread whose call is under way. A call that another thread was making
+ * when this process was forked never ends here: it keeps nobody out. */
 static bool hyb_busy(uint64_t in_use) { return in_use && in_use == hyb_process(); }
 
-/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the
- * host's: it could wait for a thread that waits for the lock. A lock that another process holds was held when this one
- * was forked, by a thread that is not here: it is free. */
+/* A lock for short or rare work: 0, or the process of the thread that holds it. Never call the host's code while
+ * holding one: that code could wait for a thread that waits for the lock. A lock of another process was held by one of
+ * its threads when this process was forked; that thread is not here, so the lock is free. */
 typedef volatile uint64_t hyb_spin;
 static void hyb_spin_take(hyb_spin *lock)
 {
@@ -2438,7 +2440,7 @@ static void hyb_spin_take(hyb_spin *lock)
     uint64_t open = 0;
     int spins = 0;
     while (!hyb_atomic_cas(lock, &open, here)) {
-        if (open && open != here) continue; /* cas again, from what it holds */
+        if (open && open != here) continue; /* try again, from the value that it holds now */
         open = 0;
         if (++spins < 1000)
             hyb_pause();
@@ -2516,10 +2518,10 @@ struct hyb_pool {
     volatile uint64_t busy; /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
-    hyb_chunk_fn fn; /* of the section; read only by who holds one of its chunks */
+    hyb_chunk_fn fn; /* of the section; only a thread that has one of its chunks reads them */
     void *arg;
-    bool started;  /* by who holds busy */
-    int n_workers; /* that could be started: at most n_lanes - 1 */
+    bool started;  /* written by the thread that holds busy */
+    int n_workers; /* those that could be started: at most n_lanes - 1 */
     hyb_worker *workers;
 #if defined(HYB_THREADS_POSIX)
     pthread_mutex_t mutex;
@@ -2571,7 +2573,7 @@ static void hyb_pool_adopt(hyb_pool *pool)
     const uint64_t here = hyb_process();
     uint64_t owner = hyb_atomic_load(&pool->owner);
     while (owner != here) {
-        if (owner == (here | HYB_ADOPTING)) { /* another thread is at it */
+        if (owner == (here | HYB_ADOPTING)) { /* another thread is doing it */
             hyb_yield();
             owner = hyb_atomic_load(&pool->owner);
         } else if (hyb_atomic_cas(&pool->owner, &owner, here | HYB_ADOPTING)) {
@@ -2620,7 +2622,7 @@ static void hyb_worker_main(hyb_worker *worker)
 {
     hyb_pool *pool = worker->pool;
     uint64_t seen = 0;
-    hyb_fp_plain(); /* a thread begins with that of the one that made it */
+    hyb_fp_plain(); /* a thread begins with the environment of the thread that made it */
     for (;;) {
         uint64_t since = hyb_now_us(), spins = 0;
         while (hyb_atomic_load(&pool->ticket) >> 32 == seen) {
@@ -2770,7 +2772,7 @@ typedef struct hyb_host_section {
 } hyb_host_section;
 static void hyb_host_lane(void *arg, int32_t lane)
 {
-    const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
+    const hyb_fp host = hyb_fp_enter(); /* this is one of the host's threads */
     hyb_host_section *s = (hyb_host_section *)arg;
     uint64_t chunk;
     while ((chunk = hyb_atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);
@@ -3010,8 +3012,9 @@ static uint64_t hyb_hash(const hyb_hash_key *key, const void *data, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the
- * nanosecond and the addresses of stack, heap and code, so that the key differs even without them. */
+/* A secret that the author of a file cannot know: the system's random bytes where they can be read, and everywhere
+ * the time to the nanosecond and the addresses of stack, heap and code, so that the key differs even without those
+ * bytes. */
 static void hyb_hash_gather(uint64_t secret[8], const void *heap)
 {
     memset(secret, 0, 8 * sizeof secret[0]);
@@ -3069,16 +3072,17 @@ struct hybrid_runtime {
     hybrid_allocator allocator;
     hybrid_logger logger;
     hyb_isa isa;
-    hyb_hash_key hash_key; /* of tables of foreign names */
+    hyb_hash_key hash_key; /* of the tables of names that come from files */
     hyb_pool pool;
     volatile uint64_t references;
-    /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than
+    /* of the fields below; held while the GPU is opened, which logs: a logger may then ask for no more than
      * hybrid_runtime_device */
     hyb_spin gpu_lock;
     char device_wanted[24];
     bool gpu_tried;
     hyb_device *gpu; /* NULL: none, or not yet opened */
-    /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
+    /* the process that opened it; once this is set, gpu stays as it is until the runtime ends, and can be read without
+     * the lock */
     volatile uint64_t gpu_there;
     uint64_t max_device_bytes;
     hybrid_kernel_cache kernel_cache;
@@ -3213,9 +3217,9 @@ static hybrid_result hyb_grow(hybrid_runtime *rt, void *items, size_t *capacity,
 /* core/stack: how much of the thread's stack a recursion may take. It is measured, not counted: a frame is as large as
  * a compiler's options make it, and threads of 128 KB (musl) or 64 KB (games) are common. */
 
-/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above
- * the border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up
- * to 8 KB). Sanitizers blow up frames by red zones: they get more. */
+/* The part of the 64 KB of a call that a recursion may take before it is refused; the rest is for the frames above the
+ * border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up to
+ * 8 KB). Sanitizers blow up frames by red zones: they get more. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     #define HYB_STACK_FACTOR 8
 #elif defined(__has_feature)
@@ -3246,8 +3250,8 @@ typedef struct hyb_stack {
 
 static HYB_NOINLINE void hyb_stack_open(hyb_stack *s) { HYB_STACK_HERE(s->border); }
 
-/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on
- * none: both are right. */
+/* Whether there is room for one more turn of a recursion. Stacks grow down on all known machines; one that grew up
+ * would be measured as well. */
 static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 {
     uintptr_t here = 0;
@@ -3275,7 +3279,7 @@ typedef struct hyb_provider {
     const char *(*wanted)(void); /* what the environment asks for, or NULL */
 } hyb_provider;
 
-static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
+static const hyb_provider *hyb_gpu_provider; /* a back end that is compiled in sets it once, before main: idempotent */
 
 /* What hyb_device_index makes of the other names. */
 enum { HYB_DEVICE_AUTO = -1, HYB_DEVICE_CPU = -2, HYB_DEVICE_UNKNOWN = -3 };
@@ -3439,7 +3443,7 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create,
         if (i == HYB_ISA_COUNT) {
             a.free(a.user, rt);
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon",
+                            "hybrid_runtime_create: isa \"%.32s\" is not one of generic, avx2, avxvnni, avx512, neon",
                             desc->isa);
         }
         rt->isa = hyb_isa_limit((hyb_isa)i, rt->isa);
@@ -3479,7 +3483,7 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
     if (model) {
         desc.logger = model->logger;
         desc.n_threads = model->pool.n_lanes;
-        desc.parallel_for = model->pool.host_for; /* without threads it decides how many lanes there are */
+        desc.parallel_for = model->pool.host_for; /* in a build without threads it decides how many lanes there are */
         desc.parallel_user = model->pool.host_user;
         desc.isa = hyb_isa_name(model->isa);
         desc.device = "cpu";
@@ -3513,7 +3517,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);
-    desc.device = "cpu"; /* none need be opened to list them */
+    desc.device = "cpu"; /* a list opens no device */
     if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK)
         return r;
     r = hyb_gpu_provider->list(rt, list, capacity, count, error);
@@ -3595,7 +3599,7 @@ static const char *hyb_path_end(const char *path, size_t most)
     return name;
 }
 
-/* Is there anything of this name? */
+/* Whether anything has this name. */
 static bool hyb_file_exists(const char *path)
 {
 #if defined(HYBRID_NO_STDIO)
@@ -3674,7 +3678,7 @@ static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f,
     #endif
     return HYBRID_OK;
 }
-/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an
+/* The position in the file belongs to the descriptor, which a forked child shares: it is used only where -std=c99 or an
  * old _POSIX_C_SOURCE hides pread. */
 static ssize_t hyb_file_pread(int fd, void *dst, size_t n, off_t offset)
 {
@@ -3777,7 +3781,7 @@ static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
     FILE *stream;
-    char *path;      /* of the file itself, behind all links; one allocation with temporary */
+    char *path;      /* of the file itself, at the end of all links; one allocation with temporary */
     char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
     /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
     bool exists, keep;
@@ -3794,7 +3798,7 @@ typedef struct hyb_output_look {
     bool exists, folder, stream, keep;
     int refused; /* errno that a write would give, or 0 */
     unsigned mode, owner, group;
-    uint64_t device, number; /* which file it is */
+    uint64_t device, number; /* the two together name the file */
 } hyb_output_look;
 
     #if defined(_WIN32)
@@ -3814,7 +3818,7 @@ static bool hyb_output_remove(const char *path)
 }
 static unsigned long hyb_output_process(void) { return GetCurrentProcessId(); }
 
-/* An empty file that was not there before. */
+/* Makes an empty file. Fails when anything has that name. */
 static bool hyb_output_new(const char *path)
 {
     wchar_t wide[1024];
@@ -3878,7 +3882,7 @@ static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path,
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
 
-/* An empty file that was not there before: nor a link that somebody laid there. */
+/* Makes an empty file. Fails when anything has that name, a link that somebody laid there included. */
 static bool hyb_output_new(const char *path)
 {
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
@@ -3903,7 +3907,7 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
     if (!t->stream && access(path, W_OK)) t->refused = errno;
 }
 
-/* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
+/* The path at the end of a chain of links, which may lead to nothing. NULL: errno says why. */
 static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
         #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && \
@@ -3951,7 +3955,7 @@ static bool hyb_output_place(const hyb_output *o)
 }
     #endif
 
-/* Ends without a result: nothing remains. */
+/* Gives up: nothing remains on the disk. */
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 {
     if (o->stream) {
@@ -3980,7 +3984,7 @@ static bool hyb_output_beside(hyb_output *o, size_t room)
             hyb_output_remove(o->temporary);
             return false;
         }
-        /* a name may be as long as the system allows, without ours */
+        /* the name may be so long that the system takes no more after it */
         if (errno == ENAMETOOLONG && !brief)
             brief = true;
         else if (errno != EEXIST)
@@ -4171,7 +4175,7 @@ typedef enum hyb_json_type {
 typedef struct hyb_json {
     uint8_t type;
     uint32_t n;    /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
-    uint32_t skip; /* nodes of this value, itself included: this + skip is what follows it */
+    uint32_t skip; /* nodes of this value, itself included: the next value is at this + skip */
     uint32_t at;   /* byte position in the text */
     union {
         bool b;
@@ -4188,7 +4192,7 @@ typedef struct hyb_json_doc {
     size_t count, capacity;
 } hyb_json_doc;
 
-enum { HYB_JSON_DEPTH = 128 }; /* a good limit for what has no reason to be deeper */
+enum { HYB_JSON_DEPTH = 128 }; /* a good limit where nothing needs more */
 
 typedef struct hyb_json_reader {
     hyb_json_doc *doc;
@@ -4351,7 +4355,8 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
         if (p == digits) return hyb_json_fail(r, "an exponent has no digits");
     }
     if (!(node = hyb_json_push(r, !whole ? HYB_JSON_REAL : fits ? HYB_JSON_INT : HYB_JSON_BIG, &result))) return result;
-    if (whole && !fits) { /* no longer than its text, like a string: the zero takes the place of what follows */
+    /* like a string it needs no more room than its text: the zero byte lies where the next character was */
+    if (whole && !fits) {
         node->u.s = r->text;
         node->n = (uint32_t)(p - r->p);
         memcpy(r->text, r->p, node->n);
@@ -4552,7 +4557,7 @@ static size_t hyb_json_real(double v, char out[40])
     return hyb_decimal_write(v, out);
 }
 
-/* A tree as compact JSON. Recurses as deep as the tree, which the parser limited. False: the writer said so. */
+/* A tree as compact JSON. Recurses as deep as the tree, which the parser limited. False: the writer refused. */
 static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
 {
     char text[40];
@@ -4590,7 +4595,7 @@ typedef struct hyb_names {
     hybrid_string *names;
     uint32_t *slots; /* index + 1 of a name, 0: free; linear probing, at most half full */
     size_t count, capacity;
-    hyb_hash_key key; /* the runtime's: a file cannot steer where its names go */
+    hyb_hash_key key; /* the runtime's, so that a file cannot choose where its names go */
 } hyb_names;
 
 #define HYB_NO_NAME SIZE_MAX
@@ -4692,7 +4697,7 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
-/* The names of the numbers that GGUF has given; of those that hybrid knows, the list of types has them. */
+/* The names of the numbers that GGUF has given; those that hybrid knows are in the list of types. */
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
     const char *known = type_id < HYBRID_TYPE_LAST_ ? hybrid_type_name((hybrid_type)type_id) : NULL;
@@ -4715,7 +4720,7 @@ static size_t hyb_gguf_number_size(hybrid_gguf_type type)
     return sizes[type];
 }
 
-/* Fewest bytes that an item of an array can have: an empty string is its size, an empty array its header. */
+/* The fewest bytes that an item of an array takes: an empty string has its size, an empty array its header. */
 static size_t hyb_gguf_item_min_size(hybrid_gguf_type type)
 {
     return type == HYBRID_GGUF_STRING ? 8 : type == HYBRID_GGUF_ARRAY ? 12 : hyb_gguf_number_size(type);
@@ -4823,7 +4828,7 @@ HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64
 /* ==== end src/gguf/value.c ==== */
 
 /* ==== begin src/gguf/scan.c ==== */
-/* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on
+/* gguf/scan: a walk over the metadata that checks every length before it believes it. Works on a mapped file, and on
  * one that is read in growing blocks; so places are offsets until the walk is over. */
 
 #define HYB_GGUF_FIRST_BLOCK 0x100000
@@ -4865,7 +4870,8 @@ static const char *hyb_gguf_subject(const hyb_gguf_scan *s, char text[96])
 
 static hybrid_result hyb_gguf_fill(hyb_gguf_scan *s, uint64_t end)
 {
-    while (s->have < end) { /* twice as much each time: few reads, and no big allocation for a file that lies */
+    /* twice as much each time: few reads, and no large allocation for a file that lies about its size */
+    while (s->have < end) {
         uint64_t next = HYB_MIN(s->size, HYB_MAX(2 * s->have, (uint64_t)HYB_GGUF_FIRST_BLOCK));
         unsigned char *grown =
             next > SIZE_MAX ? NULL : (unsigned char *)hyb_realloc(s->rt, s->owned, (size_t)s->have, (size_t)next);
@@ -4887,7 +4893,7 @@ static hybrid_result hyb_gguf_need(hyb_gguf_scan *s, uint64_t n)
     if (n > s->size - s->at)
         return hyb_fail_at(
             s->error, HYBRID_ERROR_FORMAT, s->at,
-            "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
+            "truncated or damaged: %s needs %llu bytes at %llu, but the file ends at %llu: download or copy it again",
             hyb_gguf_subject(s, subject), (unsigned long long)n, (unsigned long long)s->at,
             (unsigned long long)s->size);
     if (s->at + n > HYBRID_GGUF_MAX_METADATA)
@@ -4923,7 +4929,7 @@ static hybrid_result hyb_gguf_scan_string(hyb_gguf_scan *s, uint64_t *size)
     return r;
 }
 
-/* The name of the key or tensor that begins here; from now on messages tell it. */
+/* The name of the key or tensor that begins here; messages give it from now on. */
 static hybrid_result hyb_gguf_scan_name(hyb_gguf_scan *s, const char *kind, uint64_t number)
 {
     uint64_t size;
@@ -4934,7 +4940,7 @@ static hybrid_result hyb_gguf_scan_name(hyb_gguf_scan *s, const char *kind, uint
     if ((r = hyb_gguf_scan_u64(s, &size))) return r;
     if (size > HYBRID_GGUF_MAX_NAME)
         return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at - 8,
-                           "the name of %s %llu has %llu bytes, at most %d can be: the file is damaged", kind,
+                           "the name of %s %llu has %llu bytes, must have at most %d: the file is damaged", kind,
                            (unsigned long long)number, (unsigned long long)size, HYBRID_GGUF_MAX_NAME);
     if ((r = hyb_gguf_need(s, size))) return r;
     s->name_at = (size_t)s->at;
@@ -4958,7 +4964,7 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
     return HYBRID_OK;
 }
 
-/* n more entries of the index, to be filled in by the caller. */
+/* n more entries of the index, which the caller fills in. */
 static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
 {
     const hybrid_result r = HYB_GROW(s->rt, s->index, s->index_capacity, s->n_index, s->n_index + n, s->error);
@@ -5033,8 +5039,8 @@ static hybrid_result hyb_gguf_scan_value(hyb_gguf_scan *s, hyb_gguf_span *span)
 /* ==== end src/gguf/scan.c ==== */
 
 /* ==== begin src/gguf/read.c ==== */
-/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file
- * can be checked by. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file must
+ * keep. */
 
 typedef struct hyb_gguf_key {
     hyb_gguf_span value;
@@ -5043,11 +5049,11 @@ typedef struct hyb_gguf_key {
 } hyb_gguf_key;
 
 typedef struct hyb_gguf_tensor_record {
-    hybrid_gguf_tensor tensor; /* name is filled in when the metadata stopped moving */
+    hybrid_gguf_tensor tensor; /* name is filled in once the metadata no longer moves */
     size_t name_at, name_size;
 } hyb_gguf_tensor_record;
 
-/* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
+/* A file of a set; most models are a set of one. Its keys and tensors move to the set once all parts have been read. */
 typedef struct hyb_gguf_part {
     hyb_file file;
     const unsigned char *bytes; /* the metadata: of the map, or owned */
@@ -5080,7 +5086,7 @@ static hybrid_string hyb_gguf_part_name(const hyb_gguf_part *p, size_t name_at, 
     return name;
 }
 
-/* What a file without GGUF's magic bytes is, for the message: people meet these. */
+/* What a file without GGUF's magic bytes is likely to be, for the message. */
 static const char *hyb_gguf_not(const unsigned char *p, uint64_t n)
 {
     if (n >= 7 && !memcmp(p, "version", 7))
@@ -5132,7 +5138,7 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     return HYBRID_OK;
 }
 
-/* Type and bytes of a tensor whose type_id and ne are filled in. NULL, or what is wrong with them. */
+/* Fills in type and size of a tensor whose type_id and ne are set. Returns NULL, or what is wrong with them. */
 static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
 {
     uint64_t elements = 1, block, bytes;
@@ -5170,8 +5176,8 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
     record->name_size = s->name_size;
     if (n_dims > 4)
         return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
-                           "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject),
-                           (unsigned long)n_dims);
+                           "%s has %lu dimensions, must have at most 4: the file is damaged",
+                           hyb_gguf_subject(s, subject), (unsigned long)n_dims);
     t->n_dims = (int)n_dims;
     for (i = 0; i < 4; i++) t->ne[i] = 1;
     for (i = 0; i < n_dims; i++)
@@ -5185,8 +5191,8 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
 
 static bool hyb_gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number,
- * or there twice. */
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there twice, or is not a
+ * number. */
 static bool hyb_gguf_part_number(const hyb_gguf_part *p, const char *key, int64_t *out, const hyb_gguf_key **wrong)
 {
     const hyb_gguf_key *found = NULL;
@@ -5238,8 +5244,8 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     return HYBRID_OK;
 }
 
-/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must
- * not be able to choose a slow case. */
+/* Looks whether the tensors lie in ascending order. If not, sorts a copy of the pointers: with a heap, because a file
+ * must not be able to choose a slow case. */
 static void hyb_gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
 {
     size_t start = n / 2, end = n, root, child;
@@ -5287,7 +5293,7 @@ static hybrid_result hyb_gguf_check_overlap(hybrid_runtime *rt, hyb_gguf_part *g
     return r;
 }
 
-/* Where a tensor of no bytes may lie at most: the padded end, which a file need not reach. */
+/* The last place for a tensor without bytes: the padded end, which a file need not reach. */
 static uint64_t hyb_gguf_last_place(const hyb_gguf_part *g, uint64_t start)
 {
     return HYB_MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
@@ -5348,7 +5354,7 @@ static hybrid_result hyb_gguf_scan_all(hyb_gguf_part *g, hyb_gguf_scan *s)
     return HYBRID_OK;
 }
 
-/* Reads the file that p->file is. On failure p still owns what it has got. */
+/* Reads p->file, which is open. On failure p still owns what it has taken. */
 static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hybrid_error *error)
 {
     hyb_gguf_scan s;
@@ -5373,9 +5379,9 @@ static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hy
 /* gguf/open: a model's file, or all parts of one that was split, as one set of keys and tensors.
  *
  * A part says how many there are and which it is (split.count, split.no). Its file is named so, too:
- * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in the
- * first part; a key of another part counts as well, unless it says something else than the first. Tensors may lie in
- * any part. */
+ * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in
+ * the first part; a key of another part counts as well, unless it contradicts the first part. Tensors may lie in any
+ * part. */
 
 struct hybrid_gguf {
     hybrid_runtime *rt;
@@ -5411,7 +5417,7 @@ HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     hyb_runtime_release(rt);
 }
 
-/* Closes the readers of a source that will not be opened, from part `first` on. */
+/* Closes the readers of a source that is not going to be opened, from part `first` on. */
 static void hyb_source_close(const hybrid_source *source, size_t first)
 {
     size_t i;
@@ -5468,7 +5474,7 @@ static char *hyb_gguf_path_of(hybrid_runtime *rt, const char *path, const hyb_gg
 
 /* ---- reading the parts ------------------------------------------------------------------------------------------- */
 
-/* Says in the sentence which part it is about. */
+/* Adds to the sentence which part it is about. */
 static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const char *part)
 {
     hybrid_error whole;
@@ -5477,8 +5483,8 @@ static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const 
     return hyb_fail_at(error, r, whole.offset, "%.80s: %.170s", part, whole.message);
 }
 
-/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing
- * of it is open. */
+/* Opens one file, reads it, and puts it in its place; the first file tells how many there are. On failure nothing of
+ * the file stays open. */
 static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hyb_gguf_part part;
@@ -5496,11 +5502,11 @@ static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, 
     }
     if (!r && (size_t)part.count != g->n_parts)
         r = hyb_fail(error, HYBRID_ERROR_FORMAT,
-                     "it is one of %lld parts, another is one of %lld: they are of different models",
+                     "it is one of %lld parts, another is one of %lld: they belong to different models",
                      (long long)part.count, (long long)g->n_parts);
     if (!r && g->parts[part.no].version)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1,
-                     (long long)part.count);
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, and so is another file",
+                     (long long)part.no + 1, (long long)part.count);
     if (r)
         hyb_gguf_part_free(g->rt, &part);
     else
@@ -5523,9 +5529,8 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
                         (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1,
                         (unsigned long long)n);
     if (numbers.number != (long)first + 1 || numbers.count != (long)n)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "'%s' is part %llu of %llu, as its keys say: give it its name again", hyb_path_end(path, 120),
-                        (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is part %llu of %llu, as its keys say: rename it back",
+                        hyb_path_end(path, 120), (unsigned long long)first + 1, (unsigned long long)n);
     for (i = 0; i < n && !r; i++) {
         hybrid_source source;
         char *other;
@@ -5542,14 +5547,14 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
         else if (r && r != HYBRID_ERROR_MEMORY)
             r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
         else if (!r && !g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again",
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is not the part that its name says: rename it back",
                          hyb_path_end(other, 120));
         hyb_free(g->rt, other);
     }
     return r;
 }
 
-/* All parts, given one by one, in any order. On failure all readers are closed, but for those that are the caller's. */
+/* All parts, given one by one, in any order. On failure all readers are closed, except the caller's own. */
 static hybrid_result hyb_gguf_take_list(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -5593,7 +5598,7 @@ static bool hyb_gguf_is_of_part(hybrid_string name, uint32_t part)
            hyb_string_is(name, "split.tensors.count");
 }
 
-/* A key that an earlier part has as well: is it the same, or one that may differ? */
+/* Whether a key that an earlier part has as well is equal there, or one that may differ. */
 static bool hyb_gguf_agrees(const hybrid_gguf *g, const hyb_gguf_key *a, const hyb_gguf_key *b, hybrid_string name)
 {
     const hyb_gguf_span *va = &a->value, *vb = &b->value;
@@ -5620,7 +5625,7 @@ static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, h
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged",
                            hyb_printable(name, text));
     return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at,
-                       "parts %u and %u differ in key '%s': they are of different models", (unsigned)same->part + 1,
+                       "parts %u and %u differ in key '%s': they belong to different models", (unsigned)same->part + 1,
                        (unsigned)key->part + 1, hyb_printable(name, text));
 }
 
@@ -5637,7 +5642,7 @@ static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_r
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
                            "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
     return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
-                       "parts %u and %u both have a tensor '%s': they are of different models",
+                       "parts %u and %u both have a tensor '%s': they belong to different models",
                        (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
 }
 
@@ -5709,7 +5714,7 @@ static hybrid_result hyb_gguf_join(hybrid_gguf *g, hybrid_error *error)
     return r;
 }
 
-/* lent: the readers of the source are not closed, neither now nor later. */
+/* lent: the source's readers are the caller's, and are never closed here. */
 static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent,
                                           hybrid_gguf **gguf, hybrid_error *error)
 {
@@ -5828,7 +5833,7 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g,
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
 }
 
-/* Which one of the file's tensors this is; it must be one. */
+/* The number of a tensor of this file. */
 static size_t hyb_gguf_tensor_index(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
 {
     return (size_t)((const hyb_gguf_tensor_record *)(const void *)t - g->tensors);
@@ -5857,7 +5862,8 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
                            hyb_printable(tensor->name, text), (unsigned long)tensor->type_id,
                            hybrid_gguf_tensor_type_name(tensor->type_id));
     if (tensor->part >= g->n_parts)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_read_tensor: the tensor does not belong to this file");
     if (!tensor->size) return HYBRID_OK;
     if (tensor->size > SIZE_MAX)
         return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset,
@@ -5869,7 +5875,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
     return r;
 }
 
-/* The tensor whose name these characters are: not equal ones, but those of the file, after their size. */
+/* The tensor that this name belongs to: the very characters of the file, not equal ones. */
 static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, const char *name)
 {
     hybrid_string s;
@@ -5880,7 +5886,7 @@ static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, con
     return i == HYB_NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-/* Do the bytes of a tensor lie in a file that is mapped? */
+/* Whether the bytes of a tensor lie in a mapped file. */
 static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
 {
     return g->parts[t->part].file.map != NULL;
@@ -5913,7 +5919,7 @@ struct hybrid_gguf_writer {
     size_t entry_capacity, tensor_capacity;
     uint64_t metadata;         /* bytes so far */
     uint64_t alignment, written;
-    size_t current; /* tensor whose bytes come next, and how many it has got */
+    size_t current; /* tensor whose bytes come next, and how many of them have come */
     uint64_t got;
     hybrid_write_fn write; /* NULL: output */
     void *user;
@@ -6030,7 +6036,7 @@ static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, 
     return bytes;
 }
 
-/* Does a record hold what its type and counts say? */
+/* Whether a record holds what its type and counts say. */
 static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size,
                                   hybrid_error *error)
 {
@@ -6067,7 +6073,7 @@ static hybrid_string hyb_gguf_record_key(const unsigned char *bytes)
     return key;
 }
 
-/* A record that has been checked takes its place, for which there is room. Cannot fail. */
+/* Puts a record that has been checked in its place, for which there is room. Cannot fail. */
 static void hyb_gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
 {
     const hybrid_string key = hyb_gguf_record_key(bytes);
@@ -6357,7 +6363,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     t.n_dims = n_dims;
     for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
     if (w->stage != HYB_GGUF_COLLECTING)
-        wrong = "it comes too late: writing has begun";
+        wrong = "tensors must be added before writing begins";
     else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME)
         wrong = "its name is empty or too long";
     else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne))
@@ -6365,7 +6371,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_)
         wrong = "hybrid does not know its type";
     else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME)
-        wrong = "there is one of this name already";
+        wrong = "another tensor has this name already";
     if (wrong) {
         hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong);
         return;
@@ -6481,7 +6487,7 @@ static void hyb_gguf_emit_metadata(hybrid_gguf_writer *w)
     if (w->tensor_names.count) hyb_gguf_pad(w);
 }
 
-/* Tensors of no bytes are complete when their turn comes. */
+/* Tensors without bytes are complete when their turn comes. */
 static void hyb_gguf_skip_empty(hybrid_gguf_writer *w)
 {
     while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;
@@ -35374,11 +35380,11 @@ HYB_COLD_BEGIN
 /* model/arch: the table of architectures.
  *
  * A family is a row: which parts its layers are made of, and switches. What a file shows by having a tensor or not
- * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look. Norms of q
- * and k and norms after a block stand here, because a family has them or not. */
+ * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look for it. Norms
+ * of q and k and norms after a block are, because a whole family has them or not. */
 
-/* What a layer is made of: a part that mixes the tokens of a sequence, and one that works on each token alone. Each is
- * a file of model/parts. */
+/* The parts of a layer: one that mixes the tokens of a sequence, and one that works on each token alone. Each is a file
+ * of model/parts. */
 typedef enum hyb_part_kind {
     HYB_PART_ATTENTION,
     HYB_PART_SHORTCONV, /* LFM2 */
@@ -35395,7 +35401,7 @@ typedef enum hyb_window_kind {
     HYB_WINDOW_PATTERN /* every layer but each `period`-th, or as the file says */
 } hyb_window_kind;
 
-/* Mixtures of experts: what the weights of the chosen ones are. */
+/* Mixtures of experts: how the chosen ones are weighted. */
 typedef enum hyb_mixture {
     HYB_MIXTURE_NONE,   /* the family has no experts */
     HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */
@@ -35499,10 +35505,10 @@ static void hyb_arch_names(bool mixtures, char *text, size_t size)
 /* ==== begin src/model/keys.c ==== */
 /* model/keys: the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked.
  *
- * Who asks for a key marks it. Keys that nobody asked for are looked up in two tables: harmless ones, which change no
- * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
- * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
- * not. The first thing that is wrong is kept in `failure`. */
+ * A key that is asked for is marked. Keys that nobody asked for are looked up in two tables: harmless ones, which
+ * change no logits, and ones of other families, which have a value at which they change nothing. Whatever else is there
+ * is refused by its name when it belongs to a group of keys that shape the computation, and logged when it does not.
+ * The first thing that is wrong is kept in `failure`. */
 
 typedef struct hyb_keys {
     const hybrid_gguf *gguf;
@@ -35538,7 +35544,7 @@ static bool hyb_key_was_asked(const hyb_keys *keys, const char *suffix)
     return i != HYB_NO_NAME && keys->seen[i];
 }
 
-/* Item i of a value as an integer; a bool is none. */
+/* Item i of a value as an integer; a bool does not count as one. */
 static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
 {
     const unsigned char *p = value->item_type == HYBRID_GGUF_BOOL ? NULL : hyb_gguf_number_at(value, i);
@@ -35546,7 +35552,7 @@ static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
 }
 
 /* An integer in lo..hi for layer `layer` of n_layer, or `fallback` when absent (fallback below lo: required). An array
- * holds a number for each layer, or the same one as often as it likes. */
+ * holds a number for each layer, or the same number any number of times. */
 static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int n_layer, int64_t lo, int64_t hi,
                               int64_t fallback)
 {
@@ -35612,7 +35618,7 @@ static float hyb_key_float(hyb_keys *keys, const char *suffix, float fallback)
     return 0;
 }
 
-/* The same for a factor: negative ones are of no use anywhere. */
+/* The same for a factor, which is never negative. */
 static float hyb_key_positive(hyb_keys *keys, const char *suffix, float fallback)
 {
     const float v = hyb_key_float(keys, suffix, fallback);
@@ -35653,7 +35659,7 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
     }
 }
 
-/* ---- keys that no family of ours asks for ---- */
+/* ---- keys that none of our families asks for ---- */
 
 /* Which type a value has: a harmless key is still checked, since one of another type shows that the file means
  * something else. */
@@ -35752,7 +35758,7 @@ static const hyb_key_neutral hyb_keys_neutral[] = {
     { "rope.scaling.yarn_attn_factor", 1, 1, "another scale of YaRN" },
 };
 
-/* Words at whose sight a key counts as one that shapes the computation. */
+/* A key with one of these words counts as one that shapes the computation. */
 static const char *const hyb_keys_shaping_groups[] = { "attention",    "attn",
                                                        "rope",         "expert",
                                                        "moe",          "router",
@@ -35826,11 +35832,11 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
             hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
-                     "the model's key '%s' is none that hybrid knows for this architecture, and "
+                     "hybrid does not know the model's key '%s' for this architecture, and "
                      "keys of its kind change what a model computes",
                      text);
         else
-            hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
+            hyb_log(rt, HYBRID_LOG_WARN, "hybrid does not know the model's key '%s'; it is taken for a note",
                     text);
     }
 }
@@ -35875,12 +35881,12 @@ typedef struct hyb_hparams {
     int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
     float attn_scale, attn_softcap, logit_softcap, embd_scale;
     int32_t n_expert, n_expert_used;  /* 0: no experts */
-    int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none such */
+    int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none */
     bool expert_norm;                 /* weights of the chosen ones sum to 1 */
     float expert_scale;               /* and are multiplied by it */
 } hyb_hparams;
 
-/* What a type of scaling is called in files. */
+/* The types of scaling, by their names in files. */
 static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *hp)
 {
     static const char *const names[] = { "none", "linear", "yarn", "longrope" };
@@ -35920,7 +35926,7 @@ static void hyb_read_rope_scaling(hyb_keys *keys, hyb_hparams *hp)
     if (hp->rope_factor != 1) hyb_key_must(keys, "rope.scale_linear", 0, 1, "a factor beside those of longrope");
 }
 
-/* After the window, which says whether there are layers of two kinds. */
+/* Comes after the window, which says whether there are layers of two kinds. */
 static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
 {
     int i;
@@ -35939,7 +35945,7 @@ static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
     hyb_read_rope_scaling(keys, hp);
 }
 
-/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer. */
+/* Newer files give the pattern: a number (every n-th layer sees everything) or a flag for each layer. */
 static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool all = hp->arch->window == HYB_WINDOW_ALL;
@@ -35982,14 +35988,14 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
     hyb_read_window_pattern(keys, hp);
 }
 
-/* How wide a matrix of the first layer is: what files say that have no key for it. */
+/* The width of a matrix of the first layer, for files that have no key for it. */
 static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t fallback)
 {
     const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
     return t ? (int64_t)HYB_MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
 }
 
-/* Numbers of experts that there are not: whatever they say. */
+/* Keys of experts in a model without them: they may say anything. */
 static void hyb_read_no_experts(hyb_keys *keys)
 {
     const int32_t used = hyb_key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
@@ -36021,7 +36027,7 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
                  keys->arch, names);
         return;
     }
-    if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
+    if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: there is nothing to choose");
     hp->n_expert_used =
         hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
     hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most,
@@ -36051,7 +36057,7 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
     hp->attn_softcap = hyb_key_positive(keys, "attn_logit_softcapping", hp->arch->attn_softcap);
     if (hp->attn_scale != 0) return;
     hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
-    /* the 27B models of two families scale by the width of a head that they do not have; their files do not say so */
+    /* the 27B models of two families scale by a head width that is not theirs; their files do not say so */
     if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) ||
         (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
@@ -36075,7 +36081,7 @@ static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
         hyb_key_must(keys, "token_shift_count", 1, 1, "another number of shifted tokens");
 }
 
-/* A layer chooses experts when it has the tensor that does. */
+/* A layer has experts when it has the tensor that chooses them. */
 static bool hyb_layer_has_experts(const hyb_keys *keys, int layer)
 {
     char name[64];
@@ -36128,7 +36134,8 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
-/* Files that are not language models, by what they are: those that people meet. NULL: it may be one. */
+/* What a file is that is not a language model, for the kinds that people come across. NULL: it may be a language
+ * model. */
 static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architecture)
 {
     static const char *const pictures[] = { "flux",  "sd1",     "sd3",        "sdxl", "wan",     "ltxv",
@@ -36211,17 +36218,17 @@ static hybrid_result hyb_hparams_read(hybrid_runtime *rt, const hybrid_gguf *ggu
 /* ==== begin src/model/weights.c ==== */
 /* model/weights: the tensors of a model, found by name and checked against the hyperparameters.
  *
- * They stand in one table, in the order in which they were looked up: those of the whole model, then layer by layer.
- * Who computes with one keeps its place in the table (hyb_weight). There are two tables of one model when it is on a
- * GPU as well: the same places, other addresses. The names are those of GGUF. Only what is computed with may be looked
- * up: whoever is found is marked, and model/unused refuses the file for the others. */
+ * They stand in one table, in the order in which they were looked up: those of the whole model, then layer by layer. A
+ * part that computes with a tensor keeps its place in the table (hyb_weight). There are two tables of one model when it
+ * is on a GPU as well: the same places, other addresses. The names are those of GGUF. Only tensors that are computed
+ * with may be looked up: those that were found are marked, and model/unused refuses the file for the others. */
 
 typedef int32_t hyb_weight; /* a place in the table; 0: there is no such tensor (its data is NULL) */
 
 typedef struct hyb_weights {
     hyb_tensor *tensors; /* the first is none */
     int32_t n_tensors;
-    unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
+    unsigned char *used;  /* a flag for each tensor of the file; NULL once the unused ones are settled */
     unsigned char *owned; /* the bytes of all tensors that are not used in place */
     size_t owned_bytes;
 } hyb_weights;
@@ -36399,7 +36406,7 @@ static void hyb_weights_as_floats(hyb_weights *w)
     }
 }
 
-/* Room for every tensor of the file, for none, and for the embedding once more as a head. */
+/* Room for every tensor of the file, for the place that stands for none, and for the embedding once more as a head. */
 static hybrid_result hyb_weights_create(hyb_weights *w, hybrid_runtime *rt, const hybrid_gguf *gguf,
                                         hybrid_error *error)
 {
@@ -36435,7 +36442,7 @@ static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, con
     return hybrid_gguf_tensor_at(gguf, t->source);
 }
 
-/* Reads what is not in place. progress may be NULL. */
+/* Reads the tensors that are not used in place. progress may be NULL. */
 static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
 {
@@ -36477,7 +36484,7 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
  * A batch is up to n_batch tokens, of any mix of sequences, that go through the layers together. E = n_embd,
  * R = n_batch, n = the rows that are there. */
 
-/* What a part asks of the memory of a pass, in values a row; the largest of all layers is what there is. */
+/* What a part asks of the memory of a pass, in values a row; there is as much as the layer that asks for most. */
 typedef struct hyb_needs {
     int64_t mix;    /* what a mixer makes before it looks at other tokens */
     int64_t mixed;  /* and after */
@@ -36537,8 +36544,8 @@ typedef struct hyb_stage {
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
 
-/* Where a layer keeps what it knows of a sequence: keys and values in pages; what goes from row to row in slots, those
- * of its mixer and those of its other part. */
+/* Where a layer keeps the state of a sequence: keys and values in pages; what goes from row to row in slots, those of
+ * its mixer and those of its other part. */
 typedef struct hyb_layer_state {
     hyb_kv_view kv;
     hyb_slots mixer, ffn;
@@ -36661,7 +36668,7 @@ static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w,
     hyb_do_norm(f->at->be, &op);
 }
 
-/* h = norm(x), watched under a name. */
+/* h = norm(x), traced under a name. */
 static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
 {
     hyb_normed(f, f->s->h, f->s->x, w, b);
@@ -36756,15 +36763,16 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nobody watches: after it, only rows with wanted logits
- * go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced: after it, only rows with wanted
+ * logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
            c->n_out < c->n;
 }
 
-/* Asked when a part has looked at other tokens, and has mixed (n, cols): where the rows are that go on, with x. */
+/* Called when a part has looked at other tokens, and has mixed (n, cols): tells where the rows are that go on, with
+ * x. */
 static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer, const float *mixed,
                                  int64_t cols)
 {
@@ -36777,7 +36785,7 @@ static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, 
     return a->gathered;
 }
 
-/* Nothing goes on after that part: what it had to write, it has written. */
+/* No row goes on after that part: it has written what it had to write. */
 static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;
@@ -37413,13 +37421,13 @@ static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_need
     if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
-/* Nothing is a gate: neither a matrix of its own, nor the upper half of `up`. */
+/* There is no gate: neither a matrix of its own, nor the upper half of `up`. */
 static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight up)
 {
     return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
 }
 
-/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where nothing is a gate. Returns the stride of act. */
+/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
 static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
                               hyb_weight up_b)
 {
@@ -37499,7 +37507,7 @@ static const hyb_part hyb_part_ffn = {
 
 /* ==== begin src/model/parts/experts.c ==== */
 /* model/parts/experts: a mixture of experts (Shazeer et al. 2017): a router chooses a few feed-forwards for each token;
- * and, in some families, one more that every token has. */
+ * and, in some families, one more that works on every token. */
 
 typedef struct hyb_experts_w {
     hyb_weight norm, norm_b;
@@ -37622,7 +37630,7 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_experts_combine(f, hp->n_expert_used);
 }
 
-/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
+/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
 static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;
@@ -37761,8 +37769,8 @@ static int64_t hyb_layer_slot(const hyb_hparams *hp, int layer)
     return hyb_layer_slot_mixer(hp, layer) + (part->slot ? part->slot(hp) : 0);
 }
 
-/* Slots for each sequence: what it stands at; and what a decode makes of that or, between decodes, what it stood at
- * before the last one. */
+/* Slots for each sequence: one for its state; and one for what a decode makes of that or, between decodes, for the
+ * state before the last decode. */
 enum { HYB_SLOTS_A_SEQ = 2 };
 
 /* Whether sequences have a state that cannot be cut at any position. */
@@ -37900,7 +37908,7 @@ typedef struct hyb_unused {
     hybrid_gguf *gguf;
     const hyb_hparams *hp;
     hybrid_error *error;
-    hybrid_error failure; /* of reading values, not of judging them */
+    hybrid_error failure; /* of reading values; what is wrong with them goes to error */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -37964,7 +37972,7 @@ static bool hyb_unused_vision(const hyb_unused *u, hybrid_string name)
     return hybrid_gguf_find(u->gguf, key, NULL);
 }
 
-/* What would mix the values of RWKV-7's first layer with those of the first layer: converters write it, too. */
+/* The tensors that would mix the values of RWKV-7's first layer with its own: converters write them, too. */
 static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
 {
     return u->hp->arch->mixer == HYB_PART_TIME_MIX &&
@@ -37985,7 +37993,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     if (hyb_string_ends(name, ".attn_rot_embd.weight") || hyb_string_ends(name, ".rotary_emb.inv_freq") ||
         hyb_string_is(name, "rope.freqs"))
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
-    if (hyb_unused_first_values(u, name)) return "the values of the first layer are mixed with no others";
+    if (hyb_unused_first_values(u, name)) return "the values of the first layer are not mixed with others";
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
     if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
@@ -37994,7 +38002,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     return NULL;
 }
 
-/* The number of a layer that the name has; -1: none. */
+/* The number of the layer in a name; -1: there is none. */
 static long hyb_unused_layer(hybrid_string name)
 {
     long layer = 0;
@@ -38008,7 +38016,7 @@ static long hyb_unused_layer(hybrid_string name)
 static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     const hybrid_string name = t->name;
-    const char *what = "models of this architecture have none in hybrid";
+    const char *what = "hybrid's models of this architecture do not have it";
     const long layer = hyb_unused_layer(name);
     char text[64];
     hyb_printable(name, text);
@@ -38126,10 +38134,10 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, con
  *                       x       x   x          then x and what was mixed are gathered (hyb_narrowed)
  *     head              l       l   l          n_out rows of logits
  *
- * It is three kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin,
- * forward_layer for each layer, forward_end. What a layer does is its parts' affair (model/parts). */
+ * The caller makes its calls one by one, so that a pass can be left and re-entered: forward_begin, forward_layer for
+ * each layer, forward_end. What a layer does is the business of its parts (model/parts). */
 
-/* Where the results of a batch go in the host's memory, row by row of those wanted. */
+/* Where the results of a batch go in the host's memory, one row after the other of those wanted. */
 typedef struct hyb_results {
     float *logits;    /* (n_out, V) */
     bool later;       /* only the top is wanted now; the logits stay where they are until the next pass */
@@ -38137,8 +38145,8 @@ typedef struct hyb_results {
     float *top_values, *top_stats;
 } hyb_results;
 
-/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room
- * for the output. For a backward pass every one of these would have a place of its own. */
+/* Lays buffers on each other, so that a pass needs no more memory than it must: an input that is not read any more
+ * makes room for an output. For a backward pass each of these would have a place of its own. */
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
@@ -38224,7 +38232,7 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
-/* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
+/* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
 {
     const hyb_hparams *hp = f->hp;
@@ -38322,7 +38330,7 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     if (!c->n_out && !f->trace) return;
     hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
     hyb_traced(f, "result_norm", -1, f->s->h, f->n, e, e);
-    if (f->trace && c->n_out < c->n) { /* watched, all rows have come as far as this */
+    if (f->trace && c->n_out < c->n) { /* a trace sees all rows, so all have come as far as this */
         f->s = &f->at->a.last;
         f->n = c->n_out;
         hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
@@ -38360,7 +38368,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     int layer;
     if (f->pass != HYB_PASS_REPLAY) hyb_forward_head(f, c, y);
     if (!f->trace &&
-        !be->ops->pass_end(be)) { /* the last stage once more: its x is there still, or made by the embedding */
+        !be->ops->pass_end(be)) { /* the last stage once more: its x is still there, or the embedding makes it */
         f->s = &f->at->a.all;
         f->n = c->n;
         f->pass = HYB_PASS_RUN;
@@ -38682,9 +38690,8 @@ static void hyb_train_backward(hyb_forward *f)
 /* ==== end src/model/backward.c ==== */
 
 /* ==== begin src/model/place.c ==== */
-/* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all
- * (it is the largest matrix); the layers before stay on the host. The file remains the weights' home: on the host they
- * are used from there. */
+/* model/place: which layers run where. Layers go to the GPU as long as they fit, from the last one backwards, the head
+ * first (it is the largest matrix); the others stay on the host, where weights are used from the file. */
 
 typedef struct hyb_place {
     hyb_device *gpu; /* NULL: everything runs on the host */
@@ -38727,7 +38734,7 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     return HYBRID_OK;
 }
 
-/* What contexts of this size will ask of a back end. */
+/* What contexts of this size need of a back end. */
 static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const hyb_weights *w, const hyb_hparams *hp,
                                    const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
 {
@@ -38758,7 +38765,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
 }
 
 /* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
- * only; a tied head that is there once as the embedding needs no second place. */
+ * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
     if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
@@ -38799,7 +38806,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
-    for (step = 0; step <= hp->n_layer; step++) { /* all with the embedding, all without it, all but one, ... */
+    for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
         place->first = HYB_MAX(step - 1, 0);
         place->bytes = hyb_place_bytes(place, net, w);
@@ -38844,7 +38851,8 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, cons
 
 static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 {
-    if (place->block) place->gpu->ops->flush(place->gpu, NULL); /* an upload that was given up may still be copying */
+    /* copies of an upload that was given up may still be under way */
+    if (place->block) place->gpu->ops->flush(place->gpu, NULL);
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
     hyb_free(rt, place->tensors);
     memset(place, 0, sizeof *place);
@@ -38917,7 +38925,7 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
     int32_t i;
     if (!bytes) {
         hyb_log(rt, HYBRID_LOG_INFO,
-                "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
+                "nothing is repacked: the %s kernels have no other layout for the matrices that run on the CPU",
                 hyb_isa_name(rt->isa));
         return HYBRID_OK;
     }
@@ -38945,7 +38953,7 @@ struct hybrid_model {
     hybrid_gguf *gguf;
     hyb_hparams hp;
     hyb_net net;         /* which tensor does what */
-    hyb_weights weights; /* in the file, or read into the host's memory */
+    hyb_weights weights; /* where they are: in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
     bool trainable;        /* the weights are floats in own memory, which a trainer may change */
@@ -38958,8 +38966,8 @@ struct hybrid_model {
 
 #ifndef HYBRID_NO_TEXT
 
-/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so.
- */
+/* A template that hybrid cannot run must not keep the model from being used: sessions fall back to plain text, and the
+ * log says so. */
 static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *error)
 {
     hybrid_template_desc desc;
@@ -39089,7 +39097,7 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hyb_runtime_release(rt);
 }
 
-/* Tokens that there are: the output may be padded beyond them. */
+/* The number of tokens in the vocabulary; the output may be padded beyond them. */
 static int32_t hyb_model_n_tokens(const hybrid_model *m)
 {
 #ifndef HYBRID_NO_TEXT
@@ -39253,12 +39261,12 @@ typedef struct hyb_select {
     int32_t n_vocab, best; /* best: the likeliest id */
     float max, low;        /* the logit of best; logits below low are out */
     double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
-    double min_weight;     /* what weighs less is out; 0: nothing */
+    double min_weight;     /* a token that weighs less is out; 0: none is */
     double center;         /* the mean of z */
     int n_peaks;
     float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
     hyb_cut cut[HYB_CUTS];
-    bool gathered; /* everything that is left is in the candidates, in order of id */
+    bool gathered; /* all tokens that are left are among the candidates, in order of id */
     int32_t n_candidates;
     int32_t candidate_id[HYB_SELECT_CANDIDATES];
     float candidate[HYB_SELECT_CANDIDATES];
@@ -39269,7 +39277,7 @@ typedef struct hyb_select {
     double weight[HYB_SELECT_CHUNK];
 } hyb_select;
 
-/* A walk over what is left, in order of id. */
+/* A walk over the tokens that are left, in order of id. */
 typedef struct hyb_walk {
     int32_t at;
     hyb_cut cut[HYB_CUTS];
@@ -39407,7 +39415,7 @@ static void hyb_select_temperature(hyb_select *s, double temperature)
     s->cut[HYB_BY_LOGIT].key = hyb_float_order(-INFINITY);
 }
 
-/* All that is left, which must fit, into the candidates. */
+/* Moves the tokens that are left, which must fit, into the candidates. */
 static void hyb_select_gather(hyb_select *s)
 {
     hyb_walk walk;
@@ -39421,7 +39429,7 @@ static void hyb_select_gather(hyb_select *s)
     s->gathered = true;
 }
 
-/* The same of those whose key is at least `lowest`; the cut stays as it was, for its `equal` still counts. */
+/* The same for those whose key is at least `lowest`; the cut stays as it was, because its `equal` still counts. */
 static void hyb_select_gather_from(hyb_select *s, int by, uint32_t lowest)
 {
     hyb_cut cut = s->cut[by];
@@ -39456,7 +39464,7 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
         for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
 }
 
-/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the
+/* Keeps the fewest tokens, by falling key, that reach `want`: a number of them (by_weight false), or a part of the
  * whole weight. */
 static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
 {
@@ -39613,7 +39621,7 @@ static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
     return low;
 }
 
-/* What overflows becomes NaN, at which hyb_select_begin fails: a bias could still bring it back. */
+/* A logit that overflows becomes NaN, at which hyb_select_begin fails: a bias could still bring it back. */
 static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
 {
     const float given = *l;
@@ -39672,12 +39680,12 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     int32_t i;
     for (i = 0; i < n; i++) {
         const double l = hyb_sampler_wide(s, first + i) * s->down;
-        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that it weighs nothing */
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that its weight is 0 */
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is not a
- * number, or all are out. */
+/* After hyb_select_begin has failed: the same with logits scaled down. False: the range of floats was not the reason; a
+ * logit is not a number, or all are excluded. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
     double best = -INFINITY;
@@ -39926,8 +39934,8 @@ HYB_COLD_BEGIN
 /* ==== begin src/infer/state.c ==== */
 /* infer/state: what a context keeps of its sequences, in two kinds of memory that sequences share.
  *
- * Pages: the keys and values of HYB_PAGE positions. A sequence is a table of pages; a fork shares all of them, and who
- * writes into a shared page first gets a copy of it. Such a state can be cut anywhere.
+ * Pages: the keys and values of HYB_PAGE positions. A sequence is a table of pages; a fork shares all of them, and a
+ * sequence that writes into a shared page gets a copy of it first. Such a state can be cut anywhere.
  *
  *     seq 0   [ 3 ][ 7 ][ 1 ]          pages of 32 positions, in any order; 3 and 7 are counted twice
  *     seq 1   [ 3 ][ 7 ][ 4 ]          forked from seq 0 after 64 tokens or more
@@ -40008,8 +40016,8 @@ static size_t hyb_state_bytes(const hyb_state *s, int32_t first, int32_t end)
     return bytes;
 }
 
-/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page
- * each on top. */
+/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty, so each gets one
+ * page more. */
 static hybrid_result hyb_state_plan(hyb_state *s, const hyb_hparams *hp, const hybrid_context_desc *desc,
                                     hybrid_error *error)
 {
@@ -40111,7 +40119,7 @@ static void hyb_state_set(hyb_state *s, int32_t first, int32_t end, char *data)
 
 /* ---- pages ---- */
 
-/* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
+/* The page in which a sequence goes on, which is copied first if others share it; -1: it goes on in a new one. */
 static int32_t hyb_seq_open_page(const hyb_seq *seq)
 {
     return seq->length % HYB_PAGE ? seq->pages[seq->length / HYB_PAGE] : -1;
@@ -40222,7 +40230,7 @@ static void hyb_seq_share(hyb_state *s, const hyb_seq *from, hyb_seq *to)
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
-typedef struct hyb_entry { /* what is queued for one sequence */
+typedef struct hyb_entry { /* the tokens that are queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
 
@@ -40252,8 +40260,8 @@ struct hybrid_context {
     int32_t *logits_row, *logits_n; /* per sequence, of the last decode: first row, rows */
     float *logits;                  /* (n_logits, n_vocab) */
     /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the
-     * logits of the last chunk's rows, from row n_logits_here on, are fetched when somebody asks. n_top rows are valid:
-     * none after a decode on the host. */
+     * logits of the last chunk's rows, from row n_logits_here on, are fetched when they are asked for. n_top rows are
+     * valid, none after a decode on the host. */
     int32_t *top_ids, n_top, n_logits_here, n_logits_made;
     float *top_values, *top_stats;
     int32_t n_rows_queued;
@@ -40341,7 +40349,7 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
         return;
     }
     context->in_use = hyb_process();
-    context->desc.n_seq = 0; /* whoever asks from within free finds no sequence: their tables go */
+    context->desc.n_seq = 0; /* a callback that asks from within free finds no sequences: their tables are going */
     hyb_context_stages_free(context);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
@@ -40381,7 +40389,7 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     return r;
 }
 
-/* With the GPU, or without when it fails. */
+/* With the GPU, or without it when it fails. */
 static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;
@@ -40392,7 +40400,7 @@ static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *err
     return hyb_context_stages(c, true, error);
 }
 
-/* Longer texts than the model has seen, which nothing stretches, end in babble. */
+/* Texts that are longer than those of the training end in babble, unless positions are stretched. */
 static void hyb_context_warn(const hybrid_context *c)
 {
     const hyb_hparams *hp = &c->model->hp;
@@ -40486,7 +40494,7 @@ static hybrid_result hyb_check_seq(const hybrid_context *c, int32_t seq, hybrid_
                     seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
-/* Between calls: none is under way on this context. */
+/* Refuses while another call of this context is under way. */
 static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error)
 {
     if (!hyb_busy(c->in_use)) return HYBRID_OK;
@@ -40495,7 +40503,7 @@ static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error
         "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
-/* Between decodes, too. */
+/* Refuses while a decode is under way, too. */
 static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error)
 {
     const hybrid_result r = hyb_check_free(c, error);
@@ -40563,8 +40571,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add,
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* What a decode took and did not finish with goes back. The batch stays
- * queued. */
+/* Gives back what an unfinished decode took. The batch stays queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
@@ -40580,7 +40587,7 @@ static void hyb_batch_forget(hybrid_context *c)
     c->n_entries = c->n_ids = c->n_rows_queued = 0;
 }
 
-/* Gives up a decode that is under way, too: it leaves no logits. */
+/* Forgets the batch; a decode of it that is under way is given up, and leaves no logits. */
 static void hyb_batch_give_up(hybrid_context *c)
 {
     if (c->progress.running) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
@@ -40599,8 +40606,8 @@ HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 
 /* ---- decode ---- */
 
-/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page
- * and write into it, the last keeps it when nobody else has it. */
+/* Pages that must be free before entry i can be written, once the entries before it have theirs. Of several sequences
+ * that share a page and write into it, the last one keeps it if no other has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
     const hyb_seq *s = &c->state.seqs[c->entries[i].seq];
@@ -40671,7 +40678,7 @@ static void hyb_chunk_next(hybrid_context *c)
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
         run->pages = s->pages;
-        run->slot_in = offset ? s->next : s->slot; /* after the first chunk it goes on from what that one left */
+        run->slot_in = offset ? s->next : s->slot; /* a later chunk goes on from the state that the first one left */
         run->slot_out = s->next;
         for (i = 0; i < run->n_rows; i++) {
             c->chunk_pos[k->n + i] = run->pos + i;
@@ -40753,7 +40760,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
         for (i = 0; i < n; i++)
-            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i); /* no rows are wanted: its place is free */
+            /* no rows of logits are wanted, so chunk_out is free for it */
+            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i);
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
@@ -40766,8 +40774,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     return HYBRID_OK;
 }
 
-/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the
- * sequences still know their tokens: the next decode tries once more. */
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. If that fails, the
+ * sequences still know their tokens, and the next decode tries once more. */
 static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
@@ -40793,8 +40801,8 @@ static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error
     return hyb_context_again(c, error);
 }
 
-/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which
- * needs no rehearsal. */
+/* A rehearsal of one pass of n rows, n_out of them with logits: nothing runs. The stage before that of the GPU is the
+ * host's, which needs none. */
 static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hyb_forward *f = &c->forward;
@@ -40808,7 +40816,7 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     run.first_row = 0;
     run.n_rows = n;
     run.pos = 0;
-    run.pages = c->chunk_out; /* page 0, as often as it takes */
+    run.pages = c->chunk_out; /* page 0, as many times as pages are needed */
     run.slot_in = -1;
     run.slot_out = 0;
     batch.ids = c->chunk_pos;
@@ -40832,7 +40840,7 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
     hybrid_error why;
     hybrid_result r = HYBRID_OK;
     size_t i;
-    c->forward.trace = NULL; /* there is nothing to see */
+    c->forward.trace = NULL; /* a rehearsal has no values to show */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYB_COUNT(rows) && !r; i++) {
         const int32_t n = HYB_MIN(rows[i / 2], c->desc.n_batch);
@@ -40862,7 +40870,7 @@ HYB_BORDER(hybrid_result, hybrid_warmup,
     return r;
 }
 
-/* A unit, or what makes up for a GPU that failed in it: then the batch begins anew. */
+/* Runs a unit. If a GPU fails in it, the context falls back to the CPU, and the batch begins anew. */
 static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;
@@ -41041,7 +41049,7 @@ HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (contex
 
 /* ==== begin src/infer/next.c ==== */
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
- * can do with those. */
+ * needs no others. */
 
 /* Whether the k likeliest logits decide what this sampler does. Penalties that only lower logits can move as many
  * tokens out of the front as were seen, and none into it. */
@@ -41070,7 +41078,7 @@ typedef struct hyb_few {
     float logit[HYB_TOP_K_MAX];
 } hyb_few;
 
-/* The candidates of a row in order of id, so that sums have the order they have over all logits. */
+/* The candidates of a row in order of id, so that sums have the same order as over all logits. */
 static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, int32_t n)
 {
     int32_t i, at;
@@ -41250,7 +41258,8 @@ HYB_BORDER(hybrid_result, hybrid_plan,
     allocator.alloc = hyb_counter_alloc;
     allocator.free = hyb_counter_free;
     allocator.user = &counter;
-    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r; /* its own is lent */
+    /* the runtime's own GPU is used, not a second one */
+    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
     if ((r = hyb_runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
     if (!runtime) r = hyb_runtime_gpu(rt, &gpu, error);
     if (!r) r = hyb_plan_model(rt, &counter, gpu, model, context, &made, error);
@@ -41304,7 +41313,7 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
 }
 
 /* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is
- * touched before the turn is taken. Texts belong to the dialog, but for the two new ones. */
+ * touched before the turn is taken. Texts belong to the dialog, except the two new ones. */
 typedef struct hyb_turn {
     hyb_dialog view;
     hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
@@ -41355,8 +41364,8 @@ static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char
     return r;
 }
 
-/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message
- * is left. */
+/* Leaves the oldest message after the system prompt, and its answer, out of the view. False: only the last message is
+ * left. */
 static bool hyb_turn_forget(hyb_turn *t)
 {
     hyb_dialog *v = &t->view;
@@ -41385,7 +41394,7 @@ static void hyb_turn_take(hyb_turn *t, hyb_dialog *d)
     memset(t, 0, sizeof *t);
 }
 
-/* Without a template: what a model that only continues text understands best. */
+/* Without a template, the form that a model which only continues text understands best. */
 static hybrid_result hyb_dialog_plain(const hyb_dialog *d, hybrid_text *out, hybrid_error *error)
 {
     static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";
@@ -41469,7 +41478,7 @@ struct hybrid_session {
     char *answer;
     size_t answer_size, answer_capacity; /* of the running answer, as shown */
     char *piece;
-    size_t piece_size; /* room for all that one token can bring to light */
+    size_t piece_size; /* room for all the text that one token can complete */
     int32_t max_tokens, n_vocab;
     bool prompt_pending; /* the batch holds a prompt */
     bool running;
@@ -41480,7 +41489,7 @@ struct hybrid_session {
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
 
-/* False: refused, and the result says so until the call under way ends. */
+/* False: the call is refused, and the result says so until the call under way ends. */
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
@@ -41489,7 +41498,7 @@ static bool hyb_session_enter(hybrid_session *s, const char *function)
     return false;
 }
 
-/* A call that failed has left everything as it was, but for this. */
+/* Only the failure of a call that failed is new: everything else is as it was. */
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
     s->in_use = 0;
@@ -41509,7 +41518,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
         return;
     }
     ctx = session->ctx;
-    session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
+    session->ctx = NULL; /* free may call hybrid_session_describe */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_matcher_destroy(session->stops);
@@ -41544,7 +41553,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token after the longest beginning of a stop text (bytes), so that none can be missing when a
+/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
  * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
@@ -41559,7 +41568,7 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
         2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
     if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory grows, and stays */
+        return r; /* the matcher's memory has grown, and stays */
     hybrid_stop_matcher_reset(s->stops);
     return HYBRID_OK;
 }
@@ -41632,8 +41641,8 @@ static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, s
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the
- * batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: tokens that the cache already begins with are kept, the others
+ * go into the batch. */
 static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
@@ -41814,8 +41823,8 @@ static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t 
     s->running = false;
 }
 
-/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
- * they left in the cache is no better than their logits. */
+/* Runs the model on what is queued and chooses the next token. If there is none, the tokens are queued again: what they
+ * left in the cache is as bad as their logits. */
 static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hyb_now_us();
@@ -41837,7 +41846,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     return HYBRID_OK;
 }
 
-/* The token goes after the others, if there is to be one more; else why not. */
+/* Adds the token after the others if the answer goes on; else returns why it ends. */
 static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
@@ -41848,7 +41857,7 @@ static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
     return HYBRID_STOP_NONE;
 }
 
-/* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
+/* Takes one more token; *at counts the bytes of the piece. Everything that can fail comes before the first change. */
 static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -41869,7 +41878,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
         hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
         hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
-                                 NULL); /* has its memory: hyb_session_room */
+                                 NULL); /* cannot fail: hyb_session_room took its memory */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 849bc5ae6553f01a): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 2238e69716e18927): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8611  end.h                    closes what core/begin opened
+ *     8612  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -27,24 +27,24 @@
  *      223  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
  *      399  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
  *      568  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      863  driver.c                 the driver's functions, what its result codes mean in words, and the one messa...
- *     1003  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1157  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4657  cache.c                  compiled kernels on disk, or in the host's own store
- *     4935  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *      863  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1001  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1155  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4655  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4933  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
  *     5412  device.c                 an opened GPU: its context, its memory, its kernels
  *     5799  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
  *     5972  queue.c                  work in order on one stream of a device, used by one thread at a time
  *     6435  gemm.c                   large products by cuBLAS.
- *     6562  ops.c                    what every op on a GPU gets: a queue, the batch in device memory, scratch
+ *     6562  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
  *     6624  ops_matmul.c             the op matmul: which kernels a product takes
  *     7048  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7339  ops_recurrent.c          the ops of layers that keep something of a sequence from row to row, in slots
+ *     7339  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
  *     7444  ops_attention.c          which kernel of attention takes which rows
  *     7639  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
  *     8010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
  *     8124  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8435  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     8436  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "849bc5ae6553f01a"
+#define HYBRID_CUDA__SOURCE_ID "2238e69716e18927"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -400,15 +400,15 @@ HYB_COLD_BEGIN
 /* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever
  * included.
  *
- * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in
- * the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles
- * are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the
- * real headers where a toolkit is. */
+ * A list gives for each function: whether it is required (1) or may be missing in older versions (0), our name, the
+ * name in the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters.
+ * Handles are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with
+ * the real headers where there is a toolkit. */
 
 typedef unsigned long long hyb_cu_ptr;
 
 /* clang-format off */
-/* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
+/* CUresult; FORKED is our own: the answer in place of the driver's, where it must not be called */
 enum {
     HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3,
     HYB_CU_DEINITIALIZED = 4,
@@ -541,8 +541,8 @@ typedef struct hyb_cublas_api {
 } hyb_cublas_api;
 #undef HYB_X
 
-/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can
- * be ended there. */
+/* In a child that was forked while CUDA was in use, none of its functions may be called: these stand in for them, so
+ * that objects can be destroyed there. */
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-parameter"
@@ -570,7 +570,7 @@ static void hyb_driver_forked(hyb_driver_api *api)
  *
  * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside
  * shares its copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of
- * Python wheels. Nothing that was opened is closed again: the driver does not survive it, and opening twice costs
+ * Python wheels. A library that was opened is never closed: the driver would not survive it, and to open it twice costs
  * nothing. */
 
 enum { HYB_PATH_MAX = 512 };
@@ -625,7 +625,7 @@ static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *f
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
-/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process
+/* Finds where a library came from that was opened by its bare name: by dladdr, which -std=c99 hides but the process
  * has. */
 static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
@@ -825,7 +825,7 @@ static bool hyb_library_in_folder(void *user, const char *folder)
 {
     const hyb_library_search *search = (const hyb_library_search *)user;
     char path[HYB_PATH_MAX];
-    if (strstr(folder, "/stubs")) return false; /* the toolkit's: to link with, not to run */
+    if (strstr(folder, "/stubs")) return false; /* the toolkit's stub, to link with and not to run */
     if (search->first && hyb_path_join(path, folder, search->first)) hyb_library_load(path, false);
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }
@@ -861,14 +861,13 @@ static bool hyb_library_find(const char *const *names, const char *const *firsts
 /* ==== end src/cuda/library.c ==== */
 
 /* ==== begin src/cuda/driver.c ==== */
-/* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine
- * without CUDA. */
+/* cuda/driver: the driver's functions, its result codes in words, and the one message for a machine without CUDA. */
 
 typedef struct hyb_driver {
     hyb_driver_api api;
     hyb_library library;
     int version;         /* 13000: the newest CUDA that this driver knows */
-    const char *missing; /* a required function that the library lacks */
+    const char *missing; /* the name of a required function that the library lacks */
 } hyb_driver;
 
 static bool hyb_driver_accept(void *user, hyb_library *lib)
@@ -885,8 +884,7 @@ static bool hyb_driver_accept(void *user, hyb_library *lib)
     return !driver->missing;
 }
 
-/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then
- * on. */
+/* A kernel did something forbidden, or the GPU broke: the context is lost, and every call says so from then on. */
 static bool hyb_driver_is_fault(int result)
 {
     return result == HYB_CU_FORKED || result == HYB_CU_ECC || result == HYB_CU_ILLEGAL_ADDRESS ||
@@ -894,7 +892,7 @@ static bool hyb_driver_is_fault(int result)
            (result >= HYB_CU_HARDWARE_STACK && result <= HYB_CU_LAUNCH_FAILED);
 }
 
-/* What a user can do about a result of the driver; "" where nobody knows. */
+/* What a user can do about a result of the driver; "" where nothing is known to help. */
 static const char *hyb_driver_advice(int result)
 {
     switch (result) {
@@ -1002,8 +1000,8 @@ static hybrid_result hyb_driver_open(hyb_driver *driver, int *n_devices, hybrid_
 
 /* ==== begin src/cuda/arena.c ==== */
 /* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined
- * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a
- * view into it keeps it. */
+ * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part has a count of holders,
+ * so that a view into it keeps it. */
 
 enum { HYB_ARENA_ALIGN = 256 };
 
@@ -1086,8 +1084,8 @@ static uint64_t hyb_arena_round(uint64_t size)
     return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN;
 }
 
-/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has
- * none. */
+/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has no
+ * memory. */
 static hybrid_result hyb_arena_take(hyb_arena *arena, uint64_t size, uint64_t *at)
 {
     hyb_range *r, *best = NULL;
@@ -4724,8 +4722,8 @@ static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
 #endif
 }
 
-/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than
- * the one that was meant is worse than none. */
+/* Makes root and tail the cache's folder; "" when that, with the name of an entry, would be too long: a wrong folder is
+ * worse than none. */
 static void hyb_cache_at(hyb_cache *cache, const char *root, const char *tail)
 {
     const size_t room = sizeof cache->folder - HYB_CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
@@ -4837,7 +4835,7 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
     char path[HYB_PATH_MAX], temporary_name[HYB_CACHE_KEY_TEXT + 64], temporary[HYB_PATH_MAX];
     FILE *f;
     bool ok;
-    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another
+    /* A name unlike that of any other writer: another process, another thread (by the address of a local), another
      * time. */
     snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(),
              (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
@@ -4914,7 +4912,7 @@ static bool hyb_cache_get(hyb_cache *cache, const hyb_cache_key *key, void **dat
     return copy != NULL;
 }
 
-/* Keeps a binary, if that is possible. */
+/* Keeps a binary, if it can. */
 static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void *data, size_t size)
 {
     unsigned char *entry;
@@ -4934,7 +4932,7 @@ static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void
 
 /* ==== begin src/cuda/jit.c ==== */
 /* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from
- * the cache. Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old
+ * the cache. A module is loaded or compiled when one of its kernels is first asked for. One compilation at a time: old
  * versions need that, and newer ones gain nothing from two. The host's own functions (log, load, store) are called
  * without the lock. */
 
@@ -4946,7 +4944,7 @@ typedef struct hyb_target {
     bool ptx;
 } hyb_target;
 
-/* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
+/* Chips of the Jetson family: their binaries run on no other chip, and those of other chips not on them. */
 static bool hyb_is_tegra(int number)
 {
     return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110;
@@ -4978,7 +4976,7 @@ typedef struct hyb_nvrtc {
     hyb_nvrtc_api api;
     hyb_library library;
     int major, minor;
-    hyb_target arch; /* what this one makes for the device it was opened for */
+    hyb_target arch; /* what it makes for the device that it was opened for */
     int cc;
     char refused[96]; /* what was found and could not be used, in words */
 } hyb_nvrtc;
@@ -5123,7 +5121,8 @@ static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *inf
     return text;
 }
 
-/* The compiler's words, freed by the caller, or NULL; the first of its lines that names an error goes into `line`. */
+/* The compiler's messages, freed by the caller, or NULL; the first of its lines that names an error goes into
+ * `line`. */
 static char *hyb_nvrtc_words(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, void *program, char *line, size_t capacity)
 {
     size_t size = 0;
@@ -5155,8 +5154,8 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: what the compiler says of an
- * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: the compiler's messages about
+ * an error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
 static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
                                        const char *text, void **data, size_t *size, char **words, hybrid_error *error)
 {
@@ -5189,8 +5188,9 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
     } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size)
                                 : nvrtc->api.nvrtcGetCUBINSize(program, size)) ||
                !*size) {
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s",
-                     nvrtc->major, nvrtc->minor, info->name, arch + 19);
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                     "NVRTC %d.%d compiled the kernels '%.40s' for %s, but gave no binary", nvrtc->major, nvrtc->minor,
+                     info->name, arch + 19);
     } else if (!(*data = hyb_calloc(rt, *size + 1, 1))) {
         r = hyb_fail_memory(error, *size + 1);
     } else {
@@ -5213,7 +5213,7 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
 enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
-    volatile uint64_t ready; /* 1: loaded, and all below stands */
+    volatile uint64_t ready; /* 1: loaded, and the fields below are valid */
     void *module;
     void *functions[HYB_MODULE_KERNELS];
     unsigned shared[HYB_MODULE_KERNELS]; /* bytes of dynamic shared memory that were asked for */
@@ -5227,7 +5227,7 @@ typedef struct hyb_jit {
     const hyb_cuda_module_info *(*info)(int module);
     hyb_module_slot *slots;
     int n_slots, cc;
-    hyb_spin lock; /* of what follows and the slots; held while anything is compiled or loaded */
+    hyb_spin lock; /* of the fields below and the slots; held while anything is compiled or loaded */
     hyb_nvrtc nvrtc;
     int nvrtc_state; /* 0 not looked for, 1 there, 2 absent */
     hybrid_error nvrtc_why;
@@ -5260,7 +5260,7 @@ static void hyb_jit_destroy(hyb_jit *jit)
     hyb_free(jit->rt, jit->slots);
 }
 
-/* Opens NVRTC on the first call; jit->nvrtc stands when this says OK. */
+/* Opens NVRTC on the first call; when it returns OK, jit->nvrtc is valid. */
 static hybrid_result hyb_jit_nvrtc(hyb_jit *jit, hybrid_error *error)
 {
     const uint64_t start = hyb_now_us();
@@ -5312,7 +5312,7 @@ static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info
     return hyb_driver_fail(jit->driver, error, code, what);
 }
 
-/* What one thread has in its hands while it makes a module. */
+/* The memory of one thread that makes a module. */
 typedef struct hyb_jit_work {
     char *text, *words;  /* of the module, and of the compiler */
     void *cached, *made; /* binaries */
@@ -5370,7 +5370,7 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
         else if (r == HYBRID_ERROR_UNSUPPORTED) {
             slot->failed = true;
             slot->why = why;
-        } /* a wrong text stays wrong; anything else may pass */
+        } /* a wrong text stays wrong; other failures may pass */
     }
     hyb_spin_give(&jit->lock);
     if (r && error) *error = why;
@@ -5418,14 +5418,14 @@ static int hyb_jit_shared(hyb_jit *jit, int module, int kernel, unsigned bytes)
 
 typedef struct hyb_cuda_desc {
     int device;         /* ordinal */
-    uint64_t max_bytes; /* device memory that may be taken in all; 0: what there is */
-    bool separate;      /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    uint64_t max_bytes; /* device memory that may be taken in all; 0: all that there is */
+    bool separate;      /* every allocation is one of the driver's: slow, but tools see overruns */
     hybrid_kernel_cache cache;
     const hyb_cuda_module_info *(*modules)(int module); /* NULL: those of hybrid */
     int n_modules;
 } hyb_cuda_desc;
 
-/* A handle of cuBLAS that no queue has. */
+/* A spare handle of cuBLAS, which no queue uses. */
 typedef struct hyb_blas_spare {
     void *handle;
     int (*destroy)(void *handle);
@@ -5453,14 +5453,14 @@ typedef struct hyb_cuda {
     struct hyb_cublas *blas;       /* NULL: not there, or not asked for */
     hyb_spin blas_lock;            /* held while cuBLAS is opened, which takes a second */
     int blas_state;                /* 0: not asked for, 1: there, 2: absent */
-    volatile uint64_t blas_proven; /* it computes a known product */
+    volatile uint64_t blas_proven; /* it has computed a known product right */
     hyb_blas_spare *blas_spares;
     hybrid_error blas_why;
 } hyb_cuda;
 
 /* ---- context ----------------------------------------------------------------------------------------------------- */
 
-/* What a thread had before hyb_cuda_enter. */
+/* The state of a thread before hyb_cuda_enter. */
 typedef struct hyb_cuda_caller {
     void *context;
     int mode;
@@ -5507,7 +5507,7 @@ static int hyb_cuda_attribute(const hyb_driver *driver, int attribute, int devic
     return driver->api.cuDeviceGetAttribute(&value, attribute, device) == 0 ? value : 0;
 }
 
-/* with_free starts the device for a moment, which takes time and some of its memory. */
+/* with_free: starts the device for a moment, which takes time and some of its memory. */
 static void hyb_cuda_describe(const hyb_driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
 {
     size_t total = 0, available = 0;
@@ -5546,7 +5546,7 @@ static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, si
 
 static void hyb_cuda_retain(hyb_cuda *cu) { hyb_atomic_add(&cu->references, 1); }
 
-/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the
+/* The last holder gives everything back: memory that was not freed, modules, the context. Works after any error of the
  * device. */
 static void hyb_cuda_release(hyb_cuda *cu)
 {
@@ -5645,14 +5645,14 @@ static hybrid_result hyb_cuda_probe(hyb_cuda *cu, hybrid_error *error)
     return r;
 }
 
-/* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
+/* Whether kernels can be compiled, by a compiler that fits device and driver. Opens it; as a rule compiles nothing. */
 static hybrid_result hyb_cuda_can_compile(hyb_cuda *cu, hybrid_error *error)
 {
     const hybrid_result r = hyb_jit_nvrtc(&cu->jit, error);
     return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hyb_cuda_probe(cu, error) : r;
 }
 
-/* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
+/* Makes n modules ready, and tells the progress: progress (or NULL) gets 0..n of n and returns false to stop. */
 static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
                                      bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
@@ -5671,7 +5671,7 @@ static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-/* Bytes that the driver has to give, and those in all. */
+/* Bytes that the driver can still give, and bytes in all. */
 static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
@@ -5682,8 +5682,8 @@ static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
     *total = t;
 }
 
-/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what
- * lies free in blocks. */
+/* Bytes that hyb_cuda_alloc can still give, in any number of pieces: what the driver has, within the cap, and what is
+ * free in blocks. */
 static uint64_t hyb_cuda_room(hyb_cuda *cu)
 {
     uint64_t available, total, room;
@@ -5695,7 +5695,7 @@ static uint64_t hyb_cuda_room(hyb_cuda *cu)
     return room;
 }
 
-/* Bytes of blocks that nothing is in. */
+/* Bytes of empty blocks. */
 static uint64_t hyb_cuda_idle(hyb_cuda *cu)
 {
     uint64_t idle;
@@ -5711,7 +5711,7 @@ static hybrid_result hyb_cuda_fail_memory(hyb_cuda *cu, uint64_t bytes, uint64_t
     double mb = 1024 * 1024;
     if (code == 0)
         return hyb_fail(error, HYBRID_ERROR_MEMORY,
-                        "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or "
+                        "GPU memory: %.1f MB are needed, but of the cap of %.1f MB only %.1f MB are left; raise it or "
                         "put fewer layers on the GPU",
                         (double)bytes / mb, (double)cu->max_bytes / mb,
                         (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);
@@ -5808,8 +5808,8 @@ typedef struct hyb_cublas {
 } hyb_cublas;
 
 /* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a
- * graph is captured. The end of a handle waits for the whole device, which breaks what other contexts record: a
- * handle that is no longer needed waits for the next stream. */
+ * graph is captured. To destroy a handle waits for the whole device, which breaks what other contexts record: a handle
+ * that is no longer needed is kept for the next stream. */
 typedef struct hyb_blas_handle {
     void *handle, *workspace;
     hyb_blas_spare *spare;
@@ -5870,7 +5870,7 @@ static hybrid_result hyb_cublas_open(hyb_cublas *blas, int driver_version, bool 
     static const char *const names[] = { "libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL };
     static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
 #endif
-    /* one for a newer driver does not start */
+    /* one that needs a newer driver does not start */
     int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;
     if (hyb_library_find(names + newest, firsts + newest, only_override, hyb_cublas_accept, blas)) return HYBRID_OK;
     if (blas->refused)
@@ -5939,7 +5939,7 @@ static int hyb_blas_take(hyb_cuda *cu, hyb_blas_handle *h)
 static void hyb_blas_give(hyb_cuda *cu, hyb_blas_handle *h)
 {
     if (h->spare) {
-        /* the stream and the workspace end */
+        /* the stream and the workspace are about to end */
         if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);
         hyb_spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;
@@ -5983,8 +5983,8 @@ static hybrid_result hyb_blas_create(hyb_cuda *cu, void *stream, hyb_blas_handle
  * the driver passes through pinned memory of its own.
  *
  *     writes   [ on its way, event 0 ][ on its way, event 1 ][ being filled ][ free ]     4 pieces of 4 MB, in a ring:
- *                                                            ^ stage                      who comes round waits for
- *                                                                                         the piece's event
+ *                                                            ^ stage                      the write that comes round
+ *                                                                                         waits for the piece's event
  *     reads    [ read 0 | read 1 | ... | back_used ]          1 piece; sync copies each to its place in the host */
 
 enum { HYB_STAGE_COUNT = 4, HYB_STAGE_BYTES = 4 << 20, HYB_READS_MAX = 16 };
@@ -6004,7 +6004,7 @@ typedef struct hyb_cuda_queue {
     void *stream;
     hybrid_error failure;   /* the first; its result is HYBRID_OK while there is none */
     bool capturing;         /* calls are recorded, not run */
-    bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
+    bool rehearsing;        /* calls only prepare what they need: modules are compiled, nothing runs */
     bool refused;           /* the failure is only one of the recording */
     uint64_t capture_start; /* n_launches then */
     const char *last;       /* the kernel that was launched last: one of the suspects when the device fails */
@@ -6026,8 +6026,8 @@ typedef struct hyb_cuda_graph {
     uint64_t n_launches;
 } hyb_cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may
- * work outside. */
+/* A kernel fails after its launch: the call that reports it, a copy perhaps, is not to blame. A call that fails in a
+ * capture may work outside of one. */
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -6040,7 +6040,7 @@ static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
     hyb_driver_fail(&q->cu->driver, &q->failure, code, what);
 }
 
-/* For what works in itself, but not inside a capture. */
+/* For calls that work outside of a capture, but not inside one. */
 static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
@@ -6119,7 +6119,7 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
     return hyb_kept(&q->failure, error);
 }
 
-/* What is put into q after this runs after all that is in other now. */
+/* Work put into q from now on runs after all the work that is in other now. */
 static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -6153,7 +6153,7 @@ static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 }
 
 /* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the
- * oldest, waited for. NULL when there is no pinned memory at all. */
+ * oldest, after a wait. NULL when there is no pinned memory at all. */
 static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -6197,9 +6197,9 @@ static void hyb_bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come
- * in faster. A host's own parallel_for may run anything on this thread, which has a lock, and the device's context:
- * it is not asked. */
+/* memcpy. All our threads copy large pieces: one alone cannot keep up with the bus, and several read the pages of a
+ * mapped file faster. A host's own parallel_for is not used: it may run anything on this thread, which holds a lock and
+ * the device's context. */
 static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hyb_bulk b;
@@ -6335,7 +6335,7 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
-/* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
+/* A graph that cannot be made or run: the queue is as good as before, unless the device is lost. */
 static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
 {
     if (hyb_driver_is_fault(code)) hyb_cuda_break(q, code, what);
@@ -6344,8 +6344,8 @@ static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char
 
 /* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded
  * before, and what changes from one replay to the next must lie in device memory: arguments are kept as they are now.
- * Nothing of the process may synchronise the device meanwhile, so a capture is never left open for the host's code
- * to come between. On failure nothing is being captured. */
+ * No code of the process may synchronise the device meanwhile, so host code never runs while a capture is open. On
+ * failure nothing is being captured. */
 static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
     hyb_cuda_caller caller;
@@ -6477,8 +6477,8 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
     return true;
 }
 
-/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an
- * error. */
+/* Once for each device, checks that this cuBLAS computes right: some mixtures of installations give wrong numbers
+ * without an error. */
 static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_error *error)
 {
     hyb_cuda *cu = q->cu;
@@ -6560,14 +6560,14 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
 /* ==== end src/cuda/gemm.c ==== */
 
 /* ==== begin src/cuda/ops.c ==== */
-/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op) runs
- * hyb_op_name; the files ops_*.c have them.
+/* cuda/ops: what every op on a GPU is given: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op)
+ * runs hyb_op_name; these functions are in the files ops_*.c.
  *
  * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of
  * hyb_cuda_batch, whose addresses stay; so the launches of a decode step can be captured once and replayed. */
 
-/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and
- * choose grids. */
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are those of the current batch,
+ * and choose grids. */
 typedef struct hyb_cuda_batch {
     int32_t *ids, *pos, *out, *run_of_row; /* n, n, n_out, n */
     int32_t *pages;
@@ -6582,7 +6582,7 @@ typedef struct hyb_cuda_batch {
     int32_t max_length_class;
 } hyb_cuda_batch;
 
-/* Where an op runs. Nothing in the scratch outlives the op. */
+/* Where an op runs. Its scratch is free again when it is done. */
 typedef struct hyb_cuda_at {
     hyb_cuda_queue *q;
     hyb_cuda_batch batch;
@@ -6692,7 +6692,7 @@ typedef struct hyb_cuda_product {
     int64_t next; /* values to the next expert's w */
 } hyb_cuda_product;
 
-/* What the scratch holds of x; the matrices of an op may ask for different things. */
+/* The form of x that the scratch holds; the matrices of an op may need different ones. */
 typedef enum hyb_cuda_x { HYB_CUDA_X_NOTHING, HYB_CUDA_X_Q8, HYB_CUDA_X_HALF, HYB_CUDA_X_BF16 } hyb_cuda_x;
 
 typedef struct hyb_cuda_matmul_job {
@@ -7337,7 +7337,7 @@ static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
 /* ==== end src/cuda/ops_rows.c ==== */
 
 /* ==== begin src/cuda/ops_recurrent.c ==== */
-/* cuda/ops_recurrent: the ops of layers that keep something of a sequence from row to row, in slots. Kernels find the
+/* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots. Kernels find the
  * slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
 
 #define HYB_CUDA_KERNELS_RECURRENT(X) X(shift) X(shortconv) X(wkv7_32) X(wkv7_64) X(wkv7_128)
@@ -7469,7 +7469,7 @@ static hyb_cuda_split hyb_cuda_split_plan(int n_seq, int n_rows, int n_head_kv, 
     return s;
 }
 
-/* Counters of blocks in front of the parts, in numbers. */
+/* How many counters of blocks stand before the parts. */
 static size_t hyb_cuda_done_count(int max_rows, int n_head) { return hyb_align((size_t)max_rows * (size_t)n_head, 64); }
 
 /* Bytes of hyb_cuda_batch.parts. They must be zero before the first use. */
@@ -7583,7 +7583,7 @@ static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
     return 4 * HYB_MAX(16 * k + 16 * HYB_PAGE + HYB_PAGE * HYB_MAX(k + 4, v), 16 * (unsigned)HYB_CUDA_SPLIT_MAX);
 }
 
-/* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
+/* Whether there is a kernel: attention_any takes every type of cache. shared: bytes that a block may have. */
 static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
 {
     /* 256: DIMS of attention_any.cu */
@@ -7640,7 +7640,7 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
 /* cuda/ops_experts: mixtures of experts: the choice of experts for each row, products with the matrices of the chosen
  * ones, and the weighted sum.
  *
- * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is
+ * Only the device knows which experts were chosen: nothing waits for the host, and a decode step with experts is
  * captured like any other. Two ways:
  *
  *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads
@@ -7662,8 +7662,8 @@ enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
 enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 }; /* of the modules experts_tensor */
 enum { HYB_CUDA_PLACES = 8 };                        /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
-/* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read
- * one row of x. */
+/* From the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row
+ * of x. */
 typedef struct hyb_cuda_sorted {
     const void *map;
     const int32_t *order, *total;
@@ -7682,13 +7682,13 @@ typedef struct hyb_cuda_experts_job {
 
 /* ---- sizes: follow from the numbers of rows and experts, not from what is chosen --------------------------------- */
 
-/* Few enough pairs that hardly two of them ask for one expert. */
+/* So few pairs that hardly two of them ask for the same expert. */
 static bool hyb_cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert)
 {
     return n == 1 || 2 * n * n_used <= n_expert;
 }
 
-/* Places in sorted order, and tiles of them, when the choice is the worst. */
+/* Places in sorted order, and tiles of them, for the worst choice. */
 static int64_t hyb_cuda_experts_places(int64_t n_pairs, int64_t n_expert)
 {
     return (n_pairs + (HYB_CUDA_PLACES - 1) * HYB_MIN(n_pairs, n_expert)) / HYB_CUDA_PLACES * HYB_CUDA_PLACES;
@@ -8134,7 +8134,7 @@ typedef struct hyb_cuda_layout {
     hyb_cuda_split split;
 } hyb_cuda_layout;
 
-/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
+/* The launches of a pass are kept as a graph from the second time that a batch of the same shape comes; the first time
  * loads the kernels.
  *
  *     shape new        HYB_PASS_RUN     ops are launched one by one
@@ -8144,11 +8144,12 @@ typedef struct hyb_cuda_layout {
  * What differs between batches of a shape (ids, positions, pages, slots) is in the picture in device memory, where
  * kernels find it; nothing of it is an argument of a kernel. */
 typedef struct hyb_cuda_record {
-    int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
+    int32_t n, n_out, n_runs, n_split, max_length_class; /* everything that chooses kernels and grids */
     uint32_t used;                                       /* when; 0: never */
     hyb_cuda_graph *graph;
 } hyb_cuda_record;
-enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 }; /* so many failures in a row, and it goes without graphs */
+/* after so many failures in a row it goes on without graphs */
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };
 
 typedef struct hyb_cuda_backend {
     hyb_backend base;
@@ -8158,7 +8159,7 @@ typedef struct hyb_cuda_backend {
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
     char *picture;                                      /* on the host */
-    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass at hand, or NULL */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass under way, or NULL */
     uint32_t clock;
     int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
@@ -8188,7 +8189,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     l->bytes = at;
 }
 
-/* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
+/* Bytes of cuBLAS' workspace, if the largest batch is worth it: taken at once, so that the plan holds. */
 static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc)
 {
     return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0;
@@ -8222,7 +8223,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
                         (int32_t *)(void *)(p + l->split_rows), (int32_t *)(void *)(p + l->runs));
-    /* kernels are told: it is the same for all batches of a record */
+    /* an argument of kernels: it is the same for all batches of a record */
     b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; row && i < batch->n_runs; i++) { /* a model without attention has no pages */
@@ -8246,7 +8247,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
 
 /* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once */
 
-/* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
+/* The record of this shape of batch; a new one replaces the one that was used longest ago. */
 static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 {
     const hyb_cuda_batch *b = &self->at.batch;
@@ -8282,7 +8283,7 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    /* tiles: a prompt, which no other is like */
+    /* tiles mean a prompt, and no other batch will have its shape */
     if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->failure.result ||
         self->queue->rehearsing)
         return HYB_PASS_RUN;
@@ -8312,7 +8313,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->failure.result) return true; /* a lost device is sync's business */
+    if (self->queue->failure.result) return true; /* sync tells of a lost device */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }
@@ -8346,7 +8347,7 @@ static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_
     hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
 }
 
-/* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
+/* Whatever failed on the GPU, the remedy is the same, to go on without it; so there is one code. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;
@@ -8469,7 +8470,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
     return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
-/* The next write begins with a new queue: it works, unless the device is lost. */
+/* The next write begins with a new queue, which works unless the device is lost. */
 static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
     hyb_kept(&self->uploads->failure, error);
@@ -8561,7 +8562,7 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                      "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later",
                      self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* without kernels it is of no use */
+    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* a GPU without kernels is of no use */
     if (r) {
         hyb_cuda_release(self->cu);
         hyb_free(rt, self);

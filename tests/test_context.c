@@ -897,7 +897,7 @@ static void refused_mixtures(void)
     foreign_file(mixtral, "llama.expert_count", NULL, 4, NULL, NULL, HYBRID_OK, "");
     foreign_file(mixtral, "llama.expert_count", NULL, 0, NULL, NULL, HYBRID_ERROR_FORMAT,
                  "'llama.expert_count' is missing or 0");
-    foreign_file(mixtral, "llama.expert_count", NULL, 1, NULL, NULL, HYBRID_ERROR_FORMAT, "choice of one is none");
+    foreign_file(mixtral, "llama.expert_count", NULL, 1, NULL, NULL, HYBRID_ERROR_FORMAT, "nothing to choose");
     foreign_file(mixtral, "llama.expert_count", NULL, 3, NULL, NULL, HYBRID_ERROR_FORMAT,
                  "'blk.0.ffn_gate_inp.weight' is 32 x 4 x 1");
     foreign_file(mixtral, "llama.expert_count", NULL, 5000, NULL, NULL, HYBRID_ERROR_FORMAT, "must be 0..1024");

@@ -1139,7 +1139,7 @@ static void test_bad_parts(void)
     put_part(&b, 1, 2, 2, "a", NULL, 0);
     PARTS(HYBRID_ERROR_FORMAT, "both have a tensor 'a'");
     put_part(&b, 0, 2, 2, "b", NULL, 0);
-    PARTS(HYBRID_ERROR_FORMAT, "it is part 1 of 2, as another one is");
+    PARTS(HYBRID_ERROR_FORMAT, "it is part 1 of 2, and so is another file");
     put_part(&b, 1, 3, 2, "b", NULL, 0);
     PARTS(HYBRID_ERROR_FORMAT, "one of 3 parts");
     put_part(&b, 1, 2, 3, "b", NULL, 0);
@@ -1243,7 +1243,7 @@ static void test_part_names(const unsigned char *file, size_t size)
     s.n = 1;
     source.path = split_path(prefix, 0, 3);
     r = hybrid_gguf_open(NULL, &source, &g, &error); /* the third under the name of the second */
-    CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "another part than its name says"), "%d %s", r,
+    CHECK(r == HYBRID_ERROR_FORMAT && strstr(error.message, "not the part that its name says"), "%d %s", r,
           error.message);
     s.n = 3;
     split_remove(&s, prefix);

@@ -1026,7 +1026,7 @@ static void refused_bricks(world *w)
             hybrid_gguf_add_tensor(w->writer, "t", HYBRID_TYPE_F32, 2, ne, &e));
     REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "",
             hybrid_gguf_add_tensor(w->writer, "u", HYBRID_TYPE_Q4_0, 2, odd, &e));
-    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "too late",
+    REFUSED(hybrid_gguf_add_tensor, HYBRID_ERROR_INVALID, "before writing begins",
             hybrid_gguf_add_tensor(w->half, "u", HYBRID_TYPE_F32, 2, ne, &e));
     REFUSED(hybrid_gguf_set_string, HYBRID_ERROR_INVALID, "too late", hybrid_gguf_set_string(w->half, "u", "x", &e));
     REFUSED(hybrid_gguf_begin, HYBRID_ERROR_INVALID, "NULL", hybrid_gguf_begin(w->writer, NULL, NULL, &e));

@@ -10,7 +10,8 @@ HYB_INLINE bool hyb_is_digit(char c) { return c >= '0' && c <= '9'; }
  * rounded. */
 static size_t hyb_decimal_read(const char *p, const char *end, double *value)
 {
-    enum { DIGITS = 800 }; /* 768 are enough to round a double; what follows is only zero or not */
+    /* 768 are enough to round a double; of those after them it matters only whether all are zero */
+    enum { DIGITS = 800 };
     char buffer[DIGITS + 40];
     const char *start = p;
     size_t n = 0, any = 0;

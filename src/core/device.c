@@ -18,7 +18,7 @@ typedef struct hyb_provider {
     const char *(*wanted)(void); /* what the environment asks for, or NULL */
 } hyb_provider;
 
-static const hyb_provider *hyb_gpu_provider; /* set once, before main, by a back end that is compiled in: idempotent */
+static const hyb_provider *hyb_gpu_provider; /* a back end that is compiled in sets it once, before main: idempotent */
 
 /* What hyb_device_index makes of the other names. */
 enum { HYB_DEVICE_AUTO = -1, HYB_DEVICE_CPU = -2, HYB_DEVICE_UNKNOWN = -3 };

@@ -68,7 +68,7 @@ static const char *hyb_path_end(const char *path, size_t most)
     return name;
 }
 
-/* Is there anything of this name? */
+/* Whether anything has this name. */
 static bool hyb_file_exists(const char *path)
 {
 #if defined(HYBRID_NO_STDIO)
@@ -147,7 +147,7 @@ static hybrid_result hyb_file_open_path(const char *path, bool map, hyb_file *f,
     #endif
     return HYBRID_OK;
 }
-/* The place in the file belongs to the descriptor, which a forked child shares: it is not used, unless -std=c99 or an
+/* The position in the file belongs to the descriptor, which a forked child shares: it is used only where -std=c99 or an
  * old _POSIX_C_SOURCE hides pread. */
 static ssize_t hyb_file_pread(int fd, void *dst, size_t n, off_t offset)
 {

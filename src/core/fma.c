@@ -4,15 +4,16 @@
 #define HYB_CORE_FMA_C
 #include "macros.h"
 
-/* The product of two floats is exact in double. Only where the double sum lies half way between two floats can its own
- * rounding mislead the second one, and where the float is subnormal, whose half ways are elsewhere. */
+/* The product of two floats is exact in double. To round the sum to a double first misleads the second rounding only
+ * where the double lies halfway between two floats, and where the float is subnormal, whose halfway points lie
+ * elsewhere. */
 HYB_INLINE bool hyb_fma_is_safe(uint64_t sum)
 {
     const uint64_t exponent = sum >> 52 & 0x7FF;
     return (sum & 0x1FFFFFFF) != 0x10000000 && exponent >= 1023 - 126;
 }
 
-/* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no half way has. */
+/* The sum rounded to odd: of the two doubles around it the one with the odd last place, which no halfway point has. */
 static HYB_NOINLINE float hyb_fma_odd(double product, double c)
 {
     double sum = product + c, part = sum - product, lost = (product - (sum - part)) + (c - part);

@@ -1,10 +1,10 @@
 /* core/fpenv: the floating-point environment at the border of the library.
  *
  * A host may round upwards, flush subnormals to zero (audio), or have floating-point exceptions trap (debug builds,
- * Delphi, Free Pascal). Every public function puts the environment that C begins with in its place, and puts the host's
- * back: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
- * host's threads that run pieces of ours. The host's callbacks run in the library's environment; what they change of it
- * is undone when they return.
+ * Delphi, Free Pascal). Every public function sets the environment that C begins with, and restores the host's when it
+ * returns: control bits, and the flags of exceptions that were raised before, bit by bit. So do the workers, and the
+ * host's threads that run pieces of our work. The host's callbacks run in the library's environment; what they change
+ * of it is undone when they return.
  *
  * Registers are written only where they differ: on a host that changed nothing a call costs some nanoseconds. */
 #ifndef HYB_CORE_FPENV_C
@@ -30,7 +30,7 @@
     #include <fenv.h>
 #endif
 
-/* What the host had. */
+/* The host's environment. */
 typedef struct hyb_fp {
 #if defined(HYB_FP_X86)
     uint32_t sse;            /* MXCSR: flags in bits 0-5 */
@@ -206,8 +206,8 @@ HYB_INLINE void hyb_fp_leave(hyb_fp host)
 static void hyb_fp_plain(void) { hyb_fp_enter(); }
 
 /* The head of a public function: HYB_BORDER(int, hybrid_twice, (int x), (x)) { return 2 * x; }
- * What stands in braces is not inlined into what stands around it: compilers move arithmetic over changes of the
- * environment. The gate `house` knows the few functions that do without. */
+ * The body is not inlined into the border around it: compilers move arithmetic across changes of the environment. The
+ * gate `house` lists the few functions that need no border. */
 #define HYB_BORDER(type, name, parameters, arguments) \
     static HYB_NOINLINE type hyb_in_##name parameters; \
     HYBRID_API type name parameters \

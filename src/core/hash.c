@@ -50,8 +50,9 @@ static uint64_t hyb_hash(const hyb_hash_key *key, const void *data, size_t n)
     return v[0] ^ v[1] ^ v[2] ^ v[3];
 }
 
-/* What an author of a file cannot know. The system's random bytes where they can be read; everywhere the time to the
- * nanosecond and the addresses of stack, heap and code, so that the key differs even without them. */
+/* A secret that the author of a file cannot know: the system's random bytes where they can be read, and everywhere
+ * the time to the nanosecond and the addresses of stack, heap and code, so that the key differs even without those
+ * bytes. */
 static void hyb_hash_gather(uint64_t secret[8], const void *heap)
 {
     memset(secret, 0, 8 * sizeof secret[0]);

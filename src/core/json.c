@@ -21,7 +21,7 @@ typedef enum hyb_json_type {
 typedef struct hyb_json {
     uint8_t type;
     uint32_t n;    /* bytes of a string (zero-terminated besides), elements of an array, members of an object */
-    uint32_t skip; /* nodes of this value, itself included: this + skip is what follows it */
+    uint32_t skip; /* nodes of this value, itself included: the next value is at this + skip */
     uint32_t at;   /* byte position in the text */
     union {
         bool b;
@@ -38,7 +38,7 @@ typedef struct hyb_json_doc {
     size_t count, capacity;
 } hyb_json_doc;
 
-enum { HYB_JSON_DEPTH = 128 }; /* a good limit for what has no reason to be deeper */
+enum { HYB_JSON_DEPTH = 128 }; /* a good limit where nothing needs more */
 
 typedef struct hyb_json_reader {
     hyb_json_doc *doc;
@@ -201,7 +201,8 @@ static hybrid_result hyb_json_number(hyb_json_reader *r)
         if (p == digits) return hyb_json_fail(r, "an exponent has no digits");
     }
     if (!(node = hyb_json_push(r, !whole ? HYB_JSON_REAL : fits ? HYB_JSON_INT : HYB_JSON_BIG, &result))) return result;
-    if (whole && !fits) { /* no longer than its text, like a string: the zero takes the place of what follows */
+    /* like a string it needs no more room than its text: the zero byte lies where the next character was */
+    if (whole && !fits) {
         node->u.s = r->text;
         node->n = (uint32_t)(p - r->p);
         memcpy(r->text, r->p, node->n);
@@ -402,7 +403,7 @@ static size_t hyb_json_real(double v, char out[40])
     return hyb_decimal_write(v, out);
 }
 
-/* A tree as compact JSON. Recurses as deep as the tree, which the parser limited. False: the writer said so. */
+/* A tree as compact JSON. Recurses as deep as the tree, which the parser limited. False: the writer refused. */
 static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
 {
     char text[40];

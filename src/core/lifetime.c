@@ -66,7 +66,7 @@ HYB_BORDER(hybrid_result, hybrid_runtime_create,
         if (i == HYB_ISA_COUNT) {
             a.free(a.user, rt);
             return hyb_fail(error, HYBRID_ERROR_INVALID,
-                            "hybrid_runtime_create: isa \"%.32s\" is none of generic, avx2, avxvnni, avx512, neon",
+                            "hybrid_runtime_create: isa \"%.32s\" is not one of generic, avx2, avxvnni, avx512, neon",
                             desc->isa);
         }
         rt->isa = hyb_isa_limit((hyb_isa)i, rt->isa);
@@ -106,7 +106,7 @@ static hybrid_result hyb_runtime_like(const hybrid_runtime *model, const hybrid_
     if (model) {
         desc.logger = model->logger;
         desc.n_threads = model->pool.n_lanes;
-        desc.parallel_for = model->pool.host_for; /* without threads it decides how many lanes there are */
+        desc.parallel_for = model->pool.host_for; /* in a build without threads it decides how many lanes there are */
         desc.parallel_user = model->pool.host_user;
         desc.isa = hyb_isa_name(model->isa);
         desc.device = "cpu";
@@ -140,7 +140,7 @@ HYB_BORDER(hybrid_result, hybrid_devices,
         return HYBRID_OK;
     }
     memset(&desc, 0, sizeof desc);
-    desc.device = "cpu"; /* none need be opened to list them */
+    desc.device = "cpu"; /* a list opens no device */
     if ((r = runtime ? hyb_runtime_retain(runtime, &rt, error) : hybrid_runtime_create(&desc, &rt, error)) != HYBRID_OK)
         return r;
     r = hyb_gpu_provider->list(rt, list, capacity, count, error);

@@ -9,7 +9,7 @@
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
     FILE *stream;
-    char *path;      /* of the file itself, behind all links; one allocation with temporary */
+    char *path;      /* of the file itself, at the end of all links; one allocation with temporary */
     char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
     /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
     bool exists, keep;
@@ -26,7 +26,7 @@ typedef struct hyb_output_look {
     bool exists, folder, stream, keep;
     int refused; /* errno that a write would give, or 0 */
     unsigned mode, owner, group;
-    uint64_t device, number; /* which file it is */
+    uint64_t device, number; /* the two together name the file */
 } hyb_output_look;
 
     #if defined(_WIN32)
@@ -46,7 +46,7 @@ static bool hyb_output_remove(const char *path)
 }
 static unsigned long hyb_output_process(void) { return GetCurrentProcessId(); }
 
-/* An empty file that was not there before. */
+/* Makes an empty file. Fails when anything has that name. */
 static bool hyb_output_new(const char *path)
 {
     wchar_t wide[1024];
@@ -110,7 +110,7 @@ static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path,
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
 
-/* An empty file that was not there before: nor a link that somebody laid there. */
+/* Makes an empty file. Fails when anything has that name, a link that somebody laid there included. */
 static bool hyb_output_new(const char *path)
 {
     const int fd = open(path, O_WRONLY | O_CREAT | O_EXCL, 0666);
@@ -135,7 +135,7 @@ static void hyb_output_see(const char *path, hyb_output_look *t)
     if (!t->stream && access(path, W_OK)) t->refused = errno;
 }
 
-/* The path behind a chain of links, which may lead to nothing. NULL: errno says why. */
+/* The path at the end of a chain of links, which may lead to nothing. NULL: errno says why. */
 static char *hyb_output_follow(hybrid_runtime *rt, const char *path)
 {
         #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && \
@@ -183,7 +183,7 @@ static bool hyb_output_place(const hyb_output *o)
 }
     #endif
 
-/* Ends without a result: nothing remains. */
+/* Gives up: nothing remains on the disk. */
 static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 {
     if (o->stream) {
@@ -212,7 +212,7 @@ static bool hyb_output_beside(hyb_output *o, size_t room)
             hyb_output_remove(o->temporary);
             return false;
         }
-        /* a name may be as long as the system allows, without ours */
+        /* the name may be so long that the system takes no more after it */
         if (errno == ENAMETOOLONG && !brief)
             brief = true;
         else if (errno != EEXIST)

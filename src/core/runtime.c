@@ -12,16 +12,17 @@ struct hybrid_runtime {
     hybrid_allocator allocator;
     hybrid_logger logger;
     hyb_isa isa;
-    hyb_hash_key hash_key; /* of tables of foreign names */
+    hyb_hash_key hash_key; /* of the tables of names that come from files */
     hyb_pool pool;
     volatile uint64_t references;
-    /* of what follows; held while the GPU is opened, which logs: a logger may ask for no more than
+    /* of the fields below; held while the GPU is opened, which logs: a logger may then ask for no more than
      * hybrid_runtime_device */
     hyb_spin gpu_lock;
     char device_wanted[24];
     bool gpu_tried;
     hyb_device *gpu; /* NULL: none, or not yet opened */
-    /* the process that opened it: gpu stands, until the runtime ends: it can be read without the lock */
+    /* the process that opened it; once this is set, gpu stays as it is until the runtime ends, and can be read without
+     * the lock */
     volatile uint64_t gpu_there;
     uint64_t max_device_bytes;
     hybrid_kernel_cache kernel_cache;

@@ -4,9 +4,9 @@
 #define HYB_CORE_STACK_C
 #include "macros.h"
 
-/* Of the 64 KB that a call may take, what a recursion may take before it is refused; the rest is for the frames above
- * the border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up
- * to 8 KB). Sanitizers blow up frames by red zones: they get more. */
+/* The part of the 64 KB of a call that a recursion may take before it is refused; the rest is for the frames above the
+ * border, one more turn, and what the turn calls that does not recurse (the C library's printf of a double takes up to
+ * 8 KB). Sanitizers blow up frames by red zones: they get more. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     #define HYB_STACK_FACTOR 8
 #elif defined(__has_feature)
@@ -37,8 +37,8 @@ typedef struct hyb_stack {
 
 static HYB_NOINLINE void hyb_stack_open(hyb_stack *s) { HYB_STACK_HERE(s->border); }
 
-/* Whether there is room for one more turn of a recursion. Stacks grow down on all machines that are known, up on
- * none: both are right. */
+/* Whether there is room for one more turn of a recursion. Stacks grow down on all known machines; one that grew up
+ * would be measured as well. */
 static HYB_NOINLINE bool hyb_stack_room(const hyb_stack *s)
 {
     uintptr_t here = 0;

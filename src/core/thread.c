@@ -74,8 +74,8 @@ static void hyb_nap(void)
 #endif
 }
 
-/* Which process this is. A forked child has a copy of all objects and none of their threads: who keeps this number
- * knows. */
+/* Which process this is. A forked child has a copy of all objects and none of their threads: an object that keeps this
+ * number can tell. */
 static uint64_t hyb_process(void)
 {
 #if defined(_WIN32)
@@ -85,13 +85,13 @@ static uint64_t hyb_process(void)
 #endif
 }
 
-/* in_use of an object: 0, or the process of the thread whose call is under way. One that was under way in another
- * thread when this process was forked never ends: it keeps nobody out. */
+/* in_use of an object: 0, or the process of the thread whose call is under way. A call that another thread was making
+ * when this process was forked never ends here: it keeps nobody out. */
 static bool hyb_busy(uint64_t in_use) { return in_use && in_use == hyb_process(); }
 
-/* A lock for what is short or rare: 0, or the process of the thread that holds it. Who holds one calls nothing of the
- * host's: it could wait for a thread that waits for the lock. A lock that another process holds was held when this one
- * was forked, by a thread that is not here: it is free. */
+/* A lock for short or rare work: 0, or the process of the thread that holds it. Never call the host's code while
+ * holding one: that code could wait for a thread that waits for the lock. A lock of another process was held by one of
+ * its threads when this process was forked; that thread is not here, so the lock is free. */
 typedef volatile uint64_t hyb_spin;
 static void hyb_spin_take(hyb_spin *lock)
 {
@@ -99,7 +99,7 @@ static void hyb_spin_take(hyb_spin *lock)
     uint64_t open = 0;
     int spins = 0;
     while (!hyb_atomic_cas(lock, &open, here)) {
-        if (open && open != here) continue; /* cas again, from what it holds */
+        if (open && open != here) continue; /* try again, from the value that it holds now */
         open = 0;
         if (++spins < 1000)
             hyb_pause();
@@ -177,10 +177,10 @@ struct hyb_pool {
     volatile uint64_t busy; /* a section is running: others compute alone */
     volatile uint64_t sleepers;
     volatile uint64_t stop;
-    hyb_chunk_fn fn; /* of the section; read only by who holds one of its chunks */
+    hyb_chunk_fn fn; /* of the section; only a thread that has one of its chunks reads them */
     void *arg;
-    bool started;  /* by who holds busy */
-    int n_workers; /* that could be started: at most n_lanes - 1 */
+    bool started;  /* written by the thread that holds busy */
+    int n_workers; /* those that could be started: at most n_lanes - 1 */
     hyb_worker *workers;
 #if defined(HYB_THREADS_POSIX)
     pthread_mutex_t mutex;
@@ -232,7 +232,7 @@ static void hyb_pool_adopt(hyb_pool *pool)
     const uint64_t here = hyb_process();
     uint64_t owner = hyb_atomic_load(&pool->owner);
     while (owner != here) {
-        if (owner == (here | HYB_ADOPTING)) { /* another thread is at it */
+        if (owner == (here | HYB_ADOPTING)) { /* another thread is doing it */
             hyb_yield();
             owner = hyb_atomic_load(&pool->owner);
         } else if (hyb_atomic_cas(&pool->owner, &owner, here | HYB_ADOPTING)) {
@@ -281,7 +281,7 @@ static void hyb_worker_main(hyb_worker *worker)
 {
     hyb_pool *pool = worker->pool;
     uint64_t seen = 0;
-    hyb_fp_plain(); /* a thread begins with that of the one that made it */
+    hyb_fp_plain(); /* a thread begins with the environment of the thread that made it */
     for (;;) {
         uint64_t since = hyb_now_us(), spins = 0;
         while (hyb_atomic_load(&pool->ticket) >> 32 == seen) {
@@ -431,7 +431,7 @@ typedef struct hyb_host_section {
 } hyb_host_section;
 static void hyb_host_lane(void *arg, int32_t lane)
 {
-    const hyb_fp host = hyb_fp_enter(); /* a thread of the host's */
+    const hyb_fp host = hyb_fp_enter(); /* this is one of the host's threads */
     hyb_host_section *s = (hyb_host_section *)arg;
     uint64_t chunk;
     while ((chunk = hyb_atomic_add(&s->next, 1)) < (uint64_t)s->n) s->fn(s->arg, (int)chunk, lane);

@@ -37,14 +37,14 @@ static size_t hyb_utf8_decode(const uint8_t *p, const uint8_t *end, uint32_t *co
     return n;
 }
 
-/* The same of text, also when it is empty. */
+/* The same at the beginning of a text, which may be empty. */
 static size_t hyb_utf8_read(const char *text, const char *end, uint32_t *code)
 {
     size_t valid;
     return text < end ? hyb_utf8_decode((const uint8_t *)text, (const uint8_t *)end, code, &valid) : 0;
 }
 
-/* Writes code (made U+FFFD when it is none) and returns its 1..4 bytes. */
+/* Writes a code point (U+FFFD for a number that is not one) and returns its 1..4 bytes. */
 static size_t hyb_utf8_write(uint32_t code, char out[4])
 {
     if (code > 0x10FFFF || (code >= 0xD800 && code < 0xE000)) code = 0xFFFD;

@@ -1,10 +1,10 @@
 /* cuda/abi: what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA header is needed to build, or ever
  * included.
  *
- * A list gives for each function: is it required (1) or may it be missing in older versions (0), our name, the name in
- * the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters. Handles
- * are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with the
- * real headers where a toolkit is. */
+ * A list gives for each function: whether it is required (1) or may be missing in older versions (0), our name, the
+ * name in the library (the plain names of many are older ABIs with 32-bit sizes: always take _v2), and the parameters.
+ * Handles are void *, results and enums are int, CUdeviceptr is hyb_cu_ptr. The gate cuda_abi compares all of it with
+ * the real headers where there is a toolkit. */
 #ifndef HYB_CUDA_ABI_C
 #define HYB_CUDA_ABI_C
 #include "../core/macros.h"
@@ -12,7 +12,7 @@
 typedef unsigned long long hyb_cu_ptr;
 
 /* clang-format off */
-/* CUresult; FORKED is our own: what is answered for the driver where it must not be called */
+/* CUresult; FORKED is our own: the answer in place of the driver's, where it must not be called */
 enum {
     HYB_CU_FORKED = -1, HYB_CU_OK = 0, HYB_CU_INVALID = 1, HYB_CU_OUT_OF_MEMORY = 2, HYB_CU_NOT_INITIALIZED = 3,
     HYB_CU_DEINITIALIZED = 4,
@@ -145,8 +145,8 @@ typedef struct hyb_cublas_api {
 } hyb_cublas_api;
 #undef HYB_X
 
-/* In a child that was forked while CUDA was in use, nothing of it may be called: these stand in, so that objects can
- * be ended there. */
+/* In a child that was forked while CUDA was in use, none of its functions may be called: these stand in for them, so
+ * that objects can be destroyed there. */
 #if defined(__GNUC__) || defined(__clang__)
     #pragma GCC diagnostic push
     #pragma GCC diagnostic ignored "-Wunused-parameter"

@@ -1,6 +1,6 @@
 /* cuda/arena: hands out parts of a few big blocks of address space: best fit, 256-byte alignment, neighbours joined
- * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part is counted, so that a
- * view into it keeps it. */
+ * when freed. Pure bookkeeping: addresses are numbers, the blocks come from the caller. A part has a count of holders,
+ * so that a view into it keeps it. */
 #ifndef HYB_CUDA_ARENA_C
 #define HYB_CUDA_ARENA_C
 #include "../core/memory.c"
@@ -86,8 +86,8 @@ static uint64_t hyb_arena_round(uint64_t size)
     return (HYB_MAX(size, 1) + HYB_ARENA_ALIGN - 1) / HYB_ARENA_ALIGN * HYB_ARENA_ALIGN;
 }
 
-/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has
- * none. */
+/* HYBRID_OK and an address; HYBRID_ERROR_LIMIT: no block has so much in one piece; HYBRID_ERROR_MEMORY: the host has no
+ * memory. */
 static hybrid_result hyb_arena_take(hyb_arena *arena, uint64_t size, uint64_t *at)
 {
     hyb_range *r, *best = NULL;

@@ -16,7 +16,7 @@ typedef struct hyb_cuda_layout {
     hyb_cuda_split split;
 } hyb_cuda_layout;
 
-/* A batch of a shape has been here: what its pass launches is a graph, once it came a second time. The first time
+/* The launches of a pass are kept as a graph from the second time that a batch of the same shape comes; the first time
  * loads the kernels.
  *
  *     shape new        HYB_PASS_RUN     ops are launched one by one
@@ -26,11 +26,12 @@ typedef struct hyb_cuda_layout {
  * What differs between batches of a shape (ids, positions, pages, slots) is in the picture in device memory, where
  * kernels find it; nothing of it is an argument of a kernel. */
 typedef struct hyb_cuda_record {
-    int32_t n, n_out, n_runs, n_split, max_length_class; /* all that chooses kernels and grids */
+    int32_t n, n_out, n_runs, n_split, max_length_class; /* everything that chooses kernels and grids */
     uint32_t used;                                       /* when; 0: never */
     hyb_cuda_graph *graph;
 } hyb_cuda_record;
-enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 }; /* so many failures in a row, and it goes without graphs */
+/* after so many failures in a row it goes on without graphs */
+enum { HYB_CUDA_RECORDS = 8, HYB_CUDA_GRAPH_FAILURES = 3 };
 
 typedef struct hyb_cuda_backend {
     hyb_backend base;
@@ -40,7 +41,7 @@ typedef struct hyb_cuda_backend {
     hyb_cuda_at at;                                     /* where ops run */
     char *memory;                                       /* on the device */
     char *picture;                                      /* on the host */
-    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass at hand, or NULL */
+    hyb_cuda_record records[HYB_CUDA_RECORDS], *record; /* record: of the pass under way, or NULL */
     uint32_t clock;
     int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
@@ -70,7 +71,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     l->bytes = at;
 }
 
-/* Bytes that cuBLAS works with, where the largest batch is worth it: taken at once, so that the plan holds. */
+/* Bytes of cuBLAS' workspace, if the largest batch is worth it: taken at once, so that the plan holds. */
 static size_t hyb_cuda_workspace(const hyb_limits *limits, int cc)
 {
     return limits->n_rows > HYB_CUDA_FEW_FLOATS ? hyb_blas_workspace(cc) : 0;
@@ -104,7 +105,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
     if (batch->n_out) memcpy(p + l->out, batch->out, (size_t)batch->n_out * sizeof(int32_t));
     hyb_cuda_batch_fill(b, &l->split, batch, (int32_t *)(void *)(p + l->run_of_row), (int32_t *)(void *)(p + l->tiles),
                         (int32_t *)(void *)(p + l->split_rows), (int32_t *)(void *)(p + l->runs));
-    /* kernels are told: it is the same for all batches of a record */
+    /* an argument of kernels: it is the same for all batches of a record */
     b->pages_a_seq = HYB_MIN(l->pages_a_seq, b->max_length_class / HYB_PAGE);
     row = (size_t)b->pages_a_seq * sizeof(int32_t);
     for (i = 0; row && i < batch->n_runs; i++) { /* a model without attention has no pages */
@@ -128,7 +129,7 @@ static void hyb_cuda_be_begin(hyb_backend *be, const hyb_batch *batch)
 
 /* ---- recorded passes: a decode step is hundreds of launches of a few microseconds, which one graph starts at once */
 
-/* The record of this shape of batch; a new one takes the place of the one that was used longest ago. */
+/* The record of this shape of batch; a new one replaces the one that was used longest ago. */
 static hyb_cuda_record *hyb_cuda_record_of(hyb_cuda_backend *self)
 {
     const hyb_cuda_batch *b = &self->at.batch;
@@ -164,7 +165,7 @@ static hyb_pass hyb_cuda_be_pass_begin(hyb_backend *be)
     hyb_cuda_backend *self = hyb_cuda_of(be);
     hybrid_error why;
     bool seen;
-    /* tiles: a prompt, which no other is like */
+    /* tiles mean a prompt, and no other batch will have its shape */
     if (self->n_graph_failures >= HYB_CUDA_GRAPH_FAILURES || self->at.batch.n_tiles || self->queue->failure.result ||
         self->queue->rehearsing)
         return HYB_PASS_RUN;
@@ -194,7 +195,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
     }
     hyb_cuda_graph_destroy(self->cu, record->graph);
     record->graph = NULL;
-    if (self->queue->failure.result) return true; /* a lost device is sync's business */
+    if (self->queue->failure.result) return true; /* sync tells of a lost device */
     hyb_cuda_graph_failed(self, &why);
     return false;
 }
@@ -228,7 +229,7 @@ static void hyb_cuda_be_read(hyb_backend *be, void *host, const void *src, size_
     hyb_cuda_read(hyb_cuda_of(be)->queue, host, src, bytes);
 }
 
-/* Whatever failed on the GPU, the remedy is the same, so it has one code: to go on without. */
+/* Whatever failed on the GPU, the remedy is the same, to go on without it; so there is one code. */
 static hybrid_result hyb_cuda_be_sync(hyb_backend *be, hybrid_error *error)
 {
     hyb_cuda_at *at = &hyb_cuda_of(be)->at;

@@ -12,8 +12,8 @@ typedef struct hyb_cublas {
 } hyb_cublas;
 
 /* A handle belongs to one stream and one thread; its workspace is our memory, so that nothing is allocated while a
- * graph is captured. The end of a handle waits for the whole device, which breaks what other contexts record: a
- * handle that is no longer needed waits for the next stream. */
+ * graph is captured. To destroy a handle waits for the whole device, which breaks what other contexts record: a handle
+ * that is no longer needed is kept for the next stream. */
 typedef struct hyb_blas_handle {
     void *handle, *workspace;
     hyb_blas_spare *spare;
@@ -74,7 +74,7 @@ static hybrid_result hyb_cublas_open(hyb_cublas *blas, int driver_version, bool 
     static const char *const names[] = { "libcublas.so.13", "libcublas.so.12", "libcublas.so.11", NULL };
     static const char *const firsts[] = { "libcublasLt.so.13", "libcublasLt.so.12", "libcublasLt.so.11", NULL };
 #endif
-    /* one for a newer driver does not start */
+    /* one that needs a newer driver does not start */
     int newest = driver_version >= 13000 ? 0 : driver_version >= 12000 ? 1 : 2;
     if (hyb_library_find(names + newest, firsts + newest, only_override, hyb_cublas_accept, blas)) return HYBRID_OK;
     if (blas->refused)
@@ -143,7 +143,7 @@ static int hyb_blas_take(hyb_cuda *cu, hyb_blas_handle *h)
 static void hyb_blas_give(hyb_cuda *cu, hyb_blas_handle *h)
 {
     if (h->spare) {
-        /* the stream and the workspace end */
+        /* the stream and the workspace are about to end */
         if (!hyb_cuda_orphaned(cu)) cu->blas->api.cublasSetStream(h->handle, NULL);
         hyb_spin_take(&cu->lock);
         h->spare->next = cu->blas_spares;

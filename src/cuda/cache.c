@@ -71,8 +71,8 @@ static bool hyb_environment_path(const char *name, char path[HYB_PATH_MAX])
 #endif
 }
 
-/* Puts root and tail into the cache; "" when that, with the name of an entry, would be too long: another folder than
- * the one that was meant is worse than none. */
+/* Makes root and tail the cache's folder; "" when that, with the name of an entry, would be too long: a wrong folder is
+ * worse than none. */
 static void hyb_cache_at(hyb_cache *cache, const char *root, const char *tail)
 {
     const size_t room = sizeof cache->folder - HYB_CACHE_KEY_TEXT - 48, n = strlen(root), n_tail = strlen(tail);
@@ -184,7 +184,7 @@ static bool hyb_cache_write(const char *folder, const char *name, const void *da
     char path[HYB_PATH_MAX], temporary_name[HYB_CACHE_KEY_TEXT + 64], temporary[HYB_PATH_MAX];
     FILE *f;
     bool ok;
-    /* Unlike any other writer's: of another process, or (by the address of a local) of another thread, or at another
+    /* A name unlike that of any other writer: another process, another thread (by the address of a local), another
      * time. */
     snprintf(temporary_name, sizeof temporary_name, "%.32s.%lx.%lx.%lx", name, hyb_process_id(),
              (unsigned long)(uintptr_t)&ok, (unsigned long)hyb_now_us());
@@ -261,7 +261,7 @@ static bool hyb_cache_get(hyb_cache *cache, const hyb_cache_key *key, void **dat
     return copy != NULL;
 }
 
-/* Keeps a binary, if that is possible. */
+/* Keeps a binary, if it can. */
 static void hyb_cache_put(hyb_cache *cache, const hyb_cache_key *key, const void *data, size_t size)
 {
     unsigned char *entry;

@@ -10,14 +10,14 @@
 
 typedef struct hyb_cuda_desc {
     int device;         /* ordinal */
-    uint64_t max_bytes; /* device memory that may be taken in all; 0: what there is */
-    bool separate;      /* every allocation is one of the driver's: slow, but overruns are seen by tools */
+    uint64_t max_bytes; /* device memory that may be taken in all; 0: all that there is */
+    bool separate;      /* every allocation is one of the driver's: slow, but tools see overruns */
     hybrid_kernel_cache cache;
     const hyb_cuda_module_info *(*modules)(int module); /* NULL: those of hybrid */
     int n_modules;
 } hyb_cuda_desc;
 
-/* A handle of cuBLAS that no queue has. */
+/* A spare handle of cuBLAS, which no queue uses. */
 typedef struct hyb_blas_spare {
     void *handle;
     int (*destroy)(void *handle);
@@ -45,14 +45,14 @@ typedef struct hyb_cuda {
     struct hyb_cublas *blas;       /* NULL: not there, or not asked for */
     hyb_spin blas_lock;            /* held while cuBLAS is opened, which takes a second */
     int blas_state;                /* 0: not asked for, 1: there, 2: absent */
-    volatile uint64_t blas_proven; /* it computes a known product */
+    volatile uint64_t blas_proven; /* it has computed a known product right */
     hyb_blas_spare *blas_spares;
     hybrid_error blas_why;
 } hyb_cuda;
 
 /* ---- context ----------------------------------------------------------------------------------------------------- */
 
-/* What a thread had before hyb_cuda_enter. */
+/* The state of a thread before hyb_cuda_enter. */
 typedef struct hyb_cuda_caller {
     void *context;
     int mode;
@@ -99,7 +99,7 @@ static int hyb_cuda_attribute(const hyb_driver *driver, int attribute, int devic
     return driver->api.cuDeviceGetAttribute(&value, attribute, device) == 0 ? value : 0;
 }
 
-/* with_free starts the device for a moment, which takes time and some of its memory. */
+/* with_free: starts the device for a moment, which takes time and some of its memory. */
 static void hyb_cuda_describe(const hyb_driver *driver, int device, int index, bool with_free, hybrid_device_info *info)
 {
     size_t total = 0, available = 0;
@@ -138,7 +138,7 @@ static hybrid_result hyb_cuda_list(hybrid_device_info *list, size_t capacity, si
 
 static void hyb_cuda_retain(hyb_cuda *cu) { hyb_atomic_add(&cu->references, 1); }
 
-/* The last one gives everything back: memory that was not freed, modules, the context. Works after any error of the
+/* The last holder gives everything back: memory that was not freed, modules, the context. Works after any error of the
  * device. */
 static void hyb_cuda_release(hyb_cuda *cu)
 {
@@ -237,14 +237,14 @@ static hybrid_result hyb_cuda_probe(hyb_cuda *cu, hybrid_error *error)
     return r;
 }
 
-/* Are kernels to be had, from a compiler that fits device and driver? Opens it; compiles nothing, as a rule. */
+/* Whether kernels can be compiled, by a compiler that fits device and driver. Opens it; as a rule compiles nothing. */
 static hybrid_result hyb_cuda_can_compile(hyb_cuda *cu, hybrid_error *error)
 {
     const hybrid_result r = hyb_jit_nvrtc(&cu->jit, error);
     return !r && cu->jit.nvrtc.major > cu->driver.version / 1000 ? hyb_cuda_probe(cu, error) : r;
 }
 
-/* Makes n modules ready, and says how far it is: progress (or NULL) gets 0..n of n and returns false to stop. */
+/* Makes n modules ready, and tells the progress: progress (or NULL) gets 0..n of n and returns false to stop. */
 static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
                                      bool (*progress)(void *user, int done, int n), void *user, hybrid_error *error)
 {
@@ -263,7 +263,7 @@ static hybrid_result hyb_cuda_warmup(hyb_cuda *cu, const int *modules, int n,
 
 /* ---- memory ------------------------------------------------------------------------------------------------------ */
 
-/* Bytes that the driver has to give, and those in all. */
+/* Bytes that the driver can still give, and bytes in all. */
 static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
 {
     size_t a = 0, t = 0;
@@ -274,8 +274,8 @@ static void hyb_cuda_memory(hyb_cuda *cu, uint64_t *available, uint64_t *total)
     *total = t;
 }
 
-/* Bytes that hyb_cuda_alloc can still give, in how many pieces ever: what the driver has, within the cap, and what
- * lies free in blocks. */
+/* Bytes that hyb_cuda_alloc can still give, in any number of pieces: what the driver has, within the cap, and what is
+ * free in blocks. */
 static uint64_t hyb_cuda_room(hyb_cuda *cu)
 {
     uint64_t available, total, room;
@@ -287,7 +287,7 @@ static uint64_t hyb_cuda_room(hyb_cuda *cu)
     return room;
 }
 
-/* Bytes of blocks that nothing is in. */
+/* Bytes of empty blocks. */
 static uint64_t hyb_cuda_idle(hyb_cuda *cu)
 {
     uint64_t idle;
@@ -303,7 +303,7 @@ static hybrid_result hyb_cuda_fail_memory(hyb_cuda *cu, uint64_t bytes, uint64_t
     double mb = 1024 * 1024;
     if (code == 0)
         return hyb_fail(error, HYBRID_ERROR_MEMORY,
-                        "GPU memory: %.1f MB asked for, but the cap of %.1f MB has only %.1f MB left; raise the cap or "
+                        "GPU memory: %.1f MB are needed, but of the cap of %.1f MB only %.1f MB are left; raise it or "
                         "put fewer layers on the GPU",
                         (double)bytes / mb, (double)cu->max_bytes / mb,
                         (double)(cu->max_bytes - HYB_MIN(cu->arena.total, cu->max_bytes)) / mb);

@@ -1,5 +1,4 @@
-/* cuda/driver: the driver's functions, what its result codes mean in words, and the one message for a machine
- * without CUDA. */
+/* cuda/driver: the driver's functions, its result codes in words, and the one message for a machine without CUDA. */
 #ifndef HYB_CUDA_DRIVER_C
 #define HYB_CUDA_DRIVER_C
 #include "abi.c"
@@ -9,7 +8,7 @@ typedef struct hyb_driver {
     hyb_driver_api api;
     hyb_library library;
     int version;         /* 13000: the newest CUDA that this driver knows */
-    const char *missing; /* a required function that the library lacks */
+    const char *missing; /* the name of a required function that the library lacks */
 } hyb_driver;
 
 static bool hyb_driver_accept(void *user, hyb_library *lib)
@@ -26,8 +25,7 @@ static bool hyb_driver_accept(void *user, hyb_library *lib)
     return !driver->missing;
 }
 
-/* A kernel did something that it must not, or the GPU broke: the context is lost, and every call says so from then
- * on. */
+/* A kernel did something forbidden, or the GPU broke: the context is lost, and every call says so from then on. */
 static bool hyb_driver_is_fault(int result)
 {
     return result == HYB_CU_FORKED || result == HYB_CU_ECC || result == HYB_CU_ILLEGAL_ADDRESS ||
@@ -35,7 +33,7 @@ static bool hyb_driver_is_fault(int result)
            (result >= HYB_CU_HARDWARE_STACK && result <= HYB_CU_LAUNCH_FAILED);
 }
 
-/* What a user can do about a result of the driver; "" where nobody knows. */
+/* What a user can do about a result of the driver; "" where nothing is known to help. */
 static const char *hyb_driver_advice(int result)
 {
     switch (result) {

@@ -45,8 +45,8 @@ static bool hyb_blas_is_right(hyb_cuda_queue *q, void *handle, void *device, cha
     return true;
 }
 
-/* Once for each device: does this cuBLAS compute? Some mixtures of installations give wrong numbers without an
- * error. */
+/* Once for each device, checks that this cuBLAS computes right: some mixtures of installations give wrong numbers
+ * without an error. */
 static hybrid_result hyb_blas_prove(hyb_cuda_queue *q, void *handle, hybrid_error *error)
 {
     hyb_cuda *cu = q->cu;

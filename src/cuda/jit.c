@@ -1,5 +1,5 @@
 /* cuda/jit: from the text of kernels to functions on the device: which NVRTC, for which architecture, compiled or from
- * the cache. Nothing is loaded or compiled before a kernel of it is first asked for. One compilation at a time: old
+ * the cache. A module is loaded or compiled when one of its kernels is first asked for. One compilation at a time: old
  * versions need that, and newer ones gain nothing from two. The host's own functions (log, load, store) are called
  * without the lock. */
 #ifndef HYB_CUDA_JIT_C
@@ -16,7 +16,7 @@ typedef struct hyb_target {
     bool ptx;
 } hyb_target;
 
-/* Chips of the Jetson family: their binaries run on no other chip, and they run no other's. */
+/* Chips of the Jetson family: their binaries run on no other chip, and those of other chips not on them. */
 static bool hyb_is_tegra(int number)
 {
     return number == 53 || number == 62 || number == 72 || number == 87 || number == 101 || number == 110;
@@ -48,7 +48,7 @@ typedef struct hyb_nvrtc {
     hyb_nvrtc_api api;
     hyb_library library;
     int major, minor;
-    hyb_target arch; /* what this one makes for the device it was opened for */
+    hyb_target arch; /* what it makes for the device that it was opened for */
     int cc;
     char refused[96]; /* what was found and could not be used, in words */
 } hyb_nvrtc;
@@ -193,7 +193,8 @@ static char *hyb_module_text(hybrid_runtime *rt, const hyb_cuda_module_info *inf
     return text;
 }
 
-/* The compiler's words, freed by the caller, or NULL; the first of its lines that names an error goes into `line`. */
+/* The compiler's messages, freed by the caller, or NULL; the first of its lines that names an error goes into
+ * `line`. */
 static char *hyb_nvrtc_words(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, void *program, char *line, size_t capacity)
 {
     size_t size = 0;
@@ -225,8 +226,8 @@ static void hyb_nvrtc_log(hybrid_runtime *rt, char *words)
 
 enum { HYB_NVRTC_NO_MEMORY = 1 };
 
-/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: what the compiler says of an
- * error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
+/* Compiles text for nvrtc->arch. *data: the binary or PTX with a zero after it; *words: the compiler's messages about
+ * an error, for hyb_nvrtc_log, or NULL. Both are freed by the caller. */
 static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrtc, const hyb_cuda_module_info *info,
                                        const char *text, void **data, size_t *size, char **words, hybrid_error *error)
 {
@@ -259,8 +260,9 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
     } else if ((nvrtc->arch.ptx ? nvrtc->api.nvrtcGetPTXSize(program, size)
                                 : nvrtc->api.nvrtcGetCUBINSize(program, size)) ||
                !*size) {
-        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "NVRTC %d.%d made nothing of the kernels '%.40s' for %s",
-                     nvrtc->major, nvrtc->minor, info->name, arch + 19);
+        r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                     "NVRTC %d.%d compiled the kernels '%.40s' for %s, but gave no binary", nvrtc->major, nvrtc->minor,
+                     info->name, arch + 19);
     } else if (!(*data = hyb_calloc(rt, *size + 1, 1))) {
         r = hyb_fail_memory(error, *size + 1);
     } else {
@@ -283,7 +285,7 @@ static hybrid_result hyb_nvrtc_compile(hybrid_runtime *rt, const hyb_nvrtc *nvrt
 enum { HYB_MODULE_KERNELS = 12 };
 
 typedef struct hyb_module_slot {
-    volatile uint64_t ready; /* 1: loaded, and all below stands */
+    volatile uint64_t ready; /* 1: loaded, and the fields below are valid */
     void *module;
     void *functions[HYB_MODULE_KERNELS];
     unsigned shared[HYB_MODULE_KERNELS]; /* bytes of dynamic shared memory that were asked for */
@@ -297,7 +299,7 @@ typedef struct hyb_jit {
     const hyb_cuda_module_info *(*info)(int module);
     hyb_module_slot *slots;
     int n_slots, cc;
-    hyb_spin lock; /* of what follows and the slots; held while anything is compiled or loaded */
+    hyb_spin lock; /* of the fields below and the slots; held while anything is compiled or loaded */
     hyb_nvrtc nvrtc;
     int nvrtc_state; /* 0 not looked for, 1 there, 2 absent */
     hybrid_error nvrtc_why;
@@ -330,7 +332,7 @@ static void hyb_jit_destroy(hyb_jit *jit)
     hyb_free(jit->rt, jit->slots);
 }
 
-/* Opens NVRTC on the first call; jit->nvrtc stands when this says OK. */
+/* Opens NVRTC on the first call; when it returns OK, jit->nvrtc is valid. */
 static hybrid_result hyb_jit_nvrtc(hyb_jit *jit, hybrid_error *error)
 {
     const uint64_t start = hyb_now_us();
@@ -382,7 +384,7 @@ static hybrid_result hyb_jit_load(hyb_jit *jit, const hyb_cuda_module_info *info
     return hyb_driver_fail(jit->driver, error, code, what);
 }
 
-/* What one thread has in its hands while it makes a module. */
+/* The memory of one thread that makes a module. */
 typedef struct hyb_jit_work {
     char *text, *words;  /* of the module, and of the compiler */
     void *cached, *made; /* binaries */
@@ -440,7 +442,7 @@ static hybrid_result hyb_jit_make(hyb_jit *jit, const hyb_cuda_module_info *info
         else if (r == HYBRID_ERROR_UNSUPPORTED) {
             slot->failed = true;
             slot->why = why;
-        } /* a wrong text stays wrong; anything else may pass */
+        } /* a wrong text stays wrong; other failures may pass */
     }
     hyb_spin_give(&jit->lock);
     if (r && error) *error = why;

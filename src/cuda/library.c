@@ -2,7 +2,7 @@
  *
  * Order: the folder in HYBRID_CUDA_PATH; what the process has already loaded (a host with PyTorch or an engine inside
  * shares its copy with us); then name by name, newest first: the loader's own path, and the folders of toolkits and of
- * Python wheels. Nothing that was opened is closed again: the driver does not survive it, and opening twice costs
+ * Python wheels. A library that was opened is never closed: the driver would not survive it, and to open it twice costs
  * nothing. */
 #ifndef HYB_CUDA_LIBRARY_C
 #define HYB_CUDA_LIBRARY_C
@@ -61,7 +61,7 @@ static bool hyb_library_symbol(const hyb_library *lib, const char *name, void *f
     memcpy(function, &address, sizeof address);
     return address != NULL;
 }
-/* Where a library came from that was opened by its bare name: dladdr tells, which -std=c99 hides but the process
+/* Finds where a library came from that was opened by its bare name: by dladdr, which -std=c99 hides but the process
  * has. */
 static void hyb_library_locate(hyb_library *lib, const char *symbol)
 {
@@ -261,7 +261,7 @@ static bool hyb_library_in_folder(void *user, const char *folder)
 {
     const hyb_library_search *search = (const hyb_library_search *)user;
     char path[HYB_PATH_MAX];
-    if (strstr(folder, "/stubs")) return false; /* the toolkit's: to link with, not to run */
+    if (strstr(folder, "/stubs")) return false; /* the toolkit's stub, to link with and not to run */
     if (search->first && hyb_path_join(path, folder, search->first)) hyb_library_load(path, false);
     return hyb_path_join(path, folder, search->name) && hyb_library_try(search, path, false);
 }

@@ -1,5 +1,5 @@
-/* cuda/ops: what every op on a GPU gets: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op) runs
- * hyb_op_name; the files ops_*.c have them.
+/* cuda/ops: what every op on a GPU is given: a queue, the batch in device memory, scratch. hyb_cuda_op_name(at, op)
+ * runs hyb_op_name; these functions are in the files ops_*.c.
  *
  * What changes from one step to the next (ids, positions, page tables) is read by kernels from the buffers of
  * hyb_cuda_batch, whose addresses stay; so the launches of a decode step can be captured once and replayed. */
@@ -7,8 +7,8 @@
 #define HYB_CUDA_OPS_C
 #include "queue.c"
 
-/* The batch in device memory. Addresses are fixed for the life of a context; numbers are of the batch at hand and
- * choose grids. */
+/* The batch in device memory. Addresses are fixed for the life of a context; numbers are those of the current batch,
+ * and choose grids. */
 typedef struct hyb_cuda_batch {
     int32_t *ids, *pos, *out, *run_of_row; /* n, n, n_out, n */
     int32_t *pages;
@@ -23,7 +23,7 @@ typedef struct hyb_cuda_batch {
     int32_t max_length_class;
 } hyb_cuda_batch;
 
-/* Where an op runs. Nothing in the scratch outlives the op. */
+/* Where an op runs. Its scratch is free again when it is done. */
 typedef struct hyb_cuda_at {
     hyb_cuda_queue *q;
     hyb_cuda_batch batch;

@@ -28,7 +28,7 @@ static hyb_cuda_split hyb_cuda_split_plan(int n_seq, int n_rows, int n_head_kv, 
     return s;
 }
 
-/* Counters of blocks in front of the parts, in numbers. */
+/* How many counters of blocks stand before the parts. */
 static size_t hyb_cuda_done_count(int max_rows, int n_head) { return hyb_align((size_t)max_rows * (size_t)n_head, 64); }
 
 /* Bytes of hyb_cuda_batch.parts. They must be zero before the first use. */
@@ -142,7 +142,7 @@ static unsigned hyb_cuda_attention_any_shared(int head_dim_k, int head_dim_v)
     return 4 * HYB_MAX(16 * k + 16 * HYB_PAGE + HYB_PAGE * HYB_MAX(k + 4, v), 16 * (unsigned)HYB_CUDA_SPLIT_MAX);
 }
 
-/* attention_any takes every type of cache, so what it can do can be done. shared: bytes that a block may have. */
+/* Whether there is a kernel: attention_any takes every type of cache. shared: bytes that a block may have. */
 static bool hyb_cuda_attends(int head_dim_k, int head_dim_v, unsigned shared)
 {
     /* 256: DIMS of attention_any.cu */

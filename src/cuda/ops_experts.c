@@ -1,7 +1,7 @@
 /* cuda/ops_experts: mixtures of experts: the choice of experts for each row, products with the matrices of the chosen
  * ones, and the weighted sum.
  *
- * Which experts were chosen is known on the device alone: nothing waits for the host, and a decode step with them is
+ * Only the device knows which experts were chosen: nothing waits for the host, and a decode step with experts is
  * captured like any other. Two ways:
  *
  *   few rows                for every (row, chosen expert) a product of matvec.cu, which reads
@@ -27,8 +27,8 @@ enum { HYB_CUDA_KERNELS_EXPERTS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_EXPERTS };
 enum { HYB_KERNEL_TENSOR_64, HYB_KERNEL_TENSOR_32 }; /* of the modules experts_tensor */
 enum { HYB_CUDA_PLACES = 8 };                        /* an expert's rows begin at a multiple: PLACES of experts.cu */
 
-/* What of the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read
- * one row of x. */
+/* From the kernels' structure `sorted`: the map's tiles, and the order of the pairs. share: rows of y that read one row
+ * of x. */
 typedef struct hyb_cuda_sorted {
     const void *map;
     const int32_t *order, *total;
@@ -47,13 +47,13 @@ typedef struct hyb_cuda_experts_job {
 
 /* ---- sizes: follow from the numbers of rows and experts, not from what is chosen --------------------------------- */
 
-/* Few enough pairs that hardly two of them ask for one expert. */
+/* So few pairs that hardly two of them ask for the same expert. */
 static bool hyb_cuda_experts_few(int64_t n, int64_t n_used, int64_t n_expert)
 {
     return n == 1 || 2 * n * n_used <= n_expert;
 }
 
-/* Places in sorted order, and tiles of them, when the choice is the worst. */
+/* Places in sorted order, and tiles of them, for the worst choice. */
 static int64_t hyb_cuda_experts_places(int64_t n_pairs, int64_t n_expert)
 {
     return (n_pairs + (HYB_CUDA_PLACES - 1) * HYB_MIN(n_pairs, n_expert)) / HYB_CUDA_PLACES * HYB_CUDA_PLACES;

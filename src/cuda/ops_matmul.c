@@ -73,7 +73,7 @@ typedef struct hyb_cuda_product {
     int64_t next; /* values to the next expert's w */
 } hyb_cuda_product;
 
-/* What the scratch holds of x; the matrices of an op may ask for different things. */
+/* The form of x that the scratch holds; the matrices of an op may need different ones. */
 typedef enum hyb_cuda_x { HYB_CUDA_X_NOTHING, HYB_CUDA_X_Q8, HYB_CUDA_X_HALF, HYB_CUDA_X_BF16 } hyb_cuda_x;
 
 typedef struct hyb_cuda_matmul_job {

@@ -1,4 +1,4 @@
-/* cuda/ops_recurrent: the ops of layers that keep something of a sequence from row to row, in slots. Kernels find the
+/* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots. Kernels find the
  * slots in the table of runs, so that a recorded pass can be replayed for other sequences. */
 #ifndef HYB_CUDA_OPS_RECURRENT_C
 #define HYB_CUDA_OPS_RECURRENT_C

@@ -37,7 +37,7 @@ static bool hyb_gpu_fits(hyb_device *device, uint64_t bytes)
     return available >= bytes && available - bytes >= HYB_MAX(bytes / 10, (uint64_t)HYB_CUDA_MARGIN);
 }
 
-/* The next write begins with a new queue: it works, unless the device is lost. */
+/* The next write begins with a new queue, which works unless the device is lost. */
 static void hyb_gpu_uploads_failed(hyb_cuda_device *self, hybrid_error *error)
 {
     hyb_kept(&self->uploads->failure, error);
@@ -129,7 +129,7 @@ static hybrid_result hyb_gpu_provider_open(hybrid_runtime *rt, int index, hyb_de
         r = hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
                      "'%.64s' has compute capability %d.%d; hybrid's kernels need 7.5 (Turing, 2018) or later",
                      self->cu->name, self->cu->cc / 10, self->cu->cc % 10);
-    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* without kernels it is of no use */
+    if (!r) r = hyb_cuda_can_compile(self->cu, error); /* a GPU without kernels is of no use */
     if (r) {
         hyb_cuda_release(self->cu);
         hyb_free(rt, self);

@@ -11,8 +11,8 @@
  * the driver passes through pinned memory of its own.
  *
  *     writes   [ on its way, event 0 ][ on its way, event 1 ][ being filled ][ free ]     4 pieces of 4 MB, in a ring:
- *                                                            ^ stage                      who comes round waits for
- *                                                                                         the piece's event
+ *                                                            ^ stage                      the write that comes round
+ *                                                                                         waits for the piece's event
  *     reads    [ read 0 | read 1 | ... | back_used ]          1 piece; sync copies each to its place in the host */
 #ifndef HYB_CUDA_QUEUE_C
 #define HYB_CUDA_QUEUE_C
@@ -36,7 +36,7 @@ typedef struct hyb_cuda_queue {
     void *stream;
     hybrid_error failure;   /* the first; its result is HYBRID_OK while there is none */
     bool capturing;         /* calls are recorded, not run */
-    bool rehearsing;        /* calls only make ready what they need: modules are compiled, nothing runs */
+    bool rehearsing;        /* calls only prepare what they need: modules are compiled, nothing runs */
     bool refused;           /* the failure is only one of the recording */
     uint64_t capture_start; /* n_launches then */
     const char *last;       /* the kernel that was launched last: one of the suspects when the device fails */
@@ -58,8 +58,8 @@ typedef struct hyb_cuda_graph {
     uint64_t n_launches;
 } hyb_cuda_graph;
 
-/* A kernel fails after its launch: what reports it, a copy perhaps, is not to blame. What fails while capturing may
- * work outside. */
+/* A kernel fails after its launch: the call that reports it, a copy perhaps, is not to blame. A call that fails in a
+ * capture may work outside of one. */
 static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
 {
     char suspect[96];
@@ -72,7 +72,7 @@ static void hyb_cuda_break(hyb_cuda_queue *q, int code, const char *what)
     hyb_driver_fail(&q->cu->driver, &q->failure, code, what);
 }
 
-/* For what works in itself, but not inside a capture. */
+/* For calls that work outside of a capture, but not inside one. */
 static bool hyb_cuda_refuse(hyb_cuda_queue *q, const char *what)
 {
     if (!q->capturing) return false;
@@ -151,7 +151,7 @@ static hybrid_result hyb_cuda_sync(hyb_cuda_queue *q, hybrid_error *error)
     return hyb_kept(&q->failure, error);
 }
 
-/* What is put into q after this runs after all that is in other now. */
+/* Work put into q from now on runs after all the work that is in other now. */
 static void hyb_cuda_wait(hyb_cuda_queue *q, hyb_cuda_queue *other)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -185,7 +185,7 @@ static bool hyb_pinned_create(hyb_cuda_queue *q, hyb_pinned *s)
 }
 
 /* The piece to fill: the current one while it has room, else one whose copies are done, else a new one, else the
- * oldest, waited for. NULL when there is no pinned memory at all. */
+ * oldest, after a wait. NULL when there is no pinned memory at all. */
 static hyb_pinned *hyb_pinned_next(hyb_cuda_queue *q)
 {
     const hyb_driver_api *api = &q->cu->driver.api;
@@ -229,9 +229,9 @@ static void hyb_bulk_chunk(void *arg, int chunk, int lane)
     memcpy(b->to + at, b->from + at, HYB_MIN(b->bytes - at, (size_t)HYB_BULK_CHUNK));
 }
 
-/* memcpy. Large pieces by all our threads: one of them cannot keep up with the bus, and the pages of a mapped file come
- * in faster. A host's own parallel_for may run anything on this thread, which has a lock, and the device's context:
- * it is not asked. */
+/* memcpy. All our threads copy large pieces: one alone cannot keep up with the bus, and several read the pages of a
+ * mapped file faster. A host's own parallel_for is not used: it may run anything on this thread, which holds a lock and
+ * the device's context. */
 static void hyb_bulk_copy(hybrid_runtime *rt, char *to, const char *from, size_t bytes)
 {
     hyb_bulk b;
@@ -367,7 +367,7 @@ static void hyb_cuda_launch(hyb_cuda_queue *q, int module, int kernel, const uns
 
 /* ---- graphs ------------------------------------------------------------------------------------------------------ */
 
-/* What a graph cannot be made or run for: the queue is as good as before, unless the device is lost. */
+/* A graph that cannot be made or run: the queue is as good as before, unless the device is lost. */
 static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char *what, hybrid_error *error)
 {
     if (hyb_driver_is_fault(code)) hyb_cuda_break(q, code, what);
@@ -376,8 +376,8 @@ static hybrid_result hyb_cuda_graph_fail(hyb_cuda_queue *q, int code, const char
 
 /* From here to hyb_cuda_capture_end launches, copies and clears are recorded and not run. Modules must be loaded
  * before, and what changes from one replay to the next must lie in device memory: arguments are kept as they are now.
- * Nothing of the process may synchronise the device meanwhile, so a capture is never left open for the host's code
- * to come between. On failure nothing is being captured. */
+ * No code of the process may synchronise the device meanwhile, so host code never runs while a capture is open. On
+ * failure nothing is being captured. */
 static hybrid_result hyb_cuda_capture_begin(hyb_cuda_queue *q, hybrid_error *error)
 {
     hyb_cuda_caller caller;

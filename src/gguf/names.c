@@ -8,7 +8,7 @@ typedef struct hyb_names {
     hybrid_string *names;
     uint32_t *slots; /* index + 1 of a name, 0: free; linear probing, at most half full */
     size_t count, capacity;
-    hyb_hash_key key; /* the runtime's: a file cannot steer where its names go */
+    hyb_hash_key key; /* the runtime's, so that a file cannot choose where its names go */
 } hyb_names;
 
 #define HYB_NO_NAME SIZE_MAX

@@ -1,9 +1,9 @@
 /* gguf/open: a model's file, or all parts of one that was split, as one set of keys and tensors.
  *
  * A part says how many there are and which it is (split.count, split.no). Its file is named so, too:
- * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in the
- * first part; a key of another part counts as well, unless it says something else than the first. Tensors may lie in
- * any part. */
+ * NAME-00002-of-00003.gguf, so that one path is enough to find the others. The keys that describe the model are in
+ * the first part; a key of another part counts as well, unless it contradicts the first part. Tensors may lie in any
+ * part. */
 #ifndef HYB_GGUF_OPEN_C
 #define HYB_GGUF_OPEN_C
 #include "../core/decimal.c"
@@ -44,7 +44,7 @@ HYB_BORDER_VOID(hybrid_gguf_destroy, (hybrid_gguf *g), (g))
     hyb_runtime_release(rt);
 }
 
-/* Closes the readers of a source that will not be opened, from part `first` on. */
+/* Closes the readers of a source that is not going to be opened, from part `first` on. */
 static void hyb_source_close(const hybrid_source *source, size_t first)
 {
     size_t i;
@@ -101,7 +101,7 @@ static char *hyb_gguf_path_of(hybrid_runtime *rt, const char *path, const hyb_gg
 
 /* ---- reading the parts ------------------------------------------------------------------------------------------- */
 
-/* Says in the sentence which part it is about. */
+/* Adds to the sentence which part it is about. */
 static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const char *part)
 {
     hybrid_error whole;
@@ -110,8 +110,8 @@ static hybrid_result hyb_gguf_blame(hybrid_error *error, hybrid_result r, const 
     return hyb_fail_at(error, r, whole.offset, "%.80s: %.170s", part, whole.message);
 }
 
-/* Opens one file, reads it, and puts it where it belongs; the first one tells how many there are. On failure nothing
- * of it is open. */
+/* Opens one file, reads it, and puts it in its place; the first file tells how many there are. On failure nothing of
+ * the file stays open. */
 static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hyb_gguf_part part;
@@ -129,11 +129,11 @@ static hybrid_result hyb_gguf_take(hybrid_gguf *g, const hybrid_source *source, 
     }
     if (!r && (size_t)part.count != g->n_parts)
         r = hyb_fail(error, HYBRID_ERROR_FORMAT,
-                     "it is one of %lld parts, another is one of %lld: they are of different models",
+                     "it is one of %lld parts, another is one of %lld: they belong to different models",
                      (long long)part.count, (long long)g->n_parts);
     if (!r && g->parts[part.no].version)
-        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, as another one is", (long long)part.no + 1,
-                     (long long)part.count);
+        r = hyb_fail(error, HYBRID_ERROR_FORMAT, "it is part %lld of %lld, and so is another file",
+                     (long long)part.no + 1, (long long)part.count);
     if (r)
         hyb_gguf_part_free(g->rt, &part);
     else
@@ -156,9 +156,8 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
                         (unsigned long long)first + 1, (unsigned long long)n, (unsigned long long)first + 1,
                         (unsigned long long)n);
     if (numbers.number != (long)first + 1 || numbers.count != (long)n)
-        return hyb_fail(error, HYBRID_ERROR_FORMAT,
-                        "'%s' is part %llu of %llu, as its keys say: give it its name again", hyb_path_end(path, 120),
-                        (unsigned long long)first + 1, (unsigned long long)n);
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is part %llu of %llu, as its keys say: rename it back",
+                        hyb_path_end(path, 120), (unsigned long long)first + 1, (unsigned long long)n);
     for (i = 0; i < n && !r; i++) {
         hybrid_source source;
         char *other;
@@ -175,14 +174,14 @@ static hybrid_result hyb_gguf_take_neighbours(hybrid_gguf *g, const char *path, 
         else if (r && r != HYBRID_ERROR_MEMORY)
             r = hyb_gguf_blame(error, r, hyb_path_end(other, 80));
         else if (!r && !g->parts[i].version)
-            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is another part than its name says: give it its name again",
+            r = hyb_fail(error, HYBRID_ERROR_FORMAT, "'%s' is not the part that its name says: rename it back",
                          hyb_path_end(other, 120));
         hyb_free(g->rt, other);
     }
     return r;
 }
 
-/* All parts, given one by one, in any order. On failure all readers are closed, but for those that are the caller's. */
+/* All parts, given one by one, in any order. On failure all readers are closed, except the caller's own. */
 static hybrid_result hyb_gguf_take_list(hybrid_gguf *g, const hybrid_source *source, hybrid_error *error)
 {
     hybrid_result r = HYBRID_OK;
@@ -226,7 +225,7 @@ static bool hyb_gguf_is_of_part(hybrid_string name, uint32_t part)
            hyb_string_is(name, "split.tensors.count");
 }
 
-/* A key that an earlier part has as well: is it the same, or one that may differ? */
+/* Whether a key that an earlier part has as well is equal there, or one that may differ. */
 static bool hyb_gguf_agrees(const hybrid_gguf *g, const hyb_gguf_key *a, const hyb_gguf_key *b, hybrid_string name)
 {
     const hyb_gguf_span *va = &a->value, *vb = &b->value;
@@ -253,7 +252,7 @@ static hybrid_result hyb_gguf_add_key(hybrid_gguf *g, const hyb_gguf_key *key, h
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at, "two keys are named '%s': the file is damaged",
                            hyb_printable(name, text));
     return hyb_fail_at(error, HYBRID_ERROR_FORMAT, key->name_at,
-                       "parts %u and %u differ in key '%s': they are of different models", (unsigned)same->part + 1,
+                       "parts %u and %u differ in key '%s': they belong to different models", (unsigned)same->part + 1,
                        (unsigned)key->part + 1, hyb_printable(name, text));
 }
 
@@ -270,7 +269,7 @@ static hybrid_result hyb_gguf_add_record(hybrid_gguf *g, const hyb_gguf_tensor_r
         return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
                            "two tensors are named '%s': the file is damaged", hyb_printable(t->name, text));
     return hyb_fail_at(error, HYBRID_ERROR_FORMAT, record->name_at,
-                       "parts %u and %u both have a tensor '%s': they are of different models",
+                       "parts %u and %u both have a tensor '%s': they belong to different models",
                        (unsigned)same->part + 1, (unsigned)t->part + 1, hyb_printable(t->name, text));
 }
 
@@ -342,7 +341,7 @@ static hybrid_result hyb_gguf_join(hybrid_gguf *g, hybrid_error *error)
     return r;
 }
 
-/* lent: the readers of the source are not closed, neither now nor later. */
+/* lent: the source's readers are the caller's, and are never closed here. */
 static hybrid_result hyb_gguf_open_source(hybrid_runtime *runtime, const hybrid_source *source, bool lent,
                                           hybrid_gguf **gguf, hybrid_error *error)
 {
@@ -461,7 +460,7 @@ HYBRID_API const hybrid_gguf_tensor *hybrid_gguf_tensor_at(const hybrid_gguf *g,
     return g && i < g->n_tensors ? &g->tensors[i].tensor : NULL;
 }
 
-/* Which one of the file's tensors this is; it must be one. */
+/* The number of a tensor of this file. */
 static size_t hyb_gguf_tensor_index(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
 {
     return (size_t)((const hyb_gguf_tensor_record *)(const void *)t - g->tensors);
@@ -490,7 +489,8 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
                            hyb_printable(tensor->name, text), (unsigned long)tensor->type_id,
                            hybrid_gguf_tensor_type_name(tensor->type_id));
     if (tensor->part >= g->n_parts)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_read_tensor: the tensor is none of this file");
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_gguf_read_tensor: the tensor does not belong to this file");
     if (!tensor->size) return HYBRID_OK;
     if (tensor->size > SIZE_MAX)
         return hyb_fail_at(error, HYBRID_ERROR_MEMORY, tensor->offset,
@@ -502,7 +502,7 @@ HYB_BORDER(hybrid_result, hybrid_gguf_read_tensor,
     return r;
 }
 
-/* The tensor whose name these characters are: not equal ones, but those of the file, after their size. */
+/* The tensor that this name belongs to: the very characters of the file, not equal ones. */
 static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, const char *name)
 {
     hybrid_string s;
@@ -513,7 +513,7 @@ static const hybrid_gguf_tensor *hyb_gguf_tensor_named(const hybrid_gguf *g, con
     return i == HYB_NO_NAME ? NULL : &g->tensors[i].tensor;
 }
 
-/* Do the bytes of a tensor lie in a file that is mapped? */
+/* Whether the bytes of a tensor lie in a mapped file. */
 static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t)
 {
     return g->parts[t->part].file.map != NULL;

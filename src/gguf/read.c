@@ -1,5 +1,5 @@
-/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file
- * can be checked by. */
+/* gguf/read: reads one GGUF file, which may be a part of a set: header, keys, tensors, and every rule that a file must
+ * keep. */
 #ifndef HYB_GGUF_READ_C
 #define HYB_GGUF_READ_C
 #include "scan.c"
@@ -11,11 +11,11 @@ typedef struct hyb_gguf_key {
 } hyb_gguf_key;
 
 typedef struct hyb_gguf_tensor_record {
-    hybrid_gguf_tensor tensor; /* name is filled in when the metadata stopped moving */
+    hybrid_gguf_tensor tensor; /* name is filled in once the metadata no longer moves */
     size_t name_at, name_size;
 } hyb_gguf_tensor_record;
 
-/* A file of a set; most models are a set of one. Its keys and tensors are taken away when all parts are read. */
+/* A file of a set; most models are a set of one. Its keys and tensors move to the set once all parts have been read. */
 typedef struct hyb_gguf_part {
     hyb_file file;
     const unsigned char *bytes; /* the metadata: of the map, or owned */
@@ -48,7 +48,7 @@ static hybrid_string hyb_gguf_part_name(const hyb_gguf_part *p, size_t name_at, 
     return name;
 }
 
-/* What a file without GGUF's magic bytes is, for the message: people meet these. */
+/* What a file without GGUF's magic bytes is likely to be, for the message. */
 static const char *hyb_gguf_not(const unsigned char *p, uint64_t n)
 {
     if (n >= 7 && !memcmp(p, "version", 7))
@@ -100,7 +100,7 @@ static hybrid_result hyb_gguf_scan_header(hyb_gguf_scan *s, uint32_t *version, u
     return HYBRID_OK;
 }
 
-/* Type and bytes of a tensor whose type_id and ne are filled in. NULL, or what is wrong with them. */
+/* Fills in type and size of a tensor whose type_id and ne are set. Returns NULL, or what is wrong with them. */
 static const char *hyb_gguf_size_tensor(hybrid_gguf_tensor *t)
 {
     uint64_t elements = 1, block, bytes;
@@ -138,8 +138,8 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
     record->name_size = s->name_size;
     if (n_dims > 4)
         return hyb_fail_at(s->error, HYBRID_ERROR_FORMAT, s->at - 4,
-                           "%s: %lu dimensions, at most 4 can be: the file is damaged", hyb_gguf_subject(s, subject),
-                           (unsigned long)n_dims);
+                           "%s has %lu dimensions, must have at most 4: the file is damaged",
+                           hyb_gguf_subject(s, subject), (unsigned long)n_dims);
     t->n_dims = (int)n_dims;
     for (i = 0; i < 4; i++) t->ne[i] = 1;
     for (i = 0; i < n_dims; i++)
@@ -153,8 +153,8 @@ static hybrid_result hyb_gguf_scan_tensor(hyb_gguf_scan *s, uint64_t number, hyb
 
 static bool hyb_gguf_good_alignment(int64_t n) { return n >= 8 && n <= HYBRID_GGUF_MAX_METADATA && !(n & (n - 1)); }
 
-/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there, but no number,
- * or there twice. */
+/* A whole number that says how to read the file. false: it is absent; wrong is set when it is there twice, or is not a
+ * number. */
 static bool hyb_gguf_part_number(const hyb_gguf_part *p, const char *key, int64_t *out, const hyb_gguf_key **wrong)
 {
     const hyb_gguf_key *found = NULL;
@@ -206,8 +206,8 @@ static hybrid_result hyb_gguf_read_general(hyb_gguf_part *p, hybrid_error *error
     return HYBRID_OK;
 }
 
-/* Are the places of the tensors in ascending order? If not, sorts a copy of the pointers: a heap, because a file must
- * not be able to choose a slow case. */
+/* Looks whether the tensors lie in ascending order. If not, sorts a copy of the pointers: with a heap, because a file
+ * must not be able to choose a slow case. */
 static void hyb_gguf_sort(const hybrid_gguf_tensor **heap, size_t n)
 {
     size_t start = n / 2, end = n, root, child;
@@ -255,7 +255,7 @@ static hybrid_result hyb_gguf_check_overlap(hybrid_runtime *rt, hyb_gguf_part *g
     return r;
 }
 
-/* Where a tensor of no bytes may lie at most: the padded end, which a file need not reach. */
+/* The last place for a tensor without bytes: the padded end, which a file need not reach. */
 static uint64_t hyb_gguf_last_place(const hyb_gguf_part *g, uint64_t start)
 {
     return HYB_MAX(start, (g->file.size + g->alignment - 1) / g->alignment * g->alignment);
@@ -316,7 +316,7 @@ static hybrid_result hyb_gguf_scan_all(hyb_gguf_part *g, hyb_gguf_scan *s)
     return HYBRID_OK;
 }
 
-/* Reads the file that p->file is. On failure p still owns what it has got. */
+/* Reads p->file, which is open. On failure p still owns what it has taken. */
 static hybrid_result hyb_gguf_part_read(hybrid_runtime *rt, hyb_gguf_part *p, hybrid_error *error)
 {
     hyb_gguf_scan s;

@@ -1,4 +1,4 @@
-/* gguf/scan: a walk over the metadata, which checks every length before it is believed. Works on a mapped file, and on
+/* gguf/scan: a walk over the metadata that checks every length before it believes it. Works on a mapped file, and on
  * one that is read in growing blocks; so places are offsets until the walk is over. */
 #ifndef HYB_GGUF_SCAN_C
 #define HYB_GGUF_SCAN_C
@@ -46,7 +46,8 @@ static const char *hyb_gguf_subject(const hyb_gguf_scan *s, char text[96])
 
 static hybrid_result hyb_gguf_fill(hyb_gguf_scan *s, uint64_t end)
 {
-    while (s->have < end) { /* twice as much each time: few reads, and no big allocation for a file that lies */
+    /* twice as much each time: few reads, and no large allocation for a file that lies about its size */
+    while (s->have < end) {
         uint64_t next = HYB_MIN(s->size, HYB_MAX(2 * s->have, (uint64_t)HYB_GGUF_FIRST_BLOCK));
         unsigned char *grown =
             next > SIZE_MAX ? NULL : (unsigned char *)hyb_realloc(s->rt, s->owned, (size_t)s->have, (size_t)next);
@@ -68,7 +69,7 @@ static hybrid_result hyb_gguf_need(hyb_gguf_scan *s, uint64_t n)
     if (n > s->size - s->at)
         return hyb_fail_at(
             s->error, HYBRID_ERROR_FORMAT, s->at,
-            "truncated or damaged: %s needs %llu bytes at %llu, but all ends at %llu: download or copy it again",
+            "truncated or damaged: %s needs %llu bytes at %llu, but the file ends at %llu: download or copy it again",
             hyb_gguf_subject(s, subject), (unsigned long long)n, (unsigned long long)s->at,
             (unsigned long long)s->size);
     if (s->at + n > HYBRID_GGUF_MAX_METADATA)
@@ -104,7 +105,7 @@ static hybrid_result hyb_gguf_scan_string(hyb_gguf_scan *s, uint64_t *size)
     return r;
 }
 
-/* The name of the key or tensor that begins here; from now on messages tell it. */
+/* The name of the key or tensor that begins here; messages give it from now on. */
 static hybrid_result hyb_gguf_scan_name(hyb_gguf_scan *s, const char *kind, uint64_t number)
 {
     uint64_t size;
@@ -115,7 +116,7 @@ static hybrid_result hyb_gguf_scan_name(hyb_gguf_scan *s, const char *kind, uint
     if ((r = hyb_gguf_scan_u64(s, &size))) return r;
     if (size > HYBRID_GGUF_MAX_NAME)
         return hyb_fail_at(s->error, HYBRID_ERROR_LIMIT, s->at - 8,
-                           "the name of %s %llu has %llu bytes, at most %d can be: the file is damaged", kind,
+                           "the name of %s %llu has %llu bytes, must have at most %d: the file is damaged", kind,
                            (unsigned long long)number, (unsigned long long)size, HYBRID_GGUF_MAX_NAME);
     if ((r = hyb_gguf_need(s, size))) return r;
     s->name_at = (size_t)s->at;
@@ -139,7 +140,7 @@ static hybrid_result hyb_gguf_scan_type(hyb_gguf_scan *s, hybrid_gguf_type *type
     return HYBRID_OK;
 }
 
-/* n more entries of the index, to be filled in by the caller. */
+/* n more entries of the index, which the caller fills in. */
 static hybrid_result hyb_gguf_index_add(hyb_gguf_scan *s, size_t n)
 {
     const hybrid_result r = HYB_GROW(s->rt, s->index, s->index_capacity, s->n_index, s->n_index + n, s->error);

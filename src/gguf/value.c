@@ -14,7 +14,7 @@ HYBRID_API const char *hybrid_gguf_type_name(hybrid_gguf_type type)
     return (unsigned)type < HYB_GGUF_N_TYPES ? names[type] : NULL;
 }
 
-/* The names of the numbers that GGUF has given; of those that hybrid knows, the list of types has them. */
+/* The names of the numbers that GGUF has given; those that hybrid knows are in the list of types. */
 HYBRID_API const char *hybrid_gguf_tensor_type_name(uint32_t type_id)
 {
     const char *known = type_id < HYBRID_TYPE_LAST_ ? hybrid_type_name((hybrid_type)type_id) : NULL;
@@ -37,7 +37,7 @@ static size_t hyb_gguf_number_size(hybrid_gguf_type type)
     return sizes[type];
 }
 
-/* Fewest bytes that an item of an array can have: an empty string is its size, an empty array its header. */
+/* The fewest bytes that an item of an array takes: an empty string has its size, an empty array its header. */
 static size_t hyb_gguf_item_min_size(hybrid_gguf_type type)
 {
     return type == HYBRID_GGUF_STRING ? 8 : type == HYBRID_GGUF_ARRAY ? 12 : hyb_gguf_number_size(type);

@@ -28,7 +28,7 @@ struct hybrid_gguf_writer {
     size_t entry_capacity, tensor_capacity;
     uint64_t metadata;         /* bytes so far */
     uint64_t alignment, written;
-    size_t current; /* tensor whose bytes come next, and how many it has got */
+    size_t current; /* tensor whose bytes come next, and how many of them have come */
     uint64_t got;
     hybrid_write_fn write; /* NULL: output */
     void *user;
@@ -145,7 +145,7 @@ static unsigned char *hyb_gguf_record(hybrid_gguf_writer *w, hybrid_string key, 
     return bytes;
 }
 
-/* Does a record hold what its type and counts say? */
+/* Whether a record holds what its type and counts say. */
 static bool hyb_gguf_record_holds(hybrid_gguf_writer *w, const unsigned char *bytes, size_t key_size, size_t size,
                                   hybrid_error *error)
 {
@@ -182,7 +182,7 @@ static hybrid_string hyb_gguf_record_key(const unsigned char *bytes)
     return key;
 }
 
-/* A record that has been checked takes its place, for which there is room. Cannot fail. */
+/* Puts a record that has been checked in its place, for which there is room. Cannot fail. */
 static void hyb_gguf_put(hybrid_gguf_writer *w, unsigned char *bytes, size_t size)
 {
     const hybrid_string key = hyb_gguf_record_key(bytes);
@@ -472,7 +472,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     t.n_dims = n_dims;
     for (i = 0; i < 4; i++) t.ne[i] = i < n_dims && ne ? ne[i] : 1;
     if (w->stage != HYB_GGUF_COLLECTING)
-        wrong = "it comes too late: writing has begun";
+        wrong = "tensors must be added before writing begins";
     else if (!key.size || key.size > HYBRID_GGUF_MAX_NAME)
         wrong = "its name is empty or too long";
     else if (n_dims < 0 || n_dims > 4 || (n_dims && !ne))
@@ -480,7 +480,7 @@ static void hyb_gguf_plan_tensor(hybrid_gguf_writer *w, const char *name, hybrid
     else if (!(wrong = hyb_gguf_size_tensor(&t)) && t.type == HYBRID_TYPE_LAST_)
         wrong = "hybrid does not know its type";
     else if (!wrong && hyb_names_find(&w->tensor_names, key) != HYB_NO_NAME)
-        wrong = "there is one of this name already";
+        wrong = "another tensor has this name already";
     if (wrong) {
         hyb_fail(error, HYBRID_ERROR_INVALID, "tensor '%.63s': %s", name, wrong);
         return;
@@ -596,7 +596,7 @@ static void hyb_gguf_emit_metadata(hybrid_gguf_writer *w)
     if (w->tensor_names.count) hyb_gguf_pad(w);
 }
 
-/* Tensors of no bytes are complete when their turn comes. */
+/* Tensors without bytes are complete when their turn comes. */
 static void hyb_gguf_skip_empty(hybrid_gguf_writer *w)
 {
     while (w->current < w->tensor_names.count && !w->tensors[w->current].tensor.size) w->current++;

@@ -4,7 +4,7 @@
 #include "../model/model.c"
 #include "state.c"
 
-typedef struct hyb_entry { /* what is queued for one sequence */
+typedef struct hyb_entry { /* the tokens that are queued for one sequence */
     int32_t seq, first_id, n, n_logits;
 } hyb_entry;
 
@@ -34,8 +34,8 @@ struct hybrid_context {
     int32_t *logits_row, *logits_n; /* per sequence, of the last decode: first row, rows */
     float *logits;                  /* (n_logits, n_vocab) */
     /* With a GPU and n_candidates: the largest logits of each row, (n_logits, n_candidates) and (n_logits, 2); the
-     * logits of the last chunk's rows, from row n_logits_here on, are fetched when somebody asks. n_top rows are valid:
-     * none after a decode on the host. */
+     * logits of the last chunk's rows, from row n_logits_here on, are fetched when they are asked for. n_top rows are
+     * valid, none after a decode on the host. */
     int32_t *top_ids, n_top, n_logits_here, n_logits_made;
     float *top_values, *top_stats;
     int32_t n_rows_queued;
@@ -123,7 +123,7 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
         return;
     }
     context->in_use = hyb_process();
-    context->desc.n_seq = 0; /* whoever asks from within free finds no sequence: their tables go */
+    context->desc.n_seq = 0; /* a callback that asks from within free finds no sequences: their tables are going */
     hyb_context_stages_free(context);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
@@ -163,7 +163,7 @@ static hybrid_result hyb_context_stages(hybrid_context *c, bool on_host, hybrid_
     return r;
 }
 
-/* With the GPU, or without when it fails. */
+/* With the GPU, or without it when it fails. */
 static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;
@@ -174,7 +174,7 @@ static hybrid_result hyb_context_stages_any(hybrid_context *c, hybrid_error *err
     return hyb_context_stages(c, true, error);
 }
 
-/* Longer texts than the model has seen, which nothing stretches, end in babble. */
+/* Texts that are longer than those of the training end in babble, unless positions are stretched. */
 static void hyb_context_warn(const hybrid_context *c)
 {
     const hyb_hparams *hp = &c->model->hp;
@@ -268,7 +268,7 @@ static hybrid_result hyb_check_seq(const hybrid_context *c, int32_t seq, hybrid_
                     seq, c->desc.n_seq, c->desc.n_seq - 1);
 }
 
-/* Between calls: none is under way on this context. */
+/* Refuses while another call of this context is under way. */
 static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error)
 {
     if (!hyb_busy(c->in_use)) return HYBRID_OK;
@@ -277,7 +277,7 @@ static hybrid_result hyb_check_free(const hybrid_context *c, hybrid_error *error
         "the context is in use: one of its callbacks (trace, progress, log, memory, parallel_for) called it again");
 }
 
-/* Between decodes, too. */
+/* Refuses while a decode is under way, too. */
 static hybrid_result hyb_check_idle(const hybrid_context *c, hybrid_error *error)
 {
     const hybrid_result r = hyb_check_free(c, error);
@@ -345,8 +345,7 @@ HYB_BORDER(hybrid_result, hybrid_batch_add,
     return hybrid_batch_add_logits(context, seq, ids, n, 1, error);
 }
 
-/* What a decode took and did not finish with goes back. The batch stays
- * queued. */
+/* Gives back what an unfinished decode took. The batch stays queued. */
 static void hyb_batch_stop(hybrid_context *c)
 {
     int32_t i;
@@ -362,7 +361,7 @@ static void hyb_batch_forget(hybrid_context *c)
     c->n_entries = c->n_ids = c->n_rows_queued = 0;
 }
 
-/* Gives up a decode that is under way, too: it leaves no logits. */
+/* Forgets the batch; a decode of it that is under way is given up, and leaves no logits. */
 static void hyb_batch_give_up(hybrid_context *c)
 {
     if (c->progress.running) memset(c->logits_n, 0, (size_t)c->desc.n_seq * sizeof *c->logits_n);
@@ -381,8 +380,8 @@ HYB_BORDER_VOID(hybrid_batch_clear, (hybrid_context *context), (context))
 
 /* ---- decode ---- */
 
-/* Pages that must be free before entry i can be written, when those before it have theirs. Of several that share a page
- * and write into it, the last keeps it when nobody else has it. */
+/* Pages that must be free before entry i can be written, once the entries before it have theirs. Of several sequences
+ * that share a page and write into it, the last one keeps it if no other has it. */
 static int32_t hyb_entry_need(const hybrid_context *c, int32_t i)
 {
     const hyb_seq *s = &c->state.seqs[c->entries[i].seq];
@@ -453,7 +452,7 @@ static void hyb_chunk_next(hybrid_context *c)
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
         run->pages = s->pages;
-        run->slot_in = offset ? s->next : s->slot; /* after the first chunk it goes on from what that one left */
+        run->slot_in = offset ? s->next : s->slot; /* a later chunk goes on from the state that the first one left */
         run->slot_out = s->next;
         for (i = 0; i < run->n_rows; i++) {
             c->chunk_pos[k->n + i] = run->pos + i;
@@ -535,7 +534,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
         for (i = 0; i < n; i++)
-            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i); /* no rows are wanted: its place is free */
+            /* no rows of logits are wanted, so chunk_out is free for it */
+            c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i);
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
@@ -548,8 +548,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     return HYBRID_OK;
 }
 
-/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. Without success the
- * sequences still know their tokens: the next decode tries once more. */
+/* Memory of the host takes the place of a lost GPU's, and what the cache held is computed again. If that fails, the
+ * sequences still know their tokens, and the next decode tries once more. */
 static hybrid_result hyb_context_again(hybrid_context *c, hybrid_error *error)
 {
     const hybrid_trace_fn trace = c->forward.trace;
@@ -575,8 +575,8 @@ static hybrid_result hyb_context_fall_back(hybrid_context *c, const hybrid_error
     return hyb_context_again(c, error);
 }
 
-/* One pass of n rows, n_out of them with logits, in which nothing runs. The stage before a GPU's is the host's, which
- * needs no rehearsal. */
+/* A rehearsal of one pass of n rows, n_out of them with logits: nothing runs. The stage before that of the GPU is the
+ * host's, which needs none. */
 static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out, hybrid_error *error)
 {
     hyb_forward *f = &c->forward;
@@ -590,7 +590,7 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     run.first_row = 0;
     run.n_rows = n;
     run.pos = 0;
-    run.pages = c->chunk_out; /* page 0, as often as it takes */
+    run.pages = c->chunk_out; /* page 0, as many times as pages are needed */
     run.slot_in = -1;
     run.slot_out = 0;
     batch.ids = c->chunk_pos;
@@ -614,7 +614,7 @@ static hybrid_result hyb_warmup(hybrid_context *c, hybrid_progress_fn progress, 
     hybrid_error why;
     hybrid_result r = HYBRID_OK;
     size_t i;
-    c->forward.trace = NULL; /* there is nothing to see */
+    c->forward.trace = NULL; /* a rehearsal has no values to show */
     stage->be->ops->rehearse(stage->be, true);
     for (i = 0; i < 2 * HYB_COUNT(rows) && !r; i++) {
         const int32_t n = HYB_MIN(rows[i / 2], c->desc.n_batch);
@@ -644,7 +644,7 @@ HYB_BORDER(hybrid_result, hybrid_warmup,
     return r;
 }
 
-/* A unit, or what makes up for a GPU that failed in it: then the batch begins anew. */
+/* Runs a unit. If a GPU fails in it, the context falls back to the CPU, and the batch begins anew. */
 static hybrid_result hyb_decode_unit_any(hybrid_context *c, hybrid_error *error)
 {
     hybrid_error why;

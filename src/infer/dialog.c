@@ -45,7 +45,7 @@ static hybrid_result hyb_dialog_add(hyb_dialog *d, int role, const char *text, s
 }
 
 /* A turn that may yet be refused. The view holds the messages as they would then be, and nothing of the dialog is
- * touched before the turn is taken. Texts belong to the dialog, but for the two new ones. */
+ * touched before the turn is taken. Texts belong to the dialog, except the two new ones. */
 typedef struct hyb_turn {
     hyb_dialog view;
     hyb_message *list;   /* the view's block: view.messages == list + n_dropped */
@@ -96,8 +96,8 @@ static hybrid_result hyb_turn_begin(hyb_turn *t, const hyb_dialog *d, const char
     return r;
 }
 
-/* Leaves the oldest message that is not the system prompt out of the view, and its answer. False: only the last message
- * is left. */
+/* Leaves the oldest message after the system prompt, and its answer, out of the view. False: only the last message is
+ * left. */
 static bool hyb_turn_forget(hyb_turn *t)
 {
     hyb_dialog *v = &t->view;
@@ -126,7 +126,7 @@ static void hyb_turn_take(hyb_turn *t, hyb_dialog *d)
     memset(t, 0, sizeof *t);
 }
 
-/* Without a template: what a model that only continues text understands best. */
+/* Without a template, the form that a model which only continues text understands best. */
 static hybrid_result hyb_dialog_plain(const hyb_dialog *d, hybrid_text *out, hybrid_error *error)
 {
     static const char *const heads[] = { "", "User: ", "Assistant: " }, end[] = "Assistant:";

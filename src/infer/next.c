@@ -1,5 +1,5 @@
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
- * can do with those. */
+ * needs no others. */
 #ifndef HYB_INFER_NEXT_C
 #define HYB_INFER_NEXT_C
 #include "sampler.c"
@@ -32,7 +32,7 @@ typedef struct hyb_few {
     float logit[HYB_TOP_K_MAX];
 } hyb_few;
 
-/* The candidates of a row in order of id, so that sums have the order they have over all logits. */
+/* The candidates of a row in order of id, so that sums have the same order as over all logits. */
 static void hyb_few_sort(hyb_few *few, const int32_t *ids, const float *values, int32_t n)
 {
     int32_t i, at;

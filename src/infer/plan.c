@@ -108,7 +108,8 @@ HYB_BORDER(hybrid_result, hybrid_plan,
     allocator.alloc = hyb_counter_alloc;
     allocator.free = hyb_counter_free;
     allocator.user = &counter;
-    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r; /* its own is lent */
+    /* the runtime's own GPU is used, not a second one */
+    if (runtime && (r = hyb_runtime_gpu(runtime, &gpu, error)) != HYBRID_OK) return r;
     if ((r = hyb_runtime_like(runtime, &allocator, &rt, error)) != HYBRID_OK) return r;
     if (!runtime) r = hyb_runtime_gpu(rt, &gpu, error);
     if (!r) r = hyb_plan_model(rt, &counter, gpu, model, context, &made, error);

@@ -45,7 +45,7 @@ static size_t hyb_find_id(const void *list, size_t n, size_t stride, int32_t id)
     return low;
 }
 
-/* What overflows becomes NaN, at which hyb_select_begin fails: a bias could still bring it back. */
+/* A logit that overflows becomes NaN, at which hyb_select_begin fails: a bias could still bring it back. */
 static void hyb_sampler_penalize(const hybrid_sampler *s, float *l, int32_t count)
 {
     const float given = *l;
@@ -104,12 +104,12 @@ static void hyb_sampler_load_wide(const void *user, int32_t first, int32_t n, fl
     int32_t i;
     for (i = 0; i < n; i++) {
         const double l = hyb_sampler_wide(s, first + i) * s->down;
-        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that it weighs nothing */
+        x[i] = l < -3.4028234663852886e38 ? -INFINITY : (float)l; /* so far below the best that its weight is 0 */
     }
 }
 
-/* After hyb_select_begin has failed: the same with logits scaled down. False: it was not for floats; a logit is not a
- * number, or all are out. */
+/* After hyb_select_begin has failed: the same with logits scaled down. False: the range of floats was not the reason; a
+ * logit is not a number, or all are excluded. */
 static bool hyb_sampler_begin_wide(hybrid_sampler *s, int32_t n)
 {
     double best = -INFINITY;

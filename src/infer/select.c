@@ -30,12 +30,12 @@ typedef struct hyb_select {
     int32_t n_vocab, best; /* best: the likeliest id */
     float max, low;        /* the logit of best; logits below low are out */
     double scale;          /* 1 / temperature; a logit x weighs e^z, z = (x - max) * scale */
-    double min_weight;     /* what weighs less is out; 0: nothing */
+    double min_weight;     /* a token that weighs less is out; 0: none is */
     double center;         /* the mean of z */
     int n_peaks;
     float peak[HYB_SELECT_BINS]; /* the largest logit of each of the first chunks */
     hyb_cut cut[HYB_CUTS];
-    bool gathered; /* everything that is left is in the candidates, in order of id */
+    bool gathered; /* all tokens that are left are among the candidates, in order of id */
     int32_t n_candidates;
     int32_t candidate_id[HYB_SELECT_CANDIDATES];
     float candidate[HYB_SELECT_CANDIDATES];
@@ -46,7 +46,7 @@ typedef struct hyb_select {
     double weight[HYB_SELECT_CHUNK];
 } hyb_select;
 
-/* A walk over what is left, in order of id. */
+/* A walk over the tokens that are left, in order of id. */
 typedef struct hyb_walk {
     int32_t at;
     hyb_cut cut[HYB_CUTS];
@@ -184,7 +184,7 @@ static void hyb_select_temperature(hyb_select *s, double temperature)
     s->cut[HYB_BY_LOGIT].key = hyb_float_order(-INFINITY);
 }
 
-/* All that is left, which must fit, into the candidates. */
+/* Moves the tokens that are left, which must fit, into the candidates. */
 static void hyb_select_gather(hyb_select *s)
 {
     hyb_walk walk;
@@ -198,7 +198,7 @@ static void hyb_select_gather(hyb_select *s)
     s->gathered = true;
 }
 
-/* The same of those whose key is at least `lowest`; the cut stays as it was, for its `equal` still counts. */
+/* The same for those whose key is at least `lowest`; the cut stays as it was, because its `equal` still counts. */
 static void hyb_select_gather_from(hyb_select *s, int by, uint32_t lowest)
 {
     hyb_cut cut = s->cut[by];
@@ -233,7 +233,7 @@ static void hyb_select_histogram(hyb_select *s, int by, bool by_weight, uint32_t
         for (i = 0; i < HYB_SELECT_BINS; i++) s->sum[i] = (double)s->count[i];
 }
 
-/* Keeps the fewest first ones, by falling key, that reach `want`: so many (by_weight false), or such a part of the
+/* Keeps the fewest tokens, by falling key, that reach `want`: a number of them (by_weight false), or a part of the
  * whole weight. */
 static void hyb_select_keep(hyb_select *s, int by, bool by_weight, double want)
 {

@@ -20,7 +20,7 @@ struct hybrid_session {
     char *answer;
     size_t answer_size, answer_capacity; /* of the running answer, as shown */
     char *piece;
-    size_t piece_size; /* room for all that one token can bring to light */
+    size_t piece_size; /* room for all the text that one token can complete */
     int32_t max_tokens, n_vocab;
     bool prompt_pending; /* the batch holds a prompt */
     bool running;
@@ -31,7 +31,7 @@ struct hybrid_session {
 
 /* ---- one call at a time: callbacks of a call (trace, log, memory, parallel_for) may not begin another ---- */
 
-/* False: refused, and the result says so until the call under way ends. */
+/* False: the call is refused, and the result says so until the call under way ends. */
 static bool hyb_session_enter(hybrid_session *s, const char *function)
 {
     if (!hyb_busy(s->in_use)) return (s->in_use = hyb_process()) != 0;
@@ -40,7 +40,7 @@ static bool hyb_session_enter(hybrid_session *s, const char *function)
     return false;
 }
 
-/* A call that failed has left everything as it was, but for this. */
+/* Only the failure of a call that failed is new: everything else is as it was. */
 static hybrid_result hyb_session_leave(hybrid_session *s, hybrid_result r, const hybrid_error *error)
 {
     s->in_use = 0;
@@ -60,7 +60,7 @@ HYB_BORDER_VOID(hybrid_session_destroy, (hybrid_session *session), (session))
         return;
     }
     ctx = session->ctx;
-    session->ctx = NULL; /* hybrid_session_describe may be asked from within free */
+    session->ctx = NULL; /* free may call hybrid_session_describe */
     hybrid_context_destroy(ctx);
     hybrid_sampler_destroy(session->sampler);
     hybrid_stop_matcher_destroy(session->stops);
@@ -95,7 +95,7 @@ static hybrid_result hyb_session_stops(hybrid_session *s, const hybrid_session_d
     return r;
 }
 
-/* Memory for the longest token after the longest beginning of a stop text (bytes), so that none can be missing when a
+/* Takes memory for the longest token after the longest beginning of a stop text (bytes), so that none is missing once a
  * token has been chosen. */
 static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hybrid_error *error)
 {
@@ -110,7 +110,7 @@ static hybrid_result hyb_session_room(hybrid_session *s, size_t longest_stop, hy
         2 * HYBRID_UTF8_ROOM(size) + 16; /* its own bytes, those held back, an unfinished character, and a zero */
     if (!(s->piece = (char *)hyb_calloc(s->rt, s->piece_size, 1))) return hyb_fail_memory(error, s->piece_size);
     if ((r = hybrid_stop_matcher_feed(s->stops, s->piece, size, &safe, &which, error)) != HYBRID_OK)
-        return r; /* the matcher's memory grows, and stays */
+        return r; /* the matcher's memory has grown, and stays */
     hybrid_stop_matcher_reset(s->stops);
     return HYBRID_OK;
 }
@@ -183,8 +183,8 @@ static hybrid_result hyb_session_tokenize(hybrid_session *s, const char *text, s
     return r;
 }
 
-/* Makes ids (n, below n_ctx) the content of the cache: what it begins with already is kept, the rest goes into the
- * batch. */
+/* Makes ids (n, below n_ctx) the content of the cache: tokens that the cache already begins with are kept, the others
+ * go into the batch. */
 static hybrid_result hyb_session_prompt(hybrid_session *s, const int32_t *ids, int32_t n, hybrid_error *error)
 {
     const int32_t length = hybrid_seq_length(s->ctx, 0);
@@ -365,8 +365,8 @@ static void hyb_session_stop(hybrid_session *s, hybrid_stop_reason stop, size_t 
     s->running = false;
 }
 
-/* Runs the model on what is queued and chooses the next token. Where there is none, the tokens are queued again: what
- * they left in the cache is no better than their logits. */
+/* Runs the model on what is queued and chooses the next token. If there is none, the tokens are queued again: what they
+ * left in the cache is as bad as their logits. */
 static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_error *error)
 {
     const uint64_t since = hyb_now_us();
@@ -388,7 +388,7 @@ static hybrid_result hyb_session_choose(hybrid_session *s, int32_t *id, hybrid_e
     return HYBRID_OK;
 }
 
-/* The token goes after the others, if there is to be one more; else why not. */
+/* Adds the token after the others if the answer goes on; else returns why it ends. */
 static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
 {
     if (s->n_ids == s->info.n_ctx) return HYBRID_STOP_CONTEXT;
@@ -399,7 +399,7 @@ static hybrid_stop_reason hyb_session_append(hybrid_session *s, int32_t id)
     return HYBRID_STOP_NONE;
 }
 
-/* Takes one more token; *at counts the bytes of the piece. All that can fail stands before the first change. */
+/* Takes one more token; *at counts the bytes of the piece. Everything that can fail comes before the first change. */
 static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_error *error)
 {
     const hybrid_tokenizer *tok = hybrid_model_tokenizer(s->model);
@@ -420,7 +420,7 @@ static hybrid_result hyb_session_token(hybrid_session *s, size_t *at, hybrid_err
         hybrid_token_kind(tok, id) != HYBRID_TOKEN_UNKNOWN) { /* those are not text */
         bytes = hybrid_token_bytes(tok, id);
         hybrid_stop_matcher_feed(s->stops, bytes.data, bytes.size, &bytes, &which,
-                                 NULL); /* has its memory: hyb_session_room */
+                                 NULL); /* cannot fail: hyb_session_room took its memory */
         hyb_session_show(s, bytes, at);
     }
     stop = which >= 0 ? HYBRID_STOP_TEXT : hyb_session_append(s, id);

@@ -1,7 +1,7 @@
 /* infer/state: what a context keeps of its sequences, in two kinds of memory that sequences share.
  *
- * Pages: the keys and values of HYB_PAGE positions. A sequence is a table of pages; a fork shares all of them, and who
- * writes into a shared page first gets a copy of it. Such a state can be cut anywhere.
+ * Pages: the keys and values of HYB_PAGE positions. A sequence is a table of pages; a fork shares all of them, and a
+ * sequence that writes into a shared page gets a copy of it first. Such a state can be cut anywhere.
  *
  *     seq 0   [ 3 ][ 7 ][ 1 ]          pages of 32 positions, in any order; 3 and 7 are counted twice
  *     seq 1   [ 3 ][ 7 ][ 4 ]          forked from seq 0 after 64 tokens or more
@@ -85,8 +85,8 @@ static size_t hyb_state_bytes(const hyb_state *s, int32_t first, int32_t end)
     return bytes;
 }
 
-/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty: they get a page
- * each on top. */
+/* Sizes from the hyperparameters; no allocation. Every sequence may leave its last page half empty, so each gets one
+ * page more. */
 static hybrid_result hyb_state_plan(hyb_state *s, const hyb_hparams *hp, const hybrid_context_desc *desc,
                                     hybrid_error *error)
 {
@@ -188,7 +188,7 @@ static void hyb_state_set(hyb_state *s, int32_t first, int32_t end, char *data)
 
 /* ---- pages ---- */
 
-/* The page in which a sequence goes on, which is copied before when others share it; -1: it goes on with a new one. */
+/* The page in which a sequence goes on, which is copied first if others share it; -1: it goes on in a new one. */
 static int32_t hyb_seq_open_page(const hyb_seq *seq)
 {
     return seq->length % HYB_PAGE ? seq->pages[seq->length / HYB_PAGE] : -1;

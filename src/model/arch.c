@@ -1,14 +1,14 @@
 /* model/arch: the table of architectures.
  *
  * A family is a row: which parts its layers are made of, and switches. What a file shows by having a tensor or not
- * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look. Norms of q
- * and k and norms after a block stand here, because a family has them or not. */
+ * (biases, fused matrices, a tied head, experts in this layer or not) is not in the table: the parts look for it. Norms
+ * of q and k and norms after a block are, because a whole family has them or not. */
 #ifndef HYB_MODEL_ARCH_C
 #define HYB_MODEL_ARCH_C
 #include "../compute/op.c"
 
-/* What a layer is made of: a part that mixes the tokens of a sequence, and one that works on each token alone. Each is
- * a file of model/parts. */
+/* The parts of a layer: one that mixes the tokens of a sequence, and one that works on each token alone. Each is a file
+ * of model/parts. */
 typedef enum hyb_part_kind {
     HYB_PART_ATTENTION,
     HYB_PART_SHORTCONV, /* LFM2 */
@@ -25,7 +25,7 @@ typedef enum hyb_window_kind {
     HYB_WINDOW_PATTERN /* every layer but each `period`-th, or as the file says */
 } hyb_window_kind;
 
-/* Mixtures of experts: what the weights of the chosen ones are. */
+/* Mixtures of experts: how the chosen ones are weighted. */
 typedef enum hyb_mixture {
     HYB_MIXTURE_NONE,   /* the family has no experts */
     HYB_MIXTURE_SHARES, /* their shares of a softmax; and one expert that sees every token */

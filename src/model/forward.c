@@ -13,14 +13,14 @@
  *                       x       x   x          then x and what was mixed are gathered (hyb_narrowed)
  *     head              l       l   l          n_out rows of logits
  *
- * It is three kinds of calls that the caller makes one by one, so that it can be left and re-entered: forward_begin,
- * forward_layer for each layer, forward_end. What a layer does is its parts' affair (model/parts). */
+ * The caller makes its calls one by one, so that a pass can be left and re-entered: forward_begin, forward_layer for
+ * each layer, forward_end. What a layer does is the business of its parts (model/parts). */
 #ifndef HYB_MODEL_FORWARD_C
 #define HYB_MODEL_FORWARD_C
 #include "net.c"
 #include "rope.c"
 
-/* Where the results of a batch go in the host's memory, row by row of those wanted. */
+/* Where the results of a batch go in the host's memory, one row after the other of those wanted. */
 typedef struct hyb_results {
     float *logits;    /* (n_out, V) */
     bool later;       /* only the top is wanted now; the logits stay where they are until the next pass */
@@ -28,8 +28,8 @@ typedef struct hyb_results {
     float *top_values, *top_stats;
 } hyb_results;
 
-/* What lies on what, so that a pass needs no more memory than it must: an input that nobody reads any more makes room
- * for the output. For a backward pass every one of these would have a place of its own. */
+/* Lays buffers on each other, so that a pass needs no more memory than it must: an input that is not read any more
+ * makes room for an output. For a backward pass each of these would have a place of its own. */
 static void hyb_activations_overlay(hyb_activations *a, float *x, float *h)
 {
     a->all.rows = HYB_ROWS_BATCH;
@@ -115,7 +115,7 @@ static size_t hyb_trace_values(const hyb_hparams *hp, int n_batch, int n_out)
 
 /* ---- the pass ---- */
 
-/* What a stage does before its layers: tables of rotations, and x = embeddings where it is the first. */
+/* The work of a stage before its layers: tables of rotations, and x = embeddings where it is the first. */
 static void hyb_stage_open(hyb_forward *f, const hyb_batch *c)
 {
     const hyb_hparams *hp = f->hp;
@@ -213,7 +213,7 @@ static void hyb_forward_head(hyb_forward *f, const hyb_batch *c, float *logits)
     if (!c->n_out && !f->trace) return;
     hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
     hyb_traced(f, "result_norm", -1, f->s->h, f->n, e, e);
-    if (f->trace && c->n_out < c->n) { /* watched, all rows have come as far as this */
+    if (f->trace && c->n_out < c->n) { /* a trace sees all rows, so all have come as far as this */
         f->s = &f->at->a.last;
         f->n = c->n_out;
         hyb_gather(f, c, f->s->h, f->at->a.all.h, e);
@@ -251,7 +251,7 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
     int layer;
     if (f->pass != HYB_PASS_REPLAY) hyb_forward_head(f, c, y);
     if (!f->trace &&
-        !be->ops->pass_end(be)) { /* the last stage once more: its x is there still, or made by the embedding */
+        !be->ops->pass_end(be)) { /* the last stage once more: its x is still there, or the embedding makes it */
         f->s = &f->at->a.all;
         f->n = c->n;
         f->pass = HYB_PASS_RUN;

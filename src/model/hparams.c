@@ -40,12 +40,12 @@ typedef struct hyb_hparams {
     int32_t n_decay, n_rate, n_value_mix, n_gate; /* widths of time mixing's narrow products; n_gate 0: no gate */
     float attn_scale, attn_softcap, logit_softcap, embd_scale;
     int32_t n_expert, n_expert_used;  /* 0: no experts */
-    int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none such */
+    int32_t n_ff_expert, n_ff_shared; /* width of each, and of the one that sees every token; 0: there is none */
     bool expert_norm;                 /* weights of the chosen ones sum to 1 */
     float expert_scale;               /* and are multiplied by it */
 } hyb_hparams;
 
-/* What a type of scaling is called in files. */
+/* The types of scaling, by their names in files. */
 static hyb_rope_scaling hyb_rope_scaling_of(hyb_keys *keys, const hyb_hparams *hp)
 {
     static const char *const names[] = { "none", "linear", "yarn", "longrope" };
@@ -85,7 +85,7 @@ static void hyb_read_rope_scaling(hyb_keys *keys, hyb_hparams *hp)
     if (hp->rope_factor != 1) hyb_key_must(keys, "rope.scale_linear", 0, 1, "a factor beside those of longrope");
 }
 
-/* After the window, which says whether there are layers of two kinds. */
+/* Comes after the window, which says whether there are layers of two kinds. */
 static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
 {
     int i;
@@ -104,7 +104,7 @@ static void hyb_read_rope(hyb_keys *keys, hyb_hparams *hp)
     hyb_read_rope_scaling(keys, hp);
 }
 
-/* Newer files spell the pattern out: a number (every n-th layer sees everything) or a flag for each layer. */
+/* Newer files give the pattern: a number (every n-th layer sees everything) or a flag for each layer. */
 static void hyb_read_window_pattern(hyb_keys *keys, hyb_hparams *hp)
 {
     const bool all = hp->arch->window == HYB_WINDOW_ALL;
@@ -147,14 +147,14 @@ static void hyb_read_window(hyb_keys *keys, hyb_hparams *hp)
     hyb_read_window_pattern(keys, hp);
 }
 
-/* How wide a matrix of the first layer is: what files say that have no key for it. */
+/* The width of a matrix of the first layer, for files that have no key for it. */
 static int64_t hyb_first_width(const hyb_keys *keys, const char *name, int64_t fallback)
 {
     const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(keys->gguf, name);
     return t ? (int64_t)HYB_MIN(t->ne[1], (uint64_t)1 << 24) : fallback;
 }
 
-/* Numbers of experts that there are not: whatever they say. */
+/* Keys of experts in a model without them: they may say anything. */
 static void hyb_read_no_experts(hyb_keys *keys)
 {
     const int32_t used = hyb_key_int(keys, "expert_used_count", 0, INT32_MAX, 0);
@@ -186,7 +186,7 @@ static void hyb_read_experts(hyb_keys *keys, hyb_hparams *hp)
                  keys->arch, names);
         return;
     }
-    if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: a choice of one is none");
+    if (hp->n_expert == 1) hyb_key_fail(keys, "expert_count", "is 1: there is nothing to choose");
     hp->n_expert_used =
         hyb_key_int(keys, "expert_used_count", 1, HYB_MIN(hp->n_expert, (int32_t)HYB_EXPERTS_USED_MAX), 0);
     hp->n_ff_expert = hyb_key_int(keys, "expert_feed_forward_length", 1, most,
@@ -216,7 +216,7 @@ static void hyb_read_attention(hyb_keys *keys, hyb_hparams *hp)
     hp->attn_softcap = hyb_key_positive(keys, "attn_logit_softcapping", hp->arch->attn_softcap);
     if (hp->attn_scale != 0) return;
     hp->attn_scale = 1 / sqrtf((float)hp->head_dim_k);
-    /* the 27B models of two families scale by the width of a head that they do not have; their files do not say so */
+    /* the 27B models of two families scale by a head width that is not theirs; their files do not say so */
     if ((hp->n_layer == 46 && !strcmp(hp->arch->name, "gemma2")) ||
         (hp->n_layer == 62 && !strcmp(hp->arch->name, "gemma3")))
         hp->attn_scale = 1 / sqrtf((float)hp->n_embd / (float)hp->n_head);
@@ -240,7 +240,7 @@ static void hyb_read_recurrent(hyb_keys *keys, hyb_hparams *hp)
         hyb_key_must(keys, "token_shift_count", 1, 1, "another number of shifted tokens");
 }
 
-/* A layer chooses experts when it has the tensor that does. */
+/* A layer has experts when it has the tensor that chooses them. */
 static bool hyb_layer_has_experts(const hyb_keys *keys, int layer)
 {
     char name[64];
@@ -293,7 +293,8 @@ static void hyb_read_all(hyb_keys *keys, hyb_hparams *hp, hybrid_runtime *rt)
     hp->embd_scale = hp->arch->has & HYB_HAS_SCALED_EMBD ? sqrtf((float)hp->n_embd) : 1;
 }
 
-/* Files that are not language models, by what they are: those that people meet. NULL: it may be one. */
+/* What a file is that is not a language model, for the kinds that people come across. NULL: it may be a language
+ * model. */
 static const char *hyb_file_is(const hybrid_gguf *gguf, hybrid_string architecture)
 {
     static const char *const pictures[] = { "flux",  "sd1",     "sd3",        "sdxl", "wan",     "ltxv",

@@ -1,9 +1,9 @@
 /* model/keys: the keys "<architecture>.<suffix>" of a model, read so that none can be overlooked.
  *
- * Who asks for a key marks it. Keys that nobody asked for are looked up in two tables: harmless ones, which change no
- * logits, and ones of other families, which have a value at which they change nothing. Whatever else is there is
- * refused by its name when it belongs to a group of keys that shape the computation, and told in the log when it does
- * not. The first thing that is wrong is kept in `failure`. */
+ * A key that is asked for is marked. Keys that nobody asked for are looked up in two tables: harmless ones, which
+ * change no logits, and ones of other families, which have a value at which they change nothing. Whatever else is there
+ * is refused by its name when it belongs to a group of keys that shape the computation, and logged when it does not.
+ * The first thing that is wrong is kept in `failure`. */
 #ifndef HYB_MODEL_KEYS_C
 #define HYB_MODEL_KEYS_C
 #include "../gguf/open.c"
@@ -42,7 +42,7 @@ static bool hyb_key_was_asked(const hyb_keys *keys, const char *suffix)
     return i != HYB_NO_NAME && keys->seen[i];
 }
 
-/* Item i of a value as an integer; a bool is none. */
+/* Item i of a value as an integer; a bool does not count as one. */
 static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
 {
     const unsigned char *p = value->item_type == HYBRID_GGUF_BOOL ? NULL : hyb_gguf_number_at(value, i);
@@ -50,7 +50,7 @@ static bool hyb_key_item(const hybrid_gguf_value *value, uint64_t i, int64_t *v)
 }
 
 /* An integer in lo..hi for layer `layer` of n_layer, or `fallback` when absent (fallback below lo: required). An array
- * holds a number for each layer, or the same one as often as it likes. */
+ * holds a number for each layer, or the same number any number of times. */
 static int32_t hyb_key_int_of(hyb_keys *keys, const char *suffix, int layer, int n_layer, int64_t lo, int64_t hi,
                               int64_t fallback)
 {
@@ -116,7 +116,7 @@ static float hyb_key_float(hyb_keys *keys, const char *suffix, float fallback)
     return 0;
 }
 
-/* The same for a factor: negative ones are of no use anywhere. */
+/* The same for a factor, which is never negative. */
 static float hyb_key_positive(hyb_keys *keys, const char *suffix, float fallback)
 {
     const float v = hyb_key_float(keys, suffix, fallback);
@@ -157,7 +157,7 @@ static void hyb_key_must(hyb_keys *keys, const char *suffix, double a, double b,
     }
 }
 
-/* ---- keys that no family of ours asks for ---- */
+/* ---- keys that none of our families asks for ---- */
 
 /* Which type a value has: a harmless key is still checked, since one of another type shows that the file means
  * something else. */
@@ -256,7 +256,7 @@ static const hyb_key_neutral hyb_keys_neutral[] = {
     { "rope.scaling.yarn_attn_factor", 1, 1, "another scale of YaRN" },
 };
 
-/* Words at whose sight a key counts as one that shapes the computation. */
+/* A key with one of these words counts as one that shapes the computation. */
 static const char *const hyb_keys_shaping_groups[] = { "attention",    "attn",
                                                        "rope",         "expert",
                                                        "moe",          "router",
@@ -330,11 +330,11 @@ static void hyb_keys_finish(hyb_keys *keys, hybrid_runtime *rt)
         hyb_printable(name, text);
         if (hyb_key_shapes(suffix))
             hyb_keep(&keys->failure, HYBRID_ERROR_UNSUPPORTED,
-                     "the model's key '%s' is none that hybrid knows for this architecture, and "
+                     "hybrid does not know the model's key '%s' for this architecture, and "
                      "keys of its kind change what a model computes",
                      text);
         else
-            hyb_log(rt, HYBRID_LOG_WARN, "the model's key '%s' is none that hybrid knows; it is taken for a note",
+            hyb_log(rt, HYBRID_LOG_WARN, "hybrid does not know the model's key '%s'; it is taken for a note",
                     text);
     }
 }

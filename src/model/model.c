@@ -13,7 +13,7 @@ struct hybrid_model {
     hybrid_gguf *gguf;
     hyb_hparams hp;
     hyb_net net;         /* which tensor does what */
-    hyb_weights weights; /* in the file, or read into the host's memory */
+    hyb_weights weights; /* where they are: in the file, or read into the host's memory */
     hyb_device host;
     hyb_place place;       /* of those that are on a GPU as well */
     bool trainable;        /* the weights are floats in own memory, which a trainer may change */
@@ -26,8 +26,8 @@ struct hybrid_model {
 
 #ifndef HYBRID_NO_TEXT
 
-/* A template beyond us must not keep the model from being used: sessions fall back to plain text, and the log says so.
- */
+/* A template that hybrid cannot run must not keep the model from being used: sessions fall back to plain text, and the
+ * log says so. */
 static hybrid_result hyb_model_open_template(hybrid_model *m, hybrid_error *error)
 {
     hybrid_template_desc desc;
@@ -157,7 +157,7 @@ HYB_BORDER_VOID(hybrid_model_destroy, (hybrid_model *model), (model))
     hyb_runtime_release(rt);
 }
 
-/* Tokens that there are: the output may be padded beyond them. */
+/* The number of tokens in the vocabulary; the output may be padded beyond them. */
 static int32_t hyb_model_n_tokens(const hybrid_model *m)
 {
 #ifndef HYBRID_NO_TEXT

@@ -39,8 +39,8 @@ static int64_t hyb_layer_slot(const hyb_hparams *hp, int layer)
     return hyb_layer_slot_mixer(hp, layer) + (part->slot ? part->slot(hp) : 0);
 }
 
-/* Slots for each sequence: what it stands at; and what a decode makes of that or, between decodes, what it stood at
- * before the last one. */
+/* Slots for each sequence: one for its state; and one for what a decode makes of that or, between decodes, for the
+ * state before the last decode. */
 enum { HYB_SLOTS_A_SEQ = 2 };
 
 /* Whether sequences have a state that cannot be cut at any position. */

@@ -9,7 +9,7 @@
 #include "../compute/call.c"
 #include "weights.c"
 
-/* What a part asks of the memory of a pass, in values a row; the largest of all layers is what there is. */
+/* What a part asks of the memory of a pass, in values a row; there is as much as the layer that asks for most. */
 typedef struct hyb_needs {
     int64_t mix;    /* what a mixer makes before it looks at other tokens */
     int64_t mixed;  /* and after */
@@ -69,8 +69,8 @@ typedef struct hyb_stage {
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
 
-/* Where a layer keeps what it knows of a sequence: keys and values in pages; what goes from row to row in slots, those
- * of its mixer and those of its other part. */
+/* Where a layer keeps the state of a sequence: keys and values in pages; what goes from row to row in slots, those of
+ * its mixer and those of its other part. */
 typedef struct hyb_layer_state {
     hyb_kv_view kv;
     hyb_slots mixer, ffn;
@@ -193,7 +193,7 @@ static void hyb_normed(hyb_forward *f, float *out, const float *x, hyb_weight w,
     hyb_do_norm(f->at->be, &op);
 }
 
-/* h = norm(x), watched under a name. */
+/* h = norm(x), traced under a name. */
 static void hyb_part_norm(hyb_forward *f, const char *name, int layer, hyb_weight w, hyb_weight b)
 {
     hyb_normed(f, f->s->h, f->s->x, w, b);
@@ -288,15 +288,16 @@ static void hyb_gather(hyb_forward *f, const hyb_batch *c, float *dst, const flo
     hyb_do_embed(f->at->be, &op);
 }
 
-/* Whether this is the last part that looks at other tokens, and nobody watches: after it, only rows with wanted logits
- * go on. */
+/* Whether this is the last part that looks at other tokens, and nothing is traced: after it, only rows with wanted
+ * logits go on. */
 static bool hyb_narrows(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return layer + 1 == f->hp->n_layer && is_mixer != f->net->layers[layer].ffn->looks_back && !f->trace &&
            c->n_out < c->n;
 }
 
-/* Asked when a part has looked at other tokens, and has mixed (n, cols): where the rows are that go on, with x. */
+/* Called when a part has looked at other tokens, and has mixed (n, cols): tells where the rows are that go on, with
+ * x. */
 static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer, const float *mixed,
                                  int64_t cols)
 {
@@ -309,7 +310,7 @@ static const float *hyb_narrowed(hyb_forward *f, const hyb_batch *c, int layer, 
     return a->gathered;
 }
 
-/* Nothing goes on after that part: what it had to write, it has written. */
+/* No row goes on after that part: it has written what it had to write. */
 static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, bool is_mixer)
 {
     return hyb_narrows(f, c, layer, is_mixer) && !c->n_out;

@@ -1,6 +1,5 @@
-/* model/place: which layers run where. What fits goes to the GPU, from the last layer backwards, the head before all
- * (it is the largest matrix); the layers before stay on the host. The file remains the weights' home: on the host they
- * are used from there. */
+/* model/place: which layers run where. Layers go to the GPU as long as they fit, from the last one backwards, the head
+ * first (it is the largest matrix); the others stay on the host, where weights are used from the file. */
 #ifndef HYB_MODEL_PLACE_C
 #define HYB_MODEL_PLACE_C
 #include "forward.c"
@@ -46,7 +45,7 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     return HYBRID_OK;
 }
 
-/* What contexts of this size will ask of a back end. */
+/* What contexts of this size need of a back end. */
 static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const hyb_weights *w, const hyb_hparams *hp,
                                    const hybrid_context_desc *d, hyb_limits *limits, hybrid_error *error)
 {
@@ -77,7 +76,7 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
 }
 
 /* Whether tensor i belongs on the GPU; it may not have been read yet. Divisors of rope frequencies are read on the host
- * only; a tied head that is there once as the embedding needs no second place. */
+ * only; a tied head whose embedding is on the GPU needs no second place. */
 static bool hyb_place_holds(const hyb_place *place, const hyb_net *net, const hyb_weights *w, hyb_weight i)
 {
     if (i == net->embd || i == net->pos_embd || i == net->embd_norm || i == net->embd_norm_b) return place->embd;
@@ -118,7 +117,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
-    for (step = 0; step <= hp->n_layer; step++) { /* all with the embedding, all without it, all but one, ... */
+    for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
         place->first = HYB_MAX(step - 1, 0);
         place->bytes = hyb_place_bytes(place, net, w);
@@ -163,7 +162,8 @@ static hybrid_result hyb_place_upload(hyb_place *place, hybrid_runtime *rt, cons
 
 static void hyb_place_free(hyb_place *place, hybrid_runtime *rt)
 {
-    if (place->block) place->gpu->ops->flush(place->gpu, NULL); /* an upload that was given up may still be copying */
+    /* copies of an upload that was given up may still be under way */
+    if (place->block) place->gpu->ops->flush(place->gpu, NULL);
     if (place->block) place->gpu->ops->free(place->gpu, place->block);
     hyb_free(rt, place->tensors);
     memset(place, 0, sizeof *place);

@@ -67,7 +67,7 @@ static hybrid_result hyb_repack_weights(hyb_repacked *copy, hybrid_runtime *rt, 
     int32_t i;
     if (!bytes) {
         hyb_log(rt, HYBRID_LOG_INFO,
-                "nothing is repacked: for the matrices that run on the CPU, the %s kernels have no other layout",
+                "nothing is repacked: the %s kernels have no other layout for the matrices that run on the CPU",
                 hyb_isa_name(rt->isa));
         return HYBRID_OK;
     }

@@ -11,7 +11,7 @@ typedef struct hyb_unused {
     hybrid_gguf *gguf;
     const hyb_hparams *hp;
     hybrid_error *error;
-    hybrid_error failure; /* of reading values, not of judging them */
+    hybrid_error failure; /* of reading values; what is wrong with them goes to error */
 } hyb_unused;
 
 static bool hyb_string_ends(hybrid_string s, const char *text)
@@ -75,7 +75,7 @@ static bool hyb_unused_vision(const hyb_unused *u, hybrid_string name)
     return hybrid_gguf_find(u->gguf, key, NULL);
 }
 
-/* What would mix the values of RWKV-7's first layer with those of the first layer: converters write it, too. */
+/* The tensors that would mix the values of RWKV-7's first layer with its own: converters write them, too. */
 static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
 {
     return u->hp->arch->mixer == HYB_PART_TIME_MIX &&
@@ -96,7 +96,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     if (hyb_string_ends(name, ".attn_rot_embd.weight") || hyb_string_ends(name, ".rotary_emb.inv_freq") ||
         hyb_string_is(name, "rope.freqs"))
         return hyb_unused_frequencies(u, t) ? "its frequencies are those that the keys give" : NULL;
-    if (hyb_unused_first_values(u, name)) return "the values of the first layer are mixed with no others";
+    if (hyb_unused_first_values(u, name)) return "the values of the first layer are not mixed with others";
     if ((hyb_string_ends(name, ".attn.bias") || hyb_string_ends(name, ".attention.bias")) && square)
         return "a mask that was kept from training";
     if ((hyb_string_ends(name, ".attn.masked_bias") || hyb_string_ends(name, ".attention.masked_bias")) && single)
@@ -105,7 +105,7 @@ static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *
     return NULL;
 }
 
-/* The number of a layer that the name has; -1: none. */
+/* The number of the layer in a name; -1: there is none. */
 static long hyb_unused_layer(hybrid_string name)
 {
     long layer = 0;
@@ -119,7 +119,7 @@ static long hyb_unused_layer(hybrid_string name)
 static hybrid_result hyb_unused_refuse(const hyb_unused *u, const hybrid_gguf_tensor *t)
 {
     const hybrid_string name = t->name;
-    const char *what = "models of this architecture have none in hybrid";
+    const char *what = "hybrid's models of this architecture do not have it";
     const long layer = hyb_unused_layer(name);
     char text[64];
     hyb_printable(name, text);

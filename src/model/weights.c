@@ -1,9 +1,9 @@
 /* model/weights: the tensors of a model, found by name and checked against the hyperparameters.
  *
- * They stand in one table, in the order in which they were looked up: those of the whole model, then layer by layer.
- * Who computes with one keeps its place in the table (hyb_weight). There are two tables of one model when it is on a
- * GPU as well: the same places, other addresses. The names are those of GGUF. Only what is computed with may be looked
- * up: whoever is found is marked, and model/unused refuses the file for the others. */
+ * They stand in one table, in the order in which they were looked up: those of the whole model, then layer by layer. A
+ * part that computes with a tensor keeps its place in the table (hyb_weight). There are two tables of one model when it
+ * is on a GPU as well: the same places, other addresses. The names are those of GGUF. Only tensors that are computed
+ * with may be looked up: those that were found are marked, and model/unused refuses the file for the others. */
 #ifndef HYB_MODEL_WEIGHTS_C
 #define HYB_MODEL_WEIGHTS_C
 #include "../quant/types.c"
@@ -14,7 +14,7 @@ typedef int32_t hyb_weight; /* a place in the table; 0: there is no such tensor 
 typedef struct hyb_weights {
     hyb_tensor *tensors; /* the first is none */
     int32_t n_tensors;
-    unsigned char *used;  /* of each tensor of the file; NULL once that is settled */
+    unsigned char *used;  /* a flag for each tensor of the file; NULL once the unused ones are settled */
     unsigned char *owned; /* the bytes of all tensors that are not used in place */
     size_t owned_bytes;
 } hyb_weights;
@@ -192,7 +192,7 @@ static void hyb_weights_as_floats(hyb_weights *w)
     }
 }
 
-/* Room for every tensor of the file, for none, and for the embedding once more as a head. */
+/* Room for every tensor of the file, for the place that stands for none, and for the embedding once more as a head. */
 static hybrid_result hyb_weights_create(hyb_weights *w, hybrid_runtime *rt, const hybrid_gguf *gguf,
                                         hybrid_error *error)
 {
@@ -228,7 +228,7 @@ static const hybrid_gguf_tensor *hyb_weights_source(const hybrid_gguf *gguf, con
     return hybrid_gguf_tensor_at(gguf, t->source);
 }
 
-/* Reads what is not in place. progress may be NULL. */
+/* Reads the tensors that are not used in place. progress may be NULL. */
 static hybrid_result hyb_weights_read(hybrid_runtime *rt, hybrid_gguf *gguf, hyb_weights *w,
                                       bool (*progress)(void *, float), void *user, hybrid_error *error)
 {

@@ -1,5 +1,5 @@
 /* model/parts/experts: a mixture of experts (Shazeer et al. 2017): a router chooses a few feed-forwards for each token;
- * and, in some families, one more that every token has. */
+ * and, in some families, one more that works on every token. */
 #ifndef HYB_MODEL_PARTS_EXPERTS_C
 #define HYB_MODEL_PARTS_EXPERTS_C
 #include "ffn.c"
@@ -125,7 +125,7 @@ static void hyb_experts_chosen(hyb_forward *f, int layer, const hyb_experts_w *w
     hyb_experts_combine(f, hp->n_expert_used);
 }
 
-/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that every token has */
+/* x (n, E) += sigmoid(h . w) * the feed-forward of h (n, E) that works on every token */
 static void hyb_experts_shared(hyb_forward *f, int layer, const hyb_experts_w *w)
 {
     const hyb_hparams *hp = f->hp;

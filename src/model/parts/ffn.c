@@ -45,13 +45,13 @@ static void hyb_ffn_needs(const hyb_hparams *hp, const hyb_layer_hp *l, hyb_need
     if (hp->arch->has & HYB_HAS_POST_NORM) hyb_need(&needs->block, hp->n_embd);
 }
 
-/* Nothing is a gate: neither a matrix of its own, nor the upper half of `up`. */
+/* There is no gate: neither a matrix of its own, nor the upper half of `up`. */
 static bool hyb_ffn_plain(const hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight up)
 {
     return !gate && hyb_tensor_of(f, up)->ne[1] == n_ff;
 }
 
-/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where nothing is a gate. Returns the stride of act. */
+/* h (n, E) -> act (n, F): act(gate) * up, or act(up) where there is no gate. Returns the stride of act. */
 static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb_weight gate_b, hyb_weight up,
                               hyb_weight up_b)
 {
