@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 2238e69716e18927): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 107b5947d530e6b0): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -17,7 +17,7 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8612  end.h                    closes what core/begin opened
+ *     8615  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
@@ -44,7 +44,7 @@
  *     7639  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
  *     8010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
  *     8124  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8436  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *     8439  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "2238e69716e18927"
+#define HYBRID_CUDA__SOURCE_ID "107b5947d530e6b0"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -8413,6 +8413,9 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) NULL,
+        HYB_TRAIN_OPS(HYB_OP) /* it cannot train */
+#undef HYB_OP
     };
     /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);

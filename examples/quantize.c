@@ -73,14 +73,14 @@ static int model_number(const hybrid_gguf *in, const char *architecture, const c
 /* Heads of keys in each layer, where the file says so. */
 static void read_heads(const hybrid_gguf *in, const char *architecture, hybrid_mix_model *model)
 {
-    static int heads[4096];
+    static int32_t heads[4096];
     hybrid_gguf_value value;
     char key[256];
     int i;
     snprintf(key, sizeof key, "%s.attention.head_count_kv", architecture);
     if (!hybrid_gguf_find(in, key, &value) || value.type != HYBRID_GGUF_ARRAY) return;
     if (model->n_layer > 4096 || value.count < (uint64_t)model->n_layer) return;
-    for (i = 0; i < model->n_layer; i++) heads[i] = (int)hybrid_gguf_item_i64(&value, (uint64_t)i);
+    for (i = 0; i < model->n_layer; i++) heads[i] = (int32_t)hybrid_gguf_item_i64(&value, (uint64_t)i);
     model->n_head_kv_of = heads;
 }
 

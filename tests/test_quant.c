@@ -545,7 +545,7 @@ static void test_mixes(void)
     } t[MOST];
     char arch[32], *text = read_file("tests/oracle/data/quant_mix.txt", NULL), *p = text;
     hybrid_mix_model model;
-    int heads[64];
+    int32_t heads[64];
     hybrid_mix mix;
     int n = 0, tied, at, i, number, type, seen = 0;
     TEST("mixes");
@@ -560,7 +560,7 @@ static void test_mixes(void)
             CHECK(n > 0 && n <= MOST, "%d tensors", n);
             model.n_head_kv_of = NULL;
             if (!strncmp(p, "heads ", 6)) {
-                for (i = 0, p += 6; i < model.n_layer && i < 64; i++) heads[i] = (int)strtol(p, &p, 10);
+                for (i = 0, p += 6; i < model.n_layer && i < 64; i++) heads[i] = (int32_t)strtol(p, &p, 10);
                 p += strspn(p, "\n");
                 model.n_head_kv_of = heads;
             }

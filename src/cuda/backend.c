@@ -295,6 +295,9 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
+#define HYB_OP(name_) NULL,
+        HYB_TRAIN_OPS(HYB_OP) /* it cannot train */
+#undef HYB_OP
     };
     /* clang-format on */
     hyb_cuda_backend *self = (hyb_cuda_backend *)hyb_calloc(cu->rt, 1, sizeof *self);
