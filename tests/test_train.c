@@ -227,8 +227,11 @@ static void test_llmc(const char *isa, int n_threads, int n_steps)
     free(text);
 }
 
+#include "train_models.h"
+
 int main(void)
 {
+    test_models();
     test_llmc("generic", 1, 2);
     test_llmc(NULL, 2, 100);
     return test_end();

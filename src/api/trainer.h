@@ -2,7 +2,7 @@
  */
 #ifndef HYB_API_TRAINER_H
 #define HYB_API_TRAINER_H
-    #include "model.h"
+#include "model.h"
 
 typedef struct hybrid_trainer hybrid_trainer;
 
@@ -38,7 +38,7 @@ typedef struct hybrid_trainer_desc {
 typedef struct hybrid_train_batch {
     const int32_t *ids;     /* what is read */
     const int32_t *targets; /* what should come next; negative: not counted */
-    const float *weights;   /* how much each target counts; NULL: 1 each */
+    const float *weights;   /* how much each target counts, at least 0; NULL: 1 each */
 } hybrid_train_batch;
 
 typedef struct hybrid_train_metrics {
@@ -60,8 +60,9 @@ HYBRID_API void hybrid_trainer_describe(const hybrid_trainer *trainer, hybrid_tr
 
 /* One step: forward and backward over n_batches batches, and the optimizer. batches: that many. metrics may be NULL.
  * One thread at a time, and no context of the model runs meanwhile.
- * HYBRID_ERROR_INVALID: a token or target that the model does not have; HYBRID_ERROR_NUMERIC: the loss or a gradient is
- * not finite. The weights and the optimizer are as before then. */
+ * HYBRID_ERROR_INVALID: a token or target that the model does not have, a weight that is negative or not finite, no
+ * target that counts; HYBRID_ERROR_NUMERIC: the loss or a gradient is not finite. The weights and the optimizer are as
+ * before then. */
 HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybrid_train_batch *batches,
                                              hybrid_train_metrics *metrics, hybrid_error *error);
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */

@@ -225,6 +225,10 @@ static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_trai
                             "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
                             i % t->shape.n_ctx, i / t->shape.n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
         if (batch->targets[i] < 0) continue;
+        if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "the weight of target %d of sequence %d is %g: weights must be finite and not negative",
+                            i % t->shape.n_ctx, i / t->shape.n_ctx, (double)batch->weights[i]);
         ++*n_counted;
         *weight += batch->weights ? (double)batch->weights[i] : 1;
     }

@@ -308,21 +308,20 @@ def write_keys(w, name, config):
     TOKENIZERS[tokenizer](w)
 
 
-def write_model(name, model):
+def gguf_tensors(name, model, gemma=1.0):
+    """(name, array) of every parameter, as a GGUF has it. Gemma's norms are stored with `gemma` added."""
     family, arch, _, _ = MODELS[name]
     config = model.config
-    n_layer = config.num_hidden_layers
-    w = gguf.GGUFWriter(os.path.join(OUT, name + ".gguf"), arch)
-    write_keys(w, name, config)
-    names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch), n_layer)
+    names = gguf.get_tensor_name_map(next(k for k, v in gguf.MODEL_ARCH_NAMES.items() if v == arch),
+                                     config.num_hidden_layers)
     for hf, p in model.named_parameters():
         x = p.detach().numpy().copy()
         if hf.endswith("experts.gate_up_proj"):          # (expert, gate and up, in)
             for half, to in zip(np.split(x, 2, axis=1), ("ffn_gate_exps", "ffn_up_exps")):
-                w.add_tensor("blk.%s.%s.weight" % (hf.split(".")[2], to), np.ascontiguousarray(half, np.float32))
+                yield "blk.%s.%s.weight" % (hf.split(".")[2], to), half
             continue
         if hf.endswith("experts.down_proj"):
-            w.add_tensor("blk.%s.ffn_down_exps.weight" % hf.split(".")[2], np.ascontiguousarray(x, np.float32))
+            yield "blk.%s.ffn_down_exps.weight" % hf.split(".")[2], x
             continue
         if hf.endswith("shared_expert_gate.weight"):
             x = x[0]                                     # a vector there
@@ -336,7 +335,15 @@ def write_model(name, model):
         if arch == "llama" and (".q_proj." in hf or ".k_proj." in hf):
             x = rope_permute(x, config.num_attention_heads if ".q_proj." in hf else config.num_key_value_heads)
         if family.startswith("Gemma") and hf.endswith("norm.weight"):
-            x = x + 1
+            x = x + gemma
+        yield to, x
+
+
+def write_model(name, model):
+    config = model.config
+    w = gguf.GGUFWriter(os.path.join(OUT, name + ".gguf"), MODELS[name][1])
+    write_keys(w, name, config)
+    for to, x in gguf_tensors(name, model):
         w.add_tensor(to, np.ascontiguousarray(x, np.float32))
     rope = getattr(config, "rope_parameters", None) or {}
     if rope.get("rope_type") == "llama3":

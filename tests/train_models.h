@@ -1,0 +1,507 @@
+/* For test_train.c: tiny models of all architectures against transformers' gradients (oracle/make_train.py), the same
+ * gradients for any threads, instruction set and cut into batches, and bad days: refusals, failing memory. */
+#ifndef TRAIN_MODELS_H
+#define TRAIN_MODELS_H
+#include <math.h>
+
+enum { LESSON_T = 40, LESSON_STEP = 7919 };
+
+/* clang-format off */
+static const char *const lesson_names[] = {
+    "gpt2", "llama", "llama-biases", "llama-rope-freqs", "llama-rope-linear", "smollm", "mistral", "qwen2",
+    "qwen2-untied", "qwen3", "gemma2", "gemma3", "gemma3-rope-linear", "phi3", "phi3-window", "phi3-longrope",
+    "phi3-shortrope", "openelm", "llama-layers", "qwen3-layers",
+};
+/* clang-format on */
+
+/* ---- a model, its trainer, and a batch --------------------------------------------------------------------------- */
+
+typedef struct lesson {
+    hybrid_runtime *rt;
+    hybrid_model *m;
+    hybrid_trainer *t;
+    int32_t ids[2 * LESSON_T], targets[2 * LESSON_T];
+    float weights[2 * LESSON_T];
+    hybrid_train_batch batch;
+} lesson;
+
+static hybrid_gguf *lesson_file;
+
+static const float *lesson_tensor(const char *name, char between, const char *what, int64_t *n)
+{
+    const hybrid_gguf_tensor *t;
+    char key[128];
+    snprintf(key, sizeof key, "%s%c%s", name, between, what);
+    t = hybrid_gguf_find_tensor(lesson_file, key);
+    if (n) *n = t ? (int64_t)(t->ne[0] * t->ne[1]) : 0;
+    return t ? (const float *)t->data : NULL;
+}
+
+static hybrid_runtime *lesson_runtime(const char *isa, int n_threads)
+{
+    hybrid_runtime_desc d;
+    hybrid_runtime *rt = NULL;
+    hybrid_error e;
+    memset(&d, 0, sizeof d);
+    d.isa = isa;
+    d.n_threads = n_threads;
+    CHECK(!hybrid_runtime_create(&d, &rt, &e), "%s", e.message);
+    return rt;
+}
+
+static hybrid_model *lesson_model(hybrid_runtime *rt, const char *name, bool trainable)
+{
+    hybrid_model_desc d;
+    hybrid_model *m = NULL;
+    hybrid_error e;
+    char path[256];
+    snprintf(path, sizeof path, "tests/oracle/data/models/%s.gguf", name);
+    memset(&d, 0, sizeof d);
+    d.path = path;
+    d.trainable = trainable;
+    CHECK(!hybrid_model_load(rt, &d, &m, &e), "%s: %s", name, e.message);
+    return m;
+}
+
+static bool lesson_open(lesson *l, const char *name, const char *isa, int n_threads, hybrid_trainer_desc d)
+{
+    const float *ids = lesson_tensor(name, '.', "ids", NULL), *targets = lesson_tensor(name, '.', "targets", NULL);
+    const float *weights = lesson_tensor(name, '.', "weights", NULL);
+    hybrid_error e;
+    int i;
+    TEST(name);
+    memset(l, 0, sizeof *l);
+    CHECK(ids, "no reference of %s", name);
+    CHECK(targets, "no reference of %s", name);
+    if (!ids || !targets) return false;
+    for (i = 0; i < 2 * LESSON_T; i++) {
+        l->ids[i] = (int32_t)ids[i];
+        l->targets[i] = (int32_t)targets[i];
+        l->weights[i] = weights ? weights[i] : 1;
+    }
+    l->batch.ids = l->ids;
+    l->batch.targets = l->targets;
+    if (weights) l->batch.weights = l->weights;
+    l->rt = lesson_runtime(isa, n_threads);
+    l->m = lesson_model(l->rt, name, true);
+    d.model = l->m;
+    if (!d.n_seq) d.n_seq = 2;
+    if (!d.n_ctx) d.n_ctx = LESSON_T;
+    if (!l->m) return false;
+    CHECK(!hybrid_trainer_create(&d, &l->t, &e), "%s", e.message);
+    return l->t != NULL;
+}
+
+static void lesson_close(lesson *l)
+{
+    hybrid_trainer_destroy(l->t);
+    hybrid_model_destroy(l->m);
+    hybrid_runtime_destroy(l->rt);
+}
+
+static hybrid_trainer_desc lesson_desc(void)
+{
+    hybrid_trainer_desc d;
+    memset(&d, 0, sizeof d);
+    return d;
+}
+
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
+
+/* The gradients g of a tensor against the reference: values, norm, largest, and a sum that sees every value. */
+static void lesson_compare(const char *name, const hyb_param *p, const float *g, double *worst)
+{
+    char what[96];
+    const float *ref;
+    double square = 0, largest = 0, sum = 0, d = 0, scale;
+    int64_t n, i;
+    snprintf(what, sizeof what, "%.*s", (int)p->name.size, p->name.data);
+    ref = lesson_tensor(name, '/', what, &n);
+    CHECK(ref, "%s: no reference of %s", name, what);
+    if (!ref) return;
+    scale = (double)ref[1];
+    for (i = 0; i < p->n; i++) {
+        square += (double)g[i] * (double)g[i];
+        largest = HYB_MAX(largest, fabs((double)g[i]));
+        sum += (double)g[i] * cos((double)i);
+    }
+    for (i = 0; i + 3 < n; i++) {
+        const double off = fabs((double)g[i * LESSON_STEP % p->n] - (double)ref[3 + i]);
+        d = off <= d ? d : off; /* NaN stays */
+    }
+    CHECK(d <= 1e-4 * scale, "%s: gradients of %s are %.1e apart", name, what, d / scale);
+    CHECK(fabs(largest - scale) <= 1e-4 * scale, "%s: the largest gradient of %s is %g, not %g", name, what, largest,
+          scale);
+    CHECK(fabs(sqrt(square) - (double)ref[0]) <= 1e-4 * (double)ref[0],
+          "%s: the norm of the gradient of %s is %g, not %g", name, what, sqrt(square), (double)ref[0]);
+    CHECK(fabs(sum - (double)ref[2]) <= 1e-4 * (double)ref[0], "%s: a sum over the gradient of %s is %g, not %g", name,
+          what, sum, (double)ref[2]);
+    *worst = HYB_MAX(*worst, d / scale);
+}
+
+static int lesson_references(const char *name)
+{
+    const size_t length = strlen(name);
+    size_t i;
+    int n = 0;
+    for (i = 0; i < hybrid_gguf_tensor_count(lesson_file); i++) {
+        const hybrid_string s = hybrid_gguf_tensor_at(lesson_file, i)->name;
+        n += s.size > length && !memcmp(s.data, name, length) && s.data[length] == '/';
+    }
+    return n;
+}
+
+static void test_gradients(const char *name)
+{
+    lesson l;
+    char key[64];
+    hybrid_train_metrics metrics;
+    hybrid_error e;
+    double loss = -1, before = 0, worst = 0;
+    int i;
+    if (!lesson_open(&l, name, NULL, 1, lesson_desc())) return;
+    snprintf(key, sizeof key, "%s.loss", name);
+    CHECK(hybrid_gguf_get_f64(lesson_file, key, &loss), "no %s", key);
+    CHECK(!hybrid_trainer_evaluate(l.t, &l.batch, &before, &e), "%s", e.message);
+    CHECK(!hybrid_trainer_step(l.t, &l.batch, &metrics, &e), "%s", e.message);
+    CHECK(metrics.loss == before, "the loss of a step is %.9g, and was %.9g before it", metrics.loss, before);
+    CHECK(fabs(metrics.loss - loss) <= 1e-5 * loss, "the loss is %.9g, not %.9g", metrics.loss, loss);
+    CHECK(metrics.step == 1, "step %lld", (long long)metrics.step);
+    CHECK(l.t->n_params == lesson_references(name), "%d tensors of %d", l.t->n_params, lesson_references(name));
+    for (i = 0; i < l.t->n_params; i++) lesson_compare(name, &l.t->params[i], l.t->grads + l.t->params[i].at, &worst);
+    printf("  %-20s loss %.1e apart, gradients %.1e\n", name, fabs(metrics.loss - loss), worst);
+    lesson_close(&l);
+}
+
+/* ---- the same whatever computes ---------------------------------------------------------------------------------- */
+
+/* Everything after two steps, freed by the caller: weights, gradients, moments. */
+static float *lesson_result(const char *name, const char *isa, int n_threads, int64_t *n)
+{
+    lesson l;
+    hybrid_error e;
+    float *all = NULL;
+    int step;
+    if (!lesson_open(&l, name, isa, n_threads, lesson_desc())) return NULL;
+    for (step = 0; step < 2; step++) CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
+    *n = 4 * l.t->n_values;
+    all = (float *)malloc(sizeof *all * (size_t)*n);
+    memcpy(all, l.t->weights, sizeof *all * (size_t)l.t->n_values);
+    memcpy(all + l.t->n_values, l.t->grads, 3 * sizeof *all * (size_t)l.t->n_values);
+    lesson_close(&l);
+    return all;
+}
+
+static void test_same_bits(const char *name, bool isas)
+{
+    int64_t n = 0, m = 0;
+    float *one = lesson_result(name, NULL, 1, &n), *other;
+    int i;
+    for (i = 2; one && i <= 4; i++) {
+        if (i == 4 && !isas) break;
+        other = lesson_result(name, i == 4 ? "generic" : NULL, i == 4 ? 1 : i, &m);
+        CHECK(m == n, "%lld values, not %lld", (long long)m, (long long)n);
+        CHECK(other && !memcmp(one, other, sizeof *one * (size_t)n), "%s: %s gives other bits", name,
+              i == 4   ? "generic"
+              : i == 3 ? "3 threads"
+                       : "2 threads");
+        free(other);
+    }
+    free(one);
+}
+
+/* Two batches of a step are the step of one batch with the sequences of both. */
+static void test_batches(const char *name)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_train_batch halves[2];
+    hybrid_train_metrics one, two;
+    hybrid_error e;
+    lesson whole, cut;
+    int i;
+    int64_t j;
+    d.n_seq = 1;
+    d.n_batches = 2;
+    if (!lesson_open(&whole, name, NULL, 1, lesson_desc()) || !lesson_open(&cut, name, NULL, 1, d)) return;
+    for (i = 0; i < 2; i++) {
+        halves[i].ids = cut.ids + i * LESSON_T;
+        halves[i].targets = cut.targets + i * LESSON_T;
+        halves[i].weights = cut.weights + i * LESSON_T;
+    }
+    CHECK(!hybrid_trainer_step(whole.t, &whole.batch, &one, &e), "%s", e.message);
+    CHECK(!hybrid_trainer_step(cut.t, halves, &two, &e), "%s", e.message);
+    CHECK(fabs(one.loss - two.loss) <= 1e-9, "losses %.9g and %.9g", one.loss, two.loss);
+    CHECK(one.n_tokens == two.n_tokens, "%lld and %lld targets", (long long)one.n_tokens, (long long)two.n_tokens);
+    for (i = 0; i < whole.t->n_params; i++) {
+        const hyb_param *p = &whole.t->params[i];
+        double off = 0, largest = 0;
+        for (j = p->at; j < p->at + p->n; j++) {
+            off = HYB_MAX(off, fabs((double)whole.t->grads[j] - (double)cut.t->grads[j]));
+            largest = HYB_MAX(largest, fabs((double)whole.t->grads[j]));
+        }
+        CHECK(off <= 1e-6 * largest, "%s: gradients of %.*s are %.1e apart in two batches", name, (int)p->name.size,
+              p->name.data, off / largest);
+    }
+    lesson_close(&whole);
+    lesson_close(&cut);
+}
+
+/* ---- training and running are one model -------------------------------------------------------------------------- */
+
+/* The model with the weights of now, as a file. */
+static bytes lesson_written(const lesson *l)
+{
+    hybrid_gguf_writer *w = NULL;
+    hybrid_error e;
+    bytes out = { NULL, 0, 0 };
+    const size_t n = hybrid_gguf_tensor_count(l->m->gguf);
+    size_t i;
+    int p;
+    CHECK(!hybrid_gguf_writer_create(NULL, &w, &e), "%s", e.message);
+    CHECK(!hybrid_gguf_copy_keys(w, l->m->gguf, &e), "%s", e.message);
+    for (i = 0; i < n; i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(l->m->gguf, i);
+        char name[96];
+        snprintf(name, sizeof name, "%.*s", (int)t->name.size, t->name.data);
+        CHECK(!hybrid_gguf_add_tensor(w, name, t->type, t->n_dims, t->ne, &e), "%s", e.message);
+    }
+    CHECK(!hybrid_gguf_begin(w, bytes_write, &out, &e), "%s", e.message);
+    for (i = 0; i < n; i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(l->m->gguf, i);
+        const void *data = t->data;
+        for (p = 0; p < l->t->n_params; p++)
+            if (l->t->params[p].name.data == t->name.data) data = l->t->weights + l->t->params[p].at;
+        CHECK(!hybrid_gguf_write(w, data, (size_t)t->size, &e), "%s", e.message);
+    }
+    CHECK(!hybrid_gguf_end(w, &e), "%s", e.message);
+    hybrid_gguf_writer_destroy(w);
+    return out;
+}
+
+/* The logits after the ids, in a context that knows nothing else. */
+static void lesson_logits(hybrid_context *c, const lesson *l, float *logits)
+{
+    hybrid_error e;
+    CHECK(!hybrid_seq_remove(c, 0, 0, &e), "%s", e.message);
+    CHECK(!hybrid_batch_add(c, 0, l->ids, LESSON_T, &e), "%s", e.message);
+    CHECK(!hybrid_decode(c, &e), "%s", e.message);
+    memcpy(logits, hybrid_logits(c, 0), sizeof *logits * (size_t)l->m->hp.n_vocab);
+}
+
+static void test_runs(const char *name)
+{
+    static float before[256], after[256], written[256];
+    lesson l;
+    hybrid_model_desc md;
+    hybrid_context_desc cd;
+    hybrid_context *c = NULL, *again = NULL;
+    hybrid_model *copy = NULL;
+    hybrid_error e;
+    bytes file;
+    size_t size;
+    memset(&md, 0, sizeof md);
+    memset(&cd, 0, sizeof cd);
+    cd.n_ctx = 64;
+    if (!lesson_open(&l, name, NULL, 2, lesson_desc())) return;
+    size = sizeof(float) * (size_t)l.m->hp.n_vocab;
+    CHECK(!hybrid_context_create(l.m, &cd, &c, &e), "%s", e.message);
+    lesson_logits(c, &l, before);
+    lesson_logits(c, &l, after);
+    CHECK(!memcmp(before, after, size), "%s: other logits without a step", name);
+    CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
+    lesson_logits(c, &l, after);
+    CHECK(memcmp(before, after, size), "%s: a step leaves the logits as they were", name);
+    file = lesson_written(&l);
+    md.source.data = file.data;
+    md.source.size = file.size;
+    CHECK(!hybrid_model_load(l.rt, &md, &copy, &e), "%s", e.message);
+    CHECK(!hybrid_context_create(copy, &cd, &again, &e), "%s", e.message);
+    lesson_logits(again, &l, written);
+    CHECK(!memcmp(written, after, size), "%s: the weights that were written give other logits", name);
+    hybrid_context_destroy(again);
+    hybrid_model_destroy(copy);
+    hybrid_context_destroy(c);
+    lesson_close(&l);
+    free(file.data);
+}
+
+/* ---- refusals ---------------------------------------------------------------------------------------------------- */
+
+static void test_untrainable(const char *name, bool trainable, const char *word)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_runtime *rt = lesson_runtime(NULL, 1);
+    hybrid_trainer *t = NULL;
+    hybrid_error e;
+    hybrid_result r;
+    TEST("models that cannot be trained");
+    d.model = lesson_model(rt, name, trainable);
+    r = hybrid_trainer_create(&d, &t, &e);
+    CHECK(r == (trainable ? HYBRID_ERROR_UNSUPPORTED : HYBRID_ERROR_INVALID), "%s: result %d", name, (int)r);
+    CHECK(r && strstr(e.message, word), "%s: %s", name, r ? e.message : "");
+    CHECK(!t, "%s: a trainer that was refused", name);
+    hybrid_trainer_destroy(t);
+    hybrid_model_destroy(d.model);
+    hybrid_runtime_destroy(rt);
+}
+
+/* The steps that are refused leave everything but gradients as it was. */
+static void refused(lesson *l, hybrid_result want, const char *word)
+{
+    const size_t bytes = sizeof(float) * (size_t)l->t->n_values;
+    char *before = (char *)malloc(3 * bytes);
+    const int64_t step = l->t->step;
+    hybrid_train_metrics metrics, untouched;
+    hybrid_error e;
+    hybrid_result r;
+    memset(&metrics, 7, sizeof metrics);
+    untouched = metrics;
+    memcpy(before, l->t->weights, bytes);
+    memcpy(before + bytes, l->t->m, bytes);
+    memcpy(before + 2 * bytes, l->t->v, bytes);
+    r = hybrid_trainer_step(l->t, &l->batch, &metrics, &e);
+    CHECK(r == want, "'%s': result %d", word, (int)r);
+    CHECK(r && strstr(e.message, word), "'%s': %s", word, r ? e.message : "");
+    CHECK(!memcmp(before, l->t->weights, bytes), "'%s': the weights", word);
+    CHECK(!memcmp(before + bytes, l->t->m, bytes), "'%s': the first moments", word);
+    CHECK(!memcmp(before + 2 * bytes, l->t->v, bytes), "'%s': the second moments", word);
+    CHECK(!memcmp(&metrics, &untouched, sizeof metrics), "'%s': the metrics", word);
+    CHECK(l->t->step == step, "'%s': step %lld", word, (long long)l->t->step);
+    free(before);
+}
+
+static void test_refusals(void)
+{
+    lesson l;
+    hybrid_error e;
+    double loss = 7;
+    float was;
+    int32_t id;
+    int i;
+    if (!lesson_open(&l, "gpt2", NULL, 2, lesson_desc())) return;
+    TEST("steps that are refused");
+    CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
+    id = l.ids[LESSON_T + 3];
+    for (i = 0; i < 2; i++) { /* at the end of a batch, too */
+        l.ids[LESSON_T + 3] = i ? -1 : l.m->hp.n_vocab;
+        refused(&l, HYBRID_ERROR_INVALID, "token 3 of sequence 1");
+        CHECK(hybrid_trainer_evaluate(l.t, &l.batch, &loss, &e) == HYBRID_ERROR_INVALID, "evaluated, %g", loss);
+    }
+    l.ids[LESSON_T + 3] = id;
+    l.targets[LESSON_T + 1] = l.m->hp.n_vocab;
+    refused(&l, HYBRID_ERROR_INVALID, "token 1 of sequence 1");
+    l.targets[LESSON_T + 1] = 0;
+    l.batch.ids = NULL;
+    refused(&l, HYBRID_ERROR_INVALID, "ids");
+    l.batch.ids = l.ids;
+    l.batch.targets = NULL;
+    refused(&l, HYBRID_ERROR_INVALID, "targets");
+    l.batch.targets = l.targets;
+    l.batch.weights = l.weights;
+    for (i = 0; i < 4; i++) {
+        l.weights[10] = i == 0 ? (float)NAN : i == 1 ? HUGE_VALF : i == 2 ? -HUGE_VALF : -1e-9f;
+        refused(&l, HYBRID_ERROR_INVALID, "the weight of target 10 of sequence 0");
+    }
+    for (i = 0; i < 2 * LESSON_T; i++) l.weights[i] = 0;
+    refused(&l, HYBRID_ERROR_INVALID, "nothing can be learned");
+    for (i = 0; i < 2 * LESSON_T; i++) l.weights[i] = l.targets[i] < 0 ? (float)NAN : 1; /* which counts not */
+    was = l.t->weights[l.t->params[5].at];
+    l.t->weights[l.t->params[5].at] = (float)NAN;
+    refused(&l, HYBRID_ERROR_NUMERIC, "not done");
+    l.t->weights[l.t->params[5].at] = HUGE_VALF;
+    refused(&l, HYBRID_ERROR_NUMERIC, "not done");
+    l.t->weights[l.t->params[5].at] = was;
+    CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "after all that: %s", e.message);
+    for (i = 0; i < 2 * LESSON_T; i++) l.targets[i] = -1;
+    refused(&l, HYBRID_ERROR_INVALID, "nothing can be learned");
+    CHECK(hybrid_trainer_evaluate(l.t, &l.batch, &loss, &e) == HYBRID_ERROR_INVALID, "evaluated, %g", loss);
+    CHECK(loss == 7, "a loss of %g where there is none", loss);
+    lesson_close(&l);
+}
+
+/* ---- memory that fails ------------------------------------------------------------------------------------------- */
+
+typedef struct ration {
+    size_t live;
+    long calls, fail_at;
+} ration;
+static void *ration_alloc(void *user, size_t size)
+{
+    ration *r = (ration *)user;
+    size_t *p;
+    if (++r->calls == r->fail_at || !(p = (size_t *)malloc(size + 16))) return NULL;
+    *p = size;
+    r->live += size;
+    return p + 2;
+}
+static void ration_free(void *user, void *block)
+{
+    size_t *p = (size_t *)block - 2;
+    ((ration *)user)->live -= *p;
+    free(p);
+}
+
+static void test_memory(const char *name)
+{
+    hybrid_runtime_desc rd;
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_runtime *rt = NULL;
+    hybrid_trainer *t = NULL;
+    hybrid_error e;
+    hybrid_result r = HYBRID_ERROR_MEMORY;
+    ration given = { 0, 0, 0 };
+    size_t before;
+    TEST("allocations of a trainer that fail");
+    memset(&rd, 0, sizeof rd);
+    rd.allocator.alloc = ration_alloc;
+    rd.allocator.free = ration_free;
+    rd.allocator.user = &given;
+    rd.n_threads = 1;
+    CHECK(!hybrid_runtime_create(&rd, &rt, &e), "%s", e.message);
+    d.model = lesson_model(rt, name, true);
+    before = given.live;
+    for (given.fail_at = 1; r == HYBRID_ERROR_MEMORY && given.fail_at < 100; given.fail_at++) {
+        given.calls = 0;
+        r = hybrid_trainer_create(&d, &t, &e);
+        CHECK(!r || !t, "allocation %ld: a trainer that failed", given.fail_at);
+        if (r)
+            CHECK(given.live == before, "allocation %ld: %ld bytes leaked", given.fail_at, (long)(given.live - before));
+    }
+    CHECK(!r, "allocation %ld: %s", given.fail_at, r ? e.message : "");
+    CHECK(given.fail_at > 4, "only %ld allocations", given.fail_at);
+    hybrid_trainer_destroy(t);
+    CHECK(given.live == before, "%ld bytes leaked", (long)(given.live - before));
+    hybrid_model_destroy(d.model);
+    hybrid_runtime_destroy(rt);
+    CHECK(!given.live, "%ld bytes leaked in the end", (long)given.live);
+}
+
+static void test_models(void)
+{
+    static const char *const experts[] = { "mixtral", "qwen2moe", "qwen3moe" };
+    hybrid_source source;
+    hybrid_error e;
+    size_t i;
+    memset(&source, 0, sizeof source);
+    source.path = "tests/oracle/data/train.gguf";
+    TEST("gradients by transformers");
+    CHECK(!hybrid_gguf_open(NULL, &source, &lesson_file, &e), "%s", e.message);
+    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_gradients(lesson_names[i]);
+    test_same_bits("gpt2", true);
+    test_same_bits("gemma2", true);
+    test_same_bits("qwen3", true);
+    test_same_bits("llama-biases", false);
+    test_batches("gpt2");
+    test_batches("gemma3");
+    test_batches("llama-biases");
+    test_runs("smollm");
+    test_runs("llama-biases");
+    for (i = 0; i < 3; i++) test_untrainable(experts[i], true, "experts");
+    test_untrainable("rwkv7", true, "time mix");
+    test_untrainable("lfm2", true, "short convolution");
+    test_untrainable("llama", false, "trainable");
+    test_refusals();
+    test_memory("qwen2");
+    hybrid_gguf_destroy(lesson_file);
+}
+#endif
