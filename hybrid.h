@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id d4137d91d465ce82): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id cfcbee5a1aae73b7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,174 +51,179 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      229  base.h                   version, linkage, results, errors, allocator, log
- *      359  runtime.h                what models and sessions share: memory, log, worker threads
- *      430  quant.h                  names, sizes, encode, decode
- *      532  gguf.h                   what is in a model file, and writing one
- *      737  tokenizer.h              text to tokens and back
- *      908  chat.h                   templates that make a prompt of a conversation
- *     1038  bpe_trainer.h            a vocabulary from raw text
- *     1112  model.h                  load, describe
- *     1194  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1327  sampler.h                from logits to the next token
- *     1399  trainer.h                change the weights of a model so that it predicts given texts better
- *     1471  session.h                a conversation
+ *      234  base.h                   version, linkage, results, errors, allocator, log
+ *      364  runtime.h                what models and sessions share: memory, log, worker threads
+ *      435  quant.h                  names, sizes, encode, decode
+ *      537  gguf.h                   what is in a model file, and writing one
+ *      742  tokenizer.h              text to tokens and back
+ *      913  chat.h                   templates that make a prompt of a conversation
+ *     1043  bpe_trainer.h            a vocabulary from raw text
+ *     1115  train_data.h             batches out of texts, tokens or conversations
+ *     1220  model.h                  load, describe
+ *     1302  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1435  sampler.h                from logits to the next token
+ *     1507  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1579  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1544  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1640  macros.h                 what compilers call things, and the macros that every room uses
- *     1706  base.c                   what every room uses: results, errors, checked sizes
- *     1787  fpenv.c                  the floating-point environment at the border of the library
- *     2016  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2095  fma.c                    a * b + c with one rounding
- *     2135  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2215  decimal.c                doubles as text, the same in every locale
- *     2346  thread.c                 atomics, threads, and the worker pool
- *     2843  cpu.c                    what this processor and its operating system can do
- *     2966  hash.c                   where a name belongs in a table
- *     3067  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3105  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3193  grow.c                   arrays that grow
- *     3217  stack.c                  how much of the thread's stack a recursion may take
- *     3265  device.c                 which GPU a runtime uses
- *     3381  lifetime.c               creates and ends runtimes
- *     3536  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3777  output.c                 a file that is written
- *     4123  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4160  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    43657  end.h                    closes what core/begin opened
+ *     1652  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1748  macros.h                 what compilers call things, and the macros that every room uses
+ *     1814  base.c                   what every room uses: results, errors, checked sizes
+ *     1895  fpenv.c                  the floating-point environment at the border of the library
+ *     2124  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2203  fma.c                    a * b + c with one rounding
+ *     2243  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2323  decimal.c                doubles as text, the same in every locale
+ *     2454  thread.c                 atomics, threads, and the worker pool
+ *     2951  cpu.c                    what this processor and its operating system can do
+ *     3074  hash.c                   where a name belongs in a table
+ *     3175  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3213  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3301  grow.c                   arrays that grow
+ *     3325  stack.c                  how much of the thread's stack a recursion may take
+ *     3373  device.c                 which GPU a runtime uses
+ *     3489  lifetime.c               creates and ends runtimes
+ *     3644  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3885  output.c                 a file that is written
+ *     4231  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4268  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    44796  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4592  names.c                  names that must differ, found by hash
- *     4689  value.c                  the 13 types of metadata values and their items
- *     4831  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5042  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5379  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     5897  write.c                  makes a GGUF file
+ *     4700  names.c                  names that must differ, found by hash
+ *     4797  value.c                  the 13 types of metadata values and their items
+ *     4939  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5150  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5487  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6005  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6611  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6730  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7065  floats.c                 the types that are plain numbers
- *     7105  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7304  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7540  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7688  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     7968  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8093  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8172  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6719  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     6838  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7173  floats.c                 the types that are plain numbers
+ *     7213  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7412  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7648  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7796  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8076  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8201  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8280  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8396  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9347  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9467  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9741  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10179  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10679  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10881  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    10975  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11511  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11735  tokenizer/bpe.c          the merging
- *    12148  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12233  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12618  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12869  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13026  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13268  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14057  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14453  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14837  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15179  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16020  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16876  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17388  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17428  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17671  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    17982  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18028  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18189  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18391  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18527  jinja/test.c             what follows 'is', and the functions that every template has
- *    18729  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19043  jinja/parse.c            tokens to a tree
- *    19751  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20058  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20644  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20858  chat.c                   a conversation as the variables that chat templates expect
+ *     8504  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9455  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9575  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *     9849  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10287  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10787  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    10989  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11083  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11619  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    11843  tokenizer/bpe.c          the merging
+ *    12256  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12341  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12726  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    12977  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13134  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13376  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14165  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14561  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    14945  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15287  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16128  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    16984  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17496  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17536  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17779  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18090  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18136  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18297  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18499  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18635  jinja/test.c             what follows 'is', and the functions that every template has
+ *    18837  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19151  jinja/parse.c            tokens to a tree
+ *    19859  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20166  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20752  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    20966  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21207  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    21897  backend.c                the seam between models and devices: one table of functions that every back en...
- *    21995  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22110  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22205  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22232  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22270  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22394  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23097  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23213  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23251  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23387  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23458  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23562  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24033  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24429  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24722  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    24947  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25669  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25869  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    26933  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27582  cpu/int/select.c         the table of integer-block kernels
- *    27642  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27725  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    31722  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    33702  cpu/select.c             the kernels of an instruction set
- *    33755  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34012  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34312  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34354  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    34799  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21315  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22005  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22103  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22218  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22313  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22340  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22378  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22502  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23205  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23321  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23359  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23495  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23566  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23670  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24141  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24537  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    24830  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25055  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25777  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    25977  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27041  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27690  cpu/int/select.c         the table of integer-block kernels
+ *    27750  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    27833  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    31830  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    33810  cpu/select.c             the kernels of an instruction set
+ *    33863  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34120  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34420  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34462  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    34907  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35380  arch.c                   the table of architectures
- *    35506  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    35846  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36219  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    36481  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    36796  back.c                   the steps of a backward pass that several parts take
- *    36891  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37133  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37199  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37380  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    37509  parts/experts.c          a mixture of experts (Shazeer et al
- *    37674  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    37738  net.c                    which parts the layers of a model have, and which tensors
- *    37901  unused.c                 tensors of the file that the model is not computed with
- *    38075  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38122  forward.c                one pass of a batch through any model, over the op table
- *    38387  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    38693  place.c                  which layers run where
- *    38863  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    38949  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35488  arch.c                   the table of architectures
+ *    35614  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    35954  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36327  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    36589  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    36904  back.c                   the steps of a backward pass that several parts take
+ *    36999  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37241  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37307  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37488  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    37617  parts/experts.c          a mixture of experts (Shazeer et al
+ *    37782  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    37846  net.c                    which parts the layers of a model have, and which tensors
+ *    38009  unused.c                 tensors of the file that the model is not computed with
+ *    38183  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38230  forward.c                one pass of a batch through any model, over the op table
+ *    38495  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    38801  place.c                  which layers run where
+ *    38971  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39057  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39235  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    39583  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    39935  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40231  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41051  next.c                   the next token of a sequence
- *    41154  plan.c                   the bytes of a model and a context before they are loaded
- *    41274  dialog.c                 the messages of a conversation, and the prompt that they make
- *    41465  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39343  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    39691  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40043  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40339  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41159  next.c                   the next token of a sequence
+ *    41262  plan.c                   the bytes of a model and a context before they are loaded
+ *    41382  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    41573  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    41948  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42013  documents.c              the texts of a corpus, one document after the other
- *    42252  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42446  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    42946  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43257  schedule.c               the learning rate of a step
- *    43303  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    42056  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42121  documents.c              the texts of a corpus, one document after the other
+ *    42360  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42554  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43054  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43364  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43401  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    43673  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    43961  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    44396  schedule.c               the learning rate of a step
+ *    44442  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1106,6 +1111,109 @@ typedef struct hybrid_bpe_info {
 HYBRID_API hybrid_result hybrid_bpe_train(hybrid_runtime *runtime, const hybrid_bpe_desc *desc,
                                           hybrid_tokenizer **tokenizer, hybrid_bpe_info *info, hybrid_error *error);
 /* ==== end src/api/bpe_trainer.h ==== */
+
+/* ==== begin src/api/train_data.h ==== */
+/* ---- training data: batches out of texts, tokens or conversations ---------------------------------------------------
+ *
+ *     hybrid_source text = { "corpus.txt" };
+ *     hybrid_data_desc desc = { 0 };
+ *     hybrid_data *data;
+ *     desc.sources = &text;
+ *     desc.n_sources = 1;
+ *     desc.tokenizer = hybrid_model_tokenizer(model);
+ *     desc.n_ctx = 128;
+ *     desc.validation = 0.1f;
+ *     if (hybrid_data_create(NULL, &desc, &data, &error)) puts(error.message);
+ *     hybrid_data_next(data, 4, ids, targets, &error);      // 4 rows of 128, for hybrid_trainer_step
+ *
+ * A window is n_ctx tokens of one document and, for each, the token that comes next: the documents of a corpus are cut
+ * into windows, the last one of each filled up, and an epoch is all windows once, in an order that the seed decides.
+ *
+ *     document    a b c d e f <eos>                                n_ctx 4
+ *     ids         a b c d    e f 0 0                               filled up with token 0,
+ *     targets     b c d e    f <eos> -1 -1                         which is not counted
+ */
+
+typedef struct hybrid_data hybrid_data;
+
+typedef enum hybrid_data_kind {
+    HYBRID_DATA_TEXT, /* documents end with the name of the tokenizer's EOS in the text, and where a source ends */
+    HYBRID_DATA_U16,  /* token ids, little-endian; read when they are needed, so a file may be of any size */
+    HYBRID_DATA_U32,
+    HYBRID_DATA_CHAT /* JSON Lines: {"messages": [{"role": "user", "content": "Hi"}, ...]}, with "tools" as well;
+                        only what the assistant says is counted, the token that ends its turn included, but for
+                        messages with "weight": 0 */
+} hybrid_data_kind;
+
+typedef struct hybrid_data_desc {
+    hybrid_data_kind kind;
+    /* Paths, memory or readers. Nothing is mapped: a file that gets shorter is an error of the call that notices.
+     * Token files and readers stay open; memory with tokens outlives the data. A reader is closed once, at the latest
+     * by hybrid_data_destroy, or when creating fails. */
+    const hybrid_source *sources;
+    size_t n_sources;
+    const hybrid_tokenizer *tokenizer; /* text and conversations; only hybrid_data_create asks it */
+    const hybrid_template *tmpl;       /* conversations: hybrid_model_template; also only hybrid_data_create */
+    int32_t n_ctx;                     /* tokens of a window; 0: 256 */
+    int32_t n_vocab;          /* ids from there on are an error; 0: those of the tokenizer, or any without one */
+    const int32_t *separator; /* tokens: the one that ends a document; NULL: the tokenizer's EOS, or none without one */
+    uint64_t header;          /* tokens: bytes before the first one of every source (1024 in those of llm.c) */
+    bool parse_special; /* text: names of control tokens become tokens; of the text of strangers they should not */
+    /* Windows run over the borders of documents, so that few are filled up, and tokens see documents that have nothing
+     * to do with theirs. Not of conversations. */
+    bool across;
+    bool in_order; /* windows come as they stand in the sources, the same in every epoch */
+    uint64_t seed;
+    /* The part of the targets, from the end, that is for validation: whole documents, but where no border is near (by
+     * half of the part), a document is cut. */
+    float validation;
+    /* Conversations: told of every line that cannot be used, counted from 1: true leaves it out, false (and NULL) ends
+     * the call with that sentence. */
+    bool (*bad_line)(void *user, size_t source, uint64_t line, const char *why);
+    hybrid_progress_fn progress; /* creating; may be NULL */
+    void *user;                  /* of both */
+    uint64_t max_bytes;          /* of memory: more is HYBRID_ERROR_LIMIT; 0: any */
+} hybrid_data_desc;
+
+typedef struct hybrid_data_info {
+    uint64_t n_documents;                                /* or conversations; those with no target do not count */
+    uint64_t n_tokens;                                   /* of all of them */
+    uint64_t n_bad;                                      /* lines that were left out */
+    uint64_t n_windows, n_targets;                       /* of an epoch */
+    uint64_t n_validation_windows, n_validation_targets; /* of validation */
+    uint64_t bytes;                                      /* of memory that the data holds */
+    int32_t n_ctx;
+} hybrid_data_info;
+
+/* Where the next batch begins: what a checkpoint keeps. Zero is the beginning. */
+typedef struct hybrid_data_position {
+    uint64_t epoch, index; /* index: windows of this epoch that were given */
+} hybrid_data_position;
+
+/* Reads texts and conversations into tokens; looks through token files once. runtime may be NULL. Memory: 2 bytes a
+ * token of texts and conversations (4, where the vocabulary has more than 65536), 24 to 32 a document, and the longest
+ * document while it is read.
+ * HYBRID_ERROR_FORMAT: an id that the vocabulary does not have, half a token, a bad line, no target for training or for
+ * the validation that was asked for; HYBRID_ERROR_INVALID, _UNSUPPORTED, _LIMIT, _CANCELLED, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_data_create(hybrid_runtime *runtime, const hybrid_data_desc *desc, hybrid_data **data,
+                                            hybrid_error *error);
+HYBRID_API void hybrid_data_destroy(hybrid_data *data);
+HYBRID_API void hybrid_data_describe(const hybrid_data *data, hybrid_data_info *info);
+
+/* The next n_windows windows, for training: ids and targets are (n_windows, n_ctx), targets that are not counted -1.
+ * Where an epoch ends, the next one begins, in another order. The same seed and position give the same windows, on
+ * every machine. One thread at a time. HYBRID_ERROR_IO, _FORMAT: a token file is not what it was; then nothing was
+ * taken. HYBRID_ERROR_INVALID. */
+HYBRID_API hybrid_result hybrid_data_next(hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets,
+                                          hybrid_error *error);
+HYBRID_API hybrid_data_position hybrid_data_where(const hybrid_data *data);
+/* HYBRID_ERROR_INVALID: no epoch has such a window. */
+HYBRID_API hybrid_result hybrid_data_seek(hybrid_data *data, hybrid_data_position position, hybrid_error *error);
+
+/* Windows first to first + n_windows - 1 of those for validation, in their order. Errors as of hybrid_data_next. */
+HYBRID_API hybrid_result hybrid_data_validation(hybrid_data *data, uint64_t first, int32_t n_windows, int32_t *ids,
+                                                int32_t *targets, hybrid_error *error);
+/* ==== end src/api/train_data.h ==== */
     #endif
 #endif
 
@@ -1539,7 +1647,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "d4137d91d465ce82"
+#define HYBRID__SOURCE_ID "cfcbee5a1aae73b7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -43251,6 +43359,1037 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
     return r;
 }
 /* ==== end src/train/bpe_trainer.c ==== */
+HYB_COLD_BEGIN
+
+/* ==== begin src/train/permute.c ==== */
+/* train/permute: the numbers 0..n-1 in an order that a seed decides, each of them found in constant time and no memory.
+ * A Feistel network (Luby, Rackoff 1988) is a bijection of the numbers of `bits` bits, whatever its round function; an
+ * n that is not a power of two is walked to: what falls beyond n goes through once more, until it falls inside (Black,
+ * Rogaway 2002). bits is the least that holds n, so that takes less than two walks on average. */
+
+enum { HYB_PERMUTE_ROUNDS = 8 };
+
+/* x has high + low bits, low of them on the right; each round mixes the right half into the left one and swaps. */
+static uint64_t hyb_permute_bits(uint64_t seed, uint64_t stream, uint64_t x, int high, int low)
+{
+    uint32_t random[4];
+    int round, swap;
+    for (round = 0; round < HYB_PERMUTE_ROUNDS; round++) {
+        const uint64_t right = x & (((uint64_t)1 << low) - 1);
+        uint64_t left = x >> low;
+        hyb_philox(seed, stream, right << 8 | (uint64_t)round, random);
+        left ^= ((uint64_t)random[1] << 32 | random[0]) & (((uint64_t)1 << high) - 1);
+        x = right << high | left;
+        swap = high;
+        high = low;
+        low = swap;
+    }
+    return x;
+}
+
+/* Where number i < n stands in the order of (seed, stream). */
+static uint64_t hyb_permute(uint64_t seed, uint64_t stream, uint64_t n, uint64_t i)
+{
+    int bits = 1;
+    while (bits < 63 && (n - 1) >> bits) bits++;
+    do i = hyb_permute_bits(seed, stream, i, bits - bits / 2, bits / 2);
+    while (i >= n);
+    return i;
+}
+/* ==== end src/train/permute.c ==== */
+
+/* ==== begin src/train/corpus.c ==== */
+/* train/corpus: tokens, and the pieces of them that windows are cut from. A piece is a document: it begins with the
+ * token that ended the one before, where there is such a token, so that its first word is predicted from something.
+ *
+ *     tokens    a b <eos> c d e <eos> f g
+ *     pieces    a b <eos>
+ *                   <eos> c d e <eos>
+ *                               <eos> f g
+ */
+
+enum { HYB_CORPUS_BLOCK = 16384 }; /* tokens that are read at a time */
+
+typedef struct hyb_piece {
+    uint64_t first; /* number of its first window, in its part */
+    uint64_t at;    /* token */
+    uint64_t n;     /* tokens, at least 2 */
+    uint32_t source;
+} hyb_piece;
+
+typedef struct hyb_corpus {
+    hyb_budget memory;
+    int width;        /* bytes of a token: 2, 4 */
+    uint32_t n_vocab; /* ids from there on are not tokens */
+    int32_t n_ctx;
+    uint64_t header; /* bytes before the tokens of a file */
+    /* either files, or */
+    hyb_file *files;
+    size_t n_files;
+    /* tokens in memory, all of source 0 */
+    uint8_t *tokens;
+    size_t n_tokens, room;
+    uint8_t *marks; /* conversations: a bit for every token that is a target; NULL: all are */
+    size_t marks_room;
+    hyb_piece *pieces;
+    size_t n_pieces, pieces_room;
+    size_t n_train; /* pieces; the others are for validation */
+} hyb_corpus;
+
+static void hyb_corpus_free(hyb_corpus *c)
+{
+    size_t i;
+    for (i = 0; i < c->n_files; i++) hyb_file_close(&c->files[i]);
+    hyb_free(c->memory.rt, c->files);
+    hyb_budget_free(&c->memory, c->tokens, c->room);
+    hyb_budget_free(&c->memory, c->marks, c->marks_room);
+    hyb_budget_free(&c->memory, c->pieces, c->pieces_room * sizeof *c->pieces);
+}
+
+HYB_INLINE uint64_t hyb_piece_windows(const hyb_corpus *c, const hyb_piece *p)
+{
+    return (p->n - 1 + (uint64_t)c->n_ctx - 1) / (uint64_t)c->n_ctx;
+}
+
+/* A piece of at least two tokens. false: no memory. */
+static bool hyb_corpus_add_piece(hyb_corpus *c, uint32_t source, uint64_t at, uint64_t n)
+{
+    hyb_piece *p;
+    if (c->n_pieces == c->pieces_room) {
+        void *block = c->pieces;
+        if (!hyb_budget_grow(&c->memory, &block, &c->pieces_room, c->n_pieces + 1, sizeof *c->pieces)) return false;
+        c->pieces = (hyb_piece *)block;
+    }
+    p = &c->pieces[c->n_pieces++];
+    p->first = 0;
+    p->source = source;
+    p->at = at;
+    p->n = n;
+    return true;
+}
+
+/* n tokens after those in memory; marked: which are targets (conversations), or NULL. */
+static bool hyb_corpus_append(hyb_corpus *c, const int32_t *ids, size_t n, bool marked)
+{
+    void *block = c->tokens;
+    size_t i, need;
+    if (!hyb_mul_size(c->n_tokens + n, (size_t)c->width, &need)) return false;
+    if (need > c->room && !hyb_budget_grow(&c->memory, &block, &c->room, need, 1)) return false;
+    c->tokens = (uint8_t *)block;
+    for (i = 0; i < n; i++) {
+        const uint32_t id = (uint32_t)ids[i];
+        const uint16_t half = (uint16_t)id;
+        if (c->width == 2)
+            memcpy(c->tokens + (c->n_tokens + i) * 2, &half, 2);
+        else
+            memcpy(c->tokens + (c->n_tokens + i) * 4, &id, 4);
+    }
+    if (c->marks || marked) {
+        const size_t old = c->marks_room;
+        block = c->marks;
+        if ((c->n_tokens + n) / 8 + 1 > old) {
+            if (!hyb_budget_grow(&c->memory, &block, &c->marks_room, (c->n_tokens + n) / 8 + 1, 1)) return false;
+            c->marks = (uint8_t *)block;
+            memset(c->marks + old, 0, c->marks_room - old);
+        }
+        for (i = 0; i < n && marked; i++) c->marks[(c->n_tokens + i) >> 3] |= (uint8_t)(1u << ((c->n_tokens + i) & 7));
+    }
+    c->n_tokens += n;
+    return true;
+}
+
+HYB_INLINE bool hyb_corpus_marked(const hyb_corpus *c, uint64_t token)
+{
+    return !c->marks || (c->marks[(size_t)(token >> 3)] >> (token & 7) & 1) != 0;
+}
+
+/* Forgets the tokens and pieces after the first so many. */
+static void hyb_corpus_cut(hyb_corpus *c, size_t n_tokens, size_t n_pieces)
+{
+    size_t i;
+    for (i = n_tokens; c->marks && i < c->n_tokens; i++) c->marks[i >> 3] &= (uint8_t) ~(1u << (i & 7));
+    c->n_tokens = n_tokens;
+    c->n_pieces = n_pieces;
+}
+
+static uint64_t hyb_corpus_source_size(const hyb_corpus *c, uint32_t source)
+{
+    return c->n_files ? (c->files[source].size - c->header) / (uint64_t)c->width : c->n_tokens;
+}
+
+/* n tokens from `at` on of a source; they are looked at, for a file may have changed. */
+static hybrid_result hyb_corpus_read(const hyb_corpus *c, uint32_t source, uint64_t at, size_t n, int32_t *ids,
+                                     hybrid_error *error)
+{
+    uint8_t *bytes = (uint8_t *)ids; /* the tokens lie at its end, until they are spread */
+    size_t i;
+    hybrid_result r;
+    if (!n) return HYBRID_OK;
+    bytes += n * (4 - (size_t)c->width);
+    if (!c->n_files)
+        memcpy(bytes, c->tokens + (size_t)at * (size_t)c->width, n * (size_t)c->width);
+    else if ((r = hyb_file_read(&c->files[source], c->header + at * (uint64_t)c->width, bytes, n * (size_t)c->width,
+                                error)) != HYBRID_OK)
+        return r;
+    for (i = 0; i < n; i++) {
+        uint32_t id = 0;
+        uint16_t half;
+        if (c->width == 2) {
+            memcpy(&half, bytes + i * 2, 2);
+            id = half;
+        } else
+            memcpy(&id, bytes + i * 4, 4);
+        if (id >= c->n_vocab)
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, c->header + (at + i) * (uint64_t)c->width,
+                               "token %llu of source %lu is %lu, but there are only %lu tokens",
+                               (unsigned long long)(at + i), (unsigned long)source, (unsigned long)id,
+                               (unsigned long)c->n_vocab);
+        memcpy(&ids[i], &id, 4);
+    }
+    return HYBRID_OK;
+}
+
+/* Pieces of a token file, by the token that ends documents (-1: none). first: a token that begins documents, which then
+ * begin there and not at the end of the one before; -1: none. */
+static hybrid_result hyb_corpus_scan(hyb_corpus *c, uint32_t source, int32_t separator, int32_t first, int32_t *block,
+                                     hybrid_error *error)
+{
+    const uint64_t size = hyb_corpus_source_size(c, source);
+    uint64_t at, begin = 0;
+    bool ended = false; /* the token before is a separator */
+    size_t i, n;
+    hybrid_result r;
+    for (at = 0; at < size; at += n) {
+        n = (size_t)HYB_MIN(size - at, (uint64_t)HYB_CORPUS_BLOCK);
+        if ((r = hyb_corpus_read(c, source, at, n, block, error)) != HYBRID_OK) return r;
+        for (i = 0; i < n; i++) {
+            if (ended && block[i] == first) begin = at + i;
+            if (block[i] == separator) {
+                /* two separators side by side are an empty document */
+                if (!ended && at + i > begin && !hyb_corpus_add_piece(c, source, begin, at + i - begin + 1))
+                    return hyb_budget_fail(&c->memory, "listing documents", error);
+                begin = at + i;
+            }
+            ended = block[i] == separator;
+        }
+    }
+    if (size && size - begin > 1 && !hyb_corpus_add_piece(c, source, begin, size - begin))
+        return hyb_budget_fail(&c->memory, "listing documents", error);
+    return HYBRID_OK;
+}
+
+/* Whether b begins where a ends: with its last token, or the one after it. */
+static bool hyb_corpus_touch(const hyb_piece *a, const hyb_piece *b)
+{
+    return a->source == b->source && (b->at == a->at + a->n - 1 || b->at == a->at + a->n);
+}
+
+/* Splits off the part of the targets that is for validation, and joins what may be joined (across). cut: a document may
+ * be cut in two. */
+static bool hyb_corpus_split(hyb_corpus *c, double part, bool across, bool cut)
+{
+    uint64_t total = 0, train = 0, want, near = 0;
+    size_t i, to = 0, best = 0;
+    for (i = 0; i < c->n_pieces; i++) total += c->pieces[i].n - 1;
+    want = total - (uint64_t)((double)total * part);
+    if (part > 0 && want == total && total > 1) want--;
+    for (i = 0; i <= c->n_pieces; i++) { /* the border that is nearest to `want` */
+        const uint64_t distance = train > want ? train - want : want - train;
+        if (!i || distance < near) {
+            near = distance;
+            best = i;
+        }
+        if (i < c->n_pieces) train += c->pieces[i].n - 1;
+    }
+    if (part > 0 && cut && near * 2 > total - want) {
+        for (i = 0, train = 0; train + c->pieces[i].n - 1 < want; i++) train += c->pieces[i].n - 1;
+        if (want > train && want < train + c->pieces[i].n - 1) {
+            const hyb_piece whole = c->pieces[i];
+            const uint64_t n = want - train; /* targets that stay */
+            if (!hyb_corpus_add_piece(c, 0, 0, 0)) return false;
+            memmove(&c->pieces[i + 1], &c->pieces[i], (c->n_pieces - 1 - i) * sizeof *c->pieces);
+            c->pieces[i].n = n + 1;
+            c->pieces[i + 1].at = whole.at + n;
+            c->pieces[i + 1].n = whole.n - n;
+        }
+        best = i + 1;
+    }
+    if (!(part > 0)) best = c->n_pieces;
+    c->n_train = 0;
+    for (i = 0; i < c->n_pieces; i++) {
+        hyb_piece *last = to ? &c->pieces[to - 1] : NULL;
+        if (i == best) c->n_train = to;
+        if (across && last && i != best && hyb_corpus_touch(last, &c->pieces[i]))
+            last->n = c->pieces[i].at + c->pieces[i].n - last->at;
+        else
+            c->pieces[to++] = c->pieces[i];
+    }
+    if (best >= c->n_pieces) c->n_train = to;
+    c->n_pieces = to;
+    return true;
+}
+
+/* Numbers the windows of pieces from i to end; returns how many there are. targets: what is counted in them. */
+static uint64_t hyb_corpus_number(hyb_corpus *c, size_t i, size_t end, uint64_t *targets)
+{
+    uint64_t n = 0, k;
+    *targets = 0;
+    for (; i < end; i++) {
+        c->pieces[i].first = n;
+        n += hyb_piece_windows(c, &c->pieces[i]);
+        if (!c->marks) *targets += c->pieces[i].n - 1;
+        for (k = 1; c->marks && k < c->pieces[i].n; k++) *targets += hyb_corpus_marked(c, c->pieces[i].at + k);
+    }
+    return n;
+}
+
+/* One window of the part that begins with piece i and ends before piece end. scratch: n_ctx + 1. */
+static hybrid_result hyb_corpus_window(const hyb_corpus *c, size_t i, size_t end, uint64_t window, int32_t *scratch,
+                                       int32_t *ids, int32_t *targets, hybrid_error *error)
+{
+    const hyb_piece *p;
+    uint64_t skip;
+    int32_t k, n;
+    hybrid_result r;
+    while (end - i > 1) {
+        const size_t middle = i + (end - i) / 2;
+        if (c->pieces[middle].first <= window)
+            i = middle;
+        else
+            end = middle;
+    }
+    p = &c->pieces[i];
+    skip = (window - p->first) * (uint64_t)c->n_ctx;
+    n = (int32_t)HYB_MIN(p->n - 1 - skip, (uint64_t)c->n_ctx);
+    if ((r = hyb_corpus_read(c, p->source, p->at + skip, (size_t)n + 1, scratch, error)) != HYBRID_OK) return r;
+    for (k = 0; k < c->n_ctx; k++) {
+        ids[k] = k < n ? scratch[k] : 0;
+        targets[k] = k < n && hyb_corpus_marked(c, p->at + skip + (uint64_t)k + 1) ? scratch[k + 1] : -1;
+    }
+    return HYBRID_OK;
+}
+/* ==== end src/train/corpus.c ==== */
+
+/* ==== begin src/train/conversation.c ==== */
+/* train/conversation: a line of JSON Lines as tokens, and which of them the assistant says.
+ *
+ * What it says is found by rendering: the prompt of a turn, as it is when the model is asked, begins the text of the
+ * conversation up to and with that turn, and what follows is the answer. Both are tokenized apart, as they are when a
+ * model runs. The answer ends with the token that ends a turn; what a template puts after it (a line break) is not
+ * counted. Some templates write earlier turns otherwise than the last one (without what was thought): then every turn
+ * becomes a conversation of its own, with the others before it as the template has them there. */
+
+typedef struct hyb_conversation {
+    hybrid_runtime *rt;
+    const hybrid_tokenizer *tok;
+    const hybrid_template *tmpl;
+    hyb_corpus *corpus;
+    hybrid_chat_desc desc;
+    char names[6][64]; /* of special tokens */
+    hybrid_text whole, prompt, turn, tools;
+    char *json; /* what is given to the template */
+    size_t json_size, json_room;
+    int32_t *ids;
+    size_t room;
+    hyb_json_doc doc;
+    const hyb_json *messages;
+    bool bad; /* the failure is the line's: others may be good */
+} hyb_conversation;
+
+static void hyb_conversation_make(hyb_conversation *c)
+{
+    memset(&c->desc, 0, sizeof c->desc);
+    c->desc.merge_system = true;
+    c->desc.bos_token = hyb_special_name(c->tok, HYBRID_ROLE_BOS, c->names[0]);
+    c->desc.eos_token = hyb_special_name(c->tok, HYBRID_ROLE_EOS, c->names[1]);
+    c->desc.unk_token = hyb_special_name(c->tok, HYBRID_ROLE_UNKNOWN, c->names[2]);
+    c->desc.sep_token = hyb_special_name(c->tok, HYBRID_ROLE_SEPARATOR, c->names[3]);
+    c->desc.pad_token = hyb_special_name(c->tok, HYBRID_ROLE_PADDING, c->names[4]);
+    c->desc.mask_token = hyb_special_name(c->tok, HYBRID_ROLE_MASK, c->names[5]);
+}
+
+static void hyb_conversation_free(hyb_conversation *c)
+{
+    hybrid_text_free(&c->whole);
+    hybrid_text_free(&c->prompt);
+    hybrid_text_free(&c->turn);
+    hybrid_text_free(&c->tools);
+    hyb_json_free(&c->doc);
+    hyb_free(c->rt, c->json);
+    hyb_free(c->rt, c->ids);
+}
+
+/* A hybrid_write_fn; user: a conversation, whose json grows. */
+static bool hyb_conversation_write(void *user, const void *data, size_t n)
+{
+    hyb_conversation *c = (hyb_conversation *)user;
+    if (HYB_GROW(c->rt, c->json, c->json_room, c->json_size, c->json_size + n + 1, NULL)) return false;
+    memcpy(c->json + c->json_size, data, n);
+    c->json_size += n;
+    c->json[c->json_size] = 0;
+    return true;
+}
+
+static hybrid_result hyb_conversation_bad(hyb_conversation *c, hybrid_error *error, const char *why)
+{
+    c->bad = true;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT, "%s", why);
+}
+
+/* The first n messages. */
+static hybrid_result hyb_conversation_render(hyb_conversation *c, uint32_t n, bool ask, hybrid_text *out,
+                                             hybrid_error *error)
+{
+    const hyb_json *m = hyb_json_first(c->messages);
+    hybrid_result r;
+    uint32_t i;
+    bool ok;
+    c->json_size = 0;
+    ok = hyb_conversation_write(c, "[", 1);
+    for (i = 0; i < n && ok; i++, m = hyb_json_next(m))
+        ok = (!i || hyb_conversation_write(c, ",", 1)) && hyb_json_write(m, hyb_conversation_write, c);
+    if (!ok || !hyb_conversation_write(c, "]", 1)) return hyb_fail_memory(error, c->json_size);
+    c->desc.messages = c->json;
+    c->desc.add_generation_prompt = ask;
+    r = hybrid_chat_render(c->tmpl, NULL, 0, &c->desc, out, error);
+    c->bad = r && r != HYBRID_ERROR_MEMORY;
+    return r;
+}
+
+HYB_INLINE bool hyb_text_begins(const hybrid_text *text, const hybrid_text *with)
+{
+    return text->size >= with->size && (!with->size || !memcmp(text->data, with->data, with->size));
+}
+
+/* Where the content of a message stands in text, soon after `from`; SIZE_MAX: nowhere. White space around it may be
+ * gone. */
+static size_t hyb_conversation_find(const hybrid_text *text, size_t from, const hyb_json *content)
+{
+    const char *p = content && content->type == HYB_JSON_STRING ? content->u.s : "";
+    size_t n = content && content->type == HYB_JSON_STRING ? content->n : 0, at;
+    while (n && (unsigned char)*p <= ' ') {
+        p++;
+        n--;
+    }
+    while (n && (unsigned char)p[n - 1] <= ' ') n--;
+    for (at = from; n && at + n <= text->size && at - from < 1024; at++)
+        if (!memcmp(text->data + at, p, n)) return at;
+    return SIZE_MAX;
+}
+
+/* Renders a turn of the assistant and what is before it into c->turn; *begin: where what it says begins. */
+static hybrid_result hyb_conversation_turn(hyb_conversation *c, uint32_t i, const hyb_json *message, size_t *begin,
+                                           hybrid_error *error)
+{
+    hybrid_result r = hyb_conversation_render(c, i, true, &c->prompt, error);
+    if (!r) r = hyb_conversation_render(c, i + 1, false, &c->turn, error);
+    if (r) return r;
+    *begin = c->prompt.size;
+    if (hyb_text_begins(&c->turn, &c->prompt)) return HYBRID_OK;
+    /* the prompt has more than the turn, say an empty <think>: the turn begins with the content */
+    if ((r = hyb_conversation_render(c, i, false, &c->prompt, error)) != HYBRID_OK) return r;
+    *begin = SIZE_MAX;
+    if (hyb_text_begins(&c->turn, &c->prompt))
+        *begin = hyb_conversation_find(&c->turn, c->prompt.size, hyb_json_get(message, "content"));
+    if (*begin != SIZE_MAX) return HYBRID_OK;
+    return hyb_conversation_bad(c, error, "the template does not show which part of a conversation the assistant says");
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
+
+/* The tokens of a piece of text: c->ids, after the first `used`. */
+static hybrid_result hyb_conversation_tokenize(hyb_conversation *c, const char *text, size_t size, size_t used,
+                                               size_t *n, hybrid_error *error)
+{
+    hybrid_result r = HYB_GROW(c->rt, c->ids, c->room, used, used + 3 * size + 4, error);
+    if (r) return r;
+    return hybrid_tokenize(c->tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, c->ids + used, c->room - used, n, error);
+}
+
+/* How many tokens of the answer count: up to the last one that ends a turn, or all. */
+static size_t hyb_conversation_answer(const hyb_conversation *c, const int32_t *ids, size_t n)
+{
+    size_t i;
+    for (i = n; i > 0; i--)
+        if (hybrid_token_is_end(c->tok, ids[i - 1])) return i;
+    return n;
+}
+
+static bool hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, size_t *first, bool marked)
+{
+    const int32_t bos = hybrid_token_role_id(c->tok, HYBRID_ROLE_BOS);
+    if (*first == SIZE_MAX) {
+        *first = c->corpus->n_tokens;
+        if (hybrid_tokenizer_adds_bos(c->tok) && (!n || ids[0] != bos) && !hyb_corpus_append(c->corpus, &bos, 1, false))
+            return false;
+    }
+    return hyb_corpus_append(c->corpus, ids, n, marked);
+}
+
+/* Appends text[*done..begin) as what is read and text[begin..end) as what is said. first: of the conversation's tokens,
+ * SIZE_MAX before there are any. */
+static hybrid_result hyb_conversation_span(hyb_conversation *c, const hybrid_text *text, size_t *done, size_t begin,
+                                           size_t end, bool counts, size_t *first, hybrid_error *error)
+{
+    size_t n_read = 0, n_said = 0, answer;
+    hybrid_result r = hyb_conversation_tokenize(c, text->data + *done, begin - *done, 0, &n_read, error);
+    if (!r) r = hyb_conversation_tokenize(c, text->data + begin, end - begin, n_read, &n_said, error);
+    if (r) return r;
+    *done = end;
+    answer = hyb_conversation_answer(c, c->ids + n_read, n_said);
+    if (!hyb_conversation_append(c, c->ids, n_read, first, false) ||
+        !hyb_conversation_append(c, c->ids + n_read, answer, first, counts) ||
+        !hyb_conversation_append(c, c->ids + n_read + answer, n_said - answer, first, false))
+        return hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+    return HYBRID_OK;
+}
+
+/* The windows of the tokens from `first` on in which something is said; each is a piece. */
+static hybrid_result hyb_conversation_pieces(hyb_conversation *c, size_t first, hybrid_error *error)
+{
+    hyb_corpus *corpus = c->corpus;
+    const size_t n_ctx = (size_t)corpus->n_ctx;
+    size_t at, k, n;
+    for (at = first; first != SIZE_MAX && at + 1 < corpus->n_tokens; at += n_ctx) {
+        n = HYB_MIN(corpus->n_tokens - at, n_ctx + 1);
+        for (k = 1; k < n && !(corpus->marks && hyb_corpus_marked(corpus, at + k)); k++) {}
+        if (k < n && !hyb_corpus_add_piece(corpus, 0, at, n))
+            return hyb_budget_fail(&corpus->memory, "listing conversations", error);
+    }
+    return HYBRID_OK;
+}
+
+/* ---- a line ------------------------------------------------------------------------------------------------------ */
+
+static bool hyb_conversation_says(const hyb_json *message)
+{
+    const hyb_json *role = hyb_json_get(message, "role");
+    return role && role->type == HYB_JSON_STRING && !strcmp(role->u.s, "assistant");
+}
+
+/* Whether a turn is counted: OpenAI's "weight": 0 says that it is not. */
+static bool hyb_conversation_counts(const hyb_json *message)
+{
+    const hyb_json *weight = hyb_json_get(message, "weight");
+    return !weight || !((weight->type == HYB_JSON_INT && weight->u.i == 0) ||
+                        (weight->type == HYB_JSON_REAL && !(weight->u.d > 0)));
+}
+
+static hybrid_result hyb_conversation_read(hyb_conversation *c, const char *line, size_t size, hybrid_error *error)
+{
+    const hyb_json *m, *tools;
+    hybrid_result r;
+    uint32_t i, said = 0;
+    hyb_json_free(&c->doc);
+    c->tools.size = 0;
+    c->desc.tools = NULL;
+    r = hyb_json_parse(c->rt, line, size, HYB_JSON_DEPTH, SIZE_MAX, &c->doc, error);
+    c->bad = r && r != HYBRID_ERROR_MEMORY;
+    if (r) return r;
+    c->messages = hyb_json_get(c->doc.root, "messages");
+    if (!c->messages || c->messages->type != HYB_JSON_ARRAY)
+        return hyb_conversation_bad(c, error, "there is no list \"messages\"");
+    for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n; i++, m = hyb_json_next(m)) {
+        const hyb_json *role = hyb_json_get(m, "role");
+        if (!role || role->type != HYB_JSON_STRING)
+            return hyb_conversation_bad(c, error, "a message is not an object with a \"role\"");
+        said += hyb_conversation_says(m) && hyb_conversation_counts(m);
+    }
+    if (!said) return hyb_conversation_bad(c, error, "the assistant says nothing");
+    if (!(tools = hyb_json_get(c->doc.root, "tools")) || tools->type != HYB_JSON_ARRAY) return HYBRID_OK;
+    c->json_size = 0;
+    if (!hyb_json_write(tools, hyb_conversation_write, c)) return hyb_fail_memory(error, c->json_size);
+    r = hyb_text_set(c->rt, &c->tools, c->json, c->json_size, error);
+    c->desc.tools = c->tools.data;
+    return r;
+}
+
+/* Every turn a conversation of its own. */
+static hybrid_result hyb_conversation_apart(hyb_conversation *c, hybrid_error *error)
+{
+    const hyb_json *m;
+    hybrid_result r = HYBRID_OK;
+    uint32_t i;
+    for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
+        size_t begin, done = 0, first = SIZE_MAX;
+        if (!hyb_conversation_says(m) || !hyb_conversation_counts(m)) continue;
+        if ((r = hyb_conversation_turn(c, i, m, &begin, error)) != HYBRID_OK) break;
+        r = hyb_conversation_span(c, &c->turn, &done, begin, c->turn.size, true, &first, error);
+        if (!r) r = hyb_conversation_pieces(c, first, error);
+    }
+    return r;
+}
+
+/* All turns in one text. *apart: the template does not write them so. */
+static hybrid_result hyb_conversation_together(hyb_conversation *c, bool *apart, hybrid_error *error)
+{
+    const hyb_json *m;
+    size_t done = 0, first = SIZE_MAX;
+    hybrid_result r = hyb_conversation_render(c, c->messages->n, false, &c->whole, error);
+    uint32_t i;
+    *apart = false;
+    for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
+        size_t begin;
+        if (!hyb_conversation_says(m)) continue;
+        if ((r = hyb_conversation_turn(c, i, m, &begin, error)) != HYBRID_OK) break;
+        if (!hyb_text_begins(&c->whole, &c->turn) || begin < done) {
+            *apart = true;
+            return HYBRID_OK;
+        }
+        r = hyb_conversation_span(c, &c->whole, &done, begin, c->turn.size, hyb_conversation_counts(m), &first, error);
+    }
+    return r ? r : hyb_conversation_pieces(c, first, error);
+}
+
+/* Adds a line to the corpus; one that cannot be used leaves it as it was, and c->bad says so. */
+static hybrid_result hyb_conversation_add(hyb_conversation *c, const char *line, size_t size, hybrid_error *error)
+{
+    const size_t n_tokens = c->corpus->n_tokens, n_pieces = c->corpus->n_pieces;
+    hybrid_result r = hyb_conversation_read(c, line, size, error);
+    bool apart = false;
+    if (!r) r = hyb_conversation_together(c, &apart, error);
+    if (!r && apart) {
+        hyb_corpus_cut(c->corpus, n_tokens, n_pieces);
+        r = hyb_conversation_apart(c, error);
+    }
+    if (!r && c->corpus->n_pieces == n_pieces) r = hyb_conversation_bad(c, error, "the assistant says nothing");
+    if (r) hyb_corpus_cut(c->corpus, n_tokens, n_pieces);
+    return r;
+}
+/* ==== end src/train/conversation.c ==== */
+
+/* ==== begin src/train/data.c ==== */
+/* train/data: the public calls: texts, tokens and conversations become a corpus, and batches come out of it. */
+
+enum { HYB_DATA_N_CTX = 256 };
+
+struct hybrid_data {
+    hybrid_runtime *rt;
+    hyb_corpus corpus;
+    hybrid_data_info info;
+    hybrid_data_position position;
+    uint64_t seed;
+    bool in_order;
+    int32_t *scratch; /* n_ctx + 1 */
+    uint64_t in_use;  /* a call is under way: a reader may not begin another */
+};
+
+typedef struct hyb_data_job {
+    const hybrid_data_desc *desc;
+    hybrid_data *data;
+    int32_t eos, bos; /* -1: none; bos only where the tokenizer adds it */
+    size_t n_taken;   /* sources whose readers the corpus or the documents close */
+    float told;
+} hyb_data_job;
+
+static bool hyb_data_report(hyb_data_job *job, float fraction)
+{
+    if (fraction < job->told + 0.001f && fraction < 1) return true;
+    job->told = fraction;
+    return hyb_report(job->desc->progress, job->desc->user, fraction);
+}
+
+static hybrid_result hyb_data_cancelled(hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_CANCELLED, "reading the training data was cancelled");
+}
+
+/* ---- texts ------------------------------------------------------------------------------------------------------- */
+
+/* Appends a document; *ended: the token before it is the one that ends documents. */
+static hybrid_result hyb_data_document(hyb_data_job *job, const hyb_document *document, int32_t **ids, size_t *room,
+                                       bool *ended, hybrid_error *error)
+{
+    const hybrid_data_desc *desc = job->desc;
+    hyb_corpus *c = &job->data->corpus;
+    const unsigned flags = desc->parse_special ? HYBRID_TOKENIZE_PARSE_SPECIAL : 0;
+    size_t n = 0, first = c->n_tokens - (*ended && job->bos < 0);
+    hybrid_result r = HYB_GROW(job->data->rt, *ids, *room, 0, document->size / 2 + 64, error);
+    if (!r)
+        r = hybrid_tokenize(desc->tokenizer, (const char *)document->text, document->size, flags, *ids, *room, &n,
+                            error);
+    if (r == HYBRID_ERROR_LIMIT && n > *room) { /* more tokens than there was room for */
+        r = HYB_GROW(job->data->rt, *ids, *room, 0, n, error);
+        if (!r)
+            r = hybrid_tokenize(desc->tokenizer, (const char *)document->text, document->size, flags, *ids, *room, &n,
+                                error);
+    }
+    if (r) return r;
+    if ((job->bos >= 0 && !hyb_corpus_append(c, &job->bos, 1, false)) || !hyb_corpus_append(c, *ids, n, false) ||
+        (job->eos >= 0 && !hyb_corpus_append(c, &job->eos, 1, false)) ||
+        (c->n_tokens - first > 1 && !hyb_corpus_add_piece(c, 0, first, c->n_tokens - first)))
+        return hyb_budget_fail(&c->memory, "keeping tokens", error);
+    *ended = job->eos >= 0;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_data_texts(hyb_data_job *job, hybrid_error *error)
+{
+    const hybrid_data_desc *desc = job->desc;
+    hyb_corpus *c = &job->data->corpus;
+    const hybrid_string end = hybrid_token_bytes(desc->tokenizer, job->eos);
+    hyb_documents documents;
+    hyb_document document;
+    hybrid_result r =
+        hyb_documents_make(&documents, &c->memory, desc->sources, desc->n_sources, &end, end.size > 0, error);
+    int32_t *ids = NULL;
+    size_t room = 0;
+    bool more = true, ended = false;
+    job->n_taken = desc->n_sources;
+    while (!r) {
+        r = hyb_documents_next(&documents, &document, &more, error);
+        if (r || !more) break;
+        if (document.size) r = hyb_data_document(job, &document, &ids, &room, &ended, error);
+        if (!r && !hyb_data_report(job, hyb_documents_fraction(&documents))) r = hyb_data_cancelled(error);
+    }
+    hyb_free(job->data->rt, ids);
+    hyb_documents_free(&documents);
+    return r;
+}
+
+/* ---- conversations ----------------------------------------------------------------------------------------------- */
+
+/* A line that cannot be used: whether it is left out is the host's choice. */
+static hybrid_result hyb_data_bad_line(hyb_data_job *job, size_t source, uint64_t line, const hybrid_error *why,
+                                       hybrid_error *error)
+{
+    const hybrid_data_desc *desc = job->desc;
+    bool skip = false;
+    if (desc->bad_line) {
+        skip = desc->bad_line(desc->user, source, line, why->message);
+        hyb_fp_plain();
+    }
+    if (skip) {
+        job->data->info.n_bad++;
+        return HYBRID_OK;
+    }
+    return hyb_fail_at(error, why->result, line, "line %llu of source %llu: %.180s", (unsigned long long)line,
+                       (unsigned long long)source, why->message);
+}
+
+static bool hyb_data_blank(const char *p, size_t n)
+{
+    while (n && (*p == ' ' || *p == '\t' || *p == '\r')) {
+        p++;
+        n--;
+    }
+    return !n;
+}
+
+static hybrid_result hyb_data_lines(hyb_data_job *job, hyb_documents *documents, hyb_conversation *c,
+                                    hybrid_error *error)
+{
+    hyb_document document;
+    hybrid_error why;
+    hybrid_result r;
+    size_t source = SIZE_MAX;
+    uint64_t line = 0;
+    bool more;
+    for (;;) {
+        const char *text;
+        if ((r = hyb_documents_next(documents, &document, &more, error)) != HYBRID_OK || !more) return r;
+        line = document.source == source ? line + 1 : 1;
+        source = document.source;
+        text = (const char *)document.text;
+        if (line == 1 && document.size >= 3 && !memcmp(text, "\xEF\xBB\xBF", 3)) { /* a byte order mark */
+            text += 3;
+            document.size -= 3;
+        }
+        if (!hyb_data_blank(text, document.size) &&
+            (r = hyb_conversation_add(c, text, document.size, &why)) != HYBRID_OK) {
+            if (!c->bad) {
+                if (error) *error = why;
+                return r;
+            }
+            if ((r = hyb_data_bad_line(job, source, line, &why, error)) != HYBRID_OK) return r;
+        } else if (document.size)
+            job->data->info.n_documents += !hyb_data_blank(text, document.size);
+        if (!hyb_data_report(job, hyb_documents_fraction(documents))) return hyb_data_cancelled(error);
+    }
+}
+
+static hybrid_result hyb_data_chats(hyb_data_job *job, hybrid_error *error)
+{
+    static const hybrid_string newline = { "\n", 1 };
+    const hybrid_data_desc *desc = job->desc;
+    hyb_corpus *c = &job->data->corpus;
+    hyb_documents documents;
+    hyb_conversation *talk;
+    hybrid_result r = hyb_documents_make(&documents, &c->memory, desc->sources, desc->n_sources, &newline, 1, error);
+    job->n_taken = desc->n_sources;
+    if (!r && !(talk = (hyb_conversation *)hyb_calloc(job->data->rt, 1, sizeof *talk)))
+        r = hyb_fail_memory(error, sizeof *talk);
+    else if (!r) {
+        talk->rt = job->data->rt;
+        talk->tok = desc->tokenizer;
+        talk->tmpl = desc->tmpl;
+        talk->corpus = c;
+        hyb_conversation_make(talk);
+        r = hyb_data_lines(job, &documents, talk, error);
+        hyb_conversation_free(talk);
+        hyb_free(job->data->rt, talk);
+    }
+    hyb_documents_free(&documents);
+    return r;
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------------------------ */
+
+static hybrid_result hyb_data_token_file(hyb_data_job *job, size_t i, int32_t *block, hybrid_error *error)
+{
+    hyb_corpus *c = &job->data->corpus;
+    const int32_t separator = job->desc->separator ? *job->desc->separator : job->eos;
+    hybrid_result r;
+    job->n_taken = i + 1;
+    if ((r = hyb_file_open_as(&job->desc->sources[i], false, &c->files[i], error)) != HYBRID_OK) return r;
+    c->n_files = i + 1;
+    if (c->files[i].size < c->header || (c->files[i].size - c->header) % (uint64_t)c->width)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "source %llu has %llu bytes: that is not a header of %llu bytes and tokens of %d bytes each",
+                        (unsigned long long)i, (unsigned long long)c->files[i].size, (unsigned long long)c->header,
+                        c->width);
+    return hyb_corpus_scan(c, (uint32_t)i, separator, job->bos, block, error);
+}
+
+static hybrid_result hyb_data_tokens(hyb_data_job *job, hybrid_error *error)
+{
+    hyb_corpus *c = &job->data->corpus;
+    const size_t n = job->desc->n_sources;
+    int32_t *block;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    if (!(c->files = (hyb_file *)hyb_calloc(job->data->rt, n, sizeof *c->files)))
+        return hyb_fail_memory(error, n * sizeof *c->files);
+    if (!(block = (int32_t *)hyb_budget_alloc(&c->memory, HYB_CORPUS_BLOCK * sizeof *block)))
+        return hyb_budget_fail(&c->memory, "reading tokens", error);
+    for (i = 0; i < n && !r; i++) {
+        r = hyb_data_token_file(job, i, block, error);
+        if (!r && !hyb_data_report(job, (float)((double)(i + 1) / (double)n))) r = hyb_data_cancelled(error);
+    }
+    hyb_budget_free(&c->memory, block, HYB_CORPUS_BLOCK * sizeof *block);
+    return r;
+}
+
+/* ---- creating ---------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_data_check(const hybrid_data_desc *desc, hybrid_error *error)
+{
+    const bool tokens = desc->kind == HYBRID_DATA_U16 || desc->kind == HYBRID_DATA_U32;
+    const char *wrong = NULL;
+    if (!desc->sources || !desc->n_sources || desc->n_sources > UINT32_MAX)
+        wrong = "there are no sources";
+    else if ((unsigned)desc->kind > HYBRID_DATA_CHAT)
+        wrong = "there is no such kind";
+    else if (!tokens && !desc->tokenizer)
+        wrong = "texts and conversations need a tokenizer";
+    else if (desc->kind == HYBRID_DATA_CHAT && !desc->tmpl)
+        wrong = "conversations need a template: the model's (hybrid_model_template), or one of "
+                "hybrid_template_create where it has none";
+    else if (desc->kind == HYBRID_DATA_CHAT && desc->across)
+        wrong = "windows of conversations do not run across their borders";
+    else if (desc->n_ctx < 0 || desc->n_ctx > INT32_MAX / 8)
+        wrong = "n_ctx is negative, or more than any model has";
+    else if (desc->n_vocab < 0)
+        wrong = "n_vocab is negative";
+    else if (!tokens && desc->n_vocab && desc->n_vocab < hybrid_vocab_size(desc->tokenizer))
+        wrong = "n_vocab is less than the tokenizer has: it is that of another model";
+    else if (!(desc->validation >= 0 && desc->validation < 1))
+        wrong = "validation is a part of the whole, from 0 to less than 1";
+    return wrong ? hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_data_create: %s", wrong) : HYBRID_OK;
+}
+
+/* Windows and what is said of them. */
+static hybrid_result hyb_data_finish(hyb_data_job *job, hybrid_error *error)
+{
+    const hybrid_data_desc *desc = job->desc;
+    hybrid_data *data = job->data;
+    hyb_corpus *c = &data->corpus;
+    hybrid_data_info *info = &data->info;
+    uint64_t i;
+    if (desc->kind != HYBRID_DATA_CHAT) info->n_documents = c->n_pieces;
+    if (!c->n_pieces)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the training data has no two tokens that follow each other");
+    if (!hyb_corpus_split(c, (double)desc->validation, desc->across, desc->kind != HYBRID_DATA_CHAT))
+        return hyb_budget_fail(&c->memory, "listing documents", error);
+    info->n_windows = hyb_corpus_number(c, 0, c->n_train, &info->n_targets);
+    info->n_validation_windows = hyb_corpus_number(c, c->n_train, c->n_pieces, &info->n_validation_targets);
+    if (!info->n_windows || (desc->validation > 0 && !info->n_validation_windows))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the training data is too small to be split: %llu windows for training and %llu for "
+                        "validation. Give more of it, or another part for validation",
+                        (unsigned long long)info->n_windows, (unsigned long long)info->n_validation_windows);
+    for (i = 0; i < c->n_files; i++) info->n_tokens += hyb_corpus_source_size(c, (uint32_t)i);
+    if (!c->n_files) info->n_tokens = c->n_tokens;
+    data->scratch = (int32_t *)hyb_budget_alloc(&c->memory, ((size_t)c->n_ctx + 1) * sizeof *data->scratch);
+    if (!data->scratch) return hyb_budget_fail(&c->memory, "making room for a window", error);
+    info->n_ctx = c->n_ctx;
+    info->bytes = c->memory.used;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_data_fill(hyb_data_job *job, hybrid_error *error)
+{
+    const hybrid_data_desc *desc = job->desc;
+    const hybrid_tokenizer *tok = desc->tokenizer;
+    const bool tokens = desc->kind == HYBRID_DATA_U16 || desc->kind == HYBRID_DATA_U32;
+    hyb_corpus *c = &job->data->corpus;
+    hybrid_result r = hyb_data_check(desc, error);
+    if (r) return r;
+    job->eos = hybrid_token_role_id(tok, HYBRID_ROLE_EOS);
+    job->bos = hybrid_tokenizer_adds_bos(tok) ? hybrid_token_role_id(tok, HYBRID_ROLE_BOS) : -1;
+    job->data->seed = desc->seed;
+    job->data->in_order = desc->in_order;
+    c->memory.most = desc->max_bytes;
+    c->n_ctx = desc->n_ctx ? desc->n_ctx : HYB_DATA_N_CTX;
+    c->n_vocab = desc->n_vocab ? (uint32_t)desc->n_vocab : tok ? (uint32_t)hybrid_vocab_size(tok) : INT32_MAX;
+    if (tokens)
+        c->width = desc->kind == HYBRID_DATA_U16 ? 2 : 4;
+    else
+        c->width = c->n_vocab <= 65536 ? 2 : 4;
+    if (tokens) c->header = desc->header;
+    r = tokens                           ? hyb_data_tokens(job, error)
+        : desc->kind == HYBRID_DATA_TEXT ? hyb_data_texts(job, error)
+                                         : hyb_data_chats(job, error);
+    return r ? r : hyb_data_finish(job, error);
+}
+
+static void hyb_data_free(hybrid_data *data)
+{
+    hybrid_runtime *rt = data->rt;
+    hyb_budget_free(&data->corpus.memory, data->scratch, ((size_t)data->corpus.n_ctx + 1) * sizeof *data->scratch);
+    hyb_corpus_free(&data->corpus);
+    hyb_free(rt, data);
+    hyb_runtime_release(rt);
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_create,
+           (hybrid_runtime *runtime, const hybrid_data_desc *desc, hybrid_data **data, hybrid_error *error),
+           (runtime, desc, data, error))
+{
+    const size_t n = desc && desc->sources ? desc->n_sources : 0;
+    hyb_data_job job;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (data) *data = NULL;
+    if (!desc || !data) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_data_create: desc or data is NULL");
+    memset(&job, 0, sizeof job);
+    job.desc = desc;
+    job.told = -1;
+    if (!(r = hyb_runtime_retain(runtime, &rt, error))) {
+        if (!(job.data = (hybrid_data *)hyb_calloc(rt, 1, sizeof *job.data))) {
+            hyb_runtime_release(rt);
+            r = hyb_fail_memory(error, sizeof *job.data);
+        } else {
+            job.data->rt = job.data->corpus.memory.rt = rt;
+            r = hyb_data_fill(&job, error);
+        }
+    }
+    if (n > job.n_taken) hyb_sources_close(desc->sources + job.n_taken, n - job.n_taken);
+    if (r && job.data) hyb_data_free(job.data);
+    if (!r) *data = job.data;
+    return r;
+}
+
+HYB_BORDER_VOID(hybrid_data_destroy, (hybrid_data *data), (data))
+{
+    if (!data) return;
+    if (hyb_busy(data->in_use)) {
+        hyb_log(data->rt, HYBRID_LOG_ERROR,
+                "hybrid_data_destroy: the data is in use: its reader called it again; it was not destroyed");
+        return;
+    }
+    hyb_data_free(data);
+}
+
+HYB_BORDER_VOID(hybrid_data_describe, (const hybrid_data *data, hybrid_data_info *info), (data, info))
+{
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (data) *info = data->info;
+}
+
+/* ---- batches ----------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_data_enter(hybrid_data *data, const char *function, int32_t n_windows, const int32_t *ids,
+                                    const int32_t *targets, hybrid_error *error)
+{
+    if (!data || n_windows < 0 || (n_windows && (!ids || !targets)))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: data, ids or targets is NULL, or n_windows is negative",
+                        function);
+    if (hyb_busy(data->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the data is in use: its reader called it again", function);
+    data->in_use = hyb_process();
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_next,
+           (hybrid_data *data, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
+           (data, n_windows, ids, targets, error))
+{
+    hybrid_data_position at;
+    hybrid_result r = hyb_data_enter(data, "hybrid_data_next", n_windows, ids, targets, error);
+    int32_t i;
+    if (r) return r;
+    at = data->position;
+    for (i = 0; i < n_windows && !r; i++) {
+        const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
+        uint64_t window;
+        if (at.index == data->info.n_windows) {
+            at.epoch++;
+            at.index = 0;
+        }
+        window = at.index++;
+        if (!data->in_order) window = hyb_permute(data->seed, at.epoch, data->info.n_windows, window);
+        r = hyb_corpus_window(&data->corpus, 0, data->corpus.n_train, window, data->scratch, ids + row, targets + row,
+                              error);
+    }
+    if (!r) data->position = at;
+    data->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_validation,
+           (hybrid_data *data, uint64_t first, int32_t n_windows, int32_t *ids, int32_t *targets, hybrid_error *error),
+           (data, first, n_windows, ids, targets, error))
+{
+    hybrid_result r = hyb_data_enter(data, "hybrid_data_validation", n_windows, ids, targets, error);
+    int32_t i;
+    if (r) return r;
+    if (first > data->info.n_validation_windows || (uint64_t)n_windows > data->info.n_validation_windows - first)
+        r = hyb_fail(error, HYBRID_ERROR_INVALID,
+                     "hybrid_data_validation: %ld windows from %llu on were asked for, there are %llu", (long)n_windows,
+                     (unsigned long long)first, (unsigned long long)data->info.n_validation_windows);
+    for (i = 0; i < n_windows && !r; i++) {
+        const size_t row = (size_t)i * (size_t)data->corpus.n_ctx;
+        r = hyb_corpus_window(&data->corpus, data->corpus.n_train, data->corpus.n_pieces, first + (uint64_t)i,
+                              data->scratch, ids + row, targets + row, error);
+    }
+    data->in_use = 0;
+    return r;
+}
+
+HYB_BORDER(hybrid_data_position, hybrid_data_where, (const hybrid_data *data), (data))
+{
+    static const hybrid_data_position beginning = { 0, 0 };
+    return data ? data->position : beginning;
+}
+
+HYB_BORDER(hybrid_result, hybrid_data_seek, (hybrid_data *data, hybrid_data_position position, hybrid_error *error),
+           (data, position, error))
+{
+    if (!data) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_data_seek: data is NULL");
+    if (hyb_busy(data->in_use))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_data_seek: the data is in use: its reader called it again");
+    if (position.index > data->info.n_windows)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_data_seek: window %llu of an epoch that has %llu: the data is not the same any more",
+                        (unsigned long long)position.index, (unsigned long long)data->info.n_windows);
+    data->position = position;
+    return HYBRID_OK;
+}
+/* ==== end src/train/data.c ==== */
+HYB_COLD_END
 #endif
 HYB_COLD_BEGIN
 

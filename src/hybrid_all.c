@@ -173,6 +173,12 @@ HYB_COLD_END
 #include "train/words.c"
 #include "train/bpe.c"
 #include "train/bpe_trainer.c"
+HYB_COLD_BEGIN
+#include "train/permute.c"
+#include "train/corpus.c"
+#include "train/conversation.c"
+#include "train/data.c"
+HYB_COLD_END
 #endif
 HYB_COLD_BEGIN
 #include "train/schedule.c"

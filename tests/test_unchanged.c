@@ -561,7 +561,7 @@ static int n_fallible;
 static void read_api(void)
 {
     static const char *const files[] = { "base",  "runtime", "quant",   "gguf",    "tokenizer",  "chat",
-                                         "model", "context", "sampler", "session", "bpe_trainer" };
+                                         "model", "context", "sampler", "session", "bpe_trainer", "train_data" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -918,6 +918,9 @@ static void refused_bricks(world *w)
     hybrid_tokenizer_desc td;
     hybrid_bpe_desc bd;
     hybrid_bpe_info info;
+    hybrid_data_desc dd;
+    hybrid_data *data = POISON(hybrid_data);
+    const hybrid_data_position begin = { 0, 0 };
     hybrid_tokenizer *other = POISON(hybrid_tokenizer);
     hybrid_template_desc pd;
     hybrid_template *page = POISON(hybrid_template);
@@ -958,6 +961,12 @@ static void refused_bricks(world *w)
     REFUSED(hybrid_bpe_train, HYBRID_ERROR_INVALID, "no texts", hybrid_bpe_train(w->rt, &bd, &other, &info, &e));
     EMPTY(!other && !info.n_tokens && !info.n_bytes);
     REFUSED(hybrid_tokenizer_to_gguf, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenizer_to_gguf(NULL, w->writer, &e));
+    memset(&dd, 0, sizeof dd);
+    REFUSED(hybrid_data_create, HYBRID_ERROR_INVALID, "no sources", hybrid_data_create(w->rt, &dd, &data, &e));
+    EMPTY(!data);
+    REFUSED(hybrid_data_next, HYBRID_ERROR_INVALID, "NULL", hybrid_data_next(NULL, 1, ids, ids, &e));
+    REFUSED(hybrid_data_validation, HYBRID_ERROR_INVALID, "NULL", hybrid_data_validation(NULL, 0, 1, ids, ids, &e));
+    REFUSED(hybrid_data_seek, HYBRID_ERROR_INVALID, "NULL", hybrid_data_seek(NULL, begin, &e));
     REFUSED(hybrid_tokenizer_write, HYBRID_ERROR_INVALID, "no text 7",
             hybrid_tokenizer_write(tok, (hybrid_tokenizer_text)7, sink_write, &w->out, &e));
     REFUSED(hybrid_tokenize, HYBRID_ERROR_INVALID, "NULL", hybrid_tokenize(NULL, "x", 1, 0, ids, 4, &n, &e));
@@ -1090,7 +1099,8 @@ static const char *const good_names[] = {
     "hybrid_seq_fork", "hybrid_batch_add", "hybrid_batch_add_logits", "hybrid_session_next", "hybrid_session_say",
     "hybrid_session_complete", "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert",
     "hybrid_devices", "hybrid_sample", "hybrid_sample_next", "hybrid_sampler_result",
-    "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write"
+    "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write",
+    "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek"
 };
 /* clang-format on */
 
@@ -1365,6 +1375,33 @@ static int good_vocabulary(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_data(world *w, int which, hybrid_error *e)
+{
+    static int32_t ids[16], targets[16];
+    const hybrid_data_position second = { 1, 3 };
+    hybrid_source source;
+    hybrid_data_desc desc;
+    hybrid_data *data = POISON(hybrid_data);
+    int r;
+    memset(&source, 0, sizeof source);
+    memset(&desc, 0, sizeof desc);
+    source.data = long_text;
+    source.size = sizeof long_text;
+    desc.sources = &source;
+    desc.n_sources = 1;
+    desc.tokenizer = hybrid_model_tokenizer(w->model);
+    desc.n_ctx = 8;
+    desc.validation = 0.1f;
+    r = hybrid_data_create(w->rt, &desc, &data, e);
+    CHECK(!data == !!r, "a handle");
+    if (r) return r;
+    if (which == 53) r = hybrid_data_next(data, 2, ids, targets, e);
+    if (which == 54) r = hybrid_data_validation(data, 0, 2, ids, targets, e);
+    if (which == 55) r = hybrid_data_seek(data, second, e);
+    hybrid_data_destroy(data);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1383,7 +1420,10 @@ static int good(world *w, int which, hybrid_error *e)
     case 46: return hybrid_sample(w->sampler, w->logits, w->model->hp.n_vocab) >= 0 ? 0 : -1;
     case 47: return hybrid_sample_next(w->sampler, w->ctx[0], 0, e) >= 0 ? 0 : -1;
     case 48: return hybrid_sampler_result(w->sampler, e);
-    default: return good_vocabulary(w, which, e);
+    case 49:
+    case 50:
+    case 51: return good_vocabulary(w, which, e);
+    default: return good_data(w, which, e);
     }
 }
 

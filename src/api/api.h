@@ -10,6 +10,7 @@
     #include "chat.h"
     #ifndef HYBRID_NO_TRAIN
         #include "bpe_trainer.h"
+        #include "train_data.h"
     #endif
 #endif
 #include "model.h"
