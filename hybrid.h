@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cfcbee5a1aae73b7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9c089060dc25ec00): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,179 +51,181 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      234  base.h                   version, linkage, results, errors, allocator, log
- *      364  runtime.h                what models and sessions share: memory, log, worker threads
- *      435  quant.h                  names, sizes, encode, decode
- *      537  gguf.h                   what is in a model file, and writing one
- *      742  tokenizer.h              text to tokens and back
- *      913  chat.h                   templates that make a prompt of a conversation
- *     1043  bpe_trainer.h            a vocabulary from raw text
- *     1115  train_data.h             batches out of texts, tokens or conversations
- *     1220  model.h                  load, describe
- *     1302  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1435  sampler.h                from logits to the next token
- *     1507  trainer.h                change the weights of a model so that it predicts given texts better
- *     1579  session.h                a conversation
+ *      236  base.h                   version, linkage, results, errors, allocator, log
+ *      366  runtime.h                what models and sessions share: memory, log, worker threads
+ *      437  quant.h                  names, sizes, encode, decode
+ *      539  gguf.h                   what is in a model file, and writing one
+ *      744  tokenizer.h              text to tokens and back
+ *      915  chat.h                   templates that make a prompt of a conversation
+ *     1045  bpe_trainer.h            a vocabulary from raw text
+ *     1117  train_data.h             batches out of texts, tokens or conversations
+ *     1222  model.h                  load, describe
+ *     1305  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1438  sampler.h                from logits to the next token
+ *     1510  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1631  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1652  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1748  macros.h                 what compilers call things, and the macros that every room uses
- *     1814  base.c                   what every room uses: results, errors, checked sizes
- *     1895  fpenv.c                  the floating-point environment at the border of the library
- *     2124  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2203  fma.c                    a * b + c with one rounding
- *     2243  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2323  decimal.c                doubles as text, the same in every locale
- *     2454  thread.c                 atomics, threads, and the worker pool
- *     2951  cpu.c                    what this processor and its operating system can do
- *     3074  hash.c                   where a name belongs in a table
- *     3175  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3213  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3301  grow.c                   arrays that grow
- *     3325  stack.c                  how much of the thread's stack a recursion may take
- *     3373  device.c                 which GPU a runtime uses
- *     3489  lifetime.c               creates and ends runtimes
- *     3644  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3885  output.c                 a file that is written
- *     4231  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4268  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    44796  end.h                    closes what core/begin opened
+ *     1704  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1801  macros.h                 what compilers call things, and the macros that every room uses
+ *     1867  base.c                   what every room uses: results, errors, checked sizes
+ *     1948  fpenv.c                  the floating-point environment at the border of the library
+ *     2177  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2256  fma.c                    a * b + c with one rounding
+ *     2296  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2376  decimal.c                doubles as text, the same in every locale
+ *     2507  thread.c                 atomics, threads, and the worker pool
+ *     3004  cpu.c                    what this processor and its operating system can do
+ *     3127  hash.c                   where a name belongs in a table
+ *     3228  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3266  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3354  grow.c                   arrays that grow
+ *     3378  stack.c                  how much of the thread's stack a recursion may take
+ *     3426  device.c                 which GPU a runtime uses
+ *     3542  lifetime.c               creates and ends runtimes
+ *     3697  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3938  output.c                 a file that is written
+ *     4410  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4447  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    45747  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4700  names.c                  names that must differ, found by hash
- *     4797  value.c                  the 13 types of metadata values and their items
- *     4939  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5150  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5487  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6005  write.c                  makes a GGUF file
+ *     4879  names.c                  names that must differ, found by hash
+ *     4976  value.c                  the 13 types of metadata values and their items
+ *     5118  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5329  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5666  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6184  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6719  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     6838  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7173  floats.c                 the types that are plain numbers
- *     7213  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7412  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7648  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7796  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8076  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8201  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8280  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6898  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7017  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7352  floats.c                 the types that are plain numbers
+ *     7392  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7591  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7827  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     7975  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8255  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8380  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8459  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8504  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9455  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9575  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *     9849  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10287  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10787  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    10989  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11083  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11619  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    11843  tokenizer/bpe.c          the merging
- *    12256  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12341  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12726  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    12977  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13134  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13376  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14165  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14561  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    14945  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15287  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16128  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    16984  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17496  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17536  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17779  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18090  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18136  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18297  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18499  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18635  jinja/test.c             what follows 'is', and the functions that every template has
- *    18837  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19151  jinja/parse.c            tokens to a tree
- *    19859  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20166  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20752  template.c               the public face of the template interpreter: create, render, and text that is...
- *    20966  chat.c                   a conversation as the variables that chat templates expect
+ *     8683  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9634  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9754  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10028  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10466  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10966  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11168  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11262  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11798  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12022  tokenizer/bpe.c          the merging
+ *    12435  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12520  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12905  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13156  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13313  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13555  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14344  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14740  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15124  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15466  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16307  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17163  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17675  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17715  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17958  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18269  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18315  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18476  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18678  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18814  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19016  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19330  jinja/parse.c            tokens to a tree
+ *    20038  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20345  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20931  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21145  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21315  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22005  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22103  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22218  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22313  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22340  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22378  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22502  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23205  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23321  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23359  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23495  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23566  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23670  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24141  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24537  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    24830  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25055  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25777  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    25977  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27041  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27690  cpu/int/select.c         the table of integer-block kernels
- *    27750  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    27833  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    31830  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    33810  cpu/select.c             the kernels of an instruction set
- *    33863  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34120  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34420  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34462  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    34907  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21494  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22184  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22282  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22397  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22492  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22519  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22557  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22681  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23384  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23500  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23538  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23674  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23745  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23849  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24320  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24716  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25009  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25234  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25956  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26156  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27220  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27869  cpu/int/select.c         the table of integer-block kernels
+ *    27929  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28012  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32009  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    33989  cpu/select.c             the kernels of an instruction set
+ *    34042  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34299  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34599  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34641  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35086  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35488  arch.c                   the table of architectures
- *    35614  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    35954  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36327  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    36589  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    36904  back.c                   the steps of a backward pass that several parts take
- *    36999  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37241  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37307  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37488  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    37617  parts/experts.c          a mixture of experts (Shazeer et al
- *    37782  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    37846  net.c                    which parts the layers of a model have, and which tensors
- *    38009  unused.c                 tensors of the file that the model is not computed with
- *    38183  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38230  forward.c                one pass of a batch through any model, over the op table
- *    38495  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    38801  place.c                  which layers run where
- *    38971  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39057  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35667  arch.c                   the table of architectures
+ *    35793  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36133  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36506  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    36768  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37083  back.c                   the steps of a backward pass that several parts take
+ *    37178  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37420  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37486  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37667  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    37796  parts/experts.c          a mixture of experts (Shazeer et al
+ *    37961  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38025  net.c                    which parts the layers of a model have, and which tensors
+ *    38188  unused.c                 tensors of the file that the model is not computed with
+ *    38368  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38415  forward.c                one pass of a batch through any model, over the op table
+ *    38680  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    38986  place.c                  which layers run where
+ *    39156  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39242  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39343  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    39691  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40043  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40339  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41159  next.c                   the next token of a sequence
- *    41262  plan.c                   the bytes of a model and a context before they are loaded
- *    41382  dialog.c                 the messages of a conversation, and the prompt that they make
- *    41573  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39529  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    39877  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40229  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40525  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41345  next.c                   the next token of a sequence
+ *    41448  plan.c                   the bytes of a model and a context before they are loaded
+ *    41568  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    41759  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42056  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42121  documents.c              the texts of a corpus, one document after the other
- *    42360  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42554  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43054  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43364  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43401  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    43673  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    43961  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    44396  schedule.c               the learning rate of a step
- *    44442  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    42242  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42307  documents.c              the texts of a corpus, one document after the other
+ *    42546  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42740  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43240  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43550  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43587  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    43859  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44147  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    44582  schedule.c               the learning rate of a step
+ *    44628  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    44994  export.c                 the weights of a trainer as a model file
+ *    45222  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1257,7 +1259,8 @@ typedef struct hybrid_model_desc {
  * it changes nothing, is this; the log (INFO) names the tensors:
  *   tensors   without values; factors of rope that are all 1; frequencies of rope that are those of the keys
  *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
- *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*
+ *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*;
+ *             what a checkpoint of a trainer holds beside the model (hybrid.*)
  *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
  *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
  *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)
@@ -1572,6 +1575,55 @@ HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybr
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
+/* Steps done, those before a checkpoint was loaded included. */
+HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
+
+/* ---- what is kept ----
+ *
+ * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, the number of
+ * steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ *
+ *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
+ *     for (...) {
+ *         hybrid_trainer_step(trainer, batches, &metrics, &error);
+ *         if (metrics.step % 100 == 0) {
+ *             hybrid_trainer_set_user(trainer, &loop, sizeof loop, &error);
+ *             hybrid_trainer_save(trainer, "run.ckpt", &error);
+ *         }
+ *     }
+ *
+ * A loop that is stopped and goes on so, in a new process, has the losses and weights of one that was not, bit for
+ * bit. */
+
+/* Writes a checkpoint: beside path, under the name PATH.<process>-<number>.part, which is put on the disk and then
+ * takes path's place in one move. Whatever happens - a full disk, the end of the program or of the machine's power -
+ * there is one whole checkpoint at path: this one, or the one before. Other names (hard links) of the one before keep
+ * its bytes. Unfinished files of programs that are gone are taken away. One thread at a time may save to a path.
+ * A checkpoint is a GGUF with the keys of the model's file, the weights as F32, and hybrid.* beside them:
+ * hybrid_model_load loads it as a model, so that a run can go on without the file that it began with. Other programs
+ * want an export. HYBRID_ERROR_NUMERIC: a weight is not finite; _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_trainer_save(hybrid_trainer *trainer, const char *path, hybrid_error *error);
+/* Goes on from a checkpoint. HYBRID_ERROR_FORMAT: it is none, or a single bit of it is not as it was saved (a checksum
+ * over all bytes is looked at first); _UNSUPPORTED: saved by another version; _INVALID: of another model (keys of the
+ * architecture and of the tokenizer, names and shapes of tensors); _IO, _MEMORY. Nothing has been changed then; only
+ * if the file cannot be read a second time, after all of it was found good, is the trainer useless until a load
+ * succeeds, and says so. The file is not needed in memory.
+ * The trainer goes on with its own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay,
+ * schedule, n_batches...) are named in the log (WARN). n_seq and n_ctx may differ. */
+HYBRID_API hybrid_result hybrid_trainer_load(hybrid_trainer *trainer, const char *path, hybrid_error *error);
+
+/* Bytes that are saved and loaded with the rest; copied, at most 256 MiB. What hybrid_trainer_user gives is valid until
+ * they are set again or a checkpoint is loaded; NULL: there are none. */
+HYBRID_API hybrid_result hybrid_trainer_set_user(hybrid_trainer *trainer, const void *data, size_t size,
+                                                 hybrid_error *error);
+HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t *size);
+
+/* Writes the model as a GGUF that any program runs: keys and tensors of the model's file, with the weights of now in
+ * the types of a mix (HYBRID_MIX_F32, _F16, _Q8_0, _Q4_K_M...; hybrid_quantize_type_for says which tensor gets which;
+ * vectors stay F32). As hybrid_gguf_begin_path, it leaves what is at path when it fails.
+ * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
+                                               hybrid_error *error);
 /* ==== end src/api/trainer.h ==== */
 #endif
 #ifndef HYBRID_NO_TEXT
@@ -1647,7 +1699,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cfcbee5a1aae73b7"
+#define HYBRID__SOURCE_ID "9c089060dc25ec00"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1679,7 +1731,9 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
         #include <intrin.h>
     #endif
 #else
+    #include <dirent.h>
     #include <fcntl.h>
+    #include <signal.h>
     #include <sys/mman.h>
     #include <sys/select.h>
     #include <sys/stat.h>
@@ -1688,7 +1742,6 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #ifndef HYBRID_NO_THREADS
         #include <pthread.h>
         #include <sched.h>
-        #include <signal.h>
     #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))
@@ -3885,7 +3938,11 @@ static hybrid_result hyb_file_read(hyb_file *f, uint64_t offset, void *dst, size
 /* ==== begin src/core/output.c ==== */
 /* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there;
  * it stays the file that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is
- * written into. */
+ * written into.
+ *
+ * A lasting one, which a program writes again and again and can be killed at, is never written over: it is on the disk
+ * before it gets its name, other names of the old file keep the old bytes, and what killed programs left beside it is
+ * taken away. */
 
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
@@ -3893,7 +3950,7 @@ typedef struct hyb_output {
     char *path;      /* of the file itself, at the end of all links; one allocation with temporary */
     char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
     /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
-    bool exists, keep;
+    bool exists, keep, lasting;
     unsigned mode, owner, group; /* of the existing file */
 #else
     int none;
@@ -3909,6 +3966,20 @@ typedef struct hyb_output_look {
     unsigned mode, owner, group;
     uint64_t device, number; /* the two together name the file */
 } hyb_output_look;
+
+/* Is this the name of an unfinished lasting file, NAME.123-4567.part? The number of its process, or -1. */
+static long hyb_output_leftover(const char *found, const char *name)
+{
+    const size_t n = strlen(name);
+    long process = 0;
+    size_t i;
+    if (strncmp(found, name, n) || found[n] != '.') return -1;
+    for (i = n + 1; found[i] >= '0' && found[i] <= '9' && process < 100000000; i++)
+        process = 10 * process + (found[i] - '0');
+    if (i == n + 1 || found[i] != '-') return -1;
+    for (i++; found[i] >= '0' && found[i] <= '9'; i++) {}
+    return !strcmp(found + i, ".part") ? process : -1;
+}
 
     #if defined(_WIN32)
 static bool hyb_output_wide(const char *path, wchar_t wide[1024])
@@ -3926,6 +3997,45 @@ static bool hyb_output_remove(const char *path)
     return hyb_output_wide(path, wide) && DeleteFileW(wide);
 }
 static unsigned long hyb_output_process(void) { return GetCurrentProcessId(); }
+
+/* Puts a file's bytes on the disk. */
+static bool hyb_output_settle(const char *path)
+{
+    wchar_t wide[1024];
+    HANDLE file;
+    bool good;
+    if (!hyb_output_wide(path, wide)) return false;
+    file = CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
+    if (file == INVALID_HANDLE_VALUE) return false;
+    good = FlushFileBuffers(file) != 0;
+    CloseHandle(file);
+    if (!good) errno = EIO;
+    return good;
+}
+static void hyb_output_settle_folder(const char *path) { HYB_UNUSED(path); }
+
+/* Takes away the unfinished files of others: those that are being written cannot be deleted. */
+static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
+{
+    const size_t base = hyb_path_base(path), room = base + 3 * MAX_PATH + 1;
+    wchar_t wide[1024];
+    WIN32_FIND_DATAW found;
+    HANDLE search;
+    char *name = (char *)hyb_alloc(rt, room);
+    if (!name) return;
+    snprintf(name, room, "%s.*.part", path);
+    search = hyb_output_wide(name, wide) ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    memcpy(name, path, base);
+    if (search != INVALID_HANDLE_VALUE) {
+        do {
+            if (WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name + base, 3 * MAX_PATH, NULL, NULL) > 0 &&
+                hyb_output_leftover(name + base, path + base) >= 0)
+                hyb_output_remove(name);
+        } while (FindNextFileW(search, &found));
+        FindClose(search);
+    }
+    hyb_free(rt, name);
+}
 
 /* Makes an empty file. Fails when anything has that name. */
 static bool hyb_output_new(const char *path)
@@ -3990,6 +4100,65 @@ static bool hyb_output_place(const hyb_output *o)
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
+
+/* Puts a file's bytes on the disk; some file systems have no such thing. */
+static bool hyb_output_settle(const char *path)
+{
+    const int fd = open(path, O_WRONLY);
+    bool good;
+    if (fd < 0) return false;
+    good = !fsync(fd) || errno == EINVAL;
+    if (close(fd)) good = false;
+    return good;
+}
+
+/* The same of the name that a file got. It has it by now, so that a failure changes nothing. */
+static void hyb_output_settle_folder(const char *path)
+{
+    char folder[4096];
+    const size_t base = hyb_path_base(path);
+    int fd;
+    if (base >= sizeof folder) return;
+    memcpy(folder, base ? path : ".", base ? base : 1);
+    folder[base ? base : 1] = 0;
+    if ((fd = open(folder, O_RDONLY)) < 0) return;
+    if (fsync(fd)) errno = 0;
+    close(fd);
+}
+
+static bool hyb_output_lives(long process)
+{
+        #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_POSIX)
+    extern int kill(pid_t, int); /* hidden by -std=c99 */
+        #endif
+    return !kill((pid_t)process, 0) || errno != ESRCH;
+}
+
+/* Takes away the unfinished files of programs that are gone, and those of this process's number, which is that of an
+ * earlier one (in a container every program is number 1): a lasting file is written by one thread at a time. */
+static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
+{
+    const size_t base = hyb_path_base(path);
+    const struct dirent *entry;
+    char *name = (char *)hyb_alloc(rt, strlen(path) + 1);
+    DIR *folder;
+    if (!name) return;
+    memcpy(name, path, base);
+    name[base] = 0;
+    folder = opendir(base ? name : ".");
+    hyb_free(rt, name);
+    while (folder && (entry = readdir(folder)) != NULL) {
+        const long process = hyb_output_leftover(entry->d_name, path + base);
+        const size_t n = strlen(entry->d_name) + 1;
+        if (process <= 0 || ((unsigned long)process != hyb_output_process() && hyb_output_lives(process))) continue;
+        if (!(name = (char *)hyb_alloc(rt, base + n))) break;
+        memcpy(name, path, base);
+        memcpy(name + base, entry->d_name, n);
+        hyb_output_remove(name);
+        hyb_free(rt, name);
+    }
+    if (folder) closedir(folder);
+}
 
 /* Makes an empty file. Fails when anything has that name, a link that somebody laid there included. */
 static bool hyb_output_new(const char *path)
@@ -4057,8 +4226,9 @@ static bool hyb_output_place(const hyb_output *o)
     struct stat st;
     if (o->exists) {
         if (stat(o->temporary, &st)) return false;
-        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group)) return false;
-        if (chmod(o->temporary, (mode_t)o->mode)) return false;
+        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group) && !o->lasting)
+            return false;
+        if (chmod(o->temporary, (mode_t)o->mode) && !o->lasting) return false;
     }
     return !rename(o->temporary, o->path);
 }
@@ -4079,11 +4249,13 @@ static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 static bool hyb_output_beside(hyb_output *o, size_t room)
 {
     const size_t base = hyb_path_base(o->path);
+    /* a name that no thread of this process had: another may take its unfinished file for a leftover */
+    const unsigned long long since = o->lasting ? (unsigned long long)hyb_now_ns() : 0;
     int i;
     bool brief = false;
     for (i = 0; i < 1000; i++) {
-        char number[16] = "";
-        if (i) snprintf(number, sizeof number, "-%d", i);
+        char number[32] = "";
+        if (i || o->lasting) snprintf(number, sizeof number, "-%llu", since + (unsigned)i);
         if (brief)
             snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
         else
@@ -4130,7 +4302,8 @@ static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_o
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, bool lasting, hyb_output *o,
+                                     hybrid_error *error)
 {
     hyb_output_look look;
     char *target;
@@ -4139,18 +4312,20 @@ static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_o
     memset(o, 0, sizeof *o);
     if ((r = hyb_output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
     n = strlen(look.stream ? path : target);
-    room = n + 64;
+    room = n + 80;
     o->path = (char *)hyb_alloc(rt, n + 1 + room);
     if (o->path) memcpy(o->path, look.stream ? path : target, n + 1);
     hyb_free(rt, target);
     if (!o->path) return hyb_fail_memory(error, n + 1 + room);
     o->exists = look.exists;
-    o->keep = look.keep;
+    o->keep = look.keep && !lasting;
+    o->lasting = lasting;
     o->mode = look.mode;
     o->owner = look.owner;
     o->group = look.group;
     if (look.stream && (o->stream = hyb_output_fopen(path, true)) != NULL) return HYBRID_OK;
     o->temporary = look.stream ? NULL : o->path + n + 1;
+    if (lasting && !look.stream) hyb_output_sweep(rt, o->path);
     if (!look.stream && hyb_output_beside(o, room)) return HYBRID_OK;
     r = hyb_fail(error, HYBRID_ERROR_IO,
                  look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path,
@@ -4181,11 +4356,13 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     hybrid_result r = HYBRID_OK;
     good = !fclose(o->stream) && good;
     o->stream = NULL;
+    if (good && o->temporary && o->lasting) good = hyb_output_settle(o->temporary);
     if (!good)
         r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
     else if (o->temporary) {
         if (!o->keep) named = hyb_output_place(o);
-        if (!named && !(o->exists && hyb_output_over(o, &begun)))
+        if (named && o->lasting) hyb_output_settle_folder(o->path);
+        if (!named && !(o->exists && !o->lasting && hyb_output_over(o, &begun)))
             r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s",
                          o->path, strerror(errno), begun ? "; it is beside it, as " : "",
                          begun ? hyb_path_end(o->temporary, 60) : "");
@@ -4202,9 +4379,11 @@ static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
     HYB_UNUSED(rt);
     HYB_UNUSED(o);
 }
-static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, bool lasting, hyb_output *o,
+                                     hybrid_error *error)
 {
     HYB_UNUSED(rt);
+    HYB_UNUSED(lasting);
     HYB_UNUSED(path);
     o->none = 0;
     return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
@@ -6610,7 +6789,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failure.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
-        if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
+        if (path && (r = hyb_output_open(w->rt, path, false, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYB_GGUF_WRITING;
         w->write = write;
         w->user = user;
@@ -38089,6 +38268,12 @@ static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
             hyb_string_is(name, "blk.0.time_mix_v2.weight"));
 }
 
+/* What a checkpoint holds beside the model (train/checkpoint). */
+static bool hyb_unused_training(const hybrid_gguf *gguf, hybrid_string name)
+{
+    return hyb_string_begins(name, "hybrid.") && hybrid_gguf_find(gguf, "hybrid.checkpoint.version", NULL);
+}
+
 /* Why a tensor may be left out; NULL: it may not. This is the whole list. */
 static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
@@ -38168,7 +38353,7 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
         char text[64];
-        if (w->used[i]) continue;
+        if (w->used[i] || hyb_unused_training(gguf, t->name)) continue;
         reason = hyb_unused_harmless(&u, t);
         if (u.failure.result) return hyb_kept(&u.failure, error);
         if (!reason) return hyb_unused_refuse(&u, t);
@@ -39308,6 +39493,7 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
+        if (hyb_unused_training(model->gguf, t->name)) continue;
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
         info->n_bytes += t->size;
     }
@@ -44470,6 +44656,9 @@ struct hybrid_trainer {
     int64_t n_values; /* of each of the four */
     float *weights, *grads, *m, *v;
     int64_t step;
+    unsigned char *user; /* the caller's bytes, which go with the checkpoints */
+    size_t user_size;
+    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
 };
 
 /* ---- create ---- */
@@ -44600,6 +44789,7 @@ HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
     if (trainer->block) trainer->host.ops->free(&trainer->host, trainer->block);
     hyb_free_aligned(rt, trainer->grads);
     hyb_free(rt, trainer->params);
+    hyb_free(rt, trainer->user);
     hyb_free(rt, trainer);
     hyb_runtime_release(rt);
 }
@@ -44645,6 +44835,14 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
 }
 
 /* ---- step ---- */
+
+static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!t->torn) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
+                    function);
+}
 
 /* The targets of a batch that count, and the sum of their weights. */
 static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_train_batch *batch, int64_t *n_counted,
@@ -44747,6 +44945,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     int i;
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
+    if ((r = hyb_trainer_ready(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
     for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_look(t, &batches[i], &n_counted, &weight, error);
     if (r) return r;
     if (!(weight > 0))
@@ -44783,6 +44982,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     hybrid_result r;
     if (!trainer || !batch || !loss)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
+    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_look(trainer, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
     if ((r = hyb_trainer_batch(trainer, batch, 0, false, &sum, error)) != HYBRID_OK) return r;
@@ -44790,6 +44990,757 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     return HYBRID_OK;
 }
 /* ==== end src/train/trainer.c ==== */
+
+/* ==== begin src/train/export.c ==== */
+/* train/export: the weights of a trainer as a model file.
+ *
+ * It has the keys and tensors of the model's file, in its order. Tensors that the model is computed with are what they
+ * are now; the others (the half of a model that sees, masks) are copied. */
+
+typedef struct hyb_trained {
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_gguf_writer *out;
+    const float *weights; /* NULL: the model's; else laid out like them */
+    hybrid_mix mix;
+    hybrid_mix_model about;
+    int32_t *heads; /* of about */
+    char *name;     /* room for any name of the file, and a prefix */
+    size_t name_room;
+} hyb_trained;
+
+/* What is converted at a time. */
+enum { HYB_TRAINED_SLAB = 4 << 20 };
+
+/* Tensors and keys that a checkpoint adds to those of a model. */
+static bool hyb_checkpoint_owns(hybrid_string name) { return hyb_string_begins(name, "hybrid."); }
+
+/* How a model was cut into files says nothing about the one that is made. */
+static bool hyb_trained_keeps(hybrid_string key)
+{
+    return !hyb_checkpoint_owns(key) && !hyb_string_begins(key, "split.");
+}
+
+/* A name of the file as text, behind a prefix. */
+static const char *hyb_trained_name(hyb_trained *e, const char *prefix, hybrid_string name)
+{
+    const size_t n = strlen(prefix);
+    memcpy(e->name, prefix, n);
+    memcpy(e->name + n, name.data, name.size);
+    e->name[n + name.size] = 0;
+    return e->name;
+}
+
+/* What the mixes ask of a model. */
+static hybrid_result hyb_trained_about(hyb_trained *e, hybrid_error *error)
+{
+    const hyb_hparams *hp = &e->model->hp;
+    char key[HYB_KEY_ROOM];
+    hybrid_gguf_value value;
+    int32_t i;
+    e->about.architecture = hp->arch->name;
+    e->about.n_layer = hp->n_layer;
+    e->about.n_expert = hp->n_expert;
+    e->about.n_head = hp->n_head;
+    e->about.n_head_kv = hp->n_head_kv;
+    e->about.tied_output = !hybrid_gguf_find_tensor(e->model->gguf, "output.weight");
+    snprintf(key, sizeof key, "%s.attention.head_count_kv", hp->arch->name);
+    if (!hybrid_gguf_find(e->model->gguf, key, &value) || value.type != HYBRID_GGUF_ARRAY) return HYBRID_OK;
+    if (!(e->heads = (int32_t *)hyb_calloc(e->rt, (size_t)hp->n_layer, sizeof *e->heads)))
+        return hyb_fail_memory(error, (size_t)hp->n_layer * sizeof *e->heads);
+    for (i = 0; i < hp->n_layer; i++) e->heads[i] = hp->layers[i].n_head_kv;
+    e->about.n_head_kv_of = e->heads;
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_trained_begin(hyb_trained *e, hybrid_trainer *t, hybrid_mix mix, hybrid_error *error)
+{
+    const hybrid_gguf *gguf = t->model->gguf;
+    size_t i;
+    hybrid_result r;
+    memset(e, 0, sizeof *e);
+    e->rt = t->rt;
+    e->model = t->model;
+    e->mix = mix;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf); i++)
+        e->name_room = HYB_MAX(e->name_room, hybrid_gguf_tensor_at(gguf, i)->name.size);
+    for (i = 0; i < hybrid_gguf_key_count(gguf); i++)
+        e->name_room = HYB_MAX(e->name_room, hybrid_gguf_key(gguf, i, NULL).size);
+    e->name_room += 32;
+    if (!(e->name = (char *)hyb_alloc(e->rt, e->name_room))) return hyb_fail_memory(error, e->name_room);
+    if ((r = hyb_trained_about(e, error)) != HYBRID_OK) return r;
+    return hybrid_gguf_writer_create(e->rt, &e->out, error);
+}
+
+static void hyb_trained_end(hyb_trained *e)
+{
+    hybrid_gguf_writer_destroy(e->out);
+    hyb_free(e->rt, e->heads);
+    hyb_free(e->rt, e->name);
+}
+
+static hybrid_result hyb_trained_keys(hyb_trained *e, hybrid_error *error)
+{
+    const hybrid_gguf *gguf = e->model->gguf;
+    hybrid_gguf_value value;
+    size_t i;
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i < hybrid_gguf_key_count(gguf) && !r; i++) {
+        const hybrid_string key = hybrid_gguf_key(gguf, i, &value);
+        if (hyb_trained_keeps(key)) r = hybrid_gguf_set(e->out, hyb_trained_name(e, "", key), &value, error);
+    }
+    if (!r) r = hybrid_gguf_set_int(e->out, "general.file_type", HYBRID_GGUF_U32, e->mix, error);
+    if (!r) r = hybrid_gguf_set_int(e->out, "general.quantization_version", HYBRID_GGUF_U32, 2, error);
+    return r;
+}
+
+/* The tensor of the model that was read from one of the file; NULL: it is not computed with. */
+static const hyb_tensor *hyb_trained_tensor(const hyb_trained *e, size_t source)
+{
+    const hyb_weights *w = &e->model->weights;
+    int32_t i;
+    for (i = 1; i < w->n_tensors; i++)
+        if (w->tensors[i].source == source && !w->tensors[i].same_as) return &w->tensors[i];
+    return NULL;
+}
+
+/* The type that a tensor gets. */
+static hybrid_type hyb_trained_type(hyb_trained *e, const hybrid_gguf_tensor *of, const hyb_tensor *t)
+{
+    if (!t) return of->type;
+    if (t->is_vector) return HYBRID_TYPE_F32;
+    return hybrid_quantize_type_for(e->mix, &e->about, hyb_trained_name(e, "", of->name), of->n_dims, of->ne,
+                                    HYBRID_TYPE_F32);
+}
+
+static hybrid_result hyb_trained_tensors(hyb_trained *e, hybrid_error *error)
+{
+    const hybrid_gguf *gguf = e->model->gguf;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf) && !r; i++) {
+        const hybrid_gguf_tensor *of = hybrid_gguf_tensor_at(gguf, i);
+        const hybrid_type type = hyb_trained_type(e, of, hyb_trained_tensor(e, i));
+        if (hyb_checkpoint_owns(of->name)) continue;
+        r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, "", of->name), type, of->n_dims, of->ne, error);
+    }
+    return r;
+}
+
+/* The bytes of a tensor that is not computed with. */
+static hybrid_result hyb_trained_copy(hyb_trained *e, const hybrid_gguf_tensor *of, hybrid_error *error)
+{
+    void *bytes;
+    hybrid_result r;
+    if (of->data || !of->size) return hybrid_gguf_write(e->out, of->data, (size_t)of->size, error);
+    if (of->size > SIZE_MAX || !(bytes = hyb_alloc(e->rt, (size_t)of->size))) return hyb_fail_memory(error, of->size);
+    r = hybrid_gguf_read_tensor(e->model->gguf, of, bytes, error);
+    if (!r) r = hybrid_gguf_write(e->out, bytes, (size_t)of->size, error);
+    hyb_free(e->rt, bytes);
+    return r;
+}
+
+/* Can the type hold the values? Blocks are looked at while they are made. */
+static hybrid_result hyb_trained_check(const hybrid_gguf_tensor *of, const float *values, size_t n, hybrid_type type,
+                                       hybrid_error *error)
+{
+    char text[64];
+    size_t i = hyb_not_finite(values, n);
+    if (i == n && type == HYBRID_TYPE_F16)
+        for (i = 0; i < n && fabsf(values[i]) < 65520.0f; i++) {}
+    if (i == n) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_NUMERIC, "value %llu of tensor '%s' is %g, which a model of %s cannot hold",
+                    (unsigned long long)i, hyb_printable(of->name, text), (double)values[i], hybrid_type_name(type));
+}
+
+/* The values of a tensor in their new type, some rows at a time. */
+static hybrid_result hyb_trained_convert(hyb_trained *e, const hybrid_gguf_tensor *of, const float *values,
+                                         hybrid_type type, hybrid_error *error)
+{
+    const size_t row = (size_t)of->ne[0], n_rows = (size_t)(of->ne[1] * of->ne[2] * of->ne[3]);
+    const size_t row_bytes = hybrid_type_row_bytes(type, row);
+    const size_t slab = HYB_MIN(n_rows, HYB_TRAINED_SLAB / (row_bytes + 1) + 1);
+    char *blocks;
+    size_t i;
+    hybrid_result r = hyb_trained_check(of, values, row * n_rows, type, error);
+    if (r) return r;
+    if (type == HYBRID_TYPE_F32) return hybrid_gguf_write(e->out, values, row_bytes * n_rows, error);
+    if (!(blocks = (char *)hyb_alloc(e->rt, slab * row_bytes))) return hyb_fail_memory(error, slab * row_bytes);
+    for (i = 0; i < n_rows && !r; i += slab) {
+        const size_t n = HYB_MIN(slab, n_rows - i);
+        r = hybrid_convert(e->rt, HYBRID_TYPE_F32, values + i * row, type, blocks, n, row, NULL, error);
+        if (!r) r = hybrid_gguf_write(e->out, blocks, n * row_bytes, error);
+    }
+    hyb_free(e->rt, blocks);
+    return r;
+}
+
+/* The bytes of all tensors that hyb_trained_tensors announced. */
+static hybrid_result hyb_trained_write(hyb_trained *e, hybrid_error *error)
+{
+    const hybrid_gguf *gguf = e->model->gguf;
+    const float *own = (const float *)(const void *)e->model->weights.owned;
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    for (i = 0; i < hybrid_gguf_tensor_count(gguf) && !r; i++) {
+        const hybrid_gguf_tensor *of = hybrid_gguf_tensor_at(gguf, i);
+        const hyb_tensor *t = hyb_trained_tensor(e, i);
+        if (hyb_checkpoint_owns(of->name)) continue;
+        if (!t)
+            r = hyb_trained_copy(e, of, error);
+        else {
+            const float *values = (const float *)t->data;
+            if (e->weights) values = e->weights + (values - own);
+            r = hyb_trained_convert(e, of, values, hyb_trained_type(e, of, t), error);
+        }
+    }
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_export,
+           (hybrid_trainer *trainer, const char *path, hybrid_mix mix, hybrid_error *error),
+           (trainer, path, mix, error))
+{
+    hyb_trained e;
+    hybrid_result r;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: %s is NULL", trainer ? "path" : "trainer");
+    if (!hybrid_mix_name(mix))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_export: there is no mix %d", (int)mix);
+    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_export", error)) != HYBRID_OK) return r;
+    r = hyb_trained_begin(&e, trainer, mix, error);
+    if (!r) r = hyb_trained_keys(&e, error);
+    if (!r) r = hyb_trained_tensors(&e, error);
+    if (!r) r = hybrid_gguf_begin_path(e.out, path, error);
+    if (!r) r = hyb_trained_write(&e, error);
+    if (!r) r = hybrid_gguf_end(e.out, error);
+    hyb_trained_end(&e);
+    return r;
+}
+/* ==== end src/train/export.c ==== */
+
+/* ==== begin src/train/checkpoint.c ==== */
+/* train/checkpoint: everything that a training goes on with, in a file.
+ *
+ * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
+ *
+ *     hybrid.checkpoint.version    1
+ *     hybrid.checkpoint.step       steps done
+ *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
+ *     hybrid.checkpoint.user       bytes of the caller
+ *     hybrid.m.NAME, hybrid.v.NAME the moments of the tensor NAME
+ *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
+ *
+ * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
+ * the trainer. Between the two nothing of it is needed in memory. */
+
+enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKPOINT_BLOCK = 1 << 16, HYB_CHECKSUM_VALUES = 4 };
+#define HYB_CHECKPOINT_KEY(name) "hybrid.checkpoint." name
+
+/* ---- checksum: each block's hash is the key of the next one's ---------------------------------------------------- */
+
+typedef struct hyb_checksum {
+    unsigned char block[HYB_CHECKPOINT_BLOCK];
+    size_t have;
+    uint64_t hash, n_blocks;
+} hyb_checksum;
+
+static void hyb_checksum_fold(hyb_checksum *s, const void *data, size_t n)
+{
+    hyb_hash_key key;
+    key.k0 = s->hash;
+    key.k1 = s->n_blocks++;
+    s->hash = hyb_hash(&key, data, n);
+}
+
+static void hyb_checksum_add(hyb_checksum *s, const void *data, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    while (n) {
+        const size_t part = HYB_MIN(n, sizeof s->block - s->have);
+        if (part == sizeof s->block)
+            hyb_checksum_fold(s, p, part);
+        else {
+            memcpy(s->block + s->have, p, part);
+            if ((s->have += part) == sizeof s->block) {
+                hyb_checksum_fold(s, s->block, s->have);
+                s->have = 0;
+            }
+        }
+        p += part;
+        n -= part;
+    }
+}
+
+static void hyb_checksum_end(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
+{
+    int i;
+    hyb_checksum_fold(s, s->block, s->have);
+    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(s->hash >> 16 * i & 0xFFFF);
+}
+
+/* ---- the numbers of a descriptor --------------------------------------------------------------------------------- */
+
+typedef enum hyb_number_kind { HYB_NUMBER_I32, HYB_NUMBER_I64, HYB_NUMBER_F32, HYB_NUMBER_BOOL } hyb_number_kind;
+
+typedef struct hyb_checkpoint_number {
+    const char *key;
+    hyb_number_kind kind;
+    size_t at; /* in hybrid_trainer_desc */
+    bool note; /* it says nothing about the results, or too much: a batch may be cut as one likes */
+} hyb_checkpoint_number;
+
+static const hyb_checkpoint_number *hyb_checkpoint_numbers(size_t *count)
+{
+    /* clang-format off */
+#define HYB_NUMBER(field, kind, note) { HYB_CHECKPOINT_KEY(#field), kind, offsetof(hybrid_trainer_desc, field), note }
+    static const hyb_checkpoint_number rows[] = {
+        HYB_NUMBER(n_seq, HYB_NUMBER_I32, true), HYB_NUMBER(n_ctx, HYB_NUMBER_I32, true),
+        HYB_NUMBER(n_batches, HYB_NUMBER_I32, false), HYB_NUMBER(rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(beta1, HYB_NUMBER_F32, false), HYB_NUMBER(beta2, HYB_NUMBER_F32, false),
+        HYB_NUMBER(eps, HYB_NUMBER_F32, false), HYB_NUMBER(decay, HYB_NUMBER_F32, false),
+        HYB_NUMBER(decay_vectors, HYB_NUMBER_BOOL, false), HYB_NUMBER(clip, HYB_NUMBER_F32, false),
+        HYB_NUMBER(schedule, HYB_NUMBER_I32, false), HYB_NUMBER(n_warmup, HYB_NUMBER_I64, false),
+        HYB_NUMBER(n_decay, HYB_NUMBER_I64, false), HYB_NUMBER(n_steps, HYB_NUMBER_I64, false),
+        HYB_NUMBER(rate_end, HYB_NUMBER_F32, false)
+    };
+#undef HYB_NUMBER
+    /* clang-format on */
+    *count = HYB_COUNT(rows);
+    return rows;
+}
+
+/* Each is exact in a double, but for counts of steps beyond 2^53. */
+static double hyb_checkpoint_number_of(const hyb_checkpoint_number *number, const hybrid_trainer_desc *desc)
+{
+    const char *at = (const char *)desc + number->at;
+    int32_t i32;
+    int64_t i64;
+    float f32;
+    bool b;
+    switch (number->kind) {
+    case HYB_NUMBER_I32: memcpy(&i32, at, sizeof i32); return i32;
+    case HYB_NUMBER_I64: memcpy(&i64, at, sizeof i64); return (double)i64;
+    case HYB_NUMBER_F32: memcpy(&f32, at, sizeof f32); return (double)f32;
+    case HYB_NUMBER_BOOL: memcpy(&b, at, sizeof b); return b;
+    }
+    return 0;
+}
+
+static hybrid_result hyb_checkpoint_set_numbers(hybrid_gguf_writer *w, const hybrid_trainer_desc *desc,
+                                                hybrid_error *error)
+{
+    size_t n, i;
+    const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i < n && !r; i++) {
+        const double value = hyb_checkpoint_number_of(&rows[i], desc);
+        switch (rows[i].kind) {
+        case HYB_NUMBER_I32: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_I32, (int64_t)value, error); break;
+        case HYB_NUMBER_I64: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_I64, (int64_t)value, error); break;
+        case HYB_NUMBER_F32: r = hybrid_gguf_set_float(w, rows[i].key, HYBRID_GGUF_F32, value, error); break;
+        case HYB_NUMBER_BOOL: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_BOOL, value != 0, error); break;
+        }
+    }
+    return r;
+}
+
+/* A trainer with other numbers goes on with its own: that may be wanted, and may be a slip. */
+static void hyb_checkpoint_compare(const hybrid_trainer *t, const hybrid_gguf *gguf)
+{
+    size_t n, i;
+    const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
+    for (i = 0; i < n; i++) {
+        const double ours = hyb_checkpoint_number_of(&rows[i], &t->desc);
+        double theirs = 0;
+        if (rows[i].note || (hybrid_gguf_get_f64(gguf, rows[i].key, &theirs) && theirs == ours)) continue;
+        hyb_log(t->rt, HYBRID_LOG_WARN, "the checkpoint was trained with %s %g; the trainer goes on with %g",
+                rows[i].key + strlen(HYB_CHECKPOINT_KEY("")), theirs, ours);
+    }
+}
+
+/* ---- save -------------------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_checkpoint_out {
+    hyb_output file;
+    hyb_checksum *sum;
+    uint64_t written;
+    bool failed;
+    int why; /* errno of the failure */
+} hyb_checkpoint_out;
+
+static bool hyb_checkpoint_put(void *user, const void *data, size_t n)
+{
+    hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
+    hyb_checksum_add(out->sum, data, n);
+    errno = 0;
+    out->failed = !hyb_output_write(&out->file, data, n);
+    if (out->failed) out->why = errno;
+    out->written += n;
+    return !out->failed;
+}
+
+static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hybrid_result r = hyb_trained_keys(e, error);
+    if (!r)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
+    if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
+    if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
+    return r;
+}
+
+/* The arrays beside the weights, in the order of the file. */
+typedef struct hyb_checkpoint_array {
+    const char *prefix; /* of the names of its tensors */
+    float *values;
+} hyb_checkpoint_array;
+
+enum { HYB_CHECKPOINT_ARRAYS = 2 };
+static void hyb_checkpoint_arrays(const hybrid_trainer *t, hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS])
+{
+    arrays[0].prefix = "hybrid.m.";
+    arrays[0].values = t->m;
+    arrays[1].prefix = "hybrid.v.";
+    arrays[1].values = t->v;
+}
+
+static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
+{
+    return &t->model->gguf->tensors[hyb_names_find(&t->model->gguf->tensor_names, p->name)].tensor;
+}
+
+static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_result r = hyb_trained_tensors(e, error);
+    int a, i;
+    hyb_checkpoint_arrays(t, arrays);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
+        for (i = 0; i < t->n_params && !r; i++) {
+            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, &t->params[i]);
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, arrays[a].prefix, of->name), HYBRID_TYPE_F32,
+                                       of->n_dims, of->ne, error);
+        }
+    return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
+}
+
+static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
+                                         hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    float values[HYB_CHECKSUM_VALUES];
+    hybrid_result r = hyb_trained_write(e, error);
+    int a, i;
+    hyb_checkpoint_arrays(t, arrays);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
+        for (i = 0; i < t->n_params && !r; i++) {
+            const hyb_param *p = &t->params[i];
+            r = hybrid_gguf_write(e->out, arrays[a].values + p->at, sizeof(float) * (size_t)p->n, error);
+        }
+    if (r) return r;
+    hyb_checksum_end(sum, values);
+    r = hybrid_gguf_write(e->out, values, sizeof values, error);
+    return r ? r : hybrid_gguf_end(e->out, error);
+}
+
+/* Into a file that is open. */
+static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *out, const char *path,
+                                         hybrid_error *error)
+{
+    hyb_trained e;
+    hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    if (!r) r = hyb_checkpoint_keys(&e, t, error);
+    if (!r) r = hyb_checkpoint_announce(&e, t, error);
+    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_put, out, error);
+    if (!r) r = hyb_checkpoint_give(&e, t, out->sum, error);
+    hyb_trained_end(&e);
+    if (!r || !out->failed) return r;
+    return hyb_fail(error, HYBRID_ERROR_IO, "writing the checkpoint '%.100s' failed at byte %llu: %.60s", path,
+                    (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hyb_checkpoint_out out;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    rt = trainer->rt;
+    memset(&out, 0, sizeof out);
+    if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
+    if ((r = hyb_output_open(rt, path, true, &out.file, error)) == HYBRID_OK) {
+        r = hyb_checkpoint_fill(trainer, &out, path, error);
+        if (r)
+            hyb_output_abandon(rt, &out.file);
+        else
+            r = hyb_output_finish(rt, &out.file, error);
+    }
+    hyb_free(rt, out.sum);
+    return r;
+}
+
+/* ---- load -------------------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_checkpoint_in {
+    hyb_file file; /* read, not mapped: one that somebody makes shorter must not end the program */
+    hybrid_gguf *gguf;
+    hyb_checksum *sum;
+    int64_t step;
+    unsigned char *user; /* bytes of the caller */
+    size_t user_size;
+    hybrid_error why; /* of a failed read */
+} hyb_checkpoint_in;
+
+static bool hyb_checkpoint_read_at(void *user, uint64_t offset, void *dst, size_t n)
+{
+    hyb_checkpoint_in *in = (hyb_checkpoint_in *)user;
+    return !hyb_file_read(&in->file, offset, dst, n, &in->why);
+}
+
+static hybrid_result hyb_checkpoint_open(hyb_checkpoint_in *in, hybrid_runtime *rt, const hybrid_source *from,
+                                         hybrid_error *error)
+{
+    hybrid_source source;
+    int64_t version = 0;
+    hybrid_result r;
+    if ((r = hyb_file_open_as(from, false, &in->file, error)) != HYBRID_OK) return r;
+    memset(&source, 0, sizeof source);
+    source.reader.user = in;
+    source.reader.size = in->file.size;
+    source.reader.read_at = hyb_checkpoint_read_at;
+    if ((r = hybrid_gguf_open(rt, &source, &in->gguf, error)) != HYBRID_OK)
+        return in->why.result ? hyb_kept(&in->why, error) : r;
+    if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("version"), &version))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the file is a GGUF, but no checkpoint: it has no key '%s'; hybrid_model_load loads models",
+                        HYB_CHECKPOINT_KEY("version"));
+    if (version != HYB_CHECKPOINT_VERSION)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the checkpoint is of version %lld, and this hybrid reads version %d: go on with the one that "
+                        "saved it",
+                        (long long)version, HYB_CHECKPOINT_VERSION);
+    return HYBRID_OK;
+}
+
+/* Are all bytes those that were saved? */
+static hybrid_result hyb_checkpoint_verify(hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(in->gguf, "hybrid.checksum");
+    unsigned char block[4096];
+    float want[HYB_CHECKSUM_VALUES], got[HYB_CHECKSUM_VALUES];
+    uint64_t at, end;
+    size_t n, i;
+    hybrid_result r;
+    bool good = t && t->type == HYBRID_TYPE_F32 && t->size == sizeof want;
+    for (at = 0; good && at < t->offset; at += n) {
+        n = (size_t)HYB_MIN(t->offset - at, sizeof block);
+        if ((r = hyb_file_read(&in->file, at, block, n, error)) != HYBRID_OK) return r;
+        hyb_checksum_add(in->sum, block, n);
+    }
+    if (good) {
+        if ((r = hyb_file_read(&in->file, t->offset, got, sizeof got, error)) != HYBRID_OK) return r;
+        hyb_checksum_end(in->sum, want);
+        end = t->offset + t->size;
+        n = (size_t)hybrid_gguf_alignment(in->gguf);
+        good = !memcmp(want, got, sizeof want) && in->file.size == (end + n - 1) / n * n;
+        for (at = end; good && at < in->file.size; at += n) {
+            n = (size_t)HYB_MIN(in->file.size - at, sizeof block);
+            if ((r = hyb_file_read(&in->file, at, block, n, error)) != HYBRID_OK) return r;
+            for (i = 0; i < n; i++) good = good && !block[i];
+        }
+    }
+    if (good) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "the checkpoint is damaged: its bytes do not give the checksum at its end; nothing was loaded: "
+                    "take an earlier one");
+}
+
+/* What makes numbers mean something: the keys of the architecture and of the tokens. */
+static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
+{
+    const char *arch = t->model->hp.arch->name;
+    const size_t n = strlen(arch);
+    return hyb_string_is(key, "general.architecture") || hyb_string_begins(key, "tokenizer.ggml.") ||
+           (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
+}
+
+/* Is every key of a that matters the same in b? */
+static hybrid_result hyb_checkpoint_keys_agree(const hybrid_trainer *t, const hybrid_gguf *a, const hybrid_gguf *b,
+                                               hybrid_error *error)
+{
+    hybrid_gguf_value va, vb;
+    char text[64];
+    size_t i, j;
+    for (i = 0; i < hybrid_gguf_key_count(a); i++) {
+        const hybrid_string key = hybrid_gguf_key(a, i, &va);
+        if (!hyb_checkpoint_minds(t, key)) continue;
+        j = hyb_names_find(&b->key_names, key);
+        if (j != HYB_NO_NAME) {
+            hybrid_gguf_key(b, j, &vb);
+            if (va.type == vb.type && va.item_type == vb.item_type && va.count == vb.count && va.size == vb.size &&
+                !memcmp(va.data, vb.data, (size_t)va.size))
+                continue;
+        }
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the checkpoint is of another model than the trainer's: they differ in key '%s'",
+                        hyb_printable(key, text));
+    }
+    return HYBRID_OK;
+}
+
+/* The tensor of the checkpoint that holds an array of a parameter. */
+static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
+                                                     const hyb_param *p)
+{
+    return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
+}
+
+static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
+                                         const char *prefix, hybrid_error *error)
+{
+    char text[64];
+    int i;
+    for (i = 0; i < t->n_params; i++) {
+        const hyb_param *p = &t->params[i];
+        const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
+                        got ? "of another shape is its tensor" : "it has no tensor", prefix,
+                        hyb_printable(p->name, text));
+    }
+    return HYBRID_OK;
+}
+
+/* Everything that can be seen before anything is changed. */
+static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
+                                          hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_gguf_value user;
+    hybrid_result r = hyb_checkpoint_verify(in, error);
+    int a;
+    hyb_checkpoint_arrays(t, arrays);
+    if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
+    if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
+    if (!r) r = hyb_checkpoint_fits(t, in, e, "", error);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_fits(t, in, e, arrays[a].prefix, error);
+    if (r) return r;
+    if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
+        !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the checkpoint lacks its number of steps, or the caller's bytes");
+    if (!user.count) return HYBRID_OK;
+    if (!(in->user = (unsigned char *)hyb_alloc(t->rt, (size_t)user.count))) return hyb_fail_memory(error, user.count);
+    in->user_size = (size_t)user.count;
+    memcpy(in->user, user.data, in->user_size);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
+                                         float *values, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int i;
+    for (i = 0; i < t->n_params && !r; i++) {
+        const hyb_param *p = &t->params[i];
+        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset, values + p->at,
+                          sizeof(float) * (size_t)p->n, error);
+    }
+    return r;
+}
+
+static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_result r;
+    int a;
+    hyb_checkpoint_arrays(t, arrays);
+    t->torn = true;
+    r = hyb_checkpoint_read(t, in, e, "", t->weights, error);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
+        r = hyb_checkpoint_read(t, in, e, arrays[a].prefix, arrays[a].values, error);
+    if (r) return r;
+    t->torn = false;
+    t->step = in->step;
+    hyb_free(t->rt, t->user);
+    t->user = in->user;
+    t->user_size = in->user_size;
+    in->user = NULL;
+    hyb_checkpoint_compare(t, in->gguf);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
+{
+    hyb_checkpoint_in *in = (hyb_checkpoint_in *)hyb_calloc(t->rt, 1, sizeof *in);
+    hyb_trained e;
+    hybrid_result r;
+    if (!in) return hyb_fail_memory(error, sizeof *in);
+    if (!(in->sum = (hyb_checksum *)hyb_calloc(t->rt, 1, sizeof *in->sum))) {
+        hyb_free(t->rt, in);
+        return hyb_fail_memory(error, sizeof *in->sum);
+    }
+    r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
+    if (!r) r = hyb_checkpoint_check(t, in, &e, error);
+    if (!r) r = hyb_checkpoint_take(t, in, &e, error);
+    hyb_trained_end(&e);
+    hybrid_gguf_destroy(in->gguf);
+    hyb_file_close(&in->file);
+    hyb_free(t->rt, in->user);
+    hyb_free(t->rt, in->sum);
+    hyb_free(t->rt, in);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hybrid_source source;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
+    memset(&source, 0, sizeof source);
+    source.path = path;
+    return hyb_checkpoint_load(trainer, &source, error);
+}
+
+/* ---- the caller's bytes ------------------------------------------------------------------------------------------ */
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_user,
+           (hybrid_trainer *trainer, const void *data, size_t size, hybrid_error *error), (trainer, data, size, error))
+{
+    enum { MOST = 1 << 28 };
+    unsigned char *user = NULL;
+    if (!trainer || (!data && size))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_set_user: %s is NULL",
+                        trainer ? "data" : "trainer");
+    if (size > MOST)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_trainer_set_user: a checkpoint has room for %d bytes", MOST);
+    if (size && !(user = (unsigned char *)hyb_alloc(trainer->rt, size))) return hyb_fail_memory(error, size);
+    if (size) memcpy(user, data, size);
+    hyb_free(trainer->rt, trainer->user);
+    trainer->user = user;
+    trainer->user_size = size;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(const void *, hybrid_trainer_user, (const hybrid_trainer *trainer, size_t *size), (trainer, size))
+{
+    if (size) *size = trainer ? trainer->user_size : 0;
+    return trainer ? trainer->user : NULL;
+}
+
+HYB_BORDER(int64_t, hybrid_trainer_steps, (const hybrid_trainer *trainer), (trainer))
+{
+    return trainer ? trainer->step : 0;
+}
+/* ==== end src/train/checkpoint.c ==== */
 HYB_COLD_END
 #endif
 
@@ -44839,6 +45790,7 @@ HYB_COLD_END
 #undef HYB_CASED_UP
 #undef HYB_CASELESS
 #undef HYB_CHARS
+#undef HYB_CHECKPOINT_KEY
 #undef HYB_COLD_BEGIN
 #undef HYB_COLD_END
 #undef HYB_COUNT
@@ -44918,6 +45870,7 @@ HYB_COLD_END
 #undef HYB_NO_CONTRACTIONS
 #undef HYB_NO_LINE_ENDS
 #undef HYB_NO_NAME
+#undef HYB_NUMBER
 #undef HYB_N_COLUMNS
 #undef HYB_N_DOT
 #undef HYB_N_FN

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 107b5947d530e6b0): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d11a11738b793bf9): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -16,35 +16,35 @@
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      157  macros.h                 what compilers call things, and the macros that every room uses
- *     8615  end.h                    closes what core/begin opened
+ *      158  macros.h                 what compilers call things, and the macros that every room uses
+ *     8616  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      223  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      399  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      568  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      863  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1001  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1155  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4655  cache.c                  compiled kernels on disk, or in the host's own store
- *     4933  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5412  device.c                 an opened GPU: its context, its memory, its kernels
- *     5799  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5972  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6435  gemm.c                   large products by cuBLAS.
- *     6562  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     6624  ops_matmul.c             the op matmul: which kernels a product takes
- *     7048  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7339  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     7444  ops_attention.c          which kernel of attention takes which rows
- *     7639  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8010  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     8124  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8439  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      224  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      400  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      569  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      864  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1002  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1156  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     4656  cache.c                  compiled kernels on disk, or in the host's own store
+ *     4934  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5413  device.c                 an opened GPU: its context, its memory, its kernels
+ *     5800  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     5973  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     6436  gemm.c                   large products by cuBLAS.
+ *     6563  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     6625  ops_matmul.c             the op matmul: which kernels a product takes
+ *     7049  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7340  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     7445  ops_attention.c          which kernel of attention takes which rows
+ *     7640  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8011  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     8125  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     8440  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +56,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "107b5947d530e6b0"
+#define HYBRID_CUDA__SOURCE_ID "d11a11738b793bf9"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -88,7 +88,9 @@
         #include <intrin.h>
     #endif
 #else
+    #include <dirent.h>
     #include <fcntl.h>
+    #include <signal.h>
     #include <sys/mman.h>
     #include <sys/select.h>
     #include <sys/stat.h>
@@ -97,7 +99,6 @@
     #ifndef HYBRID_NO_THREADS
         #include <pthread.h>
         #include <sched.h>
-        #include <signal.h>
     #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))

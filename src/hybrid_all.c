@@ -183,6 +183,8 @@ HYB_COLD_END
 HYB_COLD_BEGIN
 #include "train/schedule.c"
 #include "train/trainer.c"
+#include "train/export.c"
+#include "train/checkpoint.c"
 HYB_COLD_END
 #endif
 

@@ -43,7 +43,8 @@ typedef struct hybrid_model_desc {
  * it changes nothing, is this; the log (INFO) names the tensors:
  *   tensors   without values; factors of rope that are all 1; frequencies of rope that are those of the keys
  *             (attn_rot_embd, rotary_emb.inv_freq); square masks and their single value that were kept from training
- *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*
+ *             (attn.bias, attn.masked_bias); the half of a model that sees (v.*, mm.*) beside keys <arch>.vision.*;
+ *             what a checkpoint of a trainer holds beside the model (hybrid.*)
  *   keys      vocab_size, tensor_data_layout, rope.scaling.finetuned, pooling_type, classifier.output_labels, the
  *             epsilon of the other kind of norm, numbers of experts where there are none, vision.* and the like; and
  *             keys of other families at the value at which they change nothing (logit_scale 1, attention.causal true)

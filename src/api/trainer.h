@@ -3,6 +3,7 @@
 #ifndef HYB_API_TRAINER_H
 #define HYB_API_TRAINER_H
 #include "model.h"
+#include "quant.h"
 
 typedef struct hybrid_trainer hybrid_trainer;
 
@@ -68,4 +69,53 @@ HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybr
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
+/* Steps done, those before a checkpoint was loaded included. */
+HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
+
+/* ---- what is kept ----
+ *
+ * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, the number of
+ * steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ *
+ *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
+ *     for (...) {
+ *         hybrid_trainer_step(trainer, batches, &metrics, &error);
+ *         if (metrics.step % 100 == 0) {
+ *             hybrid_trainer_set_user(trainer, &loop, sizeof loop, &error);
+ *             hybrid_trainer_save(trainer, "run.ckpt", &error);
+ *         }
+ *     }
+ *
+ * A loop that is stopped and goes on so, in a new process, has the losses and weights of one that was not, bit for
+ * bit. */
+
+/* Writes a checkpoint: beside path, under the name PATH.<process>-<number>.part, which is put on the disk and then
+ * takes path's place in one move. Whatever happens - a full disk, the end of the program or of the machine's power -
+ * there is one whole checkpoint at path: this one, or the one before. Other names (hard links) of the one before keep
+ * its bytes. Unfinished files of programs that are gone are taken away. One thread at a time may save to a path.
+ * A checkpoint is a GGUF with the keys of the model's file, the weights as F32, and hybrid.* beside them:
+ * hybrid_model_load loads it as a model, so that a run can go on without the file that it began with. Other programs
+ * want an export. HYBRID_ERROR_NUMERIC: a weight is not finite; _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_trainer_save(hybrid_trainer *trainer, const char *path, hybrid_error *error);
+/* Goes on from a checkpoint. HYBRID_ERROR_FORMAT: it is none, or a single bit of it is not as it was saved (a checksum
+ * over all bytes is looked at first); _UNSUPPORTED: saved by another version; _INVALID: of another model (keys of the
+ * architecture and of the tokenizer, names and shapes of tensors); _IO, _MEMORY. Nothing has been changed then; only
+ * if the file cannot be read a second time, after all of it was found good, is the trainer useless until a load
+ * succeeds, and says so. The file is not needed in memory.
+ * The trainer goes on with its own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay,
+ * schedule, n_batches...) are named in the log (WARN). n_seq and n_ctx may differ. */
+HYBRID_API hybrid_result hybrid_trainer_load(hybrid_trainer *trainer, const char *path, hybrid_error *error);
+
+/* Bytes that are saved and loaded with the rest; copied, at most 256 MiB. What hybrid_trainer_user gives is valid until
+ * they are set again or a checkpoint is loaded; NULL: there are none. */
+HYBRID_API hybrid_result hybrid_trainer_set_user(hybrid_trainer *trainer, const void *data, size_t size,
+                                                 hybrid_error *error);
+HYBRID_API const void *hybrid_trainer_user(const hybrid_trainer *trainer, size_t *size);
+
+/* Writes the model as a GGUF that any program runs: keys and tensors of the model's file, with the weights of now in
+ * the types of a mix (HYBRID_MIX_F32, _F16, _Q8_0, _Q4_K_M...; hybrid_quantize_type_for says which tensor gets which;
+ * vectors stay F32). As hybrid_gguf_begin_path, it leaves what is at path when it fails.
+ * HYBRID_ERROR_NUMERIC: a weight is not finite, or too large for F16; _INVALID, _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_trainer_export(hybrid_trainer *trainer, const char *path, hybrid_mix mix,
+                                               hybrid_error *error);
 #endif

@@ -29,7 +29,9 @@
         #include <intrin.h>
     #endif
 #else
+    #include <dirent.h>
     #include <fcntl.h>
+    #include <signal.h>
     #include <sys/mman.h>
     #include <sys/select.h>
     #include <sys/stat.h>
@@ -38,7 +40,6 @@
     #ifndef HYBRID_NO_THREADS
         #include <pthread.h>
         #include <sched.h>
-        #include <signal.h>
     #endif
 #endif
 #if !defined(HYBRID_NO_SIMD) && (defined(__x86_64__) || defined(_M_X64))

@@ -1,10 +1,15 @@
 /* core/output: a file that is written. It gets its name when it is complete, so that a failure leaves what was there;
  * it stays the file that it was: a link is followed, mode, owner and other names are kept. A device or a pipe is
- * written into. */
+ * written into.
+ *
+ * A lasting one, which a program writes again and again and can be killed at, is never written over: it is on the disk
+ * before it gets its name, other names of the old file keep the old bytes, and what killed programs left beside it is
+ * taken away. */
 #ifndef HYB_CORE_OUTPUT_C
 #define HYB_CORE_OUTPUT_C
 #include "memory.c"
 #include "file.c"
+#include "thread.c"
 
 typedef struct hyb_output {
 #ifndef HYBRID_NO_STDIO
@@ -12,7 +17,7 @@ typedef struct hyb_output {
     char *path;      /* of the file itself, at the end of all links; one allocation with temporary */
     char *temporary; /* beside it; NULL: the stream is the path, a device or a pipe */
     /* keep: it can only be written over, not replaced: it has other names, or an owner that we cannot give */
-    bool exists, keep;
+    bool exists, keep, lasting;
     unsigned mode, owner, group; /* of the existing file */
 #else
     int none;
@@ -28,6 +33,20 @@ typedef struct hyb_output_look {
     unsigned mode, owner, group;
     uint64_t device, number; /* the two together name the file */
 } hyb_output_look;
+
+/* Is this the name of an unfinished lasting file, NAME.123-4567.part? The number of its process, or -1. */
+static long hyb_output_leftover(const char *found, const char *name)
+{
+    const size_t n = strlen(name);
+    long process = 0;
+    size_t i;
+    if (strncmp(found, name, n) || found[n] != '.') return -1;
+    for (i = n + 1; found[i] >= '0' && found[i] <= '9' && process < 100000000; i++)
+        process = 10 * process + (found[i] - '0');
+    if (i == n + 1 || found[i] != '-') return -1;
+    for (i++; found[i] >= '0' && found[i] <= '9'; i++) {}
+    return !strcmp(found + i, ".part") ? process : -1;
+}
 
     #if defined(_WIN32)
 static bool hyb_output_wide(const char *path, wchar_t wide[1024])
@@ -45,6 +64,45 @@ static bool hyb_output_remove(const char *path)
     return hyb_output_wide(path, wide) && DeleteFileW(wide);
 }
 static unsigned long hyb_output_process(void) { return GetCurrentProcessId(); }
+
+/* Puts a file's bytes on the disk. */
+static bool hyb_output_settle(const char *path)
+{
+    wchar_t wide[1024];
+    HANDLE file;
+    bool good;
+    if (!hyb_output_wide(path, wide)) return false;
+    file = CreateFileW(wide, GENERIC_WRITE, FILE_SHARE_READ, NULL, OPEN_EXISTING, 0, NULL);
+    if (file == INVALID_HANDLE_VALUE) return false;
+    good = FlushFileBuffers(file) != 0;
+    CloseHandle(file);
+    if (!good) errno = EIO;
+    return good;
+}
+static void hyb_output_settle_folder(const char *path) { HYB_UNUSED(path); }
+
+/* Takes away the unfinished files of others: those that are being written cannot be deleted. */
+static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
+{
+    const size_t base = hyb_path_base(path), room = base + 3 * MAX_PATH + 1;
+    wchar_t wide[1024];
+    WIN32_FIND_DATAW found;
+    HANDLE search;
+    char *name = (char *)hyb_alloc(rt, room);
+    if (!name) return;
+    snprintf(name, room, "%s.*.part", path);
+    search = hyb_output_wide(name, wide) ? FindFirstFileW(wide, &found) : INVALID_HANDLE_VALUE;
+    memcpy(name, path, base);
+    if (search != INVALID_HANDLE_VALUE) {
+        do {
+            if (WideCharToMultiByte(CP_UTF8, 0, found.cFileName, -1, name + base, 3 * MAX_PATH, NULL, NULL) > 0 &&
+                hyb_output_leftover(name + base, path + base) >= 0)
+                hyb_output_remove(name);
+        } while (FindNextFileW(search, &found));
+        FindClose(search);
+    }
+    hyb_free(rt, name);
+}
 
 /* Makes an empty file. Fails when anything has that name. */
 static bool hyb_output_new(const char *path)
@@ -109,6 +167,65 @@ static bool hyb_output_place(const hyb_output *o)
 static FILE *hyb_output_fopen(const char *path, bool write) { return fopen(path, write ? "wb" : "rb"); }
 static bool hyb_output_remove(const char *path) { return !remove(path); }
 static unsigned long hyb_output_process(void) { return (unsigned long)getpid(); }
+
+/* Puts a file's bytes on the disk; some file systems have no such thing. */
+static bool hyb_output_settle(const char *path)
+{
+    const int fd = open(path, O_WRONLY);
+    bool good;
+    if (fd < 0) return false;
+    good = !fsync(fd) || errno == EINVAL;
+    if (close(fd)) good = false;
+    return good;
+}
+
+/* The same of the name that a file got. It has it by now, so that a failure changes nothing. */
+static void hyb_output_settle_folder(const char *path)
+{
+    char folder[4096];
+    const size_t base = hyb_path_base(path);
+    int fd;
+    if (base >= sizeof folder) return;
+    memcpy(folder, base ? path : ".", base ? base : 1);
+    folder[base ? base : 1] = 0;
+    if ((fd = open(folder, O_RDONLY)) < 0) return;
+    if (fsync(fd)) errno = 0;
+    close(fd);
+}
+
+static bool hyb_output_lives(long process)
+{
+        #if defined(__GLIBC__) && defined(__STRICT_ANSI__) && !defined(__cplusplus) && !defined(__USE_POSIX)
+    extern int kill(pid_t, int); /* hidden by -std=c99 */
+        #endif
+    return !kill((pid_t)process, 0) || errno != ESRCH;
+}
+
+/* Takes away the unfinished files of programs that are gone, and those of this process's number, which is that of an
+ * earlier one (in a container every program is number 1): a lasting file is written by one thread at a time. */
+static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
+{
+    const size_t base = hyb_path_base(path);
+    const struct dirent *entry;
+    char *name = (char *)hyb_alloc(rt, strlen(path) + 1);
+    DIR *folder;
+    if (!name) return;
+    memcpy(name, path, base);
+    name[base] = 0;
+    folder = opendir(base ? name : ".");
+    hyb_free(rt, name);
+    while (folder && (entry = readdir(folder)) != NULL) {
+        const long process = hyb_output_leftover(entry->d_name, path + base);
+        const size_t n = strlen(entry->d_name) + 1;
+        if (process <= 0 || ((unsigned long)process != hyb_output_process() && hyb_output_lives(process))) continue;
+        if (!(name = (char *)hyb_alloc(rt, base + n))) break;
+        memcpy(name, path, base);
+        memcpy(name + base, entry->d_name, n);
+        hyb_output_remove(name);
+        hyb_free(rt, name);
+    }
+    if (folder) closedir(folder);
+}
 
 /* Makes an empty file. Fails when anything has that name, a link that somebody laid there included. */
 static bool hyb_output_new(const char *path)
@@ -176,8 +293,9 @@ static bool hyb_output_place(const hyb_output *o)
     struct stat st;
     if (o->exists) {
         if (stat(o->temporary, &st)) return false;
-        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group)) return false;
-        if (chmod(o->temporary, (mode_t)o->mode)) return false;
+        if ((st.st_uid != o->owner || st.st_gid != o->group) && chown(o->temporary, o->owner, o->group) && !o->lasting)
+            return false;
+        if (chmod(o->temporary, (mode_t)o->mode) && !o->lasting) return false;
     }
     return !rename(o->temporary, o->path);
 }
@@ -198,11 +316,13 @@ static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
 static bool hyb_output_beside(hyb_output *o, size_t room)
 {
     const size_t base = hyb_path_base(o->path);
+    /* a name that no thread of this process had: another may take its unfinished file for a leftover */
+    const unsigned long long since = o->lasting ? (unsigned long long)hyb_now_ns() : 0;
     int i;
     bool brief = false;
     for (i = 0; i < 1000; i++) {
-        char number[16] = "";
-        if (i) snprintf(number, sizeof number, "-%d", i);
+        char number[32] = "";
+        if (i || o->lasting) snprintf(number, sizeof number, "-%llu", since + (unsigned)i);
         if (brief)
             snprintf(o->temporary, room, "%.*s.hybrid.%lu%s.part", (int)base, o->path, hyb_output_process(), number);
         else
@@ -249,7 +369,8 @@ static hybrid_result hyb_output_find(hybrid_runtime *rt, const char *path, hyb_o
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, bool lasting, hyb_output *o,
+                                     hybrid_error *error)
 {
     hyb_output_look look;
     char *target;
@@ -258,18 +379,20 @@ static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_o
     memset(o, 0, sizeof *o);
     if ((r = hyb_output_find(rt, path, &look, &target, error)) != HYBRID_OK) return r;
     n = strlen(look.stream ? path : target);
-    room = n + 64;
+    room = n + 80;
     o->path = (char *)hyb_alloc(rt, n + 1 + room);
     if (o->path) memcpy(o->path, look.stream ? path : target, n + 1);
     hyb_free(rt, target);
     if (!o->path) return hyb_fail_memory(error, n + 1 + room);
     o->exists = look.exists;
-    o->keep = look.keep;
+    o->keep = look.keep && !lasting;
+    o->lasting = lasting;
     o->mode = look.mode;
     o->owner = look.owner;
     o->group = look.group;
     if (look.stream && (o->stream = hyb_output_fopen(path, true)) != NULL) return HYBRID_OK;
     o->temporary = look.stream ? NULL : o->path + n + 1;
+    if (lasting && !look.stream) hyb_output_sweep(rt, o->path);
     if (!look.stream && hyb_output_beside(o, room)) return HYBRID_OK;
     r = hyb_fail(error, HYBRID_ERROR_IO,
                  look.stream ? "cannot write to '%.120s': %.60s" : "cannot create a file beside '%.120s': %.60s", path,
@@ -300,11 +423,13 @@ static hybrid_result hyb_output_finish(hybrid_runtime *rt, hyb_output *o, hybrid
     hybrid_result r = HYBRID_OK;
     good = !fclose(o->stream) && good;
     o->stream = NULL;
+    if (good && o->temporary && o->lasting) good = hyb_output_settle(o->temporary);
     if (!good)
         r = hyb_fail(error, HYBRID_ERROR_IO, "writing '%.120s' failed: %.60s", o->path, strerror(errno));
     else if (o->temporary) {
         if (!o->keep) named = hyb_output_place(o);
-        if (!named && !(o->exists && hyb_output_over(o, &begun)))
+        if (named && o->lasting) hyb_output_settle_folder(o->path);
+        if (!named && !(o->exists && !o->lasting && hyb_output_over(o, &begun)))
             r = hyb_fail(error, HYBRID_ERROR_IO, "cannot put the finished file in the place of '%.80s': %.60s%s%.60s",
                          o->path, strerror(errno), begun ? "; it is beside it, as " : "",
                          begun ? hyb_path_end(o->temporary, 60) : "");
@@ -321,9 +446,11 @@ static void hyb_output_abandon(hybrid_runtime *rt, hyb_output *o)
     HYB_UNUSED(rt);
     HYB_UNUSED(o);
 }
-static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, hyb_output *o, hybrid_error *error)
+static hybrid_result hyb_output_open(hybrid_runtime *rt, const char *path, bool lasting, hyb_output *o,
+                                     hybrid_error *error)
 {
     HYB_UNUSED(rt);
+    HYB_UNUSED(lasting);
     HYB_UNUSED(path);
     o->none = 0;
     return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,

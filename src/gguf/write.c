@@ -610,7 +610,7 @@ static hybrid_result hyb_gguf_start(hybrid_gguf_writer *w, hybrid_write_fn write
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_gguf_begin: writing has begun already");
     if (!w->failure.result) {
         if ((r = hyb_gguf_arrange(w, error)) != HYBRID_OK) return r;
-        if (path && (r = hyb_output_open(w->rt, path, &w->output, error)) != HYBRID_OK) return r;
+        if (path && (r = hyb_output_open(w->rt, path, false, &w->output, error)) != HYBRID_OK) return r;
         w->stage = HYB_GGUF_WRITING;
         w->write = write;
         w->user = user;

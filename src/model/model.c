@@ -259,6 +259,7 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
     }
     for (i = 0; i < hybrid_gguf_tensor_count(model->gguf); i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(model->gguf, i);
+        if (hyb_unused_training(model->gguf, t->name)) continue;
         info->n_params += t->ne[0] * t->ne[1] * t->ne[2] * t->ne[3];
         info->n_bytes += t->size;
     }

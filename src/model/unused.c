@@ -83,6 +83,12 @@ static bool hyb_unused_first_values(const hyb_unused *u, hybrid_string name)
             hyb_string_is(name, "blk.0.time_mix_v2.weight"));
 }
 
+/* What a checkpoint holds beside the model (train/checkpoint). */
+static bool hyb_unused_training(const hybrid_gguf *gguf, hybrid_string name)
+{
+    return hyb_string_begins(name, "hybrid.") && hybrid_gguf_find(gguf, "hybrid.checkpoint.version", NULL);
+}
+
 /* Why a tensor may be left out; NULL: it may not. This is the whole list. */
 static const char *hyb_unused_harmless(hyb_unused *u, const hybrid_gguf_tensor *t)
 {
@@ -162,7 +168,7 @@ static hybrid_result hyb_weights_settle(hybrid_runtime *rt, hybrid_gguf *gguf, c
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(gguf, i);
         const char *reason;
         char text[64];
-        if (w->used[i]) continue;
+        if (w->used[i] || hyb_unused_training(gguf, t->name)) continue;
         reason = hyb_unused_harmless(&u, t);
         if (u.failure.result) return hyb_kept(&u.failure, error);
         if (!reason) return hyb_unused_refuse(&u, t);

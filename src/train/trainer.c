@@ -35,6 +35,9 @@ struct hybrid_trainer {
     int64_t n_values; /* of each of the four */
     float *weights, *grads, *m, *v;
     int64_t step;
+    unsigned char *user; /* the caller's bytes, which go with the checkpoints */
+    size_t user_size;
+    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
 };
 
 /* ---- create ---- */
@@ -165,6 +168,7 @@ HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
     if (trainer->block) trainer->host.ops->free(&trainer->host, trainer->block);
     hyb_free_aligned(rt, trainer->grads);
     hyb_free(rt, trainer->params);
+    hyb_free(rt, trainer->user);
     hyb_free(rt, trainer);
     hyb_runtime_release(rt);
 }
@@ -210,6 +214,14 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
 }
 
 /* ---- step ---- */
+
+static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!t->torn) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
+                    function);
+}
 
 /* The targets of a batch that count, and the sum of their weights. */
 static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_train_batch *batch, int64_t *n_counted,
@@ -312,6 +324,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     int i;
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
+    if ((r = hyb_trainer_ready(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
     for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_look(t, &batches[i], &n_counted, &weight, error);
     if (r) return r;
     if (!(weight > 0))
@@ -348,6 +361,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     hybrid_result r;
     if (!trainer || !batch || !loss)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
+    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_look(trainer, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
     if ((r = hyb_trainer_batch(trainer, batch, 0, false, &sum, error)) != HYBRID_OK) return r;

@@ -1,0 +1,525 @@
+/* train/checkpoint: everything that a training goes on with, in a file.
+ *
+ * It is a GGUF, and a model: keys and tensors of the model's file with the weights as F32, and beside them
+ *
+ *     hybrid.checkpoint.version    1
+ *     hybrid.checkpoint.step       steps done
+ *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
+ *     hybrid.checkpoint.user       bytes of the caller
+ *     hybrid.m.NAME, hybrid.v.NAME the moments of the tensor NAME
+ *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
+ *
+ * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
+ * the trainer. Between the two nothing of it is needed in memory. */
+#ifndef HYB_TRAIN_CHECKPOINT_C
+#define HYB_TRAIN_CHECKPOINT_C
+#include "../core/hash.c"
+#include "export.c"
+
+enum { HYB_CHECKPOINT_VERSION = 1, HYB_CHECKPOINT_BLOCK = 1 << 16, HYB_CHECKSUM_VALUES = 4 };
+#define HYB_CHECKPOINT_KEY(name) "hybrid.checkpoint." name
+
+/* ---- checksum: each block's hash is the key of the next one's ---------------------------------------------------- */
+
+typedef struct hyb_checksum {
+    unsigned char block[HYB_CHECKPOINT_BLOCK];
+    size_t have;
+    uint64_t hash, n_blocks;
+} hyb_checksum;
+
+static void hyb_checksum_fold(hyb_checksum *s, const void *data, size_t n)
+{
+    hyb_hash_key key;
+    key.k0 = s->hash;
+    key.k1 = s->n_blocks++;
+    s->hash = hyb_hash(&key, data, n);
+}
+
+static void hyb_checksum_add(hyb_checksum *s, const void *data, size_t n)
+{
+    const unsigned char *p = (const unsigned char *)data;
+    while (n) {
+        const size_t part = HYB_MIN(n, sizeof s->block - s->have);
+        if (part == sizeof s->block)
+            hyb_checksum_fold(s, p, part);
+        else {
+            memcpy(s->block + s->have, p, part);
+            if ((s->have += part) == sizeof s->block) {
+                hyb_checksum_fold(s, s->block, s->have);
+                s->have = 0;
+            }
+        }
+        p += part;
+        n -= part;
+    }
+}
+
+static void hyb_checksum_end(hyb_checksum *s, float values[HYB_CHECKSUM_VALUES])
+{
+    int i;
+    hyb_checksum_fold(s, s->block, s->have);
+    for (i = 0; i < HYB_CHECKSUM_VALUES; i++) values[i] = (float)(s->hash >> 16 * i & 0xFFFF);
+}
+
+/* ---- the numbers of a descriptor --------------------------------------------------------------------------------- */
+
+typedef enum hyb_number_kind { HYB_NUMBER_I32, HYB_NUMBER_I64, HYB_NUMBER_F32, HYB_NUMBER_BOOL } hyb_number_kind;
+
+typedef struct hyb_checkpoint_number {
+    const char *key;
+    hyb_number_kind kind;
+    size_t at; /* in hybrid_trainer_desc */
+    bool note; /* it says nothing about the results, or too much: a batch may be cut as one likes */
+} hyb_checkpoint_number;
+
+static const hyb_checkpoint_number *hyb_checkpoint_numbers(size_t *count)
+{
+    /* clang-format off */
+#define HYB_NUMBER(field, kind, note) { HYB_CHECKPOINT_KEY(#field), kind, offsetof(hybrid_trainer_desc, field), note }
+    static const hyb_checkpoint_number rows[] = {
+        HYB_NUMBER(n_seq, HYB_NUMBER_I32, true), HYB_NUMBER(n_ctx, HYB_NUMBER_I32, true),
+        HYB_NUMBER(n_batches, HYB_NUMBER_I32, false), HYB_NUMBER(rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(beta1, HYB_NUMBER_F32, false), HYB_NUMBER(beta2, HYB_NUMBER_F32, false),
+        HYB_NUMBER(eps, HYB_NUMBER_F32, false), HYB_NUMBER(decay, HYB_NUMBER_F32, false),
+        HYB_NUMBER(decay_vectors, HYB_NUMBER_BOOL, false), HYB_NUMBER(clip, HYB_NUMBER_F32, false),
+        HYB_NUMBER(schedule, HYB_NUMBER_I32, false), HYB_NUMBER(n_warmup, HYB_NUMBER_I64, false),
+        HYB_NUMBER(n_decay, HYB_NUMBER_I64, false), HYB_NUMBER(n_steps, HYB_NUMBER_I64, false),
+        HYB_NUMBER(rate_end, HYB_NUMBER_F32, false)
+    };
+#undef HYB_NUMBER
+    /* clang-format on */
+    *count = HYB_COUNT(rows);
+    return rows;
+}
+
+/* Each is exact in a double, but for counts of steps beyond 2^53. */
+static double hyb_checkpoint_number_of(const hyb_checkpoint_number *number, const hybrid_trainer_desc *desc)
+{
+    const char *at = (const char *)desc + number->at;
+    int32_t i32;
+    int64_t i64;
+    float f32;
+    bool b;
+    switch (number->kind) {
+    case HYB_NUMBER_I32: memcpy(&i32, at, sizeof i32); return i32;
+    case HYB_NUMBER_I64: memcpy(&i64, at, sizeof i64); return (double)i64;
+    case HYB_NUMBER_F32: memcpy(&f32, at, sizeof f32); return (double)f32;
+    case HYB_NUMBER_BOOL: memcpy(&b, at, sizeof b); return b;
+    }
+    return 0;
+}
+
+static hybrid_result hyb_checkpoint_set_numbers(hybrid_gguf_writer *w, const hybrid_trainer_desc *desc,
+                                                hybrid_error *error)
+{
+    size_t n, i;
+    const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
+    hybrid_result r = HYBRID_OK;
+    for (i = 0; i < n && !r; i++) {
+        const double value = hyb_checkpoint_number_of(&rows[i], desc);
+        switch (rows[i].kind) {
+        case HYB_NUMBER_I32: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_I32, (int64_t)value, error); break;
+        case HYB_NUMBER_I64: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_I64, (int64_t)value, error); break;
+        case HYB_NUMBER_F32: r = hybrid_gguf_set_float(w, rows[i].key, HYBRID_GGUF_F32, value, error); break;
+        case HYB_NUMBER_BOOL: r = hybrid_gguf_set_int(w, rows[i].key, HYBRID_GGUF_BOOL, value != 0, error); break;
+        }
+    }
+    return r;
+}
+
+/* A trainer with other numbers goes on with its own: that may be wanted, and may be a slip. */
+static void hyb_checkpoint_compare(const hybrid_trainer *t, const hybrid_gguf *gguf)
+{
+    size_t n, i;
+    const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
+    for (i = 0; i < n; i++) {
+        const double ours = hyb_checkpoint_number_of(&rows[i], &t->desc);
+        double theirs = 0;
+        if (rows[i].note || (hybrid_gguf_get_f64(gguf, rows[i].key, &theirs) && theirs == ours)) continue;
+        hyb_log(t->rt, HYBRID_LOG_WARN, "the checkpoint was trained with %s %g; the trainer goes on with %g",
+                rows[i].key + strlen(HYB_CHECKPOINT_KEY("")), theirs, ours);
+    }
+}
+
+/* ---- save -------------------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_checkpoint_out {
+    hyb_output file;
+    hyb_checksum *sum;
+    uint64_t written;
+    bool failed;
+    int why; /* errno of the failure */
+} hyb_checkpoint_out;
+
+static bool hyb_checkpoint_put(void *user, const void *data, size_t n)
+{
+    hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
+    hyb_checksum_add(out->sum, data, n);
+    errno = 0;
+    out->failed = !hyb_output_write(&out->file, data, n);
+    if (out->failed) out->why = errno;
+    out->written += n;
+    return !out->failed;
+}
+
+static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    hybrid_result r = hyb_trained_keys(e, error);
+    if (!r)
+        r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("version"), HYBRID_GGUF_U32, HYB_CHECKPOINT_VERSION, error);
+    if (!r) r = hybrid_gguf_set_int(e->out, HYB_CHECKPOINT_KEY("step"), HYBRID_GGUF_I64, t->step, error);
+    if (!r) r = hyb_checkpoint_set_numbers(e->out, &t->desc, error);
+    if (!r)
+        r = hybrid_gguf_set_numbers(e->out, HYB_CHECKPOINT_KEY("user"), HYBRID_GGUF_U8, t->user, t->user_size, error);
+    return r;
+}
+
+/* The arrays beside the weights, in the order of the file. */
+typedef struct hyb_checkpoint_array {
+    const char *prefix; /* of the names of its tensors */
+    float *values;
+} hyb_checkpoint_array;
+
+enum { HYB_CHECKPOINT_ARRAYS = 2 };
+static void hyb_checkpoint_arrays(const hybrid_trainer *t, hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS])
+{
+    arrays[0].prefix = "hybrid.m.";
+    arrays[0].values = t->m;
+    arrays[1].prefix = "hybrid.v.";
+    arrays[1].values = t->v;
+}
+
+static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
+{
+    return &t->model->gguf->tensors[hyb_names_find(&t->model->gguf->tensor_names, p->name)].tensor;
+}
+
+static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
+{
+    static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_result r = hyb_trained_tensors(e, error);
+    int a, i;
+    hyb_checkpoint_arrays(t, arrays);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
+        for (i = 0; i < t->n_params && !r; i++) {
+            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, &t->params[i]);
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, arrays[a].prefix, of->name), HYBRID_TYPE_F32,
+                                       of->n_dims, of->ne, error);
+        }
+    return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
+}
+
+static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
+                                         hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    float values[HYB_CHECKSUM_VALUES];
+    hybrid_result r = hyb_trained_write(e, error);
+    int a, i;
+    hyb_checkpoint_arrays(t, arrays);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
+        for (i = 0; i < t->n_params && !r; i++) {
+            const hyb_param *p = &t->params[i];
+            r = hybrid_gguf_write(e->out, arrays[a].values + p->at, sizeof(float) * (size_t)p->n, error);
+        }
+    if (r) return r;
+    hyb_checksum_end(sum, values);
+    r = hybrid_gguf_write(e->out, values, sizeof values, error);
+    return r ? r : hybrid_gguf_end(e->out, error);
+}
+
+/* Into a file that is open. */
+static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *out, const char *path,
+                                         hybrid_error *error)
+{
+    hyb_trained e;
+    hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    if (!r) r = hyb_checkpoint_keys(&e, t, error);
+    if (!r) r = hyb_checkpoint_announce(&e, t, error);
+    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_put, out, error);
+    if (!r) r = hyb_checkpoint_give(&e, t, out->sum, error);
+    hyb_trained_end(&e);
+    if (!r || !out->failed) return r;
+    return hyb_fail(error, HYBRID_ERROR_IO, "writing the checkpoint '%.100s' failed at byte %llu: %.60s", path,
+                    (unsigned long long)out->written, out->why ? strerror(out->why) : "is the disk full?");
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hyb_checkpoint_out out;
+    hybrid_runtime *rt;
+    hybrid_result r;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    rt = trainer->rt;
+    memset(&out, 0, sizeof out);
+    if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
+    if ((r = hyb_output_open(rt, path, true, &out.file, error)) == HYBRID_OK) {
+        r = hyb_checkpoint_fill(trainer, &out, path, error);
+        if (r)
+            hyb_output_abandon(rt, &out.file);
+        else
+            r = hyb_output_finish(rt, &out.file, error);
+    }
+    hyb_free(rt, out.sum);
+    return r;
+}
+
+/* ---- load -------------------------------------------------------------------------------------------------------- */
+
+typedef struct hyb_checkpoint_in {
+    hyb_file file; /* read, not mapped: one that somebody makes shorter must not end the program */
+    hybrid_gguf *gguf;
+    hyb_checksum *sum;
+    int64_t step;
+    unsigned char *user; /* bytes of the caller */
+    size_t user_size;
+    hybrid_error why; /* of a failed read */
+} hyb_checkpoint_in;
+
+static bool hyb_checkpoint_read_at(void *user, uint64_t offset, void *dst, size_t n)
+{
+    hyb_checkpoint_in *in = (hyb_checkpoint_in *)user;
+    return !hyb_file_read(&in->file, offset, dst, n, &in->why);
+}
+
+static hybrid_result hyb_checkpoint_open(hyb_checkpoint_in *in, hybrid_runtime *rt, const hybrid_source *from,
+                                         hybrid_error *error)
+{
+    hybrid_source source;
+    int64_t version = 0;
+    hybrid_result r;
+    if ((r = hyb_file_open_as(from, false, &in->file, error)) != HYBRID_OK) return r;
+    memset(&source, 0, sizeof source);
+    source.reader.user = in;
+    source.reader.size = in->file.size;
+    source.reader.read_at = hyb_checkpoint_read_at;
+    if ((r = hybrid_gguf_open(rt, &source, &in->gguf, error)) != HYBRID_OK)
+        return in->why.result ? hyb_kept(&in->why, error) : r;
+    if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("version"), &version))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the file is a GGUF, but no checkpoint: it has no key '%s'; hybrid_model_load loads models",
+                        HYB_CHECKPOINT_KEY("version"));
+    if (version != HYB_CHECKPOINT_VERSION)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the checkpoint is of version %lld, and this hybrid reads version %d: go on with the one that "
+                        "saved it",
+                        (long long)version, HYB_CHECKPOINT_VERSION);
+    return HYBRID_OK;
+}
+
+/* Are all bytes those that were saved? */
+static hybrid_result hyb_checkpoint_verify(hyb_checkpoint_in *in, hybrid_error *error)
+{
+    const hybrid_gguf_tensor *t = hybrid_gguf_find_tensor(in->gguf, "hybrid.checksum");
+    unsigned char block[4096];
+    float want[HYB_CHECKSUM_VALUES], got[HYB_CHECKSUM_VALUES];
+    uint64_t at, end;
+    size_t n, i;
+    hybrid_result r;
+    bool good = t && t->type == HYBRID_TYPE_F32 && t->size == sizeof want;
+    for (at = 0; good && at < t->offset; at += n) {
+        n = (size_t)HYB_MIN(t->offset - at, sizeof block);
+        if ((r = hyb_file_read(&in->file, at, block, n, error)) != HYBRID_OK) return r;
+        hyb_checksum_add(in->sum, block, n);
+    }
+    if (good) {
+        if ((r = hyb_file_read(&in->file, t->offset, got, sizeof got, error)) != HYBRID_OK) return r;
+        hyb_checksum_end(in->sum, want);
+        end = t->offset + t->size;
+        n = (size_t)hybrid_gguf_alignment(in->gguf);
+        good = !memcmp(want, got, sizeof want) && in->file.size == (end + n - 1) / n * n;
+        for (at = end; good && at < in->file.size; at += n) {
+            n = (size_t)HYB_MIN(in->file.size - at, sizeof block);
+            if ((r = hyb_file_read(&in->file, at, block, n, error)) != HYBRID_OK) return r;
+            for (i = 0; i < n; i++) good = good && !block[i];
+        }
+    }
+    if (good) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                    "the checkpoint is damaged: its bytes do not give the checksum at its end; nothing was loaded: "
+                    "take an earlier one");
+}
+
+/* What makes numbers mean something: the keys of the architecture and of the tokens. */
+static bool hyb_checkpoint_minds(const hybrid_trainer *t, hybrid_string key)
+{
+    const char *arch = t->model->hp.arch->name;
+    const size_t n = strlen(arch);
+    return hyb_string_is(key, "general.architecture") || hyb_string_begins(key, "tokenizer.ggml.") ||
+           (hyb_string_begins(key, arch) && key.size > n && key.data[n] == '.');
+}
+
+/* Is every key of a that matters the same in b? */
+static hybrid_result hyb_checkpoint_keys_agree(const hybrid_trainer *t, const hybrid_gguf *a, const hybrid_gguf *b,
+                                               hybrid_error *error)
+{
+    hybrid_gguf_value va, vb;
+    char text[64];
+    size_t i, j;
+    for (i = 0; i < hybrid_gguf_key_count(a); i++) {
+        const hybrid_string key = hybrid_gguf_key(a, i, &va);
+        if (!hyb_checkpoint_minds(t, key)) continue;
+        j = hyb_names_find(&b->key_names, key);
+        if (j != HYB_NO_NAME) {
+            hybrid_gguf_key(b, j, &vb);
+            if (va.type == vb.type && va.item_type == vb.item_type && va.count == vb.count && va.size == vb.size &&
+                !memcmp(va.data, vb.data, (size_t)va.size))
+                continue;
+        }
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the checkpoint is of another model than the trainer's: they differ in key '%s'",
+                        hyb_printable(key, text));
+    }
+    return HYBRID_OK;
+}
+
+/* The tensor of the checkpoint that holds an array of a parameter. */
+static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
+                                                     const hyb_param *p)
+{
+    return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
+}
+
+static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
+                                         const char *prefix, hybrid_error *error)
+{
+    char text[64];
+    int i;
+    for (i = 0; i < t->n_params; i++) {
+        const hyb_param *p = &t->params[i];
+        const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
+                        got ? "of another shape is its tensor" : "it has no tensor", prefix,
+                        hyb_printable(p->name, text));
+    }
+    return HYBRID_OK;
+}
+
+/* Everything that can be seen before anything is changed. */
+static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
+                                          hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_gguf_value user;
+    hybrid_result r = hyb_checkpoint_verify(in, error);
+    int a;
+    hyb_checkpoint_arrays(t, arrays);
+    if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
+    if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
+    if (!r) r = hyb_checkpoint_fits(t, in, e, "", error);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_fits(t, in, e, arrays[a].prefix, error);
+    if (r) return r;
+    if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
+        !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the checkpoint lacks its number of steps, or the caller's bytes");
+    if (!user.count) return HYBRID_OK;
+    if (!(in->user = (unsigned char *)hyb_alloc(t->rt, (size_t)user.count))) return hyb_fail_memory(error, user.count);
+    in->user_size = (size_t)user.count;
+    memcpy(in->user, user.data, in->user_size);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
+                                         float *values, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    int i;
+    for (i = 0; i < t->n_params && !r; i++) {
+        const hyb_param *p = &t->params[i];
+        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset, values + p->at,
+                          sizeof(float) * (size_t)p->n, error);
+    }
+    return r;
+}
+
+static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
+{
+    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    hybrid_result r;
+    int a;
+    hyb_checkpoint_arrays(t, arrays);
+    t->torn = true;
+    r = hyb_checkpoint_read(t, in, e, "", t->weights, error);
+    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
+        r = hyb_checkpoint_read(t, in, e, arrays[a].prefix, arrays[a].values, error);
+    if (r) return r;
+    t->torn = false;
+    t->step = in->step;
+    hyb_free(t->rt, t->user);
+    t->user = in->user;
+    t->user_size = in->user_size;
+    in->user = NULL;
+    hyb_checkpoint_compare(t, in->gguf);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_load(hybrid_trainer *t, const hybrid_source *source, hybrid_error *error)
+{
+    hyb_checkpoint_in *in = (hyb_checkpoint_in *)hyb_calloc(t->rt, 1, sizeof *in);
+    hyb_trained e;
+    hybrid_result r;
+    if (!in) return hyb_fail_memory(error, sizeof *in);
+    if (!(in->sum = (hyb_checksum *)hyb_calloc(t->rt, 1, sizeof *in->sum))) {
+        hyb_free(t->rt, in);
+        return hyb_fail_memory(error, sizeof *in->sum);
+    }
+    r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
+    if (!r) r = hyb_checkpoint_open(in, t->rt, source, error);
+    if (!r) r = hyb_checkpoint_check(t, in, &e, error);
+    if (!r) r = hyb_checkpoint_take(t, in, &e, error);
+    hyb_trained_end(&e);
+    hybrid_gguf_destroy(in->gguf);
+    hyb_file_close(&in->file);
+    hyb_free(t->rt, in->user);
+    hyb_free(t->rt, in->sum);
+    hyb_free(t->rt, in);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const char *path, hybrid_error *error),
+           (trainer, path, error))
+{
+    hybrid_source source;
+    if (!trainer || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
+    memset(&source, 0, sizeof source);
+    source.path = path;
+    return hyb_checkpoint_load(trainer, &source, error);
+}
+
+/* ---- the caller's bytes ------------------------------------------------------------------------------------------ */
+
+HYB_BORDER(hybrid_result, hybrid_trainer_set_user,
+           (hybrid_trainer *trainer, const void *data, size_t size, hybrid_error *error), (trainer, data, size, error))
+{
+    enum { MOST = 1 << 28 };
+    unsigned char *user = NULL;
+    if (!trainer || (!data && size))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_set_user: %s is NULL",
+                        trainer ? "data" : "trainer");
+    if (size > MOST)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "hybrid_trainer_set_user: a checkpoint has room for %d bytes", MOST);
+    if (size && !(user = (unsigned char *)hyb_alloc(trainer->rt, size))) return hyb_fail_memory(error, size);
+    if (size) memcpy(user, data, size);
+    hyb_free(trainer->rt, trainer->user);
+    trainer->user = user;
+    trainer->user_size = size;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(const void *, hybrid_trainer_user, (const hybrid_trainer *trainer, size_t *size), (trainer, size))
+{
+    if (size) *size = trainer ? trainer->user_size : 0;
+    return trainer ? trainer->user : NULL;
+}
+
+HYB_BORDER(int64_t, hybrid_trainer_steps, (const hybrid_trainer *trainer), (trainer))
+{
+    return trainer ? trainer->step : 0;
+}
+#endif
