@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9c089060dc25ec00): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4edf56490362a93f): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -46,7 +46,7 @@
  *   HYBRID_NO_STDIO        no files by path: memory and reader callbacks only
  *   HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
  *   HYBRID_NO_THREADS      everything runs on the calling thread (or on your parallel_for)
- *   HYBRID_NO_TRAIN *      no training: no vocabularies from raw text
+ *   HYBRID_NO_TRAIN *      no training: no trainer, no vocabularies from raw text, no training data
  *
  * CONTENTS (line, file)
  *
@@ -1699,7 +1699,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9c089060dc25ec00"
+#define HYBRID__SOURCE_ID "4edf56490362a93f"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -43774,20 +43774,20 @@ static bool hyb_corpus_touch(const hyb_piece *a, const hyb_piece *b)
  * be cut in two. */
 static bool hyb_corpus_split(hyb_corpus *c, double part, bool across, bool cut)
 {
-    uint64_t total = 0, train = 0, want, near = 0;
+    uint64_t total = 0, train = 0, want, nearest = 0;
     size_t i, to = 0, best = 0;
     for (i = 0; i < c->n_pieces; i++) total += c->pieces[i].n - 1;
     want = total - (uint64_t)((double)total * part);
     if (part > 0 && want == total && total > 1) want--;
     for (i = 0; i <= c->n_pieces; i++) { /* the border that is nearest to `want` */
         const uint64_t distance = train > want ? train - want : want - train;
-        if (!i || distance < near) {
-            near = distance;
+        if (!i || distance < nearest) {
+            nearest = distance;
             best = i;
         }
         if (i < c->n_pieces) train += c->pieces[i].n - 1;
     }
-    if (part > 0 && cut && near * 2 > total - want) {
+    if (part > 0 && cut && nearest * 2 > total - want) {
         for (i = 0, train = 0; train + c->pieces[i].n - 1 < want; i++) train += c->pieces[i].n - 1;
         if (want > train && want < train + c->pieces[i].n - 1) {
             const hyb_piece whole = c->pieces[i];

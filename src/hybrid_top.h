@@ -47,7 +47,7 @@
 @cutout HYBRID_NO_SIMD         plain C only
 @cutout HYBRID_NO_AVX512       no kernels for AVX-512 and AMX: those machines run the ones for AVX2
 @cutout HYBRID_NO_TEXT *       token ids only: no tokenizers, chat templates and sessions
-@cutout HYBRID_NO_TRAIN *      no training: no vocabularies from raw text
+@cutout HYBRID_NO_TRAIN *      no training: no trainer, no vocabularies from raw text, no training data
  *
  * CONTENTS (line, file)
  *

@@ -191,20 +191,20 @@ static bool hyb_corpus_touch(const hyb_piece *a, const hyb_piece *b)
  * be cut in two. */
 static bool hyb_corpus_split(hyb_corpus *c, double part, bool across, bool cut)
 {
-    uint64_t total = 0, train = 0, want, near = 0;
+    uint64_t total = 0, train = 0, want, nearest = 0;
     size_t i, to = 0, best = 0;
     for (i = 0; i < c->n_pieces; i++) total += c->pieces[i].n - 1;
     want = total - (uint64_t)((double)total * part);
     if (part > 0 && want == total && total > 1) want--;
     for (i = 0; i <= c->n_pieces; i++) { /* the border that is nearest to `want` */
         const uint64_t distance = train > want ? train - want : want - train;
-        if (!i || distance < near) {
-            near = distance;
+        if (!i || distance < nearest) {
+            nearest = distance;
             best = i;
         }
         if (i < c->n_pieces) train += c->pieces[i].n - 1;
     }
-    if (part > 0 && cut && near * 2 > total - want) {
+    if (part > 0 && cut && nearest * 2 > total - want) {
         for (i = 0, train = 0; train + c->pieces[i].n - 1 < want; i++) train += c->pieces[i].n - 1;
         if (want > train && want < train + c->pieces[i].n - 1) {
             const hyb_piece whole = c->pieces[i];
