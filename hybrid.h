@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4edf56490362a93f): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 348ef115e61b5f7c): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -87,7 +87,7 @@
  *     3938  output.c                 a file that is written
  *     4410  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4447  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    45747  end.h                    closes what core/begin opened
+ *    45740  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4879  names.c                  names that must differ, found by hash
@@ -105,127 +105,127 @@
  *     7591  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
  *     7827  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
  *     7975  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8255  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8380  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8459  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     8248  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8373  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8452  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8683  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9634  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9754  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10028  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10466  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10966  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11168  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11262  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11798  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12022  tokenizer/bpe.c          the merging
- *    12435  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12520  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12905  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13156  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13313  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13555  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14344  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14740  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15124  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15466  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16307  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17163  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17675  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17715  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17958  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18269  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18315  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18476  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18678  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18814  jinja/test.c             what follows 'is', and the functions that every template has
- *    19016  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19330  jinja/parse.c            tokens to a tree
- *    20038  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20345  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20931  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21145  chat.c                   a conversation as the variables that chat templates expect
+ *     8676  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9627  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9747  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10021  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10459  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10959  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11161  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11255  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11791  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12015  tokenizer/bpe.c          the merging
+ *    12428  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12513  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12898  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13149  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13306  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13548  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14337  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14733  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15117  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15459  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16300  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17156  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17668  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17708  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17951  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18262  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18308  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18469  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18671  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18807  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19009  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19323  jinja/parse.c            tokens to a tree
+ *    20031  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20338  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20924  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21138  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21494  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22184  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22282  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22397  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22492  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22519  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22557  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22681  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23384  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23500  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23538  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23674  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23745  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23849  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24320  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24716  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25009  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25234  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25956  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26156  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27220  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27869  cpu/int/select.c         the table of integer-block kernels
- *    27929  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28012  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32009  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    33989  cpu/select.c             the kernels of an instruction set
- *    34042  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34299  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34599  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34641  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35086  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21487  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22177  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22275  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22390  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22485  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22512  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22550  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22674  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23377  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23493  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23531  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23667  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23738  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23842  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24313  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24709  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25002  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25227  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25949  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26149  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27213  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27862  cpu/int/select.c         the table of integer-block kernels
+ *    27922  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28005  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32002  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    33982  cpu/select.c             the kernels of an instruction set
+ *    34035  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34292  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34592  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34634  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35079  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35667  arch.c                   the table of architectures
- *    35793  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36133  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36506  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    36768  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37083  back.c                   the steps of a backward pass that several parts take
- *    37178  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37420  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37486  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37667  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    37796  parts/experts.c          a mixture of experts (Shazeer et al
- *    37961  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38025  net.c                    which parts the layers of a model have, and which tensors
- *    38188  unused.c                 tensors of the file that the model is not computed with
- *    38368  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38415  forward.c                one pass of a batch through any model, over the op table
- *    38680  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    38986  place.c                  which layers run where
- *    39156  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39242  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35660  arch.c                   the table of architectures
+ *    35786  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36126  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36499  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    36761  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37076  back.c                   the steps of a backward pass that several parts take
+ *    37171  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37413  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37479  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37660  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    37789  parts/experts.c          a mixture of experts (Shazeer et al
+ *    37954  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38018  net.c                    which parts the layers of a model have, and which tensors
+ *    38181  unused.c                 tensors of the file that the model is not computed with
+ *    38361  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38408  forward.c                one pass of a batch through any model, over the op table
+ *    38673  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    38979  place.c                  which layers run where
+ *    39149  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39235  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39529  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    39877  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40229  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40525  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41345  next.c                   the next token of a sequence
- *    41448  plan.c                   the bytes of a model and a context before they are loaded
- *    41568  dialog.c                 the messages of a conversation, and the prompt that they make
- *    41759  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39522  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    39870  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40222  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40518  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41338  next.c                   the next token of a sequence
+ *    41441  plan.c                   the bytes of a model and a context before they are loaded
+ *    41561  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    41752  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42242  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42307  documents.c              the texts of a corpus, one document after the other
- *    42546  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42740  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43240  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43550  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43587  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    43859  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44147  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    44582  schedule.c               the learning rate of a step
- *    44628  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    44994  export.c                 the weights of a trainer as a model file
- *    45222  checkpoint.c             everything that a training goes on with, in a file
+ *    42235  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42300  documents.c              the texts of a corpus, one document after the other
+ *    42539  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42733  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43233  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43543  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43580  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    43852  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44140  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    44575  schedule.c               the learning rate of a step
+ *    44621  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    44987  export.c                 the weights of a trainer as a model file
+ *    45215  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1699,7 +1699,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4edf56490362a93f"
+#define HYBRID__SOURCE_ID "348ef115e61b5f7c"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -7998,14 +7998,16 @@ static const int8_t *hyb_iq4_codes(void)
     return codes;
 }
 
-/* 32 values = d * code[q], q as nibbles. */
+/* 32 values = d * code[q], q as nibbles: the 16 products first, which vectors make, and then one look-up a value. */
 static void hyb_iq4_decode(const uint8_t *qs, float d, float *y)
 {
-    const int8_t *codes = hyb_iq4_codes();
+    static const float codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    float products[16];
     int j;
+    for (j = 0; j < 16; j++) products[j] = d * codes[j];
     for (j = 0; j < 16; j++) {
-        y[j] = d * (float)codes[qs[j] & 15];
-        y[j + 16] = d * (float)codes[qs[j] >> 4];
+        y[j] = products[qs[j] & 15];
+        y[j + 16] = products[qs[j] >> 4];
     }
 }
 
@@ -8059,34 +8061,38 @@ static float hyb_iq4_apply(const float *x, const float *w, float scale, uint8_t 
     return sum;
 }
 
-/* The least-squares scale of the places that 1 / inverse gives. */
-static float hyb_iq4_refit(const float *x, const float *w, float inverse)
+/* The least-squares scale of the places that 1 / inverse gives, and how far that lowers the error below sum w x^2. */
+static float hyb_iq4_refit(const float *x, const float *w, float inverse, float *gain)
 {
     const int8_t *codes = hyb_iq4_codes();
-    float xc = 0, cc = 0;
+    float xc = 0, cc = 0, scale;
     int i;
     for (i = 0; i < HYB_QK; i++) {
         const float code = (float)codes[hyb_iq4_nearest(x[i] * inverse)], wc = w[i] * code;
         xc += wc * x[i];
         cc += wc * code;
     }
-    return cc > 0 ? xc / cc : 0.0f;
+    scale = cc > 0 ? xc / cc : 0.0f;
+    *gain = scale * xc;
+    return scale;
 }
 
-enum { HYB_IQ4_TRIES = 26 };
-
-/* Candidates for the scale of 32 values, as floats: the largest becomes, in turn, about one and about the other end of
- * the table, or goes beyond it where clipping pays. Returns how many there are: none for zeros. */
-static int hyb_iq4_scales(const float *x, const float *w, float *scale)
+/* The best scale of 32 values when nothing is rounded; its sign says at which end of the table the largest is. That
+ * becomes, in turn, about one and about the other end, or goes beyond it where clipping pays. */
+static float hyb_iq4_fit(const float *x, const float *w)
 {
     const float peak = hyb_peak(x, HYB_QK);
+    float best = 0, most = 0, gain;
     int i;
     if (!(fabsf(peak) > 1e-30f)) return 0;
-    for (i = 0; i < HYB_IQ4_TRIES; i++) {
-        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.028f * (float)(i / 2);
-        scale[i] = hyb_iq4_refit(x, w, end * part / peak);
+    for (i = 0; i < 24; i++) {
+        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.03f * (float)(i / 2);
+        const float scale = hyb_iq4_refit(x, w, end * part / peak, &gain);
+        if (!(gain > most)) continue;
+        most = gain;
+        best = scale;
     }
-    return HYB_IQ4_TRIES;
+    return best != 0 ? hyb_iq4_refit(x, w, 1.0f / best, &gain) : 0.0f;
 }
 
 static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
@@ -8095,27 +8101,29 @@ static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
     for (j = 0; j < 16; j++) qs[j] = (uint8_t)(q[j] | q[j + 16] << 4);
 }
 
-/* The half d and the places q of 32 values: of all candidates, as they are stored, the one with the least error. */
+/* The half d and the places q of 32 values: the best of those next to what fits, as they are stored, and, which is
+ * exact for one value, of the largest at an end of the table. */
 static uint16_t hyb_iq4_encode(const float *values, const float *importance, uint8_t *q)
 {
     hyb_encode_input in;
-    float scale[HYB_IQ4_TRIES], least = 0;
+    float fit, least = 0;
     uint8_t now[HYB_QK];
     uint16_t best = 0;
-    int i, n, step, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
+    int k, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
     memset(q, 8, HYB_QK); /* 1, so that 0 * 1 is a zero without a sign */
     if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
-    n = hyb_iq4_scales(in.x, in.w, scale);
-    for (i = 0; i < n; i++)
-        for (step = -1; step <= 1; step++) {
-            float stored, err;
-            const uint16_t half = hyb_encode_half(&in, scale[i], step, &stored);
-            err = hyb_iq4_apply(in.x, in.w, stored, now);
-            if ((i || step > -1) && !(err < least)) continue;
-            least = err;
-            best = half;
-            memcpy(q, now, sizeof now);
-        }
+    fit = hyb_iq4_fit(in.x, in.w);
+    for (k = 0; k < 7; k++) {
+        float stored, err;
+        const uint16_t half = k < 5 ? hyb_encode_half(&in, fit, k - 2, &stored)
+                                    : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / (k == 5 ? -127.0f : 113.0f), 0,
+                                                      &stored);
+        err = hyb_iq4_apply(in.x, in.w, stored, now);
+        if (k && !(err < least)) continue;
+        least = err;
+        best = half;
+        memcpy(q, now, sizeof now);
+    }
     return best;
 }
 
@@ -8162,30 +8170,14 @@ static void hyb_iq4_try_super(const hyb_encode_input *in, const float *fit, floa
     }
 }
 
-/* The best scale of 32 values when nothing is rounded. */
-static float hyb_iq4_fit(const float *x, const float *w)
-{
-    float scale[HYB_IQ4_TRIES], least = 0, best = 0;
-    uint8_t q[HYB_QK];
-    const int n = hyb_iq4_scales(x, w, scale);
-    int i;
-    for (i = 0; i < n; i++) {
-        const float err = hyb_iq4_apply(x, w, scale[i], q);
-        if (i && !(err < least)) continue;
-        least = err;
-        best = scale[i];
-    }
-    return best;
-}
-
-/* d is as the best scales of the sub-blocks suggest, the largest of which becomes -32, or one of the next: where hardly
- * any error is left (a constant, few distinct values) it is the rounding of d to a half. */
+/* d is as the best scales of the sub-blocks suggest: the largest becomes -32 or 31. When little error is left (a
+ * constant, values far from zero) it is the rounding of d and of scales: a few more draws. */
 static void hyb_iq4_encode_super(const float *values, const float *importance, hyb_iq4_super *best)
 {
     hyb_encode_input in;
     hyb_iq4_super now;
-    float fit[8], peak;
-    int s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
+    float fit[8], peak, xx = 0;
+    int i, s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
     memset(best, 0, sizeof *best);
     memset(best->q, 8, sizeof best->q);
     best->d = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
@@ -8193,7 +8185,8 @@ static void hyb_iq4_encode_super(const float *values, const float *importance, h
     for (s = 0; s < 8; s++) fit[s] = hyb_iq4_fit(in.x + HYB_QK * s, in.w + HYB_QK * s);
     peak = hyb_peak(fit, 8);
     if (peak == 0) return;
-    for (draw = 0; draw < 6; draw++) {
+    for (i = 0; i < HYB_QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
+    for (draw = 0; draw < 2 || (draw < 8 && best->err < 3e-3f * xx); draw++) {
         hyb_iq4_try_super(&in, fit, peak / (draw % 2 ? 31.0f - (float)(draw / 2) : -32.0f + (float)(draw / 2)), &now);
         if (draw == 0 || now.err < best->err) *best = now;
     }

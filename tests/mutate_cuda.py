@@ -144,6 +144,14 @@ MUTATIONS = [
     ("quant.cu", "p->s[1] = d * (float)(b - 32);", "p->s[1] = d * (float)(b - 31);", OPS, "embed"),
     ("quant.cu", "p->m[1] = dmin * (float)(b >> 4);", "p->m[1] = dmin * (float)(a >> 4);", OPS, "embed"),
     ("quant.cu", "between ? 0x5432u : 0x3210u", "0x3210u", OPS, "embed"),
+    # types that are read by fours
+    ("quant.cu", "f.q = iq4_codes(q >> (at & 16 ? 4 : 0) & 0x0F0F0F0Fu);",
+     "f.q = iq4_codes(q >> (at & 8 ? 4 : 0) & 0x0F0F0F0Fu);", OPS, "embed"),
+    ("quant.cu", "(low & ~is_high) | (high & is_high)", "(low & ~is_high) | (low & is_high)", OPS, "embed"),
+    ("quant.cu", "*(const u16 *)(block + 2) >> 2 * sub & 3;", "*(const u16 *)(block + 2) >> 2 * sub & 1;", OPS, "embed"),
+    ("quant.cu", "four f = decode_four(block, 32 * piece_ + 4 * j);", "four f = decode_four(block, 4 * j);", OPS, "embed"),
+    ("matbatch.cu", "int first = 32 * (step % PIECES) + 4 * t;", "int first = 4 * t;", MATMUL, "few rows"),
+    ("matbatch.cu", "b = decode_four(block, first + 16);", "b = decode_four(block, first);", MATMUL, "few rows"),
     # one row
     ("matvec.cu", "(group + 1) * ROWS >= m.rows ? limit : (const u8 *)0",
      "(group + 1) * ROWS > m.rows ? limit : (const u8 *)0", MATMUL, "few rows", CHECK),

@@ -26,14 +26,16 @@ static const int8_t *hyb_iq4_codes(void)
     return codes;
 }
 
-/* 32 values = d * code[q], q as nibbles. */
+/* 32 values = d * code[q], q as nibbles: the 16 products first, which vectors make, and then one look-up a value. */
 static void hyb_iq4_decode(const uint8_t *qs, float d, float *y)
 {
-    const int8_t *codes = hyb_iq4_codes();
+    static const float codes[16] = { -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113 };
+    float products[16];
     int j;
+    for (j = 0; j < 16; j++) products[j] = d * codes[j];
     for (j = 0; j < 16; j++) {
-        y[j] = d * (float)codes[qs[j] & 15];
-        y[j + 16] = d * (float)codes[qs[j] >> 4];
+        y[j] = products[qs[j] & 15];
+        y[j + 16] = products[qs[j] >> 4];
     }
 }
 
@@ -87,34 +89,38 @@ static float hyb_iq4_apply(const float *x, const float *w, float scale, uint8_t 
     return sum;
 }
 
-/* The least-squares scale of the places that 1 / inverse gives. */
-static float hyb_iq4_refit(const float *x, const float *w, float inverse)
+/* The least-squares scale of the places that 1 / inverse gives, and how far that lowers the error below sum w x^2. */
+static float hyb_iq4_refit(const float *x, const float *w, float inverse, float *gain)
 {
     const int8_t *codes = hyb_iq4_codes();
-    float xc = 0, cc = 0;
+    float xc = 0, cc = 0, scale;
     int i;
     for (i = 0; i < HYB_QK; i++) {
         const float code = (float)codes[hyb_iq4_nearest(x[i] * inverse)], wc = w[i] * code;
         xc += wc * x[i];
         cc += wc * code;
     }
-    return cc > 0 ? xc / cc : 0.0f;
+    scale = cc > 0 ? xc / cc : 0.0f;
+    *gain = scale * xc;
+    return scale;
 }
 
-enum { HYB_IQ4_TRIES = 26 };
-
-/* Candidates for the scale of 32 values, as floats: the largest becomes, in turn, about one and about the other end of
- * the table, or goes beyond it where clipping pays. Returns how many there are: none for zeros. */
-static int hyb_iq4_scales(const float *x, const float *w, float *scale)
+/* The best scale of 32 values when nothing is rounded; its sign says at which end of the table the largest is. That
+ * becomes, in turn, about one and about the other end, or goes beyond it where clipping pays. */
+static float hyb_iq4_fit(const float *x, const float *w)
 {
     const float peak = hyb_peak(x, HYB_QK);
+    float best = 0, most = 0, gain;
     int i;
     if (!(fabsf(peak) > 1e-30f)) return 0;
-    for (i = 0; i < HYB_IQ4_TRIES; i++) {
-        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.028f * (float)(i / 2);
-        scale[i] = hyb_iq4_refit(x, w, end * part / peak);
+    for (i = 0; i < 24; i++) {
+        const float end = i % 2 ? 113.0f : -127.0f, part = 1.10f - 0.03f * (float)(i / 2);
+        const float scale = hyb_iq4_refit(x, w, end * part / peak, &gain);
+        if (!(gain > most)) continue;
+        most = gain;
+        best = scale;
     }
-    return HYB_IQ4_TRIES;
+    return best != 0 ? hyb_iq4_refit(x, w, 1.0f / best, &gain) : 0.0f;
 }
 
 static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
@@ -123,27 +129,29 @@ static void hyb_iq4_pack(const uint8_t *q, uint8_t *qs)
     for (j = 0; j < 16; j++) qs[j] = (uint8_t)(q[j] | q[j + 16] << 4);
 }
 
-/* The half d and the places q of 32 values: of all candidates, as they are stored, the one with the least error. */
+/* The half d and the places q of 32 values: the best of those next to what fits, as they are stored, and, which is
+ * exact for one value, of the largest at an end of the table. */
 static uint16_t hyb_iq4_encode(const float *values, const float *importance, uint8_t *q)
 {
     hyb_encode_input in;
-    float scale[HYB_IQ4_TRIES], least = 0;
+    float fit, least = 0;
     uint8_t now[HYB_QK];
     uint16_t best = 0;
-    int i, n, step, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
+    int k, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK);
     memset(q, 8, HYB_QK); /* 1, so that 0 * 1 is a zero without a sign */
     if (kind != HYB_ENCODE_NORMAL) return kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
-    n = hyb_iq4_scales(in.x, in.w, scale);
-    for (i = 0; i < n; i++)
-        for (step = -1; step <= 1; step++) {
-            float stored, err;
-            const uint16_t half = hyb_encode_half(&in, scale[i], step, &stored);
-            err = hyb_iq4_apply(in.x, in.w, stored, now);
-            if ((i || step > -1) && !(err < least)) continue;
-            least = err;
-            best = half;
-            memcpy(q, now, sizeof now);
-        }
+    fit = hyb_iq4_fit(in.x, in.w);
+    for (k = 0; k < 7; k++) {
+        float stored, err;
+        const uint16_t half = k < 5 ? hyb_encode_half(&in, fit, k - 2, &stored)
+                                    : hyb_encode_half(&in, hyb_peak(in.x, HYB_QK) / (k == 5 ? -127.0f : 113.0f), 0,
+                                                      &stored);
+        err = hyb_iq4_apply(in.x, in.w, stored, now);
+        if (k && !(err < least)) continue;
+        least = err;
+        best = half;
+        memcpy(q, now, sizeof now);
+    }
     return best;
 }
 
@@ -190,30 +198,14 @@ static void hyb_iq4_try_super(const hyb_encode_input *in, const float *fit, floa
     }
 }
 
-/* The best scale of 32 values when nothing is rounded. */
-static float hyb_iq4_fit(const float *x, const float *w)
-{
-    float scale[HYB_IQ4_TRIES], least = 0, best = 0;
-    uint8_t q[HYB_QK];
-    const int n = hyb_iq4_scales(x, w, scale);
-    int i;
-    for (i = 0; i < n; i++) {
-        const float err = hyb_iq4_apply(x, w, scale[i], q);
-        if (i && !(err < least)) continue;
-        least = err;
-        best = scale[i];
-    }
-    return best;
-}
-
-/* d is as the best scales of the sub-blocks suggest, the largest of which becomes -32, or one of the next: where hardly
- * any error is left (a constant, few distinct values) it is the rounding of d to a half. */
+/* d is as the best scales of the sub-blocks suggest: the largest becomes -32 or 31. When little error is left (a
+ * constant, values far from zero) it is the rounding of d and of scales: a few more draws. */
 static void hyb_iq4_encode_super(const float *values, const float *importance, hyb_iq4_super *best)
 {
     hyb_encode_input in;
     hyb_iq4_super now;
-    float fit[8], peak;
-    int s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
+    float fit[8], peak, xx = 0;
+    int i, s, draw, kind = (int)hyb_encode_begin(&in, values, importance, HYB_QK_K);
     memset(best, 0, sizeof *best);
     memset(best->q, 8, sizeof best->q);
     best->d = kind == HYB_ENCODE_DAMAGED ? HYB_HALF_NAN : 0;
@@ -221,7 +213,8 @@ static void hyb_iq4_encode_super(const float *values, const float *importance, h
     for (s = 0; s < 8; s++) fit[s] = hyb_iq4_fit(in.x + HYB_QK * s, in.w + HYB_QK * s);
     peak = hyb_peak(fit, 8);
     if (peak == 0) return;
-    for (draw = 0; draw < 6; draw++) {
+    for (i = 0; i < HYB_QK_K; i++) xx += in.w[i] * in.x[i] * in.x[i];
+    for (draw = 0; draw < 2 || (draw < 8 && best->err < 3e-3f * xx); draw++) {
         hyb_iq4_try_super(&in, fit, peak / (draw % 2 ? 31.0f - (float)(draw / 2) : -32.0f + (float)(draw / 2)), &now);
         if (draw == 0 || now.err < best->err) *best = now;
     }
