@@ -384,6 +384,18 @@ static void test_texts(void)
 
 /* ---- conversations ----------------------------------------------------------------------------------------------- */
 
+/* Hexadecimal to bytes, in its place; how many. */
+static size_t unhex(char *text)
+{
+    char pair[3] = "";
+    size_t n, size = strlen(text) / 2;
+    for (n = 0; n < size; n++) {
+        memcpy(pair, text + 2 * n, 2);
+        text[n] = (char)strtol(pair, NULL, 16);
+    }
+    return n;
+}
+
 #define TALK \
     "{\"messages\":[{\"role\":\"user\",\"content\":\"Hi\"},{\"role\":\"assistant\",\"content\":\"Yo\"}," \
     "{\"role\":\"user\",\"content\":\"2\"},{\"role\":\"assistant\",\"content\":\"4\"}]}"
@@ -462,6 +474,145 @@ static void test_conversations(void)
         hybrid_template_destroy(tmpl);
         hybrid_tokenizer_destroy(tok);
     }
+}
+
+/* What transformers makes of conversations, and its own marks of what the assistant says. */
+static void test_transformers(void)
+{
+    static const char *const templates[] = {
+        NULL, "{% for message in messages %}{% if message['role'] == 'assistant' %}{{ 'A: ' }}"
+              "{% generation %}{{ message['content'] | trim + '<|endoftext|>' }}{% endgeneration %}{% else %}"
+              "{{ 'Q: ' + message['content'] | trim + '\\n' }}{% endif %}{% endfor %}"
+              "{% if add_generation_prompt %}{{ 'A: ' }}{% endif %}"
+    };
+    static const char *const specials[] = { "<|endoftext|>", "<|im_start|>", "<|im_end|>" };
+    char *all = read_file("tests/oracle/data/chat_data.txt", NULL), *line = all, *p;
+    static int32_t ids[2000], targets[2000];
+    hybrid_template *tmpl[2] = { NULL, NULL };
+    hybrid_tokenizer *tok = NULL;
+    hybrid_bpe_desc bd;
+    hybrid_template_desc td;
+    hybrid_source source;
+    size_t n_lines = 0, n, k;
+    TEST("conversations, beside transformers");
+    CHECK(all, "tests/oracle/data/chat_data.txt is not there");
+    if (!all) return;
+    memset(&bd, 0, sizeof bd);
+    memset(&td, 0, sizeof td);
+    line[strcspn(line, "\n")] = 0;
+    n = unhex(line);
+    source = source_of(line, n);
+    bd.texts = &source;
+    bd.n_texts = 1;
+    bd.vocab_size = 340;
+    bd.specials = specials;
+    bd.n_specials = 3;
+    bd.ties = HYBRID_BPE_TIES_IDS;
+    CHECK(!hybrid_bpe_train(NULL, &bd, &tok, NULL, NULL), "a tokenizer");
+    for (k = 0; k < 2; k++) {
+        td.text = templates[k];
+        CHECK(!hybrid_template_create(NULL, &td, &tmpl[k], NULL), "a template");
+    }
+    for (line += 2 * n + 1; *line; line = p + 1, n_lines++) {
+        const int which = *line - '0';
+        hybrid_data_desc desc;
+        hybrid_data *data;
+        char *json = line + 2, *right;
+        p = json + strcspn(json, "\t");
+        *p = 0;
+        right = p + 1;
+        source = source_of(json, unhex(json));
+        memset(&desc, 0, sizeof desc);
+        desc.kind = HYBRID_DATA_CHAT;
+        desc.sources = &source;
+        desc.n_sources = 1;
+        desc.tokenizer = tok;
+        desc.tmpl = tmpl[which];
+        desc.n_ctx = 2000;
+        data = make_data(&desc);
+        CHECK(!hybrid_data_next(data, 1, ids, targets, NULL), "a window");
+        hybrid_data_destroy(data);
+        for (n = 0; *right != '\t'; n++) { /* the last token is only a target */
+            const long id = strtol(right, &right, 10);
+            if (*right == '\t' ? targets[n - 1] != -1 && targets[n - 1] != id : ids[n] != id) break;
+        }
+        CHECK(*right == '\t', "conversation %zu: id %zu of %s", n_lines, n, json);
+        p = right + 1 + strcspn(right + 1, "\n");
+        for (k = 1; k < n && (right[1 + k] == '1') == (targets[k - 1] >= 0); k++) {}
+        CHECK((size_t)(p - right) == n + 1 && k == n && targets[n - 1] == -1, "conversation %zu: token %zu of %zu, %s",
+              n_lines, k, n, json);
+    }
+    CHECK(n_lines == 30, "%zu conversations", n_lines);
+    hybrid_template_destroy(tmpl[0]);
+    hybrid_template_destroy(tmpl[1]);
+    hybrid_tokenizer_destroy(tok);
+    free(all);
+}
+
+/* Tokenizers that change the text: SentencePiece puts a space in front, Qwen's normalizes. */
+static void test_other_tokenizers(void)
+{
+    static const char *const pieces[] = {
+        "<unk>", "<s>", "</s>", "\xE2\x96\x81", "u", "H", "i", "a", "Y", "o", "2", "4"
+    };
+    static const char accents[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"e\xCC\x81\"},"
+                                  "{\"role\":\"assistant\",\"content\":\"o\xCC\x88\"}]}";
+    static const char *const right[] = { "|<s>uHi</s>a[Yo</s>]u2</s>a[4</s>]",
+                                         "|u\xC3\xA9"
+                                         "a[\xC3\xB6</s>]" /* an uncounted token 0 is not shown */ };
+    static char out[2000];
+    hybrid_string tokens_of[HYB_COUNT(pieces)];
+    uint8_t types[HYB_COUNT(pieces)];
+    hybrid_tokenizer_desc sd;
+    hybrid_bpe_desc bd;
+    hybrid_template_desc td;
+    hybrid_template *tmpl = NULL;
+    hybrid_source nothing = source_of("", 0);
+    size_t i;
+    TEST("conversations, tokenizers that change the text");
+    memset(&sd, 0, sizeof sd);
+    memset(&bd, 0, sizeof bd);
+    memset(&td, 0, sizeof td);
+    for (i = 0; i < HYB_COUNT(pieces); i++) {
+        tokens_of[i].data = pieces[i];
+        tokens_of[i].size = strlen(pieces[i]);
+        types[i] = (uint8_t)(i == 0 ? HYBRID_TOKEN_UNKNOWN : i < 3 ? HYBRID_TOKEN_CONTROL : HYBRID_TOKEN_NORMAL);
+    }
+    sd.model = "spm";
+    sd.tokens = tokens_of;
+    sd.types = types;
+    sd.n_tokens = HYB_COUNT(pieces);
+    sd.add_bos = true;
+    bd.texts = &nothing;
+    bd.n_texts = 1;
+    bd.vocab_size = 257;
+    bd.specials = &names[4];
+    bd.n_specials = 1;
+    bd.pre = "qwen2";
+    td.text = "{% for m in messages %}{{ m.role[0] + m.content + '</s>' }}{% endfor %}"
+              "{% if add_generation_prompt %}a{% endif %}";
+    CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "a template");
+    for (i = 0; i < 2; i++) {
+        hybrid_source source = i ? source_of(accents, sizeof accents - 1) : source_of(TALK, sizeof TALK - 1);
+        hybrid_tokenizer *tok = NULL;
+        hybrid_data_desc desc;
+        hybrid_data *data;
+        CHECK(!(i ? hybrid_bpe_train(NULL, &bd, &tok, NULL, NULL) : hybrid_tokenizer_create(NULL, &sd, &tok, NULL)),
+              "tokenizer %zu", i);
+        memset(&desc, 0, sizeof desc);
+        desc.kind = HYBRID_DATA_CHAT;
+        desc.sources = &source;
+        desc.n_sources = 1;
+        desc.tokenizer = tok;
+        desc.tmpl = tmpl;
+        desc.n_ctx = 40;
+        data = make_data(&desc);
+        show(data, tok, out);
+        CHECK(!strcmp(out, right[i]), "case %zu\n    ours   %s\n    right  %s", i, out, right[i]);
+        hybrid_data_destroy(data);
+        hybrid_tokenizer_destroy(tok);
+    }
+    hybrid_template_destroy(tmpl);
 }
 
 typedef struct bad_lines {
@@ -711,6 +862,8 @@ int main(void)
     test_files();
     test_texts();
     test_conversations();
+    test_transformers();
+    test_other_tokenizers();
     test_bad_lines();
     test_failures();
     test_refusals();

@@ -1,10 +1,12 @@
 /* train/conversation: a line of JSON Lines as tokens, and which of them the assistant says.
  *
  * What it says is found by rendering: the prompt of a turn, as it is when the model is asked, begins the text of the
- * conversation up to and with that turn, and what follows is the answer. Both are tokenized apart, as they are when a
- * model runs. The answer ends with the token that ends a turn; what a template puts after it (a line break) is not
- * counted. Some templates write earlier turns otherwise than the last one (without what was thought): then every turn
- * becomes a conversation of its own, with the others before it as the template has them there. */
+ * conversation up to and with that turn, and what follows is the answer. It ends with the token that ends a turn; what
+ * a template puts after it (a line break) is not counted. The text is tokenized as a whole, as transformers does; a
+ * token that reaches over the beginning of an answer belongs to it.
+ *
+ * Some templates write earlier turns otherwise than the last one (without what was thought): then every turn becomes a
+ * conversation of its own, with the others before it as the template has them there. */
 #ifndef HYB_TRAIN_CONVERSATION_C
 #define HYB_TRAIN_CONVERSATION_C
 #include "../core/grow.c"
@@ -12,6 +14,11 @@
 #include "../text/chat.c"
 #include "../text/tokenizer/tokenizer.c"
 #include "corpus.c"
+
+typedef struct hyb_span {
+    size_t begin, end; /* bytes */
+    bool counts;
+} hyb_span;
 
 typedef struct hyb_conversation {
     hybrid_runtime *rt;
@@ -25,6 +32,8 @@ typedef struct hyb_conversation {
     size_t json_size, json_room;
     int32_t *ids;
     size_t room;
+    hyb_span *spans; /* what the assistant says in the text */
+    size_t n_spans, spans_room;
     hyb_json_doc doc;
     const hyb_json *messages;
     bool bad; /* the failure is the line's: others may be good */
@@ -51,6 +60,7 @@ static void hyb_conversation_free(hyb_conversation *c)
     hyb_json_free(&c->doc);
     hyb_free(c->rt, c->json);
     hyb_free(c->rt, c->ids);
+    hyb_free(c->rt, c->spans);
 }
 
 /* A hybrid_write_fn; user: a conversation, whose json grows. */
@@ -131,51 +141,92 @@ static hybrid_result hyb_conversation_turn(hyb_conversation *c, uint32_t i, cons
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------ */
 
-/* The tokens of a piece of text: c->ids, after the first `used`. */
-static hybrid_result hyb_conversation_tokenize(hyb_conversation *c, const char *text, size_t size, size_t used,
-                                               size_t *n, hybrid_error *error)
+/* The tokens of a piece of text: c->ids. */
+static hybrid_result hyb_conversation_tokenize(hyb_conversation *c, const char *text, size_t size, size_t *n,
+                                               hybrid_error *error)
 {
-    hybrid_result r = HYB_GROW(c->rt, c->ids, c->room, used, used + 3 * size + 4, error);
-    if (r) return r;
-    return hybrid_tokenize(c->tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, c->ids + used, c->room - used, n, error);
+    hybrid_result r = HYB_GROW(c->rt, c->ids, c->room, 0, 3 * size + 4, error);
+    return r ? r : hybrid_tokenize(c->tok, text, size, HYBRID_TOKENIZE_PARSE_SPECIAL, c->ids, c->room, n, error);
 }
 
-/* How many tokens of the answer count: up to the last one that ends a turn, or all. */
-static size_t hyb_conversation_answer(const hyb_conversation *c, const int32_t *ids, size_t n)
+/* Where the token at p ends, if it stands there; NULL: it does not. SentencePiece puts a space in front of words, which
+ * the text may not have. */
+static const char *hyb_conversation_token_end(const hyb_conversation *c, int32_t id, const char *p, const char *end)
+{
+    hybrid_string s = hybrid_token_bytes(c->tok, id);
+    if (s.size <= (size_t)(end - p) && !memcmp(p, s.data, s.size)) return p + s.size;
+    if (!c->tok->add_space || !s.size || *s.data != ' ') return NULL;
+    s.data++;
+    s.size--;
+    return s.size <= (size_t)(end - p) && !memcmp(p, s.data, s.size) ? p + s.size : NULL;
+}
+
+static hybrid_result hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, bool marked,
+                                             hybrid_error *error)
+{
+    return hyb_corpus_append(c->corpus, ids, n, marked) ? HYBRID_OK
+                                                        : hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
+}
+
+/* Tokens begin..end of what the assistant says: those after the last one that ends a turn are not its own. */
+static size_t hyb_conversation_said(const hyb_conversation *c, size_t begin, size_t end)
 {
     size_t i;
-    for (i = n; i > 0; i--)
-        if (hybrid_token_is_end(c->tok, ids[i - 1])) return i;
-    return n;
+    for (i = end; i > begin; i--)
+        if (hybrid_token_is_end(c->tok, c->ids[i - 1])) return i;
+    return end;
 }
 
-static bool hyb_conversation_append(hyb_conversation *c, const int32_t *ids, size_t n, size_t *first, bool marked)
+/* All of a text that was tokenized as a whole: c->ids, n of them. *fits: false when it is not the tokens' text, because
+ * the tokenizer changed it (normalization); then nothing was appended. */
+static hybrid_result hyb_conversation_whole(hyb_conversation *c, const char *text, size_t n, bool *fits,
+                                            hybrid_error *error)
 {
-    const int32_t bos = hybrid_token_role_id(c->tok, HYBRID_ROLE_BOS);
-    if (*first == SIZE_MAX) {
-        *first = c->corpus->n_tokens;
-        if (hybrid_tokenizer_adds_bos(c->tok) && (!n || ids[0] != bos) && !hyb_corpus_append(c->corpus, &bos, 1, false))
-            return false;
+    const char *p = text, *end = text + c->spans[c->n_spans - 1].end;
+    const size_t n_tokens = c->corpus->n_tokens;
+    size_t i = 0, from = 0, k;
+    hybrid_result r = HYBRID_OK;
+    *fits = true;
+    for (k = 0; k < c->n_spans && !r; k++) {
+        const hyb_span *span = &c->spans[k];
+        size_t first = SIZE_MAX, said;
+        for (; i < n && p < text + span->end; i++) {
+            const char *next = hyb_conversation_token_end(c, c->ids[i], p, end);
+            if (!next) break;
+            if (first == SIZE_MAX && next > text + span->begin) first = i;
+            p = next;
+        }
+        if (p < text + span->end) {
+            *fits = false;
+            hyb_corpus_cut(c->corpus, n_tokens, c->corpus->n_pieces);
+            return HYBRID_OK;
+        }
+        if (first == SIZE_MAX) continue; /* nothing is said */
+        said = hyb_conversation_said(c, first, i);
+        r = hyb_conversation_append(c, c->ids + from, first - from, false, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + first, said - first, span->counts, error);
+        from = said;
     }
-    return hyb_corpus_append(c->corpus, ids, n, marked);
+    return r ? r : hyb_conversation_append(c, c->ids + from, n - from, false, error);
 }
 
-/* Appends text[*done..begin) as what is read and text[begin..end) as what is said. first: of the conversation's tokens,
- * SIZE_MAX before there are any. */
-static hybrid_result hyb_conversation_span(hyb_conversation *c, const hybrid_text *text, size_t *done, size_t begin,
-                                           size_t end, bool counts, size_t *first, hybrid_error *error)
+/* The same, the pieces tokenized apart. */
+static hybrid_result hyb_conversation_parts(hyb_conversation *c, const char *text, hybrid_error *error)
 {
-    size_t n_read = 0, n_said = 0, answer;
-    hybrid_result r = hyb_conversation_tokenize(c, text->data + *done, begin - *done, 0, &n_read, error);
-    if (!r) r = hyb_conversation_tokenize(c, text->data + begin, end - begin, n_read, &n_said, error);
-    if (r) return r;
-    *done = end;
-    answer = hyb_conversation_answer(c, c->ids + n_read, n_said);
-    if (!hyb_conversation_append(c, c->ids, n_read, first, false) ||
-        !hyb_conversation_append(c, c->ids + n_read, answer, first, counts) ||
-        !hyb_conversation_append(c, c->ids + n_read + answer, n_said - answer, first, false))
-        return hyb_budget_fail(&c->corpus->memory, "keeping tokens", error);
-    return HYBRID_OK;
+    size_t k, n, said, at = 0;
+    hybrid_result r = HYBRID_OK;
+    for (k = 0; k < c->n_spans && !r; k++) {
+        const hyb_span *span = &c->spans[k];
+        r = hyb_conversation_tokenize(c, text + at, span->begin - at, &n, error);
+        if (!r) r = hyb_conversation_append(c, c->ids, n, false, error);
+        if (!r) r = hyb_conversation_tokenize(c, text + span->begin, span->end - span->begin, &n, error);
+        if (r) break;
+        said = hyb_conversation_said(c, 0, n);
+        r = hyb_conversation_append(c, c->ids, said, span->counts, error);
+        if (!r) r = hyb_conversation_append(c, c->ids + said, n - said, false, error);
+        at = span->end;
+    }
+    return r;
 }
 
 /* The windows of the tokens from `first` on in which something is said; each is a piece. */
@@ -184,12 +235,38 @@ static hybrid_result hyb_conversation_pieces(hyb_conversation *c, size_t first, 
     hyb_corpus *corpus = c->corpus;
     const size_t n_ctx = (size_t)corpus->n_ctx;
     size_t at, k, n;
-    for (at = first; first != SIZE_MAX && at + 1 < corpus->n_tokens; at += n_ctx) {
+    for (at = first; at + 1 < corpus->n_tokens; at += n_ctx) {
         n = HYB_MIN(corpus->n_tokens - at, n_ctx + 1);
         for (k = 1; k < n && !(corpus->marks && hyb_corpus_marked(corpus, at + k)); k++) {}
         if (k < n && !hyb_corpus_add_piece(corpus, 0, at, n))
             return hyb_budget_fail(&corpus->memory, "listing conversations", error);
     }
+    return HYBRID_OK;
+}
+
+/* The text up to the end of the last span, as tokens and pieces. */
+static hybrid_result hyb_conversation_take(hyb_conversation *c, const hybrid_text *text, hybrid_error *error)
+{
+    const int32_t bos = hybrid_token_role_id(c->tok, HYBRID_ROLE_BOS);
+    const size_t first = c->corpus->n_tokens;
+    bool fits;
+    size_t n;
+    hybrid_result r = hyb_conversation_tokenize(c, text->data, c->spans[c->n_spans - 1].end, &n, error);
+    if (!r && hybrid_tokenizer_adds_bos(c->tok) && (!n || c->ids[0] != bos))
+        r = hyb_conversation_append(c, &bos, 1, false, error);
+    if (!r) r = hyb_conversation_whole(c, text->data, n, &fits, error);
+    if (!r && !fits) r = hyb_conversation_parts(c, text->data, error);
+    return r ? r : hyb_conversation_pieces(c, first, error);
+}
+
+static hybrid_result hyb_conversation_span(hyb_conversation *c, size_t begin, size_t end, bool counts,
+                                           hybrid_error *error)
+{
+    const hybrid_result r = HYB_GROW(c->rt, c->spans, c->spans_room, c->n_spans, c->n_spans + 1, error);
+    if (r) return r;
+    c->spans[c->n_spans].begin = begin;
+    c->spans[c->n_spans].end = end;
+    c->spans[c->n_spans++].counts = counts;
     return HYBRID_OK;
 }
 
@@ -245,11 +322,12 @@ static hybrid_result hyb_conversation_apart(hyb_conversation *c, hybrid_error *e
     hybrid_result r = HYBRID_OK;
     uint32_t i;
     for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
-        size_t begin, done = 0, first = SIZE_MAX;
+        size_t begin;
         if (!hyb_conversation_says(m) || !hyb_conversation_counts(m)) continue;
-        if ((r = hyb_conversation_turn(c, i, m, &begin, error)) != HYBRID_OK) break;
-        r = hyb_conversation_span(c, &c->turn, &done, begin, c->turn.size, true, &first, error);
-        if (!r) r = hyb_conversation_pieces(c, first, error);
+        c->n_spans = 0;
+        r = hyb_conversation_turn(c, i, m, &begin, error);
+        if (!r) r = hyb_conversation_span(c, begin, c->turn.size, true, error);
+        if (!r) r = hyb_conversation_take(c, &c->turn, error);
     }
     return r;
 }
@@ -258,21 +336,21 @@ static hybrid_result hyb_conversation_apart(hyb_conversation *c, hybrid_error *e
 static hybrid_result hyb_conversation_together(hyb_conversation *c, bool *apart, hybrid_error *error)
 {
     const hyb_json *m;
-    size_t done = 0, first = SIZE_MAX;
     hybrid_result r = hyb_conversation_render(c, c->messages->n, false, &c->whole, error);
     uint32_t i;
     *apart = false;
+    c->n_spans = 0;
     for (i = 0, m = hyb_json_first(c->messages); i < c->messages->n && !r; i++, m = hyb_json_next(m)) {
         size_t begin;
         if (!hyb_conversation_says(m)) continue;
-        if ((r = hyb_conversation_turn(c, i, m, &begin, error)) != HYBRID_OK) break;
-        if (!hyb_text_begins(&c->whole, &c->turn) || begin < done) {
+        if ((r = hyb_conversation_turn(c, i, m, &begin, error)) != HYBRID_OK) return r;
+        if (!hyb_text_begins(&c->whole, &c->turn) || (c->n_spans && begin < c->spans[c->n_spans - 1].end)) {
             *apart = true;
             return HYBRID_OK;
         }
-        r = hyb_conversation_span(c, &c->whole, &done, begin, c->turn.size, hyb_conversation_counts(m), &first, error);
+        r = hyb_conversation_span(c, begin, c->turn.size, hyb_conversation_counts(m), error);
     }
-    return r ? r : hyb_conversation_pieces(c, first, error);
+    return r ? r : hyb_conversation_take(c, &c->whole, error);
 }
 
 /* Adds a line to the corpus; one that cannot be used leaves it as it was, and c->bad says so. */
