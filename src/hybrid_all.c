@@ -181,6 +181,7 @@ HYB_COLD_BEGIN
 HYB_COLD_END
 #endif
 HYB_COLD_BEGIN
+#include "train/shape.c"
 #include "train/schedule.c"
 #include "train/trainer.c"
 #include "train/export.c"

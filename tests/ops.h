@@ -440,6 +440,8 @@ static void draw_matmul(side *s, hyb_op_matmul *op)
     op->x_stride = k + 4 * draw_int(s, 0, 2);
     op->x = draw_rows(s, op->n, k, op->x_stride);
     op->n_out = n_out;
+    op->in_chunks = s->turn % 4 == 3;
+    s->limits.n_train = op->in_chunks;
     for (i = 0; i < n_out; i++) {
         hyb_matmul_out *o = &op->out[i];
         const int out = draw_size(s, 150);

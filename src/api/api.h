@@ -17,6 +17,7 @@
 #include "context.h"
 #include "sampler.h"
 #ifndef HYBRID_NO_TRAIN
+    #include "shape.h"
     #include "trainer.h"
 #endif
 #ifndef HYBRID_NO_TEXT

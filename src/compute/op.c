@@ -166,6 +166,8 @@ typedef struct hyb_op_matmul {
     const float *x;
     int64_t x_stride;
     int n;
+    bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
+                       (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
     int n_out;
     hyb_matmul_out out[4];
 } hyb_op_matmul;

@@ -205,6 +205,7 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
 {
     memset(op, 0, sizeof *op);
     op->rows = f->s->rows;
+    op->in_chunks = f->kept != NULL;
     op->x = x;
     op->x_stride = x_stride;
     op->n = f->n;

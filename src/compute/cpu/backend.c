@@ -419,6 +419,7 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
+    if (op->in_chunks && hyb_cpu_matmul_in_chunks(be, op)) return;
     hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 

@@ -41,8 +41,8 @@ typedef struct hyb_product_op {
     int64_t m, n, p;
     const float *a;
     int64_t a_m, a_p; /* floats from one row to the next, and from one column */
-    const float *b;   /* rows b_p floats apart, or NULL: the rows of w */
-    int64_t b_p;
+    const float *b; /* or NULL: the rows of w */
+    int64_t b_p, b_n; /* one of the two is 1 */
     const hyb_tensor *w;
     float *c;
     int64_t c_m;
@@ -52,7 +52,7 @@ enum {
     HYB_PRODUCT_M = 192,      /* rows of a block at most: a multiple of every tile's */
     HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
     HYB_PRODUCT_P = 256,
-    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N + 32) * HYB_PRODUCT_P
+    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
 };
 #endif
 

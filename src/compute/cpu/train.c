@@ -11,6 +11,12 @@ static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
     HYB_UNUSED(limits);
     return 0;
 }
+static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(op);
+    return false;
+}
 #else
 
 /* ---- embeddings: rows in their order, so columns are split ------------------------------------------------------- */
@@ -90,6 +96,7 @@ static void hyb_cpu_norm_back(hyb_backend *be, const hyb_op_norm_back *op)
  * the chunks of one section. */
 typedef struct hyb_cpu_product {
     hyb_product_op p;
+    const hyb_matmul_out *out; /* of a forward pass: what is added; or NULL */
     int64_t rows, columns; /* of a block */
     int first_chunk;
 } hyb_cpu_product;
@@ -113,6 +120,20 @@ static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
     while (part->rows > HYB_PRODUCT_M / 4 && hyb_cpu_product_blocks(part) < 4 * lanes) part->rows /= 2;
 }
 
+static void hyb_cpu_product_block(const hyb_cpu *cpu, const hyb_cpu_product *part, int64_t m0, int64_t m1, int64_t n0,
+                                  int64_t n1, float *scratch)
+{
+    const hyb_matmul_out *o = part->out;
+    int64_t m;
+    for (m = m0; o && o->add && o->add != o->y && m < m1; m++)
+        memcpy(o->y + m * o->y_stride + n0, o->add + m * o->add_stride + n0, sizeof(float) * (size_t)(n1 - n0));
+    cpu->kernels->product(&part->p, m0, m1, n0, n1, scratch);
+    for (m = m0; o && o->bias && m < m1; m++) {
+        float *y = o->y + m * o->y_stride + n0;
+        cpu->kernels->add(y, y, o->bias + n0, n1 - n0);
+    }
+}
+
 static void hyb_cpu_product_chunk(void *arg, int chunk, int lane)
 {
     const hyb_cpu_product_job *job = (const hyb_cpu_product_job *)arg;
@@ -123,8 +144,43 @@ static void hyb_cpu_product_chunk(void *arg, int chunk, int lane)
     across = (part->p.n + part->columns - 1) / part->columns;
     m = (chunk - part->first_chunk) / across * part->rows;
     n = (chunk - part->first_chunk) % across * part->columns;
-    cpu->kernels->product(&part->p, m, HYB_MIN(m + part->rows, part->p.m), n, HYB_MIN(n + part->columns, part->p.n),
+    hyb_cpu_product_block(cpu, part, m, HYB_MIN(m + part->rows, part->p.m), n, HYB_MIN(n + part->columns, part->p.n),
                           (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes));
+}
+
+/* y = ((add + the sum over k in chunks)) + bias. False: not done. */
+static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
+{
+    hyb_cpu_product_job job;
+    int i, chunks = 0;
+    job.cpu = hyb_cpu_of(be);
+    if (!job.cpu->train_bytes) return false;
+    for (i = 0; i < op->n_out; i++)
+        if (op->out[i].w->type != HYBRID_TYPE_F32) return false;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_matmul_out *o = &op->out[i];
+        hyb_cpu_product *part = &job.part[i];
+        memset(part, 0, sizeof *part);
+        part->out = o;
+        part->p.m = op->n;
+        part->p.n = o->w->ne[1];
+        part->p.p = o->w->ne[0];
+        part->p.a = op->x;
+        part->p.a_m = op->x_stride;
+        part->p.a_p = 1;
+        part->p.b = (const float *)o->w->data;
+        part->p.b_p = 1;
+        part->p.b_n = (int64_t)(o->w->nb[1] / sizeof(float));
+        part->p.c = o->y;
+        part->p.c_m = o->y_stride;
+        part->p.add = o->add != NULL;
+        part->first_chunk = chunks;
+        hyb_cpu_product_cut(part, hyb_lanes(be->rt));
+        chunks += (int)hyb_cpu_product_blocks(part);
+    }
+    job.n = op->n_out;
+    if (op->n > 0) hyb_parallel(be->rt, chunks, hyb_cpu_product_chunk, &job);
+    return true;
 }
 
 static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *op)
@@ -136,7 +192,7 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
     for (i = 0; i < op->n_out; i++) { /* one after the other: they add to the same dx */
         const hyb_matmul_dy *o = &op->out[i];
         hyb_product_op *p = &job.part[0].p;
-        memset(p, 0, sizeof *p);
+        memset(&job.part[0], 0, sizeof job.part[0]);
         p->m = op->n;
         p->n = o->w->ne[0];
         p->p = o->w->ne[1];
@@ -146,10 +202,10 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
         p->w = o->w;
         if (o->w->type == HYBRID_TYPE_F32) p->b = (const float *)o->w->data;
         p->b_p = (int64_t)(o->w->nb[1] / sizeof(float));
+        p->b_n = 1;
         p->c = op->dx;
         p->c_m = op->dx_stride;
         p->add = i > 0;
-        job.part[0].first_chunk = 0;
         hyb_cpu_product_cut(&job.part[0], hyb_lanes(be->rt));
         hyb_parallel(be->rt, (int)hyb_cpu_product_blocks(&job.part[0]), hyb_cpu_product_chunk, &job);
     }
@@ -194,6 +250,7 @@ static void hyb_cpu_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *o
         part->p.a_p = o->dy_stride;
         part->p.b = op->x;
         part->p.b_p = op->x_stride;
+        part->p.b_n = 1;
         part->p.c = o->dw;
         part->p.c_m = op->k;
         part->p.add = true;
@@ -284,6 +341,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.a_p = a_p;
     q.b = b;
     q.b_p = b_p;
+    q.b_n = 1;
     q.w = NULL;
     q.c = c;
     q.c_m = c_m;

@@ -8,11 +8,14 @@
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
-/* Columns n0 .. n0 + n of row p of b: where they are, or made in values. */
+/* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
     const hyb_type_traits *type;
-    if (q->b) return q->b + p * q->b_p + n0;
+    int64_t i;
+    if (q->b && q->b_n == 1) return q->b + p * q->b_p + n0;
+    for (i = 0; q->b && i < n; i++) values[i] = q->b[p * q->b_p + (n0 + i) * q->b_n];
+    if (q->b) return values;
     type = hyb_type_info(q->w->type);
     type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
                              (size_t)n0 / type->block_size * type->block_bytes,
