@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 221129125030c744): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 73ce7a312b47653d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,181 +51,183 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      236  base.h                   version, linkage, results, errors, allocator, log
- *      366  runtime.h                what models and sessions share: memory, log, worker threads
- *      437  quant.h                  names, sizes, encode, decode
- *      539  gguf.h                   what is in a model file, and writing one
- *      744  tokenizer.h              text to tokens and back
- *      915  chat.h                   templates that make a prompt of a conversation
- *     1045  bpe_trainer.h            a vocabulary from raw text
- *     1117  train_data.h             batches out of texts, tokens or conversations
- *     1222  model.h                  load, describe
- *     1305  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1438  sampler.h                from logits to the next token
- *     1510  trainer.h                change the weights of a model so that it predicts given texts better
- *     1631  session.h                a conversation
+ *      238  base.h                   version, linkage, results, errors, allocator, log
+ *      368  runtime.h                what models and sessions share: memory, log, worker threads
+ *      439  quant.h                  names, sizes, encode, decode
+ *      541  gguf.h                   what is in a model file, and writing one
+ *      746  tokenizer.h              text to tokens and back
+ *      917  chat.h                   templates that make a prompt of a conversation
+ *     1047  bpe_trainer.h            a vocabulary from raw text
+ *     1119  train_data.h             batches out of texts, tokens or conversations
+ *     1224  model.h                  load, describe
+ *     1307  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1440  sampler.h                from logits to the next token
+ *     1512  shape.h                  models from nothing
+ *     1544  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1665  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1704  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1801  macros.h                 what compilers call things, and the macros that every room uses
- *     1867  base.c                   what every room uses: results, errors, checked sizes
- *     1948  fpenv.c                  the floating-point environment at the border of the library
- *     2177  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2256  fma.c                    a * b + c with one rounding
- *     2296  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2376  decimal.c                doubles as text, the same in every locale
- *     2507  thread.c                 atomics, threads, and the worker pool
- *     3004  cpu.c                    what this processor and its operating system can do
- *     3127  hash.c                   where a name belongs in a table
- *     3228  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3266  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3354  grow.c                   arrays that grow
- *     3378  stack.c                  how much of the thread's stack a recursion may take
- *     3426  device.c                 which GPU a runtime uses
- *     3542  lifetime.c               creates and ends runtimes
- *     3697  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3938  output.c                 a file that is written
- *     4410  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4447  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    45818  end.h                    closes what core/begin opened
+ *     1738  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1835  macros.h                 what compilers call things, and the macros that every room uses
+ *     1901  base.c                   what every room uses: results, errors, checked sizes
+ *     1982  fpenv.c                  the floating-point environment at the border of the library
+ *     2211  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2290  fma.c                    a * b + c with one rounding
+ *     2330  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2410  decimal.c                doubles as text, the same in every locale
+ *     2541  thread.c                 atomics, threads, and the worker pool
+ *     3038  cpu.c                    what this processor and its operating system can do
+ *     3161  hash.c                   where a name belongs in a table
+ *     3262  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3300  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3388  grow.c                   arrays that grow
+ *     3412  stack.c                  how much of the thread's stack a recursion may take
+ *     3460  device.c                 which GPU a runtime uses
+ *     3576  lifetime.c               creates and ends runtimes
+ *     3731  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3972  output.c                 a file that is written
+ *     4444  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4481  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    46358  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4879  names.c                  names that must differ, found by hash
- *     4976  value.c                  the 13 types of metadata values and their items
- *     5118  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5329  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5666  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6184  write.c                  makes a GGUF file
+ *     4913  names.c                  names that must differ, found by hash
+ *     5010  value.c                  the 13 types of metadata values and their items
+ *     5152  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5363  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5700  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6218  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6898  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7017  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7352  floats.c                 the types that are plain numbers
- *     7392  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7591  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7827  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     7975  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8248  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8373  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8452  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6932  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7051  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7386  floats.c                 the types that are plain numbers
+ *     7426  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7625  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7861  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8009  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8282  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8407  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8486  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8676  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9627  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9747  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10021  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10459  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10959  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11161  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11255  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11791  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12015  tokenizer/bpe.c          the merging
- *    12428  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12513  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12898  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13149  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13306  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13548  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14337  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14733  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15117  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15459  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16300  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17156  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17668  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17708  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17951  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18262  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18308  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18469  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18671  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18807  jinja/test.c             what follows 'is', and the functions that every template has
- *    19009  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19323  jinja/parse.c            tokens to a tree
- *    20031  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20338  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20924  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21138  chat.c                   a conversation as the variables that chat templates expect
+ *     8710  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9661  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9781  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10055  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10493  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    10993  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11195  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11289  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11825  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12049  tokenizer/bpe.c          the merging
+ *    12462  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12547  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12932  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13183  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13340  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13582  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14371  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14767  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15151  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15493  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16334  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17190  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17702  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17742  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    17985  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18296  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18342  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18503  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18705  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18841  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19043  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19357  jinja/parse.c            tokens to a tree
+ *    20065  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20372  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    20958  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21172  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21487  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22177  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22275  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22390  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22485  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22512  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22550  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22674  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23377  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23493  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23531  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23667  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23738  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23842  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24313  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24709  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25002  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25227  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25949  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26149  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27213  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27862  cpu/int/select.c         the table of integer-block kernels
- *    27922  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28005  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32002  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    33982  cpu/select.c             the kernels of an instruction set
- *    34035  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34292  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34592  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34634  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35079  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21521  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22213  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22314  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22429  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22524  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22551  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22589  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22714  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23417  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23536  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23574  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23710  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23781  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23885  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24356  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24752  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25045  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25270  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    25992  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26192  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27256  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    27905  cpu/int/select.c         the table of integer-block kernels
+ *    27965  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28048  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32141  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34169  cpu/select.c             the kernels of an instruction set
+ *    34222  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34479  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34779  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34821  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35333  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35660  arch.c                   the table of architectures
- *    35786  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36126  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36499  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    36761  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37076  back.c                   the steps of a backward pass that several parts take
- *    37171  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37413  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37479  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37660  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    37789  parts/experts.c          a mixture of experts (Shazeer et al
- *    37954  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38018  net.c                    which parts the layers of a model have, and which tensors
- *    38181  unused.c                 tensors of the file that the model is not computed with
- *    38361  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38408  forward.c                one pass of a batch through any model, over the op table
- *    38673  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    38979  place.c                  which layers run where
- *    39149  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39235  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    35922  arch.c                   the table of architectures
+ *    36048  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36388  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36761  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37023  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37339  back.c                   the steps of a backward pass that several parts take
+ *    37434  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37676  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37742  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    37923  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38052  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38217  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38281  net.c                    which parts the layers of a model have, and which tensors
+ *    38444  unused.c                 tensors of the file that the model is not computed with
+ *    38624  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38671  forward.c                one pass of a batch through any model, over the op table
+ *    38936  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39242  place.c                  which layers run where
+ *    39412  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39498  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39522  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    39870  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40222  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40518  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41338  next.c                   the next token of a sequence
- *    41441  plan.c                   the bytes of a model and a context before they are loaded
- *    41561  dialog.c                 the messages of a conversation, and the prompt that they make
- *    41752  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39785  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40133  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40485  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40781  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41601  next.c                   the next token of a sequence
+ *    41704  plan.c                   the bytes of a model and a context before they are loaded
+ *    41824  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42015  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42235  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42300  documents.c              the texts of a corpus, one document after the other
- *    42539  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42733  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43233  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43543  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43580  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    43852  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44218  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    44653  schedule.c               the learning rate of a step
- *    44699  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45065  export.c                 the weights of a trainer as a model file
- *    45293  checkpoint.c             everything that a training goes on with, in a file
+ *    42498  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42563  documents.c              the texts of a corpus, one document after the other
+ *    42802  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    42996  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43496  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43806  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43843  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44115  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44481  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    44916  shape.c                  models from nothing
+ *    45193  schedule.c               the learning rate of a step
+ *    45239  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45605  export.c                 the weights of a trainer as a model file
+ *    45833  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1507,6 +1509,38 @@ HYBRID_API void hybrid_sampler_reset(hybrid_sampler *sampler);
 /* ==== end src/api/sampler.h ==== */
 #ifndef HYBRID_NO_TRAIN
 
+/* ==== begin src/api/shape.h ==== */
+/* ---- models from nothing ----------------------------------------------------------------------------------------- */
+
+/* Zero is a sensible default for every field but the tokenizer. */
+typedef struct hybrid_model_shape {
+    /* "gpt2": learned positions, LayerNorm, biases, GELU (Radford et al. 2019); "llama": rotations, RMSNorm, SwiGLU
+     * (Touvron et al. 2023); NULL: "gpt2" */
+    const char *architecture;
+    const char *name; /* general.name of the model's file; NULL: "model" */
+#ifndef HYBRID_NO_TEXT
+    const hybrid_tokenizer *tokenizer; /* byte-level BPE, as hybrid_bpe_train makes it; copied */
+#endif
+    int32_t n_vocab;   /* tokens, at least the tokenizer's; 0: those, rounded up to a multiple of 64 */
+    int32_t n_ctx;     /* positions; 0: 256 */
+    int32_t n_embd;    /* width; 0: 384 */
+    int32_t n_layer;   /* 0: 6 */
+    int32_t n_head;    /* heads of n_embd / n_head values; 0: n_embd / 64, at least 1 */
+    int32_t n_head_kv; /* llama: heads of keys and values, a divisor of n_head; 0: n_head */
+    int32_t n_ff;     /* width of the feed-forward; 0: gpt2 4 n_embd, llama 8/3 n_embd rounded up to a multiple of 64 */
+    bool untied_head; /* llama: a head of its own; else it is the embedding */
+    uint64_t seed;    /* the same seed gives the same weights, on every machine */
+} hybrid_model_shape;
+
+/* Makes a model with random weights, which a trainer can change: matrices and embeddings about normal with a standard
+ * deviation of 0.02, those that add to the residual stream of 0.02 / sqrt(2 n_layer), norms 1, biases 0 (as GPT-2 does
+ * it). It is loaded as hybrid_model_load does with desc.trainable. runtime may be NULL.
+ * HYBRID_ERROR_INVALID names the size that does not fit the others; HYBRID_ERROR_UNSUPPORTED: the architecture;
+ * HYBRID_ERROR_MEMORY. */
+HYBRID_API hybrid_result hybrid_model_create(hybrid_runtime *runtime, const hybrid_model_shape *shape,
+                                             hybrid_model **model, hybrid_error *error);
+/* ==== end src/api/shape.h ==== */
+
 /* ==== begin src/api/trainer.h ==== */
 /* ---- training: change the weights of a model so that it predicts given texts better -------------------------------
  */
@@ -1699,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "221129125030c744"
+#define HYBRID__SOURCE_ID "73ce7a312b47653d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21649,6 +21683,8 @@ typedef struct hyb_op_matmul {
     const float *x;
     int64_t x_stride;
     int n;
+    bool in_chunks; /* of many rows that are trained on: the host may sum products with F32 in the order of gradients
+                       (NUMERICS.md), which is faster; else a row's result does not depend on how many there are */
     int n_out;
     hyb_matmul_out out[4];
 } hyb_op_matmul;
@@ -22244,7 +22280,10 @@ typedef struct hyb_limits {
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */
     const void *format[HYB_LIMIT_FORMATS]; /* CPU: formats of prepared rows */
     size_t format_bytes[HYB_LIMIT_FORMATS];
-    size_t lanes_bytes, experts_bytes;
+    /* CPU: of products, over all lanes: of the kernel, of decoded rows, of a tile. Each is the largest of all matrices:
+     * one op may have several. */
+    size_t kernels_bytes, decoded_bytes, tiles_bytes;
+    size_t experts_bytes;
     int n_formats;
 } hyb_limits;
 
@@ -22585,18 +22624,19 @@ typedef struct hyb_product_op {
     int64_t m, n, p;
     const float *a;
     int64_t a_m, a_p; /* floats from one row to the next, and from one column */
-    const float *b;   /* rows b_p floats apart, or NULL: the rows of w */
-    int64_t b_p;
+    const float *b;   /* or NULL: the rows of w */
+    int64_t b_p, b_n; /* one of the two is 1 */
     const hyb_tensor *w;
     float *c;
     int64_t c_m;
     bool add;
 } hyb_product_op;
 enum {
-    HYB_PRODUCT_M = 192,      /* rows of a block at most: a multiple of every tile's */
-    HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
+    HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
+    HYB_PRODUCT_FLOATS = 128, /* columns that are packed together, of floats: with the rows they fit in L2; */
+    HYB_PRODUCT_N = HYB_QK_K, /* of types in blocks */
     HYB_PRODUCT_P = 256,
-    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N + 32) * HYB_PRODUCT_P
+    HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
 };
 #endif
 
@@ -23382,11 +23422,14 @@ static void hyb_wkv7_generic(const hyb_op_wkv7 *op, const hyb_run *run, int head
 
 /* ---- products ---------------------------------------------------------------------------------------------------- */
 
-/* Columns n0 .. n0 + n of row p of b: where they are, or made in values. */
+/* Columns n0 .. n0 + n of row p of b: where they are side by side, or made in values. */
 HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int64_t n0, int64_t n, float *values)
 {
     const hyb_type_traits *type;
-    if (q->b) return q->b + p * q->b_p + n0;
+    int64_t i;
+    if (q->b && q->b_n == 1) return q->b + p * q->b_p + n0;
+    for (i = 0; q->b && i < n; i++) values[i] = q->b[p * q->b_p + (n0 + i) * q->b_n];
+    if (q->b) return values;
     type = hyb_type_info(q->w->type);
     type->dequantize_row((const char *)q->w->data + (size_t)p * q->w->nb[1] +
                              (size_t)n0 / type->block_size * type->block_bytes,
@@ -28936,6 +28979,32 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     }
 }
 
+/* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m, int rows, float *packed, int step)
+{
+    HYB_V block[HYB_V_N];
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) block[j] = j < rows ? HYB_V_LOAD(x + j * x_m) : HYB_V_SET1(0.0f);
+    HYB_V_TRANSPOSE(block);
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(packed + j * step, block[j]);
+}
+
+/* A group of rows of a, k values of each that lie side by side: packed[i][r]. A vector may hold more rows than there
+ * are in a group (8 and 6): what is stored beyond is written over by the next row, or by the next group, which comes
+ * later. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
+{
+    int i, r;
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+        for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
+                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
+        for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
+}
+
 /* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
 static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
                                                                int64_t p, int k, float *packed)
@@ -28945,52 +29014,74 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
     for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
         const float *a = q->a + m * q->a_m + p * q->a_p;
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
-        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
-        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+        if (q->a_p == 1)
+            HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
+        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
             for (i = 0; i < k; i++) {
                 HYB_UNROLL
                 for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
             }
         else
-            for (r = 0; r < rows; r++)
-                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r++)
+                    packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
 }
 
-/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
-                                                      float *packed)
+/* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
+ * more. Rows of b that lie side by side are taken row by row, those of a b that is turned by blocks. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product_op *q, int64_t p, int k, int64_t n0,
+                                                               int64_t width, float *packed)
 {
-    int i;
-    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
-        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
-        HYB_V_STORE(packed + HYB_V_N,
-                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    float values[HYB_PRODUCT_N];
+    int64_t c, i;
+    if (q->b && q->b_n != 1) {
+        for (c = 0; c < width; c += HYB_V_N) {
+            float *to = packed + c / HYB_V_FN(product_n) * HYB_V_FN(product_n) * k + c % HYB_V_FN(product_n);
+            const float *b = q->b + p + (n0 + c) * q->b_n;
+            const int rows = (int)HYB_MIN(width - c, (int64_t)HYB_V_N);
+            for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+                HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
+            for (; i < k; i++) {
+                int r;
+                for (r = 0; r < HYB_V_N; r++)
+                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+            }
+        }
+        if (c % HYB_V_FN(product_n)) /* half a group is left */
+            for (i = 0; i < k; i++)
+                HYB_V_STORE(packed + (c / HYB_V_FN(product_n) * k + i) * HYB_V_FN(product_n) + HYB_V_N,
+                            HYB_V_SET1(0.0f));
+        return;
+    }
+    for (i = 0; i < k; i++) {
+        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        float *to = packed + i * HYB_V_FN(product_n);
+        for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
+            HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
+            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
+                                                          : HYB_V_SET1(0.0f));
+        }
     }
 }
 
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
-    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     int64_t from, n, m, at, width;
-    int k, i;
+    int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            const float *b = q->b ? q->b + from * q->b_p + at : rows;
-            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
-            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
-            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
-            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
-                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            for (n = 0; n < width; n += HYB_V_FN(product_n))
                 for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-            }
+                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
         }
     }
 }
@@ -30919,6 +31010,32 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     }
 }
 
+/* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m, int rows, float *packed, int step)
+{
+    HYB_V block[HYB_V_N];
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) block[j] = j < rows ? HYB_V_LOAD(x + j * x_m) : HYB_V_SET1(0.0f);
+    HYB_V_TRANSPOSE(block);
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(packed + j * step, block[j]);
+}
+
+/* A group of rows of a, k values of each that lie side by side: packed[i][r]. A vector may hold more rows than there
+ * are in a group (8 and 6): what is stored beyond is written over by the next row, or by the next group, which comes
+ * later. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
+{
+    int i, r;
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+        for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
+                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
+        for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
+}
+
 /* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
 static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
                                                                int64_t p, int k, float *packed)
@@ -30928,52 +31045,74 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
     for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
         const float *a = q->a + m * q->a_m + p * q->a_p;
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
-        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
-        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+        if (q->a_p == 1)
+            HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
+        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
             for (i = 0; i < k; i++) {
                 HYB_UNROLL
                 for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
             }
         else
-            for (r = 0; r < rows; r++)
-                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r++)
+                    packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
 }
 
-/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
-                                                      float *packed)
+/* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
+ * more. Rows of b that lie side by side are taken row by row, those of a b that is turned by blocks. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product_op *q, int64_t p, int k, int64_t n0,
+                                                               int64_t width, float *packed)
 {
-    int i;
-    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
-        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
-        HYB_V_STORE(packed + HYB_V_N,
-                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    float values[HYB_PRODUCT_N];
+    int64_t c, i;
+    if (q->b && q->b_n != 1) {
+        for (c = 0; c < width; c += HYB_V_N) {
+            float *to = packed + c / HYB_V_FN(product_n) * HYB_V_FN(product_n) * k + c % HYB_V_FN(product_n);
+            const float *b = q->b + p + (n0 + c) * q->b_n;
+            const int rows = (int)HYB_MIN(width - c, (int64_t)HYB_V_N);
+            for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+                HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
+            for (; i < k; i++) {
+                int r;
+                for (r = 0; r < HYB_V_N; r++)
+                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+            }
+        }
+        if (c % HYB_V_FN(product_n)) /* half a group is left */
+            for (i = 0; i < k; i++)
+                HYB_V_STORE(packed + (c / HYB_V_FN(product_n) * k + i) * HYB_V_FN(product_n) + HYB_V_N,
+                            HYB_V_SET1(0.0f));
+        return;
+    }
+    for (i = 0; i < k; i++) {
+        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        float *to = packed + i * HYB_V_FN(product_n);
+        for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
+            HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
+            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
+                                                          : HYB_V_SET1(0.0f));
+        }
     }
 }
 
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
-    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     int64_t from, n, m, at, width;
-    int k, i;
+    int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            const float *b = q->b ? q->b + from * q->b_p + at : rows;
-            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
-            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
-            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
-            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
-                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            for (n = 0; n < width; n += HYB_V_FN(product_n))
                 for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-            }
+                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
         }
     }
 }
@@ -32899,6 +33038,32 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     }
 }
 
+/* N rows from x on, x_m apart, N values of each, turned: row i of the result goes to packed + i * step. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_turn)(const float *x, int64_t x_m, int rows, float *packed, int step)
+{
+    HYB_V block[HYB_V_N];
+    int j;
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) block[j] = j < rows ? HYB_V_LOAD(x + j * x_m) : HYB_V_SET1(0.0f);
+    HYB_V_TRANSPOSE(block);
+    HYB_UNROLL
+    for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(packed + j * step, block[j]);
+}
+
+/* A group of rows of a, k values of each that lie side by side: packed[i][r]. A vector may hold more rows than there
+ * are in a group (8 and 6): what is stored beyond is written over by the next row, or by the next group, which comes
+ * later. */
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t a_m, int k, int rows, float *packed)
+{
+    int i, r;
+    for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+        for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
+                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+    for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
+        for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
+}
+
 /* packed[group][i][r] = a[m][p + i] for the rows m0 .. m1 in groups, zeros where there are no more. */
 static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product_op *q, int64_t m0, int64_t m1,
                                                                int64_t p, int k, float *packed)
@@ -32908,52 +33073,74 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
     for (m = m0; m < m1; m += HYB_V_COLUMNS, packed += k * HYB_V_COLUMNS) {
         const float *a = q->a + m * q->a_m + p * q->a_p;
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
-        if (rows < HYB_V_COLUMNS) memset(packed, 0, sizeof *packed * (size_t)(k * HYB_V_COLUMNS));
-        if (rows == HYB_V_COLUMNS && q->a_m == 1)
+        if (q->a_p == 1)
+            HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
+        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
             for (i = 0; i < k; i++) {
                 HYB_UNROLL
                 for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
             }
         else
-            for (r = 0; r < rows; r++)
-                for (i = 0; i < k; i++) packed[i * HYB_V_COLUMNS + r] = a[r * q->a_m + i * q->a_p];
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r++)
+                    packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * q->a_m + i * q->a_p] : 0.0f;
     }
 }
 
-/* packed[i][c] = b[p + i][n + c] for as many columns as a tile has, zeros beyond `columns`. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_b)(const float *b, int64_t b_p, int k, int64_t columns,
-                                                      float *packed)
+/* packed[group][i][c] = b[p + i][n0 + c] for `width` columns in groups as wide as a tile; zeros where there are no
+ * more. Rows of b that lie side by side are taken row by row, those of a b that is turned by blocks. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product_op *q, int64_t p, int k, int64_t n0,
+                                                               int64_t width, float *packed)
 {
-    int i;
-    for (i = 0; i < k; i++, b += b_p, packed += HYB_V_FN(product_n)) {
-        HYB_V_STORE(packed, HYB_V_FN(get)(b, columns));
-        HYB_V_STORE(packed + HYB_V_N,
-                    columns > HYB_V_N ? HYB_V_FN(get)(b + HYB_V_N, columns - HYB_V_N) : HYB_V_SET1(0.0f));
+    float values[HYB_PRODUCT_N];
+    int64_t c, i;
+    if (q->b && q->b_n != 1) {
+        for (c = 0; c < width; c += HYB_V_N) {
+            float *to = packed + c / HYB_V_FN(product_n) * HYB_V_FN(product_n) * k + c % HYB_V_FN(product_n);
+            const float *b = q->b + p + (n0 + c) * q->b_n;
+            const int rows = (int)HYB_MIN(width - c, (int64_t)HYB_V_N);
+            for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
+                HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
+            for (; i < k; i++) {
+                int r;
+                for (r = 0; r < HYB_V_N; r++)
+                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+            }
+        }
+        if (c % HYB_V_FN(product_n)) /* half a group is left */
+            for (i = 0; i < k; i++)
+                HYB_V_STORE(packed + (c / HYB_V_FN(product_n) * k + i) * HYB_V_FN(product_n) + HYB_V_N,
+                            HYB_V_SET1(0.0f));
+        return;
+    }
+    for (i = 0; i < k; i++) {
+        const float *row = hyb_product_row(q, p + i, n0, width, values);
+        float *to = packed + i * HYB_V_FN(product_n);
+        for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
+            HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
+            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
+                                                          : HYB_V_SET1(0.0f));
+        }
     }
 }
 
 static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1,
                                            float *scratch)
 {
-    float *a = scratch, *panel = a + HYB_PRODUCT_M * HYB_PRODUCT_P, *rows = panel + 32 * HYB_PRODUCT_P;
+    float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
     int64_t from, n, m, at, width;
-    int k, i;
+    int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            const float *b = q->b ? q->b + from * q->b_p + at : rows;
-            const int64_t b_p = q->b ? q->b_p : HYB_PRODUCT_N;
-            width = HYB_MIN(n1 - at, (int64_t)HYB_PRODUCT_N);
-            for (i = 0; !q->b && i < k; i++) hyb_product_row(q, from + i, at, width, rows + i * HYB_PRODUCT_N);
-            for (n = 0; n < width; n += HYB_V_FN(product_n)) {
-                HYB_V_FN(product_pack_b)(b + n, b_p, k, width - n, panel);
+            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            for (n = 0; n < width; n += HYB_V_FN(product_n))
                 for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)
-                    (k, a + (m - m0) * k, panel, q->c + m * q->c_m + at + n, q->c_m,
-                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
-            }
+                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
         }
     }
 }
@@ -34641,6 +34828,12 @@ static size_t hyb_cpu_train_bytes(const hyb_limits *limits)
     HYB_UNUSED(limits);
     return 0;
 }
+static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
+{
+    HYB_UNUSED(be);
+    HYB_UNUSED(op);
+    return false;
+}
 #else
 
 /* ---- embeddings: rows in their order, so columns are split ------------------------------------------------------- */
@@ -34720,7 +34913,8 @@ static void hyb_cpu_norm_back(hyb_backend *be, const hyb_op_norm_back *op)
  * the chunks of one section. */
 typedef struct hyb_cpu_product {
     hyb_product_op p;
-    int64_t rows, columns; /* of a block */
+    const hyb_matmul_out *out; /* of a forward pass: what is added; or NULL */
+    int64_t rows, columns;     /* of a block */
     int first_chunk;
 } hyb_cpu_product;
 typedef struct hyb_cpu_product_job {
@@ -34734,13 +34928,36 @@ static int64_t hyb_cpu_product_blocks(const hyb_cpu_product *part)
     return (part->p.m + part->rows - 1) / part->rows * ((part->p.n + part->columns - 1) / part->columns);
 }
 
-/* Large blocks pack less, small ones share out better: they are halved until every lane has some. */
+/* Large blocks pack less, small ones share out better: they are cut until every lane has some, columns first, since it
+ * costs more to pack b. Blocks of rows are about equal. */
 static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
-    part->rows = HYB_PRODUCT_M;
-    part->columns = 2 * HYB_PRODUCT_N;
-    if (hyb_cpu_product_blocks(part) < 4 * lanes) part->columns = HYB_PRODUCT_N;
-    while (part->rows > HYB_PRODUCT_M / 4 && hyb_cpu_product_blocks(part) < 4 * lanes) part->rows /= 2;
+    const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    int64_t most = HYB_PRODUCT_M;
+    part->columns = 4 * columns;
+    for (;;) {
+        const int64_t blocks = HYB_MAX((part->p.m + most - 1) / most, 1);
+        part->rows = (int64_t)hyb_align((size_t)((part->p.m + blocks - 1) / blocks), 12);
+        if (hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
+        if (part->columns > columns)
+            part->columns /= 2;
+        else
+            most /= 2;
+    }
+}
+
+static void hyb_cpu_product_block(const hyb_cpu *cpu, const hyb_cpu_product *part, int64_t m0, int64_t m1, int64_t n0,
+                                  int64_t n1, float *scratch)
+{
+    const hyb_matmul_out *o = part->out;
+    int64_t m;
+    for (m = m0; o && o->add && o->add != o->y && m < m1; m++)
+        memcpy(o->y + m * o->y_stride + n0, o->add + m * o->add_stride + n0, sizeof(float) * (size_t)(n1 - n0));
+    cpu->kernels->product(&part->p, m0, m1, n0, n1, scratch);
+    for (m = m0; o && o->bias && m < m1; m++) {
+        float *y = o->y + m * o->y_stride + n0;
+        cpu->kernels->add(y, y, o->bias + n0, n1 - n0);
+    }
 }
 
 static void hyb_cpu_product_chunk(void *arg, int chunk, int lane)
@@ -34753,8 +34970,43 @@ static void hyb_cpu_product_chunk(void *arg, int chunk, int lane)
     across = (part->p.n + part->columns - 1) / part->columns;
     m = (chunk - part->first_chunk) / across * part->rows;
     n = (chunk - part->first_chunk) % across * part->columns;
-    cpu->kernels->product(&part->p, m, HYB_MIN(m + part->rows, part->p.m), n, HYB_MIN(n + part->columns, part->p.n),
+    hyb_cpu_product_block(cpu, part, m, HYB_MIN(m + part->rows, part->p.m), n, HYB_MIN(n + part->columns, part->p.n),
                           (float *)(void *)(cpu->scratch + (size_t)lane * cpu->train_bytes));
+}
+
+/* y = ((add + the sum over k in chunks)) + bias. False: not done. */
+static bool hyb_cpu_matmul_in_chunks(hyb_backend *be, const hyb_op_matmul *op)
+{
+    hyb_cpu_product_job job;
+    int i, chunks = 0;
+    job.cpu = hyb_cpu_of(be);
+    if (!job.cpu->train_bytes) return false;
+    for (i = 0; i < op->n_out; i++)
+        if (op->out[i].w->type != HYBRID_TYPE_F32) return false;
+    for (i = 0; i < op->n_out; i++) {
+        const hyb_matmul_out *o = &op->out[i];
+        hyb_cpu_product *part = &job.part[i];
+        memset(part, 0, sizeof *part);
+        part->out = o;
+        part->p.m = op->n;
+        part->p.n = o->w->ne[1];
+        part->p.p = o->w->ne[0];
+        part->p.a = op->x;
+        part->p.a_m = op->x_stride;
+        part->p.a_p = 1;
+        part->p.b = (const float *)o->w->data;
+        part->p.b_p = 1;
+        part->p.b_n = (int64_t)(o->w->nb[1] / sizeof(float));
+        part->p.c = o->y;
+        part->p.c_m = o->y_stride;
+        part->p.add = o->add != NULL;
+        part->first_chunk = chunks;
+        hyb_cpu_product_cut(part, hyb_lanes(be->rt));
+        chunks += (int)hyb_cpu_product_blocks(part);
+    }
+    job.n = op->n_out;
+    if (op->n > 0) hyb_parallel(be->rt, chunks, hyb_cpu_product_chunk, &job);
+    return true;
 }
 
 static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *op)
@@ -34766,7 +35018,7 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
     for (i = 0; i < op->n_out; i++) { /* one after the other: they add to the same dx */
         const hyb_matmul_dy *o = &op->out[i];
         hyb_product_op *p = &job.part[0].p;
-        memset(p, 0, sizeof *p);
+        memset(&job.part[0], 0, sizeof job.part[0]);
         p->m = op->n;
         p->n = o->w->ne[0];
         p->p = o->w->ne[1];
@@ -34776,10 +35028,10 @@ static void hyb_cpu_matmul_back_x(hyb_backend *be, const hyb_op_matmul_back_x *o
         p->w = o->w;
         if (o->w->type == HYBRID_TYPE_F32) p->b = (const float *)o->w->data;
         p->b_p = (int64_t)(o->w->nb[1] / sizeof(float));
+        p->b_n = 1;
         p->c = op->dx;
         p->c_m = op->dx_stride;
         p->add = i > 0;
-        job.part[0].first_chunk = 0;
         hyb_cpu_product_cut(&job.part[0], hyb_lanes(be->rt));
         hyb_parallel(be->rt, (int)hyb_cpu_product_blocks(&job.part[0]), hyb_cpu_product_chunk, &job);
     }
@@ -34824,6 +35076,7 @@ static void hyb_cpu_matmul_back_w(hyb_backend *be, const hyb_op_matmul_back_w *o
         part->p.a_p = o->dy_stride;
         part->p.b = op->x;
         part->p.b_p = op->x_stride;
+        part->p.b_n = 1;
         part->p.c = o->dw;
         part->p.c_m = op->k;
         part->p.add = true;
@@ -34914,6 +35167,7 @@ static void hyb_attention_back_product(const hyb_cpu_kernels *kernels, float *sc
     q.a_p = a_p;
     q.b = b;
     q.b_p = b_p;
+    q.b_n = 1;
     q.w = NULL;
     q.c = c;
     q.c_m = c_m;
@@ -35080,6 +35334,13 @@ static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
 /* compute/cpu/backend: the CPU back end: the op table over the kernels of one instruction set, split over the lanes of
  * the runtime. Work is split by output element only, so that no result depends on the number of lanes. */
 
+static void hyb_cpu_limits_lanes(hyb_limits *limits, const hyb_matmul_job *job, size_t lanes)
+{
+    limits->kernels_bytes = HYB_MAX(limits->kernels_bytes, job->decoded_at * lanes);
+    limits->decoded_bytes = HYB_MAX(limits->decoded_bytes, (job->tile_at - job->decoded_at) * lanes);
+    limits->tiles_bytes = HYB_MAX(limits->tiles_bytes, (job->lane_bytes - job->tile_at) * lanes);
+}
+
 /* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
  * False: no kernel for its type. */
 static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, const hyb_tensor *w)
@@ -35101,7 +35362,7 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
         for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) { /* a thread may fail to start */
             hyb_matmul_plan(&job, rt->isa, lanes, NULL, &op);
             if (!job.n_chunks) return true;
-            limits->lanes_bytes = HYB_MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
+            hyb_cpu_limits_lanes(limits, &job, (size_t)lanes);
         }
         for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
         if (f == HYB_LIMIT_FORMATS) return false;
@@ -35116,7 +35377,7 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
 static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *limits)
 {
     size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt),
-           matmul = limits->lanes_bytes;
+           matmul = limits->kernels_bytes + limits->decoded_bytes + limits->tiles_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
     matmul = HYB_MAX(matmul, hyb_cpu_train_bytes(limits) * (size_t)hyb_lanes(rt));
@@ -35493,6 +35754,7 @@ static void hyb_cpu_top_k(hyb_backend *be, const hyb_op_top_k *op)
 static void hyb_cpu_matmul(hyb_backend *be, const hyb_op_matmul *op)
 {
     hyb_cpu *cpu = hyb_cpu_of(be);
+    if (op->in_chunks && hyb_cpu_matmul_in_chunks(be, op)) return;
     hyb_matmul_run(be->rt, cpu->isa, cpu->scratch, op);
 }
 
@@ -36961,6 +37223,7 @@ static void hyb_matmul_begin(const hyb_forward *f, hyb_op_matmul *op, const floa
 {
     memset(op, 0, sizeof *op);
     op->rows = f->s->rows;
+    op->in_chunks = f->kept != NULL;
     op->x = x;
     op->x_stride = x_stride;
     op->n = f->n;
@@ -44649,6 +44912,283 @@ HYB_BORDER(hybrid_result, hybrid_data_seek, (hybrid_data *data, hybrid_data_posi
 HYB_COLD_END
 #endif
 HYB_COLD_BEGIN
+
+/* ==== begin src/train/shape.c ==== */
+/* train/shape: models from nothing. One is written as the head of a GGUF, in memory; the loader reads its tensors from
+ * where there are only zeros, and then every one is filled by its name. So there is one way into a model. */
+
+/* A tensor of a shape: sizes by letter. E: n_embd, F: n_ff, Q, K: heads of queries and keys, V: n_vocab, T: n_ctx, 3:
+ * q, k and v. */
+typedef struct hyb_shape_tensor {
+    const char *name;
+    char ne0, ne1; /* ne1 0: a vector */
+    bool is_layers, is_residual;
+} hyb_shape_tensor;
+
+static const hyb_shape_tensor hyb_shape_gpt2[] = {
+    { "token_embd.weight", 'E', 'V', false, false },
+    { "position_embd.weight", 'E', 'T', false, false },
+    { "attn_norm.weight", 'E', 0, true, false },
+    { "attn_norm.bias", 'E', 0, true, false },
+    { "attn_qkv.weight", 'E', '3', true, false },
+    { "attn_qkv.bias", '3', 0, true, false },
+    { "attn_output.weight", 'E', 'E', true, true },
+    { "attn_output.bias", 'E', 0, true, false },
+    { "ffn_norm.weight", 'E', 0, true, false },
+    { "ffn_norm.bias", 'E', 0, true, false },
+    { "ffn_up.weight", 'E', 'F', true, false },
+    { "ffn_up.bias", 'F', 0, true, false },
+    { "ffn_down.weight", 'F', 'E', true, true },
+    { "ffn_down.bias", 'E', 0, true, false },
+    { "output_norm.weight", 'E', 0, false, false },
+    { "output_norm.bias", 'E', 0, false, false },
+    { NULL, 0, 0, false, false },
+};
+static const hyb_shape_tensor hyb_shape_llama[] = {
+    { "token_embd.weight", 'E', 'V', false, false },
+    { "attn_norm.weight", 'E', 0, true, false },
+    { "attn_q.weight", 'E', 'Q', true, false },
+    { "attn_k.weight", 'E', 'K', true, false },
+    { "attn_v.weight", 'E', 'K', true, false },
+    { "attn_output.weight", 'Q', 'E', true, true },
+    { "ffn_norm.weight", 'E', 0, true, false },
+    { "ffn_gate.weight", 'E', 'F', true, false },
+    { "ffn_up.weight", 'E', 'F', true, false },
+    { "ffn_down.weight", 'F', 'E', true, true },
+    { "output_norm.weight", 'E', 0, false, false },
+    { "output.weight", 'E', 'V', false, false },
+    { NULL, 0, 0, false, false },
+};
+
+static bool hyb_shape_is_llama(const hybrid_model_shape *s) { return !strcmp(s->architecture, "llama"); }
+
+static uint64_t hyb_shape_size(const hybrid_model_shape *s, char letter)
+{
+    const int32_t head = s->n_embd / s->n_head;
+    switch (letter) {
+    case 'E': return (uint64_t)s->n_embd;
+    case 'F': return (uint64_t)s->n_ff;
+    case 'Q': return (uint64_t)s->n_embd;
+    case 'K': return (uint64_t)s->n_head_kv * (uint64_t)head;
+    case 'V': return (uint64_t)s->n_vocab;
+    case 'T': return (uint64_t)s->n_ctx;
+    case '3': return 3 * (uint64_t)s->n_embd;
+    default: return 1;
+    }
+}
+
+/* ---- sizes ---- */
+
+static hybrid_result hyb_shape_check(const hybrid_model_shape *s, hybrid_error *error)
+{
+    if (s->n_vocab < 1 || s->n_ctx < 1 || s->n_embd < 1 || s->n_layer < 1 || s->n_head < 1 || s->n_head_kv < 1 ||
+        s->n_ff < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_model_create: n_vocab %d, n_ctx %d, n_embd %d, n_layer %d, n_head %d, n_head_kv %d and "
+                        "n_ff %d must be at least 1",
+                        s->n_vocab, s->n_ctx, s->n_embd, s->n_layer, s->n_head, s->n_head_kv, s->n_ff);
+    if (s->n_vocab > (1 << 24) || s->n_ctx > (1 << 20) || s->n_embd > (1 << 16) || s->n_layer > 1024 ||
+        s->n_ff > (1 << 20))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "hybrid_model_create: n_vocab %d may be 16777216 at most, n_ctx %d 1048576, n_embd %d 65536, "
+                        "n_layer %d 1024, n_ff %d 1048576",
+                        s->n_vocab, s->n_ctx, s->n_embd, s->n_layer, s->n_ff);
+    if (s->n_embd % s->n_head || s->n_head % s->n_head_kv || (hyb_shape_is_llama(s) && s->n_embd / s->n_head % 2))
+        return hyb_fail(
+            error, HYBRID_ERROR_INVALID,
+            "hybrid_model_create: n_embd %d must be a multiple of n_head %d (llama: an even one), and n_head "
+            "of n_head_kv %d",
+            s->n_embd, s->n_head, s->n_head_kv);
+    return HYBRID_OK;
+}
+
+/* shape with every zero replaced. */
+static hybrid_result hyb_shape_defaults(const hybrid_model_shape *shape, hybrid_model_shape *s, hybrid_error *error)
+{
+    int32_t n_tokens = 0;
+    *s = *shape;
+    if (!s->architecture) s->architecture = "gpt2";
+    if (!s->name) s->name = "model";
+    if (strcmp(s->architecture, "gpt2") && !hyb_shape_is_llama(s))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "hybrid_model_create makes models of the architectures \"gpt2\" and \"llama\", not \"%.32s\"",
+                        s->architecture);
+#ifndef HYBRID_NO_TEXT
+    if (!s->tokenizer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_create: the tokenizer is NULL");
+    n_tokens = (int32_t)hybrid_vocab_size(s->tokenizer);
+#endif
+    if (!s->n_vocab) s->n_vocab = (int32_t)hyb_align((size_t)n_tokens, 64);
+    if (s->n_vocab < n_tokens)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_model_create: n_vocab is %d, but the tokenizer has %d tokens", s->n_vocab, n_tokens);
+    if (!s->n_ctx) s->n_ctx = 256;
+    if (!s->n_embd) s->n_embd = 384;
+    if (!s->n_layer) s->n_layer = 6;
+    if (!s->n_head) s->n_head = HYB_MAX(s->n_embd / 64, 1);
+    if (!s->n_head_kv) s->n_head_kv = s->n_head;
+    if (!s->n_ff && s->n_embd > 0 && s->n_embd <= (1 << 16))
+        s->n_ff = hyb_shape_is_llama(s) ? (int32_t)hyb_align((size_t)s->n_embd * 8 / 3, 64) : 4 * s->n_embd;
+    return hyb_shape_check(s, error);
+}
+
+/* ---- the head of its file ---- */
+
+typedef struct hyb_shape_file {
+    hybrid_runtime *rt;
+    unsigned char *head;
+    size_t size, capacity;
+} hyb_shape_file;
+
+static bool hyb_shape_write(void *user, const void *data, size_t n)
+{
+    hyb_shape_file *f = (hyb_shape_file *)user;
+    if (HYB_GROW(f->rt, f->head, f->capacity, f->size, f->size + n, NULL)) return false;
+    memcpy(f->head + f->size, data, n);
+    f->size += n;
+    return true;
+}
+static bool hyb_shape_read(void *user, uint64_t offset, void *dst, size_t n)
+{
+    const hyb_shape_file *f = (const hyb_shape_file *)user;
+    const size_t here = offset < f->size ? HYB_MIN(n, f->size - (size_t)offset) : 0;
+    if (here) memcpy(dst, f->head + offset, here);
+    memset((unsigned char *)dst + here, 0, n - here);
+    return true;
+}
+
+static void hyb_shape_key(hybrid_gguf_writer *w, const hybrid_model_shape *s, const char *key, int64_t value)
+{
+    char name[64];
+    snprintf(name, sizeof name, "%s.%s", s->architecture, key);
+    hybrid_gguf_set_int(w, name, HYBRID_GGUF_U32, value, NULL);
+}
+
+/* The writer keeps the first failure. */
+static void hyb_shape_keys(hybrid_gguf_writer *w, const hybrid_model_shape *s)
+{
+    const bool llama = hyb_shape_is_llama(s);
+    hybrid_gguf_set_string(w, "general.architecture", s->architecture, NULL);
+    hybrid_gguf_set_string(w, "general.name", s->name, NULL);
+    hybrid_gguf_set_int(w, "general.file_type", HYBRID_GGUF_U32, 0, NULL); /* F32 */
+    hyb_shape_key(w, s, "context_length", s->n_ctx);
+    hyb_shape_key(w, s, "embedding_length", s->n_embd);
+    hyb_shape_key(w, s, "block_count", s->n_layer);
+    hyb_shape_key(w, s, "feed_forward_length", s->n_ff);
+    hyb_shape_key(w, s, "attention.head_count", s->n_head);
+    if (llama) {
+        hyb_shape_key(w, s, "attention.head_count_kv", s->n_head_kv);
+        hyb_shape_key(w, s, "rope.dimension_count", s->n_embd / s->n_head);
+        hyb_shape_key(w, s, "vocab_size", s->n_vocab);
+        hybrid_gguf_set_float(w, "llama.rope.freq_base", HYBRID_GGUF_F32, 1e4, NULL);
+        hybrid_gguf_set_float(w, "llama.attention.layer_norm_rms_epsilon", HYBRID_GGUF_F32, (double)1e-5f, NULL);
+    } else
+        hybrid_gguf_set_float(w, "gpt2.attention.layer_norm_epsilon", HYBRID_GGUF_F32, (double)1e-5f, NULL);
+}
+
+/* *bytes: of all tensors, at most. */
+static void hyb_shape_tensors(hybrid_gguf_writer *w, const hybrid_model_shape *s, uint64_t *bytes)
+{
+    const hyb_shape_tensor *t = hyb_shape_is_llama(s) ? hyb_shape_llama : hyb_shape_gpt2;
+    int32_t i;
+    for (*bytes = 0; t->name; t++) {
+        const uint64_t ne[2] = { hyb_shape_size(s, t->ne0), hyb_shape_size(s, t->ne1) };
+        if (!strcmp(t->name, "output.weight") && !s->untied_head) continue;
+        for (i = 0; i < (t->is_layers ? s->n_layer : 1); i++) {
+            char name[64];
+            if (t->is_layers)
+                snprintf(name, sizeof name, "blk.%d.%s", i, t->name);
+            else
+                snprintf(name, sizeof name, "%s", t->name);
+            hybrid_gguf_add_tensor(w, name, HYBRID_TYPE_F32, t->ne1 ? 2 : 1, ne, NULL);
+            *bytes += sizeof(float) * ne[0] * ne[1] + 32;
+        }
+    }
+}
+
+static hybrid_result hyb_shape_file_make(hyb_shape_file *f, const hybrid_model_shape *s, uint64_t *bytes,
+                                         hybrid_error *error)
+{
+    hybrid_gguf_writer *w;
+    hybrid_result r = hybrid_gguf_writer_create(f->rt, &w, error);
+    if (r) return r;
+    hyb_shape_keys(w, s);
+#ifndef HYBRID_NO_TEXT
+    r = hybrid_tokenizer_to_gguf(s->tokenizer, w, error);
+#endif
+    hyb_shape_tensors(w, s, bytes);
+    if (!r) r = hybrid_gguf_begin(w, hyb_shape_write, f, error);
+    hybrid_gguf_writer_destroy(w);
+    return r;
+}
+
+/* ---- weights ---- */
+
+/* About normal, by adding (Irwin and Hall): 8 numbers of 16 bits, whose sum has a variance of 8/12. Exact, so the same
+ * everywhere. */
+static float hyb_shape_normal(uint64_t seed, uint64_t stream, uint64_t counter)
+{
+    uint32_t r[4], sum = 0;
+    int i;
+    hyb_philox(seed, stream, counter, r);
+    for (i = 0; i < 4; i++) sum += (r[i] & 0xFFFFu) + (r[i] >> 16);
+    return ((float)sum - 262140.0f) * (1.0f / 53509.0f); /* 8 * 65535 / 2; 65536 sqrt(8 / 12) */
+}
+
+static bool hyb_ends_with(hybrid_string s, const char *end)
+{
+    const size_t n = strlen(end);
+    return s.size >= n && !memcmp(s.data + s.size - n, end, n);
+}
+
+/* Streams go by the place in the file, so a tensor's values depend on nothing else. */
+static void hyb_shape_fill(hybrid_model *m, const hybrid_model_shape *s)
+{
+    const float residual = 0.02f / sqrtf(2 * (float)s->n_layer);
+    int32_t i;
+    for (i = 1; i < m->weights.n_tensors; i++) {
+        const hyb_tensor *t = &m->weights.tensors[i];
+        const hybrid_string name = hyb_weights_source(m->gguf, t)->name;
+        const float size =
+            hyb_ends_with(name, "attn_output.weight") || hyb_ends_with(name, "ffn_down.weight") ? residual : 0.02f;
+        float *x = (float *)(void *)(m->weights.owned + ((const unsigned char *)t->data - m->weights.owned));
+        const int64_t n = t->ne[0] * t->ne[1];
+        int64_t j;
+        if (t->same_as) continue;
+        for (j = 0; j < n; j++)
+            x[j] = !t->is_vector                  ? size * hyb_shape_normal(s->seed, t->source, (uint64_t)j)
+                   : hyb_ends_with(name, ".bias") ? 0.0f
+                                                  : 1.0f;
+    }
+}
+
+HYB_BORDER(hybrid_result, hybrid_model_create,
+           (hybrid_runtime *runtime, const hybrid_model_shape *shape, hybrid_model **model, hybrid_error *error),
+           (runtime, shape, model, error))
+{
+    hyb_shape_file file;
+    hybrid_model_shape s;
+    hybrid_model_desc desc;
+    uint64_t bytes = 0;
+    hybrid_result r;
+    if (model) *model = NULL;
+    if (!shape || !model)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_model_create: %s is NULL", shape ? "model" : "shape");
+    if ((r = hyb_shape_defaults(shape, &s, error)) != HYBRID_OK) return r;
+    memset(&file, 0, sizeof file);
+    if ((r = hyb_runtime_retain(runtime, &file.rt, error)) != HYBRID_OK) return r;
+    r = hyb_shape_file_make(&file, &s, &bytes, error);
+    memset(&desc, 0, sizeof desc);
+    desc.source.reader.read_at = hyb_shape_read;
+    desc.source.reader.user = &file;
+    desc.source.reader.size = file.size + bytes;
+    desc.trainable = true;
+    if (!r) r = hybrid_model_load(file.rt, &desc, model, error);
+    if (!r) hyb_shape_fill(*model, &s);
+    hyb_free(file.rt, file.head);
+    hyb_runtime_release(file.rt);
+    return r;
+}
+/* ==== end src/train/shape.c ==== */
 
 /* ==== begin src/train/schedule.c ==== */
 /* train/schedule: the learning rate of a step. */

@@ -72,7 +72,10 @@ typedef struct hyb_limits {
     size_t scratch;                        /* GPU: bytes of scratch of the largest op */
     const void *format[HYB_LIMIT_FORMATS]; /* CPU: formats of prepared rows */
     size_t format_bytes[HYB_LIMIT_FORMATS];
-    size_t lanes_bytes, experts_bytes;
+    /* CPU: of products, over all lanes: of the kernel, of decoded rows, of a tile. Each is the largest of all matrices:
+     * one op may have several. */
+    size_t kernels_bytes, decoded_bytes, tiles_bytes;
+    size_t experts_bytes;
     int n_formats;
 } hyb_limits;
 

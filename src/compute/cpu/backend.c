@@ -6,6 +6,13 @@
 #include "trig.c"
 #include "train.c"
 
+static void hyb_cpu_limits_lanes(hyb_limits *limits, const hyb_matmul_job *job, size_t lanes)
+{
+    limits->kernels_bytes = HYB_MAX(limits->kernels_bytes, job->decoded_at * lanes);
+    limits->decoded_bytes = HYB_MAX(limits->decoded_bytes, (job->tile_at - job->decoded_at) * lanes);
+    limits->tiles_bytes = HYB_MAX(limits->tiles_bytes, (job->lane_bytes - job->tile_at) * lanes);
+}
+
 /* Notes one matrix, or those of experts (type and sizes; data is not read). n_rows and n_expert_used must be set.
  * False: no kernel for its type. */
 static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, const hyb_tensor *w)
@@ -27,7 +34,7 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
         for (lanes = 1; lanes <= hyb_lanes(rt); lanes++) { /* a thread may fail to start */
             hyb_matmul_plan(&job, rt->isa, lanes, NULL, &op);
             if (!job.n_chunks) return true;
-            limits->lanes_bytes = HYB_MAX(limits->lanes_bytes, job.lane_bytes * (size_t)lanes);
+            hyb_cpu_limits_lanes(limits, &job, (size_t)lanes);
         }
         for (f = 0; f < limits->n_formats && limits->format[f] != job.format[0]; f++) {}
         if (f == HYB_LIMIT_FORMATS) return false;
@@ -42,7 +49,7 @@ static bool hyb_cpu_limits_matrix(const hybrid_runtime *rt, hyb_limits *limits, 
 static size_t hyb_cpu_scratch_bytes(const hybrid_runtime *rt, const hyb_limits *limits)
 {
     size_t attention = hyb_attention_bytes(limits->head_dim_k, limits->head_dim_v) * (size_t)hyb_lanes(rt),
-           matmul = limits->lanes_bytes;
+           matmul = limits->kernels_bytes + limits->decoded_bytes + limits->tiles_bytes;
     int f;
     for (f = 0; f < limits->n_formats; f++) matmul += limits->format_bytes[f];
     matmul = HYB_MAX(matmul, hyb_cpu_train_bytes(limits) * (size_t)hyb_lanes(rt));

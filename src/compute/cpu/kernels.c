@@ -41,7 +41,7 @@ typedef struct hyb_product_op {
     int64_t m, n, p;
     const float *a;
     int64_t a_m, a_p; /* floats from one row to the next, and from one column */
-    const float *b; /* or NULL: the rows of w */
+    const float *b;   /* or NULL: the rows of w */
     int64_t b_p, b_n; /* one of the two is 1 */
     const hyb_tensor *w;
     float *c;
@@ -49,8 +49,9 @@ typedef struct hyb_product_op {
     bool add;
 } hyb_product_op;
 enum {
-    HYB_PRODUCT_M = 192,      /* rows of a block at most: a multiple of every tile's */
-    HYB_PRODUCT_N = HYB_QK_K, /* columns that are turned into floats together */
+    HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
+    HYB_PRODUCT_FLOATS = 128, /* columns that are packed together, of floats: with the rows they fit in L2; */
+    HYB_PRODUCT_N = HYB_QK_K, /* of types in blocks */
     HYB_PRODUCT_P = 256,
     HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
 };

@@ -97,7 +97,7 @@ static void hyb_cpu_norm_back(hyb_backend *be, const hyb_op_norm_back *op)
 typedef struct hyb_cpu_product {
     hyb_product_op p;
     const hyb_matmul_out *out; /* of a forward pass: what is added; or NULL */
-    int64_t rows, columns; /* of a block */
+    int64_t rows, columns;     /* of a block */
     int first_chunk;
 } hyb_cpu_product;
 typedef struct hyb_cpu_product_job {
@@ -111,13 +111,22 @@ static int64_t hyb_cpu_product_blocks(const hyb_cpu_product *part)
     return (part->p.m + part->rows - 1) / part->rows * ((part->p.n + part->columns - 1) / part->columns);
 }
 
-/* Large blocks pack less, small ones share out better: they are halved until every lane has some. */
+/* Large blocks pack less, small ones share out better: they are cut until every lane has some, columns first, since it
+ * costs more to pack b. Blocks of rows are about equal. */
 static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
-    part->rows = HYB_PRODUCT_M;
-    part->columns = 2 * HYB_PRODUCT_N;
-    if (hyb_cpu_product_blocks(part) < 4 * lanes) part->columns = HYB_PRODUCT_N;
-    while (part->rows > HYB_PRODUCT_M / 4 && hyb_cpu_product_blocks(part) < 4 * lanes) part->rows /= 2;
+    const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    int64_t most = HYB_PRODUCT_M;
+    part->columns = 4 * columns;
+    for (;;) {
+        const int64_t blocks = HYB_MAX((part->p.m + most - 1) / most, 1);
+        part->rows = (int64_t)hyb_align((size_t)((part->p.m + blocks - 1) / blocks), 12);
+        if (hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
+        if (part->columns > columns)
+            part->columns /= 2;
+        else
+            most /= 2;
+    }
 }
 
 static void hyb_cpu_product_block(const hyb_cpu *cpu, const hyb_cpu_product *part, int64_t m0, int64_t m1, int64_t n0,
