@@ -1372,6 +1372,7 @@ static int good_vocabulary(world *w, int which, hybrid_error *e)
     }
     hybrid_gguf_writer_destroy(writer);
     hybrid_tokenizer_destroy(made);
+    free(out.data);
     return r;
 }
 
