@@ -560,8 +560,9 @@ static int n_fallible;
 
 static void read_api(void)
 {
-    static const char *const files[] = { "base",  "runtime", "quant",   "gguf",    "tokenizer",  "chat",
-                                         "model", "context", "sampler", "session", "bpe_trainer", "train_data" };
+    static const char *const files[] = { "base",        "runtime",    "quant",   "gguf",    "tokenizer",
+                                         "chat",        "model",      "context", "sampler", "session",
+                                         "bpe_trainer", "train_data", "trainer" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1068,6 +1069,103 @@ static void refused_bricks(world *w)
     free(bytes);
 }
 
+static const char checkpoint_path[] = "build/unchanged.ckpt", export_path[] = "build/unchanged.gguf";
+
+/* A model that can be trained, and its trainer; one batch. */
+typedef struct school {
+    hybrid_model *model;
+    hybrid_trainer *trainer;
+    hybrid_train_batch batch;
+    int32_t ids[16], targets[16];
+} school;
+
+static int school_make(school *s, world *w, hybrid_error *e)
+{
+    hybrid_model_desc md;
+    hybrid_trainer_desc td;
+    int i, r;
+    memset(&md, 0, sizeof md);
+    memset(&td, 0, sizeof td);
+    memset(s, 0, sizeof *s);
+    for (i = 0; i < 16; i++) s->targets[i] = 1 + (s->ids[i] = 3 + i);
+    s->batch.ids = s->ids;
+    s->batch.targets = s->targets;
+    md.source.data = w->file.data;
+    md.source.size = model_size;
+    md.trainable = true;
+    if ((r = hybrid_model_load(w->rt, &md, &s->model, e)) != 0) return r;
+    td.model = s->model;
+    td.n_seq = 2;
+    td.n_ctx = 8;
+    s->trainer = POISON(hybrid_trainer);
+    r = hybrid_trainer_create(&td, &s->trainer, e);
+    CHECK(!s->trainer == !!r, "a handle");
+    return r;
+}
+
+static void school_end(school *s)
+{
+    hybrid_trainer_destroy(s->trainer);
+    hybrid_model_destroy(s->model);
+}
+
+/* A loss that says what the weights are. */
+static double school_loss(school *s)
+{
+    hybrid_error e;
+    double loss = -1;
+    CHECK(!hybrid_trainer_evaluate(s->trainer, &s->batch, &loss, &e), "%s", e.message);
+    return loss;
+}
+
+/* What a trainer refuses, after which its weights are those that they were. */
+static void refused_trainers(world *w)
+{
+    hybrid_trainer_desc td;
+    hybrid_trainer *made = POISON(hybrid_trainer);
+    hybrid_train_batch bad;
+    hybrid_error e;
+    school s;
+    double loss = 5, at_first;
+    int32_t beyond[16];
+    TEST("refused: trainers");
+    CHECK(!school_make(&s, w, &e), "%s", e.message);
+    at_first = school_loss(&s);
+    memset(&td, 0, sizeof td);
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_trainer_create(NULL, &made, &e));
+    EMPTY(!made);
+    made = POISON(hybrid_trainer);
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_trainer_create(&td, &made, &e));
+    EMPTY(!made);
+    td.model = w->model;
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "trainable", hybrid_trainer_create(&td, &made, &e));
+    td.model = s.model;
+    td.n_seq = -1;
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_INVALID, "n_seq -1", hybrid_trainer_create(&td, &made, &e));
+    bad = s.batch;
+    memcpy(beyond, s.ids, sizeof beyond);
+    beyond[5] = s.model->hp.n_vocab;
+    bad.ids = beyond;
+    REFUSED(hybrid_trainer_step, HYBRID_ERROR_INVALID, "batches is NULL",
+            hybrid_trainer_step(s.trainer, NULL, NULL, &e));
+    REFUSED(hybrid_trainer_step, HYBRID_ERROR_INVALID, "token 5", hybrid_trainer_step(s.trainer, &bad, NULL, &e));
+    REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
+    REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
+            hybrid_trainer_evaluate(s.trainer, &bad, &loss, &e));
+    REFUSED(hybrid_trainer_set_user, HYBRID_ERROR_INVALID, "data is NULL",
+            hybrid_trainer_set_user(s.trainer, NULL, 4, &e));
+    REFUSED(hybrid_trainer_save, HYBRID_ERROR_INVALID, "path is NULL", hybrid_trainer_save(s.trainer, NULL, &e));
+    REFUSED(hybrid_trainer_save, HYBRID_ERROR_IO, "/nowhere", hybrid_trainer_save(s.trainer, "/nowhere/at all/x", &e));
+    REFUSED(hybrid_trainer_load, HYBRID_ERROR_INVALID, "path is NULL", hybrid_trainer_load(s.trainer, NULL, &e));
+    REFUSED(hybrid_trainer_load, HYBRID_ERROR_FORMAT, "", hybrid_trainer_load(s.trainer, model_path, &e));
+    REFUSED(hybrid_trainer_export, HYBRID_ERROR_INVALID, "mix 99",
+            hybrid_trainer_export(s.trainer, export_path, (hybrid_mix)99, &e));
+    REFUSED(hybrid_trainer_export, HYBRID_ERROR_IO, "/nowhere",
+            hybrid_trainer_export(s.trainer, "/nowhere/at all/x", HYBRID_MIX_F32, &e));
+    CHECK(school_loss(&s) == at_first, "the weights were changed");
+    school_end(&s);
+}
+
 /* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
 static void refused_beginnings(void)
 {
@@ -1100,7 +1198,9 @@ static const char *const good_names[] = {
     "hybrid_session_complete", "hybrid_session_result", "hybrid_quantize", "hybrid_dequantize", "hybrid_convert",
     "hybrid_devices", "hybrid_sample", "hybrid_sample_next", "hybrid_sampler_result",
     "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write",
-    "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek"
+    "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek", "hybrid_trainer_create",
+    "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
+    "hybrid_trainer_load", "hybrid_trainer_export"
 };
 /* clang-format on */
 
@@ -1403,6 +1503,21 @@ static int good_data(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_trainer(world *w, int which, hybrid_error *e)
+{
+    school s;
+    double loss = -1;
+    int r = school_make(&s, w, e);
+    if (!r && which == 57) r = hybrid_trainer_step(s.trainer, &s.batch, NULL, e);
+    if (!r && which == 58) r = hybrid_trainer_evaluate(s.trainer, &s.batch, &loss, e);
+    if (!r && which == 59) r = hybrid_trainer_set_user(s.trainer, "here", 4, e);
+    if (!r && which == 60) r = hybrid_trainer_save(s.trainer, checkpoint_path, e);
+    if (!r && which == 61) r = hybrid_trainer_load(s.trainer, checkpoint_path, e); /* 60 has saved it */
+    if (!r && which == 62) r = hybrid_trainer_export(s.trainer, export_path, HYBRID_MIX_Q8_0, e);
+    school_end(&s);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1424,7 +1539,11 @@ static int good(world *w, int which, hybrid_error *e)
     case 49:
     case 50:
     case 51: return good_vocabulary(w, which, e);
-    default: return good_data(w, which, e);
+    case 52:
+    case 53:
+    case 54:
+    case 55: return good_data(w, which, e);
+    default: return good_trainer(w, which, e);
     }
 }
 
@@ -1815,10 +1934,13 @@ int main(void)
     refused_samplers(w);
     refused_models(w);
     refused_bricks(w);
+    refused_trainers(w);
     world_end(w);
     refused_beginnings();
     check_marks(was_refused, "refusals");
     failing_memories();
+    remove(checkpoint_path);
+    remove(export_path);
     check_marks(was_short, "failing memory");
     histlost();
     conversations();
