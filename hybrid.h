@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 73ce7a312b47653d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id fbb68e94f35794cb): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -69,165 +69,165 @@
  *   src/core: errors, memory, threads, files, processor features, random numbers
  *     1738  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *     1835  macros.h                 what compilers call things, and the macros that every room uses
- *     1901  base.c                   what every room uses: results, errors, checked sizes
- *     1982  fpenv.c                  the floating-point environment at the border of the library
- *     2211  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2290  fma.c                    a * b + c with one rounding
- *     2330  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2410  decimal.c                doubles as text, the same in every locale
- *     2541  thread.c                 atomics, threads, and the worker pool
- *     3038  cpu.c                    what this processor and its operating system can do
- *     3161  hash.c                   where a name belongs in a table
- *     3262  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3300  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3388  grow.c                   arrays that grow
- *     3412  stack.c                  how much of the thread's stack a recursion may take
- *     3460  device.c                 which GPU a runtime uses
- *     3576  lifetime.c               creates and ends runtimes
- *     3731  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3972  output.c                 a file that is written
- *     4444  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4481  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46358  end.h                    closes what core/begin opened
+ *     1913  base.c                   what every room uses: results, errors, checked sizes
+ *     1994  fpenv.c                  the floating-point environment at the border of the library
+ *     2223  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2302  fma.c                    a * b + c with one rounding
+ *     2342  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2423  decimal.c                doubles as text, the same in every locale
+ *     2555  thread.c                 atomics, threads, and the worker pool
+ *     3052  cpu.c                    what this processor and its operating system can do
+ *     3175  hash.c                   where a name belongs in a table
+ *     3277  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3315  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3403  grow.c                   arrays that grow
+ *     3427  stack.c                  how much of the thread's stack a recursion may take
+ *     3475  device.c                 which GPU a runtime uses
+ *     3591  lifetime.c               creates and ends runtimes
+ *     3746  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3987  output.c                 a file that is written
+ *     4459  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4497  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    46508  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4913  names.c                  names that must differ, found by hash
- *     5010  value.c                  the 13 types of metadata values and their items
- *     5152  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5363  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5700  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6218  write.c                  makes a GGUF file
+ *     4931  names.c                  names that must differ, found by hash
+ *     5028  value.c                  the 13 types of metadata values and their items
+ *     5170  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5381  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5718  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6238  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6932  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7051  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7386  floats.c                 the types that are plain numbers
- *     7426  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7625  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7861  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8009  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8282  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8407  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8486  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6952  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7071  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7406  floats.c                 the types that are plain numbers
+ *     7446  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7645  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7881  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8029  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8303  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8428  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8507  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8710  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9661  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9781  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10055  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10493  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    10993  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11195  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11289  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11825  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12049  tokenizer/bpe.c          the merging
- *    12462  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12547  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12932  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13183  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13340  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13582  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14371  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14767  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15151  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15493  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16334  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17190  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17702  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17742  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    17985  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18296  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18342  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18503  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18705  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18841  jinja/test.c             what follows 'is', and the functions that every template has
- *    19043  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19357  jinja/parse.c            tokens to a tree
- *    20065  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20372  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    20958  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21172  chat.c                   a conversation as the variables that chat templates expect
+ *     8732  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9683  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9803  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10077  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10544  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11046  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11248  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11343  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11880  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12104  tokenizer/bpe.c          the merging
+ *    12517  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12602  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12988  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13239  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13397  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13639  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14428  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14824  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15208  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15550  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16391  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17247  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17759  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17799  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18042  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18353  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18399  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18560  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18762  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18898  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19100  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19414  jinja/parse.c            tokens to a tree
+ *    20122  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20429  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21015  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21229  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21521  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22213  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22314  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22429  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22524  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22551  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22589  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22714  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23417  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23536  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23574  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23710  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23781  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23885  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24356  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24752  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25045  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25270  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    25992  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26192  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27256  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    27905  cpu/int/select.c         the table of integer-block kernels
- *    27965  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28048  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32141  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34169  cpu/select.c             the kernels of an instruction set
- *    34222  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34479  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34779  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34821  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35333  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21578  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22270  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22372  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22488  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22583  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22610  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22648  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22773  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23478  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23597  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23635  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23771  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23842  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23946  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24417  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24813  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25106  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25331  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26087  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26287  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27351  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28000  cpu/int/select.c         the table of integer-block kernels
+ *    28060  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28143  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32266  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34309  cpu/select.c             the kernels of an instruction set
+ *    34362  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34619  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34919  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34961  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35473  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    35922  arch.c                   the table of architectures
- *    36048  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36388  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36761  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37023  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37339  back.c                   the steps of a backward pass that several parts take
- *    37434  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37676  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37742  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    37923  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38052  parts/experts.c          a mixture of experts (Shazeer et al
- *    38217  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38281  net.c                    which parts the layers of a model have, and which tensors
- *    38444  unused.c                 tensors of the file that the model is not computed with
- *    38624  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38671  forward.c                one pass of a batch through any model, over the op table
- *    38936  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39242  place.c                  which layers run where
- *    39412  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39498  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36062  arch.c                   the table of architectures
+ *    36188  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36528  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36901  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37165  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37481  back.c                   the steps of a backward pass that several parts take
+ *    37576  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37818  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37884  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38065  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38194  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38359  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38425  net.c                    which parts the layers of a model have, and which tensors
+ *    38588  unused.c                 tensors of the file that the model is not computed with
+ *    38768  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38817  forward.c                one pass of a batch through any model, over the op table
+ *    39082  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39390  place.c                  which layers run where
+ *    39560  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39646  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39785  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40133  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40485  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40781  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41601  next.c                   the next token of a sequence
- *    41704  plan.c                   the bytes of a model and a context before they are loaded
- *    41824  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42015  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39933  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40281  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40633  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40929  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41749  next.c                   the next token of a sequence
+ *    41854  plan.c                   the bytes of a model and a context before they are loaded
+ *    41974  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42165  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42498  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42563  documents.c              the texts of a corpus, one document after the other
- *    42802  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    42996  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43496  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43806  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43843  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44115  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44481  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    44916  shape.c                  models from nothing
- *    45193  schedule.c               the learning rate of a step
- *    45239  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45605  export.c                 the weights of a trainer as a model file
- *    45833  checkpoint.c             everything that a training goes on with, in a file
+ *    42648  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42713  documents.c              the texts of a corpus, one document after the other
+ *    42952  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43146  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43646  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43956  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43993  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44265  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44631  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45066  shape.c                  models from nothing
+ *    45343  schedule.c               the learning rate of a step
+ *    45389  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45755  export.c                 the weights of a trainer as a model file
+ *    45983  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "73ce7a312b47653d"
+#define HYBRID__SOURCE_ID "fbb68e94f35794cb"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1856,17 +1856,29 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
     #define HYB_PRINTF(fmt, args)
 #endif
 
-/* Rooms that run once a call, not once a value, stand between these: compilers that optimize are told to be quick about
- * them, which saves a fifth of the time that the implementation takes to compile. */
+/* Cold rooms run once for a file or a message, tepid ones once for a token or a layer, and neither once for a value.
+ * Compilers that optimize are told to be quick about them: gcc 12 then takes a fifth less time for all but the kernels
+ * (the passes that are named cost the most and do the least for such code; all of them are older than gcc 5, and
+ * stacks do not grow). clang cannot leave out single passes: what is cold it does not optimize at all, and a chat is
+ * rendered in 1.5 times the time (0.2 ms for 200 messages). */
 #if defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__clang__)
-    #define HYB_COLD_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
-    #define HYB_COLD_END   _Pragma("clang attribute pop")
+    #define HYB_COLD_BEGIN  _Pragma("clang optimize off")
+    #define HYB_COLD_END    _Pragma("clang optimize on")
+    #define HYB_TEPID_BEGIN _Pragma("clang attribute push(__attribute__((minsize)), apply_to = function)")
+    #define HYB_TEPID_END   _Pragma("clang attribute pop")
 #elif defined(__OPTIMIZE__) && !defined(__OPTIMIZE_SIZE__) && defined(__GNUC__)
-    #define HYB_COLD_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"fp-contract=off\")")
-    #define HYB_COLD_END   _Pragma("GCC pop_options")
+    #define HYB_COLD_BEGIN \
+        _Pragma("GCC push_options") _Pragma("GCC optimize(\"O1\", \"fp-contract=off\")") \
+        _Pragma("GCC optimize(\"no-tree-dominator-opts\", \"no-tree-fre\", \"no-ivopts\", \"no-tree-pta\")") \
+        _Pragma("GCC optimize(\"no-guess-branch-probability\", \"no-forward-propagate\", \"no-tree-loop-optimize\")")
+    #define HYB_COLD_END    _Pragma("GCC pop_options")
+    #define HYB_TEPID_BEGIN HYB_COLD_BEGIN
+    #define HYB_TEPID_END   HYB_COLD_END
 #else
     #define HYB_COLD_BEGIN
     #define HYB_COLD_END
+    #define HYB_TEPID_BEGIN
+    #define HYB_TEPID_END
 #endif
 
 #ifndef HYBRID_NO_THREADS
@@ -2406,6 +2418,7 @@ static size_t hyb_utf8_next(const char *p, const char *end, uint32_t *code)
     return 1;
 }
 /* ==== end src/core/utf8.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/core/decimal.c ==== */
 /* core/decimal: doubles as text, the same in every locale. The C library does the rounding, but never sees or makes a
@@ -2537,6 +2550,7 @@ static size_t hyb_decimal_write(double v, char out[40])
     return n;
 }
 /* ==== end src/core/decimal.c ==== */
+HYB_TEPID_END
 
 /* ==== begin src/core/thread.c ==== */
 /* core/thread: atomics, threads, and the worker pool.
@@ -3258,6 +3272,7 @@ static hyb_hash_key hyb_hash_key_make(const void *object)
     return key;
 }
 /* ==== end src/core/hash.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/core/runtime.c ==== */
 /* core/runtime: the runtime, which everything hangs off: what it holds, and work on all of its threads. */
@@ -4476,6 +4491,7 @@ static double hyb_random_uniform(uint64_t seed, uint64_t stream, uint64_t counte
     return (double)(((uint64_t)r[0] << 32 | r[1]) >> 11) * (1.0 / 9007199254740992.0);
 }
 /* ==== end src/core/random.c ==== */
+HYB_TEPID_END
 HYB_COLD_BEGIN
 
 /* ==== begin src/core/json.c ==== */
@@ -4907,8 +4923,10 @@ static bool hyb_json_write(const hyb_json *v, hybrid_write_fn write, void *user)
     }
 }
 /* ==== end src/core/json.c ==== */
+HYB_COLD_END
 
 /* gguf */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/gguf/names.c ==== */
 /* gguf/names: names that must differ, found by hash. Holds pointers to the characters, not the characters. */
@@ -6214,6 +6232,8 @@ static bool hyb_gguf_is_mapped(const hybrid_gguf *g, const hybrid_gguf_tensor *t
     return g->parts[t->part].file.map != NULL;
 }
 /* ==== end src/gguf/open.c ==== */
+HYB_TEPID_END
+HYB_COLD_BEGIN
 
 /* ==== begin src/gguf/write.c ==== */
 /* gguf/write: makes a GGUF file. Every key is kept as the very bytes that the file will hold, so that writing,
@@ -8278,6 +8298,7 @@ static void hyb_quantize_iq4_xs(const float *x, void *blocks, size_t n, const fl
 
 #define HYB_TYPES(X) HYB_FLOAT_TYPES(X) HYB_BLOCK_TYPES(X)
 /* ==== end src/quant/types.inc ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/quant/types.c ==== */
 /* quant/types: the table of all types, made from types.inc, and the public functions over it. */
@@ -8703,6 +8724,7 @@ HYB_BORDER(hybrid_type, hybrid_quantize_type_for,
     return hyb_mix_fits(type, ne[0]);
 }
 /* ==== end src/quant/mix.c ==== */
+HYB_TEPID_END
 
 /* text */
 #ifndef HYBRID_NO_TEXT
@@ -9704,8 +9726,8 @@ static void hyb_unicode_expand(uint8_t table[65536])
 
 /* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
  * that is not UTF-8). */
-HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
-                                uint32_t *code_point)
+HYB_INLINE unsigned hyb_char_at_inline(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
+                                       uint32_t *code_point)
 {
     size_t valid;
     if (HYB_LIKELY(*p < 0x80)) {
@@ -10091,26 +10113,49 @@ static bool hyb_in_edges(const uint32_t *edges, size_t n, uint32_t c)
     return low & 1;
 }
 
-/* The class of the character at p and its length. */
-HYB_INLINE unsigned hyb_class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
+/* The class of the character at p and its length. This and what follows are here twice: inlined into GPT-2's and
+ * GPT-4's expressions, which most families have and whose speed is felt, and as functions for all the others, which
+ * would else take seconds to compile. */
+HYB_INLINE unsigned hyb_class_at_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
 {
     uint32_t code_point;
-    return hyb_char_at(classes, p, end, length, &code_point);
+    return hyb_char_at_inline(classes, p, end, length, &code_point);
 }
 
 /* Beyond the characters from p that are in the set. */
-HYB_INLINE const uint8_t *hyb_chars_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+HYB_INLINE const uint8_t *hyb_chars_of_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                              unsigned set)
 {
     size_t length;
-    while (p < end && hyb_in_set(set, hyb_class_at(classes, p, end, &length))) p += length;
+    while (p < end && hyb_in_set(set, hyb_class_at_inline(classes, p, end, &length))) p += length;
     return p;
 }
 
 /* Beyond one character that is in the set; p itself when it is not. */
-HYB_INLINE const uint8_t *hyb_char_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+HYB_INLINE const uint8_t *hyb_char_of_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
 {
     size_t length;
-    return p < end && hyb_in_set(set, hyb_class_at(classes, p, end, &length)) ? p + length : p;
+    return p < end && hyb_in_set(set, hyb_class_at_inline(classes, p, end, &length)) ? p + length : p;
+}
+
+static HYB_NOINLINE unsigned hyb_char_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
+                                         uint32_t *code_point)
+{
+    return hyb_char_at_inline(classes, p, end, length, code_point);
+}
+static HYB_NOINLINE unsigned hyb_class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
+{
+    return hyb_class_at_inline(classes, p, end, length);
+}
+static HYB_NOINLINE const uint8_t *hyb_chars_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                unsigned set)
+{
+    return hyb_chars_of_inline(classes, p, end, set);
+}
+static HYB_NOINLINE const uint8_t *hyb_char_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                               unsigned set)
+{
+    return hyb_char_of_inline(classes, p, end, set);
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d at p; p when it is none. Without case, s is also U+017F, as Unicode folds it. */
@@ -10128,11 +10173,11 @@ HYB_INLINE const uint8_t *hyb_match_contraction(const uint8_t *p, const uint8_t 
 
 /* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or
  * nothing else is there. */
-HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+static HYB_NOINLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *last = p, *q = p;
     size_t length;
-    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) {
+    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at_inline(classes, q, end, &length))) {
         last = q;
         q += length;
     }
@@ -10140,13 +10185,13 @@ HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t
 }
 
 /* \s*[\r\n]+|\s+(?!\S)|\s+ : as above, but first up to the last line break of the run. */
-HYB_INLINE const uint8_t *hyb_match_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+static HYB_NOINLINE const uint8_t *hyb_match_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *q = p, *line = p;
     size_t length;
     if (HYB_LIKELY(end - p > 1 && p[0] == ' ' && p[1] > ' ' && p[1] < 0x7F)) return p + 1;
     while (q < end) {
-        unsigned k = hyb_class_at(classes, q, end, &length);
+        unsigned k = hyb_class_at_inline(classes, q, end, &length);
         if (!hyb_in_set(HYB_SPACES, k)) break;
         q += length;
         if (k == HYB_CHAR_NEWLINE) line = q;
@@ -10162,10 +10207,10 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
     unsigned k;
     if (*p == '\'' && (q = hyb_match_contraction(p, end, false)) != p) return q;
     q = *p == ' ' && end - p > 1 ? p + 1 : p;
-    k = hyb_class_at(classes, q, end, &length);
-    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of(classes, q + length, end, HYB_LETTERS);
-    if (k == HYB_CHAR_NUMBER) return hyb_chars_of(classes, q + length, end, HYB_CHARS(NUMBER));
-    if (hyb_in_set(HYB_REST, k)) return hyb_chars_of(classes, q + length, end, HYB_REST);
+    k = hyb_class_at_inline(classes, q, end, &length);
+    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of_inline(classes, q + length, end, HYB_LETTERS);
+    if (k == HYB_CHAR_NUMBER) return hyb_chars_of_inline(classes, q + length, end, HYB_CHARS(NUMBER));
+    if (hyb_in_set(HYB_REST, k)) return hyb_chars_of_inline(classes, q + length, end, HYB_REST);
     return hyb_match_spaces(classes, p, end);
 }
 
@@ -10174,33 +10219,35 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS
  * \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters,
-                                         int digits, unsigned without)
+static HYB_NOINLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  unsigned letters, int digits, unsigned without)
 {
     const unsigned rest = HYB_REST & ~letters;
     const uint8_t *q;
     size_t length;
     unsigned k, next;
     if (!(without & HYB_NO_CONTRACTIONS) && (q = hyb_match_contraction(p, end, true)) != p) return q;
-    k = hyb_class_at(classes, p, end, &length);
+    k = hyb_class_at_inline(classes, p, end, &length);
     q = p + length;
     if (k == HYB_CHAR_NUMBER) {
-        while (--digits > 0) q = hyb_char_of(classes, q, end, HYB_CHARS(NUMBER));
+        while (--digits > 0) q = hyb_char_of_inline(classes, q, end, HYB_CHARS(NUMBER));
         return q;
     }
-    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of(classes, q, end, letters);
+    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of_inline(classes, q, end, letters);
     next = HYB_CHAR_SPACE;
     if (q < end) {
-        next = hyb_class_at(classes, q, end, &length);
-        if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next)) return hyb_chars_of(classes, q + length, end, letters);
+        next = hyb_class_at_inline(classes, q, end, &length);
+        if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next))
+            return hyb_chars_of_inline(classes, q + length, end, letters);
     }
-    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters); /* a mark, where marks are letters */
+    if (hyb_in_set(letters, k))
+        return hyb_chars_of_inline(classes, q, end, letters); /* a mark, where marks are letters */
     if (*p == ' ' && hyb_in_set(rest, next))
         q += length;
     else if (!hyb_in_set(rest, k))
         return hyb_match_lines(classes, p, end);
-    q = hyb_chars_of(classes, q, end, rest);
-    return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of(classes, q, end, HYB_CHARS(NEWLINE));
+    q = hyb_chars_of_inline(classes, q, end, rest);
+    return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of_inline(classes, q, end, HYB_CHARS(NEWLINE));
 }
 
 static const uint8_t *hyb_split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
@@ -10217,8 +10264,8 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
 }
 
 /* The class of the character at p; of one of the script Han, where those are not letters, that of what is in no set. */
-HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
-                                    bool without_han)
+static HYB_NOINLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                             size_t *length, bool without_han)
 {
     uint32_t c;
     const unsigned k = hyb_char_at(classes, p, end, length, &c);
@@ -10229,8 +10276,8 @@ HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, co
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W =
  * [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions; p when there is none. U* takes all it can and gives back from its end
  * until W+ finds a first character, so what matters is the last character of the run of U that is in W too. */
-HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
-                                         bool without_han)
+static HYB_NOINLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  bool suffix, bool without_han)
 {
     const unsigned both = HYB_CASELESS | HYB_CHARS(MARK);
     const unsigned upper = HYB_CASED_UP | both, lower = HYB_CHARS(LL) | both;
@@ -10258,8 +10305,8 @@ HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *
 }
 
 /* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
-HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, int digits,
-                                            bool slash)
+static HYB_NOINLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     int digits, bool slash)
 {
     const uint8_t *q = hyb_char_of(classes, p, end, HYB_CHARS(NUMBER));
     size_t length;
@@ -10275,8 +10322,8 @@ HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_
 }
 
 /* the words above, and what stands between words */
-HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
-                                          int digits)
+static HYB_NOINLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                   bool suffix, int digits)
 {
     const uint8_t *q = hyb_cased_word(classes, p, end, suffix, false);
     return q != p ? q : hyb_split_no_word(classes, p, end, digits, true);
@@ -10294,7 +10341,8 @@ static const uint8_t *hyb_split_tekken(const uint8_t *classes, const uint8_t *p,
 /* ---- splits of one kind of character: the pieces are the matches and what lies between them ---------------------- */
 
 /* SET+ */
-HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+static HYB_NOINLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                               unsigned set)
 {
     const uint8_t *q = hyb_chars_of(classes, p, end, set);
     return q != p ? q : hyb_chars_of(classes, p, end, 0xFFFu & ~set);
@@ -10346,8 +10394,8 @@ static const uint8_t *hyb_split_line_breaks(const uint8_t *classes, const uint8_
 typedef bool (*hyb_member_fn)(unsigned char_class, uint32_t code_point);
 
 /* \s?MEMBER+ (space) or MEMBER+ at p; p when there is none. */
-HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            hyb_member_fn member, bool space)
+static HYB_NOINLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     hyb_member_fn member, bool space)
 {
     const uint8_t *begin = space ? hyb_char_of(classes, p, end, HYB_SPACES) : p, *q;
     size_t length;
@@ -10365,8 +10413,8 @@ HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_
 }
 
 /* The same, or all that lies before the next match. */
-HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            hyb_member_fn member, bool space)
+static HYB_NOINLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     hyb_member_fn member, bool space)
 {
     const uint8_t *q = hyb_match_members(classes, p, end, member, space);
     size_t length;
@@ -10450,7 +10498,8 @@ static const uint8_t *hyb_split_trailing_space(const uint8_t *classes, const uin
 
 /* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
+static HYB_NOINLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                       bool lines)
 {
     const unsigned word = HYB_LETTERS | HYB_CHARS(MARK), marks = HYB_CHARS(PUNCTUATION) | HYB_CHARS(SYMBOL);
     const uint8_t *q;
@@ -10473,7 +10522,8 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
     if (lines) return hyb_match_lines(classes, p, end);
     return k == HYB_CHAR_NEWLINE ? p + length : hyb_match_spaces(classes, p, end);
 }
-HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
+static HYB_NOINLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                      bool lines)
 {
     const uint8_t *q = hyb_match_deepseek3(classes, p, end, lines);
     size_t length;
@@ -10489,6 +10539,7 @@ static const uint8_t *hyb_split_deepseek3(const uint8_t *classes, const uint8_t 
     return hyb_split_deepseek(classes, p, end, true);
 }
 /* ==== end src/text/tokenizer/pretokenize.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/text/tokenizer/families.c ==== */
 /* text/tokenizer/families: what the expressions of single families have that others have not, and the table of their
@@ -10498,7 +10549,7 @@ static const uint8_t *hyb_split_deepseek3(const uint8_t *classes, const uint8_t 
  * returns p for no match. */
 typedef const uint8_t *(*hyb_match_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
 
-HYB_INLINE const uint8_t *hyb_split_matches(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+static HYB_NOINLINE const uint8_t *hyb_split_matches(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
                                                     hyb_match_fn match)
 {
     const uint8_t *q = match(classes, p, end);
@@ -10557,7 +10608,8 @@ static bool hyb_is_decimal(uint32_t c)
 }
 
 /* Beyond \d from p on; *n: how many. */
-HYB_INLINE const uint8_t *hyb_digits_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+static HYB_NOINLINE const uint8_t *hyb_digits_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 size_t *n)
 {
     size_t length;
     uint32_t c;
@@ -10602,7 +10654,7 @@ static const uint8_t *hyb_split_digit_thirds(const uint8_t *classes, const uint8
 }
 
 /* The class of the last character before end. */
-HYB_INLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
+static HYB_NOINLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
 {
     const uint8_t *q = end - 1;
     size_t length;
@@ -10619,7 +10671,7 @@ HYB_INLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, con
 /* Beyond the number that begins at p, p when none does; *n: how long, 0 for one that is not cut. */
 typedef const uint8_t *(*hyb_number_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n);
 
-HYB_INLINE const uint8_t *hyb_split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+static HYB_NOINLINE const uint8_t *hyb_split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
                                                         hyb_number_fn number)
 {
     const uint8_t *begin = p, *q = p;
@@ -10989,6 +11041,7 @@ static const hyb_pretokenizer *hyb_find_pretokenizer(const char *name, size_t si
     return NULL;
 }
 /* ==== end src/text/tokenizer/families.c ==== */
+HYB_TEPID_END
 
 /* ==== begin src/text/automaton.c ==== */
 /* text/automaton: many strings looked for at once (Aho, Corasick 1975): one step a byte, however many strings there are
@@ -11285,6 +11338,7 @@ HYB_INLINE uint64_t hyb_print_of(const hyb_print_point *point, const uint8_t *p,
     }
 }
 /* ==== end src/text/tokenizer/fingerprint.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/text/tokenizer/vocab.c ==== */
 /* text/tokenizer/vocab: the tables of a tokenizer: the bytes of every token, the way from bytes to token, the merges,
@@ -11821,6 +11875,7 @@ static void hyb_vocab_destroy(hybrid_tokenizer *t)
     hyb_runtime_release(rt);
 }
 /* ==== end src/text/tokenizer/vocab.c ==== */
+HYB_TEPID_END
 
 /* ==== begin src/text/tokenizer/special.c ==== */
 /* text/tokenizer/special: tokens that are not made by merging: what they are for, which of them end an answer, and
@@ -12928,6 +12983,7 @@ HYBRID_API bool hybrid_tokenizer_adds_eos(const hybrid_tokenizer *tokenizer)
     return tokenizer && tokenizer->add_eos && tokenizer->roles[HYBRID_ROLE_EOS] >= 0;
 }
 /* ==== end src/text/tokenizer/tokenizer.c ==== */
+HYB_TEPID_BEGIN
 
 /* ==== begin src/text/tokenizer/gguf.c ==== */
 /* text/tokenizer/gguf: the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a file leaves out
@@ -13335,6 +13391,7 @@ HYB_BORDER_VOID(hybrid_stop_matcher_reset, (hybrid_stop_matcher *matcher), (matc
     matcher->state = 0;
 }
 /* ==== end src/text/stop.c ==== */
+HYB_TEPID_END
 HYB_COLD_BEGIN
 
 /* ==== begin src/text/tokenizer/export.c ==== */
@@ -22310,6 +22367,7 @@ struct hyb_device {
     hybrid_runtime *rt;
 };
 /* ==== end src/compute/backend.c ==== */
+HYB_COLD_BEGIN
 
 /* ==== begin src/compute/profile.c ==== */
 /* compute/profile: where the time goes, op by op: calls, time and bytes of every op of a back end, as a table to read.
@@ -22425,6 +22483,7 @@ static void hyb_profile_print(hyb_profile_text *t, const hyb_backend *be)
 
 #endif
 /* ==== end src/compute/profile.c ==== */
+HYB_COLD_END
 
 /* ==== begin src/compute/call.c ==== */
 /* compute/call: hyb_do_name(be, op) for every op of the list, and the ops that stand for others in their parts. */
@@ -22723,6 +22782,7 @@ HYB_INLINE const char *hyb_v_row(const hyb_kv_view *kv, int32_t page, int head, 
 #define HYB_V_N        1
 #define HYB_V_FN(name) hyb_##name##_scalar
 #define HYB_V_TARGET
+#define HYB_V_MATH static HYB_NOINLINE
 
 #define HYB_V_SET1(x)         (x)
 #define HYB_V_ADD(a, b)       ((a) + (b))
@@ -22788,10 +22848,10 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool ca
     return HYB_V_LDEXP(HYB_V_ADD(s, HYB_V_ADD(HYB_V_SUB(r, HYB_V_SUB(s, one)), q)), t);
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 {
     HYB_V a = HYB_V_ABS(x), z = HYB_V_MUL(a, a), p, e;
     p = HYB_V_SET1(-5.717041902e-3f);
@@ -22806,7 +22866,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 }
 
 /* 1 / (1 + e^-x) */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f);
     return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
@@ -22882,7 +22942,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 {
     switch (act) {
     case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
@@ -22957,6 +23017,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate_back)(hyb_act_kind act, HYB_V x)
 #undef HYB_V_N
 #undef HYB_V_FN
 #undef HYB_V_TARGET
+#undef HYB_V_MATH
 #undef HYB_V_TILE
 #undef HYB_V_COLUMNS
 #undef HYB_V_FEW
@@ -25918,66 +25979,100 @@ static void hyb_few256_repeat(hyb_few256 *few, const char *act, int64_t k)
         memcpy(few->d + i * blocks, act + hyb_super_d(k), blocks * sizeof(float));
     }
 }
-    #define HYB_GEMV256_FEW_AVX2(type) \
-        HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_gemv_few_avx2_##type(const char *at, int64_t k, const char *act, \
-                                                                          float *y, int64_t rows) \
-        { \
-            const int64_t blocks = k / 256; \
-            const __m256i lanes = \
-                _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
-            HYB_ALIGN64 float p[8 * 8] = { 0 }; /* row r's at r * blocks */ \
-            hyb_few256 few; \
-            int64_t b, r; \
-            hyb_few256_repeat(&few, act, k); \
-            for (; rows > 0; rows -= 8, y += 8) { \
-                for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
-                    hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                    _mm256_store_ps(p + b, _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, few.q + b * 256, \
-                                                                                  few.s16 + b * 32, few.s32 + b * 16), \
-                                                           _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
-                } \
-                for (r = 0; r < 8; r++) \
-                    y[r] = hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
-            } \
-        }
-HYB_GEMV256_FEW_AVX2(q2_K)
-HYB_GEMV256_FEW_AVX2(q3_K)
-HYB_GEMV256_FEW_AVX2(q4_K)
-HYB_GEMV256_FEW_AVX2(q5_K)
-HYB_GEMV256_FEW_AVX2(q6_K)
-    #undef HYB_GEMV256_FEW_AVX2
+/* The sum of the first `blocks` of 8 lanes at p. */
+HYB_INLINE HYB_TARGET_AVX2 float hyb_halve_few_avx2(const float *p, int64_t blocks)
+{
+    const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p), _mm256_castsi256_ps(lanes)));
+}
 
+/* Where a row's activations are, and how rows are cut into steps of 8 super-blocks. */
+typedef struct hyb_steps256 {
+    const char *x, *s16, *s32;
+    const float *d;
+    int64_t blocks, full; /* super-blocks of a row, and those of a pass of `rows` rows that are in full steps */
+    int rows;             /* of a pass: 1, or 8 where a step may hold the ends of several */
+} hyb_steps256;
+
+typedef void (*hyb_steps_fn)(const char *at, const hyb_steps256 *s, float *y, int64_t rows);
+
+/* Eight rows of fewer than 8 super-blocks at a time; returns how many rows that were. */
+static HYB_NOINLINE int64_t hyb_gemv_few_avx2(const char *at, int64_t k, const char *act, float *y, int64_t rows,
+                                              hyb_steps_fn steps)
+{
+    hyb_few256 few;
+    hyb_steps256 s;
+    hyb_few256_repeat(&few, act, k);
+    s.x = few.q;
+    s.s16 = few.s16;
+    s.s32 = few.s32;
+    s.d = few.d;
+    s.blocks = k / 256;
+    s.full = 8 * s.blocks;
+    s.rows = 8;
+    steps(at, &s, y, rows / 8 * 8);
+    return rows / 8 * 8;
+}
+static void hyb_gemv256_avx2(const char *at, size_t row_bytes, int64_t k, const char *act, float *y, int64_t rows,
+                             hyb_steps_fn steps)
+{
+    hyb_steps256 s;
+    int64_t done = 0;
+    s.x = act;
+    s.s16 = act + hyb_super_s16(k);
+    s.s32 = act + hyb_super_s32(k);
+    s.d = (const float *)(const void *)(act + hyb_super_d(k));
+    s.blocks = k / 256;
+    s.full = s.blocks / 8 * 8;
+    s.rows = 1;
+    if (!s.full && rows / 8 * 8 >= HYB_FEW256_ROWS) done = hyb_gemv_few_avx2(at, k, act, y, rows, steps);
+    steps(at + (size_t)done * row_bytes, &s, y + done, rows - done);
+}
+
+    /* The last super-blocks of a row, fewer than 8: a function, so that the text of a step is compiled once for full
+     * steps and once here, whatever uses it. */
     #define HYB_GEMV256_AVX2(type) \
-        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
-                                                         float *y, int64_t r0, int64_t r1) \
+        HYB_TARGET_AVX2 static HYB_NOINLINE __m256 hyb_left_avx2_##type(const char *at, const hyb_steps256 *s, \
+                                                                        __m256 p) \
         { \
-            const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act; \
-            const char *s16 = x + hyb_super_s16(k), *s32 = x + hyb_super_s32(k); \
-            const float *d = (const float *)(const void *)(x + hyb_super_d(k)); \
-            const int64_t blocks = k / 256, full = blocks / 8 * 8; \
-            int64_t b, rows = (r1 - r0) / 8 * 8; \
-            if (!full && rows >= HYB_FEW256_ROWS) { \
-                hyb_gemv_few_avx2_##type(at, k, x, y, rows); \
-                at += (size_t)rows * row_bytes; \
-                y += rows; \
-                r0 += rows; \
-            } \
-            for (; r0 < r1; r0++) { \
+            const int64_t b = s->full; \
+            const int left = (int)(s->blocks - b); \
+            hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
+            return hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, s->x + b * 256, s->s16 + b * 32, \
+                                                             s->s32 + b * 16), \
+                                      s->d + b, p, left); \
+        } \
+        HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_steps_avx2_##type(const char *at, const hyb_steps256 *s, \
+                                                                       float *y, int64_t rows) \
+        { \
+            const int64_t full = s->full, left = s->rows == 1 ? s->blocks - full : 0; \
+            const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(s->rows == 1 ? -1 : 0)); \
+            HYB_ALIGN64 float few[8 * 8]; /* row r's sums at r * blocks */ \
+            int64_t b, r; \
+            for (; rows > 0; rows -= s->rows) { \
                 __m256 p = _mm256_setzero_ps(); \
                 for (b = 0; b < full; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
                     hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                    p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), \
-                                        _mm256_loadu_ps(d + b), p); \
+                    p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, s->x + b * 256, s->s16 + b * 32, \
+                                                               s->s32 + b * 16), \
+                                        _mm256_loadu_ps(s->d + b), _mm256_and_ps(p, keep)); \
+                    if (s->rows != 1) _mm256_store_ps(few + b, p); \
                 } \
-                if (b < blocks) { \
-                    const int left = (int)(blocks - b); \
-                    hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
-                    p = hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), \
-                                           d + b, p, left); \
+                if (left) { \
+                    p = hyb_left_avx2_##type(at, s, p); \
                     at += (size_t)left * sizeof(hyb_block_##type); \
                 } \
-                *y++ = hyb_halve_avx2(p); \
+                if (s->rows == 1) \
+                    *y++ = hyb_halve_avx2(p); \
+                else \
+                    for (r = 0; r < 8; r++) *y++ = hyb_halve_few_avx2(few + r * s->blocks, s->blocks); \
             } \
+        } \
+        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                         float *y, int64_t r0, int64_t r1) \
+        { \
+            hyb_gemv256_avx2((const char *)w + (size_t)r0 * row_bytes, row_bytes, k, (const char *)act, y, r1 - r0, \
+                             hyb_steps_avx2_##type); \
         }
 HYB_GEMV256_AVX2(q2_K)
 HYB_GEMV256_AVX2(q3_K)
@@ -28062,6 +28157,7 @@ typedef struct hyb_gemm_chunk {
 #define HYB_V_N        8
 #define HYB_V_FN(name) hyb_##name##_avx2
 #define HYB_V_TARGET   HYB_TARGET_AVX2
+#define HYB_V_MATH     HYB_INLINE  /* exp and the like */
 #define HYB_V_TILE     3           /* attention: queries a tile: 4 * TILE vectors are in registers */
 #define HYB_V_COLUMNS  6           /* gemm: columns a tile: 2 * COLUMNS vectors are in registers */
 #define HYB_V_FEW      8           /* products: up to so many rows of x, packing weights does not pay */
@@ -28242,10 +28338,10 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool ca
     return HYB_V_LDEXP(HYB_V_ADD(s, HYB_V_ADD(HYB_V_SUB(r, HYB_V_SUB(s, one)), q)), t);
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 {
     HYB_V a = HYB_V_ABS(x), z = HYB_V_MUL(a, a), p, e;
     p = HYB_V_SET1(-5.717041902e-3f);
@@ -28260,7 +28356,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 }
 
 /* 1 / (1 + e^-x) */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f);
     return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
@@ -28336,7 +28432,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 {
     switch (act) {
     case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
@@ -29236,7 +29332,10 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
+enum {
+    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
+    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
+};
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -29296,7 +29395,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie. */
+/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -29322,8 +29421,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
 
 /* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
- * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+/* The dot products of a tile of queries with two vectors of slots. The 32 partial sums of a product are taken two by
+ * two, i and i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
                                                   const float *k, float *e)
 {
@@ -29393,7 +29492,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -29461,7 +29560,17 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
     for (; i + 4 * HYB_V_N <= s->dim_v; i += 4 * HYB_V_N) HYB_V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
-    if (i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+    if (4 * HYB_V_N > 32 && i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+}
+
+/* Many queries: the scores of a tile of them, with K transposed. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_scratch *s, int q)
+{
+    const float *x = s->q + q * s->dim_k;
+    float *e = s->e + q * HYB_PAGE;
+    int slot;
+    for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N)
+        HYB_V_FN(score_tile)(HYB_V_TILE, s, x, s->page_k_t + slot, e + slot);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
@@ -29471,13 +29580,9 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         const float *x = s->q + q * s->dim_k; \
         float *e = s->e + q * HYB_PAGE; \
-        int slot; \
-        if (s->transposed) \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
-                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (s->type == HYBRID_TYPE_F32) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -29487,7 +29592,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -29624,8 +29729,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
         } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
-        step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
+        step = s->transposed ? HYB_V_TILE : HYB_V_FN(tile)(to - q);
+        if (s->transposed)
+            HYB_V_FN(score_many)(s, HYB_MAX(HYB_MIN(q, to - step), 0)); /* some twice rather than too few */
+        else
+            HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
     for (q = from; q < to; q += HYB_V_N)
@@ -29644,9 +29752,10 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
     int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
-    bool in_place = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
+    const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
-    s.transposed = !in_place;
+    s.transposed = !few;
+    if (n < HYB_V_TILE) memset(s.q, 0, sizeof(float) * HYB_V_TILE * (size_t)s.dim_k);
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
         const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
@@ -29660,12 +29769,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place)
+        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            HYB_V_FN(page_transpose)(&s);
+            if (s.transposed) HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
@@ -29786,8 +29895,8 @@ enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
-                                            float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack_of)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                               int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -29808,18 +29917,28 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
             p = padded;
             step = group;
         }
-        HYB_UNROLL
         for (l = 0; l < 32; l += HYB_V_N)
             for (r = 0; r < R; r += HYB_V_N) {
                 HYB_V block[HYB_V_N];
+                float *to = panel + hyb_residue(l) * stride + r; /* residues of l + j: those of l and of j, added */
                 HYB_UNROLL
                 for (j = 0; j < HYB_V_N; j++)
                     block[j] = HYB_V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYB_V_TRANSPOSE(block);
                 HYB_UNROLL
-                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(panel + hyb_residue(l + j) * stride + r, block[j]);
+                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(to + hyb_residue(j) * stride, block[j]);
             }
     }
+}
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(pack)(hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     int n, float *panel)
+{
+    if (type == HYBRID_TYPE_F32)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F32, w, row_bytes, k, n, panel);
+    else if (type == HYBRID_TYPE_F16)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F16, w, row_bytes, k, n, panel);
+    else
+        HYB_V_FN(pack_of)(HYBRID_TYPE_BF16, w, row_bytes, k, n, panel);
 }
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -29827,7 +29946,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, int levels, HYB_V a[HYB_V_COLUMNS][2],
                                                  const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
@@ -29836,7 +29955,6 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, 
     for (c = 0; c < n; c++) {
         float *p = stack + c * HYB_V_FN(panel);
         HYB_V v;
-        HYB_UNROLL
         for (level = 0; level < levels; level++) {
             a[c][0] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level)), a[c][0]);
             a[c][1] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level) + HYB_V_N), a[c][1]);
@@ -29868,16 +29986,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     for (t = 0; t < chunk->residues; t++) {
         if (t & 1)
             HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2)
-            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4)
-            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8)
-            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t)
-            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
         else
-            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+            HYB_V_FN(gemm_join)(n, t & 2 ? 1 : t & 4 ? 2 : t & 8 ? 3 : t ? 4 : -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -29983,9 +30093,8 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
-                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
-                                            void *scratch)
+static HYB_V_TARGET void HYB_V_FN(gemm)(hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts,
+                                        int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -30035,7 +30144,7 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+    static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
                                                      void *scratch) \
     { \
@@ -30058,6 +30167,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_N
 #undef HYB_V_FN
 #undef HYB_V_TARGET
+#undef HYB_V_MATH
 #undef HYB_V_TILE
 #undef HYB_V_COLUMNS
 #undef HYB_V_FEW
@@ -30114,6 +30224,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_N        16
 #define HYB_V_FN(name) hyb_##name##_avx512
 #define HYB_V_TARGET   HYB_TARGET_AVX512
+#define HYB_V_MATH     HYB_INLINE
 #define HYB_V_TILE     6
 #define HYB_V_COLUMNS  12
 #define HYB_V_FEW      3
@@ -30273,10 +30384,10 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool ca
     return HYB_V_LDEXP(HYB_V_ADD(s, HYB_V_ADD(HYB_V_SUB(r, HYB_V_SUB(s, one)), q)), t);
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 {
     HYB_V a = HYB_V_ABS(x), z = HYB_V_MUL(a, a), p, e;
     p = HYB_V_SET1(-5.717041902e-3f);
@@ -30291,7 +30402,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 }
 
 /* 1 / (1 + e^-x) */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f);
     return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
@@ -30367,7 +30478,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 {
     switch (act) {
     case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
@@ -31267,7 +31378,10 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
+enum {
+    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
+    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
+};
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -31327,7 +31441,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie. */
+/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -31353,8 +31467,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
 
 /* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
- * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+/* The dot products of a tile of queries with two vectors of slots. The 32 partial sums of a product are taken two by
+ * two, i and i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
                                                   const float *k, float *e)
 {
@@ -31424,7 +31538,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -31492,7 +31606,17 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
     for (; i + 4 * HYB_V_N <= s->dim_v; i += 4 * HYB_V_N) HYB_V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
-    if (i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+    if (4 * HYB_V_N > 32 && i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+}
+
+/* Many queries: the scores of a tile of them, with K transposed. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_scratch *s, int q)
+{
+    const float *x = s->q + q * s->dim_k;
+    float *e = s->e + q * HYB_PAGE;
+    int slot;
+    for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N)
+        HYB_V_FN(score_tile)(HYB_V_TILE, s, x, s->page_k_t + slot, e + slot);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
@@ -31502,13 +31626,9 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         const float *x = s->q + q * s->dim_k; \
         float *e = s->e + q * HYB_PAGE; \
-        int slot; \
-        if (s->transposed) \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
-                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (s->type == HYBRID_TYPE_F32) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -31518,7 +31638,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -31655,8 +31775,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
         } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
-        step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
+        step = s->transposed ? HYB_V_TILE : HYB_V_FN(tile)(to - q);
+        if (s->transposed)
+            HYB_V_FN(score_many)(s, HYB_MAX(HYB_MIN(q, to - step), 0)); /* some twice rather than too few */
+        else
+            HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
     for (q = from; q < to; q += HYB_V_N)
@@ -31675,9 +31798,10 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
     int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
-    bool in_place = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
+    const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
-    s.transposed = !in_place;
+    s.transposed = !few;
+    if (n < HYB_V_TILE) memset(s.q, 0, sizeof(float) * HYB_V_TILE * (size_t)s.dim_k);
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
         const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
@@ -31691,12 +31815,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place)
+        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            HYB_V_FN(page_transpose)(&s);
+            if (s.transposed) HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
@@ -31817,8 +31941,8 @@ enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
-                                            float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack_of)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                               int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -31839,18 +31963,28 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
             p = padded;
             step = group;
         }
-        HYB_UNROLL
         for (l = 0; l < 32; l += HYB_V_N)
             for (r = 0; r < R; r += HYB_V_N) {
                 HYB_V block[HYB_V_N];
+                float *to = panel + hyb_residue(l) * stride + r; /* residues of l + j: those of l and of j, added */
                 HYB_UNROLL
                 for (j = 0; j < HYB_V_N; j++)
                     block[j] = HYB_V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYB_V_TRANSPOSE(block);
                 HYB_UNROLL
-                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(panel + hyb_residue(l + j) * stride + r, block[j]);
+                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(to + hyb_residue(j) * stride, block[j]);
             }
     }
+}
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(pack)(hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     int n, float *panel)
+{
+    if (type == HYBRID_TYPE_F32)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F32, w, row_bytes, k, n, panel);
+    else if (type == HYBRID_TYPE_F16)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F16, w, row_bytes, k, n, panel);
+    else
+        HYB_V_FN(pack_of)(HYBRID_TYPE_BF16, w, row_bytes, k, n, panel);
 }
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -31858,7 +31992,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, int levels, HYB_V a[HYB_V_COLUMNS][2],
                                                  const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
@@ -31867,7 +32001,6 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, 
     for (c = 0; c < n; c++) {
         float *p = stack + c * HYB_V_FN(panel);
         HYB_V v;
-        HYB_UNROLL
         for (level = 0; level < levels; level++) {
             a[c][0] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level)), a[c][0]);
             a[c][1] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level) + HYB_V_N), a[c][1]);
@@ -31899,16 +32032,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     for (t = 0; t < chunk->residues; t++) {
         if (t & 1)
             HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2)
-            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4)
-            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8)
-            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t)
-            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
         else
-            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+            HYB_V_FN(gemm_join)(n, t & 2 ? 1 : t & 4 ? 2 : t & 8 ? 3 : t ? 4 : -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -32014,9 +32139,8 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
-                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
-                                            void *scratch)
+static HYB_V_TARGET void HYB_V_FN(gemm)(hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts,
+                                        int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -32066,7 +32190,7 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+    static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
                                                      void *scratch) \
     { \
@@ -32089,6 +32213,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_N
 #undef HYB_V_FN
 #undef HYB_V_TARGET
+#undef HYB_V_MATH
 #undef HYB_V_TILE
 #undef HYB_V_COLUMNS
 #undef HYB_V_FEW
@@ -32151,6 +32276,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #define HYB_V_N        4
 #define HYB_V_FN(name) hyb_##name##_neon
 #define HYB_V_TARGET
+#define HYB_V_MATH     HYB_INLINE
 #define HYB_V_TILE    6
 #define HYB_V_COLUMNS 12
 #define HYB_V_FEW     3
@@ -32301,10 +32427,10 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp_of)(HYB_V x, HYB_V low, const bool ca
     return HYB_V_LDEXP(HYB_V_ADD(s, HYB_V_ADD(HYB_V_SUB(r, HYB_V_SUB(s, one)), q)), t);
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(exp)(HYB_V x) { return HYB_V_FN(exp_of)(x, x, false); }
 
 /* Small: x + x^3 P(x^2). Else 1 - 2 / (e^2x + 1), with the sign of x. */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 {
     HYB_V a = HYB_V_ABS(x), z = HYB_V_MUL(a, a), p, e;
     p = HYB_V_SET1(-5.717041902e-3f);
@@ -32319,7 +32445,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(tanh)(HYB_V x)
 }
 
 /* 1 / (1 + e^-x) */
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(sigmoid)(HYB_V x)
 {
     const HYB_V one = HYB_V_SET1(1.0f);
     return HYB_V_DIV(one, HYB_V_ADD(HYB_V_FN(exp)(HYB_V_NEG(x)), one));
@@ -32395,7 +32521,7 @@ HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(gelu)(HYB_V x)
                         HYB_V_FMA(HYB_V_NEG(e), t, x));
 }
 
-HYB_INLINE HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
+HYB_V_MATH HYB_V_TARGET HYB_V HYB_V_FN(activate)(hyb_act_kind act, HYB_V x)
 {
     switch (act) {
     case HYB_ACT_SILU: return HYB_V_FN(silu)(x);
@@ -33295,7 +33421,10 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
+enum {
+    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
+    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
+};
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -33355,7 +33484,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie. */
+/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -33381,8 +33510,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_transpose)(hyb_attention_scr
 
 /* ---- scores ------------------------------------------------------------------------------------------------------ */
 
-/* The dot products of n queries with two vectors of slots. The 32 partial sums of a product are taken two by two, i and
- * i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
+/* The dot products of a tile of queries with two vectors of slots. The 32 partial sums of a product are taken two by
+ * two, i and i + 16, in the order in which halving joins them; what waits for its partner lies on a stack. */
 HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_tile)(const int n, const hyb_attention_scratch *s, const float *q,
                                                   const float *k, float *e)
 {
@@ -33452,7 +33581,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -33520,7 +33649,17 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     const float *c = scale ? s->c + q : NULL;
     int i = 0;
     for (; i + 4 * HYB_V_N <= s->dim_v; i += 4 * HYB_V_N) HYB_V_FN(value_tile)(n, 4, type, s, q, i, c, low, high);
-    if (i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+    if (4 * HYB_V_N > 32 && i < s->dim_v) HYB_V_FN(value_tile)(n, 2, type, s, q, i, c, low, high);
+}
+
+/* Many queries: the scores of a tile of them, with K transposed. */
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_scratch *s, int q)
+{
+    const float *x = s->q + q * s->dim_k;
+    float *e = s->e + q * HYB_PAGE;
+    int slot;
+    for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N)
+        HYB_V_FN(score_tile)(HYB_V_TILE, s, x, s->page_k_t + slot, e + slot);
 }
 
 /* Both steps are compiled for some numbers of queries; others are put together. */
@@ -33530,13 +33669,9 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         const float *x = s->q + q * s->dim_k; \
         float *e = s->e + q * HYB_PAGE; \
-        int slot; \
-        if (s->transposed) \
-            for (slot = 0; slot < HYB_PAGE; slot += 2 * HYB_V_N) \
-                HYB_V_FN(score_tile)(n, s, x, s->page_k_t + slot, e + slot); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (s->type == HYBRID_TYPE_F32) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -33546,7 +33681,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(value_rows)(const int n, const hybrid_type
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (s->type == HYBRID_TYPE_F16) \
+        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -33683,8 +33818,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(attention_page)(const hyb_op_atte
         } /* the rows that see a page are consecutive */
     }
     for (q = from; q < to; q += step) {
-        step = HYB_V_FN(tile)(to - q);
-        HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
+        step = s->transposed ? HYB_V_TILE : HYB_V_FN(tile)(to - q);
+        if (s->transposed)
+            HYB_V_FN(score_many)(s, HYB_MAX(HYB_MIN(q, to - step), 0)); /* some twice rather than too few */
+        else
+            HYB_V_FN(scores)(s, q, step, low[q], high[q + step - 1]); /* low and high grow with the row */
     }
     for (q = from; q < to; q++) HYB_V_FN(softmax_max)(op, s->e + q * HYB_PAGE, low[q], high[q], &s->m[q], &s->c[q]);
     for (q = from; q < to; q += HYB_V_N)
@@ -33703,9 +33841,10 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
     hyb_attention_scratch s;
     int n = n_rows * n_heads, head_kv = head0 / (op->n_head / kv->n_head_kv), q, i;
     int32_t pos0 = run->pos + row0, pos1 = pos0 + n_rows - 1, first = hyb_attention_first(op, pos0), page;
-    bool in_place = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
+    const bool few = n <= HYB_ATTENTION_FEW && kv->head_dim_k % 32 == 0 && kv->head_dim_v % 32 == 0;
     hyb_attention_layout(&s, (float *)memory, kv->head_dim_k, kv->head_dim_v);
-    s.transposed = !in_place;
+    s.transposed = !few;
+    if (n < HYB_V_TILE) memset(s.q, 0, sizeof(float) * HYB_V_TILE * (size_t)s.dim_k);
     memset(s.acc, 0, sizeof(float) * (size_t)n * (size_t)s.dim_v);
     for (q = 0; q < n; q++) {
         const float *x = op->q + (run->first_row + row0 + q / n_heads) * op->q_stride +
@@ -33719,12 +33858,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (in_place)
+        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            HYB_V_FN(page_transpose)(&s);
+            if (s.transposed) HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
@@ -33845,8 +33984,8 @@ enum { HYB_V_FN(pack_ahead) = 2 };
 
 /* panel[residue(l) * stride + i * R + r] = w[r][32 i + l] for R rows, of which n exist; the others, and what would be
  * after the end of a row, are zeros. The rows after them come next: their start is fetched, too. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k, int n,
-                                            float *panel)
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack_of)(const hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                               int n, float *panel)
 {
     const size_t group = 32 * (type == HYBRID_TYPE_F32 ? 4 : 2);
     const int R = HYB_V_FN(panel);
@@ -33867,18 +34006,28 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
             p = padded;
             step = group;
         }
-        HYB_UNROLL
         for (l = 0; l < 32; l += HYB_V_N)
             for (r = 0; r < R; r += HYB_V_N) {
                 HYB_V block[HYB_V_N];
+                float *to = panel + hyb_residue(l) * stride + r; /* residues of l + j: those of l and of j, added */
                 HYB_UNROLL
                 for (j = 0; j < HYB_V_N; j++)
                     block[j] = HYB_V_FN(weights)(type, p + (size_t)(r + j) * step + (size_t)l * (group / 32));
                 HYB_V_TRANSPOSE(block);
                 HYB_UNROLL
-                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(panel + hyb_residue(l + j) * stride + r, block[j]);
+                for (j = 0; j < HYB_V_N; j++) HYB_V_STORE(to + hyb_residue(j) * stride, block[j]);
             }
     }
+}
+static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(pack)(hybrid_type type, const char *w, size_t row_bytes, int64_t k,
+                                                     int n, float *panel)
+{
+    if (type == HYBRID_TYPE_F32)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F32, w, row_bytes, k, n, panel);
+    else if (type == HYBRID_TYPE_F16)
+        HYB_V_FN(pack_of)(HYBRID_TYPE_F16, w, row_bytes, k, n, panel);
+    else
+        HYB_V_FN(pack_of)(HYBRID_TYPE_BF16, w, row_bytes, k, n, panel);
 }
 
 /* ---- the tile ---------------------------------------------------------------------------------------------------- */
@@ -33886,7 +34035,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(pack)(const hybrid_type type, const char *
 /* The first step of a residue, and between its lines the last of the residue before: its sums take those of `levels`
  * residues (or of pairs, fours .. of them) that waited, and wait themselves. levels < 0: there is none before. In
  * between, since a burst of 12 stores delays the products of Zen 3 by some 20 cycles. */
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, HYB_V a[HYB_V_COLUMNS][2],
+HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, int levels, HYB_V a[HYB_V_COLUMNS][2],
                                                  const float *panel, const float *x, int64_t x_stride, float *stack)
 {
     const HYB_V w0 = HYB_V_LOAD(panel), w1 = HYB_V_LOAD(panel + HYB_V_N), zero = HYB_V_SET1(0.0f);
@@ -33895,7 +34044,6 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_join)(const int n, const int levels, 
     for (c = 0; c < n; c++) {
         float *p = stack + c * HYB_V_FN(panel);
         HYB_V v;
-        HYB_UNROLL
         for (level = 0; level < levels; level++) {
             a[c][0] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level)), a[c][0]);
             a[c][1] = HYB_V_ADD(HYB_V_LOAD(p + level * HYB_V_FN(level) + HYB_V_N), a[c][1]);
@@ -33927,16 +34075,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm_tile)(const int n, const hyb_gemm_chu
     for (t = 0; t < chunk->residues; t++) {
         if (t & 1)
             HYB_V_FN(gemm_join)(n, 0, a, panel, x, x_stride, stack);
-        else if (t & 2)
-            HYB_V_FN(gemm_join)(n, 1, a, panel, x, x_stride, stack);
-        else if (t & 4)
-            HYB_V_FN(gemm_join)(n, 2, a, panel, x, x_stride, stack);
-        else if (t & 8)
-            HYB_V_FN(gemm_join)(n, 3, a, panel, x, x_stride, stack);
-        else if (t)
-            HYB_V_FN(gemm_join)(n, 4, a, panel, x, x_stride, stack);
         else
-            HYB_V_FN(gemm_join)(n, -1, a, panel, x, x_stride, stack);
+            HYB_V_FN(gemm_join)(n, t & 2 ? 1 : t & 4 ? 2 : t & 8 ? 3 : t ? 4 : -1, a, panel, x, x_stride, stack);
         panel += HYB_V_FN(panel);
         x++;
         HYB_UNROLL_4
@@ -34042,9 +34182,8 @@ static HYB_V_TARGET void HYB_V_FN(gemm_columns)(const hyb_gemm_chunk *chunk, con
 #undef HYB_V_TILE_OF
 }
 
-HYB_INLINE HYB_V_TARGET void HYB_V_FN(gemm)(const hybrid_type type, const void *w, size_t row_bytes, int64_t k,
-                                            const void *acts, int n, float *y, int64_t y_stride, int64_t r0, int64_t r1,
-                                            void *scratch)
+static HYB_V_TARGET void HYB_V_FN(gemm)(hybrid_type type, const void *w, size_t row_bytes, int64_t k, const void *acts,
+                                        int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, void *scratch)
 {
     const int R = HYB_V_FN(panel);
     hyb_gemm_chunk chunk;
@@ -34094,7 +34233,7 @@ static const hyb_act_format HYB_V_FN(act_format) = { hyb_act_split_bytes, HYB_V_
             HYB_V_FN(dots)(HYB_MATMUL_FEW, type, (const char *)w + (size_t)r * row_bytes, (const float *)acts, stride, \
                            k, y + r - r0, y_stride); \
     } \
-    static HYB_V_TARGET void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
+    static void HYB_V_FN(gemm_##suffix)(const void *w, size_t row_bytes, int64_t k, const void *acts, \
                                                      int n, float *y, int64_t y_stride, int64_t r0, int64_t r1, \
                                                      void *scratch) \
     { \
@@ -34117,6 +34256,7 @@ HYB_V_FLOAT(bf16, HYBRID_TYPE_BF16)
 #undef HYB_V_N
 #undef HYB_V_FN
 #undef HYB_V_TARGET
+#undef HYB_V_MATH
 #undef HYB_V_TILE
 #undef HYB_V_COLUMNS
 #undef HYB_V_FEW
@@ -37019,6 +37159,8 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
     hyb_free(rt, w->tensors);
 }
 /* ==== end src/model/weights.c ==== */
+HYB_COLD_END
+HYB_TEPID_BEGIN
 
 /* ==== begin src/model/pass.c ==== */
 /* model/pass: what the parts of a layer share: the rows on their way through the layers, the memory of a pass, and the
@@ -38277,6 +38419,8 @@ static const hyb_part hyb_part_channel_mix = {
     NULL, /* backward */
 };
 /* ==== end src/model/parts/channel_mix.c ==== */
+HYB_TEPID_END
+HYB_COLD_BEGIN
 
 /* ==== begin src/model/net.c ==== */
 /* model/net: which parts the layers of a model have, and which tensors. */
@@ -38667,6 +38811,8 @@ static float hyb_rope_frequencies(const hyb_hparams *hp, const hyb_net *net, con
     return hp->rope_attn_factor;
 }
 /* ==== end src/model/rope.c ==== */
+HYB_COLD_END
+HYB_TEPID_BEGIN
 
 /* ==== begin src/model/forward.c ==== */
 /* model/forward: one pass of a batch through any model, over the op table.
@@ -39238,6 +39384,8 @@ static void hyb_train_backward(hyb_forward *f)
 }
 #endif
 /* ==== end src/model/backward.c ==== */
+HYB_TEPID_END
+HYB_COLD_BEGIN
 
 /* ==== begin src/model/place.c ==== */
 /* model/place: which layers run where. Layers go to the GPU as long as they fit, from the last one backwards, the head
@@ -40480,7 +40628,7 @@ HYB_BORDER_VOID(hybrid_sampler_reset, (hybrid_sampler *s), (s))
     s->failure.result = HYBRID_OK;
 }
 /* ==== end src/infer/sampler.c ==== */
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 
 /* ==== begin src/infer/state.c ==== */
 /* infer/state: what a context keeps of its sequences, in two kinds of memory that sequences share.
@@ -41700,6 +41848,8 @@ HYB_BORDER(int32_t, hybrid_sample_next, (hybrid_sampler *s, hybrid_context *cont
     return id;
 }
 /* ==== end src/infer/next.c ==== */
+HYB_TEPID_END
+HYB_COLD_BEGIN
 
 /* ==== begin src/infer/plan.c ==== */
 /* infer/plan: the bytes of a model and a context before they are loaded. It opens the file as loading does, with an
@@ -43801,7 +43951,7 @@ HYB_BORDER(hybrid_result, hybrid_bpe_train,
     return r;
 }
 /* ==== end src/train/bpe_trainer.c ==== */
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 
 /* ==== begin src/train/permute.c ==== */
 /* train/permute: the numbers 0..n-1 in an order that a seed decides, each of them found in constant time and no memory.
@@ -44909,9 +45059,9 @@ HYB_BORDER(hybrid_result, hybrid_data_seek, (hybrid_data *data, hybrid_data_posi
     return HYBRID_OK;
 }
 /* ==== end src/train/data.c ==== */
-HYB_COLD_END
+HYB_TEPID_END
 #endif
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 
 /* ==== begin src/train/shape.c ==== */
 /* train/shape: models from nothing. One is written as the head of a GGUF, in memory; the loader reads its tensors from
@@ -46352,7 +46502,7 @@ HYB_BORDER(int64_t, hybrid_trainer_steps, (const hybrid_trainer *trainer), (trai
     return trainer ? trainer->step : 0;
 }
 /* ==== end src/train/checkpoint.c ==== */
-HYB_COLD_END
+HYB_TEPID_END
 #endif
 
 /* ==== begin src/core/end.h ==== */
@@ -46440,7 +46590,6 @@ HYB_COLD_END
 #undef HYB_GELU
 #undef HYB_GEMV256_AVX2
 #undef HYB_GEMV256_AVX512
-#undef HYB_GEMV256_FEW_AVX2
 #undef HYB_GEMV32_AVX2
 #undef HYB_GEMV32_AVX512
 #undef HYB_GENERIC_TYPE
@@ -46540,6 +46689,8 @@ HYB_COLD_END
 #undef HYB_TARGET_AVX512
 #undef HYB_TARGET_AVXVNNI
 #undef HYB_TARGET_NEON_DOT
+#undef HYB_TEPID_BEGIN
+#undef HYB_TEPID_END
 #undef HYB_THREADS_POSIX
 #undef HYB_THREADS_WIN32
 #undef HYB_THREE
@@ -46586,6 +46737,7 @@ HYB_COLD_END
 #undef HYB_V_LOAD_I8
 #undef HYB_V_LOAD_N
 #undef HYB_V_MASK
+#undef HYB_V_MATH
 #undef HYB_V_MAX
 #undef HYB_V_MAX_ALL
 #undef HYB_V_MAX_BITS

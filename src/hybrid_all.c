@@ -13,28 +13,36 @@
 #include "core/number.c"
 #include "core/fma.c"
 #include "core/utf8.c"
+HYB_TEPID_BEGIN
 #include "core/decimal.c"
+HYB_TEPID_END
 #include "core/thread.c"
 #include "core/cpu.c"
 #include "core/hash.c"
+HYB_TEPID_BEGIN
 #include "core/runtime.c"
 #include "core/memory.c"
-        #include "core/grow.c"
-        #include "core/stack.c"
-        #include "core/device.c"
-        #include "core/lifetime.c"
-        #include "core/file.c"
-        #include "core/output.c"
-        #include "core/random.c"
+#include "core/grow.c"
+#include "core/stack.c"
+#include "core/device.c"
+#include "core/lifetime.c"
+#include "core/file.c"
+#include "core/output.c"
+#include "core/random.c"
+HYB_TEPID_END
 HYB_COLD_BEGIN
 #include "core/json.c"
+HYB_COLD_END
 
 /* gguf */
+HYB_TEPID_BEGIN
 #include "gguf/names.c"
 #include "gguf/value.c"
 #include "gguf/scan.c"
 #include "gguf/read.c"
 #include "gguf/open.c"
+HYB_TEPID_END
+HYB_COLD_BEGIN
 #include "gguf/write.c"
 HYB_COLD_END
 
@@ -47,9 +55,11 @@ HYB_COLD_END
 #include "quant/k_symmetric.c"
 #include "quant/iq4.c"
 #include "quant/types.inc"
+HYB_TEPID_BEGIN
 #include "quant/types.c"
 #include "quant/convert.c"
 #include "quant/mix.c"
+HYB_TEPID_END
 
 /* text */
 #ifndef HYBRID_NO_TEXT
@@ -57,16 +67,22 @@ HYB_COLD_END
 #include "text/unicode.c"
 #include "text/tokenizer/normalize.c"
 #include "text/tokenizer/pretokenize.c"
+HYB_TEPID_BEGIN
 #include "text/tokenizer/families.c"
+HYB_TEPID_END
 #include "text/automaton.c"
 #include "text/tokenizer/fingerprint.c"
+HYB_TEPID_BEGIN
 #include "text/tokenizer/vocab.c"
+HYB_TEPID_END
 #include "text/tokenizer/special.c"
 #include "text/tokenizer/bpe.c"
 #include "text/tokenizer/greedy.c"
 #include "text/tokenizer/tokenizer.c"
+HYB_TEPID_BEGIN
 #include "text/tokenizer/gguf.c"
 #include "text/stop.c"
+HYB_TEPID_END
 HYB_COLD_BEGIN
 #include "text/tokenizer/export.c"
 #include "text/jinja/value.c"
@@ -97,7 +113,9 @@ HYB_COLD_END
 #include "compute/ops.inc"
 #include "compute/op.c"
 #include "compute/backend.c"
+HYB_COLD_BEGIN
 #include "compute/profile.c"
+HYB_COLD_END
 #include "compute/call.c"
 #include "compute/cpu/target.c"
 #include "compute/cpu/trig.c"
@@ -133,6 +151,8 @@ HYB_COLD_BEGIN
 #include "model/keys.c"
 #include "model/hparams.c"
 #include "model/weights.c"
+HYB_COLD_END
+HYB_TEPID_BEGIN
 #include "model/pass.c"
 #include "model/back.c"
 #include "model/parts/attention.c"
@@ -141,11 +161,17 @@ HYB_COLD_BEGIN
 #include "model/parts/ffn.c"
 #include "model/parts/experts.c"
 #include "model/parts/channel_mix.c"
+HYB_TEPID_END
+HYB_COLD_BEGIN
 #include "model/net.c"
 #include "model/unused.c"
 #include "model/rope.c"
+HYB_COLD_END
+HYB_TEPID_BEGIN
 #include "model/forward.c"
 #include "model/backward.c"
+HYB_TEPID_END
+HYB_COLD_BEGIN
 #include "model/place.c"
 #include "model/repack.c"
 #include "model/model.c"
@@ -154,10 +180,12 @@ HYB_COLD_END
 /* infer */
 #include "infer/select.c"
 #include "infer/sampler.c"
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 #include "infer/state.c"
 #include "infer/context.c"
 #include "infer/next.c"
+HYB_TEPID_END
+HYB_COLD_BEGIN
 #include "infer/plan.c"
 #ifndef HYBRID_NO_TEXT
 #include "infer/dialog.c"
@@ -173,20 +201,20 @@ HYB_COLD_END
 #include "train/words.c"
 #include "train/bpe.c"
 #include "train/bpe_trainer.c"
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 #include "train/permute.c"
 #include "train/corpus.c"
 #include "train/conversation.c"
 #include "train/data.c"
-HYB_COLD_END
+HYB_TEPID_END
 #endif
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 #include "train/shape.c"
 #include "train/schedule.c"
 #include "train/trainer.c"
 #include "train/export.c"
 #include "train/checkpoint.c"
-HYB_COLD_END
+HYB_TEPID_END
 #endif
 
 #include "core/end.h"

@@ -17,7 +17,7 @@
 #include "quant/types.inc"
 #include "compute/ops.inc"
 
-HYB_COLD_BEGIN
+HYB_TEPID_BEGIN
 #include "cuda/abi.c"
 #include "cuda/library.c"
 #include "cuda/driver.c"
@@ -38,7 +38,7 @@ HYB_COLD_BEGIN
 #include "cuda/module_table.c"
 #include "cuda/backend.c"
 #include "cuda/provider.c"
-HYB_COLD_END
+HYB_TEPID_END
 
 #include "core/end.h"
 #endif

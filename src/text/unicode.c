@@ -49,8 +49,8 @@ static void hyb_unicode_expand(uint8_t table[65536])
 
 /* The character at p (p < end): its class, its length and, for the few that ask, its code point (UINT32_MAX: a byte
  * that is not UTF-8). */
-HYB_INLINE unsigned hyb_char_at(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
-                                uint32_t *code_point)
+HYB_INLINE unsigned hyb_char_at_inline(const uint8_t *table, const uint8_t *p, const uint8_t *end, size_t *length,
+                                       uint32_t *code_point)
 {
     size_t valid;
     if (HYB_LIKELY(*p < 0x80)) {

@@ -35,7 +35,8 @@ BOUNDED = {
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
 FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
-MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|\b(fn|lay|unpack|tile|progress|find|split|write)(?:\[0\])?\("
+MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
+    r"\b(fn|lay|unpack|tile|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
 HOLDS = [
     (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)",
      r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
@@ -53,6 +54,10 @@ HOLDS = [
     (r".*\bunpack", r"hyb_(ints|byte_q|panel)\w*_\w+"),
     (r".*bytes", r"hyb_\w*(bytes|scratch)\w*"),
     (r".*\btile", r"hyb_\w*tile\d+_\w+"),
+    (r"steps", r"hyb_steps_avx2_\w+"),
+    (r"match", r"hyb_match_\w+"),
+    (r"member", r"hyb_is_\w+"),
+    (r"number", r"hyb_number_of\w*"),
     (r".*\binfo", r"hyb_cuda_module"),
     (r".*\b(quantize|dequantize)_row", r"hyb_(de)?quantize_\w+"),
     (r".*\b(begin|end)", r"hyb_amx_{}"),

@@ -8,7 +8,7 @@
  * returns p for no match. */
 typedef const uint8_t *(*hyb_match_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end);
 
-HYB_INLINE const uint8_t *hyb_split_matches(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+static HYB_NOINLINE const uint8_t *hyb_split_matches(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
                                                     hyb_match_fn match)
 {
     const uint8_t *q = match(classes, p, end);
@@ -67,7 +67,8 @@ static bool hyb_is_decimal(uint32_t c)
 }
 
 /* Beyond \d from p on; *n: how many. */
-HYB_INLINE const uint8_t *hyb_digits_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n)
+static HYB_NOINLINE const uint8_t *hyb_digits_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                 size_t *n)
 {
     size_t length;
     uint32_t c;
@@ -112,7 +113,7 @@ static const uint8_t *hyb_split_digit_thirds(const uint8_t *classes, const uint8
 }
 
 /* The class of the last character before end. */
-HYB_INLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
+static HYB_NOINLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, uint32_t *c)
 {
     const uint8_t *q = end - 1;
     size_t length;
@@ -129,7 +130,7 @@ HYB_INLINE unsigned hyb_last_class(const uint8_t *classes, const uint8_t *p, con
 /* Beyond the number that begins at p, p when none does; *n: how long, 0 for one that is not cut. */
 typedef const uint8_t *(*hyb_number_fn)(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *n);
 
-HYB_INLINE const uint8_t *hyb_split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+static HYB_NOINLINE const uint8_t *hyb_split_first_group(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
                                                         hyb_number_fn number)
 {
     const uint8_t *begin = p, *q = p;

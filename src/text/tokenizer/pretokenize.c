@@ -39,26 +39,49 @@ static bool hyb_in_edges(const uint32_t *edges, size_t n, uint32_t c)
     return low & 1;
 }
 
-/* The class of the character at p and its length. */
-HYB_INLINE unsigned hyb_class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
+/* The class of the character at p and its length. This and what follows are here twice: inlined into GPT-2's and
+ * GPT-4's expressions, which most families have and whose speed is felt, and as functions for all the others, which
+ * would else take seconds to compile. */
+HYB_INLINE unsigned hyb_class_at_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
 {
     uint32_t code_point;
-    return hyb_char_at(classes, p, end, length, &code_point);
+    return hyb_char_at_inline(classes, p, end, length, &code_point);
 }
 
 /* Beyond the characters from p that are in the set. */
-HYB_INLINE const uint8_t *hyb_chars_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+HYB_INLINE const uint8_t *hyb_chars_of_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                              unsigned set)
 {
     size_t length;
-    while (p < end && hyb_in_set(set, hyb_class_at(classes, p, end, &length))) p += length;
+    while (p < end && hyb_in_set(set, hyb_class_at_inline(classes, p, end, &length))) p += length;
     return p;
 }
 
 /* Beyond one character that is in the set; p itself when it is not. */
-HYB_INLINE const uint8_t *hyb_char_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+HYB_INLINE const uint8_t *hyb_char_of_inline(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
 {
     size_t length;
-    return p < end && hyb_in_set(set, hyb_class_at(classes, p, end, &length)) ? p + length : p;
+    return p < end && hyb_in_set(set, hyb_class_at_inline(classes, p, end, &length)) ? p + length : p;
+}
+
+static HYB_NOINLINE unsigned hyb_char_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
+                                         uint32_t *code_point)
+{
+    return hyb_char_at_inline(classes, p, end, length, code_point);
+}
+static HYB_NOINLINE unsigned hyb_class_at(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length)
+{
+    return hyb_class_at_inline(classes, p, end, length);
+}
+static HYB_NOINLINE const uint8_t *hyb_chars_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                unsigned set)
+{
+    return hyb_chars_of_inline(classes, p, end, set);
+}
+static HYB_NOINLINE const uint8_t *hyb_char_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                               unsigned set)
+{
+    return hyb_char_of_inline(classes, p, end, set);
 }
 
 /* 's|'t|'re|'ve|'m|'ll|'d at p; p when it is none. Without case, s is also U+017F, as Unicode folds it. */
@@ -76,11 +99,11 @@ HYB_INLINE const uint8_t *hyb_match_contraction(const uint8_t *p, const uint8_t 
 
 /* \s+(?!\S)|\s+ : white space from p to the end of its run, but its last character only where nothing follows or
  * nothing else is there. */
-HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+static HYB_NOINLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *last = p, *q = p;
     size_t length;
-    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at(classes, q, end, &length))) {
+    while (q < end && hyb_in_set(HYB_SPACES, hyb_class_at_inline(classes, q, end, &length))) {
         last = q;
         q += length;
     }
@@ -88,13 +111,13 @@ HYB_INLINE const uint8_t *hyb_match_spaces(const uint8_t *classes, const uint8_t
 }
 
 /* \s*[\r\n]+|\s+(?!\S)|\s+ : as above, but first up to the last line break of the run. */
-HYB_INLINE const uint8_t *hyb_match_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
+static HYB_NOINLINE const uint8_t *hyb_match_lines(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
 {
     const uint8_t *q = p, *line = p;
     size_t length;
     if (HYB_LIKELY(end - p > 1 && p[0] == ' ' && p[1] > ' ' && p[1] < 0x7F)) return p + 1;
     while (q < end) {
-        unsigned k = hyb_class_at(classes, q, end, &length);
+        unsigned k = hyb_class_at_inline(classes, q, end, &length);
         if (!hyb_in_set(HYB_SPACES, k)) break;
         q += length;
         if (k == HYB_CHAR_NEWLINE) line = q;
@@ -110,10 +133,10 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
     unsigned k;
     if (*p == '\'' && (q = hyb_match_contraction(p, end, false)) != p) return q;
     q = *p == ' ' && end - p > 1 ? p + 1 : p;
-    k = hyb_class_at(classes, q, end, &length);
-    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of(classes, q + length, end, HYB_LETTERS);
-    if (k == HYB_CHAR_NUMBER) return hyb_chars_of(classes, q + length, end, HYB_CHARS(NUMBER));
-    if (hyb_in_set(HYB_REST, k)) return hyb_chars_of(classes, q + length, end, HYB_REST);
+    k = hyb_class_at_inline(classes, q, end, &length);
+    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of_inline(classes, q + length, end, HYB_LETTERS);
+    if (k == HYB_CHAR_NUMBER) return hyb_chars_of_inline(classes, q + length, end, HYB_CHARS(NUMBER));
+    if (hyb_in_set(HYB_REST, k)) return hyb_chars_of_inline(classes, q + length, end, HYB_REST);
     return hyb_match_spaces(classes, p, end);
 }
 
@@ -122,33 +145,35 @@ static const uint8_t *hyb_split_gpt2(const uint8_t *classes, const uint8_t *p, c
 
 /* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?LETTERS+|\p{N}{1,DIGITS}| ?[^\s LETTERS
  * \p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned letters,
-                                         int digits, unsigned without)
+static HYB_NOINLINE const uint8_t *hyb_split_gpt4(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  unsigned letters, int digits, unsigned without)
 {
     const unsigned rest = HYB_REST & ~letters;
     const uint8_t *q;
     size_t length;
     unsigned k, next;
     if (!(without & HYB_NO_CONTRACTIONS) && (q = hyb_match_contraction(p, end, true)) != p) return q;
-    k = hyb_class_at(classes, p, end, &length);
+    k = hyb_class_at_inline(classes, p, end, &length);
     q = p + length;
     if (k == HYB_CHAR_NUMBER) {
-        while (--digits > 0) q = hyb_char_of(classes, q, end, HYB_CHARS(NUMBER));
+        while (--digits > 0) q = hyb_char_of_inline(classes, q, end, HYB_CHARS(NUMBER));
         return q;
     }
-    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of(classes, q, end, letters);
+    if (hyb_in_set(HYB_LETTERS, k)) return hyb_chars_of_inline(classes, q, end, letters);
     next = HYB_CHAR_SPACE;
     if (q < end) {
-        next = hyb_class_at(classes, q, end, &length);
-        if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next)) return hyb_chars_of(classes, q + length, end, letters);
+        next = hyb_class_at_inline(classes, q, end, &length);
+        if (k != HYB_CHAR_NEWLINE && hyb_in_set(letters, next))
+            return hyb_chars_of_inline(classes, q + length, end, letters);
     }
-    if (hyb_in_set(letters, k)) return hyb_chars_of(classes, q, end, letters); /* a mark, where marks are letters */
+    if (hyb_in_set(letters, k))
+        return hyb_chars_of_inline(classes, q, end, letters); /* a mark, where marks are letters */
     if (*p == ' ' && hyb_in_set(rest, next))
         q += length;
     else if (!hyb_in_set(rest, k))
         return hyb_match_lines(classes, p, end);
-    q = hyb_chars_of(classes, q, end, rest);
-    return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of(classes, q, end, HYB_CHARS(NEWLINE));
+    q = hyb_chars_of_inline(classes, q, end, rest);
+    return without & HYB_NO_LINE_ENDS ? q : hyb_chars_of_inline(classes, q, end, HYB_CHARS(NEWLINE));
 }
 
 static const uint8_t *hyb_split_llama3(const uint8_t *classes, const uint8_t *p, const uint8_t *end)
@@ -165,8 +190,8 @@ static const uint8_t *hyb_split_qwen35(const uint8_t *classes, const uint8_t *p,
 }
 
 /* The class of the character at p; of one of the script Han, where those are not letters, that of what is in no set. */
-HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end, size_t *length,
-                                    bool without_han)
+static HYB_NOINLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                             size_t *length, bool without_han)
 {
     uint32_t c;
     const unsigned k = hyb_char_at(classes, p, end, length, &c);
@@ -177,8 +202,8 @@ HYB_INLINE unsigned hyb_cased_class(const uint8_t *classes, const uint8_t *p, co
 /* [^\r\n\p{L}\p{N}]?U*W+S?|[^\r\n\p{L}\p{N}]?U+W*S?, U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}], W =
  * [\p{Ll}\p{Lm}\p{Lo}\p{M}], S the contractions; p when there is none. U* takes all it can and gives back from its end
  * until W+ finds a first character, so what matters is the last character of the run of U that is in W too. */
-HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
-                                         bool without_han)
+static HYB_NOINLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                  bool suffix, bool without_han)
 {
     const unsigned both = HYB_CASELESS | HYB_CHARS(MARK);
     const unsigned upper = HYB_CASED_UP | both, lower = HYB_CHARS(LL) | both;
@@ -206,8 +231,8 @@ HYB_INLINE const uint8_t *hyb_cased_word(const uint8_t *classes, const uint8_t *
 }
 
 /* \p{N}{1,DIGITS}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+ ; without the slash where it is not said */
-HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end, int digits,
-                                            bool slash)
+static HYB_NOINLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     int digits, bool slash)
 {
     const uint8_t *q = hyb_char_of(classes, p, end, HYB_CHARS(NUMBER));
     size_t length;
@@ -223,8 +248,8 @@ HYB_INLINE const uint8_t *hyb_split_no_word(const uint8_t *classes, const uint8_
 }
 
 /* the words above, and what stands between words */
-HYB_INLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool suffix,
-                                          int digits)
+static HYB_NOINLINE const uint8_t *hyb_split_cased(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                   bool suffix, int digits)
 {
     const uint8_t *q = hyb_cased_word(classes, p, end, suffix, false);
     return q != p ? q : hyb_split_no_word(classes, p, end, digits, true);
@@ -242,7 +267,8 @@ static const uint8_t *hyb_split_tekken(const uint8_t *classes, const uint8_t *p,
 /* ---- splits of one kind of character: the pieces are the matches and what lies between them ---------------------- */
 
 /* SET+ */
-HYB_INLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end, unsigned set)
+static HYB_NOINLINE const uint8_t *hyb_runs_of(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                               unsigned set)
 {
     const uint8_t *q = hyb_chars_of(classes, p, end, set);
     return q != p ? q : hyb_chars_of(classes, p, end, 0xFFFu & ~set);
@@ -294,8 +320,8 @@ static const uint8_t *hyb_split_line_breaks(const uint8_t *classes, const uint8_
 typedef bool (*hyb_member_fn)(unsigned char_class, uint32_t code_point);
 
 /* \s?MEMBER+ (space) or MEMBER+ at p; p when there is none. */
-HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            hyb_member_fn member, bool space)
+static HYB_NOINLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     hyb_member_fn member, bool space)
 {
     const uint8_t *begin = space ? hyb_char_of(classes, p, end, HYB_SPACES) : p, *q;
     size_t length;
@@ -313,8 +339,8 @@ HYB_INLINE const uint8_t *hyb_match_members(const uint8_t *classes, const uint8_
 }
 
 /* The same, or all that lies before the next match. */
-HYB_INLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
-                                            hyb_member_fn member, bool space)
+static HYB_NOINLINE const uint8_t *hyb_split_members(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                     hyb_member_fn member, bool space)
 {
     const uint8_t *q = hyb_match_members(classes, p, end, member, space);
     size_t length;
@@ -398,7 +424,8 @@ static const uint8_t *hyb_split_trailing_space(const uint8_t *classes, const uin
 
 /* [!-/:-@\[-`{-~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
  * and what lies between; without lines, ... | ?[\p{P}\p{S}]+|[\r\n]|\s+(?!\S)|\s+ */
-HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
+static HYB_NOINLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                       bool lines)
 {
     const unsigned word = HYB_LETTERS | HYB_CHARS(MARK), marks = HYB_CHARS(PUNCTUATION) | HYB_CHARS(SYMBOL);
     const uint8_t *q;
@@ -421,7 +448,8 @@ HYB_INLINE const uint8_t *hyb_match_deepseek3(const uint8_t *classes, const uint
     if (lines) return hyb_match_lines(classes, p, end);
     return k == HYB_CHAR_NEWLINE ? p + length : hyb_match_spaces(classes, p, end);
 }
-HYB_INLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end, bool lines)
+static HYB_NOINLINE const uint8_t *hyb_split_deepseek(const uint8_t *classes, const uint8_t *p, const uint8_t *end,
+                                                      bool lines)
 {
     const uint8_t *q = hyb_match_deepseek3(classes, p, end, lines);
     size_t length;

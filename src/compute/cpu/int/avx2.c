@@ -652,66 +652,100 @@ static void hyb_few256_repeat(hyb_few256 *few, const char *act, int64_t k)
         memcpy(few->d + i * blocks, act + hyb_super_d(k), blocks * sizeof(float));
     }
 }
-    #define HYB_GEMV256_FEW_AVX2(type) \
-        HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_gemv_few_avx2_##type(const char *at, int64_t k, const char *act, \
-                                                                          float *y, int64_t rows) \
-        { \
-            const int64_t blocks = k / 256; \
-            const __m256i lanes = \
-                _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); \
-            HYB_ALIGN64 float p[8 * 8] = { 0 }; /* row r's at r * blocks */ \
-            hyb_few256 few; \
-            int64_t b, r; \
-            hyb_few256_repeat(&few, act, k); \
-            for (; rows > 0; rows -= 8, y += 8) { \
-                for (b = 0; b < 8 * blocks; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
-                    hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                    _mm256_store_ps(p + b, _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, few.q + b * 256, \
-                                                                                  few.s16 + b * 32, few.s32 + b * 16), \
-                                                           _mm256_load_ps(few.d + b), _mm256_setzero_ps())); \
-                } \
-                for (r = 0; r < 8; r++) \
-                    y[r] = hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p + r * blocks), _mm256_castsi256_ps(lanes))); \
-            } \
-        }
-HYB_GEMV256_FEW_AVX2(q2_K)
-HYB_GEMV256_FEW_AVX2(q3_K)
-HYB_GEMV256_FEW_AVX2(q4_K)
-HYB_GEMV256_FEW_AVX2(q5_K)
-HYB_GEMV256_FEW_AVX2(q6_K)
-    #undef HYB_GEMV256_FEW_AVX2
+/* The sum of the first `blocks` of 8 lanes at p. */
+HYB_INLINE HYB_TARGET_AVX2 float hyb_halve_few_avx2(const float *p, int64_t blocks)
+{
+    const __m256i lanes = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)blocks), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+    return hyb_halve_avx2(_mm256_and_ps(_mm256_loadu_ps(p), _mm256_castsi256_ps(lanes)));
+}
 
+/* Where a row's activations are, and how rows are cut into steps of 8 super-blocks. */
+typedef struct hyb_steps256 {
+    const char *x, *s16, *s32;
+    const float *d;
+    int64_t blocks, full; /* super-blocks of a row, and those of a pass of `rows` rows that are in full steps */
+    int rows;             /* of a pass: 1, or 8 where a step may hold the ends of several */
+} hyb_steps256;
+
+typedef void (*hyb_steps_fn)(const char *at, const hyb_steps256 *s, float *y, int64_t rows);
+
+/* Eight rows of fewer than 8 super-blocks at a time; returns how many rows that were. */
+static HYB_NOINLINE int64_t hyb_gemv_few_avx2(const char *at, int64_t k, const char *act, float *y, int64_t rows,
+                                              hyb_steps_fn steps)
+{
+    hyb_few256 few;
+    hyb_steps256 s;
+    hyb_few256_repeat(&few, act, k);
+    s.x = few.q;
+    s.s16 = few.s16;
+    s.s32 = few.s32;
+    s.d = few.d;
+    s.blocks = k / 256;
+    s.full = 8 * s.blocks;
+    s.rows = 8;
+    steps(at, &s, y, rows / 8 * 8);
+    return rows / 8 * 8;
+}
+static void hyb_gemv256_avx2(const char *at, size_t row_bytes, int64_t k, const char *act, float *y, int64_t rows,
+                             hyb_steps_fn steps)
+{
+    hyb_steps256 s;
+    int64_t done = 0;
+    s.x = act;
+    s.s16 = act + hyb_super_s16(k);
+    s.s32 = act + hyb_super_s32(k);
+    s.d = (const float *)(const void *)(act + hyb_super_d(k));
+    s.blocks = k / 256;
+    s.full = s.blocks / 8 * 8;
+    s.rows = 1;
+    if (!s.full && rows / 8 * 8 >= HYB_FEW256_ROWS) done = hyb_gemv_few_avx2(at, k, act, y, rows, steps);
+    steps(at + (size_t)done * row_bytes, &s, y + done, rows - done);
+}
+
+    /* The last super-blocks of a row, fewer than 8: a function, so that the text of a step is compiled once for full
+     * steps and once here, whatever uses it. */
     #define HYB_GEMV256_AVX2(type) \
-        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
-                                                         float *y, int64_t r0, int64_t r1) \
+        HYB_TARGET_AVX2 static HYB_NOINLINE __m256 hyb_left_avx2_##type(const char *at, const hyb_steps256 *s, \
+                                                                        __m256 p) \
         { \
-            const char *at = (const char *)w + (size_t)r0 * row_bytes, *x = (const char *)act; \
-            const char *s16 = x + hyb_super_s16(k), *s32 = x + hyb_super_s32(k); \
-            const float *d = (const float *)(const void *)(x + hyb_super_d(k)); \
-            const int64_t blocks = k / 256, full = blocks / 8 * 8; \
-            int64_t b, rows = (r1 - r0) / 8 * 8; \
-            if (!full && rows >= HYB_FEW256_ROWS) { \
-                hyb_gemv_few_avx2_##type(at, k, x, y, rows); \
-                at += (size_t)rows * row_bytes; \
-                y += rows; \
-                r0 += rows; \
-            } \
-            for (; r0 < r1; r0++) { \
+            const int64_t b = s->full; \
+            const int left = (int)(s->blocks - b); \
+            hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
+            return hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, s->x + b * 256, s->s16 + b * 32, \
+                                                             s->s32 + b * 16), \
+                                      s->d + b, p, left); \
+        } \
+        HYB_TARGET_AVX2 static HYB_NOINLINE void hyb_steps_avx2_##type(const char *at, const hyb_steps256 *s, \
+                                                                       float *y, int64_t rows) \
+        { \
+            const int64_t full = s->full, left = s->rows == 1 ? s->blocks - full : 0; \
+            const __m256 keep = _mm256_castsi256_ps(_mm256_set1_epi32(s->rows == 1 ? -1 : 0)); \
+            HYB_ALIGN64 float few[8 * 8]; /* row r's sums at r * blocks */ \
+            int64_t b, r; \
+            for (; rows > 0; rows -= s->rows) { \
                 __m256 p = _mm256_setzero_ps(); \
                 for (b = 0; b < full; b += 8, at += 8 * sizeof(hyb_block_##type)) { \
                     hyb_ahead_avx2(at, 8 * sizeof(hyb_block_##type)); \
-                    p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, x + b * 256, s16 + b * 32, s32 + b * 16), \
-                                        _mm256_loadu_ps(d + b), p); \
+                    p = _mm256_fmadd_ps(hyb_dot256_avx2_##type(at, 8, s->x + b * 256, s->s16 + b * 32, \
+                                                               s->s32 + b * 16), \
+                                        _mm256_loadu_ps(s->d + b), _mm256_and_ps(p, keep)); \
+                    if (s->rows != 1) _mm256_store_ps(few + b, p); \
                 } \
-                if (b < blocks) { \
-                    const int left = (int)(blocks - b); \
-                    hyb_ahead_avx2(at, (size_t)left * sizeof(hyb_block_##type)); \
-                    p = hyb_add_lanes_avx2(hyb_dot256_avx2_##type(at, left, x + b * 256, s16 + b * 32, s32 + b * 16), \
-                                           d + b, p, left); \
+                if (left) { \
+                    p = hyb_left_avx2_##type(at, s, p); \
                     at += (size_t)left * sizeof(hyb_block_##type); \
                 } \
-                *y++ = hyb_halve_avx2(p); \
+                if (s->rows == 1) \
+                    *y++ = hyb_halve_avx2(p); \
+                else \
+                    for (r = 0; r < 8; r++) *y++ = hyb_halve_few_avx2(few + r * s->blocks, s->blocks); \
             } \
+        } \
+        HYB_TARGET_AVX2 static void hyb_gemv_avx2_##type(const void *w, size_t row_bytes, int64_t k, const void *act, \
+                                                         float *y, int64_t r0, int64_t r1) \
+        { \
+            hyb_gemv256_avx2((const char *)w + (size_t)r0 * row_bytes, row_bytes, k, (const char *)act, y, r1 - r0, \
+                             hyb_steps_avx2_##type); \
         }
 HYB_GEMV256_AVX2(q2_K)
 HYB_GEMV256_AVX2(q3_K)
