@@ -227,11 +227,142 @@ static void test_llmc(const char *isa, int n_threads, int n_steps)
     free(text);
 }
 
+/* ---- models from nothing ----------------------------------------------------------------------------------------- */
+
+static hybrid_tokenizer *shape_tokenizer(void)
+{
+    static const char text[] = "to be or not to be, that is the question: whether 'tis nobler in the mind to suffer";
+    hybrid_source source;
+    hybrid_bpe_desc desc;
+    hybrid_tokenizer *t = NULL;
+    memset(&source, 0, sizeof source);
+    memset(&desc, 0, sizeof desc);
+    source.data = text;
+    source.size = sizeof text - 1;
+    desc.texts = &source;
+    desc.n_texts = 1;
+    desc.vocab_size = 270;
+    CHECK(!hybrid_bpe_train(NULL, &desc, &t, NULL, NULL), "a vocabulary");
+    return t;
+}
+
+/* The mean and the deviation of a tensor. */
+static void shape_moments(const hybrid_model *m, const char *name, double *mean, double *deviation)
+{
+    int32_t i;
+    int64_t j;
+    *mean = *deviation = -1;
+    for (i = 1; i < m->weights.n_tensors; i++) {
+        const hyb_tensor *t = &m->weights.tensors[i];
+        const float *x = (const float *)t->data;
+        const int64_t n = t->ne[0] * t->ne[1];
+        double sum = 0, squares = 0;
+        if (!name_is(hyb_weights_source(m->gguf, t)->name, name)) continue;
+        for (j = 0; j < n; j++) sum += (double)x[j];
+        for (j = 0; j < n; j++) squares += ((double)x[j] - sum / (double)n) * ((double)x[j] - sum / (double)n);
+        *mean = sum / (double)n;
+        *deviation = sqrt(squares / (double)n);
+        return;
+    }
+}
+
+/* A model learns a line by heart, and then says it. */
+static void shape_learns(hybrid_model *m, const char *architecture)
+{
+    static const int32_t line[17] = { 5, 9, 100, 31, 7, 7, 200, 14, 90, 3, 66, 41, 9, 8, 120, 33, 60 };
+    hybrid_trainer_desc td;
+    hybrid_context_desc cd;
+    hybrid_trainer *t = NULL;
+    hybrid_context *c = NULL;
+    hybrid_train_batch batch;
+    hybrid_train_metrics metrics;
+    hybrid_error e;
+    int i, wrong = 0;
+    memset(&td, 0, sizeof td);
+    memset(&cd, 0, sizeof cd);
+    memset(&batch, 0, sizeof batch);
+    td.model = m;
+    td.n_seq = 1;
+    td.n_ctx = 16;
+    td.rate = 3e-3f;
+    batch.ids = line;
+    batch.targets = line + 1;
+    CHECK(!hybrid_trainer_create(&td, &t, &e), "%s: %s", architecture, e.message);
+    for (i = 0; i < 60 && t; i++) CHECK(!hybrid_trainer_step(t, &batch, &metrics, &e), "%s", e.message);
+    CHECK(metrics.loss < 0.1, "%s: the loss of a line by heart is %g", architecture, metrics.loss);
+    CHECK(!hybrid_context_create(m, &cd, &c, &e), "%s", e.message);
+    for (i = 0; i < 16 && c; i++) { /* the very weights that were trained */
+        const float *logits;
+        int32_t best = 0, v;
+        CHECK(!hybrid_batch_add(c, 0, line + i, 1, &e), "%s", e.message);
+        CHECK(!hybrid_decode(c, &e), "%s", e.message);
+        logits = hybrid_logits(c, 0);
+        for (v = 1; v < m->hp.n_vocab; v++) best = logits[v] > logits[best] ? v : best;
+        wrong += best != line[i + 1];
+    }
+    CHECK(!wrong, "%s: %d of 16 tokens of the line are others", architecture, wrong);
+    hybrid_context_destroy(c);
+    hybrid_trainer_destroy(t);
+}
+
+static void test_shape(const char *architecture)
+{
+    hybrid_model_shape shape;
+    hybrid_tokenizer *tokenizer = shape_tokenizer();
+    hybrid_model *m = NULL, *same = NULL, *other = NULL;
+    hybrid_error e;
+    double mean, deviation;
+    TEST("models from nothing");
+    memset(&shape, 0, sizeof shape);
+    shape.architecture = architecture;
+    shape.tokenizer = tokenizer;
+    shape.n_embd = 64;
+    shape.n_layer = 2;
+    shape.n_head = 4;
+    shape.n_head_kv = *architecture == 'l' ? 2 : 0;
+    shape.n_ctx = 32;
+    shape.seed = 7;
+    CHECK(!hybrid_model_create(NULL, &shape, &m, &e), "%s", e.message);
+    CHECK(!hybrid_model_create(NULL, &shape, &same, &e), "%s", e.message);
+    shape.seed = 8;
+    CHECK(!hybrid_model_create(NULL, &shape, &other, &e), "%s", e.message);
+    if (m && same && other) {
+        const size_t n = m->weights.owned_bytes;
+        CHECK(m->hp.n_vocab == 320, "%d tokens: not those of the vocabulary, rounded up", m->hp.n_vocab);
+        CHECK(!memcmp(m->weights.owned, same->weights.owned, n), "the same seed gives other weights");
+        CHECK(memcmp(m->weights.owned, other->weights.owned, n), "another seed gives the same weights");
+        shape_moments(m, "token_embd.weight", &mean, &deviation);
+        CHECK(fabs(mean) < 5e-4, "the mean of the embedding is %g", mean);
+        CHECK(fabs(deviation - 0.02) < 5e-4, "the deviation of the embedding is %g", deviation);
+        shape_moments(m, "blk.1.ffn_down.weight", &mean, &deviation);
+        CHECK(fabs(deviation - 0.01) < 5e-4, "that of what adds to the residual stream is %g", deviation);
+        shape_moments(m, "blk.0.attn_norm.weight", &mean, &deviation);
+        CHECK(mean == 1 && deviation == 0, "norms are %g", mean);
+        shape_learns(m, architecture);
+    }
+    hybrid_model_destroy(other);
+    shape.n_head = 3;
+    CHECK(hybrid_model_create(NULL, &shape, &other, &e) == HYBRID_ERROR_INVALID, "64 values and 3 heads");
+    CHECK(strstr(e.message, "n_head 3") != NULL, "%s", e.message);
+    shape.n_head = 4;
+    shape.n_vocab = 100;
+    CHECK(hybrid_model_create(NULL, &shape, &other, &e) == HYBRID_ERROR_INVALID, "fewer than the vocabulary");
+    shape.n_vocab = 0;
+    shape.architecture = "mamba";
+    CHECK(hybrid_model_create(NULL, &shape, &other, &e) == HYBRID_ERROR_UNSUPPORTED, "another architecture");
+    CHECK(!other, "a model that was not made");
+    hybrid_tokenizer_destroy(tokenizer);
+    hybrid_model_destroy(m);
+    hybrid_model_destroy(same);
+}
+
 #include "train_models.h"
 
 int main(void)
 {
     test_models();
+    test_shape("gpt2");
+    test_shape("llama");
     test_llmc("generic", 1, 2);
     test_llmc(NULL, 2, 100);
     return test_end();
