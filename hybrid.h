@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id fbb68e94f35794cb): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id e355b016a96eed0e): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3987  output.c                 a file that is written
  *     4459  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4497  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46508  end.h                    closes what core/begin opened
+ *    46509  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4931  names.c                  names that must differ, found by hash
@@ -224,10 +224,10 @@
  *    44265  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
  *    44631  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
  *    45066  shape.c                  models from nothing
- *    45343  schedule.c               the learning rate of a step
- *    45389  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45755  export.c                 the weights of a trainer as a model file
- *    45983  checkpoint.c             everything that a training goes on with, in a file
+ *    45344  schedule.c               the learning rate of a step
+ *    45390  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45756  export.c                 the weights of a trainer as a model file
+ *    45984  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "fbb68e94f35794cb"
+#define HYBRID__SOURCE_ID "e355b016a96eed0e"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -45187,12 +45187,13 @@ typedef struct hyb_shape_file {
     hybrid_runtime *rt;
     unsigned char *head;
     size_t size, capacity;
+    hybrid_error failure; /* of writing: no memory */
 } hyb_shape_file;
 
 static bool hyb_shape_write(void *user, const void *data, size_t n)
 {
     hyb_shape_file *f = (hyb_shape_file *)user;
-    if (HYB_GROW(f->rt, f->head, f->capacity, f->size, f->size + n, NULL)) return false;
+    if (HYB_GROW(f->rt, f->head, f->capacity, f->size, f->size + n, &f->failure)) return false;
     memcpy(f->head + f->size, data, n);
     f->size += n;
     return true;
@@ -45268,7 +45269,7 @@ static hybrid_result hyb_shape_file_make(hyb_shape_file *f, const hybrid_model_s
     hyb_shape_tensors(w, s, bytes);
     if (!r) r = hybrid_gguf_begin(w, hyb_shape_write, f, error);
     hybrid_gguf_writer_destroy(w);
-    return r;
+    return f->failure.result ? hyb_kept(&f->failure, error) : r;
 }
 
 /* ---- weights ---- */

@@ -562,7 +562,7 @@ static void read_api(void)
 {
     static const char *const files[] = { "base",        "runtime",    "quant",   "gguf",    "tokenizer",
                                          "chat",        "model",      "context", "sampler", "session",
-                                         "bpe_trainer", "train_data", "trainer" };
+                                         "bpe_trainer", "train_data", "trainer", "shape" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1118,6 +1118,22 @@ static double school_loss(school *s)
     return loss;
 }
 
+/* A vocabulary of the 256 bytes and an end; NULL: e says why. */
+static hybrid_tokenizer *bytes_only(world *w, hybrid_error *e)
+{
+    hybrid_source source;
+    hybrid_bpe_desc desc;
+    hybrid_tokenizer *made;
+    memset(&source, 0, sizeof source);
+    memset(&desc, 0, sizeof desc);
+    source.data = "ab";
+    source.size = 2;
+    desc.texts = &source;
+    desc.n_texts = 1;
+    desc.vocab_size = 257;
+    return hybrid_bpe_train(w->rt, &desc, &made, NULL, e) ? NULL : made;
+}
+
 /* What a trainer refuses, after which its weights are those that they were. */
 static void refused_trainers(world *w)
 {
@@ -1128,6 +1144,8 @@ static void refused_trainers(world *w)
     school s;
     double loss = 5, at_first;
     int32_t beyond[16];
+    hybrid_model_shape shape;
+    hybrid_model *m = POISON(hybrid_model);
     TEST("refused: trainers");
     CHECK(!school_make(&s, w, &e), "%s", e.message);
     at_first = school_loss(&s);
@@ -1164,6 +1182,15 @@ static void refused_trainers(world *w)
             hybrid_trainer_export(s.trainer, "/nowhere/at all/x", HYBRID_MIX_F32, &e));
     CHECK(school_loss(&s) == at_first, "the weights were changed");
     school_end(&s);
+    memset(&shape, 0, sizeof shape);
+    REFUSED(hybrid_model_create, HYBRID_ERROR_INVALID, "shape is NULL", hybrid_model_create(w->rt, NULL, &m, &e));
+    EMPTY(!m);
+    REFUSED(hybrid_model_create, HYBRID_ERROR_INVALID, "tokenizer is NULL", hybrid_model_create(w->rt, &shape, &m, &e));
+    shape.tokenizer = hybrid_model_tokenizer(w->model);
+    shape.n_head = -1;
+    REFUSED(hybrid_model_create, HYBRID_ERROR_INVALID, "n_head -1", hybrid_model_create(w->rt, &shape, &m, &e));
+    shape.architecture = "t5";
+    REFUSED(hybrid_model_create, HYBRID_ERROR_UNSUPPORTED, "t5", hybrid_model_create(w->rt, &shape, &m, &e));
 }
 
 /* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
@@ -1200,7 +1227,7 @@ static const char *const good_names[] = {
     "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write",
     "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek", "hybrid_trainer_create",
     "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
-    "hybrid_trainer_load", "hybrid_trainer_export"
+    "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create"
 };
 /* clang-format on */
 
@@ -1518,6 +1545,25 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     return r;
 }
 
+static int good_shape(world *w, hybrid_error *e)
+{
+    hybrid_tokenizer *tokenizer = bytes_only(w, e);
+    hybrid_model *m = POISON(hybrid_model);
+    hybrid_model_shape shape;
+    int r;
+    if (!tokenizer) return e->result;
+    memset(&shape, 0, sizeof shape);
+    shape.tokenizer = tokenizer;
+    shape.n_ctx = 16;
+    shape.n_embd = 32;
+    shape.n_layer = 1;
+    r = hybrid_model_create(w->rt, &shape, &m, e);
+    CHECK(!m == !!r, "a handle");
+    hybrid_tokenizer_destroy(tokenizer);
+    if (!r) hybrid_model_destroy(m);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1543,6 +1589,7 @@ static int good(world *w, int which, hybrid_error *e)
     case 53:
     case 54:
     case 55: return good_data(w, which, e);
+    case 63: return good_shape(w, e);
     default: return good_trainer(w, which, e);
     }
 }

@@ -128,12 +128,13 @@ typedef struct hyb_shape_file {
     hybrid_runtime *rt;
     unsigned char *head;
     size_t size, capacity;
+    hybrid_error failure; /* of writing: no memory */
 } hyb_shape_file;
 
 static bool hyb_shape_write(void *user, const void *data, size_t n)
 {
     hyb_shape_file *f = (hyb_shape_file *)user;
-    if (HYB_GROW(f->rt, f->head, f->capacity, f->size, f->size + n, NULL)) return false;
+    if (HYB_GROW(f->rt, f->head, f->capacity, f->size, f->size + n, &f->failure)) return false;
     memcpy(f->head + f->size, data, n);
     f->size += n;
     return true;
@@ -209,7 +210,7 @@ static hybrid_result hyb_shape_file_make(hyb_shape_file *f, const hybrid_model_s
     hyb_shape_tensors(w, s, bytes);
     if (!r) r = hybrid_gguf_begin(w, hyb_shape_write, f, error);
     hybrid_gguf_writer_destroy(w);
-    return r;
+    return f->failure.result ? hyb_kept(&f->failure, error) : r;
 }
 
 /* ---- weights ---- */
