@@ -4,7 +4,7 @@
 #define TRAIN_MODELS_H
 #include <math.h>
 
-enum { LESSON_T = 40, LESSON_STEP = 7919 };
+enum { LESSON_T = 56, LESSON_STEP = 7919 };
 
 /* clang-format off */
 static const char *const lesson_names[] = {
@@ -210,40 +210,128 @@ static void test_same_bits(const char *name, bool isas)
     free(one);
 }
 
-/* Two batches of a step are the step of one batch with the sequences of both. */
+/* The gradients of two trainers: the largest difference is within a millionth of the largest gradient. */
+static void near_gradients(const char *name, const char *what, const lesson *a, const lesson *b)
+{
+    int i;
+    int64_t j;
+    for (i = 0; i < a->t->n_params; i++) {
+        const hyb_param *p = &a->t->params[i];
+        double off = 0, largest = 0;
+        for (j = p->at; j < p->at + p->n; j++) {
+            const double d = fabs((double)a->t->grads[j] - (double)b->t->grads[j]);
+            off = d <= off ? off : d;
+            largest = HYB_MAX(largest, fabs((double)a->t->grads[j]));
+        }
+        CHECK(off <= 1e-6 * largest, "%s: gradients of %.*s are %.1e apart %s", name, (int)p->name.size, p->name.data,
+              off / largest, what);
+    }
+}
+
+/* Two batches of a step are the step of one batch with the sequences of both; so many rows that sums go in chunks. */
 static void test_batches(const char *name)
 {
+    enum { N = 6 };
+    static int32_t ids[N * LESSON_T], targets[N * LESSON_T];
+    static float weights[N * LESSON_T];
     hybrid_trainer_desc d = lesson_desc();
-    hybrid_train_batch halves[2];
+    hybrid_train_batch all, halves[2];
     hybrid_train_metrics one, two;
     hybrid_error e;
     lesson whole, cut;
     int i;
-    int64_t j;
-    d.n_seq = 1;
+    d.n_seq = N;
+    if (!lesson_open(&whole, name, NULL, 1, d)) return;
+    d.n_seq = N / 2;
     d.n_batches = 2;
-    if (!lesson_open(&whole, name, NULL, 1, lesson_desc()) || !lesson_open(&cut, name, NULL, 1, d)) return;
-    for (i = 0; i < 2; i++) {
-        halves[i].ids = cut.ids + i * LESSON_T;
-        halves[i].targets = cut.targets + i * LESSON_T;
-        halves[i].weights = cut.weights + i * LESSON_T;
+    if (!lesson_open(&cut, name, NULL, 1, d)) return;
+    for (i = 0; i < N * LESSON_T; i++) {
+        const int from = i % (2 * LESSON_T), shift = i / (2 * LESSON_T) * 5;
+        ids[i] = (whole.ids[from] + shift) % whole.m->hp.n_vocab;
+        targets[i] = whole.targets[from] < 0 ? -1 : (whole.targets[from] + shift) % whole.m->hp.n_vocab;
+        weights[i] = whole.weights[from] * (float)(1 + i / (2 * LESSON_T));
     }
-    CHECK(!hybrid_trainer_step(whole.t, &whole.batch, &one, &e), "%s", e.message);
+    all.ids = ids;
+    all.targets = targets;
+    all.weights = weights;
+    for (i = 0; i < 2; i++) {
+        halves[i].ids = ids + i * N / 2 * LESSON_T;
+        halves[i].targets = targets + i * N / 2 * LESSON_T;
+        halves[i].weights = weights + i * N / 2 * LESSON_T;
+    }
+    CHECK(!hybrid_trainer_step(whole.t, &all, &one, &e), "%s", e.message);
     CHECK(!hybrid_trainer_step(cut.t, halves, &two, &e), "%s", e.message);
     CHECK(fabs(one.loss - two.loss) <= 1e-9, "losses %.9g and %.9g", one.loss, two.loss);
     CHECK(one.n_tokens == two.n_tokens, "%lld and %lld targets", (long long)one.n_tokens, (long long)two.n_tokens);
-    for (i = 0; i < whole.t->n_params; i++) {
-        const hyb_param *p = &whole.t->params[i];
-        double off = 0, largest = 0;
-        for (j = p->at; j < p->at + p->n; j++) {
-            off = HYB_MAX(off, fabs((double)whole.t->grads[j] - (double)cut.t->grads[j]));
-            largest = HYB_MAX(largest, fabs((double)whole.t->grads[j]));
-        }
-        CHECK(off <= 1e-6 * largest, "%s: gradients of %.*s are %.1e apart in two batches", name, (int)p->name.size,
-              p->name.data, off / largest);
-    }
+    near_gradients(name, "in two batches", &whole, &cut);
     lesson_close(&whole);
     lesson_close(&cut);
+}
+
+/* Logits of some rows at a time: the same losses, and gradients but for the order of sums over rows. */
+static void test_loss_rows(const char *name, int rows)
+{
+    hybrid_train_metrics one, two;
+    hybrid_error e;
+    lesson whole, cut;
+    if (!lesson_open(&whole, name, NULL, 1, lesson_desc()) || !lesson_open(&cut, name, NULL, 1, lesson_desc())) return;
+    CHECK(cut.t->memory.loss_rows == 2 * LESSON_T, "%d rows of logits", cut.t->memory.loss_rows);
+    cut.t->memory.loss_rows = rows;
+    CHECK(!hybrid_trainer_step(whole.t, &whole.batch, &one, &e), "%s", e.message);
+    CHECK(!hybrid_trainer_step(cut.t, &cut.batch, &two, &e), "%s", e.message);
+    CHECK(one.loss == two.loss, "losses %.9g and %.9g", one.loss, two.loss);
+    near_gradients(name, "with few rows of logits", &whole, &cut);
+    lesson_close(&whole);
+    lesson_close(&cut);
+}
+
+/* A quantized model is trained from the values of its blocks, and gets better. */
+static void test_quantized(const char *path)
+{
+    hybrid_runtime *rt = lesson_runtime(NULL, 2);
+    hybrid_model_desc md;
+    hybrid_trainer_desc td = lesson_desc();
+    hybrid_trainer *t = NULL;
+    hybrid_train_metrics metrics;
+    hybrid_train_batch batch;
+    hybrid_error e;
+    int32_t ids[65];
+    double before = 0, after = 0;
+    int i, n_wrong = 0;
+    TEST("a quantized model");
+    memset(&md, 0, sizeof md);
+    md.path = path;
+    md.trainable = true;
+    CHECK(!hybrid_model_load(rt, &md, &td.model, &e), "%s", e.message);
+    td.n_seq = 1;
+    td.n_ctx = 64;
+    td.clip = 1;
+    CHECK(!hybrid_trainer_create(&td, &t, &e), "%s", e.message);
+    if (!t) return;
+    for (i = 0; i < t->n_params; i++) {
+        const hyb_param *p = &t->params[i];
+        float *values = (float *)malloc(sizeof *values * (size_t)p->n);
+        char name[96];
+        const hybrid_gguf_tensor *tensor;
+        snprintf(name, sizeof name, "%.*s", (int)p->name.size, p->name.data);
+        tensor = hybrid_gguf_find_tensor(t->model->gguf, name);
+        CHECK(!hybrid_dequantize(tensor->type, tensor->data, values, (size_t)p->n, &e), "%s: %s", name, e.message);
+        n_wrong += memcmp(values, t->weights + p->at, sizeof *values * (size_t)p->n) != 0;
+        free(values);
+    }
+    CHECK(!n_wrong, "%d of %d tensors", n_wrong, t->n_params);
+    for (i = 0; i < 65; i++) ids[i] = (int32_t)(i * i * 7 % 500 + 3);
+    batch.ids = ids;
+    batch.targets = ids + 1;
+    batch.weights = NULL;
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &before, &e), "%s", e.message);
+    for (i = 0; i < 5; i++) CHECK(!hybrid_trainer_step(t, &batch, &metrics, &e), "%s", e.message);
+    CHECK(metrics.step == 5, "%lld steps", (long long)metrics.step);
+    CHECK(!hybrid_trainer_evaluate(t, &batch, &after, &e), "%s", e.message);
+    CHECK(after < before - 0.1, "the loss was %g, and is %g", before, after);
+    hybrid_trainer_destroy(t);
+    hybrid_model_destroy(td.model);
+    hybrid_runtime_destroy(rt);
 }
 
 /* ---- training and running are one model -------------------------------------------------------------------------- */
@@ -494,6 +582,9 @@ static void test_models(void)
     test_batches("gpt2");
     test_batches("gemma3");
     test_batches("llama-biases");
+    test_loss_rows("llama-biases", 33);
+    test_loss_rows("gemma2", 1);
+    test_quantized("examples/data/stories260K-q8_0.gguf");
     test_runs("smollm");
     test_runs("llama-biases");
     for (i = 0; i < 3; i++) test_untrainable(experts[i], true, "experts");

@@ -29,7 +29,7 @@ from make_models import finish, gguf_tensors, rope_permute
 from tiny_tokenizers import N_VOCAB
 
 OUT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "data", "train.gguf")
-T, STEP, N_VALUES = 40, 7919, 96
+T, STEP, N_VALUES = 56, 7919, 96
 WITHOUT = ("mixtral", "qwen2moe", "qwen3moe", "lfm2", "lfm2-conv")        # cannot be trained
 WEIGHTED = ("llama-biases", "qwen2-untied", "gemma3")                     # have weights of targets
 
