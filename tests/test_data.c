@@ -31,8 +31,8 @@ static hybrid_data *make_data(const hybrid_data_desc *desc)
 static void test_permutation(void)
 {
     /* by tests/oracle/permute.py */
-    static const uint64_t known[5] = { UINT64_C(162268244710), UINT64_C(574168542328), UINT64_C(561574566654),
-                                       UINT64_C(599797223851), UINT64_C(728733073099) };
+    static const uint64_t known[2][3] = { { UINT64_C(162268244710), UINT64_C(574168542328), UINT64_C(561574566654) },
+                                          { UINT64_C(162268244710), UINT64_C(1874955301350), UINT64_C(652937193728) } };
     static uint8_t seen[3000];
     uint64_t n, i, fixed;
     TEST("permutation");
@@ -49,9 +49,8 @@ static void test_permutation(void)
     }
     for (i = 0, fixed = 0; i < 1000; i++) fixed += hyb_permute(7, 1, 1000, i) == hyb_permute(7, 2, 1000, i);
     CHECK(fixed < 20, "two epochs are alike in %d of 1000", (int)fixed);
-    for (i = 0; i < 5; i++)
-        CHECK(hyb_permute(1234, 5, (uint64_t)1 << 40, i) == known[i], "number %d is %llu", (int)i,
-              (unsigned long long)hyb_permute(1234, 5, (uint64_t)1 << 40, i));
+    for (i = 0; i < 6; i++)
+        CHECK(hyb_permute(1234, 5, (uint64_t)1 << (40 + i / 3), i % 3) == known[i / 3][i % 3], "number %d", (int)i);
 }
 
 /* ---- tokens ------------------------------------------------------------------------------------------------------ */
@@ -89,6 +88,7 @@ static void count_window(const int32_t *ids, const int32_t *targets, int32_t n_c
         } else if (ids[i] >= 10)
             times[place + 1]++;
         apart &= across || i == 0 || ids[i] != SEPARATOR;
+        apart &= across || ids[i] != SEPARATOR || targets[i] != SEPARATOR; /* an empty document */
         last = ids[i] >= 10 ? place : last + 1;
     }
     CHECK(follow, "a target does not follow what was read");
@@ -136,6 +136,8 @@ static void test_tokens(void)
         if (hybrid_data_create(NULL, &desc, &data, &e)) {
             CHECK(e.result == HYBRID_ERROR_FORMAT && (strstr(e.message, "too small") || strstr(e.message, "no two")),
                   "%s", e.message);
+            for (i = 0, left = 0; i < n; i++) left += tokens[i] != SEPARATOR;
+            CHECK(left < 20, "%d words of %zu, but %s", (int)left, n, e.message);
             continue;
         }
         hybrid_data_describe(data, &info);
@@ -555,10 +557,11 @@ static void test_other_tokenizers(void)
     static const char *const pieces[] = {
         "<unk>", "<s>", "</s>", "\xE2\x96\x81", "u", "H", "i", "a", "Y", "o", "2", "4"
     };
-    static const char accents[] = "{\"messages\":[{\"role\":\"user\",\"content\":\"e\xCC\x81\"},"
+    static const char accents[] = "{\"messages\":[{\"role\":\"assistant\",\"content\":\"y\"},"
+                                  "{\"role\":\"user\",\"content\":\"e\xCC\x81 more\"},"
                                   "{\"role\":\"assistant\",\"content\":\"o\xCC\x88\"}]}";
     static const char *const right[] = { "|<s>uHi</s>a[Yo</s>]u2</s>a[4</s>]",
-                                         "|u\xC3\xA9"
+                                         "|a[y</s>]u\xC3\xA9 more"
                                          "a[\xC3\xB6</s>]" /* an uncounted token 0 is not shown */ };
     static char out[2000];
     hybrid_string tokens_of[HYB_COUNT(pieces)];
@@ -596,6 +599,7 @@ static void test_other_tokenizers(void)
         hybrid_source source = i ? source_of(accents, sizeof accents - 1) : source_of(TALK, sizeof TALK - 1);
         hybrid_tokenizer *tok = NULL;
         hybrid_data_desc desc;
+        hybrid_data_info info;
         hybrid_data *data;
         CHECK(!(i ? hybrid_bpe_train(NULL, &bd, &tok, NULL, NULL) : hybrid_tokenizer_create(NULL, &sd, &tok, NULL)),
               "tokenizer %zu", i);
@@ -609,6 +613,8 @@ static void test_other_tokenizers(void)
         data = make_data(&desc);
         show(data, tok, out);
         CHECK(!strcmp(out, right[i]), "case %zu\n    ours   %s\n    right  %s", i, out, right[i]);
+        hybrid_data_describe(data, &info);
+        CHECK(info.n_targets == 5, "case %zu: %d targets", i, (int)info.n_targets); /* no space that was not there */
         hybrid_data_destroy(data);
         hybrid_tokenizer_destroy(tok);
     }
@@ -675,6 +681,72 @@ static void test_bad_lines(void)
           (int)info.n_documents);
     hybrid_data_destroy(data);
     hybrid_template_destroy(tmpl);
+    hybrid_tokenizer_destroy(tok);
+}
+
+/* A line whose second answer cannot be found leaves nothing of its first. */
+static void test_half_lines(void)
+{
+    static const char text[] =
+        "{% for m in messages %}{% if m.content == 'X' %}{{ 'zzz' }}{% else %}{{ m.role[0] }}"
+        "{% if m.role == 'assistant' and loop.last %}{{ '(t)' }}{% endif %}{{ m.content + '</s>' }}"
+        "{% endif %}{% endfor %}{% if add_generation_prompt %}a{% endif %}";
+    static const char file[] = "{\"messages\":[{\"role\":\"assistant\",\"content\":\"one\"},"
+                               "{\"role\":\"user\",\"content\":\"two\"},{\"role\":\"assistant\",\"content\":\"X\"}]}\n"
+                               "{\"messages\":[{\"role\":\"assistant\",\"content\":\"good\"}]}";
+    static char out[500];
+    hybrid_tokenizer *tok = make_tokenizer("</s>", false);
+    hybrid_source source = source_of(file, sizeof file - 1);
+    hybrid_template *tmpl = NULL;
+    hybrid_template_desc td;
+    hybrid_data_desc desc;
+    hybrid_data *data;
+    bad_lines b;
+    TEST("half of a line");
+    memset(&td, 0, sizeof td);
+    memset(&desc, 0, sizeof desc);
+    memset(&b, 0, sizeof b);
+    td.text = text;
+    CHECK(!hybrid_template_create(NULL, &td, &tmpl, NULL), "template");
+    desc.kind = HYBRID_DATA_CHAT;
+    desc.sources = &source;
+    desc.n_sources = 1;
+    desc.tokenizer = tok;
+    desc.tmpl = tmpl;
+    desc.n_ctx = 40;
+    desc.bad_line = hear_bad;
+    desc.user = &b;
+    b.most = 1;
+    data = make_data(&desc);
+    show(data, tok, out);
+    CHECK(!strcmp(out, "|a[(t)good</s>]"), "%s", out);
+    CHECK(strstr(b.said, "0:1 the template does not show"), "%s", b.said);
+    hybrid_data_destroy(data);
+    hybrid_template_destroy(tmpl);
+    hybrid_tokenizer_destroy(tok);
+}
+
+/* Token files whose documents begin with a token: they do not see the end of the one before. */
+static void test_beginnings(void)
+{
+    static const uint16_t ids_of[] = { 3, 100, 101, 4, 3, 102, 4, 103 }; /* <s> d e </s> <s> f </s> g */
+    static char out[500];
+    hybrid_tokenizer *tok = make_tokenizer("</s>", true);
+    hybrid_source source = source_of(ids_of, sizeof ids_of);
+    hybrid_data_desc desc;
+    hybrid_data *data;
+    TEST("tokens that begin documents");
+    memset(&desc, 0, sizeof desc);
+    desc.kind = HYBRID_DATA_U16;
+    desc.sources = &source;
+    desc.n_sources = 1;
+    desc.tokenizer = tok;
+    desc.n_ctx = 8;
+    desc.in_order = true;
+    data = make_data(&desc);
+    show(data, tok, out);
+    CHECK(!strncmp(out, "|<s>[", 5) && strstr(out, "</s>]|<s>[") && strstr(out, "|</s>["), "%s", out);
+    hybrid_data_destroy(data);
     hybrid_tokenizer_destroy(tok);
 }
 
@@ -865,6 +937,8 @@ int main(void)
     test_transformers();
     test_other_tokenizers();
     test_bad_lines();
+    test_half_lines();
+    test_beginnings();
     test_failures();
     test_refusals();
     return test_end();

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Makes tests/oracle/data/chat_data.txt, which tests/test_data.c reads: conversations as transformers'
 apply_chat_template makes tokens of them, and which of those the assistant says, by its own marks ({% generation %}).
-The first line is the text that the vocabulary is trained on, in hexadecimal; then a line for each conversation, fields between tabs:
+The first line is the text that the vocabulary is trained on, in hexadecimal; then a line for each conversation, fields
+between tabs:
 
     number of the template   the JSON line, in hexadecimal   ids   mask, 0 and 1
 
@@ -25,8 +26,8 @@ TEMPLATES = [
     "{{ 'Q: ' + message['content'] | trim + '\\n' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ 'A: ' }}{% endif %}",
 ]
-WORDS = ["the", "a", "cat", "dog", "12", "é", "東京", "\n", "  ", "!", "?", "don't", "it's", "\U0001f600", "\"", "\\", "one",
-         "two", "x²", "<|im_end", "assistant", "\t"]
+WORDS = ["the", "a", "cat", "dog", "12", "é", "東京", "\n", "  ", "!", "?", "don't", "it's", "\U0001f600", "\"", "\\",
+         "one", "two", "x²", "<|im_end", "assistant", "\t"]
 
 
 def main():
