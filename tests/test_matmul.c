@@ -438,6 +438,45 @@ static void test_decoded(hybrid_type type, int threads, int n, int64_t k, int ro
     free(floats);
     free(x);
 }
+/* What is planned for each of two matrices is enough for an op with both, whatever their types. */
+static void test_planned(void)
+{
+#define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
+    static const hybrid_type all[] = { HYB_TYPES(TYPE_ID) };
+#undef TYPE_ID
+    hybrid_runtime *rt = NULL;
+    hyb_tensor w[2];
+    hyb_limits limits;
+    hyb_op_matmul op;
+    size_t planned, used;
+    int a, b, i, n;
+    TEST("planned");
+    CHECK(hybrid_runtime_create(NULL, &rt, NULL) == HYBRID_OK, "runtime");
+    for (a = 0; a < (int)HYB_COUNT(all); a++)
+        for (b = 0; b < (int)HYB_COUNT(all); b++)
+            for (n = 1; n < 60; n = n * 3 + 2) {
+                memset(w, 0, sizeof w);
+                memset(&limits, 0, sizeof limits);
+                memset(&op, 0, sizeof op);
+                limits.n_rows = op.n = n;
+                op.n_out = 2;
+                for (i = 0; i < 2; i++) {
+                    w[i].type = all[i ? b : a];
+                    w[i].ne[0] = 2048;
+                    w[i].ne[1] = i ? 900 : 40;
+                    w[i].ne[2] = w[i].ne[3] = 1;
+                    op.out[i].w = &w[i];
+                    CHECK(hyb_cpu_limits_matrix(rt, &limits, &w[i]), "%s", hybrid_type_name(w[i].type));
+                }
+                planned = limits.kernels_bytes + limits.decoded_bytes + limits.tiles_bytes;
+                for (i = 0; i < limits.n_formats; i++) planned += limits.format_bytes[i];
+                used = hyb_matmul_bytes(rt->isa, hyb_lanes(rt), &op);
+                CHECK(used <= planned, "%s and %s, n %d: %d bytes, planned %d", hybrid_type_name(all[a]),
+                      hybrid_type_name(all[b]), n, (int)used, (int)planned);
+            }
+    hybrid_runtime_destroy(rt);
+}
+
 static void test_decoded_types(hyb_isa isa)
 {
 #define TYPE_ID(id, number, values, bytes, suffix) HYBRID_TYPE_##id,
@@ -513,6 +552,7 @@ int main(void)
     static const int ns[] = { 1, 2, 5, 16, 37 };
     hyb_isa best = hyb_cpu_isa(), isa;
     int t, i, threads;
+    test_planned();
     for (t = 0; t < N_TYPES; t++) {
         int64_t unit = (int64_t)hybrid_type_block_size(types[t]);
         TEST("generic against double");
