@@ -6,11 +6,12 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
 	@echo "make test                every test and gate that this machine can run; says what it skipped, and why"
+	@echo "make test-long           what takes too long for make test: 300 kills of a training that saves"
 	@echo "make model               fetches SmolLM2-135M-Instruct (98 MB) into $(MODELS)/"
 	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
 	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip); ARGS='--isa avx2'..."
@@ -38,6 +39,9 @@ compile_commands.json:
 
 test:
 	@CC="$(CC)" $(PYTHON) tests/run_tests.py
+
+test-long:
+	@CC="$(CC)" HYBRID_KILLS=300 $(PYTHON) tests/run_tests.py --plain checkpoint
 
 gates:
 	@$(PYTHON) tests/gates/gates.py

@@ -215,9 +215,11 @@ static void hyb_output_sweep(hybrid_runtime *rt, const char *path)
     folder = opendir(base ? name : ".");
     hyb_free(rt, name);
     while (folder && (entry = readdir(folder)) != NULL) {
-        const long process = hyb_output_leftover(entry->d_name, path + base);
         const size_t n = strlen(entry->d_name) + 1;
-        if (process <= 0 || ((unsigned long)process != hyb_output_process() && hyb_output_lives(process))) continue;
+        long process = hyb_output_leftover(entry->d_name, path + base);
+        const bool ours = process > 0 && (unsigned long)process == hyb_output_process();
+        if (process < 0) process = hyb_output_leftover(entry->d_name, ".hybrid"); /* of any long name */
+        if (process <= 0 || (!ours && hyb_output_lives(process))) continue;
         if (!(name = (char *)hyb_alloc(rt, base + n))) break;
         memcpy(name, path, base);
         memcpy(name + base, entry->d_name, n);
