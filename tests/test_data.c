@@ -693,7 +693,8 @@ static void test_half_lines(void)
         "{% endif %}{% endfor %}{% if add_generation_prompt %}a{% endif %}";
     static const char file[] = "{\"messages\":[{\"role\":\"assistant\",\"content\":\"one\"},"
                                "{\"role\":\"user\",\"content\":\"two\"},{\"role\":\"assistant\",\"content\":\"X\"}]}\n"
-                               "{\"messages\":[{\"role\":\"assistant\",\"content\":\"good\"}]}";
+                               "{\"messages\":[{\"role\":\"user\",\"content\":\"hello\"},"
+                               "{\"role\":\"assistant\",\"content\":\"good\"}]}";
     static char out[500];
     hybrid_tokenizer *tok = make_tokenizer("</s>", false);
     hybrid_source source = source_of(file, sizeof file - 1);
@@ -719,7 +720,7 @@ static void test_half_lines(void)
     b.most = 1;
     data = make_data(&desc);
     show(data, tok, out);
-    CHECK(!strcmp(out, "|a[(t)good</s>]"), "%s", out);
+    CHECK(!strcmp(out, "|uhello</s>a[(t)good</s>]"), "%s", out);
     CHECK(strstr(b.said, "0:1 the template does not show"), "%s", b.said);
     hybrid_data_destroy(data);
     hybrid_template_destroy(tmpl);
