@@ -6,7 +6,7 @@ MODELS  = $(or $(HYBRID_MODELS),models)
 STORY   = examples/data/stories260K-q8_0.gguf
 REAL    = $(MODELS)/SmolLM2-135M-Instruct.Q4_1.gguf
 
-.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench oracles model model-gemma header check-amalgamation clean compile_commands.json
+.PHONY: help demo test test-long gates gates-prove mutations fuzz emu nvrtc-check gpu-check bench bench-train oracles model model-gemma header check-amalgamation clean compile_commands.json
 
 help:
 	@echo "make demo                a small model tells a story (offline); after 'make model' a real one answers"
@@ -15,6 +15,7 @@ help:
 	@echo "make model               fetches SmolLM2-135M-Instruct (98 MB) into $(MODELS)/"
 	@echo "make model-gemma         fetches Gemma 3 270M (253 MB) into $(MODELS)/"
 	@echo "make bench               speed against llama.cpp on this machine (first time: about 7 minutes of pip); ARGS='--isa avx2'..."
+	@echo "make bench-train         speed of training against PyTorch on this machine; ARGS='--rows 4x64 --threads 2'..."
 	@echo "make fuzz                libFuzzer on everything that reads foreign bytes (SECONDS=30 each)"
 	@echo "make emu                 the emulated GPU in build/emu: HYBRID_CUDA_PATH=build/emu runs a program on it"
 	@echo "make mutations           breaks the GPU kernels in a hundred ways, and expects the tests to notice (minutes)"
@@ -71,7 +72,7 @@ model:
 model-gemma:
 	@MAKE_GOAL=$@ $(PYTHON) tests/fetch_model.py gemma --to $(MODELS)
 
-bench oracles:
+bench bench-train oracles:
 	@$(PYTHON) tests/venv.py $@ $(ARGS)
 
 # The implementation, compiled once for all examples; each of them would do it by itself.

@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 6c15533736e0fc47): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 8a5cd3c1e6728ef3): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "6c15533736e0fc47"
+#define HYBRID__SOURCE_ID "8a5cd3c1e6728ef3"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -34407,7 +34407,7 @@ static int64_t hyb_matmul_decoded_rows(const hyb_matmul_kernel *kernel, int64_t 
 {
     const int64_t row = HYB_MAX(k, 1) * (int64_t)sizeof(float), step = kernel->row_step;
     if (by_gemv) return HYB_MAX(HYB_MATMUL_WARM / row, 1);
-    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX(HYB_MATMUL_ROWS, step));
+    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX((int64_t)HYB_MATMUL_ROWS, step));
 }
 static size_t hyb_matmul_decoded_bytes(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
 {

@@ -3,6 +3,7 @@
 
     python3 tests/venv.py oracles     makes tests/oracle/data anew: runs tests/oracle/make_*.py
     python3 tests/venv.py bench       runs tests/bench/bench.py (what follows are its options)
+    python3 tests/venv.py bench-train runs tests/bench/bench_train.py
 
 The environment is made once (about 7 minutes) in ~/.cache/hybrid/venv; HYBRID_VENV names another place. Neither the
 library nor its tests need it.
@@ -54,7 +55,8 @@ def prepare():
 def main():
     goal = sys.argv[1] if len(sys.argv) > 1 else ""
     scripts = {"oracles": sorted(glob.glob(os.path.join(ROOT, "tests", "oracle", "make_*.py"))),
-               "bench": glob.glob(os.path.join(ROOT, "tests", "bench", "bench.py"))}.get(goal)
+               "bench": glob.glob(os.path.join(ROOT, "tests", "bench", "bench.py")),
+               "bench-train": glob.glob(os.path.join(ROOT, "tests", "bench", "bench_train.py"))}.get(goal)
     if scripts is None:
         sys.exit(__doc__)
     if not scripts:

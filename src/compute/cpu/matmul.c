@@ -50,7 +50,7 @@ static int64_t hyb_matmul_decoded_rows(const hyb_matmul_kernel *kernel, int64_t 
 {
     const int64_t row = HYB_MAX(k, 1) * (int64_t)sizeof(float), step = kernel->row_step;
     if (by_gemv) return HYB_MAX(HYB_MATMUL_WARM / row, 1);
-    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX(HYB_MATMUL_ROWS, step));
+    return HYB_MIN(HYB_MAX(HYB_MATMUL_DECODED / row / step, 1) * step, HYB_MAX((int64_t)HYB_MATMUL_ROWS, step));
 }
 static size_t hyb_matmul_decoded_bytes(const hyb_matmul_kernel *kernel, int64_t k, bool by_gemv)
 {
