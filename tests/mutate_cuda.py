@@ -150,7 +150,8 @@ MUTATIONS = [
     ("quant.cu", "(low & ~is_high) | (high & is_high)", "(low & ~is_high) | (low & is_high)", OPS, "embed"),
     ("quant.cu", "*(const u16 *)(block + 2) >> 2 * sub & 3;",
      "*(const u16 *)(block + 2) >> 2 * sub & 1;", OPS, "embed"),
-    ("quant.cu", "four f = decode_four(block, 32 * piece_ + 4 * j);", "four f = decode_four(block, 4 * j);", OPS, "embed"),
+    ("quant.cu", "four f = decode_four(block, 32 * piece_ + 4 * j);",
+     "four f = decode_four(block, 4 * j);", OPS, "embed"),
     ("matbatch.cu", "int first = 32 * (step % PIECES) + 4 * t;", "int first = 4 * t;", MATMUL, "few rows"),
     ("matbatch.cu", "b = decode_four(block, first + 16);", "b = decode_four(block, first);", MATMUL, "few rows"),
     # one row
