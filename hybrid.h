@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8a5cd3c1e6728ef3): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 7d085fee815110ba): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3987  output.c                 a file that is written
  *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46511  end.h                    closes what core/begin opened
+ *    46531  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4933  names.c                  names that must differ, found by hash
@@ -226,8 +226,8 @@
  *    45068  shape.c                  models from nothing
  *    45346  schedule.c               the learning rate of a step
  *    45392  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45758  export.c                 the weights of a trainer as a model file
- *    45986  checkpoint.c             everything that a training goes on with, in a file
+ *    45778  export.c                 the weights of a trainer as a model file
+ *    46006  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "8a5cd3c1e6728ef3"
+#define HYBRID__SOURCE_ID "7d085fee815110ba"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -45427,6 +45427,8 @@ struct hybrid_trainer {
 
 /* ---- create ---- */
 
+enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
+
 static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybrid_trainer_desc *d, hybrid_error *error)
 {
     const hyb_hparams *hp = &from->model->hp;
@@ -45447,6 +45449,11 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
+    if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
+                        "n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
     if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
         !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -45486,6 +45493,7 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
 {
     const hyb_weights *w = &t->model->weights;
     const size_t bytes = w->owned_bytes; /* a multiple of 64 */
+    size_t all = SIZE_MAX;
     int32_t i;
     t->weights = (float *)(void *)w->owned;
     t->n_values = (int64_t)(bytes / sizeof(float));
@@ -45501,11 +45509,22 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
         p->decays = !tensor->is_vector || t->desc.decay_vectors;
         t->n_params++;
     }
-    if (!(t->grads = (float *)hyb_alloc_aligned(t->rt, 3 * bytes))) return hyb_fail_memory(error, 3 * bytes);
-    memset(t->grads, 0, 3 * bytes);
+    if (!hyb_mul_size(3, bytes, &all) || !(t->grads = (float *)hyb_alloc_aligned(t->rt, all)))
+        return hyb_fail_memory(error, all);
+    memset(t->grads, 0, all);
     t->m = t->grads + t->n_values;
     t->v = t->m + t->n_values;
     return HYBRID_OK;
+}
+
+/* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
+static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
+{
+    const hyb_train_shape some = { 1, 1024 }, more = { 1, 2048 }; /* beyond the rows of logits, all grows evenly */
+    const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
+    hyb_train_memory m;
+    const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
+    return b > a && b + (b - a) / 1024 * HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
 static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
@@ -45518,6 +45537,7 @@ static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
     hybrid_context_desc d;
     hyb_limits limits;
     hybrid_result r;
+    if (!hyb_trainer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
     hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
     t->memory.back.weights = t->weights;

@@ -180,14 +180,17 @@ static float *lesson_result(const char *name, const char *isa, int n_threads, in
 {
     lesson l;
     hybrid_error e;
-    float *all = NULL;
-    int step;
+    float *all, *at;
+    int step, i, j;
     if (!lesson_open(&l, name, isa, n_threads, lesson_desc())) return NULL;
     for (step = 0; step < 2; step++) CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
-    *n = 4 * l.t->n_values;
-    all = (float *)malloc(sizeof *all * (size_t)*n);
-    memcpy(all, l.t->weights, sizeof *all * (size_t)l.t->n_values);
-    memcpy(all + l.t->n_values, l.t->grads, 3 * sizeof *all * (size_t)l.t->n_values);
+    for (i = 0, *n = 0; i < l.t->n_params; i++) *n += 4 * l.t->params[i].n;
+    all = at = (float *)malloc(sizeof *all * (size_t)*n);
+    for (i = 0; i < l.t->n_params; i++) { /* not what lies between */
+        const float *const from[] = { l.t->weights, l.t->grads, l.t->m, l.t->v };
+        const hyb_param *p = &l.t->params[i];
+        for (j = 0; j < 4; j++, at += p->n) memcpy(at, from[j] + p->at, sizeof *at * (size_t)p->n);
+    }
     lesson_close(&l);
     return all;
 }
@@ -433,6 +436,25 @@ static void test_untrainable(const char *name, bool trainable, const char *word)
     hybrid_runtime_destroy(rt);
 }
 
+static void test_too_large(void)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    hybrid_runtime *rt = lesson_runtime(NULL, 1);
+    hybrid_trainer *t = NULL;
+    hybrid_error e;
+    TEST("batches that are too large");
+    d.model = lesson_model(rt, "llama-biases", true);
+    d.n_seq = 65535;
+    d.n_ctx = 1 << 20;
+    CHECK(hybrid_trainer_create(&d, &t, &e) == HYBRID_ERROR_LIMIT, "2^36 rows: %s", e.message);
+    CHECK(strstr(e.message, "n_batches"), "%s", e.message);
+    d.n_ctx = 1 << 15; /* 2^31 rows, and a few less */
+    CHECK(hybrid_trainer_create(&d, &t, &e) == HYBRID_ERROR_LIMIT, "2^31 rows: %s", e.message);
+    CHECK(!t, "a trainer that was refused");
+    hybrid_model_destroy(d.model);
+    hybrid_runtime_destroy(rt);
+}
+
 /* The steps that are refused leave everything but gradients as it was. */
 static void refused(lesson *l, hybrid_result want, const char *word)
 {
@@ -591,6 +613,7 @@ static void test_models(void)
     test_untrainable("rwkv7", true, "time mix");
     test_untrainable("lfm2", true, "short convolution");
     test_untrainable("llama", false, "trainable");
+    test_too_large();
     test_refusals();
     test_memory("qwen2");
     hybrid_gguf_destroy(lesson_file);

@@ -42,6 +42,8 @@ struct hybrid_trainer {
 
 /* ---- create ---- */
 
+enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
+
 static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybrid_trainer_desc *d, hybrid_error *error)
 {
     const hyb_hparams *hp = &from->model->hp;
@@ -62,6 +64,11 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
+    if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
+                        "n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
     if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
         !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -101,6 +108,7 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
 {
     const hyb_weights *w = &t->model->weights;
     const size_t bytes = w->owned_bytes; /* a multiple of 64 */
+    size_t all = SIZE_MAX;
     int32_t i;
     t->weights = (float *)(void *)w->owned;
     t->n_values = (int64_t)(bytes / sizeof(float));
@@ -116,11 +124,22 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
         p->decays = !tensor->is_vector || t->desc.decay_vectors;
         t->n_params++;
     }
-    if (!(t->grads = (float *)hyb_alloc_aligned(t->rt, 3 * bytes))) return hyb_fail_memory(error, 3 * bytes);
-    memset(t->grads, 0, 3 * bytes);
+    if (!hyb_mul_size(3, bytes, &all) || !(t->grads = (float *)hyb_alloc_aligned(t->rt, all)))
+        return hyb_fail_memory(error, all);
+    memset(t->grads, 0, all);
     t->m = t->grads + t->n_values;
     t->v = t->m + t->n_values;
     return HYBRID_OK;
+}
+
+/* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
+static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
+{
+    const hyb_train_shape some = { 1, 1024 }, more = { 1, 2048 }; /* beyond the rows of logits, all grows evenly */
+    const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
+    hyb_train_memory m;
+    const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
+    return b > a && b + (b - a) / 1024 * HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
 static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
@@ -133,6 +152,7 @@ static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
     hybrid_context_desc d;
     hyb_limits limits;
     hybrid_result r;
+    if (!hyb_trainer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
     hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
     t->memory.back.weights = t->weights;
