@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 7d085fee815110ba): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 48fd57d2854229b1): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3987  output.c                 a file that is written
  *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46531  end.h                    closes what core/begin opened
+ *    46522  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4933  names.c                  names that must differ, found by hash
@@ -173,61 +173,61 @@
  *    28002  cpu/int/select.c         the table of integer-block kernels
  *    28062  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
  *    28145  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32268  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34311  cpu/select.c             the kernels of an instruction set
- *    34364  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34621  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34921  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34963  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35475  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    32262  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34302  cpu/select.c             the kernels of an instruction set
+ *    34355  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34612  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34912  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34954  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35466  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36064  arch.c                   the table of architectures
- *    36190  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36530  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36903  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37167  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37483  back.c                   the steps of a backward pass that several parts take
- *    37578  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37820  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37886  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38067  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38196  parts/experts.c          a mixture of experts (Shazeer et al
- *    38361  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38427  net.c                    which parts the layers of a model have, and which tensors
- *    38590  unused.c                 tensors of the file that the model is not computed with
- *    38770  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38819  forward.c                one pass of a batch through any model, over the op table
- *    39084  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39392  place.c                  which layers run where
- *    39562  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39648  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36055  arch.c                   the table of architectures
+ *    36181  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36521  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36894  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37158  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37474  back.c                   the steps of a backward pass that several parts take
+ *    37569  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37811  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37877  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38058  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38187  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38352  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38418  net.c                    which parts the layers of a model have, and which tensors
+ *    38581  unused.c                 tensors of the file that the model is not computed with
+ *    38761  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38810  forward.c                one pass of a batch through any model, over the op table
+ *    39075  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39383  place.c                  which layers run where
+ *    39553  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39639  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39935  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40283  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40635  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40931  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41751  next.c                   the next token of a sequence
- *    41856  plan.c                   the bytes of a model and a context before they are loaded
- *    41976  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42167  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39926  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40274  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40626  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40922  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41742  next.c                   the next token of a sequence
+ *    41847  plan.c                   the bytes of a model and a context before they are loaded
+ *    41967  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42158  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42650  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42715  documents.c              the texts of a corpus, one document after the other
- *    42954  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43148  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43648  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43958  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43995  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44267  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44633  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45068  shape.c                  models from nothing
- *    45346  schedule.c               the learning rate of a step
- *    45392  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45778  export.c                 the weights of a trainer as a model file
- *    46006  checkpoint.c             everything that a training goes on with, in a file
+ *    42641  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42706  documents.c              the texts of a corpus, one document after the other
+ *    42945  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43139  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43639  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43949  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43986  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44258  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44624  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45059  shape.c                  models from nothing
+ *    45337  schedule.c               the learning rate of a step
+ *    45383  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45769  export.c                 the weights of a trainer as a model file
+ *    45997  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "7d085fee815110ba"
+#define HYBRID__SOURCE_ID "48fd57d2854229b1"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -29334,10 +29334,7 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum {
-    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
-    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
-};
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -29397,7 +29394,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
+/* Few queries: the rows are read where they lie. */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -29494,7 +29491,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -29584,7 +29581,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
         float *e = s->e + q * HYB_PAGE; \
         if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
+        else if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -29594,7 +29591,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
+        else if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -29771,12 +29768,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
+        if (few)
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            if (s.transposed) HYB_V_FN(page_transpose)(&s);
+            HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
@@ -31380,10 +31377,7 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum {
-    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
-    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
-};
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -31443,7 +31437,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
+/* Few queries: the rows are read where they lie. */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -31540,7 +31534,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -31630,7 +31624,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
         float *e = s->e + q * HYB_PAGE; \
         if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
+        else if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -31640,7 +31634,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
+        else if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -31817,12 +31811,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
+        if (few)
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            if (s.transposed) HYB_V_FN(page_transpose)(&s);
+            HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
@@ -33423,10 +33417,7 @@ static HYB_V_TARGET void HYB_V_FN(adamw)(const hyb_op_adamw *op, int64_t at, int
  *     scores (all queries) -> scale, soft-cap, mask, new maximum -> exp, sums -> acc = acc * c + e V.
  * A row's result is that of hyb_attention_row_generic, bit for bit, whatever else is in the block. */
 
-enum {
-    HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N, /* vectors over the slots of a page */
-    HYB_V_FN(direct) = 3                         /* for more queries, Q8_0 is made floats once */
-};
+enum { HYB_V_FN(page_vectors) = HYB_PAGE / HYB_V_N }; /* vectors over the slots of a page */
 
 /* ---- a page as floats -------------------------------------------------------------------------------------------- */
 
@@ -33486,7 +33477,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(page_load)(const hyb_kv_view *kv,
     s->v_bytes = (size_t)s->dim_v * sizeof(float);
 }
 
-/* Few queries: the rows are read where they lie (of Q8_0 only for up to `direct` of them). */
+/* Few queries: the rows are read where they lie. */
 HYB_INLINE void HYB_V_FN(page_use)(const hyb_kv_view *kv, int32_t page, int head, hyb_attention_scratch *s)
 {
     s->type = kv->type;
@@ -33583,7 +33574,7 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(score_slots)(const int n, const hybrid_typ
     for (first = 0; first < HYB_PAGE; first += HYB_V_N) {
         for (slot = first; slot < first + HYB_V_N; slot++) {
             const char *k = s->k + (size_t)slot * s->k_bytes;
-            if (q == s->q && s->k != (const char *)s->page_k) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
+            if (q == s->q) HYB_V_FN(prefetch)(s, s->k_bytes, s->v_bytes, slot);
             HYB_UNROLL
             for (j = 0; j < n; j++)
                 HYB_UNROLL
@@ -33673,7 +33664,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
         float *e = s->e + q * HYB_PAGE; \
         if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F16, s, x, low, high, e); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F32) \
+        else if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_F32, s, x, low, high, e); \
         else \
             HYB_V_FN(score_slots)(n, HYBRID_TYPE_Q8_0, s, x, low, high, e); \
@@ -33683,7 +33674,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(score_many)(const hyb_attention_s
     { \
         if (s->type == HYBRID_TYPE_F32) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F32, s, q, low, high, scale); \
-        else if (n > HYB_V_FN(direct) || s->type == HYBRID_TYPE_F16) \
+        else if (s->type == HYBRID_TYPE_F16) \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_F16, s, q, low, high, scale); \
         else \
             HYB_V_FN(value_rows)(n, HYBRID_TYPE_Q8_0, s, q, low, high, scale); \
@@ -33860,12 +33851,12 @@ static HYB_V_TARGET void HYB_V_FN(attention)(const hyb_op_attention *op, const h
         int32_t next = run->pages[HYB_MIN(page + 1, pos1 / HYB_PAGE)];
         s.next_k = hyb_k_row(kv, next, head_kv, 0);
         s.next_v = hyb_v_row(kv, next, head_kv, 0);
-        if (few && (kv->type != HYBRID_TYPE_Q8_0 || n <= HYB_V_FN(direct)))
+        if (few)
             HYB_V_FN(page_use)(kv, run->pages[page], head_kv, &s);
         else {
             HYB_V_FN(page_load)(kv, run->pages[page], head_kv, HYB_MAX(first - page * HYB_PAGE, 0),
                                 HYB_MIN(pos1 - page * HYB_PAGE + 1, HYB_PAGE), &s);
-            if (s.transposed) HYB_V_FN(page_transpose)(&s);
+            HYB_V_FN(page_transpose)(&s);
         }
         HYB_V_FN(attention_page)(op, &s, pos0, page, n_heads, n);
     }
