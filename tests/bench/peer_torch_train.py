@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""PyTorch as a measuring stick for training: the GPT-2 of bench_train.c, F32, SDPA, fused AdamW. A line of JSON for each
-step, then the peak of memory.
+"""PyTorch as a measuring stick for training: the GPT-2 of bench_train.c, F32, SDPA, fused AdamW. A line of JSON for
+each step, then the peak of memory.
 
     peer_torch_train.py N_SEQ N_CTX N_THREADS N_STEPS eager|compiled
 """
