@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 48fd57d2854229b1): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 771487e5c0b3c928): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3987  output.c                 a file that is written
  *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46522  end.h                    closes what core/begin opened
+ *    46516  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4933  names.c                  names that must differ, found by hash
@@ -224,10 +224,10 @@
  *    44258  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
  *    44624  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
  *    45059  shape.c                  models from nothing
- *    45337  schedule.c               the learning rate of a step
- *    45383  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45769  export.c                 the weights of a trainer as a model file
- *    45997  checkpoint.c             everything that a training goes on with, in a file
+ *    45331  schedule.c               the learning rate of a step
+ *    45377  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45763  export.c                 the weights of a trainer as a model file
+ *    45991  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "48fd57d2854229b1"
+#define HYBRID__SOURCE_ID "771487e5c0b3c928"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -45191,7 +45191,7 @@ static bool hyb_shape_write(void *user, const void *data, size_t n)
     f->size += n;
     return true;
 }
-static bool hyb_shape_read(void *user, uint64_t offset, void *dst, size_t n)
+static bool hyb_shape_read_at(void *user, uint64_t offset, void *dst, size_t n)
 {
     const hyb_shape_file *f = (const hyb_shape_file *)user;
     const size_t here = offset < f->size ? HYB_MIN(n, f->size - (size_t)offset) : 0;
@@ -45278,12 +45278,6 @@ static float hyb_shape_normal(uint64_t seed, uint64_t stream, uint64_t counter)
     return ((float)sum - 262140.0f) * (1.0f / 53509.0f); /* 8 * 65535 / 2; 65536 sqrt(8 / 12) */
 }
 
-static bool hyb_ends_with(hybrid_string s, const char *end)
-{
-    const size_t n = strlen(end);
-    return s.size >= n && !memcmp(s.data + s.size - n, end, n);
-}
-
 /* Streams go by the place in the file, so a tensor's values depend on nothing else. */
 static void hyb_shape_fill(hybrid_model *m, const hybrid_model_shape *s)
 {
@@ -45293,15 +45287,15 @@ static void hyb_shape_fill(hybrid_model *m, const hybrid_model_shape *s)
         const hyb_tensor *t = &m->weights.tensors[i];
         const hybrid_string name = hyb_weights_source(m->gguf, t)->name;
         const float size =
-            hyb_ends_with(name, "attn_output.weight") || hyb_ends_with(name, "ffn_down.weight") ? residual : 0.02f;
+            hyb_string_ends(name, "attn_output.weight") || hyb_string_ends(name, "ffn_down.weight") ? residual : 0.02f;
         float *x = (float *)(void *)(m->weights.owned + ((const unsigned char *)t->data - m->weights.owned));
         const int64_t n = t->ne[0] * t->ne[1];
         int64_t j;
         if (t->same_as) continue;
         for (j = 0; j < n; j++)
-            x[j] = !t->is_vector                  ? size * hyb_shape_normal(s->seed, t->source, (uint64_t)j)
-                   : hyb_ends_with(name, ".bias") ? 0.0f
-                                                  : 1.0f;
+            x[j] = !t->is_vector                    ? size * hyb_shape_normal(s->seed, t->source, (uint64_t)j)
+                   : hyb_string_ends(name, ".bias") ? 0.0f
+                                                    : 1.0f;
     }
 }
 
@@ -45322,7 +45316,7 @@ HYB_BORDER(hybrid_result, hybrid_model_create,
     if ((r = hyb_runtime_retain(runtime, &file.rt, error)) != HYBRID_OK) return r;
     r = hyb_shape_file_make(&file, &s, &bytes, error);
     memset(&desc, 0, sizeof desc);
-    desc.source.reader.read_at = hyb_shape_read;
+    desc.source.reader.read_at = hyb_shape_read_at;
     desc.source.reader.user = &file;
     desc.source.reader.size = file.size + bytes;
     desc.trainable = true;
@@ -46144,7 +46138,7 @@ typedef struct hyb_checkpoint_out {
     int why; /* errno of the failure */
 } hyb_checkpoint_out;
 
-static bool hyb_checkpoint_put(void *user, const void *data, size_t n)
+static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
 {
     hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
     hyb_checksum_add(out->sum, data, n);
@@ -46230,7 +46224,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
     hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
-    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_put, out, error);
+    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
     if (!r) r = hyb_checkpoint_give(&e, t, out->sum, error);
     hyb_trained_end(&e);
     if (!r || !out->failed) return r;

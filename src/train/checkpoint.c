@@ -151,7 +151,7 @@ typedef struct hyb_checkpoint_out {
     int why; /* errno of the failure */
 } hyb_checkpoint_out;
 
-static bool hyb_checkpoint_put(void *user, const void *data, size_t n)
+static bool hyb_checkpoint_write(void *user, const void *data, size_t n)
 {
     hyb_checkpoint_out *out = (hyb_checkpoint_out *)user;
     hyb_checksum_add(out->sum, data, n);
@@ -237,7 +237,7 @@ static hybrid_result hyb_checkpoint_fill(hybrid_trainer *t, hyb_checkpoint_out *
     hybrid_result r = hyb_trained_begin(&e, t, HYBRID_MIX_F32, error);
     if (!r) r = hyb_checkpoint_keys(&e, t, error);
     if (!r) r = hyb_checkpoint_announce(&e, t, error);
-    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_put, out, error);
+    if (!r) r = hybrid_gguf_begin(e.out, hyb_checkpoint_write, out, error);
     if (!r) r = hyb_checkpoint_give(&e, t, out->sum, error);
     hyb_trained_end(&e);
     if (!r || !out->failed) return r;

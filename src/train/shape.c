@@ -139,7 +139,7 @@ static bool hyb_shape_write(void *user, const void *data, size_t n)
     f->size += n;
     return true;
 }
-static bool hyb_shape_read(void *user, uint64_t offset, void *dst, size_t n)
+static bool hyb_shape_read_at(void *user, uint64_t offset, void *dst, size_t n)
 {
     const hyb_shape_file *f = (const hyb_shape_file *)user;
     const size_t here = offset < f->size ? HYB_MIN(n, f->size - (size_t)offset) : 0;
@@ -226,12 +226,6 @@ static float hyb_shape_normal(uint64_t seed, uint64_t stream, uint64_t counter)
     return ((float)sum - 262140.0f) * (1.0f / 53509.0f); /* 8 * 65535 / 2; 65536 sqrt(8 / 12) */
 }
 
-static bool hyb_ends_with(hybrid_string s, const char *end)
-{
-    const size_t n = strlen(end);
-    return s.size >= n && !memcmp(s.data + s.size - n, end, n);
-}
-
 /* Streams go by the place in the file, so a tensor's values depend on nothing else. */
 static void hyb_shape_fill(hybrid_model *m, const hybrid_model_shape *s)
 {
@@ -241,15 +235,15 @@ static void hyb_shape_fill(hybrid_model *m, const hybrid_model_shape *s)
         const hyb_tensor *t = &m->weights.tensors[i];
         const hybrid_string name = hyb_weights_source(m->gguf, t)->name;
         const float size =
-            hyb_ends_with(name, "attn_output.weight") || hyb_ends_with(name, "ffn_down.weight") ? residual : 0.02f;
+            hyb_string_ends(name, "attn_output.weight") || hyb_string_ends(name, "ffn_down.weight") ? residual : 0.02f;
         float *x = (float *)(void *)(m->weights.owned + ((const unsigned char *)t->data - m->weights.owned));
         const int64_t n = t->ne[0] * t->ne[1];
         int64_t j;
         if (t->same_as) continue;
         for (j = 0; j < n; j++)
-            x[j] = !t->is_vector                  ? size * hyb_shape_normal(s->seed, t->source, (uint64_t)j)
-                   : hyb_ends_with(name, ".bias") ? 0.0f
-                                                  : 1.0f;
+            x[j] = !t->is_vector                    ? size * hyb_shape_normal(s->seed, t->source, (uint64_t)j)
+                   : hyb_string_ends(name, ".bias") ? 0.0f
+                                                    : 1.0f;
     }
 }
 
@@ -270,7 +264,7 @@ HYB_BORDER(hybrid_result, hybrid_model_create,
     if ((r = hyb_runtime_retain(runtime, &file.rt, error)) != HYBRID_OK) return r;
     r = hyb_shape_file_make(&file, &s, &bytes, error);
     memset(&desc, 0, sizeof desc);
-    desc.source.reader.read_at = hyb_shape_read;
+    desc.source.reader.read_at = hyb_shape_read_at;
     desc.source.reader.user = &file;
     desc.source.reader.size = file.size + bytes;
     desc.trainable = true;

@@ -20,6 +20,7 @@ LIBC = {"snprintf": 8192, "vsnprintf": 8192, "strtod": 8192, "qsort": 2048}
 # Recursions that do not ask: how many of its calls may be open at a time, whatever the input.
 BOUNDED = {
     "hyb_experts_run": 2,           # a batch too large for the scratch in two parts
+    "hyb_file_read": 2,             # a file that is read out of a part of another (a checkpoint)
     "hyb_folder_expand": 8,         # a path with stars in it
     "hyb_gguf_scan_array": 9,       # arrays in arrays (HYBRID_GGUF_MAX_DEPTH)
     "hyb_jbuiltin_call": 2,         # a filter that asks a test
@@ -28,17 +29,19 @@ BOUNDED = {
     "hyb_jhash": 17,                # tuples in tuples (HYB_J_KEY_DEPTH)
     "hyb_jinja_format_text_of": 3,  # fields in fields of format(): two levels
     "hyb_jinja_strftime": 2,        # %c is made of others
+    "hyb_json_write": 128,          # values in values (HYB_JSON_DEPTH)
     "hyb_jparse_operators": 12,     # levels of precedence
     "hyb_tokenize_piece": 9,        # the rules of one pre-tokenizer
+    "hyb_words_cut": 9,             # and in training a vocabulary
     "hybrid_mix_find": 2,           # one name for another
 }
 # What a call through a pointer leads to: the expression that is called, by its end; the functions ({} is the member's
 # name).
-FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|reader\.\w+|host\.(load|store)|read_at|write)"
+FOREIGN = r".*\b(spare->destroy|cu[A-Z]\w*|cublas\w+|nvrtc\w+|log|progress|trace|find|use|bad_line|reader\.\w+|host\.(load|store)|read_at|write)"
 MEMBER = r"((?:[\w.\]]|->)*(?:->|\.)\w+)\)?\(|" \
-    r"\b(fn|lay|unpack|tile|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
+    r"\b(fn|lay|unpack|tile|decode|progress|find|split|write|match|member|number|steps)(?:\[0\])?\("
 HOLDS = [
-    (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward)",
+    (r".*\b(mixer|ffn|part)\]?->(find|needs|slot|forward|backward)",
      r"hyb_(attention|shortconv|time_mix|ffn|experts|channel_mix)_{}"),
     (r".*\bkernels->\w+", r"hyb_{}_(generic|scalar|avx2|avx512|neon)"),
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
@@ -55,6 +58,7 @@ HOLDS = [
     (r".*bytes", r"hyb_\w*(bytes|scratch)\w*"),
     (r".*\btile", r"hyb_\w*tile\d+_\w+"),
     (r"steps", r"hyb_steps_avx2_\w+"),
+    (r"decode", r"hyb_dequantize_\w+"),
     (r"match", r"hyb_match_\w+"),
     (r"member", r"hyb_is_\w+"),
     (r"number", r"hyb_number_of\w*"),
@@ -113,7 +117,7 @@ class Calls:
         for caller, place in pointers:
             name, row = re.search(r"([^/]+):(\d+):\d+$", place).groups()
             line = lines[name][int(row) - 1]
-            if line.startswith("HYB_OPS("):                   # calls that are made from the list of ops: any of them
+            if re.match(r"HYB_(TRAIN_)?OPS\(", line):         # calls that are made from the list of ops: any of them
                 line = " ".join("be->ops->%s(" % op for op in ops)
             members, end = re.findall(MEMBER, line), int(row)
             while not members and not line.endswith(";"):         # a call that begins on a later line of the statement
