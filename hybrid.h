@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 771487e5c0b3c928): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id bea6d5a3d4e0b250): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "771487e5c0b3c928"
+#define HYBRID__SOURCE_ID "bea6d5a3d4e0b250"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -45509,7 +45509,7 @@ static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
-    return b > a && b + (b - a) / 1024 * HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
+    return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
 static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)

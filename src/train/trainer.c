@@ -139,7 +139,7 @@ static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
-    return b > a && b + (b - a) / 1024 * HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
+    return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
 static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
