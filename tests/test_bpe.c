@@ -8,6 +8,7 @@ static unsigned long long all_steps;
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
+#include "meter.h"
 
 static uint32_t seed = 1;
 static uint32_t next_random(void)
@@ -605,22 +606,6 @@ static void test_steps(void)
 }
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
-
-typedef struct meter {
-    long until, blocks;
-} meter;
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = (meter *)user;
-    void *p = m->until-- > 0 ? malloc(size) : NULL;
-    if (p) m->blocks++;
-    return p;
-}
-static void meter_free(void *user, void *block)
-{
-    ((meter *)user)->blocks--;
-    free(block);
-}
 
 static hybrid_runtime *metered(meter *m)
 {

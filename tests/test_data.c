@@ -1,6 +1,7 @@
 /* Training data: windows out of tokens, texts and conversations, each target once in an epoch; order, positions,
  * validation; what the assistant says; files that change, lines that are bad, memory that is short. */
 #include "private.h"
+#include "meter.h"
 
 static uint32_t seed = 1;
 static uint32_t next_random(void)
@@ -752,22 +753,6 @@ static void test_beginnings(void)
 }
 
 /* ---- failures ---------------------------------------------------------------------------------------------------- */
-
-typedef struct meter {
-    long until, blocks;
-} meter;
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = (meter *)user;
-    void *p = m->until-- > 0 ? malloc(size) : NULL;
-    if (p) m->blocks++;
-    return p;
-}
-static void meter_free(void *user, void *block)
-{
-    ((meter *)user)->blocks--;
-    free(block);
-}
 
 typedef struct tape {
     const char *data;

@@ -7,6 +7,7 @@ static __thread unsigned long long all_steps;
 #define HYBRID_IMPLEMENTATION
 #include "../src/hybrid_all.c"
 #include "check.h"
+#include "meter.h"
 
 /* ---- helpers ----------------------------------------------------------------------------------------------------- */
 
@@ -1660,22 +1661,6 @@ static void test_threads(void)
 }
 
 /* ---- no memory --------------------------------------------------------------------------------------------------- */
-
-typedef struct meter {
-    long until, blocks;
-} meter;
-static void *meter_alloc(void *user, size_t size)
-{
-    meter *m = (meter *)user;
-    void *p = m->until-- > 0 ? malloc(size) : NULL;
-    if (p) m->blocks++;
-    return p;
-}
-static void meter_free(void *user, void *block)
-{
-    ((meter *)user)->blocks--;
-    free(block);
-}
 
 static void test_no_memory(void)
 {

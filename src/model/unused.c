@@ -14,12 +14,6 @@ typedef struct hyb_unused {
     hybrid_error failure; /* of reading values; what is wrong with them goes to error */
 } hyb_unused;
 
-static bool hyb_string_ends(hybrid_string s, const char *text)
-{
-    const size_t n = strlen(text);
-    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
-}
-
 /* The values of a short vector; the caller frees them. NULL: not F32, F16 or BF16, too long, or a failure
  * (u->failure). */
 static float *hyb_unused_values(hyb_unused *u, const hybrid_gguf_tensor *t)
