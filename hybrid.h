@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id cd155d3e9bf45124): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4e65841713558559): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -70,29 +70,29 @@
  *     1738  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
  *     1835  macros.h                 what compilers call things, and the macros that every room uses
  *     1913  base.c                   what every room uses: results, errors, checked sizes
- *     2000  fpenv.c                  the floating-point environment at the border of the library
- *     2229  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2308  fma.c                    a * b + c with one rounding
- *     2348  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2429  decimal.c                doubles as text, the same in every locale
- *     2561  thread.c                 atomics, threads, and the worker pool
- *     3058  cpu.c                    what this processor and its operating system can do
- *     3181  hash.c                   where a name belongs in a table
- *     3283  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3321  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3409  grow.c                   arrays that grow
- *     3433  stack.c                  how much of the thread's stack a recursion may take
- *     3481  device.c                 which GPU a runtime uses
- *     3597  lifetime.c               creates and ends runtimes
- *     3752  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3993  output.c                 a file that is written
- *     4467  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4505  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *     1994  fpenv.c                  the floating-point environment at the border of the library
+ *     2223  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2302  fma.c                    a * b + c with one rounding
+ *     2342  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2423  decimal.c                doubles as text, the same in every locale
+ *     2555  thread.c                 atomics, threads, and the worker pool
+ *     3052  cpu.c                    what this processor and its operating system can do
+ *     3175  hash.c                   where a name belongs in a table
+ *     3277  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3315  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3403  grow.c                   arrays that grow
+ *     3427  stack.c                  how much of the thread's stack a recursion may take
+ *     3475  device.c                 which GPU a runtime uses
+ *     3591  lifetime.c               creates and ends runtimes
+ *     3746  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3987  output.c                 a file that is written
+ *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
  *    46516  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4939  names.c                  names that must differ, found by hash
- *     5036  value.c                  the 13 types of metadata values and their items
+ *     4933  names.c                  names that must differ, found by hash
+ *     5030  value.c                  the 13 types of metadata values and their items
  *     5178  scan.c                   a walk over the metadata that checks every length before it believes it
  *     5389  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
  *     5726  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "cd155d3e9bf45124"
+#define HYBRID__SOURCE_ID "4e65841713558559"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -1989,12 +1989,6 @@ static bool hyb_add_size(size_t a, size_t b, size_t *out)
     return true;
 }
 HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-static bool hyb_string_ends(hybrid_string s, const char *text)
-{
-    const size_t n = strlen(text);
-    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
-}
 /* ==== end src/core/base.c ==== */
 
 /* ==== begin src/core/fpenv.c ==== */
@@ -5172,6 +5166,12 @@ HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64
     item->index = hyb_gguf_number_size(item->item_type) ? NULL : value->index + value->index[value->count + i];
     item->data = p + 12;
     return true;
+}
+
+static bool hyb_string_ends(hybrid_string s, const char *text)
+{
+    const size_t n = strlen(text);
+    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
 }
 /* ==== end src/gguf/value.c ==== */
 

@@ -79,10 +79,4 @@ static bool hyb_add_size(size_t a, size_t b, size_t *out)
     return true;
 }
 HYB_INLINE size_t hyb_align(size_t n, size_t to) { return (n + to - 1) / to * to; }
-
-static bool hyb_string_ends(hybrid_string s, const char *text)
-{
-    const size_t n = strlen(text);
-    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
-}
 #endif

@@ -142,4 +142,10 @@ HYB_BORDER(bool, hybrid_gguf_item_array, (const hybrid_gguf_value *value, uint64
     item->data = p + 12;
     return true;
 }
+
+static bool hyb_string_ends(hybrid_string s, const char *text)
+{
+    const size_t n = strlen(text);
+    return s.size >= n && !memcmp(s.data + s.size - n, text, n);
+}
 #endif
