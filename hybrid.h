@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4e65841713558559): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 25a10250d9bd8d21): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3987  output.c                 a file that is written
  *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46516  end.h                    closes what core/begin opened
+ *    46520  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4933  names.c                  names that must differ, found by hash
@@ -188,46 +188,46 @@
  *    36900  weights.c                the tensors of a model, found by name and checked against the hyperparameters
  *    37164  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
  *    37480  back.c                   the steps of a backward pass that several parts take
- *    37575  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37817  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37883  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38064  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38193  parts/experts.c          a mixture of experts (Shazeer et al
- *    38358  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38424  net.c                    which parts the layers of a model have, and which tensors
- *    38587  unused.c                 tensors of the file that the model is not computed with
- *    38761  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38810  forward.c                one pass of a batch through any model, over the op table
- *    39075  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39383  place.c                  which layers run where
- *    39553  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39639  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    37579  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37821  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37887  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38068  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38197  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38362  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38428  net.c                    which parts the layers of a model have, and which tensors
+ *    38591  unused.c                 tensors of the file that the model is not computed with
+ *    38765  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38814  forward.c                one pass of a batch through any model, over the op table
+ *    39079  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39387  place.c                  which layers run where
+ *    39557  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39643  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39926  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40274  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40626  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40922  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41742  next.c                   the next token of a sequence
- *    41847  plan.c                   the bytes of a model and a context before they are loaded
- *    41967  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42158  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    39930  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40278  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40630  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    40926  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41746  next.c                   the next token of a sequence
+ *    41851  plan.c                   the bytes of a model and a context before they are loaded
+ *    41971  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42162  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42641  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42706  documents.c              the texts of a corpus, one document after the other
- *    42945  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43139  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43639  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43949  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43986  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44258  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44624  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45059  shape.c                  models from nothing
- *    45331  schedule.c               the learning rate of a step
- *    45377  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45763  export.c                 the weights of a trainer as a model file
- *    45991  checkpoint.c             everything that a training goes on with, in a file
+ *    42645  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42710  documents.c              the texts of a corpus, one document after the other
+ *    42949  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43143  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43643  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    43953  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    43990  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44262  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44628  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45063  shape.c                  models from nothing
+ *    45335  schedule.c               the learning rate of a step
+ *    45381  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45767  export.c                 the weights of a trainer as a model file
+ *    45995  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1733,7 +1733,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4e65841713558559"
+#define HYBRID__SOURCE_ID "25a10250d9bd8d21"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -37239,7 +37239,7 @@ typedef struct hyb_net hyb_net;
 
 /* What a backward pass works with besides what the forward pass kept. */
 typedef struct hyb_back {
-    const float *weights;     /* the model's own memory, and */
+    const float *weights;     /* the model's own memory, NULL: it is frozen, and */
     float *grads;             /* a gradient for every value of it */
     float *dx;                /* (n, E) of the residual stream after the part, then before it */
     float *dh;                /* (n, E) of its normed copy */
@@ -37483,11 +37483,12 @@ static bool hyb_ends_here(const hyb_forward *f, const hyb_batch *c, int layer, b
 
 #ifndef HYBRID_NO_TRAIN
 
-/* Where the gradient of a tensor is added up; NULL: nobody asks for it. A tied head has that of the embedding. */
+/* Where the gradient of a tensor is added up; NULL: nobody asks for it: there is no such tensor, or the model's own
+ * weights are frozen. A tied head has that of the embedding. */
 static float *hyb_grad(const hyb_forward *f, hyb_weight w)
 {
     const float *data = (const float *)f->tensors[w].data;
-    return data ? f->back->grads + (data - f->back->weights) : NULL;
+    return data && f->back->weights ? f->back->grads + (data - f->back->weights) : NULL;
 }
 
 /* dx (n, E) = add + the gradient of x (n, E), of hyb_normed */
@@ -37548,9 +37549,12 @@ static void hyb_back_products_add(hyb_back_products *p, hyb_weight w, hyb_weight
 }
 static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_stride)
 {
+    bool wanted = false;
+    int i;
     p->x.dx = dx;
     p->x.dx_stride = dx_stride;
-    hyb_do_matmul_back_w(p->f->at->be, &p->w);
+    for (i = 0; i < p->w.n_out; i++) wanted = wanted || p->w.out[i].dw || p->w.out[i].dbias;
+    if (wanted) hyb_do_matmul_back_w(p->f->at->be, &p->w);
     hyb_do_matmul_back_x(p->f->at->be, &p->x);
 }
 
@@ -39369,11 +39373,11 @@ static void hyb_train_backward(hyb_forward *f)
     op.index = HYB_INDEX_ID;
     op.scale = hp->embd_scale;
     op.dtable = hyb_grad(f, net->embd);
-    hyb_do_embed_back(f->at->be, &op);
+    if (op.dtable) hyb_do_embed_back(f->at->be, &op);
     op.index = HYB_INDEX_POS;
     op.scale = 1;
     op.dtable = hyb_grad(f, net->pos_embd);
-    if (net->pos_embd) hyb_do_embed_back(f->at->be, &op);
+    if (op.dtable) hyb_do_embed_back(f->at->be, &op);
 }
 #endif
 /* ==== end src/model/backward.c ==== */

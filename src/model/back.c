@@ -6,11 +6,12 @@
 
 #ifndef HYBRID_NO_TRAIN
 
-/* Where the gradient of a tensor is added up; NULL: nobody asks for it. A tied head has that of the embedding. */
+/* Where the gradient of a tensor is added up; NULL: nobody asks for it: there is no such tensor, or the model's own
+ * weights are frozen. A tied head has that of the embedding. */
 static float *hyb_grad(const hyb_forward *f, hyb_weight w)
 {
     const float *data = (const float *)f->tensors[w].data;
-    return data ? f->back->grads + (data - f->back->weights) : NULL;
+    return data && f->back->weights ? f->back->grads + (data - f->back->weights) : NULL;
 }
 
 /* dx (n, E) = add + the gradient of x (n, E), of hyb_normed */
@@ -71,9 +72,12 @@ static void hyb_back_products_add(hyb_back_products *p, hyb_weight w, hyb_weight
 }
 static void hyb_back_products_do(hyb_back_products *p, float *dx, int64_t dx_stride)
 {
+    bool wanted = false;
+    int i;
     p->x.dx = dx;
     p->x.dx_stride = dx_stride;
-    hyb_do_matmul_back_w(p->f->at->be, &p->w);
+    for (i = 0; i < p->w.n_out; i++) wanted = wanted || p->w.out[i].dw || p->w.out[i].dbias;
+    if (wanted) hyb_do_matmul_back_w(p->f->at->be, &p->w);
     hyb_do_matmul_back_x(p->f->at->be, &p->x);
 }
 

@@ -297,11 +297,11 @@ static void hyb_train_backward(hyb_forward *f)
     op.index = HYB_INDEX_ID;
     op.scale = hp->embd_scale;
     op.dtable = hyb_grad(f, net->embd);
-    hyb_do_embed_back(f->at->be, &op);
+    if (op.dtable) hyb_do_embed_back(f->at->be, &op);
     op.index = HYB_INDEX_POS;
     op.scale = 1;
     op.dtable = hyb_grad(f, net->pos_embd);
-    if (net->pos_embd) hyb_do_embed_back(f->at->be, &op);
+    if (op.dtable) hyb_do_embed_back(f->at->be, &op);
 }
 #endif
 #endif

@@ -80,7 +80,7 @@ typedef struct hyb_net hyb_net;
 
 /* What a backward pass works with besides what the forward pass kept. */
 typedef struct hyb_back {
-    const float *weights;     /* the model's own memory, and */
+    const float *weights;     /* the model's own memory, NULL: it is frozen, and */
     float *grads;             /* a gradient for every value of it */
     float *dx;                /* (n, E) of the residual stream after the part, then before it */
     float *dh;                /* (n, E) of its normed copy */
