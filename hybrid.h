@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 25a10250d9bd8d21): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 18b364b5b1db80c7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -64,170 +64,170 @@
  *     1440  sampler.h                from logits to the next token
  *     1512  shape.h                  models from nothing
  *     1544  trainer.h                change the weights of a model so that it predicts given texts better
- *     1665  session.h                a conversation
+ *     1668  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1738  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1835  macros.h                 what compilers call things, and the macros that every room uses
- *     1913  base.c                   what every room uses: results, errors, checked sizes
- *     1994  fpenv.c                  the floating-point environment at the border of the library
- *     2223  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2302  fma.c                    a * b + c with one rounding
- *     2342  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2423  decimal.c                doubles as text, the same in every locale
- *     2555  thread.c                 atomics, threads, and the worker pool
- *     3052  cpu.c                    what this processor and its operating system can do
- *     3175  hash.c                   where a name belongs in a table
- *     3277  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3315  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3403  grow.c                   arrays that grow
- *     3427  stack.c                  how much of the thread's stack a recursion may take
- *     3475  device.c                 which GPU a runtime uses
- *     3591  lifetime.c               creates and ends runtimes
- *     3746  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3987  output.c                 a file that is written
- *     4461  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4499  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46520  end.h                    closes what core/begin opened
+ *     1741  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1838  macros.h                 what compilers call things, and the macros that every room uses
+ *     1916  base.c                   what every room uses: results, errors, checked sizes
+ *     1997  fpenv.c                  the floating-point environment at the border of the library
+ *     2226  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2305  fma.c                    a * b + c with one rounding
+ *     2345  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2426  decimal.c                doubles as text, the same in every locale
+ *     2558  thread.c                 atomics, threads, and the worker pool
+ *     3055  cpu.c                    what this processor and its operating system can do
+ *     3178  hash.c                   where a name belongs in a table
+ *     3280  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3318  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3406  grow.c                   arrays that grow
+ *     3430  stack.c                  how much of the thread's stack a recursion may take
+ *     3478  device.c                 which GPU a runtime uses
+ *     3594  lifetime.c               creates and ends runtimes
+ *     3749  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3990  output.c                 a file that is written
+ *     4464  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4502  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    46680  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4933  names.c                  names that must differ, found by hash
- *     5030  value.c                  the 13 types of metadata values and their items
- *     5178  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5389  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5726  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6246  write.c                  makes a GGUF file
+ *     4936  names.c                  names that must differ, found by hash
+ *     5033  value.c                  the 13 types of metadata values and their items
+ *     5181  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5392  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5729  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6249  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6960  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7079  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7414  floats.c                 the types that are plain numbers
- *     7454  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7653  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7889  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8037  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8311  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8436  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8515  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6963  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7082  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7417  floats.c                 the types that are plain numbers
+ *     7457  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7656  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7892  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8040  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8314  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8439  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8518  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8740  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9691  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9811  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10085  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10552  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11054  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11256  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11351  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11888  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12112  tokenizer/bpe.c          the merging
- *    12525  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12610  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12996  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13247  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13405  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13647  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14436  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14832  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15216  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15558  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16399  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17255  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17767  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17807  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18050  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18361  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18407  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18568  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18770  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18906  jinja/test.c             what follows 'is', and the functions that every template has
- *    19108  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19422  jinja/parse.c            tokens to a tree
- *    20130  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20437  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21023  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21237  chat.c                   a conversation as the variables that chat templates expect
+ *     8743  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9694  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9814  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10088  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10555  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11057  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11259  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11354  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11891  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12115  tokenizer/bpe.c          the merging
+ *    12528  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12613  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    12999  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13250  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13408  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13650  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14439  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14835  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15219  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15561  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16402  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17258  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17770  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17810  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18053  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18364  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18410  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18571  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18773  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18909  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19111  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19425  jinja/parse.c            tokens to a tree
+ *    20133  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20440  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21026  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21240  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21586  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22278  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22380  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22496  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22591  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22618  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22656  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22781  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23486  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23605  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23643  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23779  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23850  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23954  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24425  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24821  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25114  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25339  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26095  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26295  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27359  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28008  cpu/int/select.c         the table of integer-block kernels
- *    28068  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28151  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32268  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34308  cpu/select.c             the kernels of an instruction set
- *    34361  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34618  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34918  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34960  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35472  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21589  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22281  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22383  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22499  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22594  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22621  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22659  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22784  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23489  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23608  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23646  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23782  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23853  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23957  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24428  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24824  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25117  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25342  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26098  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26298  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27362  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28011  cpu/int/select.c         the table of integer-block kernels
+ *    28071  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28154  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32271  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34311  cpu/select.c             the kernels of an instruction set
+ *    34364  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34621  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34921  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34963  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35475  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36061  arch.c                   the table of architectures
- *    36187  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36527  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36900  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37164  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37480  back.c                   the steps of a backward pass that several parts take
- *    37579  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37821  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37887  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38068  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38197  parts/experts.c          a mixture of experts (Shazeer et al
- *    38362  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38428  net.c                    which parts the layers of a model have, and which tensors
- *    38591  unused.c                 tensors of the file that the model is not computed with
- *    38765  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38814  forward.c                one pass of a batch through any model, over the op table
- *    39079  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39387  place.c                  which layers run where
- *    39557  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39643  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36064  arch.c                   the table of architectures
+ *    36190  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36530  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36903  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37167  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37485  back.c                   the steps of a backward pass that several parts take
+ *    37584  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37826  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37892  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38073  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38202  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38367  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38433  net.c                    which parts the layers of a model have, and which tensors
+ *    38596  unused.c                 tensors of the file that the model is not computed with
+ *    38770  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38819  forward.c                one pass of a batch through any model, over the op table
+ *    39084  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39542  place.c                  which layers run where
+ *    39712  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39798  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    39930  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40278  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40630  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    40926  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41746  next.c                   the next token of a sequence
- *    41851  plan.c                   the bytes of a model and a context before they are loaded
- *    41971  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42162  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    40085  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40433  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40785  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    41081  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41901  next.c                   the next token of a sequence
+ *    42006  plan.c                   the bytes of a model and a context before they are loaded
+ *    42126  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42317  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42645  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42710  documents.c              the texts of a corpus, one document after the other
- *    42949  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43143  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43643  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    43953  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    43990  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44262  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44628  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45063  shape.c                  models from nothing
- *    45335  schedule.c               the learning rate of a step
- *    45381  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45767  export.c                 the weights of a trainer as a model file
- *    45995  checkpoint.c             everything that a training goes on with, in a file
+ *    42800  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42865  documents.c              the texts of a corpus, one document after the other
+ *    43104  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43298  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43798  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    44108  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    44145  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44417  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44783  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45218  shape.c                  models from nothing
+ *    45490  schedule.c               the learning rate of a step
+ *    45536  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
+ *    45927  export.c                 the weights of a trainer as a model file
+ *    46155  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1563,6 +1563,9 @@ typedef struct hybrid_trainer_desc {
     int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
     int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                           * sequences, in the memory of n_seq; 0: 1 */
+    int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
+                              * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
+                              * itself; about the square root of their number is least memory; 0: all is kept */
     /* AdamW (Loshchilov and Hutter 2019) */
     float rate;         /* learning rate; 0: 3e-4 */
     float beta1, beta2; /* 0: 0.9 and 0.95 */
@@ -1733,7 +1736,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "25a10250d9bd8d21"
+#define HYBRID__SOURCE_ID "18b364b5b1db80c7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -37405,7 +37408,8 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already, and
+ * only what a backward pass reads is made. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {
@@ -37413,10 +37417,11 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     const int64_t e = f->hp->n_embd;
     hyb_op_matmul op;
     hyb_op_add add;
+    if (!s->x_out && !post_norm) return;
     hyb_matmul_begin(f, &op, y, y_stride);
     hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
     hyb_do_matmul(f->at->be, &op);
-    if (!post_norm) return;
+    if (!post_norm || !s->x_out) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);
     add.a = s->x;
@@ -39088,14 +39093,29 @@ static hybrid_result hyb_forward_end(hyb_forward *f, const hyb_batch *c, const h
  *      :                                                      :
  *     xN  norm, head, loss, a chunk of rows at a time   ->   dx
  *
- * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. */
+ * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. With `every`
+ * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
+ * itself: on the way back the segment's forward pass is run again, from the x before it. The same calls give the same
+ * bits.
+ *
+ *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
+ *     (every 2)                                                  '--------------- one segment at a time -----------'
+ *
+ * A pass is done in units, so that it can be left after any of them (hyb_train_work). */
 
 #ifndef HYBRID_NO_TRAIN
 
 /* Sizes of what a pass is trained on: n_seq sequences of n_ctx tokens. */
 typedef struct hyb_train_shape {
     int n_seq, n_ctx;
+    int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
 } hyb_train_shape;
+
+/* Layers of a segment. */
+static int hyb_train_every(const hyb_hparams *hp, const hyb_train_shape *shape)
+{
+    return shape->every > 0 ? HYB_MIN(shape->every, HYB_MAX(hp->n_layer, 1)) : HYB_MAX(hp->n_layer, 1);
+}
 
 /* Rows of logits that exist at a time: as many as make 32 MB, at least 64, whatever the batch: the gradient of the head
  * is added up chunk by chunk, and may not depend on more than it must. */
@@ -39126,15 +39146,18 @@ typedef struct hyb_train_memory {
     int32_t pages_a_seq;
     hyb_back back;
     int loss_rows;
-    int32_t *ids, *pos, *out;
+    int every; /* layers of a segment */
+    int32_t *ids, *pos, *out, *targets;
+    float *weights; /* of targets */
+    float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
     double *loss; /* (rows) */
     size_t bytes;
 } hyb_train_memory;
 
-/* What a part keeps, from base + at on. */
+/* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
 static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const hyb_layer_hp *l, const hyb_part *part,
-                              size_t rows, char *base, size_t at)
+                              size_t rows, bool has_x_out, char *base, size_t at)
 {
     hyb_needs needs;
     memset(&needs, 0, sizeof needs);
@@ -39143,7 +39166,7 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
         (a->field = base && (count) > 0 ? (float *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(float) * (count), 64))
     HYB_PLACE(all.h, rows * (size_t)hp->n_embd);
-    HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
+    if (!has_x_out) HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
     HYB_PLACE(all.block, rows * (size_t)needs.block);
     HYB_PLACE(mix, rows * (size_t)needs.mix);
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
@@ -39182,18 +39205,57 @@ static size_t hyb_train_groups(const hyb_hparams *hp)
     return (size_t)most;
 }
 
+/* What the parts and pages of layers first to end - 1 keep, from base + at on. */
+static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, int first,
+                                 int end, char *base, size_t at)
+{
+    int i;
+    for (i = 2 * first; i < 2 * end; i++) {
+        const hyb_layer_hp *l = &hp->layers[i / 2];
+        const bool is_last = i + 1 == 2 * end;
+        hyb_activations a = m->base;
+        if (base && is_last)
+            a.all.x_out = m->ends + (size_t)(first / m->every) * hyb_align(rows * (size_t)hp->n_embd, 16);
+        at = hyb_kept_layout(&a, hp, l, hyb_parts[i % 2 ? l->ffn : l->mixer], rows, is_last, base, at);
+        a.all.x = base && i ? m->kept[i - 1].all.x_out : m->base.all.x;
+        if (base) m->kept[i] = a;
+    }
+    for (i = first; i < end; i++) {
+        hyb_layer_state s;
+        memset(&s, 0, sizeof s);
+        at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
+        if (base) m->state[i] = s;
+    }
+    return at;
+}
+
+/* Segments on each other. */
+static size_t hyb_segments_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, char *base,
+                                  size_t at)
+{
+    size_t most = at;
+    int first;
+    for (first = 0; first < hp->n_layer; first += m->every) {
+        const int end = HYB_MIN(first + m->every, hp->n_layer);
+        const size_t bytes = hyb_segment_layout(m, hp, rows, n_pages, first, end, base, at);
+        most = HYB_MAX(most, bytes);
+    }
+    return most;
+}
+
 /* Places everything from base on (NULL: only counts) and returns the bytes. */
 static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base)
 {
     const hyb_needs needs = hyb_net_needs(hp);
     const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx, half = (size_t)hp->n_rot / 2;
     const size_t e = (size_t)hp->n_embd, tables = rows * half * 2;
-    hyb_activations *b = &m->base;
-    size_t at = 0, n_pages;
+    size_t at = 0, n_pages, n_segments;
     int i;
     memset(m, 0, sizeof *m);
+    m->every = hyb_train_every(hp, shape);
     m->pages_a_seq = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
+    n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
@@ -39204,6 +39266,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(ids, int32_t, rows);
     HYB_PLACE(pos, int32_t, rows);
     HYB_PLACE(out, int32_t, rows);
+    HYB_PLACE(targets, int32_t, rows);
+    HYB_PLACE(weights, float, rows);
     HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
     HYB_PLACE(loss, double, rows);
     HYB_PLACE(base.rope, float, tables);
@@ -39223,23 +39287,12 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
-    for (i = 0; i < 2 * hp->n_layer; i++) {
-        const hyb_layer_hp *l = &hp->layers[i / 2];
-        hyb_activations a = *b;
-        at = hyb_kept_layout(&a, hp, l, hyb_parts[i % 2 ? l->ffn : l->mixer], rows, base, at);
-        a.all.x = base && i ? m->kept[i - 1].all.x_out : b->all.x;
-        if (base) m->kept[i] = a;
-    }
-    for (i = 0; i < hp->n_layer; i++) {
-        hyb_layer_state s;
-        memset(&s, 0, sizeof s);
-        at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
-        if (base) m->state[i] = s;
-    }
+    at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
     if (base) { /* the head: its norm goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
-        *head = *b;
+        *head = m->base;
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
         head->all.h = m->back.dx;
         for (i = 0; i < (int)n_pages; i++) m->pages[i] = i;
@@ -39250,16 +39303,64 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
 
 /* ---- the pass ---- */
 
-/* The batch of a step: sequence s is a run of n_ctx rows from position 0. ids (n_seq, n_ctx). */
-static hyb_batch hyb_train_batch(hyb_train_memory *m, const hyb_train_shape *shape, const int32_t *ids)
+/* The factors of rotations, which hyb_stage_rope found, in what is kept of every part. */
+static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, const hyb_activations *a)
+{
+    int i;
+    for (i = 0; i <= 2 * hp->n_layer; i++) {
+        m->kept[i].rope_scale = a->rope_scale;
+        m->kept[i].rope_scale_local = a->rope_scale_local;
+    }
+}
+
+/* What is asked of a pass over one batch: n_seq sequences of n_ctx tokens, each from its beginning. */
+typedef struct hyb_train_want {
+    const int32_t *ids;     /* (n_seq, n_ctx) */
+    const int32_t *targets; /* of the same shape; negative: not counted */
+    const float *weights;   /* of targets, or NULL: 1 each */
+    double factor;          /* of gradients */
+    bool backward;          /* gradients are added to those that are there; else the loss alone */
+} hyb_train_want;
+
+/* Where a pass is: what its next unit does. */
+typedef enum hyb_train_at {
+    HYB_TRAIN_EMBED,      /* x = embeddings, tables of rotations */
+    HYB_TRAIN_FORWARD,    /* part: x_out = x + ... */
+    HYB_TRAIN_HEAD,       /* h = norm(x) */
+    HYB_TRAIN_LOSS,       /* rows from `row` on: logits, loss, and their gradients */
+    HYB_TRAIN_HEAD_BACK,  /* dx = what dh makes of it; tables that turn back */
+    HYB_TRAIN_AGAIN,      /* part, once more, for what it keeps */
+    HYB_TRAIN_BACK,       /* part: dx of x_out becomes that of x */
+    HYB_TRAIN_EMBED_BACK, /* gradients of the embeddings */
+    HYB_TRAIN_END
+} hyb_train_at;
+
+typedef struct hyb_train_pass {
+    hyb_forward *f;
+    hyb_train_memory *m;
+    hyb_batch batch;
+    bool backward, weighted;
+    float factor;
+    hyb_train_at at;
+    int part;     /* two a layer */
+    int row;      /* of the loss */
+    int finished; /* the layer whose gradients the last unit completed, or -1 */
+} hyb_train_pass;
+
+/* The batch of a pass: sequence s is a run of n_ctx rows from position 0. It is copied: what it came from may change
+ * before the pass ends. */
+static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory *m, const hyb_train_shape *shape,
+                            const hyb_train_want *want)
 {
     const int n = shape->n_seq * shape->n_ctx;
-    hyb_batch batch;
     int i;
+    memset(p, 0, sizeof *p);
     for (i = 0; i < n; i++) {
-        m->ids[i] = ids[i];
+        m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
         m->out[i] = i;
+        m->targets[i] = want->targets[i];
+        if (want->weights) m->weights[i] = want->weights[i];
     }
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
@@ -39269,75 +39370,64 @@ static hyb_batch hyb_train_batch(hyb_train_memory *m, const hyb_train_shape *sha
         run->pages = m->pages + i * m->pages_a_seq;
         run->slot_in = run->slot_out = -1;
     }
-    batch.ids = m->ids;
-    batch.pos = m->pos;
-    batch.out = m->out;
-    batch.n = batch.n_out = n;
-    batch.runs = m->runs;
-    batch.n_runs = shape->n_seq;
-    return batch;
+    p->batch.ids = m->ids;
+    p->batch.pos = m->pos;
+    p->batch.out = m->out;
+    p->batch.n = p->batch.n_out = n;
+    p->batch.runs = m->runs;
+    p->batch.n_runs = shape->n_seq;
+    p->f = f;
+    p->m = m;
+    p->backward = want->backward;
+    p->weighted = want->weights != NULL;
+    p->factor = (float)want->factor;
+    p->finished = -1;
 }
 
-/* Forward, everything kept: from ids to what the head reads. */
-static void hyb_train_forward(hyb_forward *f, const hyb_batch *batch)
+/* Part i of the layers, forward or back. again: nobody asks for x after a segment, which is there. */
+static void hyb_train_part(hyb_train_pass *p, int i, bool again)
 {
-    int layer;
-    f->stages[0].a = f->kept[0];
-    hyb_forward_begin(f, batch);
-    for (layer = 0; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, batch, layer);
-    hyb_enter(f, 2 * f->hp->n_layer);
+    hyb_forward *f = p->f;
+    const int layer = i / 2;
+    const hyb_layer *l = &f->net->layers[layer];
+    const hyb_part *part = i % 2 ? l->ffn : l->mixer;
+    const void *w = i % 2 ? l->ffn_w : l->mixer_w;
+    hyb_enter(f, i);
+    if (p->at == HYB_TRAIN_BACK) {
+        part->backward(f, layer, w);
+        return;
+    }
+    if (again && i % 2 && ((layer + 1) % p->m->every == 0 || layer + 1 == f->hp->n_layer)) f->at->a.all.x_out = NULL;
+    part->forward(f, &p->batch, layer, w);
 }
 
-/* What is asked of the loss: see hyb_op_cross_entropy. */
-typedef struct hyb_loss {
-    const int32_t *targets; /* (rows) */
-    const float *weights;   /* or NULL */
-    float factor;
-    double *loss; /* (rows) */
-} hyb_loss;
-
-/* The head and the loss, `chunk` rows of logits at a time; with gradients, dx becomes that of what the head read. */
-static void hyb_train_loss(hyb_forward *f, const hyb_loss *loss, int chunk, bool with_gradients)
+/* The head and the loss of some rows; with gradients, dh becomes that of what the head read. */
+static void hyb_train_loss(hyb_train_pass *p)
 {
+    hyb_forward *f = p->f;
+    const hyb_train_memory *m = p->m;
     const hyb_hparams *hp = f->hp;
-    const int64_t e = hp->n_embd;
-    hyb_backend *be = f->at->be;
+    const int64_t e = hp->n_embd, at = p->row;
     float *logits = f->at->a.logits;
-    const int n = f->n;
-    int at;
-    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
-    for (at = 0; at < n; at += chunk) {
-        hyb_op_cross_entropy op;
-        hyb_back_products products;
-        f->n = HYB_MIN(chunk, n - at);
-        hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
-        op.logits = logits;
-        op.stride = op.n = hp->n_vocab;
-        op.n_rows = f->n;
-        op.softcap = hp->logit_softcap;
-        op.targets = loss->targets + at;
-        op.weights = loss->weights ? loss->weights + at : NULL;
-        op.factor = loss->factor;
-        op.loss = loss->loss + at;
-        hyb_do_cross_entropy(be, &op);
-        if (!with_gradients) continue;
+    hyb_op_cross_entropy op;
+    hyb_back_products products;
+    f->n = HYB_MIN(m->loss_rows, p->batch.n - p->row);
+    hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
+    op.logits = logits;
+    op.stride = op.n = hp->n_vocab;
+    op.n_rows = f->n;
+    op.softcap = hp->logit_softcap;
+    op.targets = m->targets + at;
+    op.weights = p->weighted ? m->weights + at : NULL;
+    op.factor = p->factor;
+    op.loss = m->loss + at;
+    hyb_do_cross_entropy(f->at->be, &op);
+    if (p->backward) {
         hyb_back_products_begin(&products, f, f->s->h + at * e, e);
         hyb_back_products_add(&products, f->net->head, 0, logits, hp->n_vocab);
         hyb_back_products_do(&products, f->back->dh + at * e, e);
     }
-    f->n = n;
-    if (with_gradients)
-        hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
-}
-
-/* The factors of rotations, which hyb_stage_rope found, in what is kept of every part. */
-static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, const hyb_activations *a)
-{
-    int i;
-    for (i = 0; i <= 2 * hp->n_layer; i++) {
-        m->kept[i].rope_scale = a->rope_scale;
-        m->kept[i].rope_scale_local = a->rope_scale_local;
-    }
+    f->n = p->batch.n;
 }
 
 /* Tables that turn back: those of the negative angles. */
@@ -39353,31 +39443,96 @@ static void hyb_train_tables(hyb_forward *f)
     }
 }
 
-/* Back to the embeddings. */
-static void hyb_train_backward(hyb_forward *f)
+static void hyb_train_embed_back(hyb_train_pass *p)
 {
-    const hyb_hparams *hp = f->hp;
+    hyb_forward *f = p->f;
     const hyb_net *net = f->net;
     hyb_op_embed_back op;
-    int layer;
-    hyb_train_tables(f);
-    for (layer = hp->n_layer - 1; layer >= 0; layer--) {
-        const hyb_layer *l = &net->layers[layer];
-        hyb_enter(f, 2 * layer + 1);
-        l->ffn->backward(f, layer, l->ffn_w);
-        hyb_enter(f, 2 * layer);
-        l->mixer->backward(f, layer, l->mixer_w);
-    }
     op.dy = f->back->dx;
-    op.n_embd = hp->n_embd;
+    op.n_embd = f->hp->n_embd;
     op.index = HYB_INDEX_ID;
-    op.scale = hp->embd_scale;
+    op.scale = f->hp->embd_scale;
     op.dtable = hyb_grad(f, net->embd);
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
     op.index = HYB_INDEX_POS;
     op.scale = 1;
     op.dtable = hyb_grad(f, net->pos_embd);
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
+}
+
+static void hyb_train_unit(hyb_train_pass *p)
+{
+    hyb_forward *f = p->f;
+    switch (p->at) {
+    case HYB_TRAIN_EMBED:
+        f->stages[0].a = f->kept[0];
+        hyb_forward_begin(f, &p->batch);
+        break;
+    case HYB_TRAIN_FORWARD: hyb_train_part(p, p->part, false); break;
+    case HYB_TRAIN_HEAD:
+        hyb_enter(f, 2 * f->hp->n_layer);
+        hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+        break;
+    case HYB_TRAIN_LOSS: hyb_train_loss(p); break;
+    case HYB_TRAIN_HEAD_BACK:
+        hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
+        hyb_train_tables(f);
+        break;
+    case HYB_TRAIN_AGAIN: hyb_train_part(p, p->part, true); break;
+    case HYB_TRAIN_BACK: hyb_train_part(p, p->part, false); break;
+    case HYB_TRAIN_EMBED_BACK: hyb_train_embed_back(p); break;
+    case HYB_TRAIN_END: break;
+    }
+}
+
+/* Before the segment that ends with part `end` goes back: its forward pass, if another segment's came after it. */
+static void hyb_train_segment(hyb_train_pass *p, int end)
+{
+    const bool again = end < 2 * p->f->hp->n_layer;
+    p->at = again ? HYB_TRAIN_AGAIN : HYB_TRAIN_BACK;
+    p->part = again ? end - 2 * p->m->every : end - 1;
+}
+
+/* To the unit after the one that was done. */
+static void hyb_train_next(hyb_train_pass *p)
+{
+    const int n_parts = 2 * p->f->hp->n_layer, segment = 2 * p->m->every;
+    p->finished = p->at == HYB_TRAIN_BACK && p->part % 2 == 0 ? p->part / 2 : -1;
+    switch (p->at) {
+    case HYB_TRAIN_EMBED: p->at = HYB_TRAIN_FORWARD; break;
+    case HYB_TRAIN_FORWARD:
+        if (++p->part == n_parts) p->at = HYB_TRAIN_HEAD;
+        break;
+    case HYB_TRAIN_HEAD: p->at = HYB_TRAIN_LOSS; break;
+    case HYB_TRAIN_LOSS:
+        p->row += p->m->loss_rows;
+        if (p->row >= p->batch.n) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
+        break;
+    case HYB_TRAIN_HEAD_BACK: hyb_train_segment(p, n_parts); break;
+    case HYB_TRAIN_AGAIN: /* to the segment's end */
+        if (++p->part % segment == 0) {
+            p->at = HYB_TRAIN_BACK;
+            p->part--;
+        }
+        break;
+    case HYB_TRAIN_BACK:
+        if (!p->part)
+            p->at = HYB_TRAIN_EMBED_BACK;
+        else if (p->part % segment == 0)
+            hyb_train_segment(p, p->part);
+        else
+            p->part--;
+        break;
+    default: p->at = HYB_TRAIN_END; break;
+    }
+}
+
+/* Does one unit. Whether there is more: if not, m->loss and the gradients are there after a sync. */
+static bool hyb_train_work(hyb_train_pass *p)
+{
+    hyb_train_unit(p);
+    hyb_train_next(p);
+    return p->at != HYB_TRAIN_END;
 }
 #endif
 /* ==== end src/model/backward.c ==== */
@@ -45434,6 +45589,10 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
                         "hybrid_trainer_create: n_seq %d, n_ctx %d and n_batches %d must be at least 1, n_seq at most "
                         "65535, n_ctx at most 1048576",
                         d->n_seq, d->n_ctx, d->n_batches);
+    if (d->recompute_every < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: recompute_every is %d: it must be a number of layers, or 0",
+                        d->recompute_every);
     if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
@@ -45509,7 +45668,8 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
 /* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
 static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
-    const hyb_train_shape some = { 1, 1024 }, more = { 1, 2048 }; /* beyond the rows of logits, all grows evenly */
+    const hyb_train_shape some = { 1, 1024, shape->every },
+                          more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
@@ -45589,6 +45749,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
     t->desc = d;
     t->shape.n_seq = d.n_seq;
     t->shape.n_ctx = d.n_ctx;
+    t->shape.every = d.recompute_every;
     hyb_host_device(&t->host, rt);
     r = hyb_trainer_params(t, error);
     if (!r) r = hyb_trainer_memory(t, error);
@@ -45645,21 +45806,20 @@ static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_trai
 static hybrid_result hyb_trainer_batch(hybrid_trainer *t, const hybrid_train_batch *from, double factor, bool backward,
                                        double *loss, hybrid_error *error)
 {
-    hyb_forward *f = &t->forward;
-    hyb_backend *be = f->stages[0].be;
-    const hyb_batch batch = hyb_train_batch(&t->memory, &t->shape, from->ids);
-    hyb_loss want;
+    hyb_backend *be = t->forward.stages[0].be;
+    hyb_train_want want;
+    hyb_train_pass pass;
     hybrid_result r;
     int i;
+    want.ids = from->ids;
     want.targets = from->targets;
     want.weights = from->weights;
-    want.factor = (float)factor;
-    want.loss = t->memory.loss;
-    hyb_train_forward(f, &batch);
-    hyb_train_loss(f, &want, t->memory.loss_rows, backward);
-    if (backward) hyb_train_backward(f);
+    want.factor = factor;
+    want.backward = backward;
+    hyb_train_begin(&pass, &t->forward, &t->memory, &t->shape, &want);
+    while (hyb_train_work(&pass)) {}
     if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
-    for (i = 0; i < batch.n; i++) *loss += t->memory.loss[i];
+    for (i = 0; i < pass.batch.n; i++) *loss += t->memory.loss[i];
     return HYBRID_OK;
 }
 

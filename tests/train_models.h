@@ -176,13 +176,15 @@ static void test_gradients(const char *name)
 /* ---- the same whatever computes ---------------------------------------------------------------------------------- */
 
 /* Everything after two steps, freed by the caller: weights, gradients, moments. */
-static float *lesson_result(const char *name, const char *isa, int n_threads, int64_t *n)
+static float *lesson_result(const char *name, const char *isa, int n_threads, int every, int64_t *n)
 {
+    hybrid_trainer_desc d = lesson_desc();
     lesson l;
     hybrid_error e;
     float *all, *at;
     int step, i, j;
-    if (!lesson_open(&l, name, isa, n_threads, lesson_desc())) return NULL;
+    d.recompute_every = every;
+    if (!lesson_open(&l, name, isa, n_threads, d)) return NULL;
     for (step = 0; step < 2; step++) CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
     for (i = 0, *n = 0; i < l.t->n_params; i++) *n += 4 * l.t->params[i].n;
     all = at = (float *)malloc(sizeof *all * (size_t)*n);
@@ -198,11 +200,11 @@ static float *lesson_result(const char *name, const char *isa, int n_threads, in
 static void test_same_bits(const char *name, bool isas)
 {
     int64_t n = 0, m = 0;
-    float *one = lesson_result(name, NULL, 1, &n), *other;
+    float *one = lesson_result(name, NULL, 1, 0, &n), *other;
     int i;
     for (i = 2; one && i <= 4; i++) {
         if (i == 4 && !isas) break;
-        other = lesson_result(name, i == 4 ? "generic" : NULL, i == 4 ? 1 : i, &m);
+        other = lesson_result(name, i == 4 ? "generic" : NULL, i == 4 ? 1 : i, 0, &m);
         CHECK(m == n, "%lld values, not %lld", (long long)m, (long long)n);
         CHECK(other && !memcmp(one, other, sizeof *one * (size_t)n), "%s: %s gives other bits", name,
               i == 4   ? "generic"
@@ -211,6 +213,23 @@ static void test_same_bits(const char *name, bool isas)
         free(other);
     }
     free(one);
+}
+
+/* Layers that run forward once more on the way back: one by one, two at a time (the last of three by itself), more than
+ * there are. */
+static void test_recompute(const char *name)
+{
+    static const int every[] = { 1, 2, 100 };
+    int64_t n = 0, m = 0;
+    float *kept = lesson_result(name, NULL, 2, 0, &n), *other;
+    int i;
+    for (i = 0; kept && i < 3; i++) {
+        other = lesson_result(name, NULL, 2, every[i], &m);
+        CHECK(m == n && other && !memcmp(kept, other, sizeof *kept * (size_t)n), "%s: recompute_every %d: other bits",
+              name, every[i]);
+        free(other);
+    }
+    free(kept);
 }
 
 /* The gradients of two trainers: the largest difference is within a millionth of the largest gradient. */
@@ -601,6 +620,7 @@ static void test_models(void)
     test_same_bits("gemma2", true);
     test_same_bits("qwen3", true);
     test_same_bits("llama-biases", false);
+    for (i = 0; i < sizeof lesson_names / sizeof *lesson_names; i++) test_recompute(lesson_names[i]);
     test_batches("gpt2");
     test_batches("gemma3");
     test_batches("llama-biases");

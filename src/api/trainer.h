@@ -23,6 +23,9 @@ typedef struct hybrid_trainer_desc {
     int32_t n_ctx;       /* tokens of each; 0: as the model was trained for, at most 256 */
     int32_t n_batches;   /* batches of a step, whose gradients are added up: the same step as with n_batches * n_seq
                           * sequences, in the memory of n_seq; 0: 1 */
+    int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
+                              * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
+                              * itself; about the square root of their number is least memory; 0: all is kept */
     /* AdamW (Loshchilov and Hutter 2019) */
     float rate;         /* learning rate; 0: 3e-4 */
     float beta1, beta2; /* 0: 0.9 and 0.95 */

@@ -9,7 +9,15 @@
  *      :                                                      :
  *     xN  norm, head, loss, a chunk of rows at a time   ->   dx
  *
- * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. */
+ * What is kept of a part is a hyb_activations of its own, in which only what the part makes has a place. With `every`
+ * layers to a segment, segments keep it in the same memory, one after the other, and each has only its last x for
+ * itself: on the way back the segment's forward pass is run again, from the x before it. The same calls give the same
+ * bits.
+ *
+ *     memory     | x after layers 0 1 | x after layers 2 3 | ... | what layers 0, 2, 4... keep | layers 1, 3, 5... |
+ *     (every 2)                                                  '--------------- one segment at a time -----------'
+ *
+ * A pass is done in units, so that it can be left after any of them (hyb_train_work). */
 #ifndef HYB_MODEL_BACKWARD_C
 #define HYB_MODEL_BACKWARD_C
 #include "forward.c"
@@ -19,7 +27,14 @@
 /* Sizes of what a pass is trained on: n_seq sequences of n_ctx tokens. */
 typedef struct hyb_train_shape {
     int n_seq, n_ctx;
+    int every; /* layers of a segment, of which only the last x is kept; 0: all layers are one, and all is kept */
 } hyb_train_shape;
+
+/* Layers of a segment. */
+static int hyb_train_every(const hyb_hparams *hp, const hyb_train_shape *shape)
+{
+    return shape->every > 0 ? HYB_MIN(shape->every, HYB_MAX(hp->n_layer, 1)) : HYB_MAX(hp->n_layer, 1);
+}
 
 /* Rows of logits that exist at a time: as many as make 32 MB, at least 64, whatever the batch: the gradient of the head
  * is added up chunk by chunk, and may not depend on more than it must. */
@@ -50,15 +65,18 @@ typedef struct hyb_train_memory {
     int32_t pages_a_seq;
     hyb_back back;
     int loss_rows;
-    int32_t *ids, *pos, *out;
+    int every; /* layers of a segment */
+    int32_t *ids, *pos, *out, *targets;
+    float *weights; /* of targets */
+    float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
     double *loss; /* (rows) */
     size_t bytes;
 } hyb_train_memory;
 
-/* What a part keeps, from base + at on. */
+/* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
 static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const hyb_layer_hp *l, const hyb_part *part,
-                              size_t rows, char *base, size_t at)
+                              size_t rows, bool has_x_out, char *base, size_t at)
 {
     hyb_needs needs;
     memset(&needs, 0, sizeof needs);
@@ -67,7 +85,7 @@ static size_t hyb_kept_layout(hyb_activations *a, const hyb_hparams *hp, const h
         (a->field = base && (count) > 0 ? (float *)(void *)(base + at) : NULL, \
          at += hyb_align(sizeof(float) * (count), 64))
     HYB_PLACE(all.h, rows * (size_t)hp->n_embd);
-    HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
+    if (!has_x_out) HYB_PLACE(all.x_out, rows * (size_t)hp->n_embd);
     HYB_PLACE(all.block, rows * (size_t)needs.block);
     HYB_PLACE(mix, rows * (size_t)needs.mix);
     HYB_PLACE(mix_out, rows * (size_t)needs.mix_both);
@@ -106,18 +124,57 @@ static size_t hyb_train_groups(const hyb_hparams *hp)
     return (size_t)most;
 }
 
+/* What the parts and pages of layers first to end - 1 keep, from base + at on. */
+static size_t hyb_segment_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, int first,
+                                 int end, char *base, size_t at)
+{
+    int i;
+    for (i = 2 * first; i < 2 * end; i++) {
+        const hyb_layer_hp *l = &hp->layers[i / 2];
+        const bool is_last = i + 1 == 2 * end;
+        hyb_activations a = m->base;
+        if (base && is_last)
+            a.all.x_out = m->ends + (size_t)(first / m->every) * hyb_align(rows * (size_t)hp->n_embd, 16);
+        at = hyb_kept_layout(&a, hp, l, hyb_parts[i % 2 ? l->ffn : l->mixer], rows, is_last, base, at);
+        a.all.x = base && i ? m->kept[i - 1].all.x_out : m->base.all.x;
+        if (base) m->kept[i] = a;
+    }
+    for (i = first; i < end; i++) {
+        hyb_layer_state s;
+        memset(&s, 0, sizeof s);
+        at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
+        if (base) m->state[i] = s;
+    }
+    return at;
+}
+
+/* Segments on each other. */
+static size_t hyb_segments_layout(hyb_train_memory *m, const hyb_hparams *hp, size_t rows, size_t n_pages, char *base,
+                                  size_t at)
+{
+    size_t most = at;
+    int first;
+    for (first = 0; first < hp->n_layer; first += m->every) {
+        const int end = HYB_MIN(first + m->every, hp->n_layer);
+        const size_t bytes = hyb_segment_layout(m, hp, rows, n_pages, first, end, base, at);
+        most = HYB_MAX(most, bytes);
+    }
+    return most;
+}
+
 /* Places everything from base on (NULL: only counts) and returns the bytes. */
 static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const hyb_train_shape *shape, char *base)
 {
     const hyb_needs needs = hyb_net_needs(hp);
     const size_t rows = (size_t)shape->n_seq * (size_t)shape->n_ctx, half = (size_t)hp->n_rot / 2;
     const size_t e = (size_t)hp->n_embd, tables = rows * half * 2;
-    hyb_activations *b = &m->base;
-    size_t at = 0, n_pages;
+    size_t at = 0, n_pages, n_segments;
     int i;
     memset(m, 0, sizeof *m);
+    m->every = hyb_train_every(hp, shape);
     m->pages_a_seq = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     n_pages = (size_t)m->pages_a_seq * (size_t)shape->n_seq;
+    n_segments = ((size_t)hp->n_layer + (size_t)m->every - 1) / (size_t)m->every;
     m->loss_rows = hyb_loss_rows(hp, (int)rows);
     #define HYB_PLACE(field, type, count) \
         (m->field = base && (count) > 0 ? (type *)(void *)(base + at) : NULL, \
@@ -128,6 +185,8 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(ids, int32_t, rows);
     HYB_PLACE(pos, int32_t, rows);
     HYB_PLACE(out, int32_t, rows);
+    HYB_PLACE(targets, int32_t, rows);
+    HYB_PLACE(weights, float, rows);
     HYB_PLACE(runs, hyb_run, (size_t)shape->n_seq);
     HYB_PLACE(loss, double, rows);
     HYB_PLACE(base.rope, float, tables);
@@ -147,23 +206,12 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
-    for (i = 0; i < 2 * hp->n_layer; i++) {
-        const hyb_layer_hp *l = &hp->layers[i / 2];
-        hyb_activations a = *b;
-        at = hyb_kept_layout(&a, hp, l, hyb_parts[i % 2 ? l->ffn : l->mixer], rows, base, at);
-        a.all.x = base && i ? m->kept[i - 1].all.x_out : b->all.x;
-        if (base) m->kept[i] = a;
-    }
-    for (i = 0; i < hp->n_layer; i++) {
-        hyb_layer_state s;
-        memset(&s, 0, sizeof s);
-        at = hyb_kept_pages(&s.kv, hp, &hp->layers[i], n_pages, base, at);
-        if (base) m->state[i] = s;
-    }
+    at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
     if (base) { /* the head: its norm goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
-        *head = *b;
+        *head = m->base;
         head->all.x = m->kept[2 * hp->n_layer - 1].all.x_out;
         head->all.h = m->back.dx;
         for (i = 0; i < (int)n_pages; i++) m->pages[i] = i;
@@ -174,16 +222,64 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
 
 /* ---- the pass ---- */
 
-/* The batch of a step: sequence s is a run of n_ctx rows from position 0. ids (n_seq, n_ctx). */
-static hyb_batch hyb_train_batch(hyb_train_memory *m, const hyb_train_shape *shape, const int32_t *ids)
+/* The factors of rotations, which hyb_stage_rope found, in what is kept of every part. */
+static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, const hyb_activations *a)
+{
+    int i;
+    for (i = 0; i <= 2 * hp->n_layer; i++) {
+        m->kept[i].rope_scale = a->rope_scale;
+        m->kept[i].rope_scale_local = a->rope_scale_local;
+    }
+}
+
+/* What is asked of a pass over one batch: n_seq sequences of n_ctx tokens, each from its beginning. */
+typedef struct hyb_train_want {
+    const int32_t *ids;     /* (n_seq, n_ctx) */
+    const int32_t *targets; /* of the same shape; negative: not counted */
+    const float *weights;   /* of targets, or NULL: 1 each */
+    double factor;          /* of gradients */
+    bool backward;          /* gradients are added to those that are there; else the loss alone */
+} hyb_train_want;
+
+/* Where a pass is: what its next unit does. */
+typedef enum hyb_train_at {
+    HYB_TRAIN_EMBED,      /* x = embeddings, tables of rotations */
+    HYB_TRAIN_FORWARD,    /* part: x_out = x + ... */
+    HYB_TRAIN_HEAD,       /* h = norm(x) */
+    HYB_TRAIN_LOSS,       /* rows from `row` on: logits, loss, and their gradients */
+    HYB_TRAIN_HEAD_BACK,  /* dx = what dh makes of it; tables that turn back */
+    HYB_TRAIN_AGAIN,      /* part, once more, for what it keeps */
+    HYB_TRAIN_BACK,       /* part: dx of x_out becomes that of x */
+    HYB_TRAIN_EMBED_BACK, /* gradients of the embeddings */
+    HYB_TRAIN_END
+} hyb_train_at;
+
+typedef struct hyb_train_pass {
+    hyb_forward *f;
+    hyb_train_memory *m;
+    hyb_batch batch;
+    bool backward, weighted;
+    float factor;
+    hyb_train_at at;
+    int part;     /* two a layer */
+    int row;      /* of the loss */
+    int finished; /* the layer whose gradients the last unit completed, or -1 */
+} hyb_train_pass;
+
+/* The batch of a pass: sequence s is a run of n_ctx rows from position 0. It is copied: what it came from may change
+ * before the pass ends. */
+static void hyb_train_begin(hyb_train_pass *p, hyb_forward *f, hyb_train_memory *m, const hyb_train_shape *shape,
+                            const hyb_train_want *want)
 {
     const int n = shape->n_seq * shape->n_ctx;
-    hyb_batch batch;
     int i;
+    memset(p, 0, sizeof *p);
     for (i = 0; i < n; i++) {
-        m->ids[i] = ids[i];
+        m->ids[i] = want->ids[i];
         m->pos[i] = i % shape->n_ctx;
         m->out[i] = i;
+        m->targets[i] = want->targets[i];
+        if (want->weights) m->weights[i] = want->weights[i];
     }
     for (i = 0; i < shape->n_seq; i++) {
         hyb_run *run = &m->runs[i];
@@ -193,75 +289,64 @@ static hyb_batch hyb_train_batch(hyb_train_memory *m, const hyb_train_shape *sha
         run->pages = m->pages + i * m->pages_a_seq;
         run->slot_in = run->slot_out = -1;
     }
-    batch.ids = m->ids;
-    batch.pos = m->pos;
-    batch.out = m->out;
-    batch.n = batch.n_out = n;
-    batch.runs = m->runs;
-    batch.n_runs = shape->n_seq;
-    return batch;
+    p->batch.ids = m->ids;
+    p->batch.pos = m->pos;
+    p->batch.out = m->out;
+    p->batch.n = p->batch.n_out = n;
+    p->batch.runs = m->runs;
+    p->batch.n_runs = shape->n_seq;
+    p->f = f;
+    p->m = m;
+    p->backward = want->backward;
+    p->weighted = want->weights != NULL;
+    p->factor = (float)want->factor;
+    p->finished = -1;
 }
 
-/* Forward, everything kept: from ids to what the head reads. */
-static void hyb_train_forward(hyb_forward *f, const hyb_batch *batch)
+/* Part i of the layers, forward or back. again: nobody asks for x after a segment, which is there. */
+static void hyb_train_part(hyb_train_pass *p, int i, bool again)
 {
-    int layer;
-    f->stages[0].a = f->kept[0];
-    hyb_forward_begin(f, batch);
-    for (layer = 0; layer < f->hp->n_layer; layer++) hyb_forward_layer(f, batch, layer);
-    hyb_enter(f, 2 * f->hp->n_layer);
+    hyb_forward *f = p->f;
+    const int layer = i / 2;
+    const hyb_layer *l = &f->net->layers[layer];
+    const hyb_part *part = i % 2 ? l->ffn : l->mixer;
+    const void *w = i % 2 ? l->ffn_w : l->mixer_w;
+    hyb_enter(f, i);
+    if (p->at == HYB_TRAIN_BACK) {
+        part->backward(f, layer, w);
+        return;
+    }
+    if (again && i % 2 && ((layer + 1) % p->m->every == 0 || layer + 1 == f->hp->n_layer)) f->at->a.all.x_out = NULL;
+    part->forward(f, &p->batch, layer, w);
 }
 
-/* What is asked of the loss: see hyb_op_cross_entropy. */
-typedef struct hyb_loss {
-    const int32_t *targets; /* (rows) */
-    const float *weights;   /* or NULL */
-    float factor;
-    double *loss; /* (rows) */
-} hyb_loss;
-
-/* The head and the loss, `chunk` rows of logits at a time; with gradients, dx becomes that of what the head read. */
-static void hyb_train_loss(hyb_forward *f, const hyb_loss *loss, int chunk, bool with_gradients)
+/* The head and the loss of some rows; with gradients, dh becomes that of what the head read. */
+static void hyb_train_loss(hyb_train_pass *p)
 {
+    hyb_forward *f = p->f;
+    const hyb_train_memory *m = p->m;
     const hyb_hparams *hp = f->hp;
-    const int64_t e = hp->n_embd;
-    hyb_backend *be = f->at->be;
+    const int64_t e = hp->n_embd, at = p->row;
     float *logits = f->at->a.logits;
-    const int n = f->n;
-    int at;
-    hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
-    for (at = 0; at < n; at += chunk) {
-        hyb_op_cross_entropy op;
-        hyb_back_products products;
-        f->n = HYB_MIN(chunk, n - at);
-        hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
-        op.logits = logits;
-        op.stride = op.n = hp->n_vocab;
-        op.n_rows = f->n;
-        op.softcap = hp->logit_softcap;
-        op.targets = loss->targets + at;
-        op.weights = loss->weights ? loss->weights + at : NULL;
-        op.factor = loss->factor;
-        op.loss = loss->loss + at;
-        hyb_do_cross_entropy(be, &op);
-        if (!with_gradients) continue;
+    hyb_op_cross_entropy op;
+    hyb_back_products products;
+    f->n = HYB_MIN(m->loss_rows, p->batch.n - p->row);
+    hyb_product(f, f->s->h + at * e, e, f->net->head, 0, logits, hp->n_vocab);
+    op.logits = logits;
+    op.stride = op.n = hp->n_vocab;
+    op.n_rows = f->n;
+    op.softcap = hp->logit_softcap;
+    op.targets = m->targets + at;
+    op.weights = p->weighted ? m->weights + at : NULL;
+    op.factor = p->factor;
+    op.loss = m->loss + at;
+    hyb_do_cross_entropy(f->at->be, &op);
+    if (p->backward) {
         hyb_back_products_begin(&products, f, f->s->h + at * e, e);
         hyb_back_products_add(&products, f->net->head, 0, logits, hp->n_vocab);
         hyb_back_products_do(&products, f->back->dh + at * e, e);
     }
-    f->n = n;
-    if (with_gradients)
-        hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
-}
-
-/* The factors of rotations, which hyb_stage_rope found, in what is kept of every part. */
-static void hyb_train_rope_scale(hyb_train_memory *m, const hyb_hparams *hp, const hyb_activations *a)
-{
-    int i;
-    for (i = 0; i <= 2 * hp->n_layer; i++) {
-        m->kept[i].rope_scale = a->rope_scale;
-        m->kept[i].rope_scale_local = a->rope_scale_local;
-    }
+    f->n = p->batch.n;
 }
 
 /* Tables that turn back: those of the negative angles. */
@@ -277,31 +362,96 @@ static void hyb_train_tables(hyb_forward *f)
     }
 }
 
-/* Back to the embeddings. */
-static void hyb_train_backward(hyb_forward *f)
+static void hyb_train_embed_back(hyb_train_pass *p)
 {
-    const hyb_hparams *hp = f->hp;
+    hyb_forward *f = p->f;
     const hyb_net *net = f->net;
     hyb_op_embed_back op;
-    int layer;
-    hyb_train_tables(f);
-    for (layer = hp->n_layer - 1; layer >= 0; layer--) {
-        const hyb_layer *l = &net->layers[layer];
-        hyb_enter(f, 2 * layer + 1);
-        l->ffn->backward(f, layer, l->ffn_w);
-        hyb_enter(f, 2 * layer);
-        l->mixer->backward(f, layer, l->mixer_w);
-    }
     op.dy = f->back->dx;
-    op.n_embd = hp->n_embd;
+    op.n_embd = f->hp->n_embd;
     op.index = HYB_INDEX_ID;
-    op.scale = hp->embd_scale;
+    op.scale = f->hp->embd_scale;
     op.dtable = hyb_grad(f, net->embd);
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
     op.index = HYB_INDEX_POS;
     op.scale = 1;
     op.dtable = hyb_grad(f, net->pos_embd);
     if (op.dtable) hyb_do_embed_back(f->at->be, &op);
+}
+
+static void hyb_train_unit(hyb_train_pass *p)
+{
+    hyb_forward *f = p->f;
+    switch (p->at) {
+    case HYB_TRAIN_EMBED:
+        f->stages[0].a = f->kept[0];
+        hyb_forward_begin(f, &p->batch);
+        break;
+    case HYB_TRAIN_FORWARD: hyb_train_part(p, p->part, false); break;
+    case HYB_TRAIN_HEAD:
+        hyb_enter(f, 2 * f->hp->n_layer);
+        hyb_normed(f, f->s->h, f->s->x, f->net->out_norm, f->net->out_norm_b);
+        break;
+    case HYB_TRAIN_LOSS: hyb_train_loss(p); break;
+    case HYB_TRAIN_HEAD_BACK:
+        hyb_normed_back(f, f->back->dx, NULL, f->s->x, f->back->dh, f->net->out_norm, f->net->out_norm_b);
+        hyb_train_tables(f);
+        break;
+    case HYB_TRAIN_AGAIN: hyb_train_part(p, p->part, true); break;
+    case HYB_TRAIN_BACK: hyb_train_part(p, p->part, false); break;
+    case HYB_TRAIN_EMBED_BACK: hyb_train_embed_back(p); break;
+    case HYB_TRAIN_END: break;
+    }
+}
+
+/* Before the segment that ends with part `end` goes back: its forward pass, if another segment's came after it. */
+static void hyb_train_segment(hyb_train_pass *p, int end)
+{
+    const bool again = end < 2 * p->f->hp->n_layer;
+    p->at = again ? HYB_TRAIN_AGAIN : HYB_TRAIN_BACK;
+    p->part = again ? end - 2 * p->m->every : end - 1;
+}
+
+/* To the unit after the one that was done. */
+static void hyb_train_next(hyb_train_pass *p)
+{
+    const int n_parts = 2 * p->f->hp->n_layer, segment = 2 * p->m->every;
+    p->finished = p->at == HYB_TRAIN_BACK && p->part % 2 == 0 ? p->part / 2 : -1;
+    switch (p->at) {
+    case HYB_TRAIN_EMBED: p->at = HYB_TRAIN_FORWARD; break;
+    case HYB_TRAIN_FORWARD:
+        if (++p->part == n_parts) p->at = HYB_TRAIN_HEAD;
+        break;
+    case HYB_TRAIN_HEAD: p->at = HYB_TRAIN_LOSS; break;
+    case HYB_TRAIN_LOSS:
+        p->row += p->m->loss_rows;
+        if (p->row >= p->batch.n) p->at = p->backward ? HYB_TRAIN_HEAD_BACK : HYB_TRAIN_END;
+        break;
+    case HYB_TRAIN_HEAD_BACK: hyb_train_segment(p, n_parts); break;
+    case HYB_TRAIN_AGAIN: /* to the segment's end */
+        if (++p->part % segment == 0) {
+            p->at = HYB_TRAIN_BACK;
+            p->part--;
+        }
+        break;
+    case HYB_TRAIN_BACK:
+        if (!p->part)
+            p->at = HYB_TRAIN_EMBED_BACK;
+        else if (p->part % segment == 0)
+            hyb_train_segment(p, p->part);
+        else
+            p->part--;
+        break;
+    default: p->at = HYB_TRAIN_END; break;
+    }
+}
+
+/* Does one unit. Whether there is more: if not, m->loss and the gradients are there after a sync. */
+static bool hyb_train_work(hyb_train_pass *p)
+{
+    hyb_train_unit(p);
+    hyb_train_next(p);
+    return p->at != HYB_TRAIN_END;
 }
 #endif
 #endif

@@ -246,7 +246,8 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already, and
+ * only what a backward pass reads is made. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {
@@ -254,10 +255,11 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     const int64_t e = f->hp->n_embd;
     hyb_op_matmul op;
     hyb_op_add add;
+    if (!s->x_out && !post_norm) return;
     hyb_matmul_begin(f, &op, y, y_stride);
     hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
     hyb_do_matmul(f->at->be, &op);
-    if (!post_norm) return;
+    if (!post_norm || !s->x_out) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);
     add.a = s->x;

@@ -60,6 +60,10 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
                         "hybrid_trainer_create: n_seq %d, n_ctx %d and n_batches %d must be at least 1, n_seq at most "
                         "65535, n_ctx at most 1048576",
                         d->n_seq, d->n_ctx, d->n_batches);
+    if (d->recompute_every < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: recompute_every is %d: it must be a number of layers, or 0",
+                        d->recompute_every);
     if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
         return hyb_fail(error, HYBRID_ERROR_LIMIT,
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
@@ -135,7 +139,8 @@ static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
 /* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
 static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
-    const hyb_train_shape some = { 1, 1024 }, more = { 1, 2048 }; /* beyond the rows of logits, all grows evenly */
+    const hyb_train_shape some = { 1, 1024, shape->every },
+                          more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
     const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
     hyb_train_memory m;
     const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
@@ -215,6 +220,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
     t->desc = d;
     t->shape.n_seq = d.n_seq;
     t->shape.n_ctx = d.n_ctx;
+    t->shape.every = d.recompute_every;
     hyb_host_device(&t->host, rt);
     r = hyb_trainer_params(t, error);
     if (!r) r = hyb_trainer_memory(t, error);
@@ -271,21 +277,20 @@ static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_trai
 static hybrid_result hyb_trainer_batch(hybrid_trainer *t, const hybrid_train_batch *from, double factor, bool backward,
                                        double *loss, hybrid_error *error)
 {
-    hyb_forward *f = &t->forward;
-    hyb_backend *be = f->stages[0].be;
-    const hyb_batch batch = hyb_train_batch(&t->memory, &t->shape, from->ids);
-    hyb_loss want;
+    hyb_backend *be = t->forward.stages[0].be;
+    hyb_train_want want;
+    hyb_train_pass pass;
     hybrid_result r;
     int i;
+    want.ids = from->ids;
     want.targets = from->targets;
     want.weights = from->weights;
-    want.factor = (float)factor;
-    want.loss = t->memory.loss;
-    hyb_train_forward(f, &batch);
-    hyb_train_loss(f, &want, t->memory.loss_rows, backward);
-    if (backward) hyb_train_backward(f);
+    want.factor = factor;
+    want.backward = backward;
+    hyb_train_begin(&pass, &t->forward, &t->memory, &t->shape, &want);
+    while (hyb_train_work(&pass)) {}
     if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
-    for (i = 0; i < batch.n; i++) *loss += t->memory.loss[i];
+    for (i = 0; i < pass.batch.n; i++) *loss += t->memory.loss[i];
     return HYBRID_OK;
 }
 
