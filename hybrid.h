@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 18b364b5b1db80c7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 9c1fabee26b7eaed): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,183 +51,187 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      238  base.h                   version, linkage, results, errors, allocator, log
- *      368  runtime.h                what models and sessions share: memory, log, worker threads
- *      439  quant.h                  names, sizes, encode, decode
- *      541  gguf.h                   what is in a model file, and writing one
- *      746  tokenizer.h              text to tokens and back
- *      917  chat.h                   templates that make a prompt of a conversation
- *     1047  bpe_trainer.h            a vocabulary from raw text
- *     1119  train_data.h             batches out of texts, tokens or conversations
- *     1224  model.h                  load, describe
- *     1307  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1440  sampler.h                from logits to the next token
- *     1512  shape.h                  models from nothing
- *     1544  trainer.h                change the weights of a model so that it predicts given texts better
- *     1668  session.h                a conversation
+ *      242  base.h                   version, linkage, results, errors, allocator, log
+ *      372  runtime.h                what models and sessions share: memory, log, worker threads
+ *      443  quant.h                  names, sizes, encode, decode
+ *      545  gguf.h                   what is in a model file, and writing one
+ *      750  tokenizer.h              text to tokens and back
+ *      921  chat.h                   templates that make a prompt of a conversation
+ *     1051  bpe_trainer.h            a vocabulary from raw text
+ *     1123  train_data.h             batches out of texts, tokens or conversations
+ *     1228  model.h                  load, describe
+ *     1311  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1444  sampler.h                from logits to the next token
+ *     1516  shape.h                  models from nothing
+ *     1548  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1672  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1741  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1838  macros.h                 what compilers call things, and the macros that every room uses
- *     1916  base.c                   what every room uses: results, errors, checked sizes
- *     1997  fpenv.c                  the floating-point environment at the border of the library
- *     2226  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2305  fma.c                    a * b + c with one rounding
- *     2345  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2426  decimal.c                doubles as text, the same in every locale
- *     2558  thread.c                 atomics, threads, and the worker pool
- *     3055  cpu.c                    what this processor and its operating system can do
- *     3178  hash.c                   where a name belongs in a table
- *     3280  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3318  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3406  grow.c                   arrays that grow
- *     3430  stack.c                  how much of the thread's stack a recursion may take
- *     3478  device.c                 which GPU a runtime uses
- *     3594  lifetime.c               creates and ends runtimes
- *     3749  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3990  output.c                 a file that is written
- *     4464  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4502  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    46680  end.h                    closes what core/begin opened
+ *     1745  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1842  macros.h                 what compilers call things, and the macros that every room uses
+ *     1920  base.c                   what every room uses: results, errors, checked sizes
+ *     2001  fpenv.c                  the floating-point environment at the border of the library
+ *     2230  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2309  fma.c                    a * b + c with one rounding
+ *     2349  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2430  decimal.c                doubles as text, the same in every locale
+ *     2562  thread.c                 atomics, threads, and the worker pool
+ *     3059  cpu.c                    what this processor and its operating system can do
+ *     3182  hash.c                   where a name belongs in a table
+ *     3284  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3322  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3410  grow.c                   arrays that grow
+ *     3434  stack.c                  how much of the thread's stack a recursion may take
+ *     3482  device.c                 which GPU a runtime uses
+ *     3598  lifetime.c               creates and ends runtimes
+ *     3753  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     3994  output.c                 a file that is written
+ *     4468  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4506  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    47037  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4936  names.c                  names that must differ, found by hash
- *     5033  value.c                  the 13 types of metadata values and their items
- *     5181  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5392  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5729  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6249  write.c                  makes a GGUF file
+ *     4940  names.c                  names that must differ, found by hash
+ *     5037  value.c                  the 13 types of metadata values and their items
+ *     5185  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5396  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5733  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6253  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6963  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7082  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7417  floats.c                 the types that are plain numbers
- *     7457  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7656  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7892  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8040  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8314  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8439  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8518  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     6967  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7086  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7421  floats.c                 the types that are plain numbers
+ *     7461  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7660  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7896  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8044  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8318  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8443  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8522  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8743  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9694  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9814  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10088  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10555  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11057  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11259  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11354  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11891  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12115  tokenizer/bpe.c          the merging
- *    12528  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12613  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    12999  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13250  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13408  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13650  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14439  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14835  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15219  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15561  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16402  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17258  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17770  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17810  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18053  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18364  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18410  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18571  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18773  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18909  jinja/test.c             what follows 'is', and the functions that every template has
- *    19111  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19425  jinja/parse.c            tokens to a tree
- *    20133  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20440  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21026  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21240  chat.c                   a conversation as the variables that chat templates expect
+ *     8747  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9698  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9818  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10092  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10559  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11061  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11263  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11358  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11895  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12119  tokenizer/bpe.c          the merging
+ *    12532  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12617  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13003  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13254  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13412  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13654  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14443  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14839  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15223  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15565  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16406  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17262  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17774  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17814  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18057  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18368  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18414  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18575  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18777  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    18913  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19115  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19429  jinja/parse.c            tokens to a tree
+ *    20137  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20444  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21030  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21244  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21589  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22281  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22383  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22499  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22594  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22621  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22659  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22784  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23489  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23608  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23646  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23782  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23853  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23957  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24428  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24824  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25117  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25342  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26098  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26298  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27362  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28011  cpu/int/select.c         the table of integer-block kernels
- *    28071  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28154  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32271  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34311  cpu/select.c             the kernels of an instruction set
- *    34364  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34621  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34921  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34963  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35475  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21593  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22285  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22387  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22503  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22598  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22625  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22663  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22788  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23493  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23612  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23650  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23786  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23857  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23961  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24432  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24828  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25121  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25346  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26102  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26302  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27366  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28015  cpu/int/select.c         the table of integer-block kernels
+ *    28075  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28158  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32275  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34315  cpu/select.c             the kernels of an instruction set
+ *    34368  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34625  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34925  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    34967  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35479  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36064  arch.c                   the table of architectures
- *    36190  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36530  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36903  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37167  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37485  back.c                   the steps of a backward pass that several parts take
- *    37584  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37826  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37892  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38073  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38202  parts/experts.c          a mixture of experts (Shazeer et al
- *    38367  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38433  net.c                    which parts the layers of a model have, and which tensors
- *    38596  unused.c                 tensors of the file that the model is not computed with
- *    38770  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38819  forward.c                one pass of a batch through any model, over the op table
- *    39084  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39542  place.c                  which layers run where
- *    39712  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39798  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36068  arch.c                   the table of architectures
+ *    36194  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36534  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36907  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37171  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37489  back.c                   the steps of a backward pass that several parts take
+ *    37588  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37830  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37896  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38077  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38206  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38371  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38437  net.c                    which parts the layers of a model have, and which tensors
+ *    38600  unused.c                 tensors of the file that the model is not computed with
+ *    38774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38823  forward.c                one pass of a batch through any model, over the op table
+ *    39088  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39546  place.c                  which layers run where
+ *    39716  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39802  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    40085  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40433  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40785  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    41081  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41901  next.c                   the next token of a sequence
- *    42006  plan.c                   the bytes of a model and a context before they are loaded
- *    42126  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42317  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    40089  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40437  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40789  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    41085  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41905  next.c                   the next token of a sequence
+ *    42010  plan.c                   the bytes of a model and a context before they are loaded
+ *    42130  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42321  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42800  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42865  documents.c              the texts of a corpus, one document after the other
- *    43104  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43298  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43798  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    44108  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    44145  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44417  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44783  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45218  shape.c                  models from nothing
- *    45490  schedule.c               the learning rate of a step
- *    45536  trainer.c                the weights of a model, their gradients and their moments, and the step that g...
- *    45927  export.c                 the weights of a trainer as a model file
- *    46155  checkpoint.c             everything that a training goes on with, in a file
+ *    42804  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42869  documents.c              the texts of a corpus, one document after the other
+ *    43108  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43302  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43802  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    44112  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    44149  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44421  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44787  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45222  shape.c                  models from nothing
+ *    45494  schedule.c               the learning rate of a step
+ *    45540  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    45693  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    45764  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    45795  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    46026  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    46283  export.c                 the weights of a trainer as a model file
+ *    46511  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1736,7 +1740,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "18b364b5b1db80c7"
+#define HYBRID__SOURCE_ID "9c1fabee26b7eaed"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -45533,88 +45537,284 @@ static double hyb_schedule_rate(const hybrid_trainer_desc *d, int64_t step)
 }
 /* ==== end src/train/schedule.c ==== */
 
-/* ==== begin src/train/trainer.c ==== */
-/* train/trainer: the weights of a model, their gradients and their moments, and the step that goes over all of them.
+/* ==== begin src/train/store.c ==== */
+/* train/store: what is trained, as flat arenas, and one table of named views into them.
  *
- * Weights are the model's own memory. Gradients and moments are laid out alike, so a parameter is the same `at` in all
- * four:
+ * Weights are the memory of their owner: of a model, of an adapter, or of somebody else. Gradients are laid out alike,
+ * so a parameter is the same `at` in both. The states of the optimizer are packed: it says which a parameter has.
  *
- *     weights  | token_embd | attn_norm 0 | attn_q 0 | ...
- *     grads    | token_embd | attn_norm 0 | attn_q 0 | ...
- *     m, v     | token_embd | attn_norm 0 | attn_q 0 | ... */
+ *     weights  | token_embd | attn_norm 0 | attn_q 0 | ...          the owner's
+ *     grads    | token_embd | attn_norm 0 | attn_q 0 | ...          ours, one block of memory
+ *     states   | m: token_embd | attn_norm 0 | ... | v: token_embd | ...
+ *
+ * Whoever walks over what is trained - norm, optimizer, checkpoint - does it in a loop over the views. The arenas are
+ * in the memory of the device that computes; only store.c and the back end's ops touch what is in them. */
 
-/* A tensor that is trained: n values at `at` of each of the four. */
+/* What a parameter is, for optimizers that tell them apart. */
+typedef enum hyb_group {
+    HYB_GROUP_MATRIX, /* of a hidden layer */
+    HYB_GROUP_TABLE,  /* a row for each token or position: embeddings, the head */
+    HYB_GROUP_VECTOR  /* norms, biases */
+} hyb_group;
+
+enum { HYB_STATES = 2 }; /* that an optimizer keeps of a parameter, at most */
+
 typedef struct hyb_param {
-    hybrid_string name; /* of the model's file */
-    int64_t at, n;
+    hybrid_string name;
+    int64_t at, n;             /* n = rows * cols values at `at` of weights and gradients */
+    int64_t rows, cols;        /* row by row; of a vector rows = 1 */
+    int64_t state[HYB_STATES]; /* where its states are in the arena of states; -1: it has none */
+    hyb_group group;
     bool decays;
 } hyb_param;
 
-struct hybrid_trainer {
+typedef struct hyb_store {
+    hybrid_runtime *rt;
+    hyb_device *device; /* where the arenas are */
+    hyb_param *params;
+    int n_params;
+    int64_t n_values; /* of weights and gradients */
+    int64_t n_states; /* values */
+    float *weights;   /* the owner's */
+    float *grads, *states;
+    double *sums; /* (n_params) in the host's memory: what an op makes of each parameter */
+    void *block;  /* of grads and states */
+    size_t bytes;
+} hyb_store;
+
+/* Where a state of a parameter is; NULL: it has none. */
+static float *hyb_store_state(const hyb_store *s, const hyb_param *p, int state)
+{
+    return p->state[state] < 0 ? NULL : s->states + p->state[state];
+}
+
+static void hyb_store_free(hyb_store *s)
+{
+    if (s->block) s->device->ops->free(s->device, s->block);
+    hyb_free(s->rt, s->params);
+    hyb_free(s->rt, s->sums);
+    memset(s, 0, sizeof *s);
+}
+
+/* Room for a table of up to n parameters, over n_values weights of their owner. The caller fills it with
+ * hyb_store_add, and then asks for the arenas. */
+static hybrid_result hyb_store_begin(hyb_store *s, hybrid_runtime *rt, hyb_device *device, float *weights,
+                                     int64_t n_values, size_t n, hybrid_error *error)
+{
+    memset(s, 0, sizeof *s);
+    s->rt = rt;
+    s->device = device;
+    s->weights = weights;
+    s->n_values = n_values;
+    if (!(s->params = (hyb_param *)hyb_calloc(rt, n + 1, sizeof *s->params)) ||
+        !(s->sums = (double *)hyb_calloc(rt, n + 1, sizeof *s->sums)))
+        return hyb_fail_memory(error, (n + 1) * sizeof *s->params);
+    return HYBRID_OK;
+}
+
+/* One more parameter: rows * cols weights from at on; the name is the owner's. */
+static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, int64_t rows, int64_t cols,
+                                hyb_group group)
+{
+    hyb_param *p = &s->params[s->n_params++];
+    int i;
+    p->name = name;
+    p->at = at;
+    p->n = rows * cols;
+    p->rows = rows;
+    p->cols = cols;
+    p->group = group;
+    for (i = 0; i < HYB_STATES; i++) p->state[i] = -1;
+    return p;
+}
+
+/* A state of a parameter, at the end of those that there are. Each begins at 64 bytes. */
+static void hyb_store_add_state(hyb_store *s, hyb_param *p, int state)
+{
+    p->state[state] = s->n_states;
+    s->n_states += (p->n + 15) / 16 * 16;
+}
+
+/* Zeros into memory of the device. */
+static hybrid_result hyb_store_clear(const hyb_store *s, float *values, int64_t n, hybrid_error *error)
+{
+    static const float zeros[1024] = { 0 };
+    hybrid_result r = HYBRID_OK;
+    int64_t at;
+    if (s->device->ops->is_host) {
+        memset(values, 0, sizeof *values * (size_t)n);
+        return HYBRID_OK;
+    }
+    for (at = 0; at < n && !r; at += (int64_t)HYB_COUNT(zeros))
+        r = s->device->ops->write(s->device, values + at, zeros,
+                                  sizeof *zeros * (size_t)HYB_MIN(n - at, (int64_t)HYB_COUNT(zeros)), error);
+    return r ? r : s->device->ops->flush(s->device, error);
+}
+
+/* Bytes of the arenas; SIZE_MAX: they cannot be counted. */
+static size_t hyb_store_bytes(const hyb_store *s)
+{
+    size_t bytes;
+    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states;
+    return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
+}
+
+/* The arenas, filled with zeros, once the table is complete. */
+static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
+{
+    const size_t bytes = hyb_store_bytes(s);
+    hybrid_result r;
+    if (bytes == SIZE_MAX) return hyb_fail_memory(error, bytes);
+    if ((r = s->device->ops->alloc(s->device, bytes, &s->block, error)) != HYBRID_OK) return r;
+    s->bytes = bytes;
+    s->grads = (float *)s->block;
+    s->states = s->grads + s->n_values;
+    return hyb_store_clear(s, s->grads, s->n_values + s->n_states, error);
+}
+
+/* *squares: the sum of the squares of all gradients. */
+static hybrid_result hyb_store_squares(const hyb_store *s, hyb_backend *be, double *squares, hybrid_error *error)
+{
+    hyb_op_squares op;
+    hybrid_result r;
+    int i;
+    for (i = 0; i < s->n_params; i++) {
+        op.x = s->grads + s->params[i].at;
+        op.n = s->params[i].n;
+        op.sum = &s->sums[i];
+        hyb_do_squares(be, &op);
+    }
+    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
+    for (*squares = 0, i = 0; i < s->n_params; i++) *squares += s->sums[i];
+    return HYBRID_OK;
+}
+/* ==== end src/train/store.c ==== */
+
+/* ==== begin src/train/optimizer.c ==== */
+/* train/optimizer: how gradients change weights: one row of a table for each optimizer, over the views of a store. */
+
+/* An update of all parameters. */
+typedef struct hyb_update {
+    const hybrid_trainer_desc *desc;
+    hyb_store *store;
+    hyb_backend *be;
+    double rate;   /* learning rate */
+    double factor; /* of gradients, which clips them */
+    int64_t step;  /* this one's number, from 1 on */
+} hyb_update;
+
+typedef struct hyb_optimizer {
+    const char *name;
+    const char *states[HYB_STATES]; /* names of the states in checkpoints; NULL: there are fewer */
+    bool (*has)(const hybrid_trainer_desc *desc, const hyb_param *p, int state); /* a parameter has that state */
+    void (*update)(const hyb_update *u, const hyb_param *p);
+} hyb_optimizer;
+
+static bool hyb_adamw_has(const hybrid_trainer_desc *desc, const hyb_param *p, int state)
+{
+    HYB_UNUSED(desc);
+    HYB_UNUSED(p);
+    HYB_UNUSED(state);
+    return true;
+}
+
+static void hyb_adamw_update(const hyb_update *u, const hyb_param *p)
+{
+    const hybrid_trainer_desc *d = u->desc;
+    hyb_op_adamw op;
+    op.w = u->store->weights + p->at;
+    op.m = hyb_store_state(u->store, p, 0);
+    op.v = hyb_store_state(u->store, p, 1);
+    op.grad = u->store->grads + p->at;
+    op.n = p->n;
+    op.factor = (float)u->factor;
+    op.rate = (float)u->rate;
+    op.beta1 = d->beta1;
+    op.beta2 = d->beta2;
+    op.c1 = (float)(1 / (1 - pow((double)d->beta1, (double)u->step)));
+    op.c2 = (float)(1 / (1 - pow((double)d->beta2, (double)u->step)));
+    op.eps = d->eps;
+    op.decay = p->decays ? d->decay : 0;
+    hyb_do_adamw(u->be, &op);
+}
+
+static const hyb_optimizer *hyb_optimizer_of(const hybrid_trainer_desc *desc)
+{
+    static const hyb_optimizer adamw = { "AdamW", { "m", "v" }, hyb_adamw_has, hyb_adamw_update };
+    HYB_UNUSED(desc);
+    return &adamw;
+}
+
+/* The states of all parameters, in a store that is not allocated yet. */
+static void hyb_optimizer_states(const hyb_optimizer *o, const hybrid_trainer_desc *desc, hyb_store *s)
+{
+    int state, i;
+    for (state = 0; state < HYB_STATES && o->states[state]; state++)
+        for (i = 0; i < s->n_params; i++)
+            if (o->has(desc, &s->params[i], state)) hyb_store_add_state(s, &s->params[i], state);
+}
+
+static void hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u)
+{
+    int i;
+    for (i = 0; i < u->store->n_params; i++) o->update(u, &u->store->params[i]);
+}
+/* ==== end src/train/optimizer.c ==== */
+
+/* ==== begin src/train/objective.c ==== */
+/* train/objective: what a trainer makes smaller: whatever gives losses and gradients of batches. The built-in
+ * transformer is one (train/transformer.c), functions of the caller are another.
+ *
+ * A batch is worked on in pieces, so that a step can be left and gone on with:
+ *
+ *     begin(batch, factor, backward)     nothing is computed yet; the batch may change afterwards
+ *     while (work()) {}                  a piece each
+ *     end(&loss)                         waits for the device; the sum of the losses of all that counts
+ *
+ * Gradients are those of the losses' sum times factor, added to what is in the store. An objective that is destroyed,
+ * or begun again, in the middle of a batch has only spoilt gradients. */
+
+typedef struct hyb_objective hyb_objective;
+
+typedef struct hyb_objective_ops {
+    /* Is the batch one that it can work on? Adds to the number of targets that count, and to their weights. */
+    hybrid_result (*look)(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted, double *weight,
+                          hybrid_error *error);
+    void (*begin)(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward);
+    bool (*work)(hyb_objective *o);                                            /* false: that was the last piece */
+    hybrid_result (*end)(hyb_objective *o, double *loss, hybrid_error *error); /* adds to *loss */
+    void (*destroy)(hyb_objective *o);
+} hyb_objective_ops;
+
+struct hyb_objective {
+    const hyb_objective_ops *ops;
+    hyb_backend *be; /* on which the norm and the optimizer run as well */
+};
+/* ==== end src/train/objective.c ==== */
+
+/* ==== begin src/train/transformer.c ==== */
+/* train/transformer: the built-in objective: the loss and the gradients of a model that was loaded to be trained. */
+
+typedef struct hyb_transformer {
+    hyb_objective base; /* first: an objective is one */
     hybrid_runtime *rt;
     hybrid_model *model;
-    hybrid_trainer_desc desc;
     hyb_train_shape shape;
     hyb_device host;
     hyb_forward forward;
     hyb_train_memory memory;
-    void *block; /* of memory */
-    hyb_param *params;
-    int n_params;
-    int64_t n_values; /* of each of the four */
-    float *weights, *grads, *m, *v;
-    int64_t step;
-    unsigned char *user; /* the caller's bytes, which go with the checkpoints */
-    size_t user_size;
-    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
-};
+    void *block;         /* of memory */
+    hyb_train_pass pass; /* over the batch that is worked on */
+} hyb_transformer;
 
-/* ---- create ---- */
+static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_transformer *)(void *)o; }
+
+/* ---- create ------------------------------------------------------------------------------------------------------ */
 
 enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
 
-static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybrid_trainer_desc *d, hybrid_error *error)
+static hybrid_result hyb_transformer_check(const hybrid_model *m, hybrid_error *error)
 {
-    const hyb_hparams *hp = &from->model->hp;
-    *d = *from;
-    if (!d->n_seq) d->n_seq = 4;
-    if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 256);
-    if (!d->n_batches) d->n_batches = 1;
-    if (d->rate == 0) d->rate = 3e-4f;
-    if (d->beta1 == 0) d->beta1 = 0.9f;
-    if (d->beta2 == 0) d->beta2 = 0.95f;
-    if (d->eps == 0) d->eps = 1e-8f;
-    if (d->n_seq < 1 || d->n_ctx < 1 || d->n_batches < 1 || d->n_seq > 65535 || d->n_ctx > (1 << 20))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_trainer_create: n_seq %d, n_ctx %d and n_batches %d must be at least 1, n_seq at most "
-                        "65535, n_ctx at most 1048576",
-                        d->n_seq, d->n_ctx, d->n_batches);
-    if (d->recompute_every < 0)
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_trainer_create: recompute_every is %d: it must be a number of layers, or 0",
-                        d->recompute_every);
-    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT,
-                        "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
-                        hp->n_ctx_train);
-    if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
-        return hyb_fail(error, HYBRID_ERROR_LIMIT,
-                        "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
-                        "n_batches",
-                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
-    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
-        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
-                        "decay %g, clip %g and rate_end %g not negative",
-                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
-                        (double)d->clip, (double)d->rate_end);
-    return hyb_schedule_check(d, error);
-}
-
-static hybrid_result hyb_trainer_check(const hybrid_trainer_desc *desc, hybrid_error *error)
-{
-    const hybrid_model *m = desc->model;
     const hyb_part *part;
     int layer;
     if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
@@ -45630,43 +45830,68 @@ static hybrid_result hyb_trainer_check(const hybrid_trainer_desc *desc, hybrid_e
     return HYBRID_OK;
 }
 
-static bool hyb_trainer_trains(const hybrid_model *m, hyb_weight i)
+/* The sizes of a batch, with defaults for zeros. */
+static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer_desc *d, hybrid_error *error)
+{
+    const hyb_hparams *hp = &m->hp;
+    if (!d->n_seq) d->n_seq = 4;
+    if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 256);
+    if (d->n_seq < 1 || d->n_ctx < 1 || d->n_seq > 65535 || d->n_ctx > (1 << 20))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: n_seq %d and n_ctx %d must be at least 1, n_seq at most 65535, n_ctx "
+                        "at most 1048576",
+                        d->n_seq, d->n_ctx);
+    if (d->recompute_every < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: recompute_every is %d: it must be a number of layers, or 0",
+                        d->recompute_every);
+    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
+                        hp->n_ctx_train);
+    if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
+                        "n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
+    return HYBRID_OK;
+}
+
+static bool hyb_transformer_trains(const hybrid_model *m, hyb_weight i)
 {
     const hyb_net *net = &m->net;
     return !m->weights.tensors[i].same_as && i != net->rope_freqs && i != net->rope_long && i != net->rope_short;
 }
 
-/* The table of parameters, and the four arrays. */
-static hybrid_result hyb_trainer_params(hybrid_trainer *t, hybrid_error *error)
+static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
 {
-    const hyb_weights *w = &t->model->weights;
-    const size_t bytes = w->owned_bytes; /* a multiple of 64 */
-    size_t all = SIZE_MAX;
+    const hyb_net *net = &m->net;
+    if (m->weights.tensors[i].is_vector) return HYB_GROUP_VECTOR;
+    return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
+}
+
+/* The table of a model's parameters: every tensor that it computes with, in its own memory. */
+static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hyb_device *device, const hybrid_model *m,
+                                            hybrid_error *error)
+{
+    const hyb_weights *w = &m->weights;
+    float *weights = (float *)(void *)w->owned;
     int32_t i;
-    t->weights = (float *)(void *)w->owned;
-    t->n_values = (int64_t)(bytes / sizeof(float));
-    if (!(t->params = (hyb_param *)hyb_calloc(t->rt, (size_t)w->n_tensors, sizeof *t->params)))
-        return hyb_fail_memory(error, (size_t)w->n_tensors * sizeof *t->params);
+    hybrid_result r =
+        hyb_store_begin(s, rt, device, weights, (int64_t)(w->owned_bytes / sizeof(float)), (size_t)w->n_tensors, error);
+    if (r) return r;
     for (i = 1; i < w->n_tensors; i++) {
-        const hyb_tensor *tensor = &w->tensors[i];
-        hyb_param *p = &t->params[t->n_params];
-        if (!hyb_trainer_trains(t->model, i)) continue;
-        p->name = hyb_weights_source(t->model->gguf, tensor)->name;
-        p->at = (const float *)tensor->data - t->weights;
-        p->n = (int64_t)(hyb_weight_bytes(tensor) / sizeof(float));
-        p->decays = !tensor->is_vector || t->desc.decay_vectors;
-        t->n_params++;
+        const hyb_tensor *t = &w->tensors[i];
+        const int64_t n = (int64_t)(hyb_weight_bytes(t) / sizeof(float)), cols = t->is_vector ? n : t->ne[0];
+        if (hyb_transformer_trains(m, i))
+            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - weights, n / cols, cols,
+                          hyb_transformer_group(m, i));
     }
-    if (!hyb_mul_size(3, bytes, &all) || !(t->grads = (float *)hyb_alloc_aligned(t->rt, all)))
-        return hyb_fail_memory(error, all);
-    memset(t->grads, 0, all);
-    t->m = t->grads + t->n_values;
-    t->v = t->m + t->n_values;
     return HYBRID_OK;
 }
 
 /* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
-static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
+static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
 {
     const hyb_train_shape some = { 1, 1024, shape->every },
                           more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
@@ -45676,7 +45901,7 @@ static bool hyb_trainer_countable(const hyb_hparams *hp, const hyb_train_shape *
     return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
-static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
+static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
 {
     hybrid_model *m = t->model;
     const hyb_hparams *hp = &m->hp;
@@ -45686,11 +45911,11 @@ static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
     hybrid_context_desc d;
     hyb_limits limits;
     hybrid_result r;
-    if (!hyb_trainer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
+    if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
     if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
     hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
-    t->memory.back.weights = t->weights;
-    t->memory.back.grads = t->grads;
+    t->memory.back.weights = store->weights;
+    t->memory.back.grads = store->grads;
     f->hp = hp;
     f->net = &m->net;
     f->tensors = m->weights.tensors;
@@ -45710,78 +45935,26 @@ static hybrid_result hyb_trainer_memory(hybrid_trainer *t, hybrid_error *error)
     d.n_logits = d.n_batch;
     if ((r = hyb_limits_of(&t->host, &m->net, &m->weights, hp, &d, &limits, error)) != HYBRID_OK) return r;
     limits.n_train = t->shape.n_ctx;
-    return t->host.ops->backend_create(&t->host, &limits, &stage->be, error);
-}
-
-HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
-{
-    hybrid_runtime *rt;
-    if (!trainer) return;
-    rt = trainer->rt;
-    if (trainer->forward.stages[0].be) trainer->forward.stages[0].be->ops->destroy(trainer->forward.stages[0].be);
-    if (trainer->block) trainer->host.ops->free(&trainer->host, trainer->block);
-    hyb_free_aligned(rt, trainer->grads);
-    hyb_free(rt, trainer->params);
-    hyb_free(rt, trainer->user);
-    hyb_free(rt, trainer);
-    hyb_runtime_release(rt);
-}
-
-HYB_BORDER(hybrid_result, hybrid_trainer_create,
-           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
-{
-    hybrid_trainer *t;
-    hybrid_runtime *rt;
-    hybrid_trainer_desc d;
-    hybrid_result r;
-    if (trainer) *trainer = NULL;
-    if (!desc || !trainer)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: %s is NULL", desc ? "trainer" : "desc");
-    if ((r = hyb_trainer_check(desc, error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
-    if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
-    if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
-        hyb_runtime_release(rt);
-        return hyb_fail_memory(error, sizeof *t);
-    }
-    t->rt = rt;
-    t->model = desc->model;
-    t->desc = d;
-    t->shape.n_seq = d.n_seq;
-    t->shape.n_ctx = d.n_ctx;
-    t->shape.every = d.recompute_every;
-    hyb_host_device(&t->host, rt);
-    r = hyb_trainer_params(t, error);
-    if (!r) r = hyb_trainer_memory(t, error);
-    if (r) {
-        hybrid_trainer_destroy(t);
-        return r;
-    }
-    *trainer = t;
+    if ((r = t->host.ops->backend_create(&t->host, &limits, &stage->be, error)) != HYBRID_OK) return r;
+    t->base.be = stage->be;
     return HYBRID_OK;
 }
 
-HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_trainer_desc *desc), (trainer, desc))
+static void hyb_transformer_destroy(hyb_objective *o)
 {
-    if (!desc) return;
-    memset(desc, 0, sizeof *desc);
-    if (trainer) *desc = trainer->desc;
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_backend *be = t->forward.stages[0].be;
+    if (be) be->ops->destroy(be);
+    if (t->block) t->host.ops->free(&t->host, t->block);
+    hyb_free(t->rt, t);
 }
 
-/* ---- step ---- */
+/* ---- a batch ----------------------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
+static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
+                                          double *weight, hybrid_error *error)
 {
-    if (!t->torn) return HYBRID_OK;
-    return hyb_fail(error, HYBRID_ERROR_INVALID,
-                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
-                    function);
-}
-
-/* The targets of a batch that count, and the sum of their weights. */
-static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_train_batch *batch, int64_t *n_counted,
-                                      double *weight, hybrid_error *error)
-{
+    const hyb_transformer *t = hyb_transformer_of(o);
     const int n = t->shape.n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
     int i;
     if (!batch->ids || !batch->targets)
@@ -45802,67 +45975,271 @@ static hybrid_result hyb_trainer_look(const hybrid_trainer *t, const hybrid_trai
     return HYBRID_OK;
 }
 
-/* Forward and loss of one batch, and its gradients, added to those that are there. */
-static hybrid_result hyb_trainer_batch(hybrid_trainer *t, const hybrid_train_batch *from, double factor, bool backward,
-                                       double *loss, hybrid_error *error)
+static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
-    hyb_backend *be = t->forward.stages[0].be;
+    hyb_transformer *t = hyb_transformer_of(o);
     hyb_train_want want;
-    hyb_train_pass pass;
-    hybrid_result r;
-    int i;
-    want.ids = from->ids;
-    want.targets = from->targets;
-    want.weights = from->weights;
+    want.ids = batch->ids;
+    want.targets = batch->targets;
+    want.weights = batch->weights;
     want.factor = factor;
     want.backward = backward;
-    hyb_train_begin(&pass, &t->forward, &t->memory, &t->shape, &want);
-    while (hyb_train_work(&pass)) {}
-    if ((r = be->ops->sync(be, error)) != HYBRID_OK) return r;
-    for (i = 0; i < pass.batch.n; i++) *loss += t->memory.loss[i];
+    hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+}
+
+static bool hyb_transformer_work(hyb_objective *o) { return hyb_train_work(&hyb_transformer_of(o)->pass); }
+
+static hybrid_result hyb_transformer_end(hyb_objective *o, double *loss, hybrid_error *error)
+{
+    const hyb_transformer *t = hyb_transformer_of(o);
+    hybrid_result r = o->be->ops->sync(o->be, error);
+    int i;
+    for (i = 0; i < t->pass.batch.n && !r; i++) *loss += t->memory.loss[i];
+    return r;
+}
+
+/* Over a store with the model's weights, whose arenas are there. */
+static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *model, const hybrid_trainer_desc *d,
+                                            const hyb_store *store, hyb_objective **objective, hybrid_error *error)
+{
+    static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
+                                           hyb_transformer_end, hyb_transformer_destroy };
+    hyb_transformer *t = (hyb_transformer *)hyb_calloc(rt, 1, sizeof *t);
+    hybrid_result r;
+    if (!t) return hyb_fail_memory(error, sizeof *t);
+    t->base.ops = &ops;
+    t->rt = rt;
+    t->model = model;
+    t->shape.n_seq = d->n_seq;
+    t->shape.n_ctx = d->n_ctx;
+    t->shape.every = d->recompute_every;
+    hyb_host_device(&t->host, rt);
+    if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
+        hyb_transformer_destroy(&t->base);
+        return r;
+    }
+    *objective = &t->base;
+    return HYBRID_OK;
+}
+/* ==== end src/train/transformer.c ==== */
+
+/* ==== begin src/train/trainer.c ==== */
+/* train/trainer: the loop: batches through an objective, which gives losses and gradients, and an optimizer, which
+ * changes the weights. */
+
+/* What is done next of a step. */
+typedef enum hyb_step_stage {
+    HYB_STEP_NONE,  /* there is none under way */
+    HYB_STEP_BATCH, /* begin a batch */
+    HYB_STEP_WORK,  /* a piece of it */
+    HYB_STEP_UPDATE /* all gradients are there */
+} hyb_step_stage;
+
+/* A step that is under way. */
+typedef struct hyb_step {
+    hyb_step_stage stage;
+    const hybrid_train_batch *batches;
+    int i_batch;
+    int64_t n_counted; /* targets of all batches */
+    double weight;     /* their weights */
+    double loss;       /* the sum, of the batches that are done */
+    uint64_t since;
+    hybrid_train_metrics metrics; /* of the step, once it is done */
+} hyb_step;
+
+struct hybrid_trainer {
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hybrid_trainer_desc desc;
+    hyb_device host;
+    hyb_store store;
+    const hyb_optimizer *optimizer;
+    hyb_objective *objective;
+    int64_t step; /* steps done */
+    hyb_step now;
+    unsigned char *user; /* the caller's bytes, which go with the checkpoints */
+    size_t user_size;
+    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
+};
+
+/* ---- create ------------------------------------------------------------------------------------------------------ */
+
+static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybrid_trainer_desc *d, hybrid_error *error)
+{
+    hybrid_result r;
+    *d = *from;
+    if (!d->n_batches) d->n_batches = 1;
+    if (d->rate == 0) d->rate = 3e-4f;
+    if (d->beta1 == 0) d->beta1 = 0.9f;
+    if (d->beta2 == 0) d->beta2 = 0.95f;
+    if (d->eps == 0) d->eps = 1e-8f;
+    if ((r = hyb_transformer_sizes(from->model, d, error)) != HYBRID_OK) return r;
+    if (d->n_batches < 1)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
+                        d->n_batches);
+    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
+        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
+                        "decay %g, clip %g and rate_end %g not negative",
+                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
+                        (double)d->clip, (double)d->rate_end);
+    return hyb_schedule_check(d, error);
+}
+
+/* What is trained, its gradients and states, and the objective over it. */
+static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_store *s = &t->store;
+    hybrid_result r = hyb_transformer_params(s, t->rt, &t->host, t->model, error);
+    int i;
+    if (r) return r;
+    for (i = 0; i < s->n_params; i++)
+        s->params[i].decays = s->params[i].group != HYB_GROUP_VECTOR || t->desc.decay_vectors;
+    t->optimizer = hyb_optimizer_of(&t->desc);
+    hyb_optimizer_states(t->optimizer, &t->desc, s);
+    if ((r = hyb_store_allocate(s, error)) != HYBRID_OK) return r;
+    return hyb_transformer_create(t->rt, t->model, &t->desc, s, &t->objective, error);
+}
+
+HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
+{
+    hybrid_runtime *rt;
+    if (!trainer) return;
+    rt = trainer->rt;
+    if (trainer->objective) trainer->objective->ops->destroy(trainer->objective);
+    hyb_store_free(&trainer->store);
+    hyb_free(rt, trainer->user);
+    hyb_free(rt, trainer);
+    hyb_runtime_release(rt);
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_create,
+           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+{
+    hybrid_trainer *t;
+    hybrid_runtime *rt;
+    hybrid_trainer_desc d;
+    hybrid_result r;
+    if (trainer) *trainer = NULL;
+    if (!desc || !trainer)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: %s is NULL", desc ? "trainer" : "desc");
+    if ((r = hyb_transformer_check(desc->model, error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
+    if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
+    if (!(t = (hybrid_trainer *)hyb_calloc(rt, 1, sizeof *t))) {
+        hyb_runtime_release(rt);
+        return hyb_fail_memory(error, sizeof *t);
+    }
+    t->rt = rt;
+    t->model = desc->model;
+    t->desc = d;
+    hyb_host_device(&t->host, rt);
+    if ((r = hyb_trainer_build(t, error)) != HYBRID_OK) {
+        hybrid_trainer_destroy(t);
+        return r;
+    }
+    *trainer = t;
     return HYBRID_OK;
 }
 
-/* The norm of all gradients. */
-static double hyb_trainer_norm(hybrid_trainer *t)
+HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_trainer_desc *desc), (trainer, desc))
 {
-    hyb_backend *be = t->forward.stages[0].be;
-    hyb_op_squares op;
-    double sum = 0, squares;
-    int i;
-    for (i = 0; i < t->n_params; i++) {
-        op.x = t->grads + t->params[i].at;
-        op.n = t->params[i].n;
-        op.sum = &squares;
-        hyb_do_squares(be, &op);
-        sum += squares;
-    }
-    return sqrt(sum);
+    if (!desc) return;
+    memset(desc, 0, sizeof *desc);
+    if (trainer) *desc = trainer->desc;
 }
 
-static void hyb_trainer_update(hybrid_trainer *t, double rate, double factor)
+/* ---- step --------------------------------------------------------------------------------------------------------
+ *
+ * A step is a machine that can be left after every piece of work: begin, then advance until its stage is NONE. A
+ * failure ends it; weights and states are changed by the very last piece alone. */
+
+static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!t->torn) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
+                    function);
+}
+
+/* Looks at the batches, which stay the caller's until the step is done. */
+static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hyb_step *now = &t->now;
+    hybrid_result r;
+    int i;
+    memset(now, 0, sizeof *now);
+    now->since = hyb_now_ns();
+    for (i = 0; i < t->desc.n_batches; i++)
+        if ((r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error)) != HYBRID_OK) return r;
+    if (!(now->weight > 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
+    if ((r = hyb_store_clear(&t->store, t->store.grads, t->store.n_values, error)) != HYBRID_OK) return r;
+    now->batches = batches;
+    now->stage = HYB_STEP_BATCH;
+    return HYBRID_OK;
+}
+
+/* All gradients are there: their norm, and the update. */
+static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
-    const double time = (double)t->step + 1;
-    hyb_op_adamw op;
-    int i;
-    op.factor = (float)factor;
-    op.rate = (float)rate;
-    op.beta1 = d->beta1;
-    op.beta2 = d->beta2;
-    op.c1 = (float)(1 / (1 - pow((double)d->beta1, time)));
-    op.c2 = (float)(1 / (1 - pow((double)d->beta2, time)));
-    op.eps = d->eps;
-    for (i = 0; i < t->n_params; i++) {
-        const hyb_param *p = &t->params[i];
-        op.w = t->weights + p->at;
-        op.m = t->m + p->at;
-        op.v = t->v + p->at;
-        op.grad = t->grads + p->at;
-        op.n = p->n;
-        op.decay = p->decays ? d->decay : 0;
-        hyb_do_adamw(t->forward.stages[0].be, &op);
+    hyb_step *now = &t->now;
+    hyb_backend *be = t->objective->be;
+    const double loss = now->loss / (double)now->n_counted;
+    hyb_update u;
+    double norm;
+    hybrid_result r = hyb_store_squares(&t->store, be, &norm, error);
+    if (r) return r;
+    norm = sqrt(norm);
+    if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
+        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
+                        "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
+                        "rate, or clipping, may help",
+                        (long long)t->step + 1, loss, norm);
+    u.desc = d;
+    u.store = &t->store;
+    u.be = be;
+    u.rate = hyb_schedule_rate(d, t->step);
+    u.factor = d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1;
+    u.step = t->step + 1;
+    hyb_optimizer_update(t->optimizer, &u);
+    t->step++;
+    now->metrics.step = t->step;
+    now->metrics.n_tokens = now->n_counted;
+    now->metrics.loss = loss;
+    now->metrics.grad_norm = norm;
+    now->metrics.rate = u.rate;
+    now->metrics.seconds = (double)(hyb_now_ns() - now->since) * 1e-9;
+    return HYBRID_OK;
+}
+
+/* One piece of work. */
+static hybrid_result hyb_step_advance(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hyb_step *now = &t->now;
+    hybrid_result r = HYBRID_OK;
+    switch (now->stage) {
+    case HYB_STEP_NONE: break;
+    case HYB_STEP_BATCH:
+        o->ops->begin(o, &now->batches[now->i_batch], 1 / now->weight, true);
+        now->stage = HYB_STEP_WORK;
+        break;
+    case HYB_STEP_WORK:
+        if (o->ops->work(o)) break;
+        r = o->ops->end(o, &now->loss, error);
+        now->stage = ++now->i_batch < t->desc.n_batches ? HYB_STEP_BATCH : HYB_STEP_UPDATE;
+        break;
+    case HYB_STEP_UPDATE:
+        r = hyb_step_update(t, error);
+        now->stage = HYB_STEP_NONE;
+        break;
     }
+    if (r) now->stage = HYB_STEP_NONE;
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_step,
@@ -45871,54 +46248,33 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
            (trainer, batches, metrics, error))
 {
     hybrid_trainer *t = trainer;
-    const uint64_t since = hyb_now_ns();
-    int64_t n_counted = 0;
-    double weight = 0, loss = 0, norm, rate;
-    hybrid_result r = HYBRID_OK;
-    int i;
+    hybrid_result r;
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
     if ((r = hyb_trainer_ready(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
-    for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_look(t, &batches[i], &n_counted, &weight, error);
-    if (r) return r;
-    if (!(weight > 0))
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
-    memset(t->grads, 0, sizeof *t->grads * (size_t)t->n_values);
-    for (i = 0; i < t->desc.n_batches && !r; i++) r = hyb_trainer_batch(t, &batches[i], 1 / weight, true, &loss, error);
-    if (r) return r;
-    loss /= (double)n_counted;
-    norm = hyb_trainer_norm(t);
-    if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
-        return hyb_fail(error, HYBRID_ERROR_NUMERIC,
-                        "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
-                        "rate, or clipping, may help",
-                        (long long)t->step + 1, loss, norm);
-    rate = hyb_schedule_rate(&t->desc, t->step);
-    hyb_trainer_update(t, rate, t->desc.clip > 0 && norm > (double)t->desc.clip ? (double)t->desc.clip / norm : 1);
-    t->step++;
-    if (!metrics) return HYBRID_OK;
-    metrics->step = t->step;
-    metrics->n_tokens = n_counted;
-    metrics->loss = loss;
-    metrics->grad_norm = norm;
-    metrics->rate = rate;
-    metrics->seconds = (double)(hyb_now_ns() - since) * 1e-9;
-    return HYBRID_OK;
+    r = hyb_step_begin(t, batches, error);
+    while (!r && t->now.stage != HYB_STEP_NONE) r = hyb_step_advance(t, error);
+    if (!r && metrics) *metrics = t->now.metrics;
+    return r;
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
            (hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss, hybrid_error *error),
            (trainer, batch, loss, error))
 {
+    hyb_objective *o;
     int64_t n_counted = 0;
     double weight = 0, sum = 0;
     hybrid_result r;
     if (!trainer || !batch || !loss)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
     if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
-    if ((r = hyb_trainer_look(trainer, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
+    o = trainer->objective;
+    if ((r = o->ops->look(o, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
-    if ((r = hyb_trainer_batch(trainer, batch, 0, false, &sum, error)) != HYBRID_OK) return r;
+    o->ops->begin(o, batch, 0, false);
+    while (o->ops->work(o)) {}
+    if ((r = o->ops->end(o, &sum, error)) != HYBRID_OK) return r;
     *loss = sum / (double)n_counted;
     return HYBRID_OK;
 }
@@ -46325,19 +46681,17 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
     return r;
 }
 
-/* The arrays beside the weights, in the order of the file. */
-typedef struct hyb_checkpoint_array {
-    const char *prefix; /* of the names of its tensors */
-    float *values;
-} hyb_checkpoint_array;
-
-enum { HYB_CHECKPOINT_ARRAYS = 2 };
-static void hyb_checkpoint_arrays(const hybrid_trainer *t, hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS])
+/* What is kept of a parameter beside its weights. */
+static bool hyb_checkpoint_has(const hybrid_trainer *t, const hyb_param *p, int state)
 {
-    arrays[0].prefix = "hybrid.m.";
-    arrays[0].values = t->m;
-    arrays[1].prefix = "hybrid.v.";
-    arrays[1].values = t->v;
+    return t->optimizer->states[state] && p->state[state] >= 0;
+}
+
+/* "hybrid.m." of the state m; prefix has room for 32 bytes. */
+static const char *hyb_checkpoint_prefix(const hybrid_trainer *t, int state, char *prefix)
+{
+    snprintf(prefix, 32, "hybrid.%s.", t->optimizer->states[state]);
+    return prefix;
 }
 
 static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
@@ -46348,15 +46702,16 @@ static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    char prefix[32];
     hybrid_result r = hyb_trained_tensors(e, error);
     int a, i;
-    hyb_checkpoint_arrays(t, arrays);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->n_params && !r; i++) {
-            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, &t->params[i]);
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, arrays[a].prefix, of->name), HYBRID_TYPE_F32,
-                                       of->n_dims, of->ne, error);
+    for (a = 0; a < HYB_STATES; a++)
+        for (i = 0; i < t->store.n_params && !r; i++) {
+            const hyb_param *p = &t->store.params[i];
+            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
+            if (!hyb_checkpoint_has(t, p, a)) continue;
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(t, a, prefix), of->name),
+                                       HYBRID_TYPE_F32, of->n_dims, of->ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -46364,15 +46719,14 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
 static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
                                          hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_trained_write(e, error);
     int a, i;
-    hyb_checkpoint_arrays(t, arrays);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->n_params && !r; i++) {
-            const hyb_param *p = &t->params[i];
-            r = hybrid_gguf_write(e->out, arrays[a].values + p->at, sizeof(float) * (size_t)p->n, error);
+    for (a = 0; a < HYB_STATES; a++)
+        for (i = 0; i < t->store.n_params && !r; i++) {
+            const hyb_param *p = &t->store.params[i];
+            if (hyb_checkpoint_has(t, p, a))
+                r = hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, a), sizeof(float) * (size_t)p->n, error);
         }
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -46535,14 +46889,17 @@ static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in
     return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
 }
 
+/* Has it all that the trainer keeps of a state, or (state < 0) the weights, in the same shapes? */
 static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
-                                         const char *prefix, hybrid_error *error)
+                                         int state, hybrid_error *error)
 {
-    char text[64];
+    char text[64], room[32];
+    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     int i;
-    for (i = 0; i < t->n_params; i++) {
-        const hyb_param *p = &t->params[i];
+    for (i = 0; i < t->store.n_params; i++) {
+        const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
@@ -46555,15 +46912,13 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    hyb_checkpoint_arrays(t, arrays);
     if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
-    if (!r) r = hyb_checkpoint_fits(t, in, e, "", error);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_fits(t, in, e, arrays[a].prefix, error);
+    for (a = -1; a < HYB_STATES && !r; a++)
+        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
@@ -46575,14 +46930,19 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
-                                         float *values, hybrid_error *error)
+/* A state, or (state < 0) the weights. */
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int state,
+                                         hybrid_error *error)
 {
+    char room[32];
+    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     hybrid_result r = HYBRID_OK;
     int i;
-    for (i = 0; i < t->n_params && !r; i++) {
-        const hyb_param *p = &t->params[i];
-        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset, values + p->at,
+    for (i = 0; i < t->store.n_params && !r; i++) {
+        const hyb_param *p = &t->store.params[i];
+        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
+        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset,
+                          state < 0 ? t->store.weights + p->at : hyb_store_state(&t->store, p, state),
                           sizeof(float) * (size_t)p->n, error);
     }
     return r;
@@ -46590,14 +46950,11 @@ static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *i
 
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK;
     int a;
-    hyb_checkpoint_arrays(t, arrays);
     t->torn = true;
-    r = hyb_checkpoint_read(t, in, e, "", t->weights, error);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
-        r = hyb_checkpoint_read(t, in, e, arrays[a].prefix, arrays[a].values, error);
+    for (a = -1; a < HYB_STATES && !r; a++)
+        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_read(t, in, e, a, error);
     if (r) return r;
     t->torn = false;
     t->step = in->step;

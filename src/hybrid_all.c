@@ -211,6 +211,10 @@ HYB_TEPID_END
 HYB_TEPID_BEGIN
 #include "train/shape.c"
 #include "train/schedule.c"
+#include "train/store.c"
+#include "train/optimizer.c"
+#include "train/objective.c"
+#include "train/transformer.c"
 #include "train/trainer.c"
 #include "train/export.c"
 #include "train/checkpoint.c"

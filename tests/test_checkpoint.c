@@ -151,9 +151,9 @@ typedef struct loop {
 static uint64_t sum_of(const hybrid_trainer *t)
 {
     static const hyb_hash_key key = { 1, 2 };
-    const size_t n = sizeof(float) * (size_t)t->n_values;
-    return hyb_hash(&key, t->weights, n) + 3 * hyb_hash(&key, t->m, n) + 5 * hyb_hash(&key, t->v, n) +
-           (uint64_t)t->step;
+    const size_t n = sizeof(float) * (size_t)t->store.n_values;
+    return hyb_hash(&key, t->store.weights, n) +
+           3 * hyb_hash(&key, t->store.states, sizeof(float) * (size_t)t->store.n_states) + (uint64_t)t->step;
 }
 
 static bool one_step(hybrid_trainer *t, loop *l, hybrid_error *e)
@@ -668,15 +668,15 @@ static void check_export(const bench *b, const char *path, hybrid_mix mix)
     hybrid_gguf_get_i64(g, "general.quantization_version", &version);
     CHECK(file_type == (int64_t)mix && version == 2, "%s: file type %d", path, (int)file_type);
     CHECK(hybrid_gguf_tensor_count(g) == hybrid_gguf_tensor_count(b->model->gguf), "%s: tensors", path);
-    for (i = 0; i < b->t->n_params; i++) {
-        const hyb_param *p = &b->t->params[i];
+    for (i = 0; i < b->t->store.n_params; i++) {
+        const hyb_param *p = &b->t->store.params[i];
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(g, hyb_names_find(&g->tensor_names, p->name));
         const size_t row = t ? (size_t)t->ne[0] : 1;
         char *want = t ? (char *)malloc((size_t)t->size + 1) : NULL;
         CHECK(t && (t->n_dims > 1 || t->type == HYBRID_TYPE_F32), "%s: a vector", path);
         if (t)
-            CHECK(!hybrid_convert(NULL, HYBRID_TYPE_F32, b->t->weights + p->at, t->type, want, (size_t)p->n / row, row,
-                                  NULL, &e) &&
+            CHECK(!hybrid_convert(NULL, HYBRID_TYPE_F32, b->t->store.weights + p->at, t->type, want, (size_t)p->n / row,
+                                  row, NULL, &e) &&
                       !memcmp(want, t->data, (size_t)t->size),
                   "%s: tensor %d is not what was trained", path, i);
         free(want);
@@ -713,7 +713,8 @@ static void test_exports(const char *model)
         CHECK(!hybrid_trainer_export(b.t, path, mixes[i], &e), "%s", e.message);
         check_export(&b, path, mixes[i]);
         if (bench_open(&again, path, NULL)) /* with F32 the very same weights */
-            CHECK(mixes[i] || !memcmp(again.t->weights, b.t->weights, again.model->weights.owned_bytes), "weights");
+            CHECK(mixes[i] || !memcmp(again.t->store.weights, b.t->store.weights, again.model->weights.owned_bytes),
+                  "weights");
         bench_close(&again);
         if (mixes[i] == HYBRID_MIX_F32) hybrid_trainer_export(b.t, scratch("f32.gguf"), mixes[i], NULL);
         if (mixes[i] == HYBRID_MIX_F16)
@@ -729,7 +730,7 @@ static void test_exports(const char *model)
         CHECK(same_files(path, scratch("f32.gguf")), "an export of a checkpoint");
     }
     bench_close(&again);
-    value = &b.t->weights[b.t->params[0].at + 5];
+    value = &b.t->store.weights[b.t->store.params[0].at + 5];
     *value = 65519;
     CHECK(!hybrid_trainer_export(b.t, path, HYBRID_MIX_F16, &e), "%s", e.message);
     *value = -65520;

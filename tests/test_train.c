@@ -110,13 +110,13 @@ static double llmc_apart(const hybrid_trainer *t, const float *ours, const float
         for (l = 0; l < (llmc_tensors[i].layers ? LLMC_LAYERS : 1); l++) {
             const int n = llmc_tensors[i].ne0 * llmc_tensors[i].ne1;
             const char *name = llmc_name(&llmc_tensors[i], l);
-            for (p = 0; p < t->n_params && !name_is(t->params[p].name, name); p++) {}
-            if (p == t->n_params || t->params[p].n != n) {
+            for (p = 0; p < t->store.n_params && !name_is(t->store.params[p].name, name); p++) {}
+            if (p == t->store.n_params || t->store.params[p].n != n) {
                 *where = llmc_tensors[i].name;
                 return 1e9;
             }
             for (j = 0; j < n; j++) {
-                const double d = fabs((double)ours[t->params[p].at + j] - (double)theirs[j]);
+                const double d = fabs((double)ours[t->store.params[p].at + j] - (double)theirs[j]);
                 if (!(d <= worst)) {
                     worst = d;
                     *where = llmc_tensors[i].name;
@@ -206,14 +206,14 @@ static void test_llmc(const char *isa, int n_threads, int n_steps)
         d = fabs(metrics.loss - llmc_losses[step]);
         worst = d > worst ? d : worst;
         if (step == 0) {
-            d = llmc_apart(t, t->grads, (const float *)(const void *)grads, &where);
+            d = llmc_apart(t, t->store.grads, (const float *)(const void *)grads, &where);
             CHECK(d <= 5e-7, "gradients of the first batch: %g apart in %s", d, where);
-            d = llmc_apart(t, t->weights, (const float *)(const void *)after_1, &where);
+            d = llmc_apart(t, t->store.weights, (const float *)(const void *)after_1, &where);
             CHECK(d <= 2e-5, "weights after an update: %g apart in %s", d, where);
         }
     }
     CHECK(worst <= 3e-5, "losses: %g apart", worst);
-    worst = llmc_apart(t, t->weights, (const float *)(const void *)after_100, &where);
+    worst = llmc_apart(t, t->store.weights, (const float *)(const void *)after_100, &where);
     if (n_steps == 100) CHECK(worst <= 4e-4, "weights after 100 updates: %g apart in %s", worst, where);
     if (getenv("HYBRID_VERBOSE")) printf("weights after 100 updates: %g apart in %s\n", worst, where);
     hybrid_trainer_destroy(t);

@@ -167,8 +167,10 @@ static void test_gradients(const char *name)
     CHECK(metrics.loss == before, "the loss of a step is %.9g, and was %.9g before it", metrics.loss, before);
     CHECK(fabs(metrics.loss - loss) <= 1e-5 * loss, "the loss is %.9g, not %.9g", metrics.loss, loss);
     CHECK(metrics.step == 1, "step %lld", (long long)metrics.step);
-    CHECK(l.t->n_params == lesson_references(name), "%d tensors of %d", l.t->n_params, lesson_references(name));
-    for (i = 0; i < l.t->n_params; i++) lesson_compare(name, &l.t->params[i], l.t->grads + l.t->params[i].at, &worst);
+    CHECK(l.t->store.n_params == lesson_references(name), "%d tensors of %d", l.t->store.n_params,
+          lesson_references(name));
+    for (i = 0; i < l.t->store.n_params; i++)
+        lesson_compare(name, &l.t->store.params[i], l.t->store.grads + l.t->store.params[i].at, &worst);
     printf("  %-20s loss %.1e apart, gradients %.1e\n", name, fabs(metrics.loss - loss), worst);
     lesson_close(&l);
 }
@@ -186,12 +188,14 @@ static float *lesson_result(const char *name, const char *isa, int n_threads, in
     d.recompute_every = every;
     if (!lesson_open(&l, name, isa, n_threads, d)) return NULL;
     for (step = 0; step < 2; step++) CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "%s", e.message);
-    for (i = 0, *n = 0; i < l.t->n_params; i++) *n += 4 * l.t->params[i].n;
+    for (i = 0, *n = 0; i < l.t->store.n_params; i++) *n += 4 * l.t->store.params[i].n;
     all = at = (float *)malloc(sizeof *all * (size_t)*n);
-    for (i = 0; i < l.t->n_params; i++) { /* not what lies between */
-        const float *const from[] = { l.t->weights, l.t->grads, l.t->m, l.t->v };
-        const hyb_param *p = &l.t->params[i];
-        for (j = 0; j < 4; j++, at += p->n) memcpy(at, from[j] + p->at, sizeof *at * (size_t)p->n);
+    for (i = 0; i < l.t->store.n_params; i++) { /* not what lies between */
+        const hyb_store *s = &l.t->store;
+        const hyb_param *p = &s->params[i];
+        const float *const from[] = { s->weights + p->at, s->grads + p->at, hyb_store_state(s, p, 0),
+                                      hyb_store_state(s, p, 1) };
+        for (j = 0; j < 4; j++, at += p->n) memcpy(at, from[j], sizeof *at * (size_t)p->n);
     }
     lesson_close(&l);
     return all;
@@ -237,13 +241,13 @@ static void near_gradients(const char *name, const char *what, const lesson *a, 
 {
     int i;
     int64_t j;
-    for (i = 0; i < a->t->n_params; i++) {
-        const hyb_param *p = &a->t->params[i];
+    for (i = 0; i < a->t->store.n_params; i++) {
+        const hyb_param *p = &a->t->store.params[i];
         double off = 0, largest = 0;
         for (j = p->at; j < p->at + p->n; j++) {
-            const double d = fabs((double)a->t->grads[j] - (double)b->t->grads[j]);
+            const double d = fabs((double)a->t->store.grads[j] - (double)b->t->store.grads[j]);
             off = d <= off ? off : d;
-            largest = HYB_MAX(largest, fabs((double)a->t->grads[j]));
+            largest = HYB_MAX(largest, fabs((double)a->t->store.grads[j]));
         }
         CHECK(off <= 1e-6 * largest, "%s: gradients of %.*s are %.1e apart %s", name, (int)p->name.size, p->name.data,
               off / largest, what);
@@ -297,8 +301,9 @@ static void test_loss_rows(const char *name, int rows)
     hybrid_error e;
     lesson whole, cut;
     if (!lesson_open(&whole, name, NULL, 1, lesson_desc()) || !lesson_open(&cut, name, NULL, 1, lesson_desc())) return;
-    CHECK(cut.t->memory.loss_rows == 2 * LESSON_T, "%d rows of logits", cut.t->memory.loss_rows);
-    cut.t->memory.loss_rows = rows;
+    CHECK(hyb_transformer_of(cut.t->objective)->memory.loss_rows == 2 * LESSON_T, "%d rows of logits",
+          hyb_transformer_of(cut.t->objective)->memory.loss_rows);
+    hyb_transformer_of(cut.t->objective)->memory.loss_rows = rows;
     CHECK(!hybrid_trainer_step(whole.t, &whole.batch, &one, &e), "%s", e.message);
     CHECK(!hybrid_trainer_step(cut.t, &cut.batch, &two, &e), "%s", e.message);
     CHECK(one.loss == two.loss, "losses %.9g and %.9g", one.loss, two.loss);
@@ -330,18 +335,18 @@ static void test_quantized(const char *path)
     td.clip = 1;
     CHECK(!hybrid_trainer_create(&td, &t, &e), "%s", e.message);
     if (!t) return;
-    for (i = 0; i < t->n_params; i++) {
-        const hyb_param *p = &t->params[i];
+    for (i = 0; i < t->store.n_params; i++) {
+        const hyb_param *p = &t->store.params[i];
         float *values = (float *)malloc(sizeof *values * (size_t)p->n);
         char name[96];
         const hybrid_gguf_tensor *tensor;
         snprintf(name, sizeof name, "%.*s", (int)p->name.size, p->name.data);
         tensor = hybrid_gguf_find_tensor(t->model->gguf, name);
         CHECK(!hybrid_dequantize(tensor->type, tensor->data, values, (size_t)p->n, &e), "%s: %s", name, e.message);
-        n_wrong += memcmp(values, t->weights + p->at, sizeof *values * (size_t)p->n) != 0;
+        n_wrong += memcmp(values, t->store.weights + p->at, sizeof *values * (size_t)p->n) != 0;
         free(values);
     }
-    CHECK(!n_wrong, "%d of %d tensors", n_wrong, t->n_params);
+    CHECK(!n_wrong, "%d of %d tensors", n_wrong, t->store.n_params);
     for (i = 0; i < 65; i++) ids[i] = (int32_t)(i * i * 7 % 500 + 3);
     batch.ids = ids;
     batch.targets = ids + 1;
@@ -379,8 +384,8 @@ static bytes lesson_written(const lesson *l)
     for (i = 0; i < n; i++) {
         const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(l->m->gguf, i);
         const void *data = t->data;
-        for (p = 0; p < l->t->n_params; p++)
-            if (l->t->params[p].name.data == t->name.data) data = l->t->weights + l->t->params[p].at;
+        for (p = 0; p < l->t->store.n_params; p++)
+            if (l->t->store.params[p].name.data == t->name.data) data = l->t->store.weights + l->t->store.params[p].at;
         CHECK(!hybrid_gguf_write(w, data, (size_t)t->size, &e), "%s", e.message);
     }
     CHECK(!hybrid_gguf_end(w, &e), "%s", e.message);
@@ -477,23 +482,22 @@ static void test_too_large(void)
 /* The steps that are refused leave everything but gradients as it was. */
 static void refused(lesson *l, hybrid_result want, const char *word)
 {
-    const size_t bytes = sizeof(float) * (size_t)l->t->n_values;
-    char *before = (char *)malloc(3 * bytes);
+    const hyb_store *s = &l->t->store;
+    const size_t bytes = sizeof(float) * (size_t)s->n_values, states = sizeof(float) * (size_t)s->n_states;
+    char *before = (char *)malloc(bytes + states);
     const int64_t step = l->t->step;
     hybrid_train_metrics metrics, untouched;
     hybrid_error e;
     hybrid_result r;
     memset(&metrics, 7, sizeof metrics);
     untouched = metrics;
-    memcpy(before, l->t->weights, bytes);
-    memcpy(before + bytes, l->t->m, bytes);
-    memcpy(before + 2 * bytes, l->t->v, bytes);
+    memcpy(before, s->weights, bytes);
+    memcpy(before + bytes, s->states, states);
     r = hybrid_trainer_step(l->t, &l->batch, &metrics, &e);
     CHECK(r == want, "'%s': result %d", word, (int)r);
     CHECK(r && strstr(e.message, word), "'%s': %s", word, r ? e.message : "");
-    CHECK(!memcmp(before, l->t->weights, bytes), "'%s': the weights", word);
-    CHECK(!memcmp(before + bytes, l->t->m, bytes), "'%s': the first moments", word);
-    CHECK(!memcmp(before + 2 * bytes, l->t->v, bytes), "'%s': the second moments", word);
+    CHECK(!memcmp(before, s->weights, bytes), "'%s': the weights", word);
+    CHECK(!memcmp(before + bytes, s->states, states), "'%s': the states", word);
     CHECK(!memcmp(&metrics, &untouched, sizeof metrics), "'%s': the metrics", word);
     CHECK(l->t->step == step, "'%s': step %lld", word, (long long)l->t->step);
     free(before);
@@ -534,12 +538,12 @@ static void test_refusals(void)
     for (i = 0; i < 2 * LESSON_T; i++) l.weights[i] = 0;
     refused(&l, HYBRID_ERROR_INVALID, "nothing can be learned");
     for (i = 0; i < 2 * LESSON_T; i++) l.weights[i] = l.targets[i] < 0 ? (float)NAN : 1; /* which counts not */
-    was = l.t->weights[l.t->params[5].at];
-    l.t->weights[l.t->params[5].at] = (float)NAN;
+    was = l.t->store.weights[l.t->store.params[5].at];
+    l.t->store.weights[l.t->store.params[5].at] = (float)NAN;
     refused(&l, HYBRID_ERROR_NUMERIC, "not done");
-    l.t->weights[l.t->params[5].at] = HUGE_VALF;
+    l.t->store.weights[l.t->store.params[5].at] = HUGE_VALF;
     refused(&l, HYBRID_ERROR_NUMERIC, "not done");
-    l.t->weights[l.t->params[5].at] = was;
+    l.t->store.weights[l.t->store.params[5].at] = was;
     CHECK(!hybrid_trainer_step(l.t, &l.batch, NULL, &e), "after all that: %s", e.message);
     for (i = 0; i < 2 * LESSON_T; i++) l.targets[i] = -1;
     refused(&l, HYBRID_ERROR_INVALID, "nothing can be learned");

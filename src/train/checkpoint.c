@@ -174,19 +174,17 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
     return r;
 }
 
-/* The arrays beside the weights, in the order of the file. */
-typedef struct hyb_checkpoint_array {
-    const char *prefix; /* of the names of its tensors */
-    float *values;
-} hyb_checkpoint_array;
-
-enum { HYB_CHECKPOINT_ARRAYS = 2 };
-static void hyb_checkpoint_arrays(const hybrid_trainer *t, hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS])
+/* What is kept of a parameter beside its weights. */
+static bool hyb_checkpoint_has(const hybrid_trainer *t, const hyb_param *p, int state)
 {
-    arrays[0].prefix = "hybrid.m.";
-    arrays[0].values = t->m;
-    arrays[1].prefix = "hybrid.v.";
-    arrays[1].values = t->v;
+    return t->optimizer->states[state] && p->state[state] >= 0;
+}
+
+/* "hybrid.m." of the state m; prefix has room for 32 bytes. */
+static const char *hyb_checkpoint_prefix(const hybrid_trainer *t, int state, char *prefix)
+{
+    snprintf(prefix, 32, "hybrid.%s.", t->optimizer->states[state]);
+    return prefix;
 }
 
 static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
@@ -197,15 +195,16 @@ static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
+    char prefix[32];
     hybrid_result r = hyb_trained_tensors(e, error);
     int a, i;
-    hyb_checkpoint_arrays(t, arrays);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->n_params && !r; i++) {
-            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, &t->params[i]);
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, arrays[a].prefix, of->name), HYBRID_TYPE_F32,
-                                       of->n_dims, of->ne, error);
+    for (a = 0; a < HYB_STATES; a++)
+        for (i = 0; i < t->store.n_params && !r; i++) {
+            const hyb_param *p = &t->store.params[i];
+            const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
+            if (!hyb_checkpoint_has(t, p, a)) continue;
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(t, a, prefix), of->name),
+                                       HYBRID_TYPE_F32, of->n_dims, of->ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -213,15 +212,14 @@ static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_traine
 static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t, hyb_checksum *sum,
                                          hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_trained_write(e, error);
     int a, i;
-    hyb_checkpoint_arrays(t, arrays);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS; a++)
-        for (i = 0; i < t->n_params && !r; i++) {
-            const hyb_param *p = &t->params[i];
-            r = hybrid_gguf_write(e->out, arrays[a].values + p->at, sizeof(float) * (size_t)p->n, error);
+    for (a = 0; a < HYB_STATES; a++)
+        for (i = 0; i < t->store.n_params && !r; i++) {
+            const hyb_param *p = &t->store.params[i];
+            if (hyb_checkpoint_has(t, p, a))
+                r = hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, a), sizeof(float) * (size_t)p->n, error);
         }
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -384,14 +382,17 @@ static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in
     return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
 }
 
+/* Has it all that the trainer keeps of a state, or (state < 0) the weights, in the same shapes? */
 static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
-                                         const char *prefix, hybrid_error *error)
+                                         int state, hybrid_error *error)
 {
-    char text[64];
+    char text[64], room[32];
+    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     int i;
-    for (i = 0; i < t->n_params; i++) {
-        const hyb_param *p = &t->params[i];
+    for (i = 0; i < t->store.n_params; i++) {
+        const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
+        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
@@ -404,15 +405,13 @@ static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_chec
 static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e,
                                           hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
     hybrid_gguf_value user;
     hybrid_result r = hyb_checkpoint_verify(in, error);
     int a;
-    hyb_checkpoint_arrays(t, arrays);
     if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
-    if (!r) r = hyb_checkpoint_fits(t, in, e, "", error);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_fits(t, in, e, arrays[a].prefix, error);
+    for (a = -1; a < HYB_STATES && !r; a++)
+        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
@@ -424,14 +423,19 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, const char *prefix,
-                                         float *values, hybrid_error *error)
+/* A state, or (state < 0) the weights. */
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int state,
+                                         hybrid_error *error)
 {
+    char room[32];
+    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     hybrid_result r = HYBRID_OK;
     int i;
-    for (i = 0; i < t->n_params && !r; i++) {
-        const hyb_param *p = &t->params[i];
-        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset, values + p->at,
+    for (i = 0; i < t->store.n_params && !r; i++) {
+        const hyb_param *p = &t->store.params[i];
+        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
+        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset,
+                          state < 0 ? t->store.weights + p->at : hyb_store_state(&t->store, p, state),
                           sizeof(float) * (size_t)p->n, error);
     }
     return r;
@@ -439,14 +443,11 @@ static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *i
 
 static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, hybrid_error *error)
 {
-    hyb_checkpoint_array arrays[HYB_CHECKPOINT_ARRAYS];
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK;
     int a;
-    hyb_checkpoint_arrays(t, arrays);
     t->torn = true;
-    r = hyb_checkpoint_read(t, in, e, "", t->weights, error);
-    for (a = 0; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
-        r = hyb_checkpoint_read(t, in, e, arrays[a].prefix, arrays[a].values, error);
+    for (a = -1; a < HYB_STATES && !r; a++)
+        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_read(t, in, e, a, error);
     if (r) return r;
     t->torn = false;
     t->step = in->step;

@@ -47,6 +47,7 @@ HOLDS = [
     (r".*\b(allocator|a)\.\w+", r"hyb_(default|counter)_{}"),
     (r".*\bbase\.\w+", r"hyb_default_{}"),
     (r".*\bbe->ops->\w+", r"hyb_(cpu|cuda_be)_{}"),
+    (r".*\b(o|objective)->ops->\w+", r"hyb_transformer_{}"),
     (r".*\b(device|gpu|host)(->|\.)ops->\w+", r"hyb_(host|gpu)_(backend_)?{}"),
     (r".*\bhyb_gpu_provider->\w+", r"hyb_gpu_provider_{}"),
     (r"f->fn", r"hyb_j[fglmt]_\w+"),

@@ -1,0 +1,234 @@
+/* train/transformer: the built-in objective: the loss and the gradients of a model that was loaded to be trained. */
+#ifndef HYB_TRAIN_TRANSFORMER_C
+#define HYB_TRAIN_TRANSFORMER_C
+#include "../model/backward.c"
+#include "../model/model.c"
+#include "objective.c"
+
+typedef struct hyb_transformer {
+    hyb_objective base; /* first: an objective is one */
+    hybrid_runtime *rt;
+    hybrid_model *model;
+    hyb_train_shape shape;
+    hyb_device host;
+    hyb_forward forward;
+    hyb_train_memory memory;
+    void *block;         /* of memory */
+    hyb_train_pass pass; /* over the batch that is worked on */
+} hyb_transformer;
+
+static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_transformer *)(void *)o; }
+
+/* ---- create ------------------------------------------------------------------------------------------------------ */
+
+enum { HYB_TRAIN_ROWS = 1 << 24 }; /* of a batch: their number times any width is no overflow in 64 bits */
+
+static hybrid_result hyb_transformer_check(const hybrid_model *m, hybrid_error *error)
+{
+    const hyb_part *part;
+    int layer;
+    if (!m) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: desc->model is NULL");
+    if (!m->trainable)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "the model's weights cannot be changed: load it with hybrid_model_desc.trainable");
+    if ((part = hyb_untrainable(&m->hp, &m->net, &layer)) != NULL)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "layer %d of the model is of a kind that cannot be trained yet: %s", layer, part->name);
+    if (m->net.embd_norm)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the model has a norm of its embeddings, which cannot be trained yet");
+    return HYBRID_OK;
+}
+
+/* The sizes of a batch, with defaults for zeros. */
+static hybrid_result hyb_transformer_sizes(const hybrid_model *m, hybrid_trainer_desc *d, hybrid_error *error)
+{
+    const hyb_hparams *hp = &m->hp;
+    if (!d->n_seq) d->n_seq = 4;
+    if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 256);
+    if (d->n_seq < 1 || d->n_ctx < 1 || d->n_seq > 65535 || d->n_ctx > (1 << 20))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: n_seq %d and n_ctx %d must be at least 1, n_seq at most 65535, n_ctx "
+                        "at most 1048576",
+                        d->n_seq, d->n_ctx);
+    if (d->recompute_every < 0)
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_create: recompute_every is %d: it must be a number of layers, or 0",
+                        d->recompute_every);
+    if ((hp->arch->has & HYB_HAS_POS_EMBD) && d->n_ctx > hp->n_ctx_train)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
+                        hp->n_ctx_train);
+    if ((int64_t)d->n_seq * d->n_ctx > HYB_TRAIN_ROWS)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                        "a batch of %d sequences of %d tokens is too large: %d tokens at most; more can be added up by "
+                        "n_batches",
+                        d->n_seq, d->n_ctx, (int)HYB_TRAIN_ROWS);
+    return HYBRID_OK;
+}
+
+static bool hyb_transformer_trains(const hybrid_model *m, hyb_weight i)
+{
+    const hyb_net *net = &m->net;
+    return !m->weights.tensors[i].same_as && i != net->rope_freqs && i != net->rope_long && i != net->rope_short;
+}
+
+static hyb_group hyb_transformer_group(const hybrid_model *m, hyb_weight i)
+{
+    const hyb_net *net = &m->net;
+    if (m->weights.tensors[i].is_vector) return HYB_GROUP_VECTOR;
+    return i == net->embd || i == net->pos_embd || i == net->head ? HYB_GROUP_TABLE : HYB_GROUP_MATRIX;
+}
+
+/* The table of a model's parameters: every tensor that it computes with, in its own memory. */
+static hybrid_result hyb_transformer_params(hyb_store *s, hybrid_runtime *rt, hyb_device *device, const hybrid_model *m,
+                                            hybrid_error *error)
+{
+    const hyb_weights *w = &m->weights;
+    float *weights = (float *)(void *)w->owned;
+    int32_t i;
+    hybrid_result r =
+        hyb_store_begin(s, rt, device, weights, (int64_t)(w->owned_bytes / sizeof(float)), (size_t)w->n_tensors, error);
+    if (r) return r;
+    for (i = 1; i < w->n_tensors; i++) {
+        const hyb_tensor *t = &w->tensors[i];
+        const int64_t n = (int64_t)(hyb_weight_bytes(t) / sizeof(float)), cols = t->is_vector ? n : t->ne[0];
+        if (hyb_transformer_trains(m, i))
+            hyb_store_add(s, hyb_weights_source(m->gguf, t)->name, (const float *)t->data - weights, n / cols, cols,
+                          hyb_transformer_group(m, i));
+    }
+    return HYBRID_OK;
+}
+
+/* Whether the bytes of a pass can be counted at all: with addresses of 32 bits they may not. */
+static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_shape *shape)
+{
+    const hyb_train_shape some = { 1, 1024, shape->every },
+                          more = { 1, 2048, shape->every }; /* beyond the rows of logits, all grows evenly */
+    const int pages = (shape->n_ctx + HYB_PAGE - 1) / HYB_PAGE;
+    hyb_train_memory m;
+    const double a = (double)hyb_train_layout(&m, hp, &some, NULL), b = (double)hyb_train_layout(&m, hp, &more, NULL);
+    return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
+}
+
+static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
+{
+    hybrid_model *m = t->model;
+    const hyb_hparams *hp = &m->hp;
+    hyb_forward *f = &t->forward;
+    hyb_stage *stage = &f->stages[0];
+    const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
+    hybrid_context_desc d;
+    hyb_limits limits;
+    hybrid_result r;
+    if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
+    if ((r = t->host.ops->alloc(&t->host, bytes, &t->block, error)) != HYBRID_OK) return r;
+    hyb_train_layout(&t->memory, hp, &t->shape, (char *)t->block);
+    t->memory.back.weights = store->weights;
+    t->memory.back.grads = store->grads;
+    f->hp = hp;
+    f->net = &m->net;
+    f->tensors = m->weights.tensors;
+    f->n_stages = 1;
+    f->state = t->memory.state;
+    f->kept = t->memory.kept;
+    f->back = &t->memory.back;
+    stage->device = &t->host;
+    stage->layer_end = hp->n_layer;
+    stage->a = t->memory.base;
+    if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
+    hyb_train_rope_scale(&t->memory, hp, &stage->a);
+    memset(&d, 0, sizeof d);
+    d.n_ctx = t->shape.n_ctx;
+    d.n_seq = t->shape.n_seq;
+    d.n_batch = t->shape.n_ctx * t->shape.n_seq;
+    d.n_logits = d.n_batch;
+    if ((r = hyb_limits_of(&t->host, &m->net, &m->weights, hp, &d, &limits, error)) != HYBRID_OK) return r;
+    limits.n_train = t->shape.n_ctx;
+    if ((r = t->host.ops->backend_create(&t->host, &limits, &stage->be, error)) != HYBRID_OK) return r;
+    t->base.be = stage->be;
+    return HYBRID_OK;
+}
+
+static void hyb_transformer_destroy(hyb_objective *o)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_backend *be = t->forward.stages[0].be;
+    if (be) be->ops->destroy(be);
+    if (t->block) t->host.ops->free(&t->host, t->block);
+    hyb_free(t->rt, t);
+}
+
+/* ---- a batch ----------------------------------------------------------------------------------------------------- */
+
+static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
+                                          double *weight, hybrid_error *error)
+{
+    const hyb_transformer *t = hyb_transformer_of(o);
+    const int n = t->shape.n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    int i;
+    if (!batch->ids || !batch->targets)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
+    for (i = 0; i < n; i++) {
+        if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "token %d of sequence %d is %d, and its target %d; the model has tokens 0 to %d",
+                            i % t->shape.n_ctx, i / t->shape.n_ctx, batch->ids[i], batch->targets[i], n_vocab - 1);
+        if (batch->targets[i] < 0) continue;
+        if (batch->weights && !(batch->weights[i] >= 0 && batch->weights[i] < HUGE_VALF))
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "the weight of target %d of sequence %d is %g: weights must be finite and not negative",
+                            i % t->shape.n_ctx, i / t->shape.n_ctx, (double)batch->weights[i]);
+        ++*n_counted;
+        *weight += batch->weights ? (double)batch->weights[i] : 1;
+    }
+    return HYBRID_OK;
+}
+
+static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    hyb_train_want want;
+    want.ids = batch->ids;
+    want.targets = batch->targets;
+    want.weights = batch->weights;
+    want.factor = factor;
+    want.backward = backward;
+    hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+}
+
+static bool hyb_transformer_work(hyb_objective *o) { return hyb_train_work(&hyb_transformer_of(o)->pass); }
+
+static hybrid_result hyb_transformer_end(hyb_objective *o, double *loss, hybrid_error *error)
+{
+    const hyb_transformer *t = hyb_transformer_of(o);
+    hybrid_result r = o->be->ops->sync(o->be, error);
+    int i;
+    for (i = 0; i < t->pass.batch.n && !r; i++) *loss += t->memory.loss[i];
+    return r;
+}
+
+/* Over a store with the model's weights, whose arenas are there. */
+static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *model, const hybrid_trainer_desc *d,
+                                            const hyb_store *store, hyb_objective **objective, hybrid_error *error)
+{
+    static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
+                                           hyb_transformer_end, hyb_transformer_destroy };
+    hyb_transformer *t = (hyb_transformer *)hyb_calloc(rt, 1, sizeof *t);
+    hybrid_result r;
+    if (!t) return hyb_fail_memory(error, sizeof *t);
+    t->base.ops = &ops;
+    t->rt = rt;
+    t->model = model;
+    t->shape.n_seq = d->n_seq;
+    t->shape.n_ctx = d->n_ctx;
+    t->shape.every = d->recompute_every;
+    hyb_host_device(&t->host, rt);
+    if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
+        hyb_transformer_destroy(&t->base);
+        return r;
+    }
+    *objective = &t->base;
+    return HYBRID_OK;
+}
+#endif
