@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 9c1fabee26b7eaed): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id dd88831c3803310d): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -88,7 +88,7 @@
  *     3994  output.c                 a file that is written
  *     4468  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
  *     4506  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    47037  end.h                    closes what core/begin opened
+ *    47101  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
  *     4940  names.c                  names that must differ, found by hash
@@ -156,82 +156,82 @@
  *    22598  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
  *    22625  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
  *    22663  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22788  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23493  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23612  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23650  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23786  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23857  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23961  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24432  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24828  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25121  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25346  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26102  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26302  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27366  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28015  cpu/int/select.c         the table of integer-block kernels
- *    28075  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28158  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32275  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34315  cpu/select.c             the kernels of an instruction set
- *    34368  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34625  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34925  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    34967  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35479  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    22789  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23494  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23643  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23681  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23817  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23888  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    23992  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24463  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24859  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25152  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25377  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26133  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26333  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27397  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28046  cpu/int/select.c         the table of integer-block kernels
+ *    28106  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28189  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32328  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34379  cpu/select.c             the kernels of an instruction set
+ *    34432  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34689  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    34989  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35031  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35543  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36068  arch.c                   the table of architectures
- *    36194  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36534  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36907  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37171  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37489  back.c                   the steps of a backward pass that several parts take
- *    37588  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37830  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37896  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38077  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38206  parts/experts.c          a mixture of experts (Shazeer et al
- *    38371  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38437  net.c                    which parts the layers of a model have, and which tensors
- *    38600  unused.c                 tensors of the file that the model is not computed with
- *    38774  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38823  forward.c                one pass of a batch through any model, over the op table
- *    39088  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39546  place.c                  which layers run where
- *    39716  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39802  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36132  arch.c                   the table of architectures
+ *    36258  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36598  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    36971  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37235  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37553  back.c                   the steps of a backward pass that several parts take
+ *    37652  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    37894  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    37960  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38141  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38270  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38435  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38501  net.c                    which parts the layers of a model have, and which tensors
+ *    38664  unused.c                 tensors of the file that the model is not computed with
+ *    38838  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    38887  forward.c                one pass of a batch through any model, over the op table
+ *    39152  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39610  place.c                  which layers run where
+ *    39780  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    39866  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    40089  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40437  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40789  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    41085  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41905  next.c                   the next token of a sequence
- *    42010  plan.c                   the bytes of a model and a context before they are loaded
- *    42130  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42321  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    40153  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    40501  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    40853  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    41149  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    41969  next.c                   the next token of a sequence
+ *    42074  plan.c                   the bytes of a model and a context before they are loaded
+ *    42194  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    42385  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42804  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42869  documents.c              the texts of a corpus, one document after the other
- *    43108  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43302  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43802  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    44112  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    44149  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44421  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44787  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45222  shape.c                  models from nothing
- *    45494  schedule.c               the learning rate of a step
- *    45540  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    45693  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    45764  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    45795  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    46026  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    46283  export.c                 the weights of a trainer as a model file
- *    46511  checkpoint.c             everything that a training goes on with, in a file
+ *    42868  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    42933  documents.c              the texts of a corpus, one document after the other
+ *    43172  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    43366  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    43866  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    44176  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    44213  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    44485  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    44851  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    45286  shape.c                  models from nothing
+ *    45558  schedule.c               the learning rate of a step
+ *    45604  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    45757  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    45828  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    45859  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    46090  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    46347  export.c                 the weights of a trainer as a model file
+ *    46575  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1740,7 +1740,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "9c1fabee26b7eaed"
+#define HYBRID__SOURCE_ID "dd88831c3803310d"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22707,7 +22707,8 @@ typedef struct hyb_product_op {
 } hyb_product_op;
 enum {
     HYB_PRODUCT_M = 288,      /* rows of a block at most: a multiple of every tile's */
-    HYB_PRODUCT_FLOATS = 128, /* columns that are packed together, of floats: with the rows they fit in L2; */
+    HYB_PRODUCT_BLOCK = 1024, /* columns of a block at most */
+    HYB_PRODUCT_FLOATS = 64,  /* columns that are packed together, of floats: with the rows they fit in L2; */
     HYB_PRODUCT_N = HYB_QK_K, /* of types in blocks */
     HYB_PRODUCT_P = 256,
     HYB_PRODUCT_SCRATCH = (HYB_PRODUCT_M + HYB_PRODUCT_N) * HYB_PRODUCT_P + 64
@@ -23511,6 +23512,36 @@ HYB_INLINE const float *hyb_product_row(const hyb_product_op *q, int64_t p, int6
                              (size_t)n0 / type->block_size * type->block_bytes,
                          values, (size_t)n);
     return values;
+}
+
+/* The part of b that will be packed next. It comes from memory row by row, while the tiles of this one are computed:
+ * else packing waits for it (7 % of a step of GPT-2 124M). */
+typedef struct hyb_product_ahead {
+    const char *at;  /* its next row, */
+    int64_t step;    /* bytes to the one after it, */
+    int rows, lines; /* how many there are, and lines of 64 bytes of each */
+} hyb_product_ahead;
+
+/* Rows p .. p + 256 of b, columns n0 .. n0 + n. */
+HYB_INLINE void hyb_product_ahead_begin(hyb_product_ahead *ahead, const hyb_product_op *q, int64_t p, int64_t n0,
+                                        int64_t n)
+{
+    const int64_t k = HYB_MIN(q->p - p, (int64_t)HYB_PRODUCT_P);
+    const bool turned = q->b_n != 1;
+    ahead->rows = 0;
+    if (!q->b || k < 1) return;
+    ahead->at = (const char *)(q->b + p * q->b_p + n0 * q->b_n);
+    ahead->step = (turned ? q->b_n : q->b_p) * (int64_t)sizeof(float);
+    ahead->rows = (int)(turned ? n : k);
+    ahead->lines = (int)((turned ? k : n) * (int64_t)sizeof(float) + 63) / 64;
+}
+HYB_INLINE void hyb_product_ahead_next(hyb_product_ahead *ahead)
+{
+    int i;
+    if (!ahead->rows) return;
+    for (i = 0; i < ahead->lines; i++) HYB_PREFETCH(ahead->at + 64 * i);
+    ahead->at += ahead->step;
+    ahead->rows--;
 }
 
 static void hyb_product_generic(const hyb_product_op *q, int64_t m0, int64_t m1, int64_t n0, int64_t n1, float *scratch)
@@ -29065,7 +29096,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
     HYB_UNROLL
-    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+        if (r < rows) HYB_PREFETCH(c + r * c_m); /* read and written at the end */
+        if (r < rows) HYB_PREFETCH(c + r * c_m + columns - 1);
+    }
     HYB_UNROLL_4
     for (i = 0; i < k; i++) {
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
@@ -29110,8 +29145,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t
     int i, r;
     for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
-                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)
+            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -29127,11 +29162,10 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
         if (q->a_p == 1)
             HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
-        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
-            for (i = 0; i < k; i++) {
-                HYB_UNROLL
-                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
-            }
+        else if (q->a_m == 1 && m + HYB_V_COLUMNS + HYB_V_N <= q->m) /* what is stored beyond as above */
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+                    HYB_V_STORE(packed + i * HYB_V_COLUMNS + r, HYB_V_LOAD(a + i * q->a_p + r));
         else
             for (i = 0; i < k; i++)
                 for (r = 0; r < HYB_V_COLUMNS; r++)
@@ -29155,8 +29189,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
                 HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
             for (; i < k; i++) {
                 int r;
-                for (r = 0; r < HYB_V_N; r++)
-                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+                for (r = 0; r < HYB_V_N; r++) to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
             }
         }
         if (c % HYB_V_FN(product_n)) /* half a group is left */
@@ -29170,8 +29203,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         float *to = packed + i * HYB_V_FN(product_n);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
-            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
-                                                          : HYB_V_SET1(0.0f));
+            HYB_V_STORE(to + HYB_V_N,
+                        width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N) : HYB_V_SET1(0.0f));
         }
     }
 }
@@ -29180,19 +29213,28 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
+    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    hyb_product_ahead ahead;
     int64_t from, n, m, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (at + width < n1)
+                hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
+            else
+                hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+                    hyb_product_ahead_next(&ahead);
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                }
         }
     }
 }
@@ -31108,7 +31150,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
     HYB_UNROLL
-    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+        if (r < rows) HYB_PREFETCH(c + r * c_m); /* read and written at the end */
+        if (r < rows) HYB_PREFETCH(c + r * c_m + columns - 1);
+    }
     HYB_UNROLL_4
     for (i = 0; i < k; i++) {
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
@@ -31153,8 +31199,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t
     int i, r;
     for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
-                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)
+            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -31170,11 +31216,10 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
         if (q->a_p == 1)
             HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
-        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
-            for (i = 0; i < k; i++) {
-                HYB_UNROLL
-                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
-            }
+        else if (q->a_m == 1 && m + HYB_V_COLUMNS + HYB_V_N <= q->m) /* what is stored beyond as above */
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+                    HYB_V_STORE(packed + i * HYB_V_COLUMNS + r, HYB_V_LOAD(a + i * q->a_p + r));
         else
             for (i = 0; i < k; i++)
                 for (r = 0; r < HYB_V_COLUMNS; r++)
@@ -31198,8 +31243,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
                 HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
             for (; i < k; i++) {
                 int r;
-                for (r = 0; r < HYB_V_N; r++)
-                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+                for (r = 0; r < HYB_V_N; r++) to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
             }
         }
         if (c % HYB_V_FN(product_n)) /* half a group is left */
@@ -31213,8 +31257,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         float *to = packed + i * HYB_V_FN(product_n);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
-            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
-                                                          : HYB_V_SET1(0.0f));
+            HYB_V_STORE(to + HYB_V_N,
+                        width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N) : HYB_V_SET1(0.0f));
         }
     }
 }
@@ -31223,19 +31267,28 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
+    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    hyb_product_ahead ahead;
     int64_t from, n, m, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (at + width < n1)
+                hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
+            else
+                hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+                    hyb_product_ahead_next(&ahead);
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                }
         }
     }
 }
@@ -33148,7 +33201,11 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_tile)(int k, const float 
     HYB_V s[HYB_V_COLUMNS][2];
     int i, r;
     HYB_UNROLL
-    for (r = 0; r < HYB_V_COLUMNS; r++) s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+    for (r = 0; r < HYB_V_COLUMNS; r++) {
+        s[r][0] = s[r][1] = HYB_V_SET1(0.0f);
+        if (r < rows) HYB_PREFETCH(c + r * c_m); /* read and written at the end */
+        if (r < rows) HYB_PREFETCH(c + r * c_m + columns - 1);
+    }
     HYB_UNROLL_4
     for (i = 0; i < k; i++) {
         const HYB_V b0 = HYB_V_LOAD(b), b1 = HYB_V_LOAD(b + HYB_V_N);
@@ -33193,8 +33250,8 @@ HYB_INLINE HYB_V_TARGET void HYB_V_FN(product_pack_rows)(const float *a, int64_t
     int i, r;
     for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
         for (i = 0; i + HYB_V_N <= k; i += HYB_V_N)
-            HYB_V_FN(product_turn)(a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r),
-                                   packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
+            HYB_V_FN(product_turn)
+            (a + r * a_m + i, a_m, HYB_MIN(rows - r, HYB_V_COLUMNS - r), packed + i * HYB_V_COLUMNS + r, HYB_V_COLUMNS);
     for (i = k / HYB_V_N * HYB_V_N; i < k; i++)
         for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = r < rows ? a[r * a_m + i] : 0.0f;
 }
@@ -33210,11 +33267,10 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_a)(const hyb_product
         const int rows = (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS);
         if (q->a_p == 1)
             HYB_V_FN(product_pack_rows)(a, q->a_m, k, rows, packed);
-        else if (rows == HYB_V_COLUMNS && q->a_m == 1)
-            for (i = 0; i < k; i++) {
-                HYB_UNROLL
-                for (r = 0; r < HYB_V_COLUMNS; r++) packed[i * HYB_V_COLUMNS + r] = a[i * q->a_p + r];
-            }
+        else if (q->a_m == 1 && m + HYB_V_COLUMNS + HYB_V_N <= q->m) /* what is stored beyond as above */
+            for (i = 0; i < k; i++)
+                for (r = 0; r < HYB_V_COLUMNS; r += HYB_V_N)
+                    HYB_V_STORE(packed + i * HYB_V_COLUMNS + r, HYB_V_LOAD(a + i * q->a_p + r));
         else
             for (i = 0; i < k; i++)
                 for (r = 0; r < HYB_V_COLUMNS; r++)
@@ -33238,8 +33294,7 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
                 HYB_V_FN(product_turn)(b + i, q->b_n, rows, to + i * HYB_V_FN(product_n), HYB_V_FN(product_n));
             for (; i < k; i++) {
                 int r;
-                for (r = 0; r < HYB_V_N; r++)
-                    to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
+                for (r = 0; r < HYB_V_N; r++) to[i * HYB_V_FN(product_n) + r] = r < rows ? b[r * q->b_n + i] : 0.0f;
             }
         }
         if (c % HYB_V_FN(product_n)) /* half a group is left */
@@ -33253,8 +33308,8 @@ static HYB_V_TARGET HYB_NOINLINE void HYB_V_FN(product_pack_b)(const hyb_product
         float *to = packed + i * HYB_V_FN(product_n);
         for (c = 0; c < width; c += HYB_V_FN(product_n), to += (int64_t)k * HYB_V_FN(product_n)) {
             HYB_V_STORE(to, HYB_V_FN(get)(row + c, width - c));
-            HYB_V_STORE(to + HYB_V_N, width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N)
-                                                          : HYB_V_SET1(0.0f));
+            HYB_V_STORE(to + HYB_V_N,
+                        width - c > HYB_V_N ? HYB_V_FN(get)(row + c + HYB_V_N, width - c - HYB_V_N) : HYB_V_SET1(0.0f));
         }
     }
 }
@@ -33263,19 +33318,28 @@ static HYB_V_TARGET void HYB_V_FN(product)(const hyb_product_op *q, int64_t m0, 
                                            float *scratch)
 {
     float *b = scratch, *a = b + HYB_PRODUCT_N * HYB_PRODUCT_P;
+    const int64_t most = q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
+    hyb_product_ahead ahead;
     int64_t from, n, m, at, width;
     int k;
     for (from = 0; from < q->p; from += k) {
         k = (int)HYB_MIN(q->p - from, (int64_t)HYB_PRODUCT_P);
         HYB_V_FN(product_pack_a)(q, m0, m1, from, k, a);
         for (at = n0; at < n1; at += width) {
-            width = HYB_MIN(n1 - at, (int64_t)(q->b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N));
+            width = HYB_MIN(n1 - at, most);
             HYB_V_FN(product_pack_b)(q, from, k, at, width, b);
+            if (at + width < n1)
+                hyb_product_ahead_begin(&ahead, q, from, at + width, HYB_MIN(n1 - at - width, most));
+            else
+                hyb_product_ahead_begin(&ahead, q, from + k, n0, HYB_MIN(n1 - n0, most));
             for (n = 0; n < width; n += HYB_V_FN(product_n))
-                for (m = m0; m < m1; m += HYB_V_COLUMNS)
-                    HYB_V_FN(product_tile)(k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
-                                           (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
-                                           (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                for (m = m0; m < m1; m += HYB_V_COLUMNS) {
+                    hyb_product_ahead_next(&ahead);
+                    HYB_V_FN(product_tile)
+                    (k, a + (m - m0) * k, b + n * k, q->c + m * q->c_m + at + n, q->c_m,
+                     (int)HYB_MIN(m1 - m, (int64_t)HYB_V_COLUMNS),
+                     (int)HYB_MIN(width - n, (int64_t)HYB_V_FN(product_n)), q->add || from);
+                }
         }
     }
 }
@@ -35080,11 +35144,11 @@ static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
     const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
     int64_t most = HYB_PRODUCT_M;
-    part->columns = 4 * columns;
+    part->columns = HYB_PRODUCT_BLOCK;
     for (;;) {
         const int64_t blocks = HYB_MAX((part->p.m + most - 1) / most, 1);
         part->rows = (int64_t)hyb_align((size_t)((part->p.m + blocks - 1) / blocks), 12);
-        if (hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
+        if (lanes == 1 || hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
         if (part->columns > columns)
             part->columns /= 2;
         else

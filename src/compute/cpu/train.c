@@ -117,11 +117,11 @@ static void hyb_cpu_product_cut(hyb_cpu_product *part, int lanes)
 {
     const int64_t columns = part->p.b ? HYB_PRODUCT_FLOATS : HYB_PRODUCT_N;
     int64_t most = HYB_PRODUCT_M;
-    part->columns = 4 * columns;
+    part->columns = HYB_PRODUCT_BLOCK;
     for (;;) {
         const int64_t blocks = HYB_MAX((part->p.m + most - 1) / most, 1);
         part->rows = (int64_t)hyb_align((size_t)((part->p.m + blocks - 1) / blocks), 12);
-        if (hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
+        if (lanes == 1 || hyb_cpu_product_blocks(part) >= 3 * lanes || most < 96) return;
         if (part->columns > columns)
             part->columns /= 2;
         else
