@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id dd88831c3803310d): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 3944c7e3c6e6b91b): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,187 +51,193 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      242  base.h                   version, linkage, results, errors, allocator, log
- *      372  runtime.h                what models and sessions share: memory, log, worker threads
- *      443  quant.h                  names, sizes, encode, decode
- *      545  gguf.h                   what is in a model file, and writing one
- *      750  tokenizer.h              text to tokens and back
- *      921  chat.h                   templates that make a prompt of a conversation
- *     1051  bpe_trainer.h            a vocabulary from raw text
- *     1123  train_data.h             batches out of texts, tokens or conversations
- *     1228  model.h                  load, describe
- *     1311  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1444  sampler.h                from logits to the next token
- *     1516  shape.h                  models from nothing
- *     1548  trainer.h                change the weights of a model so that it predicts given texts better
- *     1672  session.h                a conversation
+ *      248  base.h                   version, linkage, results, errors, allocator, log
+ *      378  runtime.h                what models and sessions share: memory, log, worker threads
+ *      449  quant.h                  names, sizes, encode, decode
+ *      551  gguf.h                   what is in a model file, and writing one
+ *      756  tokenizer.h              text to tokens and back
+ *      927  chat.h                   templates that make a prompt of a conversation
+ *     1057  bpe_trainer.h            a vocabulary from raw text
+ *     1129  train_data.h             batches out of texts, tokens or conversations
+ *     1234  model.h                  load, describe
+ *     1317  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1451  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1535  sampler.h                from logits to the next token
+ *     1607  shape.h                  models from nothing
+ *     1639  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1763  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1745  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1842  macros.h                 what compilers call things, and the macros that every room uses
- *     1920  base.c                   what every room uses: results, errors, checked sizes
- *     2001  fpenv.c                  the floating-point environment at the border of the library
- *     2230  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2309  fma.c                    a * b + c with one rounding
- *     2349  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2430  decimal.c                doubles as text, the same in every locale
- *     2562  thread.c                 atomics, threads, and the worker pool
- *     3059  cpu.c                    what this processor and its operating system can do
- *     3182  hash.c                   where a name belongs in a table
- *     3284  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3322  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3410  grow.c                   arrays that grow
- *     3434  stack.c                  how much of the thread's stack a recursion may take
- *     3482  device.c                 which GPU a runtime uses
- *     3598  lifetime.c               creates and ends runtimes
- *     3753  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     3994  output.c                 a file that is written
- *     4468  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4506  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    47101  end.h                    closes what core/begin opened
+ *     1836  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     1933  macros.h                 what compilers call things, and the macros that every room uses
+ *     2011  base.c                   what every room uses: results, errors, checked sizes
+ *     2092  fpenv.c                  the floating-point environment at the border of the library
+ *     2321  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2400  fma.c                    a * b + c with one rounding
+ *     2440  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2521  decimal.c                doubles as text, the same in every locale
+ *     2653  thread.c                 atomics, threads, and the worker pool
+ *     3150  cpu.c                    what this processor and its operating system can do
+ *     3273  hash.c                   where a name belongs in a table
+ *     3375  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3413  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3501  grow.c                   arrays that grow
+ *     3525  stack.c                  how much of the thread's stack a recursion may take
+ *     3573  device.c                 which GPU a runtime uses
+ *     3689  lifetime.c               creates and ends runtimes
+ *     3844  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4085  output.c                 a file that is written
+ *     4559  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4597  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    48223  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     4940  names.c                  names that must differ, found by hash
- *     5037  value.c                  the 13 types of metadata values and their items
- *     5185  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5396  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5733  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6253  write.c                  makes a GGUF file
+ *     5031  names.c                  names that must differ, found by hash
+ *     5128  value.c                  the 13 types of metadata values and their items
+ *     5276  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5487  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5824  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6344  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     6967  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7086  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7421  floats.c                 the types that are plain numbers
- *     7461  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7660  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7896  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8044  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8318  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8443  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8522  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7058  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7177  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7512  floats.c                 the types that are plain numbers
+ *     7552  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7751  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     7987  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8135  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8409  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8534  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8613  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8747  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9698  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9818  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10092  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10559  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11061  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11263  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11358  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11895  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12119  tokenizer/bpe.c          the merging
- *    12532  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12617  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13003  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13254  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13412  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13654  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14443  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14839  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15223  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15565  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16406  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17262  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17774  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17814  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18057  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18368  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18414  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18575  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18777  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    18913  jinja/test.c             what follows 'is', and the functions that every template has
- *    19115  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19429  jinja/parse.c            tokens to a tree
- *    20137  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20444  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21030  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21244  chat.c                   a conversation as the variables that chat templates expect
+ *     8838  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9789  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9909  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10183  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10650  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11152  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11354  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11449  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    11986  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12210  tokenizer/bpe.c          the merging
+ *    12623  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12708  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13094  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13345  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13503  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13745  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14534  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    14930  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15314  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15656  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16497  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17353  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17865  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17905  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18148  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18459  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18505  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18666  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18868  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19004  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19206  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19520  jinja/parse.c            tokens to a tree
+ *    20228  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20535  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21121  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21335  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21593  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22285  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22387  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22503  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22598  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22625  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22663  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22789  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23494  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23643  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23681  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23817  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23888  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    23992  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24463  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24859  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25152  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25377  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26133  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26333  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27397  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28046  cpu/int/select.c         the table of integer-block kernels
- *    28106  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28189  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32328  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34379  cpu/select.c             the kernels of an instruction set
- *    34432  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34689  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    34989  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35031  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35543  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21684  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22376  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22478  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22594  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22689  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22716  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22754  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    22880  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23585  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23734  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    23772  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    23908  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    23979  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24083  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24554  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    24950  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25243  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25468  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26224  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26424  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27488  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28137  cpu/int/select.c         the table of integer-block kernels
+ *    28197  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28280  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32419  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34470  cpu/select.c             the kernels of an instruction set
+ *    34523  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    34780  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35080  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35122  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35634  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36132  arch.c                   the table of architectures
- *    36258  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36598  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    36971  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37235  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37553  back.c                   the steps of a backward pass that several parts take
- *    37652  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    37894  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    37960  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38141  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38270  parts/experts.c          a mixture of experts (Shazeer et al
- *    38435  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38501  net.c                    which parts the layers of a model have, and which tensors
- *    38664  unused.c                 tensors of the file that the model is not computed with
- *    38838  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    38887  forward.c                one pass of a batch through any model, over the op table
- *    39152  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39610  place.c                  which layers run where
- *    39780  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    39866  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    36223  arch.c                   the table of architectures
+ *    36349  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36689  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37062  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37324  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    37489  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    37914  back.c                   the steps of a backward pass that several parts take
+ *    38013  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    38255  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    38321  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38502  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38631  parts/experts.c          a mixture of experts (Shazeer et al
+ *    38796  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    38862  net.c                    which parts the layers of a model have, and which tensors
+ *    39025  unused.c                 tensors of the file that the model is not computed with
+ *    39199  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    39248  forward.c                one pass of a batch through any model, over the op table
+ *    39514  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    39972  place.c                  which layers run where
+ *    40165  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    40251  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    40535  adapter_make.c           adapters from nothing, and what they are
+ *    40755  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    40153  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    40501  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    40853  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    41149  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    41969  next.c                   the next token of a sequence
- *    42074  plan.c                   the bytes of a model and a context before they are loaded
- *    42194  dialog.c                 the messages of a conversation, and the prompt that they make
- *    42385  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41040  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    41388  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    41740  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42043  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42136  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    42993  adapters.c               a sequence puts adapters on, and takes them off
+ *    43090  next.c                   the next token of a sequence
+ *    43195  plan.c                   the bytes of a model and a context before they are loaded
+ *    43316  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    43507  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    42868  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    42933  documents.c              the texts of a corpus, one document after the other
- *    43172  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    43366  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    43866  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    44176  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    44213  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    44485  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    44851  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    45286  shape.c                  models from nothing
- *    45558  schedule.c               the learning rate of a step
- *    45604  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    45757  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    45828  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    45859  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    46090  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    46347  export.c                 the weights of a trainer as a model file
- *    46575  checkpoint.c             everything that a training goes on with, in a file
+ *    43990  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44055  documents.c              the texts of a corpus, one document after the other
+ *    44294  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    44488  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    44988  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    45298  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45335  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    45607  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    45973  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    46408  shape.c                  models from nothing
+ *    46680  schedule.c               the learning rate of a step
+ *    46726  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    46879  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    46950  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    46981  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    47212  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    47469  export.c                 the weights of a trainer as a model file
+ *    47697  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1341,6 +1347,7 @@ typedef struct hybrid_context_desc {
     int32_t n_candidates; /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host
                            * at once, which is what hybrid_sample_next may need; hybrid_logits fetches the others when
                            * it is called. 0: all logits, always */
+    int32_t adapter_rank; /* rows for adapters up to this rank are taken at once; 0: when one is first worn */
     hybrid_trace_fn trace; /* proves parity with other implementations, layer by layer */
     void *trace_user;
 } hybrid_context_desc;
@@ -1440,6 +1447,90 @@ typedef struct hybrid_memory_plan {
 HYBRID_API hybrid_result hybrid_plan(hybrid_runtime *runtime, const hybrid_model_desc *model,
                                      const hybrid_context_desc *context, hybrid_memory_plan *plan, hybrid_error *error);
 /* ==== end src/api/context.h ==== */
+
+/* ==== begin src/api/adapter.h ==== */
+/* ---- adapters: low-rank changes of a model's matrices (LoRA, Hu et al. 2021) ---------------------------------------
+ *
+ * An adapter adds to a matrix W (out, k) of a model the product of two narrow ones:
+ *
+ *     y = x W^T + scale * (x A^T) B^T        A (rank, k), B (out, rank), scale = alpha / rank
+ *
+ * so the model stays as it is, in whatever type its file has, and the adapter is some megabytes that can be trained,
+ * saved, put on and taken off. Each sequence of a batch may wear its own, or several, or none:
+ *
+ *     hybrid_source file = { 0 };
+ *     file.path = "pirate.gguf";
+ *     hybrid_adapter_load(model, &file, &pirate, &error);
+ *     hybrid_seq_set_adapters(context, 3, &pirate, NULL, 1, &error);
+ *
+ * Equal results: a sequence has the same logits, to the bit, whatever adapters the others in its batch wear. A sequence
+ * with a new adapter, whose B are 0, has the values of one without. */
+
+typedef struct hybrid_adapter hybrid_adapter;
+
+#define HYBRID_ADAPTER_MAX_RANK 1024
+#define HYBRID_SEQ_MAX_ADAPTERS 8
+
+/* Zero is a sensible default for every field. */
+typedef struct hybrid_adapter_desc {
+    int32_t rank; /* of every pair A, B; 0: 8; at most HYBRID_ADAPTER_MAX_RANK */
+    float alpha;  /* scale is alpha / rank; 0: rank, so that scale is 1 */
+    /* Which matrices of the layers: "attn_q" stands for blk.0.attn_q.weight, blk.1.attn_q.weight, ...; "all" for every
+     * matrix of the layers that it can change, routers of experts aside. Each name must find one at least. A matrix
+     * that holds several (attn_qkv, or gate and up in ffn_up) counts as one. NULL: attn_q and attn_v (or attn_qkv,
+     * where they are one), of RWKV time_mix_receptance and time_mix_value. Matrices that hold all experts, embeddings
+     * and heads cannot be changed. */
+    const char *const *targets;
+    size_t n_targets;
+    uint64_t seed; /* the same seed gives the same A, on every machine */
+} hybrid_adapter_desc;
+
+/* Makes an adapter that changes nothing yet: A as PEFT makes it (uniform between -1 and 1 over sqrt(k)), B zero. desc
+ * may be NULL. It belongs to the model, which must outlive it.
+ * HYBRID_ERROR_INVALID names the field, or the matrix that cannot be changed; HYBRID_ERROR_NOT_FOUND: no matrix has
+ * that name; HYBRID_ERROR_MEMORY, or _DEVICE, where the model is on a GPU. */
+HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid_adapter_desc *desc,
+                                               hybrid_adapter **adapter, hybrid_error *error);
+
+/* Reads an adapter in the form of llama.cpp (convert_lora_to_gguf.py makes it of PEFT's): a GGUF whose general.type is
+ * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
+ * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
+ * scale is 1. A reader is closed.
+ * HYBRID_ERROR_FORMAT: it is no adapter, or one of another model, or damaged: names the tensor. _UNSUPPORTED: a kind of
+ * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
+ * _INVALID, _IO, _MEMORY, _DEVICE. */
+HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_source *source, hybrid_adapter **adapter,
+                                             hybrid_error *error);
+
+/* Writes it in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
+ * hybrid_gguf_begin_path does it: beside path first, and what is there stays when it fails.
+ * HYBRID_ERROR_INVALID, _NUMERIC (a value is not finite, or too large for F16), _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
+                                             hybrid_error *error);
+
+/* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
+HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
+
+typedef struct hybrid_adapter_info {
+    int32_t rank; /* the largest of its pairs' */
+    float alpha;
+    size_t n_matrices;     /* that it changes */
+    uint64_t n_params;     /* values in all A and B */
+    uint64_t bytes;        /* in memory */
+    uint64_t device_bytes; /* on the GPU as well, where the model is on one */
+} hybrid_adapter_info;
+HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_adapter_info *info);
+
+/* What a sequence wears from its next token on: n adapters (at most HYBRID_SEQ_MAX_ADAPTERS), added up in their order,
+ * each times its factor of scales (NULL: 1 each; negative is fine). n 0: none. Tokens that are queued count as next
+ * ones; what is in the cache stays as it was written. A copy (hybrid_seq_fork) wears the same. While a decode is under
+ * way it is refused.
+ * Memory: rows for the largest rank, which hybrid_context_desc.adapter_rank takes beforehand; else the first adapter
+ * of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
+ * _LIMIT: too many; _MEMORY, _DEVICE. */
+HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters,
+                                                 const float *scales, size_t n, hybrid_error *error);
+/* ==== end src/api/adapter.h ==== */
 
 /* ==== begin src/api/sampler.h ==== */
 /* ---- sampler: from logits to the next token ---------------------------------------------------------------------- */
@@ -1740,7 +1831,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "dd88831c3803310d"
+#define HYBRID__SOURCE_ID "3944c7e3c6e6b91b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -37229,6 +37320,169 @@ static void hyb_weights_free(hybrid_runtime *rt, hyb_weights *w)
     hyb_free(rt, w->tensors);
 }
 /* ==== end src/model/weights.c ==== */
+
+/* ==== begin src/model/adapter.c ==== */
+/* model/adapter: low-rank changes of matrices: what an adapter is, and which matrices it can change.
+ *
+ * All its values are in one flat arena, pair after pair, each matrix a multiple of 16 floats (64 bytes) from the next,
+ * with zeros between:
+ *
+ *     values   [ A of pair 0 (rank, k) ][ B of pair 0 (out, rank) ][ A of pair 1 ][ B of pair 1 ] ...
+ *
+ * The pairs stand in the order of the model's table of tensors; hyb_adapter_pair_of finds that of a matrix. A pass
+ * finds the adapters of a row by its run (hyb_products, in pass.c). */
+
+/* What is added to matrix w: scale * B A. */
+typedef struct hyb_adapter_pair {
+    hyb_weight w;
+    int32_t rank;
+    float scale;
+    size_t a_at, b_at; /* of their first values in the arena */
+    hyb_tensor a, b;   /* ne = { k, rank } and { rank, out }, F32, in the host's memory */
+} hyb_adapter_pair;
+
+struct hybrid_adapter {
+    hybrid_runtime *rt;
+    const hybrid_model *model;
+    uint64_t references; /* the caller's, and one for each context that has it in a set */
+    float alpha;
+    int32_t max_rank, n_pairs;
+    hyb_adapter_pair *pairs;
+    int32_t n_weights; /* of the model's table */
+    int32_t *pair_of;  /* n_weights: 1 + the pair of a tensor, or 0 */
+    float *values;     /* n_values, 64-byte aligned */
+    size_t n_values;
+    hyb_device *gpu; /* NULL, or where a copy of the values is */
+    void *gpu_values;
+};
+
+/* One after the other on top of a model: what a sequence wears. */
+typedef struct hyb_adapter_use {
+    hybrid_adapter *adapter;
+    float scale;
+} hyb_adapter_use;
+typedef struct hyb_adapter_set {
+    int32_t n;
+    hyb_adapter_use use[HYBRID_SEQ_MAX_ADAPTERS];
+} hyb_adapter_set;
+
+/* The pair of a matrix, or NULL. Its A and B for backward: values + a_at and b_at, as views of the arena. */
+static const hyb_adapter_pair *hyb_adapter_pair_of(const hybrid_adapter *adapter, hyb_weight w)
+{
+    const int32_t pair = w < adapter->n_weights ? adapter->pair_of[w] : 0;
+    return pair ? &adapter->pairs[pair - 1] : NULL;
+}
+
+/* ---- which matrices ---- */
+
+/* "attn_q" of "blk.3.attn_q.weight"; an empty name where the tensor is not one of a layer. */
+static hybrid_string hyb_adapter_target(const char *name)
+{
+    hybrid_string target = { NULL, 0 };
+    const char *p = name;
+    size_t n;
+    if (strncmp(p, "blk.", 4)) return target;
+    for (p += 4; *p >= '0' && *p <= '9'; p++) {}
+    n = strlen(p);
+    if (n < 9 || *p != '.' || strcmp(p + n - 7, ".weight")) return target;
+    target.data = p + 1;
+    target.size = n - 8;
+    return target;
+}
+
+static bool hyb_adapter_is_experts(hybrid_string target) { return hyb_string_ends(target, "_exps"); }
+static bool hyb_adapter_is_router(hybrid_string target) { return hyb_string_begins(target, "ffn_gate_inp"); }
+
+/* Why a tensor of the model cannot be changed; NULL: it can. */
+static const char *hyb_adapter_cannot(const hyb_tensor *t, const char *name)
+{
+    const hybrid_string target = hyb_adapter_target(name);
+    if (!target.size) return "only matrices of layers can be changed, not embeddings and heads";
+    if (t->is_vector) return "it is a vector";
+    if (t->ne[2] > 1 || hyb_adapter_is_experts(target)) return "it holds the matrices of all experts";
+    return NULL;
+}
+
+/* ---- the arena ---- */
+
+static void hyb_adapter_matrix(hyb_tensor *t, int64_t ne0, int64_t ne1)
+{
+    memset(t, 0, sizeof *t);
+    t->type = HYBRID_TYPE_F32;
+    t->ne[0] = ne0;
+    t->ne[1] = ne1;
+    t->ne[2] = t->ne[3] = 1;
+    t->nb[0] = sizeof(float);
+    t->nb[1] = sizeof(float) * (size_t)ne0;
+    t->nb[2] = t->nb[3] = t->nb[1] * (size_t)ne1;
+}
+
+/* The sizes and places of all pairs, whose w and rank are set. Returns the number of values; 0: beyond the address
+ * space. */
+static size_t hyb_adapter_layout(hybrid_adapter *adapter, const hyb_tensor *tensors)
+{
+    size_t n = 0;
+    int32_t i;
+    for (i = 0; i < adapter->n_pairs; i++) {
+        hyb_adapter_pair *p = &adapter->pairs[i];
+        const hyb_tensor *w = &tensors[p->w];
+        size_t a, b;
+        if (!hyb_mul_size((size_t)w->ne[0], (size_t)p->rank, &a) ||
+            !hyb_mul_size((size_t)w->ne[1], (size_t)p->rank, &b) || a > SIZE_MAX / 16 || b > SIZE_MAX / 16)
+            return 0;
+        hyb_adapter_matrix(&p->a, w->ne[0], p->rank);
+        hyb_adapter_matrix(&p->b, p->rank, w->ne[1]);
+        p->scale = adapter->alpha != 0 ? adapter->alpha / (float)p->rank : 1.0f;
+        p->a_at = n;
+        p->b_at = n + hyb_align(a, 16);
+        n = p->b_at + hyb_align(b, 16);
+        if (n > SIZE_MAX / 16) return 0;
+        adapter->pair_of[p->w] = 1 + i;
+        adapter->max_rank = HYB_MAX(adapter->max_rank, p->rank);
+    }
+    return n;
+}
+
+/* A matrix of a pair where the ops of a device find it. */
+static hyb_tensor hyb_adapter_on(const hybrid_adapter *adapter, const hyb_tensor *t, const hyb_device *device)
+{
+    hyb_tensor there = *t;
+    if (!device->ops->is_host)
+        there.data = (const char *)adapter->gpu_values + ((const char *)t->data - (const char *)adapter->values);
+    return there;
+}
+
+/* Values have changed: the copy on the GPU follows, if there is one. No pass of the model is under way. */
+static hybrid_result hyb_adapter_changed(hybrid_adapter *adapter, hybrid_error *error)
+{
+    hyb_device *gpu = adapter->gpu;
+    hybrid_result r;
+    if (!gpu) return HYBRID_OK;
+    r = gpu->ops->write(gpu, adapter->gpu_values, adapter->values, adapter->n_values * sizeof(float), error);
+    return r ? r : gpu->ops->flush(gpu, error);
+}
+
+/* ---- who holds it ---- */
+
+static void hyb_adapter_free(hybrid_adapter *adapter)
+{
+    hybrid_runtime *rt = adapter->rt;
+    if (adapter->gpu_values) {
+        adapter->gpu->ops->flush(adapter->gpu, NULL);
+        adapter->gpu->ops->free(adapter->gpu, adapter->gpu_values);
+    }
+    hyb_free_aligned(rt, adapter->values);
+    hyb_free(rt, adapter->pair_of);
+    hyb_free(rt, adapter->pairs);
+    hyb_free(rt, adapter);
+    hyb_runtime_release(rt);
+}
+static void hyb_adapter_retain(hybrid_adapter *adapter) { hyb_atomic_add(&adapter->references, 1); }
+static void hyb_adapter_release(hybrid_adapter *adapter)
+{
+    if (adapter && hyb_atomic_add(&adapter->references, (uint64_t)-1) == 1) hyb_adapter_free(adapter);
+}
+/* ==== end src/model/adapter.c ==== */
 HYB_COLD_END
 HYB_TEPID_BEGIN
 
@@ -37295,6 +37549,7 @@ typedef struct hyb_stage {
     hyb_backend *be;
     hyb_activations a;
     void *memory;      /* of a */
+    float *narrow;     /* (R, 4 * the largest rank of adapters): x A^T of the matrices of an op; NULL: there are none */
     int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
@@ -37337,6 +37592,10 @@ typedef struct hyb_forward {
     const hyb_activations *kept; /* what each part makes, two a layer and one for the head: a backward pass will follow;
                                     or NULL: parts share the memory of the stage */
     const hyb_back *back;
+    /* Adapters: set_of_run[r] is the place in sets of what run r of the batch wears; NULL: no run wears any. Backward
+     * finds the pair of a matrix w as forward does: hyb_adapter_pair_of(set->use[i].adapter, w), times use[i].scale. */
+    const hyb_adapter_set *sets;
+    const int32_t *set_of_run;
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -37451,6 +37710,108 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->y = y;
     o->y_stride = y_stride;
 }
+
+/* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without
+ * gaps: those of one factor are scaled together. */
+static void hyb_adapter_narrow(hyb_forward *f, const hyb_op_matmul *op, const hyb_adapter_use *use,
+                               const hyb_adapter_pair *const pairs[4])
+{
+    hyb_tensor a[4];
+    hyb_op_matmul narrow = *op;
+    hyb_op_scale scale;
+    float *t = f->at->narrow;
+    int i;
+    narrow.n_out = 0;
+    for (i = 0; i < op->n_out; i++) {
+        hyb_matmul_out *o = &narrow.out[narrow.n_out];
+        if (!pairs[i]) continue;
+        a[i] = hyb_adapter_on(use->adapter, &pairs[i]->a, f->at->device);
+        o->w = &a[i];
+        o->bias = o->add = NULL;
+        o->y = t;
+        o->y_stride = pairs[i]->rank;
+        t += op->n * (int64_t)pairs[i]->rank;
+        narrow.n_out++;
+    }
+    hyb_do_matmul(f->at->be, &narrow);
+    t = f->at->narrow;
+    scale.factor = 1;
+    for (i = 0, scale.n = 0; i < op->n_out; i++) {
+        const float factor = pairs[i] ? use->scale * pairs[i]->scale : 1;
+        if (!pairs[i]) continue;
+        if (scale.n && factor != scale.factor) {
+            hyb_do_scale(f->at->be, &scale);
+            t += scale.n;
+            scale.n = 0;
+        }
+        scale.x = scale.out = t;
+        scale.factor = factor;
+        scale.n += op->n * (int64_t)pairs[i]->rank;
+    }
+    if (scale.n && scale.factor != 1) hyb_do_scale(f->at->be, &scale);
+}
+
+/* y += factor * (x A^T) B^T for those matrices of op that an adapter changes. */
+static void hyb_adapter_add(hyb_forward *f, const hyb_op_matmul *op, const hyb_adapter_use *use)
+{
+    const hyb_adapter_pair *pairs[4];
+    const float *t = f->at->narrow;
+    int i, n = 0;
+    for (i = 0; i < op->n_out; i++) {
+        pairs[i] = hyb_adapter_pair_of(use->adapter, (hyb_weight)(op->out[i].w - f->tensors));
+        n += pairs[i] != NULL;
+    }
+    if (!n) return;
+    hyb_adapter_narrow(f, op, use, pairs);
+    for (i = 0; i < op->n_out; i++) {
+        hyb_op_matmul wide = *op;
+        hyb_tensor b;
+        if (!pairs[i]) continue;
+        b = hyb_adapter_on(use->adapter, &pairs[i]->b, f->at->device);
+        wide.x = t;
+        wide.x_stride = pairs[i]->rank;
+        wide.n_out = 1;
+        wide.out[0].w = &b;
+        wide.out[0].bias = NULL;
+        wide.out[0].y = op->out[i].y;
+        wide.out[0].y_stride = wide.out[0].add_stride = op->out[i].y_stride;
+        wide.out[0].add = op->out[i].y;
+        hyb_do_matmul(f->at->be, &wide);
+        t += op->n * (int64_t)pairs[i]->rank;
+    }
+}
+
+/* The row after the last of those from `row` on that wear the same. */
+static int hyb_rows_alike(const hyb_forward *f, hyb_rows rows, int row, int n)
+{
+    const hyb_batch *batch = f->at->be->batch;
+    int run = hyb_run_of_row(batch, rows, row);
+    const int32_t set = f->set_of_run[run];
+    for (; row < n; row++) {
+        const int r = rows == HYB_ROWS_OUT ? (int)batch->out[row] : row;
+        while (r >= batch->runs[run].first_row + batch->runs[run].n_rows) run++;
+        if (f->set_of_run[run] != set) break;
+    }
+    return row;
+}
+
+/* The products of op, and what adapters add to them: the one way from parts to a product whose matrices an adapter may
+ * change. Rows that wear the same go together; each row has the bits that it has alone. */
+static void hyb_products(hyb_forward *f, const hyb_op_matmul *op)
+{
+    int row, end, k, i;
+    hyb_do_matmul(f->at->be, op);
+    for (row = 0; f->set_of_run && row < op->n; row = end) {
+        const hyb_adapter_set *set = &f->sets[f->set_of_run[hyb_run_of_row(f->at->be->batch, op->rows, row)]];
+        hyb_op_matmul some = *op;
+        end = hyb_rows_alike(f, op->rows, row, op->n);
+        some.x += row * op->x_stride;
+        some.n = end - row;
+        for (i = 0; i < op->n_out; i++) some.out[i].y += row * op->out[i].y_stride;
+        for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
+    }
+}
+
 /* One product alone. */
 static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_weight w, hyb_weight bias, float *y,
                         int64_t y_stride)
@@ -37458,7 +37819,7 @@ static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_we
     hyb_op_matmul op;
     hyb_matmul_begin(f, &op, x, x_stride);
     hyb_matmul_out_set(f, &op, w, bias, NULL, y, y_stride);
-    hyb_do_matmul(f->at->be, &op);
+    hyb_products(f, &op);
 }
 
 /* out = act(gate) * up, or act(gate) when up is NULL: n_rows rows of n values, all of the same stride. */
@@ -37488,7 +37849,7 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     if (!s->x_out && !post_norm) return;
     hyb_matmul_begin(f, &op, y, y_stride);
     hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
-    hyb_do_matmul(f->at->be, &op);
+    hyb_products(f, &op);
     if (!post_norm || !s->x_out) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);
@@ -37732,7 +38093,7 @@ static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *
         hyb_matmul_out_set(f, &mm, w->k, w->k_b, NULL, k, stride);
         hyb_matmul_out_set(f, &mm, w->v, w->v_b, NULL, v, stride);
     }
-    hyb_do_matmul(f->at->be, &mm);
+    hyb_products(f, &mm);
     hyb_traced(f, "q", layer, q, f->n, width_q, stride);
     hyb_traced(f, "k", layer, k, f->n, width_k, stride);
     hyb_traced(f, "v", layer, v, f->n, hyb_width_v(hp, l), stride);
@@ -38201,7 +38562,7 @@ static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
-    hyb_do_matmul(f->at->be, &mm);
+    hyb_products(f, &mm);
     glu.act = f->hp->arch->act;
     glu.gate = a->ffn;
     glu.up = plain ? NULL : a->ffn + n_ff;
@@ -38984,6 +39345,7 @@ static void hyb_stage_free(hyb_stage *stage)
 {
     if (stage->be) stage->be->ops->destroy(stage->be);
     if (stage->memory) stage->device->ops->free(stage->device, stage->memory);
+    if (stage->narrow) stage->device->ops->free(stage->device, stage->narrow);
     memset(stage, 0, sizeof *stage);
 }
 
@@ -39044,7 +39406,7 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
         stage->be->ops->write(stage->be, stage->a.all.x, before->all.x, row * (size_t)f->hp->n_embd);
         if (carry) stage->be->ops->write(stage->be, stage->a.carry, before->carry, carry);
     }
-    f->pass = f->trace || hyb_profiled() ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass = f->trace || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 
@@ -39631,11 +39993,12 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     else
         memset(d, 0, sizeof *d);
     if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 ||
-        (unsigned)d->kv > HYBRID_KV_F32)
+        d->adapter_rank < 0 || d->adapter_rank > HYBRID_ADAPTER_MAX_RANK || (unsigned)d->kv > HYBRID_KV_F32)
         return hyb_fail(
             error, HYBRID_ERROR_INVALID,
-            "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)",
-            d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
+            "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d, "
+            "adapter_rank %d)",
+            d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv, d->adapter_rank);
     if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
@@ -39650,6 +40013,24 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
     return HYBRID_OK;
+}
+
+/* Bytes of what lies between the two matrices of adapters: of the matrices of one op, n_batch rows. */
+static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
+{
+    return (size_t)d->n_batch * 4 * (size_t)d->adapter_rank * sizeof(float);
+}
+
+/* Shows a device the pairs that a matrix may have: up to the rank that there is room for. A B of rank 1 is the one
+ * whose rows a product cuts into the largest pieces. */
+static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
+{
+    hyb_tensor a, b, least;
+    hyb_adapter_matrix(&a, w->ne[0], rank);
+    hyb_adapter_matrix(&b, rank, w->ne[1]);
+    hyb_adapter_matrix(&least, 1, w->ne[1]);
+    return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
+           device->ops->show(device, limits, &least);
 }
 
 /* What contexts of this size need of a back end. */
@@ -39678,6 +40059,9 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
         if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
+        if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
+            !hyb_limits_adapter(device, limits, t, d->adapter_rank))
+            return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for adapters");
     }
     return HYBRID_OK;
 }
@@ -39723,6 +40107,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(d));
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;
@@ -40146,6 +40531,508 @@ HYB_BORDER_VOID(hybrid_model_describe, (const hybrid_model *model, hybrid_model_
 HYBRID_API const hybrid_gguf *hybrid_model_gguf(const hybrid_model *model) { return model ? model->gguf : NULL; }
 HYBRID_API hybrid_runtime *hybrid_model_runtime(const hybrid_model *model) { return model ? model->rt : NULL; }
 /* ==== end src/model/model.c ==== */
+
+/* ==== begin src/model/adapter_make.c ==== */
+/* model/adapter_make: adapters from nothing, and what they are. */
+
+/* ---- the empty adapter: pairs, then values ---- */
+
+/* An adapter with room for n pairs and no values. */
+static hybrid_result hyb_adapter_new(hybrid_model *m, int32_t n_pairs, float alpha, hybrid_adapter **out,
+                                     hybrid_error *error)
+{
+    hybrid_adapter *a = (hybrid_adapter *)hyb_calloc(m->rt, 1, sizeof *a);
+    *out = NULL;
+    if (!a) return hyb_fail_memory(error, sizeof *a);
+    hyb_atomic_add(&m->rt->references, 1);
+    a->rt = m->rt;
+    a->model = m;
+    a->references = 1;
+    a->alpha = alpha;
+    a->n_weights = m->weights.n_tensors;
+    a->pairs = (hyb_adapter_pair *)hyb_calloc(m->rt, (size_t)n_pairs, sizeof *a->pairs);
+    a->pair_of = (int32_t *)hyb_calloc(m->rt, (size_t)a->n_weights, sizeof *a->pair_of);
+    if (a->pairs && a->pair_of) {
+        *out = a;
+        return HYBRID_OK;
+    }
+    hyb_adapter_free(a);
+    return hyb_fail_memory(error, (size_t)n_pairs * sizeof *a->pairs + (size_t)m->weights.n_tensors * sizeof(int32_t));
+}
+
+/* Pairs are complete: zeroed memory for their values. */
+static hybrid_result hyb_adapter_room(hybrid_adapter *a, hybrid_error *error)
+{
+    const hyb_weights *w = &a->model->weights;
+    int32_t i;
+    a->n_values = hyb_adapter_layout(a, w->tensors);
+    if (!a->n_values || a->n_values > SIZE_MAX / sizeof(float))
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "the adapter is beyond the address space");
+    if (!(a->values = (float *)hyb_alloc_aligned(a->rt, a->n_values * sizeof(float))))
+        return hyb_fail_memory(error, a->n_values * sizeof(float));
+    memset(a->values, 0, a->n_values * sizeof(float));
+    for (i = 0; i < a->n_pairs; i++) {
+        a->pairs[i].a.data = a->values + a->pairs[i].a_at;
+        a->pairs[i].b.data = a->values + a->pairs[i].b_at;
+    }
+    return HYBRID_OK;
+}
+
+/* Values are complete: a copy for the GPU, where layers of the model are on one. */
+static hybrid_result hyb_adapter_upload(hybrid_adapter *a, hybrid_error *error)
+{
+    hyb_device *gpu = a->model->place.gpu;
+    hybrid_result r;
+    if (!gpu) return HYBRID_OK;
+    a->gpu = gpu;
+    if ((r = gpu->ops->alloc(gpu, a->n_values * sizeof(float), &a->gpu_values, error)) != HYBRID_OK) return r;
+    return hyb_adapter_changed(a, error);
+}
+
+/* ---- create ---- */
+
+/* A name of the model's file as text: "" when it is too long for one that hybrid looks up. */
+static const char *hyb_adapter_tensor_name(const hybrid_model *m, hyb_weight w, char text[HYB_NAME_ROOM])
+{
+    const hybrid_string name = hyb_weights_source(m->gguf, &m->weights.tensors[w])->name;
+    text[0] = 0;
+    if (name.size < HYB_NAME_ROOM) {
+        memcpy(text, name.data, name.size);
+        text[name.size] = 0;
+    }
+    return text;
+}
+
+static const char *const hyb_adapter_defaults[] = { "attn_q", "attn_v", "attn_qkv", "time_mix_receptance",
+                                                    "time_mix_value" };
+
+/* Whether the descriptor asks for a tensor of this model; *found[i] counts those of name i. */
+static bool hyb_adapter_wants(const hybrid_adapter_desc *d, hybrid_string target)
+{
+    size_t i;
+    for (i = 0; i < d->n_targets; i++) {
+        if (hyb_string_is(target, d->targets[i])) return true;
+        if (!strcmp(d->targets[i], "all") && !hyb_adapter_is_router(target)) return true;
+    }
+    return false;
+}
+
+/* Every name must stand for a matrix that can be changed. */
+static hybrid_result hyb_adapter_check_name(const hybrid_model *m, const char *name, hybrid_error *error)
+{
+    char text[HYB_NAME_ROOM];
+    const char *why = NULL;
+    hyb_weight w;
+    if (!strcmp(name, "all")) return HYBRID_OK;
+    for (w = 1; w < m->weights.n_tensors; w++) {
+        const hyb_tensor *t = &m->weights.tensors[w];
+        const char *of = hyb_adapter_tensor_name(m, w, text);
+        const size_t n = strlen(name);
+        const bool is_whole = !strncmp(of, name, n) && (!of[n] || !strcmp(of + n, ".weight"));
+        if (!hyb_string_is(hyb_adapter_target(of), name) && !is_whole) continue;
+        if (!(why = hyb_adapter_cannot(t, of))) {
+            if (!is_whole) return HYBRID_OK;
+            why = "give the name that its kind has in all layers, like \"attn_q\"";
+        }
+    }
+    if (why) return hyb_fail(error, HYBRID_ERROR_INVALID, "an adapter cannot change '%.64s': %s", name, why);
+    return hyb_fail(
+        error, HYBRID_ERROR_NOT_FOUND,
+        "the model has no matrix '%.64s' in any layer; names are like \"attn_q\" or \"ffn_down\", or \"all\"", name);
+}
+
+/* The descriptor with every zero replaced by what is used. */
+static hybrid_result hyb_adapter_desc_of(const hybrid_model *m, const hybrid_adapter_desc *given,
+                                         hybrid_adapter_desc *d, hybrid_error *error)
+{
+    hybrid_result r = HYBRID_OK;
+    size_t i;
+    memset(d, 0, sizeof *d);
+    if (given) *d = *given;
+    if (d->rank < 0 || d->rank > HYBRID_ADAPTER_MAX_RANK)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_create: rank is %d, must be 0..%d", d->rank,
+                        HYBRID_ADAPTER_MAX_RANK);
+    if (!(d->alpha >= 0) || d->alpha > 3e38f)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_create: alpha is %g, must be 0 or a finite factor",
+                        (double)d->alpha);
+    if (!d->targets != !d->n_targets)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_create: give targets and n_targets, or neither");
+    if (!d->rank) d->rank = 8;
+    if (d->alpha == 0) d->alpha = (float)d->rank;
+    for (i = 0; i < d->n_targets && !r; i++)
+        r = d->targets[i] ? hyb_adapter_check_name(m, d->targets[i], error)
+                          : hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_create: target %llu is NULL",
+                                     (unsigned long long)i);
+    if (d->n_targets) return r;
+    d->targets = hyb_adapter_defaults;
+    d->n_targets = HYB_COUNT(hyb_adapter_defaults);
+    return r;
+}
+
+/* A of every pair: uniform between -1 / sqrt(k) and 1 / sqrt(k), which is PyTorch's kaiming_uniform_ with a = sqrt(5).
+ * Stream: the matrix; counter: the value. */
+static void hyb_adapter_seed(hybrid_adapter *a, uint64_t seed)
+{
+    int32_t i;
+    for (i = 0; i < a->n_pairs; i++) {
+        const hyb_adapter_pair *p = &a->pairs[i];
+        const double bound = 1 / sqrt((double)p->a.ne[0]);
+        const size_t n = (size_t)p->a.ne[0] * (size_t)p->a.ne[1];
+        float *values = a->values + p->a_at;
+        size_t k;
+        for (k = 0; k < n; k++) values[k] = (float)((2 * hyb_random_uniform(seed, (uint64_t)p->w, k) - 1) * bound);
+    }
+}
+
+/* Pairs for all that the descriptor asks for; with none, only counts. */
+static int32_t hyb_adapter_choose(const hybrid_model *m, const hybrid_adapter_desc *d, hyb_adapter_pair *pairs)
+{
+    char text[HYB_NAME_ROOM];
+    int32_t n = 0;
+    hyb_weight w;
+    for (w = 1; w < m->weights.n_tensors; w++) {
+        const char *name = hyb_adapter_tensor_name(m, w, text);
+        if (hyb_adapter_cannot(&m->weights.tensors[w], name) || !hyb_adapter_wants(d, hyb_adapter_target(name)))
+            continue;
+        if (pairs) pairs[n].w = w;
+        if (pairs) pairs[n].rank = d->rank;
+        n++;
+    }
+    return n;
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_create,
+           (hybrid_model *model, const hybrid_adapter_desc *desc, hybrid_adapter **adapter, hybrid_error *error),
+           (model, desc, adapter, error))
+{
+    hybrid_adapter_desc d;
+    hybrid_adapter *a;
+    hybrid_result r;
+    int32_t n;
+    if (adapter) *adapter = NULL;
+    if (!model || !adapter)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_create: %s is NULL", model ? "adapter" : "model");
+    if ((r = hyb_adapter_desc_of(model, desc, &d, error)) != HYBRID_OK) return r;
+    if (!(n = hyb_adapter_choose(model, &d, NULL)))
+        return hyb_fail(error, HYBRID_ERROR_NOT_FOUND,
+                        "hybrid_adapter_create: the model has none of the matrices that adapters change if targets is "
+                        "NULL: name others");
+    if ((r = hyb_adapter_new(model, n, d.alpha, &a, error)) != HYBRID_OK) return r;
+    a->n_pairs = hyb_adapter_choose(model, &d, a->pairs);
+    if ((r = hyb_adapter_room(a, error)) == HYBRID_OK) {
+        hyb_adapter_seed(a, d.seed);
+        r = hyb_adapter_upload(a, error);
+    }
+    if (r)
+        hyb_adapter_free(a);
+    else
+        *adapter = a;
+    return r;
+}
+
+HYB_BORDER_VOID(hybrid_adapter_destroy, (hybrid_adapter *adapter), (adapter)) { hyb_adapter_release(adapter); }
+
+HYB_BORDER_VOID(hybrid_adapter_describe, (const hybrid_adapter *adapter, hybrid_adapter_info *info), (adapter, info))
+{
+    int32_t i;
+    if (!info) return;
+    memset(info, 0, sizeof *info);
+    if (!adapter) return;
+    info->rank = adapter->max_rank;
+    info->alpha = adapter->alpha;
+    info->n_matrices = (size_t)adapter->n_pairs;
+    for (i = 0; i < adapter->n_pairs; i++) {
+        const hyb_adapter_pair *p = &adapter->pairs[i];
+        info->n_params += (uint64_t)(p->a.ne[0] * p->a.ne[1] + p->b.ne[0] * p->b.ne[1]);
+    }
+    info->bytes = sizeof *adapter + (uint64_t)adapter->n_pairs * sizeof *adapter->pairs +
+                  (uint64_t)adapter->n_weights * sizeof *adapter->pair_of + HYB_ALIGNED_EXTRA +
+                  (uint64_t)adapter->n_values * sizeof(float);
+    if (adapter->gpu) info->device_bytes = adapter->gpu->ops->cost(adapter->gpu, adapter->n_values * sizeof(float));
+}
+/* ==== end src/model/adapter_make.c ==== */
+
+/* ==== begin src/model/adapter_file.c ==== */
+/* model/adapter_file: adapters from and to files, in the form of llama.cpp:
+ *
+ *     general.type "adapter", adapter.type "lora", adapter.lora.alpha, general.architecture
+ *     blk.0.attn_q.weight.lora_a (k, rank)    blk.0.attn_q.weight.lora_b (rank, out)    ...
+ *
+ * The rows of q and k are those of the model's file: a converter from PEFT has permuted them as it does the model's. */
+
+typedef struct hyb_adapter_source {
+    hybrid_model *m;
+    hybrid_gguf *gguf;
+    hybrid_adapter *adapter;
+} hyb_adapter_source;
+
+/* The text of a key, or NULL: missing, or no text that fits. */
+static const char *hyb_adapter_key(const hybrid_gguf *gguf, const char *key, char text[64])
+{
+    hybrid_string s;
+    if (!hybrid_gguf_get_string(gguf, key, &s)) return NULL;
+    return hyb_printable(s, text);
+}
+
+static hybrid_result hyb_adapter_check_keys(const hyb_adapter_source *s, float *alpha, hybrid_error *error)
+{
+    const char *arch = s->m->hp.arch->name, *is;
+    char text[64];
+    hybrid_gguf_value value;
+    double number = 0;
+    is = hyb_adapter_key(s->gguf, "general.type", text);
+    if (!is || strcmp(is, "adapter"))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the file is no adapter: its key general.type is %s%s%s, not \"adapter\"", is ? "\"" : "",
+                        is ? is : "missing", is ? "\"" : "");
+    is = hyb_adapter_key(s->gguf, "adapter.type", text);
+    if (!is || strcmp(is, "lora"))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the adapter's key adapter.type is %s%s%s; hybrid reads \"lora\"", is ? "\"" : "",
+                        is ? is : "missing", is ? "\"" : "");
+    is = hyb_adapter_key(s->gguf, "general.architecture", text);
+    if (!is || strcmp(is, arch))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT, "the adapter is for a model of architecture %s, but this one is %s",
+                        is ? is : "(none)", arch);
+    if (hybrid_gguf_find(s->gguf, "adapter.alora.invocation_tokens", &value))
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the adapter begins to work at certain tokens only (adapter.alora.invocation_tokens), which "
+                        "hybrid does not do");
+    if (hybrid_gguf_find(s->gguf, "adapter.lora.alpha", &value) &&
+        (!hybrid_gguf_get_f64(s->gguf, "adapter.lora.alpha", &number) || !(number >= 0) || number > 3e38))
+        return hyb_fail(error, HYBRID_ERROR_FORMAT,
+                        "the adapter's key adapter.lora.alpha is no finite number from 0 on");
+    *alpha = (float)number;
+    return HYBRID_OK;
+}
+
+/* The matrix that tensor "NAME.lora_a" or "NAME.lora_b" of the adapter is for. */
+static hybrid_result hyb_adapter_base(const hyb_adapter_source *s, const hybrid_gguf_tensor *t, hyb_weight *w,
+                                      hybrid_error *error)
+{
+    const hybrid_model *m = s->m;
+    char shown[64], text[HYB_NAME_ROOM];
+    const char *why;
+    hyb_printable(t->name, shown);
+    if (!hyb_string_ends(t->name, ".lora_a") && !hyb_string_ends(t->name, ".lora_b"))
+        return hyb_fail_at(
+            error, HYBRID_ERROR_UNSUPPORTED, t->offset,
+            "the adapter's tensor '%s' is neither lora_a nor lora_b of a matrix, which is all that hybrid "
+            "adds",
+            shown);
+    for (*w = 1; *w < m->weights.n_tensors; ++*w) {
+        const hybrid_string name = hyb_weights_source(m->gguf, &m->weights.tensors[*w])->name;
+        if (m->weights.tensors[*w].same_as || name.size + 7 != t->name.size ||
+            memcmp(name.data, t->name.data, name.size))
+            continue;
+        why = hyb_adapter_cannot(&m->weights.tensors[*w], hyb_adapter_tensor_name(m, *w, text));
+        if (!why) return HYBRID_OK;
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, t->offset, "the adapter's tensor '%s' is refused: %s",
+                           shown, why);
+    }
+    return hyb_fail_at(error, HYBRID_ERROR_FORMAT, t->offset,
+                       "the adapter's tensor '%s' is for a matrix that the model does not have", shown);
+}
+
+/* Finds the rank of a pair from both of its tensors, and checks their sizes. */
+static hybrid_result hyb_adapter_check_pair(const hyb_adapter_source *s, const hybrid_gguf_tensor *a,
+                                            const hybrid_gguf_tensor *b, hyb_weight w, int32_t *rank,
+                                            hybrid_error *error)
+{
+    const hyb_tensor *t = &s->m->weights.tensors[w];
+    char shown[64];
+    hyb_printable(a->name, shown);
+    if (a->ne[2] * a->ne[3] != 1 || b->ne[2] * b->ne[3] != 1 || a->ne[0] != (uint64_t)t->ne[0] ||
+        b->ne[1] != (uint64_t)t->ne[1] || a->ne[1] != b->ne[0] || !a->ne[1])
+        return hyb_fail_at(error, HYBRID_ERROR_FORMAT, a->offset,
+                           "'%s' is %llu x %llu and its lora_b %llu x %llu, but the matrix is %lld x %lld", shown,
+                           (unsigned long long)a->ne[0], (unsigned long long)a->ne[1], (unsigned long long)b->ne[0],
+                           (unsigned long long)b->ne[1], (long long)t->ne[0], (long long)t->ne[1]);
+    if (a->ne[1] > HYBRID_ADAPTER_MAX_RANK)
+        return hyb_fail_at(error, HYBRID_ERROR_LIMIT, a->offset, "'%s' has rank %llu; hybrid goes to %d", shown,
+                           (unsigned long long)a->ne[1], HYBRID_ADAPTER_MAX_RANK);
+    if (!hybrid_type_block_bytes(a->type) || !hybrid_type_block_bytes(b->type))
+        return hyb_fail_at(error, HYBRID_ERROR_UNSUPPORTED, a->offset,
+                           "'%s' or its lora_b has type %s, which hybrid does not read", shown,
+                           hybrid_gguf_tensor_type_name(hybrid_type_block_bytes(a->type) ? b->type_id : a->type_id));
+    *rank = (int32_t)a->ne[1];
+    return HYBRID_OK;
+}
+
+/* The other half of a pair: "NAME.lora_b" of "NAME.lora_a", and back. NULL: there is none. */
+static const hybrid_gguf_tensor *hyb_adapter_other(const hybrid_gguf *gguf, const hybrid_gguf_tensor *t)
+{
+    char name[HYB_NAME_ROOM + 8];
+    const bool is_a = hyb_string_ends(t->name, ".lora_a");
+    if (t->name.size >= sizeof name) return NULL;
+    memcpy(name, t->name.data, t->name.size);
+    name[t->name.size - 1] = is_a ? 'b' : 'a';
+    name[t->name.size] = 0;
+    return hybrid_gguf_find_tensor(gguf, name);
+}
+
+/* The pairs of the file, in the order of the model's table. */
+static hybrid_result hyb_adapter_read_pairs(hyb_adapter_source *s, float alpha, hybrid_error *error)
+{
+    const size_t n = hybrid_gguf_tensor_count(s->gguf);
+    hybrid_adapter *a;
+    hybrid_result r;
+    hyb_weight w;
+    size_t i;
+    if (!n) return hyb_fail(error, HYBRID_ERROR_FORMAT, "the adapter has no tensors");
+    if ((r = hyb_adapter_new(s->m, (int32_t)(n / 2 + 1), alpha, &s->adapter, error)) != HYBRID_OK) return r;
+    a = s->adapter;
+    for (i = 0; i < n; i++) {
+        const hybrid_gguf_tensor *t = hybrid_gguf_tensor_at(s->gguf, i), *other;
+        char shown[64];
+        int32_t rank;
+        if ((r = hyb_adapter_base(s, t, &w, error)) != HYBRID_OK) return r;
+        if (!(other = hyb_adapter_other(s->gguf, t)))
+            return hyb_fail_at(error, HYBRID_ERROR_FORMAT, t->offset,
+                               "the adapter has a tensor '%s', but not the other one of its pair",
+                               hyb_printable(t->name, shown));
+        if (hyb_string_ends(t->name, ".lora_b")) continue;
+        if ((r = hyb_adapter_check_pair(s, t, other, w, &rank, error)) != HYBRID_OK) return r;
+        a->pair_of[w] = rank; /* until all are known */
+    }
+    for (w = 1; w < a->n_weights; w++) {
+        if (!a->pair_of[w]) continue;
+        a->pairs[a->n_pairs].w = w;
+        a->pairs[a->n_pairs++].rank = a->pair_of[w];
+    }
+    return hyb_adapter_room(a, error);
+}
+
+/* One matrix of the arena, as floats. */
+static hybrid_result hyb_adapter_read_matrix(const hyb_adapter_source *s, const hyb_adapter_pair *p, bool is_b,
+                                             hybrid_error *error)
+{
+    char name[HYB_NAME_ROOM + 8], text[HYB_NAME_ROOM];
+    const hyb_tensor *to = is_b ? &p->b : &p->a;
+    float *values = s->adapter->values + (is_b ? p->b_at : p->a_at);
+    const size_t n = (size_t)to->ne[0] * (size_t)to->ne[1];
+    const hybrid_gguf_tensor *t;
+    hybrid_result r;
+    size_t i;
+    snprintf(name, sizeof name, "%s.lora_%c", hyb_adapter_tensor_name(s->m, p->w, text), is_b ? 'b' : 'a');
+    t = hybrid_gguf_find_tensor(s->gguf, name);
+    if ((r = hyb_floats_read(s->gguf, t, (unsigned char *)values, error)) != HYBRID_OK) return r;
+    for (i = 0; i < n; i++)
+        if (!(values[i] >= -3.4e38f && values[i] <= 3.4e38f))
+            return hyb_fail_at(error, HYBRID_ERROR_NUMERIC, t->offset,
+                               "value %llu of the adapter's tensor '%.64s' is not a finite number",
+                               (unsigned long long)i, name);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_adapter_read(hyb_adapter_source *s, const hybrid_source *source, hybrid_error *error)
+{
+    float alpha = 0;
+    hybrid_result r;
+    int32_t i;
+    if ((r = hybrid_gguf_open(s->m->rt, source, &s->gguf, error)) != HYBRID_OK) return r;
+    if ((r = hyb_adapter_check_keys(s, &alpha, error)) != HYBRID_OK) return r;
+    if ((r = hyb_adapter_read_pairs(s, alpha, error)) != HYBRID_OK) return r;
+    for (i = 0; i < s->adapter->n_pairs && !r; i++) {
+        r = hyb_adapter_read_matrix(s, &s->adapter->pairs[i], false, error);
+        if (!r) r = hyb_adapter_read_matrix(s, &s->adapter->pairs[i], true, error);
+    }
+    return r ? r : hyb_adapter_upload(s->adapter, error);
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_load,
+           (hybrid_model *model, const hybrid_source *source, hybrid_adapter **adapter, hybrid_error *error),
+           (model, source, adapter, error))
+{
+    hyb_adapter_source s;
+    hybrid_result r;
+    if (adapter) *adapter = NULL;
+    if (!model || !source || !adapter) {
+        if (source) hyb_source_close(source, 0);
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_load: %s is NULL",
+                        !model    ? "model"
+                        : !source ? "source"
+                                  : "adapter");
+    }
+    memset(&s, 0, sizeof s);
+    s.m = model;
+    r = hyb_adapter_read(&s, source, error);
+    hybrid_gguf_destroy(s.gguf);
+    if (!r)
+        *adapter = s.adapter;
+    else if (s.adapter)
+        hyb_adapter_free(s.adapter);
+    return r;
+}
+
+/* ---- save ---- */
+
+static hybrid_result hyb_adapter_announce(const hybrid_adapter *a, hybrid_gguf_writer *out, hybrid_type type,
+                                          hybrid_error *error)
+{
+    char name[HYB_NAME_ROOM + 8], text[HYB_NAME_ROOM];
+    hybrid_result r = HYBRID_OK;
+    int32_t i;
+    if (!r) r = hybrid_gguf_set_string(out, "general.type", "adapter", error);
+    if (!r) r = hybrid_gguf_set_string(out, "general.architecture", a->model->hp.arch->name, error);
+    if (!r) r = hybrid_gguf_set_string(out, "adapter.type", "lora", error);
+    if (!r) r = hybrid_gguf_set_float(out, "adapter.lora.alpha", HYBRID_GGUF_F32, a->alpha, error);
+    for (i = 0; i < 2 * a->n_pairs && !r; i++) {
+        const hyb_adapter_pair *p = &a->pairs[i / 2];
+        const hyb_tensor *t = i % 2 ? &p->b : &p->a;
+        uint64_t ne[2];
+        ne[0] = (uint64_t)t->ne[0];
+        ne[1] = (uint64_t)t->ne[1];
+        snprintf(name, sizeof name, "%s.lora_%c", hyb_adapter_tensor_name(a->model, p->w, text), i % 2 ? 'b' : 'a');
+        r = hybrid_gguf_add_tensor(out, name, type, 2, ne, error);
+    }
+    return r;
+}
+
+/* One matrix; what the type cannot hold is refused. */
+static hybrid_result hyb_adapter_write(const hybrid_adapter *a, const hyb_tensor *t, hybrid_gguf_writer *out,
+                                       hybrid_type type, hybrid_error *error)
+{
+    const size_t n = (size_t)t->ne[0] * (size_t)t->ne[1], bytes = hybrid_type_row_bytes(type, n);
+    const float *values = (const float *)t->data, most = type == HYBRID_TYPE_F16 ? 65519.0f : 3.4e38f;
+    hybrid_result r;
+    void *halves;
+    size_t i;
+    for (i = 0; i < n; i++)
+        if (!(values[i] >= -most && values[i] <= most))
+            return hyb_fail(error, HYBRID_ERROR_NUMERIC, "a value of the adapter is not finite, or too large for %s",
+                            hybrid_type_name(type));
+    if (type == HYBRID_TYPE_F32) return hybrid_gguf_write(out, values, bytes, error);
+    if (!(halves = hyb_alloc(a->rt, bytes))) return hyb_fail_memory(error, bytes);
+    r = hybrid_quantize(type, values, halves, n, NULL, error);
+    if (!r) r = hybrid_gguf_write(out, halves, bytes, error);
+    hyb_free(a->rt, halves);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_adapter_save,
+           (const hybrid_adapter *adapter, const char *path, hybrid_type type, hybrid_error *error),
+           (adapter, path, type, error))
+{
+    hybrid_gguf_writer *out = NULL;
+    hybrid_result r;
+    int32_t i;
+    if (!adapter || !path)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_save: %s is NULL", adapter ? "path" : "adapter");
+    if (type != HYBRID_TYPE_F32 && type != HYBRID_TYPE_F16)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_adapter_save: an adapter is saved as F32 or F16");
+    r = hybrid_gguf_writer_create(adapter->rt, &out, error);
+    if (!r) r = hyb_adapter_announce(adapter, out, type, error);
+    if (!r) r = hybrid_gguf_begin_path(out, path, error);
+    for (i = 0; i < adapter->n_pairs && !r; i++) {
+        r = hyb_adapter_write(adapter, &adapter->pairs[i].a, out, type, error);
+        if (!r) r = hyb_adapter_write(adapter, &adapter->pairs[i].b, out, type, error);
+    }
+    if (!r) r = hybrid_gguf_end(out, error);
+    hybrid_gguf_writer_destroy(out);
+    return r;
+}
+/* ==== end src/model/adapter_file.c ==== */
 HYB_COLD_END
 
 /* infer */
@@ -40886,7 +41773,8 @@ typedef struct hyb_state {
     int32_t n_layer, n_seq, pages_a_seq;
     hyb_counted pages, slots;
     hyb_seq *seqs;
-    int32_t *ids; /* the token of each position of each page, so that a lost state can be made again */
+    int32_t *ids;  /* the token of each position of each page, so that a lost state can be made again, */
+    int32_t *sets; /* and which adapters it was read with: a place in the context's table */
     size_t table_bytes;
 } hyb_state;
 
@@ -40961,10 +41849,10 @@ static hybrid_result hyb_state_plan(hyb_state *s, const hyb_hparams *hp, const h
             !hyb_add_size(all, slots, &all))
             return hyb_fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space",
                             desc->n_ctx);
-    s->table_bytes =
-        hyb_align((size_t)s->n_layer * sizeof *s->layers, 64) + hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64) +
-        sizeof(int32_t) *
-            ((size_t)s->pages.n * (2 + HYB_PAGE) + (size_t)s->slots.n * 2 + (size_t)s->n_seq * (size_t)s->pages_a_seq);
+    s->table_bytes = hyb_align((size_t)s->n_layer * sizeof *s->layers, 64) +
+                     hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64) +
+                     sizeof(int32_t) * ((size_t)s->pages.n * (2 + 2 * HYB_PAGE) + (size_t)s->slots.n * 2 +
+                                        (size_t)s->n_seq * (size_t)s->pages_a_seq);
     return HYBRID_OK;
 }
 
@@ -41006,7 +41894,8 @@ static void hyb_state_init(hyb_state *s, char *tables)
     table = hyb_counted_init(&s->pages, (int32_t *)(void *)tables);
     table = hyb_counted_init(&s->slots, table);
     s->ids = table;
-    table += (size_t)s->pages.n * HYB_PAGE;
+    s->sets = table + (size_t)s->pages.n * HYB_PAGE;
+    table += 2 * (size_t)s->pages.n * HYB_PAGE;
     for (i = 0; i < s->n_layer; i++) {
         memset(&s->layers[i], 0, sizeof s->layers[i]);
         s->layers[i].kv = hyb_state_view(s, i);
@@ -41044,9 +41933,13 @@ static int32_t hyb_seq_open_page(const hyb_seq *seq)
     return seq->length % HYB_PAGE ? seq->pages[seq->length / HYB_PAGE] : -1;
 }
 
+static int32_t hyb_seq_place(const hyb_seq *seq, int32_t pos)
+{
+    return seq->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE;
+}
 static int32_t *hyb_seq_id(const hyb_state *s, const hyb_seq *seq, int32_t pos)
 {
-    return &s->ids[seq->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE];
+    return &s->ids[hyb_seq_place(seq, pos)];
 }
 
 static void hyb_page_copy(hyb_state *s, hyb_forward *f, int32_t to, int32_t from)
@@ -41054,6 +41947,7 @@ static void hyb_page_copy(hyb_state *s, hyb_forward *f, int32_t to, int32_t from
     const hyb_stage *stage = f->stages;
     int32_t i;
     memcpy(s->ids + to * HYB_PAGE, s->ids + from * HYB_PAGE, HYB_PAGE * sizeof *s->ids);
+    memcpy(s->sets + to * HYB_PAGE, s->sets + from * HYB_PAGE, HYB_PAGE * sizeof *s->sets);
     for (i = 0; i < s->n_layer; i++) {
         const hyb_kv_view *v = &s->layers[i].kv;
         const size_t k = v->page_bytes_k, n = v->page_bytes_v;
@@ -41146,6 +42040,99 @@ static void hyb_seq_share(hyb_state *s, const hyb_seq *from, hyb_seq *to)
 }
 /* ==== end src/infer/state.c ==== */
 
+/* ==== begin src/infer/worn.c ==== */
+/* infer/worn: which adapters each sequence of a context wears, and what its positions were read with.
+ *
+ *     seq     [ 2 | 0 | 2 | 5 ]            of each sequence: a place in
+ *     sets    [ none | - | a | - | - | a + 0.5 b ]
+ *
+ * Equal sets have one place, so that runs which wear the same are known by a number. A place is free again when neither
+ * a sequence nor a position of one refers to it; a set holds its adapters until then. Positions refer to sets where a
+ * GPU may be lost: what the cache held is then computed again, each position with what it was read with. */
+
+typedef struct hyb_worn {
+    hyb_adapter_set *sets; /* the first is none; n < 0: free */
+    int32_t n_sets;        /* 0: nothing was ever worn */
+    int32_t *seq, *run;    /* of each sequence; of each run of a batch */
+} hyb_worn;
+
+static void hyb_worn_drop(hyb_adapter_set *set)
+{
+    for (; set->n > 0; set->n--) hyb_adapter_release(set->use[set->n - 1].adapter);
+    set->n = -1;
+}
+
+static void hyb_worn_free(hyb_worn *w, hybrid_runtime *rt)
+{
+    for (; w->n_sets > 0; w->n_sets--) hyb_worn_drop(&w->sets[w->n_sets - 1]);
+    hyb_free(rt, w->sets);
+    w->sets = NULL;
+}
+
+static bool hyb_worn_same(const hyb_adapter_set *a, const hyb_adapter_set *b)
+{
+    int32_t i;
+    for (i = 0; i < a->n && a->n == b->n; i++)
+        if (a->use[i].adapter != b->use[i].adapter || a->use[i].scale != b->use[i].scale) return false;
+    return a->n == b->n;
+}
+
+/* The place of a set, taken if it is new; negative: a result. */
+static int32_t hyb_worn_place(hyb_worn *w, hybrid_runtime *rt, const hyb_adapter_set *set, hybrid_error *error)
+{
+    const size_t old_bytes = (size_t)w->n_sets * sizeof *w->sets, bytes = old_bytes + 2 * sizeof *w->sets;
+    hyb_adapter_set *more;
+    int32_t i, k, at = w->n_sets;
+    for (i = 0; i < w->n_sets; i++) {
+        if (hyb_worn_same(&w->sets[i], set)) return i;
+        if (w->sets[i].n < 0) at = i;
+    }
+    if (!set->n && !w->n_sets) return 0;
+    if (at == w->n_sets) {
+        if (!(more = (hyb_adapter_set *)hyb_realloc(rt, w->sets, old_bytes, bytes)))
+            return (int32_t)hyb_fail_memory(error, bytes);
+        if (!w->n_sets) memset(more, 0, sizeof *more); /* none */
+        at = HYB_MAX(at, 1);
+        memset(&more[at], 0, sizeof *more);
+        w->sets = more;
+        w->n_sets = at + 1;
+    }
+    w->sets[at] = *set;
+    for (k = 0; k < set->n; k++) hyb_adapter_retain(set->use[k].adapter);
+    return at;
+}
+
+/* Whether a sequence, or a position of one, refers to a set. */
+static bool hyb_worn_used(const hyb_worn *w, const hyb_state *s, bool positions, int32_t set)
+{
+    int32_t i, p;
+    for (i = 0; i < s->n_seq; i++) {
+        if (w->seq[i] == set) return true;
+        for (p = 0; positions && p < s->seqs[i].length; p++)
+            if (s->sets[hyb_seq_place(&s->seqs[i], p)] == set) return true;
+    }
+    return false;
+}
+
+/* Frees the places that nothing refers to. */
+static void hyb_worn_sweep(hyb_worn *w, const hyb_state *s, bool positions)
+{
+    int32_t i;
+    for (i = 1; i < w->n_sets; i++)
+        if (w->sets[i].n > 0 && !hyb_worn_used(w, s, positions, i)) hyb_worn_drop(&w->sets[i]);
+}
+
+/* For a pass over these runs, whose sets are in w->run. */
+static void hyb_worn_begin(const hyb_worn *w, hyb_forward *f, int32_t n_runs)
+{
+    int32_t i;
+    f->sets = w->sets;
+    f->set_of_run = NULL;
+    for (i = 0; i < n_runs && !f->set_of_run; i++)
+        if (w->run[i]) f->set_of_run = w->run;
+}
+/* ==== end src/infer/worn.c ==== */
+
 /* ==== begin src/infer/context.c ==== */
 /* infer/context: sequences, the batch, and the pass of a batch through the model, chunk by chunk and layer by layer. */
 
@@ -41168,6 +42155,7 @@ struct hybrid_context {
     hybrid_runtime *rt;
     hybrid_context_desc desc;
     hyb_state state;
+    hyb_worn worn;
     hyb_forward forward;
     hyb_progress progress;
     hyb_entry *entries;
@@ -41193,7 +42181,7 @@ struct hybrid_context {
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
 typedef struct hyb_context_layout {
-    size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
+    size_t table, worn, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
 } hyb_context_layout;
 
 static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_state *state,
@@ -41204,6 +42192,7 @@ static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_st
     l->bytes = 0;
 #define HYB_PLACE(field, size) (l->field = l->bytes, l->bytes += hyb_align(size, 64))
     HYB_PLACE(table, state->table_bytes);
+    HYB_PLACE(worn, (size_t)d->n_seq * 2 * sizeof(int32_t));
     HYB_PLACE(entries, (size_t)d->n_seq * sizeof(hyb_entry));
     HYB_PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
     HYB_PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
@@ -41270,8 +42259,24 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     context->in_use = hyb_process();
     context->desc.n_seq = 0; /* a callback that asks from within free finds no sequences: their tables are going */
     hyb_context_stages_free(context);
+    hyb_worn_free(&context->worn, context->rt);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
+}
+
+/* The back end of a stage, and what adapters need of it. */
+static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
+                                         hybrid_error *error)
+{
+    hyb_device *device = stage->device;
+    const size_t narrow = hyb_narrow_bytes(d);
+    void *memory = NULL;
+    hyb_limits limits;
+    hybrid_result r;
+    if (narrow && (r = device->ops->alloc(device, narrow, &memory, error)) != HYBRID_OK) return r;
+    stage->narrow = (float *)memory;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
+    return device->ops->backend_create(device, &limits, &stage->be, error);
 }
 
 static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_state,
@@ -41280,7 +42285,6 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     hybrid_model *m = c->model;
     hyb_device *device = stage->device;
     hyb_activations a;
-    hyb_limits limits;
     hybrid_result r;
     const size_t bytes = hyb_state_bytes(&c->state, first, stage->layer_end);
     const int n_out = hyb_stage_n_out(stage, &c->desc);
@@ -41290,8 +42294,7 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
     hyb_activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
     if ((r = hyb_stage_rope(stage, &m->hp, &m->net, m->weights.tensors, c->desc.n_ctx, error)) != HYBRID_OK) return r;
-    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
-    return device->ops->backend_create(device, &limits, &stage->be, error);
+    return hyb_context_backend(m, &c->desc, stage, error);
 }
 
 /* Memory and back ends of all stages; on failure none are left. */
@@ -41343,6 +42346,9 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
         return r;
     if (!(c->memory = (char *)hyb_alloc_aligned(c->rt, l.bytes))) return hyb_fail_memory(error, l.bytes);
     hyb_state_init(&c->state, c->memory + l.table);
+    c->worn.seq = (int32_t *)(void *)(c->memory + l.worn);
+    c->worn.run = c->worn.seq + c->desc.n_seq;
+    memset(c->worn.seq, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->entries = (hyb_entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -41571,8 +42577,11 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     for (i = 0; i < c->n_entries; i++) {
         hyb_seq *s = &c->state.seqs[c->entries[i].seq];
         hyb_seq_take(&c->state, &c->forward, s, c->entries[i].n);
-        for (k = 0; k < c->entries[i].n; k++)
-            *hyb_seq_id(&c->state, s, s->length + k) = c->ids[c->entries[i].first_id + k];
+        for (k = 0; k < c->entries[i].n; k++) {
+            const int32_t place = hyb_seq_place(s, s->length + k);
+            c->state.ids[place] = c->ids[c->entries[i].first_id + k];
+            c->state.sets[place] = c->worn.seq[c->entries[i].seq];
+        }
     }
     hyb_decode_rewind(c);
     return HYBRID_OK;
@@ -41592,7 +42601,8 @@ static void hyb_chunk_next(hybrid_context *c)
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
         const hyb_seq *s = &c->state.seqs[e->seq];
-        hyb_run *run = &c->runs[k->n_runs++];
+        hyb_run *run = &c->runs[k->n_runs];
+        c->worn.run[k->n_runs++] = c->worn.seq[e->seq];
         run->first_row = k->n;
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
@@ -41614,6 +42624,7 @@ static void hyb_chunk_next(hybrid_context *c)
     }
     p->next_entry = entry;
     p->next_offset = offset;
+    hyb_worn_begin(&c->worn, &c->forward, k->n_runs);
 }
 
 static void hyb_decode_finish(hybrid_context *c)
@@ -41660,6 +42671,15 @@ static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* Tokens of a sequence, from `at` on, that were read with the same adapters: as many as a batch holds at most. */
+static int32_t hyb_seq_alike(const hybrid_context *c, const hyb_seq *s, int32_t at)
+{
+    const int32_t set = c->state.sets[hyb_seq_place(s, at)], most = HYB_MIN(c->desc.n_batch, s->length - at);
+    int32_t n = 1;
+    while (n < most && c->state.sets[hyb_seq_place(s, at + n)] == set) n++;
+    return n;
+}
+
 /* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the
  * same into them. */
 static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *error)
@@ -41669,7 +42689,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     hybrid_result r;
     int32_t at, i, n;
     for (at = 0; at < s->length; at += n) {
-        n = HYB_MIN(c->desc.n_batch, s->length - at);
+        n = hyb_seq_alike(c, s, at);
+        c->worn.run[0] = c->state.sets[hyb_seq_place(s, at)];
         memset(&batch, 0, sizeof batch);
         run.first_row = 0;
         run.n_rows = n;
@@ -41678,14 +42699,14 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.slot_in = at ? s->slot : -1;
         run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
-        for (i = 0; i < n; i++)
-            /* no rows of logits are wanted, so chunk_out is free for it */
+        for (i = 0; i < n; i++) /* no rows of logits are wanted, so chunk_out is free for it */
             c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i);
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
         batch.runs = &run;
         batch.n_runs = 1;
+        hyb_worn_begin(&c->worn, &c->forward, 1);
         hyb_forward_begin(&c->forward, &batch);
         for (i = 0; i < c->model->hp.n_layer; i++) hyb_forward_layer(&c->forward, &batch, i);
         if ((r = hyb_forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
@@ -41745,6 +42766,8 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     batch.n_runs = 1;
     batch.out = c->chunk_out;
     batch.n_out = n_out;
+    c->worn.run[0] = 0;
+    hyb_worn_begin(&c->worn, f, 1);
     hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? &f->stages[0].a : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -41922,6 +42945,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
     hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
+    context->worn.seq[to] = context->worn.seq[from];
     return HYBRID_OK;
 }
 
@@ -41965,6 +42989,103 @@ HYB_BORDER_VOID(hybrid_context_profile_reset, (hybrid_context *context), (contex
 #endif
 }
 /* ==== end src/infer/context.c ==== */
+
+/* ==== begin src/infer/adapters.c ==== */
+/* infer/adapters: a sequence puts adapters on, and takes them off. */
+
+/* The adapters and factors of a call as a set. */
+static hybrid_result hyb_adapters_check(const hybrid_context *c, hybrid_adapter *const *adapters, const float *scales,
+                                        size_t n, hyb_adapter_set *set, hybrid_error *error)
+{
+    size_t i;
+    memset(set, 0, sizeof *set);
+    if (n > HYBRID_SEQ_MAX_ADAPTERS)
+        return hyb_fail(error, HYBRID_ERROR_LIMIT, "a sequence can wear %d adapters at once, not %llu",
+                        HYBRID_SEQ_MAX_ADAPTERS, (unsigned long long)n);
+    for (i = 0; i < n; i++) {
+        const float scale = scales ? scales[i] : 1;
+        if (!adapters || !adapters[i])
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "adapter %llu is NULL", (unsigned long long)i);
+        if (adapters[i]->model != c->model)
+            return hyb_fail(error, HYBRID_ERROR_INVALID,
+                            "adapter %llu was made for another model than the context: create or load it with the "
+                            "context's",
+                            (unsigned long long)i);
+        if (!(scale >= -3.4e38f && scale <= 3.4e38f))
+            return hyb_fail(error, HYBRID_ERROR_INVALID, "the factor of adapter %llu is not a finite number",
+                            (unsigned long long)i);
+        set->use[i].adapter = adapters[i];
+        set->use[i].scale = scale;
+    }
+    set->n = (int32_t)n;
+    return HYBRID_OK;
+}
+
+static int32_t hyb_adapters_rank(const hyb_adapter_set *set)
+{
+    int32_t i, rank = 0;
+    for (i = 0; i < set->n; i++) rank = HYB_MAX(rank, set->use[i].adapter->max_rank);
+    return rank;
+}
+
+/* Rows and a back end for adapters up to this rank in every stage, before those that are there end. */
+static hybrid_result hyb_adapters_room(hybrid_context *c, int32_t rank, hybrid_error *error)
+{
+    hyb_stage made[HYB_STAGES];
+    hybrid_context_desc d = c->desc;
+    hybrid_result r = HYBRID_OK;
+    int i;
+    if (rank <= c->desc.adapter_rank) return HYBRID_OK;
+    memset(made, 0, sizeof made);
+    d.adapter_rank = rank;
+    for (i = 0; i < c->forward.n_stages && !r; i++) {
+        made[i].device = c->forward.stages[i].device;
+        r = hyb_context_backend(c->model, &d, &made[i], error);
+    }
+    for (i = 0; i < c->forward.n_stages; i++) {
+        hyb_stage *stage = &c->forward.stages[i], old = *stage;
+        if (!r) {
+            stage->be = made[i].be;
+            stage->narrow = made[i].narrow;
+            made[i].be = old.be;
+            made[i].narrow = old.narrow;
+        }
+        hyb_stage_free(&made[i]);
+    }
+    if (!r) c->desc.adapter_rank = rank;
+    return r;
+}
+
+static hybrid_result hyb_seq_set_adapters(hybrid_context *c, int32_t seq, const hyb_adapter_set *set,
+                                          hybrid_error *error)
+{
+    const int32_t place = hyb_worn_place(&c->worn, c->rt, set, error);
+    hybrid_result r;
+    if (place < 0) return (hybrid_result)place;
+    r = hyb_adapters_room(c, hyb_adapters_rank(set), error);
+    if (!r) c->worn.seq[seq] = place;
+    hyb_worn_sweep(&c->worn, &c->state, c->model->place.gpu != NULL);
+    return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_seq_set_adapters,
+           (hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters, const float *scales, size_t n,
+            hybrid_error *error),
+           (context, seq, adapters, scales, n, error))
+{
+    hyb_adapter_set set;
+    hybrid_result r;
+    if (!context) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_seq_set_adapters: context is NULL");
+    if ((r = hyb_check_free(context, error)) != HYBRID_OK || (r = hyb_check_seq(context, seq, error)) != HYBRID_OK ||
+        (r = hyb_check_idle(context, error)) != HYBRID_OK)
+        return r;
+    if ((r = hyb_adapters_check(context, adapters, scales, n, &set, error)) != HYBRID_OK) return r;
+    context->in_use = hyb_process();
+    r = hyb_seq_set_adapters(context, seq, &set, error);
+    context->in_use = 0;
+    return r;
+}
+/* ==== end src/infer/adapters.c ==== */
 
 /* ==== begin src/infer/next.c ==== */
 /* infer/next: the next token of a sequence. A GPU keeps the logits and sends only the likeliest ones, where the sampler
@@ -42122,6 +43243,7 @@ static hybrid_result hyb_plan_context(hybrid_model *m, const hybrid_context_desc
         hyb_limits limits;
         if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, &limits, error)) != HYBRID_OK) return r;
         hyb_activations_layout(&stages[i].a, &m->hp, d.n_batch, hyb_stage_n_out(&stages[i], &d), d.n_candidates, NULL);
+        if (d.adapter_rank) *to += device->ops->cost(device, hyb_narrow_bytes(&d));
         if (bytes) *to_kv += device->ops->cost(device, bytes);
         *to += device->ops->cost(device, stages[i].a.bytes) + device->ops->backend_cost(device, &limits);
     }

@@ -151,6 +151,7 @@ HYB_COLD_BEGIN
 #include "model/keys.c"
 #include "model/hparams.c"
 #include "model/weights.c"
+#include "model/adapter.c"
 HYB_COLD_END
 HYB_TEPID_BEGIN
 #include "model/pass.c"
@@ -175,6 +176,8 @@ HYB_COLD_BEGIN
 #include "model/place.c"
 #include "model/repack.c"
 #include "model/model.c"
+#include "model/adapter_make.c"
+#include "model/adapter_file.c"
 HYB_COLD_END
 
 /* infer */
@@ -182,7 +185,9 @@ HYB_COLD_END
 #include "infer/sampler.c"
 HYB_TEPID_BEGIN
 #include "infer/state.c"
+#include "infer/worn.c"
 #include "infer/context.c"
+#include "infer/adapters.c"
 #include "infer/next.c"
 HYB_TEPID_END
 HYB_COLD_BEGIN

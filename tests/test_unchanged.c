@@ -418,6 +418,8 @@ static void dump_context(dump *d, hybrid_context *c, bool rows)
     PART(seen.n_seq);
     PART(seen.n_batch);
     PART(seen.n_logits);
+    PART(seen.adapter_rank);
+    PART_N(c->worn.seq, c->desc.n_seq);
     PART(c->in_use);
     PART(c->n_entries);
     for (i = 0; i < c->n_entries; i++) PART(c->entries[i]);
@@ -562,7 +564,7 @@ static void read_api(void)
 {
     static const char *const files[] = { "base",        "runtime",    "quant",   "gguf",    "tokenizer",
                                          "chat",        "model",      "context", "sampler", "session",
-                                         "bpe_trainer", "train_data", "trainer", "shape" };
+                                         "bpe_trainer", "train_data", "trainer", "shape",   "adapter" };
     static const char *const heads[] = { "HYBRID_API hybrid_result ", "HYBRID_API int32_t hybrid_sample",
                                          "HYBRID_API const char *hybrid_session_next" };
     char path[64], *text, *at, *all = read_file("src/api/api.h", NULL);
@@ -1193,6 +1195,65 @@ static void refused_trainers(world *w)
     REFUSED(hybrid_model_create, HYBRID_ERROR_UNSUPPORTED, "t5", hybrid_model_create(w->rt, &shape, &m, &e));
 }
 
+/* What an adapter refuses; and a context, which goes on wearing what it did. */
+static void refused_adapters(world *w)
+{
+    hybrid_adapter_desc d;
+    hybrid_adapter *made = POISON(hybrid_adapter), *good, *list[HYBRID_SEQ_MAX_ADAPTERS + 1];
+    hybrid_source source;
+    hybrid_error e;
+    const char *name = "ffn_wrong";
+    float scale = INFINITY;
+    int i;
+    TEST("refused: adapters");
+    memset(&d, 0, sizeof d);
+    memset(&source, 0, sizeof source);
+    CHECK(!hybrid_adapter_create(w->model, NULL, &good, &e), "%s", e.message);
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_INVALID, "model is NULL", hybrid_adapter_create(NULL, &d, &made, &e));
+    EMPTY(!made);
+    d.rank = -1;
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_INVALID, "rank is -1", hybrid_adapter_create(w->model, &d, &made, &e));
+    d.rank = 0;
+    d.alpha = NAN;
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_INVALID, "alpha", hybrid_adapter_create(w->model, &d, &made, &e));
+    d.alpha = 0;
+    d.targets = &name;
+    d.n_targets = 1;
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_NOT_FOUND, "ffn_wrong", hybrid_adapter_create(w->model, &d, &made, &e));
+    name = "token_embd";
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_INVALID, "embeddings", hybrid_adapter_create(w->model, &d, &made, &e));
+    name = "attn_norm";
+    REFUSED(hybrid_adapter_create, HYBRID_ERROR_INVALID, "vector", hybrid_adapter_create(w->model, &d, &made, &e));
+    made = POISON(hybrid_adapter);
+    REFUSED(hybrid_adapter_load, HYBRID_ERROR_INVALID, "source is NULL",
+            hybrid_adapter_load(w->model, NULL, &made, &e));
+    EMPTY(!made);
+    source.path = model_path;
+    made = POISON(hybrid_adapter);
+    REFUSED(hybrid_adapter_load, HYBRID_ERROR_FORMAT, "no adapter", hybrid_adapter_load(w->model, &source, &made, &e));
+    EMPTY(!made);
+    REFUSED(hybrid_adapter_save, HYBRID_ERROR_INVALID, "path is NULL",
+            hybrid_adapter_save(good, NULL, HYBRID_TYPE_F32, &e));
+    REFUSED(hybrid_adapter_save, HYBRID_ERROR_INVALID, "F32 or F16",
+            hybrid_adapter_save(good, export_path, HYBRID_TYPE_Q8_0, &e));
+    REFUSED(hybrid_adapter_save, HYBRID_ERROR_IO, "/nowhere",
+            hybrid_adapter_save(good, "/nowhere/at all/x", HYBRID_TYPE_F32, &e));
+    for (i = 0; i <= HYBRID_SEQ_MAX_ADAPTERS; i++) list[i] = good;
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "context is NULL",
+            hybrid_seq_set_adapters(NULL, 0, list, NULL, 1, &e));
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "sequence 3",
+            hybrid_seq_set_adapters(w->ctx[1], 3, list, NULL, 1, &e));
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "NULL",
+            hybrid_seq_set_adapters(w->ctx[1], 0, NULL, NULL, 1, &e));
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "not a finite",
+            hybrid_seq_set_adapters(w->ctx[1], 0, list, &scale, 1, &e));
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_LIMIT, "8 adapters",
+            hybrid_seq_set_adapters(w->ctx[1], 0, list, NULL, HYBRID_SEQ_MAX_ADAPTERS + 1, &e));
+    REFUSED(hybrid_seq_set_adapters, HYBRID_ERROR_INVALID, "under way",
+            hybrid_seq_set_adapters(w->ctx[SLICED], 0, list, NULL, 1, &e));
+    hybrid_adapter_destroy(good);
+}
+
 /* A bad key or path is set right, and writing begins; the keys that a failed copy would have set are as the others. */
 static void refused_beginnings(void)
 {
@@ -1227,7 +1288,8 @@ static const char *const good_names[] = {
     "hybrid_bpe_train", "hybrid_tokenizer_to_gguf", "hybrid_tokenizer_write",
     "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek", "hybrid_trainer_create",
     "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
-    "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create"
+    "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
+    "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters"
 };
 /* clang-format on */
 
@@ -1564,6 +1626,26 @@ static int good_shape(world *w, hybrid_error *e)
     return r;
 }
 
+static int good_adapter(world *w, int which, hybrid_error *e)
+{
+    hybrid_adapter *a = POISON(hybrid_adapter), *b = POISON(hybrid_adapter);
+    hybrid_source source;
+    int r = hybrid_adapter_create(w->model, NULL, &a, e);
+    CHECK(!a == !!r, "a handle");
+    memset(&source, 0, sizeof source);
+    source.path = export_path;
+    if (!r && (which == 65 || which == 66)) r = hybrid_adapter_save(a, export_path, HYBRID_TYPE_F16, e);
+    if (!r && which == 65) {
+        r = hybrid_adapter_load(w->model, &source, &b, e);
+        CHECK(!b == !!r, "a handle");
+        hybrid_adapter_destroy(b);
+    }
+    if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, &a, NULL, 1, e);
+    if (!r && which == 67) r = hybrid_seq_set_adapters(w->ctx[1], 2, NULL, NULL, 0, e);
+    hybrid_adapter_destroy(a);
+    return r;
+}
+
 static int good(world *w, int which, hybrid_error *e)
 {
     unsigned char block[68];
@@ -1590,6 +1672,10 @@ static int good(world *w, int which, hybrid_error *e)
     case 54:
     case 55: return good_data(w, which, e);
     case 63: return good_shape(w, e);
+    case 64:
+    case 65:
+    case 66:
+    case 67: return good_adapter(w, which, e);
     default: return good_trainer(w, which, e);
     }
 }
@@ -1816,6 +1902,7 @@ static void inside_context(void *user)
     IN_USE("hybrid_seq_remove", hybrid_seq_remove(c, 0, 0, &e));
     IN_USE("hybrid_seq_fork", hybrid_seq_fork(c, 0, 2, &e));
     IN_USE("hybrid_warmup", hybrid_warmup(c, NULL, NULL, &e));
+    IN_USE("hybrid_seq_set_adapters", hybrid_seq_set_adapters(c, 0, NULL, NULL, 0, &e));
     LOGGED(w, "hybrid_batch_clear", hybrid_batch_clear(c));
     LOGGED(w, "hybrid_context_destroy", hybrid_context_destroy(c));
     CHECK(!hybrid_logits(c, 0) && !hybrid_logits_at(c, 0, 0), "there are no logits yet");
@@ -1982,6 +2069,7 @@ int main(void)
     refused_models(w);
     refused_bricks(w);
     refused_trainers(w);
+    refused_adapters(w);
     world_end(w);
     refused_beginnings();
     check_marks(was_refused, "refusals");

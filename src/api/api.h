@@ -15,6 +15,7 @@
 #endif
 #include "model.h"
 #include "context.h"
+#include "adapter.h"
 #include "sampler.h"
 #ifndef HYBRID_NO_TRAIN
     #include "shape.h"

@@ -33,6 +33,7 @@ typedef struct hybrid_context_desc {
     int32_t n_candidates; /* with a GPU: of each row only the n_candidates (at most 256) largest logits come to the host
                            * at once, which is what hybrid_sample_next may need; hybrid_logits fetches the others when
                            * it is called. 0: all logits, always */
+    int32_t adapter_rank; /* rows for adapters up to this rank are taken at once; 0: when one is first worn */
     hybrid_trace_fn trace; /* proves parity with other implementations, layer by layer */
     void *trace_user;
 } hybrid_context_desc;

@@ -2,7 +2,7 @@
 #ifndef HYB_INFER_CONTEXT_C
 #define HYB_INFER_CONTEXT_C
 #include "../model/model.c"
-#include "state.c"
+#include "worn.c"
 
 typedef struct hyb_entry { /* the tokens that are queued for one sequence */
     int32_t seq, first_id, n, n_logits;
@@ -23,6 +23,7 @@ struct hybrid_context {
     hybrid_runtime *rt;
     hybrid_context_desc desc;
     hyb_state state;
+    hyb_worn worn;
     hyb_forward forward;
     hyb_progress progress;
     hyb_entry *entries;
@@ -48,7 +49,7 @@ struct hybrid_context {
 /* ---- creation: one plan for what is allocated and for hybrid_plan ---- */
 
 typedef struct hyb_context_layout {
-    size_t table, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
+    size_t table, worn, entries, ids, chunk_pos, chunk_out, runs, logits_row, logits, trace, top, bytes;
 } hyb_context_layout;
 
 static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_state *state,
@@ -59,6 +60,7 @@ static hybrid_result hyb_context_layout_make(const hyb_hparams *hp, const hyb_st
     l->bytes = 0;
 #define HYB_PLACE(field, size) (l->field = l->bytes, l->bytes += hyb_align(size, 64))
     HYB_PLACE(table, state->table_bytes);
+    HYB_PLACE(worn, (size_t)d->n_seq * 2 * sizeof(int32_t));
     HYB_PLACE(entries, (size_t)d->n_seq * sizeof(hyb_entry));
     HYB_PLACE(ids, (size_t)d->n_ctx * sizeof(int32_t));
     HYB_PLACE(chunk_pos, (size_t)d->n_batch * sizeof(int32_t));
@@ -125,8 +127,24 @@ HYB_BORDER_VOID(hybrid_context_destroy, (hybrid_context *context), (context))
     context->in_use = hyb_process();
     context->desc.n_seq = 0; /* a callback that asks from within free finds no sequences: their tables are going */
     hyb_context_stages_free(context);
+    hyb_worn_free(&context->worn, context->rt);
     hyb_free_aligned(context->rt, context->memory);
     hyb_free(context->rt, context);
+}
+
+/* The back end of a stage, and what adapters need of it. */
+static hybrid_result hyb_context_backend(const hybrid_model *m, const hybrid_context_desc *d, hyb_stage *stage,
+                                         hybrid_error *error)
+{
+    hyb_device *device = stage->device;
+    const size_t narrow = hyb_narrow_bytes(d);
+    void *memory = NULL;
+    hyb_limits limits;
+    hybrid_result r;
+    if (narrow && (r = device->ops->alloc(device, narrow, &memory, error)) != HYBRID_OK) return r;
+    stage->narrow = (float *)memory;
+    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, d, &limits, error)) != HYBRID_OK) return r;
+    return device->ops->backend_create(device, &limits, &stage->be, error);
 }
 
 static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int32_t first, void **memory_state,
@@ -135,7 +153,6 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     hybrid_model *m = c->model;
     hyb_device *device = stage->device;
     hyb_activations a;
-    hyb_limits limits;
     hybrid_result r;
     const size_t bytes = hyb_state_bytes(&c->state, first, stage->layer_end);
     const int n_out = hyb_stage_n_out(stage, &c->desc);
@@ -145,8 +162,7 @@ static hybrid_result hyb_context_stage(hybrid_context *c, hyb_stage *stage, int3
     if ((r = device->ops->alloc(device, a.bytes, &stage->memory, error)) != HYBRID_OK) return r;
     hyb_activations_layout(&stage->a, &m->hp, c->desc.n_batch, n_out, c->desc.n_candidates, (char *)stage->memory);
     if ((r = hyb_stage_rope(stage, &m->hp, &m->net, m->weights.tensors, c->desc.n_ctx, error)) != HYBRID_OK) return r;
-    if ((r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &c->desc, &limits, error)) != HYBRID_OK) return r;
-    return device->ops->backend_create(device, &limits, &stage->be, error);
+    return hyb_context_backend(m, &c->desc, stage, error);
 }
 
 /* Memory and back ends of all stages; on failure none are left. */
@@ -198,6 +214,9 @@ static hybrid_result hyb_context_build(hybrid_context *c, const hybrid_context_d
         return r;
     if (!(c->memory = (char *)hyb_alloc_aligned(c->rt, l.bytes))) return hyb_fail_memory(error, l.bytes);
     hyb_state_init(&c->state, c->memory + l.table);
+    c->worn.seq = (int32_t *)(void *)(c->memory + l.worn);
+    c->worn.run = c->worn.seq + c->desc.n_seq;
+    memset(c->worn.seq, 0, (size_t)c->desc.n_seq * 2 * sizeof(int32_t));
     c->entries = (hyb_entry *)(void *)(c->memory + l.entries);
     c->ids = (int32_t *)(void *)(c->memory + l.ids);
     c->chunk_pos = (int32_t *)(void *)(c->memory + l.chunk_pos);
@@ -426,8 +445,11 @@ static hybrid_result hyb_decode_begin(hybrid_context *c, hybrid_error *error)
     for (i = 0; i < c->n_entries; i++) {
         hyb_seq *s = &c->state.seqs[c->entries[i].seq];
         hyb_seq_take(&c->state, &c->forward, s, c->entries[i].n);
-        for (k = 0; k < c->entries[i].n; k++)
-            *hyb_seq_id(&c->state, s, s->length + k) = c->ids[c->entries[i].first_id + k];
+        for (k = 0; k < c->entries[i].n; k++) {
+            const int32_t place = hyb_seq_place(s, s->length + k);
+            c->state.ids[place] = c->ids[c->entries[i].first_id + k];
+            c->state.sets[place] = c->worn.seq[c->entries[i].seq];
+        }
     }
     hyb_decode_rewind(c);
     return HYBRID_OK;
@@ -447,7 +469,8 @@ static void hyb_chunk_next(hybrid_context *c)
     while (entry < c->n_entries && k->n < c->desc.n_batch) {
         const hyb_entry *e = &c->entries[entry];
         const hyb_seq *s = &c->state.seqs[e->seq];
-        hyb_run *run = &c->runs[k->n_runs++];
+        hyb_run *run = &c->runs[k->n_runs];
+        c->worn.run[k->n_runs++] = c->worn.seq[e->seq];
         run->first_row = k->n;
         run->n_rows = HYB_MIN(e->n - offset, c->desc.n_batch - k->n);
         run->pos = s->length + offset;
@@ -469,6 +492,7 @@ static void hyb_chunk_next(hybrid_context *c)
     }
     p->next_entry = entry;
     p->next_offset = offset;
+    hyb_worn_begin(&c->worn, &c->forward, k->n_runs);
 }
 
 static void hyb_decode_finish(hybrid_context *c)
@@ -515,6 +539,15 @@ static hybrid_result hyb_decode_unit(hybrid_context *c, hybrid_error *error)
     return HYBRID_OK;
 }
 
+/* Tokens of a sequence, from `at` on, that were read with the same adapters: as many as a batch holds at most. */
+static int32_t hyb_seq_alike(const hybrid_context *c, const hyb_seq *s, int32_t at)
+{
+    const int32_t set = c->state.sets[hyb_seq_place(s, at)], most = HYB_MIN(c->desc.n_batch, s->length - at);
+    int32_t n = 1;
+    while (n < most && c->state.sets[hyb_seq_place(s, at + n)] == set) n++;
+    return n;
+}
+
 /* The tokens of a sequence once more through the model, into the pages that it has. Forks that share pages write the
  * same into them. */
 static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *error)
@@ -524,7 +557,8 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
     hybrid_result r;
     int32_t at, i, n;
     for (at = 0; at < s->length; at += n) {
-        n = HYB_MIN(c->desc.n_batch, s->length - at);
+        n = hyb_seq_alike(c, s, at);
+        c->worn.run[0] = c->state.sets[hyb_seq_place(s, at)];
         memset(&batch, 0, sizeof batch);
         run.first_row = 0;
         run.n_rows = n;
@@ -533,14 +567,14 @@ static hybrid_result hyb_seq_again(hybrid_context *c, hyb_seq *s, hybrid_error *
         run.slot_in = at ? s->slot : -1;
         run.slot_out = s->slot;
         for (i = 0; i < n; i++) c->chunk_pos[i] = at + i;
-        for (i = 0; i < n; i++)
-            /* no rows of logits are wanted, so chunk_out is free for it */
+        for (i = 0; i < n; i++) /* no rows of logits are wanted, so chunk_out is free for it */
             c->chunk_out[i] = *hyb_seq_id(&c->state, s, at + i);
         batch.ids = c->chunk_out;
         batch.pos = c->chunk_pos;
         batch.n = n;
         batch.runs = &run;
         batch.n_runs = 1;
+        hyb_worn_begin(&c->worn, &c->forward, 1);
         hyb_forward_begin(&c->forward, &batch);
         for (i = 0; i < c->model->hp.n_layer; i++) hyb_forward_layer(&c->forward, &batch, i);
         if ((r = hyb_forward_end(&c->forward, &batch, NULL, error)) != HYBRID_OK) return r;
@@ -600,6 +634,8 @@ static hybrid_result hyb_warmup_pass(hybrid_context *c, int32_t n, int32_t n_out
     batch.n_runs = 1;
     batch.out = c->chunk_out;
     batch.n_out = n_out;
+    c->worn.run[0] = 0;
+    hyb_worn_begin(&c->worn, f, 1);
     hyb_stage_begin(f, stage, &batch, f->n_stages > 1 ? &f->stages[0].a : NULL);
     for (; layer < c->model->hp.n_layer; layer++) hyb_forward_layer(f, &batch, layer);
     memset(&out, 0, sizeof out);
@@ -777,6 +813,7 @@ HYB_BORDER(hybrid_result, hybrid_seq_fork, (hybrid_context *context, int32_t fro
         return hyb_fail(error, HYBRID_ERROR_INVALID,
                         "sequence %d has tokens in the batch: decode or clear it before it becomes a copy", to);
     hyb_seq_share(&context->state, &context->state.seqs[from], &context->state.seqs[to]);
+    context->worn.seq[to] = context->worn.seq[from];
     return HYBRID_OK;
 }
 

@@ -36,7 +36,8 @@ typedef struct hyb_state {
     int32_t n_layer, n_seq, pages_a_seq;
     hyb_counted pages, slots;
     hyb_seq *seqs;
-    int32_t *ids; /* the token of each position of each page, so that a lost state can be made again */
+    int32_t *ids;  /* the token of each position of each page, so that a lost state can be made again, */
+    int32_t *sets; /* and which adapters it was read with: a place in the context's table */
     size_t table_bytes;
 } hyb_state;
 
@@ -111,10 +112,10 @@ static hybrid_result hyb_state_plan(hyb_state *s, const hyb_hparams *hp, const h
             !hyb_add_size(all, slots, &all))
             return hyb_fail(error, HYBRID_ERROR_LIMIT, "a cache for %d positions is beyond the address space",
                             desc->n_ctx);
-    s->table_bytes =
-        hyb_align((size_t)s->n_layer * sizeof *s->layers, 64) + hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64) +
-        sizeof(int32_t) *
-            ((size_t)s->pages.n * (2 + HYB_PAGE) + (size_t)s->slots.n * 2 + (size_t)s->n_seq * (size_t)s->pages_a_seq);
+    s->table_bytes = hyb_align((size_t)s->n_layer * sizeof *s->layers, 64) +
+                     hyb_align((size_t)s->n_seq * sizeof *s->seqs, 64) +
+                     sizeof(int32_t) * ((size_t)s->pages.n * (2 + 2 * HYB_PAGE) + (size_t)s->slots.n * 2 +
+                                        (size_t)s->n_seq * (size_t)s->pages_a_seq);
     return HYBRID_OK;
 }
 
@@ -156,7 +157,8 @@ static void hyb_state_init(hyb_state *s, char *tables)
     table = hyb_counted_init(&s->pages, (int32_t *)(void *)tables);
     table = hyb_counted_init(&s->slots, table);
     s->ids = table;
-    table += (size_t)s->pages.n * HYB_PAGE;
+    s->sets = table + (size_t)s->pages.n * HYB_PAGE;
+    table += 2 * (size_t)s->pages.n * HYB_PAGE;
     for (i = 0; i < s->n_layer; i++) {
         memset(&s->layers[i], 0, sizeof s->layers[i]);
         s->layers[i].kv = hyb_state_view(s, i);
@@ -194,9 +196,13 @@ static int32_t hyb_seq_open_page(const hyb_seq *seq)
     return seq->length % HYB_PAGE ? seq->pages[seq->length / HYB_PAGE] : -1;
 }
 
+static int32_t hyb_seq_place(const hyb_seq *seq, int32_t pos)
+{
+    return seq->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE;
+}
 static int32_t *hyb_seq_id(const hyb_state *s, const hyb_seq *seq, int32_t pos)
 {
-    return &s->ids[seq->pages[pos / HYB_PAGE] * HYB_PAGE + pos % HYB_PAGE];
+    return &s->ids[hyb_seq_place(seq, pos)];
 }
 
 static void hyb_page_copy(hyb_state *s, hyb_forward *f, int32_t to, int32_t from)
@@ -204,6 +210,7 @@ static void hyb_page_copy(hyb_state *s, hyb_forward *f, int32_t to, int32_t from
     const hyb_stage *stage = f->stages;
     int32_t i;
     memcpy(s->ids + to * HYB_PAGE, s->ids + from * HYB_PAGE, HYB_PAGE * sizeof *s->ids);
+    memcpy(s->sets + to * HYB_PAGE, s->sets + from * HYB_PAGE, HYB_PAGE * sizeof *s->sets);
     for (i = 0; i < s->n_layer; i++) {
         const hyb_kv_view *v = &s->layers[i].kv;
         const size_t k = v->page_bytes_k, n = v->page_bytes_v;

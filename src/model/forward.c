@@ -101,6 +101,7 @@ static void hyb_stage_free(hyb_stage *stage)
 {
     if (stage->be) stage->be->ops->destroy(stage->be);
     if (stage->memory) stage->device->ops->free(stage->device, stage->memory);
+    if (stage->narrow) stage->device->ops->free(stage->device, stage->narrow);
     memset(stage, 0, sizeof *stage);
 }
 
@@ -161,7 +162,7 @@ static void hyb_stage_begin(hyb_forward *f, hyb_stage *stage, const hyb_batch *c
         stage->be->ops->write(stage->be, stage->a.all.x, before->all.x, row * (size_t)f->hp->n_embd);
         if (carry) stage->be->ops->write(stage->be, stage->a.carry, before->carry, carry);
     }
-    f->pass = f->trace || hyb_profiled() ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
+    f->pass = f->trace || hyb_profiled() || f->set_of_run ? HYB_PASS_RUN : stage->be->ops->pass_begin(stage->be);
     if (f->pass != HYB_PASS_REPLAY) hyb_stage_open(f, c);
 }
 

@@ -7,6 +7,7 @@
 #define HYB_MODEL_PASS_C
 #include "../api/context.h"
 #include "../compute/call.c"
+#include "adapter.c"
 #include "weights.c"
 
 /* What a part asks of the memory of a pass, in values a row; there is as much as the layer that asks for most. */
@@ -65,6 +66,7 @@ typedef struct hyb_stage {
     hyb_backend *be;
     hyb_activations a;
     void *memory;      /* of a */
+    float *narrow;     /* (R, 4 * the largest rank of adapters): x A^T of the matrices of an op; NULL: there are none */
     int32_t layer_end; /* the layer that the next stage begins with; n_layer for the last stage */
 } hyb_stage;
 enum { HYB_STAGES = 2 }; /* the first layers on the host, or none; the others on a GPU, or none */
@@ -107,6 +109,10 @@ typedef struct hyb_forward {
     const hyb_activations *kept; /* what each part makes, two a layer and one for the head: a backward pass will follow;
                                     or NULL: parts share the memory of the stage */
     const hyb_back *back;
+    /* Adapters: set_of_run[r] is the place in sets of what run r of the batch wears; NULL: no run wears any. Backward
+     * finds the pair of a matrix w as forward does: hyb_adapter_pair_of(set->use[i].adapter, w), times use[i].scale. */
+    const hyb_adapter_set *sets;
+    const int32_t *set_of_run;
     int32_t n_top, n_tokens; /* the n_top largest of the first n_tokens logits are found where the logits are; 0: no */
     hybrid_trace_fn trace;
     void *trace_user;
@@ -221,6 +227,108 @@ static void hyb_matmul_out_set(const hyb_forward *f, hyb_op_matmul *op, hyb_weig
     o->y = y;
     o->y_stride = y_stride;
 }
+
+/* t (n, rank) = x A^T for every pair of the op, one plane after the other, then times its factor. Planes without
+ * gaps: those of one factor are scaled together. */
+static void hyb_adapter_narrow(hyb_forward *f, const hyb_op_matmul *op, const hyb_adapter_use *use,
+                               const hyb_adapter_pair *const pairs[4])
+{
+    hyb_tensor a[4];
+    hyb_op_matmul narrow = *op;
+    hyb_op_scale scale;
+    float *t = f->at->narrow;
+    int i;
+    narrow.n_out = 0;
+    for (i = 0; i < op->n_out; i++) {
+        hyb_matmul_out *o = &narrow.out[narrow.n_out];
+        if (!pairs[i]) continue;
+        a[i] = hyb_adapter_on(use->adapter, &pairs[i]->a, f->at->device);
+        o->w = &a[i];
+        o->bias = o->add = NULL;
+        o->y = t;
+        o->y_stride = pairs[i]->rank;
+        t += op->n * (int64_t)pairs[i]->rank;
+        narrow.n_out++;
+    }
+    hyb_do_matmul(f->at->be, &narrow);
+    t = f->at->narrow;
+    scale.factor = 1;
+    for (i = 0, scale.n = 0; i < op->n_out; i++) {
+        const float factor = pairs[i] ? use->scale * pairs[i]->scale : 1;
+        if (!pairs[i]) continue;
+        if (scale.n && factor != scale.factor) {
+            hyb_do_scale(f->at->be, &scale);
+            t += scale.n;
+            scale.n = 0;
+        }
+        scale.x = scale.out = t;
+        scale.factor = factor;
+        scale.n += op->n * (int64_t)pairs[i]->rank;
+    }
+    if (scale.n && scale.factor != 1) hyb_do_scale(f->at->be, &scale);
+}
+
+/* y += factor * (x A^T) B^T for those matrices of op that an adapter changes. */
+static void hyb_adapter_add(hyb_forward *f, const hyb_op_matmul *op, const hyb_adapter_use *use)
+{
+    const hyb_adapter_pair *pairs[4];
+    const float *t = f->at->narrow;
+    int i, n = 0;
+    for (i = 0; i < op->n_out; i++) {
+        pairs[i] = hyb_adapter_pair_of(use->adapter, (hyb_weight)(op->out[i].w - f->tensors));
+        n += pairs[i] != NULL;
+    }
+    if (!n) return;
+    hyb_adapter_narrow(f, op, use, pairs);
+    for (i = 0; i < op->n_out; i++) {
+        hyb_op_matmul wide = *op;
+        hyb_tensor b;
+        if (!pairs[i]) continue;
+        b = hyb_adapter_on(use->adapter, &pairs[i]->b, f->at->device);
+        wide.x = t;
+        wide.x_stride = pairs[i]->rank;
+        wide.n_out = 1;
+        wide.out[0].w = &b;
+        wide.out[0].bias = NULL;
+        wide.out[0].y = op->out[i].y;
+        wide.out[0].y_stride = wide.out[0].add_stride = op->out[i].y_stride;
+        wide.out[0].add = op->out[i].y;
+        hyb_do_matmul(f->at->be, &wide);
+        t += op->n * (int64_t)pairs[i]->rank;
+    }
+}
+
+/* The row after the last of those from `row` on that wear the same. */
+static int hyb_rows_alike(const hyb_forward *f, hyb_rows rows, int row, int n)
+{
+    const hyb_batch *batch = f->at->be->batch;
+    int run = hyb_run_of_row(batch, rows, row);
+    const int32_t set = f->set_of_run[run];
+    for (; row < n; row++) {
+        const int r = rows == HYB_ROWS_OUT ? (int)batch->out[row] : row;
+        while (r >= batch->runs[run].first_row + batch->runs[run].n_rows) run++;
+        if (f->set_of_run[run] != set) break;
+    }
+    return row;
+}
+
+/* The products of op, and what adapters add to them: the one way from parts to a product whose matrices an adapter may
+ * change. Rows that wear the same go together; each row has the bits that it has alone. */
+static void hyb_products(hyb_forward *f, const hyb_op_matmul *op)
+{
+    int row, end, k, i;
+    hyb_do_matmul(f->at->be, op);
+    for (row = 0; f->set_of_run && row < op->n; row = end) {
+        const hyb_adapter_set *set = &f->sets[f->set_of_run[hyb_run_of_row(f->at->be->batch, op->rows, row)]];
+        hyb_op_matmul some = *op;
+        end = hyb_rows_alike(f, op->rows, row, op->n);
+        some.x += row * op->x_stride;
+        some.n = end - row;
+        for (i = 0; i < op->n_out; i++) some.out[i].y += row * op->out[i].y_stride;
+        for (k = 0; k < set->n; k++) hyb_adapter_add(f, &some, &set->use[k]);
+    }
+}
+
 /* One product alone. */
 static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_weight w, hyb_weight bias, float *y,
                         int64_t y_stride)
@@ -228,7 +336,7 @@ static void hyb_product(hyb_forward *f, const float *x, int64_t x_stride, hyb_we
     hyb_op_matmul op;
     hyb_matmul_begin(f, &op, x, x_stride);
     hyb_matmul_out_set(f, &op, w, bias, NULL, y, y_stride);
-    hyb_do_matmul(f->at->be, &op);
+    hyb_products(f, &op);
 }
 
 /* out = act(gate) * up, or act(gate) when up is NULL: n_rows rows of n values, all of the same stride. */
@@ -258,7 +366,7 @@ static void hyb_part_out(hyb_forward *f, const char *name, int layer, const floa
     if (!s->x_out && !post_norm) return;
     hyb_matmul_begin(f, &op, y, y_stride);
     hyb_matmul_out_set(f, &op, w, b, post_norm ? NULL : s->x, post_norm ? s->block : s->x_out, e);
-    hyb_do_matmul(f->at->be, &op);
+    hyb_products(f, &op);
     if (!post_norm || !s->x_out) return;
     hyb_traced(f, name, layer, s->block, f->n, e, e);
     hyb_normed(f, s->block_normed, s->block, post_norm, 0);

@@ -24,11 +24,12 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
     else
         memset(d, 0, sizeof *d);
     if (d->n_ctx < 0 || d->n_seq < 0 || d->n_batch < 0 || d->n_logits < 0 || d->n_candidates < 0 ||
-        (unsigned)d->kv > HYBRID_KV_F32)
+        d->adapter_rank < 0 || d->adapter_rank > HYBRID_ADAPTER_MAX_RANK || (unsigned)d->kv > HYBRID_KV_F32)
         return hyb_fail(
             error, HYBRID_ERROR_INVALID,
-            "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d)",
-            d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv);
+            "a number of the context's descriptor is out of range (n_ctx %d, n_seq %d, n_batch %d, n_logits %d, kv %d, "
+            "adapter_rank %d)",
+            d->n_ctx, d->n_seq, d->n_batch, d->n_logits, (int)d->kv, d->adapter_rank);
     if (!d->n_ctx) d->n_ctx = HYB_MIN(hp->n_ctx_train, 4096);
     if (!d->n_seq) d->n_seq = 1;
     if (!d->n_batch) d->n_batch = 512;
@@ -43,6 +44,24 @@ static hybrid_result hyb_context_defaults(const hyb_hparams *hp, const hybrid_co
                         "n_ctx is %d, but the model has a table of %d positions and cannot go beyond it", d->n_ctx,
                         hp->n_ctx_train);
     return HYBRID_OK;
+}
+
+/* Bytes of what lies between the two matrices of adapters: of the matrices of one op, n_batch rows. */
+static size_t hyb_narrow_bytes(const hybrid_context_desc *d)
+{
+    return (size_t)d->n_batch * 4 * (size_t)d->adapter_rank * sizeof(float);
+}
+
+/* Shows a device the pairs that a matrix may have: up to the rank that there is room for. A B of rank 1 is the one
+ * whose rows a product cuts into the largest pieces. */
+static bool hyb_limits_adapter(hyb_device *device, hyb_limits *limits, const hyb_tensor *w, int32_t rank)
+{
+    hyb_tensor a, b, least;
+    hyb_adapter_matrix(&a, w->ne[0], rank);
+    hyb_adapter_matrix(&b, rank, w->ne[1]);
+    hyb_adapter_matrix(&least, 1, w->ne[1]);
+    return device->ops->show(device, limits, &a) && device->ops->show(device, limits, &b) &&
+           device->ops->show(device, limits, &least);
 }
 
 /* What contexts of this size need of a back end. */
@@ -71,6 +90,9 @@ static hybrid_result hyb_limits_of(hyb_device *device, const hyb_net *net, const
         if (!t->is_vector && i != net->embd && i != net->pos_embd && !device->ops->show(device, limits, t))
             return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for %s of type %s",
                             t->ne[2] > 1 ? "experts" : "matrices", hybrid_type_name(t->type));
+        if (d->adapter_rank && !t->is_vector && t->ne[2] == 1 && i >= net->layers[0].first &&
+            !hyb_limits_adapter(device, limits, t, d->adapter_rank))
+            return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED, "there is no kernel for adapters");
     }
     return HYBRID_OK;
 }
@@ -116,6 +138,7 @@ static void hyb_place_choose(hyb_place *place, hyb_device *gpu, const hyb_net *n
     if (hyb_limits_of(gpu, net, w, hp, d, &limits, why)) return;
     hyb_activations_layout(&a, hp, d->n_batch, HYB_MIN(d->n_batch, d->n_logits), HYB_TOP_K_MAX, NULL);
     fixed = gpu->ops->cost(gpu, a.bytes) + gpu->ops->backend_cost(gpu, &limits);
+    if (d->adapter_rank) fixed += gpu->ops->cost(gpu, hyb_narrow_bytes(d));
     for (i = 0; i < hp->n_layer; i++) state += hyb_place_state_bytes(hp, i, d);
     for (step = 0; step <= hp->n_layer; step++) { /* all layers with the embedding, all without it, all but one, ... */
         place->embd = step == 0;

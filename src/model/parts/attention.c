@@ -83,7 +83,7 @@ static void hyb_attention_qkv(hyb_forward *f, int layer, const hyb_attention_w *
         hyb_matmul_out_set(f, &mm, w->k, w->k_b, NULL, k, stride);
         hyb_matmul_out_set(f, &mm, w->v, w->v_b, NULL, v, stride);
     }
-    hyb_do_matmul(f->at->be, &mm);
+    hyb_products(f, &mm);
     hyb_traced(f, "q", layer, q, f->n, width_q, stride);
     hyb_traced(f, "k", layer, k, f->n, width_k, stride);
     hyb_traced(f, "v", layer, v, f->n, hyb_width_v(hp, l), stride);

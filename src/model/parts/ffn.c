@@ -63,7 +63,7 @@ static int64_t hyb_ffn_hidden(hyb_forward *f, int64_t n_ff, hyb_weight gate, hyb
     hyb_matmul_begin(f, &mm, f->s->h, f->hp->n_embd);
     if (gate) hyb_matmul_out_set(f, &mm, gate, gate_b, NULL, a->ffn, stride);
     hyb_matmul_out_set(f, &mm, up, up_b, NULL, gate ? a->ffn + n_ff : a->ffn, stride);
-    hyb_do_matmul(f->at->be, &mm);
+    hyb_products(f, &mm);
     glu.act = f->hp->arch->act;
     glu.gate = a->ffn;
     glu.up = plain ? NULL : a->ffn + n_ff;

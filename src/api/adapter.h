@@ -1,0 +1,85 @@
+/* ---- adapters: low-rank changes of a model's matrices (LoRA, Hu et al. 2021) ---------------------------------------
+ *
+ * An adapter adds to a matrix W (out, k) of a model the product of two narrow ones:
+ *
+ *     y = x W^T + scale * (x A^T) B^T        A (rank, k), B (out, rank), scale = alpha / rank
+ *
+ * so the model stays as it is, in whatever type its file has, and the adapter is some megabytes that can be trained,
+ * saved, put on and taken off. Each sequence of a batch may wear its own, or several, or none:
+ *
+ *     hybrid_source file = { 0 };
+ *     file.path = "pirate.gguf";
+ *     hybrid_adapter_load(model, &file, &pirate, &error);
+ *     hybrid_seq_set_adapters(context, 3, &pirate, NULL, 1, &error);
+ *
+ * Equal results: a sequence has the same logits, to the bit, whatever adapters the others in its batch wear. A sequence
+ * with a new adapter, whose B are 0, has the values of one without. */
+#ifndef HYB_API_ADAPTER_H
+#define HYB_API_ADAPTER_H
+#include "context.h"
+
+typedef struct hybrid_adapter hybrid_adapter;
+
+#define HYBRID_ADAPTER_MAX_RANK 1024
+#define HYBRID_SEQ_MAX_ADAPTERS 8
+
+/* Zero is a sensible default for every field. */
+typedef struct hybrid_adapter_desc {
+    int32_t rank; /* of every pair A, B; 0: 8; at most HYBRID_ADAPTER_MAX_RANK */
+    float alpha;  /* scale is alpha / rank; 0: rank, so that scale is 1 */
+    /* Which matrices of the layers: "attn_q" stands for blk.0.attn_q.weight, blk.1.attn_q.weight, ...; "all" for every
+     * matrix of the layers that it can change, routers of experts aside. Each name must find one at least. A matrix
+     * that holds several (attn_qkv, or gate and up in ffn_up) counts as one. NULL: attn_q and attn_v (or attn_qkv,
+     * where they are one), of RWKV time_mix_receptance and time_mix_value. Matrices that hold all experts, embeddings
+     * and heads cannot be changed. */
+    const char *const *targets;
+    size_t n_targets;
+    uint64_t seed; /* the same seed gives the same A, on every machine */
+} hybrid_adapter_desc;
+
+/* Makes an adapter that changes nothing yet: A as PEFT makes it (uniform between -1 and 1 over sqrt(k)), B zero. desc
+ * may be NULL. It belongs to the model, which must outlive it.
+ * HYBRID_ERROR_INVALID names the field, or the matrix that cannot be changed; HYBRID_ERROR_NOT_FOUND: no matrix has
+ * that name; HYBRID_ERROR_MEMORY, or _DEVICE, where the model is on a GPU. */
+HYBRID_API hybrid_result hybrid_adapter_create(hybrid_model *model, const hybrid_adapter_desc *desc,
+                                               hybrid_adapter **adapter, hybrid_error *error);
+
+/* Reads an adapter in the form of llama.cpp (convert_lora_to_gguf.py makes it of PEFT's): a GGUF whose general.type is
+ * "adapter", adapter.type "lora", with adapter.lora.alpha and tensors NAME.lora_a (k, rank) and NAME.lora_b (rank, out)
+ * for each matrix NAME of the model, in F32, F16, BF16 or a block type (they become F32). Without alpha, or with 0,
+ * scale is 1. A reader is closed.
+ * HYBRID_ERROR_FORMAT: it is no adapter, or one of another model, or damaged: names the tensor. _UNSUPPORTED: a kind of
+ * adapter, or of matrix, that hybrid does not have. _LIMIT: a rank above the maximum. _NUMERIC: a value is not finite.
+ * _INVALID, _IO, _MEMORY, _DEVICE. */
+HYBRID_API hybrid_result hybrid_adapter_load(hybrid_model *model, const hybrid_source *source, hybrid_adapter **adapter,
+                                             hybrid_error *error);
+
+/* Writes it in that form, as F32 (or F16: HYBRID_TYPE_F16), which llama.cpp and hybrid_adapter_load read. As
+ * hybrid_gguf_begin_path does it: beside path first, and what is there stays when it fails.
+ * HYBRID_ERROR_INVALID, _NUMERIC (a value is not finite, or too large for F16), _IO, _MEMORY. */
+HYBRID_API hybrid_result hybrid_adapter_save(const hybrid_adapter *adapter, const char *path, hybrid_type type,
+                                             hybrid_error *error);
+
+/* Gives up the caller's hold. Sequences that wear it keep it: it ends with the last of them. */
+HYBRID_API void hybrid_adapter_destroy(hybrid_adapter *adapter);
+
+typedef struct hybrid_adapter_info {
+    int32_t rank; /* the largest of its pairs' */
+    float alpha;
+    size_t n_matrices;     /* that it changes */
+    uint64_t n_params;     /* values in all A and B */
+    uint64_t bytes;        /* in memory */
+    uint64_t device_bytes; /* on the GPU as well, where the model is on one */
+} hybrid_adapter_info;
+HYBRID_API void hybrid_adapter_describe(const hybrid_adapter *adapter, hybrid_adapter_info *info);
+
+/* What a sequence wears from its next token on: n adapters (at most HYBRID_SEQ_MAX_ADAPTERS), added up in their order,
+ * each times its factor of scales (NULL: 1 each; negative is fine). n 0: none. Tokens that are queued count as next
+ * ones; what is in the cache stays as it was written. A copy (hybrid_seq_fork) wears the same. While a decode is under
+ * way it is refused.
+ * Memory: rows for the largest rank, which hybrid_context_desc.adapter_rank takes beforehand; else the first adapter
+ * of a larger rank takes it here. HYBRID_ERROR_INVALID: an adapter of another model, a factor that is not finite;
+ * _LIMIT: too many; _MEMORY, _DEVICE. */
+HYBRID_API hybrid_result hybrid_seq_set_adapters(hybrid_context *context, int32_t seq, hybrid_adapter *const *adapters,
+                                                 const float *scales, size_t n, hybrid_error *error);
+#endif
