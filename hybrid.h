@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 3944c7e3c6e6b91b): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 4031b6b89dc0abe7): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -1831,7 +1831,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "3944c7e3c6e6b91b"
+#define HYBRID__SOURCE_ID "4031b6b89dc0abe7"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -21579,8 +21579,8 @@ HYB_COLD_END
     OP(wkv7) \
     OP(shortconv)
 
-/* What training asks for as well: gradients, the loss, and the optimizer. The host has a function for each; a back end
- * that cannot train has NULL. */
+/* What training asks for as well: gradients, the loss, and the optimizer. A back end that cannot train has NULL for
+ * each. */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_TRAIN_OPS(OP) \
     OP(embed_back) \
@@ -22330,7 +22330,7 @@ typedef struct hyb_op_cross_entropy {
     float *logits; /* becomes dlogits */
     int64_t stride, n_rows, n;
     float softcap;
-    const int32_t *targets; /* (n_rows) in the host's memory, as all that follows */
+    const int32_t *targets; /* (n_rows) */
     const float *weights;   /* or NULL: 1 */
     float factor;
     double *loss; /* (n_rows) */
@@ -22347,7 +22347,7 @@ HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const 
 typedef struct hyb_op_squares {
     const float *x;
     int64_t n;
-    double *sum; /* in the host's memory */
+    double *sum;
 } hyb_op_squares;
 HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *batch)
 {

@@ -1,6 +1,6 @@
 /* hybrid_cuda ?: hybrid.h on an NVIDIA GPU. No CUDA toolkit is needed to build, none of its files is included.
  *
- * MADE FROM src/ BY amalgamate.py (source id 8b77f330e08ccedf): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id 0695d1640f1caa3b): edit there, not here.
  *
  *     #define HYBRID_IMPLEMENTATION
  *     #include "hybrid.h"
@@ -15,36 +15,37 @@
  * CONTENTS (line, file)
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *       61  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *      158  macros.h                 what compilers call things, and the macros that every room uses
- *     8628  end.h                    closes what core/begin opened
+ *       62  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *      159  macros.h                 what compilers call things, and the macros that every room uses
+ *     9640  end.h                    closes what core/begin opened
  *
  *   src/quant: formats of numbers, a file a family
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
  *
  *   src/cuda: the table of operations on a GPU
- *      236  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
- *      412  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
- *      581  library.c                finds and opens a dynamic library by a list of names, in the places where user...
- *      876  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
- *     1014  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
- *     1168  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
- *     4668  cache.c                  compiled kernels on disk, or in the host's own store
- *     4946  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
- *     5425  device.c                 an opened GPU: its context, its memory, its kernels
- *     5812  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
- *     5985  queue.c                  work in order on one stream of a device, used by one thread at a time
- *     6448  gemm.c                   large products by cuBLAS.
- *     6575  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
- *     6637  ops_matmul.c             the op matmul: which kernels a product takes
- *     7061  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
- *     7352  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
- *     7457  ops_attention.c          which kernel of attention takes which rows
- *     7652  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
- *     8023  module_table.c           what each module is made of, in the order of the enumeration of modules.c
- *     8137  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
- *     8452  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
+ *      237  system.h                 system headers that only the GPU part needs: opening libraries, listing folder...
+ *      413  abi.c                    what hybrid uses of the driver, NVRTC and cuBLAS, declared here: no CUDA heade...
+ *      582  library.c                finds and opens a dynamic library by a list of names, in the places where user...
+ *      877  driver.c                 the driver's functions, its result codes in words, and the one message for a m...
+ *     1015  arena.c                  hands out parts of a few big blocks of address space: best fit, 256-byte align...
+ *     1169  modules.c                the programs that NVRTC compiles: which texts, with which -D, make which kernels
+ *     5235  cache.c                  compiled kernels on disk, or in the host's own store
+ *     5513  jit.c                    from the text of kernels to functions on the device: which NVRTC, for which ar...
+ *     5992  device.c                 an opened GPU: its context, its memory, its kernels
+ *     6379  blas.c                   cuBLAS, opened only when a large product asks for it (it is half a gigabyte),...
+ *     6552  queue.c                  work in order on one stream of a device, used by one thread at a time
+ *     7015  gemm.c                   large products by cuBLAS.
+ *     7177  ops.c                    what every op on a GPU is given: a queue, the batch in device memory, scratch
+ *     7242  ops_rows.c               the ops over rows: embeddings, norms, rotations, activations, the writing of t...
+ *     7631  ops_matmul.c             the op matmul: which kernels a product takes
+ *     8170  ops_recurrent.c          the ops of layers that keep a state of a sequence from row to row, in slots
+ *     8275  ops_attention.c          which kernel of attention takes which rows
+ *     8553  ops_experts.c            mixtures of experts: the choice of experts for each row, products with the mat...
+ *     8924  ops_train.c              the loss and the optimizer
+ *     9006  module_table.c           what each module is made of, in the order of the enumeration of modules.c
+ *     9128  backend.c                the op table on a GPU: one queue, the batch in device memory, and scratch whos...
+ *     9457  provider.c               the GPU as hybrid.h knows it: the list of devices, a device with memory, and t...
  */
 #ifndef HYBRID_CUDA_H
 #define HYBRID_CUDA_H
@@ -56,7 +57,7 @@
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_CUDA_IMPLEMENTED
 #define HYBRID_CUDA_IMPLEMENTED
-#define HYBRID_CUDA__SOURCE_ID "8b77f330e08ccedf"
+#define HYBRID_CUDA__SOURCE_ID "0695d1640f1caa3b"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -305,8 +306,8 @@
     OP(wkv7) \
     OP(shortconv)
 
-/* What training asks for as well: gradients, the loss, and the optimizer. The host has a function for each; a back end
- * that cannot train has NULL. */
+/* What training asks for as well: gradients, the loss, and the optimizer. A back end that cannot train has NULL for
+ * each. */
 #ifndef HYBRID_NO_TRAIN
 #define HYB_TRAIN_OPS(OP) \
     OP(embed_back) \
@@ -1169,7 +1170,8 @@ static bool hyb_arena_free(hyb_arena *arena, uint64_t address, uint64_t *block)
 /* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled
  * when one of its kernels is first asked for, so modules are small: per quantized type one, from the same text. Those
  * of mixtures of experts are the texts of the other products with -DEXPERTS: experts_1 one by one, experts_8 and
- * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
+ * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats. Gradients are in the texts of their
+ * ops, with -DBACK: a program that only runs a model never compiles them.
  *
  * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order.
  * tests/nvrtc_check.py compiles all. */
@@ -2814,7 +2816,9 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 " *\n"
 " * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu). Here w may\n"
 " * be of any float type: it is also the product of experts' matrices whose rows are not aligned as tensor cores want\n"
-" * them. grid (at least the tiles of the map, out / 64). */\n"
+" * them. grid (at least the tiles of the map, out / 64).\n"
+" *\n"
+" * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there. */\n"
 "#define TILE 64\n"
 "#define STEP 16\n"
 "\n"
@@ -2830,16 +2834,19 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "    i64 add_stride, y_stride, next;\n"
 "};\n"
 "\n"
-"/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */\n"
-"template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)\n"
+"/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. ACROSS: those of neighbouring rows lie\n"
+" * side by side, not those of a row. */\n"
+"template <bool ACROSS = false, class Value>\n"
+"DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)\n"
 "{\n"
 "    #pragma unroll\n"
 "    for (int i = 0; i < TILE * STEP / 256; i++) {\n"
-"        int id = (int)threadIdx.x + 256 * i, row = id / STEP, at = id % STEP;\n"
+"        int id = (int)threadIdx.x + 256 * i, row = ACROSS ? id % TILE : id / STEP, at = ACROSS ? id / TILE : id % STEP;\n"
 "        to[at][row] = first + row < rows && k0 + at < k ? value(first + row, k0 + at) : 0.0f;\n"
 "    }\n"
 "}\n"
 "\n"
+"#ifndef BACK\n"
 "/* Rows n0 ... of x; x_rows, y_rows: where the tile's rows of x and of y are; NULL: in order. */\n"
 "DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_rows)\n"
 "{\n"
@@ -2876,7 +2883,7 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "    }\n"
 "}\n"
 "\n"
-"#ifdef EXPERTS\n"
+"    #ifdef EXPERTS\n"
 "/* of experts.cu */\n"
 "struct sorted {\n"
 "    const int4 *map;\n"
@@ -2893,15 +2900,64 @@ static const char *const hyb_cuda_text_gemm_f32[] = {
 "        y_rows[threadIdx.x] = rows.order[tile.y + (int)threadIdx.x];\n"
 "        x_rows[threadIdx.x] = y_rows[threadIdx.x] / rows.share;\n"
 "    }\n"
-"    block_sync();\n"
+"    block_sync();\n",
 "    p.n = tile.z;\n"
 "    p.w += tile.x * p.next * BLOCK_BYTES;\n"
 "    gemm(p, 0, x_rows, y_rows);\n"
 "}\n"
-"#else\n"
+"    #else\n"
 "KERNEL __launch_bounds__(256) gemm_f32(const product_f32 p)\n"
 "{\n"
 "    gemm(p, (int)blockIdx.x * TILE, (const int *)0, (const int *)0);\n"
+"}\n"
+"    #endif\n"
+"\n"
+"#else\n"
+"\n"
+"/* c (m, n) = or += a (m, p) . b (p, n). a_m, a_p: floats from one row or column of a to the next, one of them 1; those\n"
+" * of b are side by side in its rows. grid (m / 64, n / 64), 256 threads. */\n"
+"struct product_back {\n"
+"    const float *a, *b;\n"
+"    float *c;\n"
+"    i64 a_m, a_p, b_p, c_m;\n"
+"    int m, n, p, add;\n"
+"};\n"
+"\n"
+"KERNEL __launch_bounds__(256) gemm_back(const product_back q)\n"
+"{\n"
+"    __shared__ float a[STEP][TILE + 1], b[STEP][TILE + 1];\n"
+"    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16,\n"
+"              ty = (int)threadIdx.x / 16;\n"
+"    float sum[4][4];\n"
+"    #pragma unroll\n"
+"    for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;\n"
+"    for (int p0 = 0; p0 < q.p; p0 += STEP) {\n"
+"        if (q.a_p == 1)\n"
+"            fetch(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at]; });\n"
+"        else\n"
+"            fetch<true>(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; });\n"
+"        fetch<true>(b, n0, q.n, p0, q.p, [&](int column, int at) { return q.b[at * q.b_p + column]; });\n"
+"        block_sync();\n"
+"        #pragma unroll\n"
+"        for (int at = 0; at < STEP; at++) {\n"
+"            float left[4], right[4];\n"
+"            #pragma unroll\n"
+"            for (int i = 0; i < 4; i++) {\n"
+"                left[i] = a[at][ty + 16 * i];\n"
+"                right[i] = b[at][tx + 16 * i];\n"
+"            }\n"
+"            #pragma unroll\n"
+"            for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = fmaf(left[i / 4], right[i % 4], sum[i / 4][i % 4]);\n"
+"        }\n"
+"        block_sync(); /* the tiles have been read */\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int i = 0; i < 16; i++) {\n"
+"        const int row = m0 + ty + 16 * (i / 4), column = n0 + tx + 16 * (i % 4);\n"
+"        if (row >= q.m || column >= q.n) continue;\n"
+"        float *c = q.c + row * q.c_m + column;\n"
+"        *c = q.add ? *c + sum[i / 4][i % 4] : sum[i / 4][i % 4];\n"
+"    }\n"
 "}\n"
 "#endif\n",
 NULL
@@ -3021,10 +3077,13 @@ static const char *const hyb_cuda_text_experts[] = {
 NULL
 };
 static const char *const hyb_cuda_text_embed[] = {
-"/* embed: rows of a table of any type as floats. Needs prelude, quant (-DTYPE).\n"
+"/* embed: rows of a table of any type as floats. Needs prelude, quant (-DTYPE). -DBACK: its gradient instead; needs\n"
+" * prelude alone.\n"
 " *\n"
 " * out (n, k) = table[index] * scale (+ add, where it is not NULL; out may be add). Quantized types: a thread 32 values;\n"
-" * grid (k / 32 / 64, n), block 64. Floats: a thread 4 values, block's width apart; grid (k / 256, n), block 64. */\n"
+" * grid (k / 32 / 64, n), block 64. Floats: a thread 4 values, block's width apart; grid (k / 256, n), block 64.\n"
+" * index NULL: row blockIdx.y, which is how a matrix is decoded. */\n"
+"#ifndef BACK\n"
 "\n"
 "DEVICE void embed_value(float *to, float x, float scale, const float *add)\n"
 "{\n"
@@ -3034,15 +3093,15 @@ static const char *const hyb_cuda_text_embed[] = {
 "KERNEL __launch_bounds__(64) embed(const u8 *__restrict__ table, i64 row_bytes, const int *__restrict__ index, int k,\n"
 "                                   float scale, const float *add, float *out)\n"
 "{\n"
-"    const u8 *from = table + index[blockIdx.y] * row_bytes;\n"
+"    const u8 *from = table + (index ? index[blockIdx.y] : (i64)blockIdx.y) * row_bytes;\n"
 "    float *to = out + (i64)blockIdx.y * k;\n"
 "    if (add) add += (i64)blockIdx.y * k;\n"
-"#if IS_FLOAT\n"
+"    #if IS_FLOAT\n"
 "    const int first = blockIdx.x * 256 + threadIdx.x;\n"
 "    #pragma unroll\n"
 "    for (int i = first; i < first + 256; i += 64)\n"
 "        if (i < k) embed_value(to + i, float_at(from, i), scale, add ? add + i : add);\n"
-"#else\n"
+"    #else\n"
 "    const int at = blockIdx.x * 64 + threadIdx.x, block = at / PIECES, which = at % PIECES;\n"
 "    piece p;\n"
 "    if (at >= k / 32) return;\n"
@@ -3054,12 +3113,61 @@ static const char *const hyb_cuda_text_embed[] = {
 "            const int j = block * BLOCK + half_at(which, half) + i;\n"
 "            embed_value(to + j, piece_value(p, 16 * half + i), scale, add ? add + j : add);\n"
 "        }\n"
-"#endif\n"
-"}\n",
+"    #endif\n"
+"}\n"
+"#else\n"
+"\n"
+"/* Which of the 32 lanes say so, as bits; to all lanes. */\n"
+"DEVICE u32 lanes_that(bool yes)\n"
+"{\n"
+"    int bits = (int)((u32)yes << threadIdx.x % 32);\n"
+"    #pragma unroll\n"
+"    for (int mask = 16; mask; mask /= 2) bits |= shfl_xor(bits, mask);\n"
+"    return (u32)bits;\n"
+"}\n"
+"\n"
+"/* dtable (n_embd, vocabulary) [index] += scale * dy (n, n_embd), row by row in their order: the block of the first row\n"
+" * of an index takes all rows that have it. grid (n, n_embd / 1024), block 256: a thread 4 columns, 256 apart. */\n"
+"KERNEL __launch_bounds__(256)\n"
+"    embed_back(const float *dy, int n, const int *index, int n_embd, float scale, float *dtable)\n"
+"{\n"
+"    __shared__ u32 found[8];\n"
+"    const int row = blockIdx.x, mine = index[row], lane = threadIdx.x % 32, warp = threadIdx.x / 32;\n"
+"    const int first = blockIdx.y * 1024 + threadIdx.x;\n"
+"    float *to = dtable + (i64)mine * n_embd, sum[4];\n"
+"    bool earlier = false;\n"
+"    for (int r = threadIdx.x; r < row; r += 256) earlier = earlier || index[r] == mine;\n"
+"    const u32 who = lanes_that(earlier);\n"
+"    if (lane == 0) found[warp] = who;\n"
+"    block_sync();\n"
+"    for (int w = 0; w < 8; w++)\n"
+"        if (found[w]) return; /* the whole block: another one has this index */\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < 4; j++) sum[j] = first + 256 * j < n_embd ? to[first + 256 * j] : 0.0f;\n"
+"    for (int base = row / 256 * 256; base < n; base += 256) {\n"
+"        const int r = base + (int)threadIdx.x;\n"
+"        const u32 same = lanes_that(r >= row && r < n && index[r] == mine);\n"
+"        block_sync(); /* what was found before has been read */\n"
+"        if (lane == 0) found[warp] = same;\n"
+"        block_sync();\n"
+"        for (int w = 0; w < 8; w++)\n"
+"            for (u32 bits = found[w]; bits; bits &= bits - 1) {\n"
+"                const float *from = dy + (i64)(base + 32 * w + __ffs((int)bits) - 1) * n_embd;\n"
+"                #pragma unroll\n"
+"                for (int j = 0; j < 4; j++)\n"
+"                    if (first + 256 * j < n_embd) sum[j] = fmaf(from[first + 256 * j], scale, sum[j]);\n"
+"            }\n"
+"    }\n"
+"    #pragma unroll\n",
+"    for (int j = 0; j < 4; j++)\n"
+"        if (first + 256 * j < n_embd) to[first + 256 * j] = sum[j];\n"
+"}\n"
+"#endif\n",
 NULL
 };
 static const char *const hyb_cuda_text_rows[] = {
-"/* rows: norms and element-by-element work. Needs prelude.\n"
+"/* rows: norms and element-by-element work. Needs prelude. -DBACK: the gradients of those that training asks for\n"
+" * instead, each after its op.\n"
 " *\n"
 " * Where V is a number of floats that one load takes, the host chooses 4 when every address and stride allows it,\n"
 " * else 1. */\n"
@@ -3113,6 +3221,7 @@ static const char *const hyb_cuda_text_rows[] = {
 "    return x;\n"
 "}\n"
 "\n"
+"#ifndef BACK\n"
 "/* One row of n values. The first HELD loads of a thread stay in registers; what is longer is read again. */\n"
 "enum { HELD = 4 };\n"
 "template <int V>\n"
@@ -3161,9 +3270,9 @@ static const char *const hyb_cuda_text_rows[] = {
 "    for (; c < HELD; c++) {\n"
 "        const int i = first + c * step;\n"
 "        if (i >= n) break;\n"
-"        #pragma unroll\n"
+"        #pragma unroll\n",
 "        for (int j = 0; j < V; j++) v[c].x[j] *= scale;\n"
-"        if (w) {\n",
+"        if (w) {\n"
 "            const vec<V> f = load_vec<V>(w + i);\n"
 "            #pragma unroll\n"
 "            for (int j = 0; j < V; j++) v[c].x[j] *= f.x[j];\n"
@@ -3212,19 +3321,97 @@ static const char *const hyb_cuda_text_rows[] = {
 "    norm_groups<1>(x, x_stride, out, out_stride, w, b, n_rows, n_group, n, eps, layer, shared);\n"
 "}\n"
 "\n"
+"#else\n"
+"\n"
+"/* Of norm: with x^ = (x - mean) * scale, RMS: mean = 0, and g = dy * w\n"
+" *\n"
+" *   dx = add + (g - mean(g) - x^ mean(g x^)) * scale      RMS: without mean(g)\n"
+" *   dw += the sum of dy x^, db += the sum of dy, over rows and groups\n"
+" *\n"
+" * stats (groups, 2): the mean and the scale of each, which norm_back leaves to norm_back_w. add, w may be NULL: 0 and\n"
+" * 1. dw, db may be NULL; x too, for norm_back_w without dw. */\n"
+"struct norm_back_args {\n"
+"    const float *x, *dy, *w, *add;\n"
+"    float *dx, *dw, *db, *stats;\n"
+"    i64 x_stride, dy_stride, dx_stride;\n"
+"    int n_rows, n_group, n, layer;\n"
+"    float eps;\n"
+"};\n"
+"\n"
+"/* dx and stats. grid: groups of all rows / blockDim.y; block (threads of a group, groups): as norm. dx may be add. */\n"
+"KERNEL __launch_bounds__(1024) norm_back(const norm_back_args a)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    const i64 at = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = at / a.n_group, group = at % a.n_group * a.n;\n"
+"    if (row >= a.n_rows) return; /* whole warps */\n"
+"    const float *x = a.x + row * a.x_stride + group, *dy = a.dy + row * a.dy_stride + group;\n"
+"    const float *add = a.add ? a.add + row * a.dx_stride + group : a.add;\n"
+"    float *dx = a.dx + row * a.dx_stride + group, mean = 0, g_mean = 0, sum = 0, both = 0;\n"
+"    if (a.layer) {\n"
+"        for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum += x[i];\n"
+"        mean = group_sum(sum, shared) / (float)a.n;\n",
+"        sum = 0;\n"
+"    }\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum = fmaf(x[i] - mean, x[i] - mean, sum);\n"
+"    const float scale = 1.0f / sqrtf(group_sum(sum, shared) / (float)a.n + a.eps);\n"
+"    sum = 0;\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {\n"
+"        const float g = a.w ? dy[i] * a.w[i] : dy[i];\n"
+"        sum += g;\n"
+"        both = fmaf(g, (x[i] - mean) * scale, both);\n"
+"    }\n"
+"    if (a.layer) g_mean = group_sum(sum, shared) / (float)a.n;\n"
+"    const float gx_mean = group_sum(both, shared) / (float)a.n;\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {\n"
+"        const float g = a.w ? dy[i] * a.w[i] : dy[i], d = (g - g_mean - (x[i] - mean) * scale * gx_mean) * scale;\n"
+"        dx[i] = add ? add[i] + d : d;\n"
+"    }\n"
+"    if (threadIdx.x) return;\n"
+"    a.stats[2 * at] = mean;\n"
+"    a.stats[2 * at + 1] = scale;\n"
+"}\n"
+"\n"
+"/* dw and db of 32 columns: 32 sums of every 32nd group each, then those in their order. grid n / 32, block (32, 32). */\n"
+"KERNEL __launch_bounds__(1024) norm_back_w(const norm_back_args a)\n"
+"{\n"
+"    __shared__ float w_sums[32][32], b_sums[32][32];\n"
+"    const int x = threadIdx.x, y = threadIdx.y, column = blockIdx.x * 32 + x;\n"
+"    const i64 n = (i64)a.n_rows * a.n_group;\n"
+"    float w_sum = 0, b_sum = 0;\n"
+"    for (i64 at = y; at < n && column < a.n; at += 32) {\n"
+"        const i64 row = at / a.n_group, i = at % a.n_group * a.n + column;\n"
+"        const float d = a.dy[row * a.dy_stride + i];\n"
+"        b_sum += d;\n"
+"        if (a.dw) w_sum = fmaf(d, (a.x[row * a.x_stride + i] - a.stats[2 * at]) * a.stats[2 * at + 1], w_sum);\n"
+"    }\n"
+"    w_sums[y][x] = w_sum;\n"
+"    b_sums[y][x] = b_sum;\n"
+"    block_sync();\n"
+"    if (y || column >= a.n) return;\n"
+"    for (int i = 1; i < 32; i++) {\n"
+"        w_sum += w_sums[i][x];\n"
+"        b_sum += b_sums[i][x];\n"
+"    }\n"
+"    if (a.dw) a.dw[column] += w_sum;\n"
+"    if (a.db) a.db[column] += b_sum;\n"
+"}\n"
+"#endif\n"
+"\n"
 "/* ---- element by element ------------------------------------------------------------------------------------------ */\n"
 "\n"
 "enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 }; /* as hyb_act_kind */\n"
+"__device__ __forceinline__ float gelu_tanh(float x) { return tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)); }\n"
 "__device__ __forceinline__ float activate(float x, int act)\n"
 "{\n"
 "    if (act == SILU) return x / (1.0f + expf(-x));\n"
 "    if (act == TANH) return tanhf(x);\n"
 "    if (act == SIGMOID) return 1.0f / (1.0f + expf(-x));\n"
 "    if (act == RELU2) return x < 0.0f ? 0.0f : x * x; /* NaN stays */\n"
-"    if (act == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));\n"
+"    if (act == GELU_TANH) return 0.5f * x * (1.0f + gelu_tanh(x));\n"
 "    return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));\n"
 "}\n"
 "\n"
+"#ifndef BACK\n"
 "/* out = act(gate) * up, or act(gate) when up is NULL. grid (n / (256 V), n_rows), block 256. out may be gate or up. */\n"
 "template <int V>\n"
 "__device__ __forceinline__ void glu_row(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out,\n"
@@ -3242,18 +3429,53 @@ static const char *const hyb_cuda_text_rows[] = {
 "        for (int j = 0; j < V; j++) g.x[j] *= u.x[j];\n"
 "    }\n"
 "    store_vec(out + row * out_stride + i, g);\n"
-"}\n",
+"}\n"
 "KERNEL __launch_bounds__(256) glu_4(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out,\n"
 "                                    i64 out_stride, int n, int act)\n"
 "{\n"
 "    glu_row<4>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
-"}\n"
+"}\n",
 "KERNEL __launch_bounds__(256) glu_1(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out,\n"
 "                                    i64 out_stride, int n, int act)\n"
 "{\n"
 "    glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);\n"
 "}\n"
 "\n"
+"#else\n"
+"\n"
+"/* The derivative of activate. */\n"
+"__device__ __forceinline__ float slope(float x, int act)\n"
+"{\n"
+"    if (act == TANH) {\n"
+"        const float t = tanhf(x);\n"
+"        return 1.0f - t * t;\n"
+"    }\n"
+"    if (act == RELU2) return x < 0.0f ? 0.0f : 2.0f * x;\n"
+"    if (act == GELU_TANH) {\n"
+"        const float t = gelu_tanh(x);\n"
+"        return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 0.134145f * x * x);\n"
+"    }\n"
+"    if (act == GELU) return 0.5f * (1.0f + erff(x * 0.7071067811865476f)) + x * expf(-0.5f * x * x) * 0.3989422804f;\n"
+"    const float s = 1.0f / (1.0f + expf(-x));\n"
+"    return act == SILU ? s * (1.0f + x * (1.0f - s)) : s * (1.0f - s);\n"
+"}\n"
+"\n"
+"/* Of glu: dgate = dout * up * act'(gate), dup = dout * act(gate); up NULL: dgate = dout * act'(gate). dgate may be\n"
+" * gate, dup may be up. grid (n_rows, n / 256), block 256. */\n"
+"KERNEL __launch_bounds__(256) glu_back(const float *gate, const float *up, const float *dout, float *dgate, float *dup,\n"
+"                                       i64 stride, i64 dout_stride, int n, int act)\n"
+"{\n"
+"    const int i = (int)(blockIdx.y * 256 + threadIdx.x);\n"
+"    const i64 at = blockIdx.x * stride + i;\n"
+"    if (i >= n) return;\n"
+"    const float x = gate[at], d = dout[blockIdx.x * dout_stride + i];\n"
+"    const float before = up ? d * up[at] : d; /* of what act made */\n"
+"    if (up) dup[at] = d * activate(x, act);\n"
+"    dgate[at] = before * slope(x, act);\n"
+"}\n"
+"#endif\n"
+"\n"
+"#ifndef BACK\n"
 "/* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */\n"
 "enum { ADD, SCALE, SOFTCAP };\n"
 "template <int V>\n"
@@ -3300,7 +3522,7 @@ static const char *const hyb_cuda_text_rows[] = {
 "        for (int j = 0; j < V; j++) sum.x[j] = fmaf(w, u.x[j], sum.x[j]);\n"
 "    }\n"
 "    #pragma unroll\n"
-"    for (int j = 0; j < V; j++) v.x[j] += sum.x[j];\n"
+"    for (int j = 0; j < V; j++) v.x[j] += sum.x[j];\n",
 "    store_vec(out + row * n + i, v);\n"
 "}\n"
 "KERNEL __launch_bounds__(256)\n"
@@ -3312,7 +3534,8 @@ static const char *const hyb_cuda_text_rows[] = {
 "    combine_1(const float *x, const float *weights, int n_used, int n, const float *add, float *out)\n"
 "{\n"
 "    combine_row<1>(x, weights, n_used, n, add, out);\n"
-"}\n",
+"}\n"
+"#endif\n",
 NULL
 };
 static const char *const hyb_cuda_text_rope[] = {
@@ -4428,7 +4651,8 @@ NULL
 static const char *const hyb_cuda_text_attention_any[] = {
 "/* attention_any: attention in float32 for what the tensor cores do not take: caches of F32, and any head size up to\n"
 " * 256. Needs prelude, attention_args. Same work as attention.cu: a block has up to 16 queries of a kv head, over one\n"
-" * part of the cache of a row (split), or over all that the rows of a tile see. Four queries a warp. */\n"
+" * part of the cache of a row (split), or over all that the rows of a tile see. Four queries a warp. -DBACK: its\n"
+" * gradient instead, for any cache. */\n"
 "\n"
 "enum { ANY_QUERIES = 16, A_WARP = 4, DIMS = 256 / 32 };\n"
 "\n"
@@ -4443,12 +4667,13 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "/* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and after n values. */\n"
 "DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes, int n, int low, int high, int type)\n"
 "{\n"
-"    for (int key = threadIdx.x / 32; key < PAGE; key += 4)\n"
+"    for (int key = threadIdx.x / 32; key < PAGE; key += blockDim.x / 32)\n"
 "        for (int i = threadIdx.x % 32; i < stride; i += 32)\n"
 "            tile[key * stride + i] =\n"
 "                i < n && key >= low && key < high ? cache_value(page + (i64)key * row_bytes, i, type) : 0.0f;\n"
 "}\n"
 "\n"
+"#ifndef BACK\n"
 "/* grid: split: (splits, n_head_kv * groups of 16 query heads, rows); tiles: (tiles, n_head_kv * group * 4, 1). block\n"
 " * 128. shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to\n"
 " * 4; at least 16 * 64. */\n"
@@ -4494,9 +4719,9 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "        const int base = page * PAGE, key = base + lane;\n"
 "        const i64 at = pages[page];\n"
 "        block_sync(); /* q is there; nobody reads V any more */\n"
-"        fetch_page(kv, dim + 4, a.k + at * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k, a.row_bytes_k,\n"
+"        fetch_page(kv, dim + 4, a.k + at * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k, a.row_bytes_k,\n",
 "                   a.head_dim_k, low - base, high - base, a.type);\n"
-"        block_sync();\n",
+"        block_sync();\n"
 "        float s[A_WARP] = { 0, 0, 0, 0 };\n"
 "        #pragma unroll 2\n"
 "        for (int i = 0; i < dim; i += 4) {\n"
@@ -4571,6 +4796,347 @@ static const char *const hyb_cuda_text_attention_any[] = {
 "        join_parts<false>(a, (float *)shared, blockIdx.z, head_kv * group + query0,\n"
 "                          min(n_queries - query0, (int)ANY_QUERIES), n_splits, a.head_dim_v,\n"
 "                          [&](int query, int i, float4 x) { out[query * a.head_dim_v + i] = x.x; });\n"
+"}\n"
+"#else\n"
+"\n"
+"/* Of runs that begin at position 0, without sinks: with P the probabilities, made again from q and the cache,\n"
+" *\n",
+" *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)\n"
+" *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head\n"
+" *\n"
+" * attention_back_q goes over the keys of a block of queries twice: for the maximum and the sum of every row, which it\n"
+" * leaves in stats with its delta, then for dq. attention_back_kv goes over the queries of a page of keys. Every sum has\n"
+" * one order, and nothing is added up by two blocks. */\n"
+"struct attention_back_args {\n"
+"    const float *q, *out, *dout;\n"
+"    const char *k, *v;\n"
+"    float *dq, *dk, *dv;\n"
+"    float4 *stats; /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */\n"
+"    const int *runs, *pages;\n"
+"    i64 q_stride, out_stride, stride, page_bytes_k, page_bytes_v;\n"
+"    int n, n_head, n_head_kv, pages_a_seq, window;\n"
+"    float scale, softcap;\n"
+"    int dim_k, dim_v, row_bytes_k, row_bytes_v, type;\n"
+"};\n"
+"enum { BACK_KEYS_QUERIES = 8 }; /* of a block of keys at a time: one a warp */\n"
+"\n"
+"/* n rows of heads, from row `first` of at most `rows`, to shared memory; zeros after them. */\n"
+"DEVICE void fetch_heads(float *to, int stride, const float *from, i64 from_stride, int first, int rows, int n, int dim)\n"
+"{\n"
+"    for (int i = threadIdx.x; i < n * stride; i += blockDim.x) {\n"
+"        const int row = first + i / stride, at = i % stride;\n"
+"        to[i] = row < rows && at < dim ? from[row * from_stride + at] : 0.0f;\n"
+"    }\n"
+"}\n"
+"\n"
+"/* s[j] = row j . key */\n"
+"template <int N> DEVICE void dots(float s[N], const float *rows, int stride, const float *key, int dim)\n"
+"{\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < N; j++) s[j] = 0;\n"
+"    #pragma unroll 2\n"
+"    for (int i = 0; i < dim; i += 4) {\n"
+"        const float4 x = *(const float4 *)(key + i);\n"
+"        #pragma unroll\n"
+"        for (int j = 0; j < N; j++) {\n"
+"            const float4 y = *(const float4 *)(rows + j * stride + i);\n"
+"            s[j] = fmaf(x.x, y.x, s[j]);\n"
+"            s[j] = fmaf(x.y, y.y, s[j]);\n"
+"            s[j] = fmaf(x.z, y.z, s[j]);\n"
+"            s[j] = fmaf(x.w, y.w, s[j]);\n"
+"        }\n"
+"    }\n"
+"}\n"
+"\n"
+"/* The score that softmax takes, and the slope of what made it of the product. */\n"
+"DEVICE float score_of(float product, float scale, float softcap, float *slope)\n"
+"{\n"
+"    const float s = product * scale, c = softcap > 0 ? tanhf(s / softcap) : 0.0f;\n"
+"    *slope = scale * (1.0f - c * c);\n"
+"    return softcap > 0 ? softcap * c : s;\n"
+"}\n"
+"\n"
+"DEVICE bool sees(const attention_back_args &a, int row, int key)\n"
+"{\n"
+"    return key <= row && key >= first_seen(row, a.window);\n"
+"}\n"
+"\n"
+"/* grid (rows of the longest run / 16, n_head, n_runs), block 128. shared floats: 16 (dim_k + dim_v) (q, dout) +\n"
+" * 32 (dim_k + 4) (K) + 32 (dim_v + 4) (V) + 16 * 32 (dS), dims rounded up to 4. */\n"
+"KERNEL __launch_bounds__(128, 2) attention_back_q(const attention_back_args a)\n"
+"{\n"
+"    extern __shared__ float4 shared[];\n"
+"    const int dim_k = (a.dim_k + 3) / 4 * 4, dim_v = (a.dim_v + 3) / 4 * 4, lane = threadIdx.x % 32,\n"
+"              mine = threadIdx.x / 32 * A_WARP, head = blockIdx.y, head_kv = head / (a.n_head / a.n_head_kv);\n"
+"    const int *run = a.runs + 4 * blockIdx.z, *pages = a.pages + (i64)blockIdx.z * a.pages_a_seq;\n"
+"    const int first = run[0], rows = run[1], row0 = blockIdx.x * ANY_QUERIES;\n"
+"    const int low = first_seen(row0, a.window), high = min(row0 + ANY_QUERIES, rows);\n"
+"    float *q = (float *)shared, *dout = q + ANY_QUERIES * dim_k, *k = dout + ANY_QUERIES * dim_v,\n"
+"          *v = k + PAGE * (dim_k + 4), *ds = v + PAGE * (dim_v + 4);\n"
+"    float m[A_WARP], l[A_WARP], delta[A_WARP], acc[A_WARP][DIMS], s[A_WARP], slope;\n"
+"    if (row0 >= rows) return;\n"
+"    fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows, ANY_QUERIES, a.dim_k);\n",
+"    fetch_heads(dout, dim_v, a.dout + first * a.out_stride + (i64)head * a.dim_v, a.out_stride, row0, rows, ANY_QUERIES,\n"
+"                a.dim_v);\n"
+"    block_sync();\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        const float *out = a.out + (first + min(row0 + mine + j, rows - 1)) * a.out_stride + (i64)head * a.dim_v;\n"
+"        m[j] = NOTHING;\n"
+"        l[j] = delta[j] = 0;\n"
+"        for (int i = lane; i < a.dim_v; i += 32) delta[j] = fmaf(dout[(mine + j) * dim_v + i], out[i], delta[j]);\n"
+"        delta[j] = warp_sum(delta[j]);\n"
+"        #pragma unroll\n"
+"        for (int c = 0; c < DIMS; c++) acc[j][c] = 0;\n"
+"    }\n"
+"    for (int page = low / PAGE; page * PAGE < high; page++) {\n"
+"        const char *from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;\n"
+"        block_sync(); /* nobody reads the last keys any more */\n"
+"        fetch_page(k, dim_k + 4, from, a.row_bytes_k, a.dim_k, low - page * PAGE, high - page * PAGE, a.type);\n"
+"        block_sync();\n"
+"        dots<A_WARP>(s, q + mine * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);\n"
+"        #pragma unroll\n"
+"        for (int j = 0; j < A_WARP; j++) {\n"
+"            s[j] = score_of(s[j], a.scale, a.softcap, &slope);\n"
+"            if (!sees(a, row0 + mine + j, page * PAGE + lane)) s[j] = NOTHING;\n"
+"            const float next = fmaxf(m[j], warp_max(s[j])), zero = finite_or_0(next);\n"
+"            l[j] = fmaf(l[j], expf(m[j] - zero), warp_sum(expf(s[j] - zero)));\n"
+"            m[j] = next;\n"
+"        }\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        l[j] = 1.0f / l[j];\n"
+"        if (lane == 0 && row0 + mine + j < rows)\n"
+"            a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);\n"
+"    }\n"
+"    for (int page = low / PAGE; page * PAGE < high; page++) {\n"
+"        const char *k_from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;\n"
+"        const char *v_from = a.v + pages[page] * a.page_bytes_v + (i64)head_kv * PAGE * a.row_bytes_v;\n"
+"        float dp[A_WARP];\n"
+"        block_sync(); /* nobody reads the last keys and values any more */\n"
+"        fetch_page(k, dim_k + 4, k_from, a.row_bytes_k, a.dim_k, low - page * PAGE, high - page * PAGE, a.type);\n"
+"        fetch_page(v, dim_v + 4, v_from, a.row_bytes_v, a.dim_v, low - page * PAGE, high - page * PAGE, a.type);\n"
+"        block_sync();\n"
+"        dots<A_WARP>(s, q + mine * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);\n"
+"        dots<A_WARP>(dp, dout + mine * dim_v, dim_v, v + lane * (dim_v + 4), dim_v);\n"
+"        #pragma unroll\n"
+"        for (int j = 0; j < A_WARP; j++) {\n"
+"            const float p = expf(score_of(s[j], a.scale, a.softcap, &slope) - m[j]) * l[j];\n"
+"            ds[(mine + j) * PAGE + lane] =\n"
+"                sees(a, row0 + mine + j, page * PAGE + lane) ? p * (dp[j] - delta[j]) * slope : 0.0f;\n"
+"        }\n"
+"        warp_sync(); /* a warp reads only its own */\n"
+"        for (int slot = 0; slot < PAGE; slot++) {\n"
+"            float e[A_WARP];\n"
+"            #pragma unroll\n"
+"            for (int j = 0; j < A_WARP; j++) e[j] = ds[(mine + j) * PAGE + slot];\n"
+"            #pragma unroll\n"
+"            for (int c = 0; c < DIMS; c++) {\n"
+"                if (32 * c + lane >= a.dim_k) break;\n"
+"                const float x = k[slot * (dim_k + 4) + 32 * c + lane];\n"
+"                #pragma unroll\n"
+"                for (int j = 0; j < A_WARP; j++) acc[j][c] = fmaf(e[j], x, acc[j][c]);\n"
+"            }\n"
+"        }\n"
+"    }\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        float *to = a.dq + (first + row0 + mine + j) * a.stride + (i64)head * a.dim_k;\n"
+"        if (row0 + mine + j >= rows) break;\n"
+"        #pragma unroll\n"
+"        for (int c = 0; c < DIMS; c++)\n"
+"            if (32 * c + lane < a.dim_k) to[32 * c + lane] = acc[j][c];\n"
+"    }\n"
+"}\n"
+"\n",
+"/* grid (keys of the longest run / 32, n_head_kv, n_runs), block 256: a warp 4 keys. shared floats: as\n"
+" * attention_back_q, with 8 queries, and with their probabilities. */\n"
+"KERNEL __launch_bounds__(256) attention_back_kv(const attention_back_args a)\n"
+"{\n"
+"    extern __shared__ float4 shared[];\n"
+"    const int dim_k = (a.dim_k + 3) / 4 * 4, dim_v = (a.dim_v + 3) / 4 * 4, lane = threadIdx.x % 32,\n"
+"              warp = threadIdx.x / 32, group = a.n_head / a.n_head_kv, head_kv = blockIdx.y;\n"
+"    const int *run = a.runs + 4 * blockIdx.z;\n"
+"    const int first = run[0], rows = run[1], key0 = blockIdx.x * PAGE;\n"
+"    const int end = a.window > 0 ? min(rows, key0 + PAGE - 1 + a.window) : rows;\n"
+"    float *q = (float *)shared, *dout = q + BACK_KEYS_QUERIES * dim_k, *k = dout + BACK_KEYS_QUERIES * dim_v,\n"
+"          *v = k + PAGE * (dim_k + 4), *ps = v + PAGE * (dim_v + 4), *ds = ps + BACK_KEYS_QUERIES * PAGE;\n"
+"    float acc_k[A_WARP][DIMS], acc_v[A_WARP][DIMS];\n"
+"    if (key0 >= rows) return;\n"
+"    const i64 page = a.pages[(i64)blockIdx.z * a.pages_a_seq + blockIdx.x];\n"
+"    fetch_page(k, dim_k + 4, a.k + page * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k, a.row_bytes_k, a.dim_k,\n"
+"               0, rows - key0, a.type);\n"
+"    fetch_page(v, dim_v + 4, a.v + page * a.page_bytes_v + (i64)head_kv * PAGE * a.row_bytes_v, a.row_bytes_v, a.dim_v,\n"
+"               0, rows - key0, a.type);\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++)\n"
+"        #pragma unroll\n"
+"        for (int c = 0; c < DIMS; c++) acc_k[j][c] = acc_v[j][c] = 0;\n"
+"    for (int head = head_kv * group; head < (head_kv + 1) * group; head++)\n"
+"        for (int row0 = key0; row0 < end; row0 += BACK_KEYS_QUERIES) {\n"
+"            const int row = row0 + warp;\n"
+"            float product[1], dp[1], slope;\n"
+"            block_sync(); /* nobody reads the last queries any more */\n"
+"            fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows,\n"
+"                        BACK_KEYS_QUERIES, a.dim_k);\n"
+"            fetch_heads(dout, dim_v, a.dout + first * a.out_stride + (i64)head * a.dim_v, a.out_stride, row0, rows,\n"
+"                        BACK_KEYS_QUERIES, a.dim_v);\n"
+"            block_sync();\n"
+"            dots<1>(product, q + warp * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);\n"
+"            dots<1>(dp, dout + warp * dim_v, dim_v, v + lane * (dim_v + 4), dim_v);\n"
+"            const bool seen = row < rows && sees(a, row, key0 + lane);\n"
+"            const float4 stats = a.stats[(i64)head * a.n + first + min(row, rows - 1)];\n"
+"            const float s = score_of(product[0], a.scale, a.softcap, &slope),\n"
+"                        p = seen ? expf(s - stats.x) * stats.y : 0.0f;\n"
+"            ps[warp * PAGE + lane] = p;\n"
+"            ds[warp * PAGE + lane] = seen ? p * (dp[0] - stats.z) * slope : 0.0f;\n"
+"            block_sync(); /* all probabilities are there */\n"
+"            for (int query = 0; query < BACK_KEYS_QUERIES; query++) {\n"
+"                const float *of_v = ps + query * PAGE + warp * A_WARP, *of_k = ds + query * PAGE + warp * A_WARP;\n"
+"                #pragma unroll\n"
+"                for (int c = 0; c < DIMS; c++) {\n"
+"                    if (32 * c >= max(dim_k, dim_v)) break;\n"
+"                    const float x = 32 * c + lane < dim_k ? q[query * dim_k + 32 * c + lane] : 0.0f,\n"
+"                                y = 32 * c + lane < dim_v ? dout[query * dim_v + 32 * c + lane] : 0.0f;\n"
+"                    #pragma unroll\n"
+"                    for (int j = 0; j < A_WARP; j++) {\n"
+"                        acc_k[j][c] = fmaf(of_k[j], x, acc_k[j][c]);\n"
+"                        acc_v[j][c] = fmaf(of_v[j], y, acc_v[j][c]);\n"
+"                    }\n"
+"                }\n"
+"            }\n"
+"        }\n"
+"    #pragma unroll\n"
+"    for (int j = 0; j < A_WARP; j++) {\n"
+"        const int key = key0 + warp * A_WARP + j;\n"
+"        if (key >= rows) break;\n",
+"        float *dk = a.dk + (first + key) * a.stride + (i64)head_kv * a.dim_k,\n"
+"              *dv = a.dv + (first + key) * a.stride + (i64)head_kv * a.dim_v;\n"
+"        #pragma unroll\n"
+"        for (int c = 0; c < DIMS; c++) {\n"
+"            if (32 * c + lane < a.dim_k) dk[32 * c + lane] = acc_k[j][c];\n"
+"            if (32 * c + lane < a.dim_v) dv[32 * c + lane] = acc_v[j][c];\n"
+"        }\n"
+"    }\n"
+"}\n"
+"#endif\n",
+NULL
+};
+static const char *const hyb_cuda_text_train[] = {
+"/* train: the loss and the optimizer. Needs prelude, rows (-DBACK). Gradients of the ops of a forward pass stand beside\n"
+" * those ops. */\n"
+"\n"
+"/* A row of n logits, y = cap tanh(logits / cap), cap 0: y = logits, becomes its gradient:\n"
+" *\n"
+" *   loss = log(sum of e^y) - y[target]                    0 where target < 0\n"
+" *   dlogits = (softmax(y) - [target]) * weight * factor   of a soft-cap times 1 - (y / cap)^2; 0 where target < 0\n"
+" *\n"
+" * grid n_rows, block 512. weights may be NULL: 1. */\n"
+"struct cross_entropy_args {\n"
+"    float *logits;\n"
+"    i64 stride;\n"
+"    const int *targets;\n"
+"    const float *weights;\n"
+"    double *loss;\n"
+"    int n;\n"
+"    float softcap, factor;\n"
+"};\n"
+"\n"
+"/* The largest of the threads of a block, to all of them; NaN is none. shared: a float for every warp. */\n"
+"DEVICE float block_max(float x, float *shared)\n"
+"{\n"
+"    x = warp_max(x);\n"
+"    block_sync(); /* the last one has been read */\n"
+"    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;\n"
+"    block_sync();\n"
+"    for (int w = 0; w < (int)blockDim.x / 32; w++) x = fmaxf(x, shared[w]);\n"
+"    return x;\n"
+"}\n"
+"\n"
+"KERNEL __launch_bounds__(512) cross_entropy(const cross_entropy_args a)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    const i64 row = blockIdx.x;\n"
+"    const int target = a.targets[row];\n"
+"    const float weight = (a.weights ? a.weights[row] : 1.0f) * a.factor;\n"
+"    float *x = a.logits + row * a.stride, most = -__int_as_float(0x7F800000), sum = 0, at_target = 0;\n"
+"    if (target < 0) {\n"
+"        for (int i = threadIdx.x; i < a.n; i += blockDim.x) x[i] = 0;\n"
+"        if (threadIdx.x == 0) a.loss[row] = 0;\n"
+"        return;\n"
+"    }\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {\n"
+"        if (a.softcap > 0) x[i] = a.softcap * tanhf(x[i] / a.softcap);\n"
+"        most = fmaxf(most, x[i]);\n"
+"    }\n"
+"    most = block_max(most, shared);\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum += expf(x[i] - most);\n"
+"    sum = group_sum(sum, shared); /* and all logits are final */\n"
+"    at_target = x[target];\n"
+"    block_sync(); /* which nobody reads any more */\n"
+"    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {\n"
+"        const float y = a.softcap > 0 ? x[i] / a.softcap : 0.0f;\n"
+"        float d = expf(x[i] - most) / sum;\n"
+"        if (i == target) d -= 1.0f;\n"
+"        x[i] = d * weight * (1.0f - y * y);\n"
+"    }\n"
+"    if (threadIdx.x == 0) a.loss[row] = log((double)sum) + ((double)most - (double)at_target);\n"
+"}\n"
+"\n"
+"/* ---- optimizer --------------------------------------------------------------------------------------------------- */\n"
+"\n"
+"/* The sum of the squares of n values in one order: chunks of 4096 in float, then in double. A block sums every\n"
+" * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 1024, block 256. */\n"
+"enum { SQUARES = 4096 };\n"
+"KERNEL __launch_bounds__(256) squares(const float *x, i64 n, double *parts)\n"
+"{\n"
+"    __shared__ float shared[32];\n"
+"    double sum = 0;\n"
+"    for (i64 first = (i64)blockIdx.x * SQUARES; first < n; first += (i64)gridDim.x * SQUARES) {\n"
+"        float of_chunk = 0;\n"
+"        for (int i = threadIdx.x; i < SQUARES && first + i < n; i += 256)\n"
+"            of_chunk = fmaf(x[first + i], x[first + i], of_chunk);\n"
+"        sum += (double)group_sum(of_chunk, shared);\n"
+"    }\n"
+"    if (threadIdx.x == 0) parts[blockIdx.x] = sum;\n"
+"}\n"
+"\n"
+"/* *sum = the sum of n parts. block 32. */\n"
+"KERNEL __launch_bounds__(32) squares_sum(const double *parts, int n, double *sum)\n"
+"{\n"
+"    __shared__ double lanes[32];\n"
+"    double all = 0;\n"
+"    for (int i = threadIdx.x; i < n; i += 32) all += parts[i];\n"
+"    lanes[threadIdx.x] = all;\n"
+"    block_sync();\n"
+"    if (threadIdx.x) return;\n"
+"    for (int i = 1; i < 32; i++) all += lanes[i];\n"
+"    *sum = all;\n"
+"}\n"
+"\n"
+"/* AdamW, with g = factor * grad:\n"
+" *\n"
+" *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2\n",
+" *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w)\n"
+" *\n"
+" * grid n / 256, block 256. */\n"
+"struct adamw_args {\n"
+"    float *w, *m, *v;\n"
+"    const float *grad;\n"
+"    i64 n;\n"
+"    float factor, rate, beta1, beta2, c1, c2, eps, decay;\n"
+"};\n"
+"KERNEL __launch_bounds__(256) adamw(const adamw_args a)\n"
+"{\n"
+"    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;\n"
+"    if (i >= a.n) return;\n"
+"    const float g = a.grad[i] * a.factor, w = a.w[i];\n"
+"    const float m = fmaf(a.beta1, a.m[i], (1.0f - a.beta1) * g), v = fmaf(a.beta2, a.v[i], (1.0f - a.beta2) * g * g);\n"
+"    const float step = m * a.c1 / (sqrtf(v * a.c2) + a.eps);\n"
+"    a.m[i] = m;\n"
+"    a.v[i] = v;\n"
+"    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);\n"
 "}\n",
 NULL
 };
@@ -4630,6 +5196,7 @@ enum {
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
     HYB_MODULE_ATTENTION_ANY,
+    HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
     HYB_MODULE_COUNT
 };
 /* clang-format on */
@@ -6570,6 +7137,41 @@ static bool hyb_cuda_gemm(hyb_cuda_queue *q, int w_type, const void *w, int ldw,
              n_out, n_in, n_rows, status);
     return true;
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* c (m, n) = a (m, p) . b (p, n), or c += that, all of float32. a_m, a_p: floats from one row or column of a to the
+ * next, one of them 1; those of b and c are side by side in their rows. The structure of kernels/gemm_f32.cu. */
+typedef struct hyb_cuda_product_back {
+    const float *a, *b;
+    float *c;
+    int64_t a_m, a_p, b_p, c_m;
+    int32_t m, n, p, add;
+} hyb_cuda_product_back;
+
+/* False: there is no cuBLAS, nothing was done. It counts columns first: c^T = b^T . a^T. */
+static bool hyb_cuda_gemm_back(hyb_cuda_queue *q, const hyb_cuda_product_back *o)
+{
+    const float alpha = 1.0f, beta = o->add ? 1.0f : 0.0f;
+    const bool rows = o->a_p == 1;
+    hyb_cuda_caller caller;
+    void *handle;
+    int status;
+    if (hyb_cuda_orphaned(q->cu)) hyb_cuda_break(q, HYB_CU_FORKED, "a product");
+    if (!(handle = hyb_cuda_queue_blas(q, NULL))) return false;
+    if (q->failure.result || q->rehearsing || !o->m || !o->n) return true;
+    caller = hyb_cuda_enter(q->cu);
+    status = q->cu->blas->api.cublasGemmEx(handle, HYB_CUBLAS_OP_N, rows ? HYB_CUBLAS_OP_N : HYB_CUBLAS_OP_T, o->n,
+                                           o->m, o->p, &alpha, o->b, HYB_CUDA_R_32F, (int)o->b_p, o->a, HYB_CUDA_R_32F,
+                                           (int)(rows ? o->a_m : o->a_p), &beta, o->c, HYB_CUDA_R_32F, (int)o->c_m,
+                                           HYB_CUBLAS_COMPUTE_32F, HYB_CUBLAS_GEMM_DEFAULT);
+    hyb_cuda_leave(q->cu, caller);
+    q->n_launches++;
+    if (status)
+        hyb_keep(&q->failure, HYBRID_ERROR_DEVICE, "the GPU: cuBLAS: a product of %d x %d x %d failed (status %d)",
+                 (int)o->m, (int)o->p, (int)o->n, status);
+    return true;
+}
+#endif
 /* ==== end src/cuda/gemm.c ==== */
 
 /* ==== begin src/cuda/ops.c ==== */
@@ -6616,6 +7218,9 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
     hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
+/* Scratch of the op squares: its parts. */
+enum { HYB_CUDA_SQUARES_PARTS = 1024 };
+
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 /* Whether 16 bytes at a time can be read at p and every `stride` floats after it. NULL is fine. */
@@ -6633,6 +7238,395 @@ static void hyb_cuda_grid(hyb_cuda_queue *q, int module, int kernel, int64_t x, 
     hyb_cuda_launch(q, module, kernel, grid, block, 0, args);
 }
 /* ==== end src/cuda/ops.c ==== */
+
+/* ==== begin src/cuda/ops_rows.c ==== */
+/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice
+ * of the largest logits. */
+
+/* The kernels of the modules rows, rope, kv, select, train. */
+/* clang-format off */
+#define HYB_CUDA_KERNELS_ROWS(X) \
+    X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
+/* clang-format on */
+#define HYB_CUDA_KERNELS_ROPE(X)   X(rope_table) X(rope)
+#define HYB_CUDA_KERNELS_KV(X)     X(kv_store) X(heads)
+#define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
+/* of rows and train, -DBACK */
+#define HYB_CUDA_KERNELS_TRAIN(X) \
+    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
+enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
+enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
+enum { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_KV };
+enum { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_SELECT };
+enum { HYB_CUDA_KERNELS_TRAIN(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_TRAIN };
+#undef HYB_KERNEL_NUMBER
+
+static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    const void *table = op->table->data;
+    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
+                           : op->index == HYB_INDEX_POS ? batch->pos
+                                                        : batch->out;
+    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
+    int32_t k = (int32_t)op->table->ne[0];
+    const float *add = op->add;
+    float scale = op->scale, *out = op->out;
+    bool blocks = hybrid_type_block_size(op->table->type) > 1;
+    void *args[7];
+    args[0] = &table;
+    args[1] = &row_bytes;
+    args[2] = &index;
+    args[3] = &k;
+    args[4] = &scale;
+    args[5] = &add;
+    args[6] = &out;
+    hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1,
+                     64, 1, 0, args);
+}
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_cuda_op_embed_back(hyb_cuda_at *at, const hyb_op_embed_back *op)
+{
+    hyb_op_embed_back o = *op;
+    const int32_t *index = op->index == HYB_INDEX_ID ? at->batch.ids : at->batch.pos;
+    int32_t n = at->batch.n, n_embd = (int32_t)op->n_embd;
+    void *args[6];
+    args[0] = &o.dy;
+    args[1] = &n;
+    args[2] = &index;
+    args[3] = &n_embd;
+    args[4] = &o.scale;
+    args[5] = &o.dtable;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EMBED_BACK, 0, n, hyb_div_up(n_embd, 1024), 1, 256, 1, 0, args);
+}
+#endif
+
+static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->x, op->x_stride) && hyb_cuda_by_4(op->out, op->out_stride) &&
+                      hyb_cuda_by_4(op->w, 0) && hyb_cuda_by_4(op->b, 0);
+    const int64_t loads = hyb_div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(loads, 32) * 32, 1024);
+    hyb_op_norm o = *op;
+    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n,
+            layer = op->kind == HYB_NORM_LAYER;
+    const int kernel = by_4 ? HYB_KERNEL_norm_4 : HYB_KERNEL_norm_1;
+    void *args[11];
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.out;
+    args[3] = &o.out_stride;
+    args[4] = &o.w;
+    args[5] = &o.b;
+    args[6] = &n_rows;
+    args[7] = &n_group;
+    args[8] = &n;
+    args[9] = &o.eps;
+    args[10] = &layer;
+    /* a warp each */
+    if (threads <= 128)
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);
+    else
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
+}
+
+#ifndef HYBRID_NO_TRAIN
+/* As in kernels/rows.cu. */
+typedef struct hyb_cuda_norm_back_args {
+    const float *x, *dy, *w, *add;
+    float *dx, *dw, *db, *stats;
+    int64_t x_stride, dy_stride, dx_stride;
+    int32_t n_rows, n_group, n, layer;
+    float eps;
+} hyb_cuda_norm_back_args;
+
+static void hyb_cuda_norm_back_set(hyb_cuda_norm_back_args *a, const hyb_op_norm_back *op)
+{
+    memset(a, 0, sizeof *a);
+    a->x = op->x;
+    a->dy = op->dy;
+    a->w = op->w;
+    a->add = op->add;
+    a->dx = op->dx;
+    a->dw = op->dw;
+    a->db = op->db;
+    a->stats = op->stats;
+    a->x_stride = op->x_stride;
+    a->dy_stride = op->dy_stride;
+    a->dx_stride = op->dx_stride;
+    a->n_rows = (int32_t)op->n_rows;
+    a->n_group = (int32_t)op->n_group;
+    a->n = (int32_t)op->n;
+    a->layer = op->kind == HYB_NORM_LAYER;
+    a->eps = op->eps;
+}
+
+/* dw and db alone, from stats; without dw, sums of the rows of dy: what the gradient of a bias is. */
+static void hyb_cuda_norm_back_w(hyb_cuda_at *at, const hyb_op_norm_back *op)
+{
+    hyb_cuda_norm_back_args a;
+    void *args[1];
+    hyb_cuda_norm_back_set(&a, op);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back_w, hyb_div_up(op->n, 32), 1, 1, 32, 32, 0, args);
+}
+
+static void hyb_cuda_op_norm_back(hyb_cuda_at *at, const hyb_op_norm_back *op)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(op->n, 32) * 32, 1024);
+    hyb_cuda_norm_back_args a;
+    void *args[1];
+    hyb_cuda_norm_back_set(&a, op);
+    args[0] = &a;
+    /* a warp each */
+    if (threads <= 128)
+        hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);
+    else
+        hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back, groups, 1, 1, threads, 1, 0, args);
+    if (op->dw || op->db) hyb_cuda_norm_back_w(at, op);
+}
+#endif
+
+static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
+{
+    hyb_op_rope_table o = *op;
+    const int32_t *pos = at->batch.pos;
+    int32_t half = op->n_rot / 2;
+    void *args[5];
+    args[0] = &pos;
+    args[1] = &o.inv_freq;
+    args[2] = &half;
+    args[3] = &o.scale;
+    args[4] = &o.table;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope_table, hyb_div_up(half, 64), at->batch.n, 1, 64, 1, 0,
+                     args);
+}
+
+static void hyb_cuda_op_rope(hyb_cuda_at *at, const hyb_op_rope *op)
+{
+    hyb_op_rope o = *op;
+    int32_t half = op->n_rot / 2, neox = op->kind == HYB_ROPE_NEOX,
+            each = op->x == op->out ? half : op->head_dim - half;
+    void *args[10];
+    args[0] = &o.x;
+    args[1] = &o.x_stride;
+    args[2] = &o.out;
+    args[3] = &o.out_stride;
+    args[4] = &o.table;
+    args[5] = &o.n_head;
+    args[6] = &o.head_dim;
+    args[7] = &half;
+    args[8] = &neox;
+    args[9] = &each;
+    if (each < 1) return;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope, hyb_div_up((int64_t)op->n_head * each, 128), op->n, 1,
+                     128, 1, 0, args);
+}
+
+/* The numbers that kernels give the types of a cache. */
+static int32_t hyb_cuda_kv_type(hybrid_type type)
+{
+    return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2;
+}
+
+static void hyb_cuda_op_kv_store(hyb_cuda_at *at, const hyb_op_kv_store *op)
+{
+    hyb_cuda_batch b = at->batch;
+    hyb_op_kv_store o = *op;
+    hyb_kv_view kv = *op->kv;
+    int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
+    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hyb_cuda_kv_type(kv.type);
+    void *args[18];
+    args[0] = &o.k;
+    args[1] = &o.k_stride;
+    args[2] = &o.v;
+    args[3] = &o.v_stride;
+    args[4] = &kv.k;
+    args[5] = &kv.v;
+    args[6] = &page_k;
+    args[7] = &page_v;
+    args[8] = &row_k;
+    args[9] = &row_v;
+    args[10] = &kv.n_head_kv;
+    args[11] = &kv.head_dim_k;
+    args[12] = &kv.head_dim_v;
+    args[13] = &b.pos;
+    args[14] = &b.run_of_row;
+    args[15] = &b.pages;
+    args[16] = &b.pages_a_seq;
+    args[17] = &type;
+    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
+}
+
+/* As in kernels/kv.cu. */
+typedef struct hyb_cuda_heads_args {
+    const float *q, *k, *v;
+    float *q_out, *k_out;
+    const float *q_norm, *k_norm, *table;
+    char *k_cache, *v_cache;
+    const int32_t *pos, *run_of_row, *pages;
+    int64_t stride, out_stride, page_bytes_k, page_bytes_v;
+    int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
+    int32_t half, neox, layer;
+    float eps;
+} hyb_cuda_heads_args;
+
+/* False: heads of more than 256 values; nothing was done. */
+static bool hyb_cuda_op_heads(hyb_cuda_at *at, const hyb_op_heads *op)
+{
+    const hyb_cuda_batch *batch = &at->batch;
+    const hyb_kv_view *kv = op->kv;
+    hyb_cuda_heads_args a;
+    void *args[1];
+    if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
+    memset(&a, 0, sizeof a);
+    a.q = op->q;
+    a.k = op->k;
+    a.v = op->v;
+    a.stride = op->stride;
+    a.q_out = op->q_out;
+    a.k_out = op->k_out;
+    a.out_stride = op->out_stride;
+    a.q_norm = op->q_norm;
+    a.k_norm = op->k_norm;
+    a.layer = op->norm == HYB_NORM_LAYER;
+    a.eps = op->eps;
+    a.table = op->table;
+    a.half = op->n_rot / 2;
+    a.neox = op->rope == HYB_ROPE_NEOX;
+    a.k_cache = kv->k;
+    a.page_bytes_k = (int64_t)kv->page_bytes_k;
+    a.row_bytes_k = (int32_t)kv->row_bytes_k;
+    a.dim_k = kv->head_dim_k;
+    a.v_cache = kv->v;
+    a.page_bytes_v = (int64_t)kv->page_bytes_v;
+    a.row_bytes_v = (int32_t)kv->row_bytes_v;
+    a.dim_v = kv->head_dim_v;
+    a.n_head = op->n_head;
+    a.n_head_kv = kv->n_head_kv;
+    a.type = hyb_cuda_kv_type(kv->type);
+    a.pos = batch->pos;
+    a.run_of_row = batch->run_of_row;
+    a.pages = batch->pages;
+    a.pages_a_seq = batch->pages_a_seq;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_heads,
+                     hyb_div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
+    return true;
+}
+
+static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
+{
+    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->gate, op->gate_stride) &&
+                      hyb_cuda_by_4(op->out, op->out_stride) && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
+    hyb_op_glu o = *op;
+    int64_t first, rows;
+    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
+    void *args[8];
+    args[0] = &o.gate;
+    args[1] = &o.gate_stride;
+    args[2] = &o.up;
+    args[3] = &o.up_stride;
+    args[4] = &o.out;
+    args[5] = &o.out_stride;
+    args[6] = &n;
+    args[7] = &act;
+    /* experts have several rows for each of a batch; a grid has at most 65535 */
+    for (first = 0; first < op->n_rows; first += rows) {
+        rows = HYB_MIN(op->n_rows - first, 65535);
+        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_glu_4 : HYB_KERNEL_glu_1,
+                         hyb_div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
+        o.gate += rows * o.gate_stride;
+        o.out += rows * o.out_stride;
+        if (o.up) o.up += rows * o.up_stride;
+    }
+}
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_cuda_op_glu_back(hyb_cuda_at *at, const hyb_op_glu_back *op)
+{
+    hyb_op_glu_back o = *op;
+    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
+    void *args[9];
+    args[0] = &o.gate;
+    args[1] = &o.up;
+    args[2] = &o.dout;
+    args[3] = &o.dgate;
+    args[4] = &o.dup;
+    args[5] = &o.stride;
+    args[6] = &o.dout_stride;
+    args[7] = &n;
+    args[8] = &act;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_glu_back, op->n_rows, hyb_div_up(n, 256), 1, 256, 1, 0, args);
+}
+#endif
+
+/* x and y (NULL: none) to out. */
+typedef enum hyb_cuda_values_kind { HYB_CUDA_ADD, HYB_CUDA_SCALE, HYB_CUDA_SOFTCAP } hyb_cuda_values_kind;
+static void hyb_cuda_values(hyb_cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n,
+                            hyb_cuda_values_kind which)
+{
+    const bool by_4 = n % 4 == 0 && hyb_cuda_by_4(out, 0) && hyb_cuda_by_4(x, 0) && hyb_cuda_by_4(y, 0);
+    int32_t kind = (int32_t)which;
+    void *args[6];
+    args[0] = &out;
+    args[1] = &x;
+    args[2] = &y;
+    args[3] = &factor;
+    args[4] = &n;
+    args[5] = &kind;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_values_4 : HYB_KERNEL_values_1,
+                     hyb_div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
+}
+static void hyb_cuda_op_add(hyb_cuda_at *at, const hyb_op_add *op)
+{
+    hyb_cuda_values(at, op->out, op->a, op->b, 0, op->n, HYB_CUDA_ADD);
+}
+static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
+{
+    hyb_cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYB_CUDA_SCALE);
+}
+static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
+{
+    hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
+}
+
+/* ---- the largest logits ------------------------------------------------------------------------------------------ */
+
+enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
+
+static size_t hyb_cuda_top_k_bytes(int n_rows, int n_vocab, int k)
+{
+    return (size_t)n_rows * (size_t)hyb_div_up(n_vocab, HYB_CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
+}
+
+/* In hyb_cuda_top_k_bytes of the scratch. */
+static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
+{
+    hyb_op_top_k o = *op;
+    int32_t n_chunks = (int32_t)hyb_div_up(op->n, HYB_CUDA_TOP_K_CHUNK);
+    const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
+    int32_t *keys = (int32_t *)(void *)at->scratch, *ids = keys + each;
+    float *parts = (float *)(ids + each);
+    void *args[10];
+    args[0] = &o.logits;
+    args[1] = &o.stride;
+    args[2] = &o.n;
+    args[3] = &o.k;
+    args[4] = &keys;
+    args[5] = &ids;
+    args[6] = &parts;
+    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
+    args[2] = &n_chunks;
+    args[7] = &o.ids;
+    args[8] = &o.values;
+    args[9] = &o.stats;
+    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
+}
+/* ==== end src/cuda/ops_rows.c ==== */
 
 /* ==== begin src/cuda/ops_matmul.c ==== */
 /* cuda/ops_matmul: the op matmul: which kernels a product takes.
@@ -6960,9 +7954,16 @@ static void hyb_cuda_tensor_cores(hyb_cuda_queue *q, bool bf16, hyb_cuda_product
                   (p->n + (wide ? 127 : 31)) / (wide ? 128 : 32), (p->out + 127) / 128, 256, args);
 }
 
-static void hyb_cuda_matmul_f32(hyb_cuda_queue *q, hyb_cuda_product *p)
+/* in_chunks: by cuBLAS, whose order of a sum may depend on how many rows there are. */
+static void hyb_cuda_matmul_f32(hyb_cuda_queue *q, hyb_cuda_product *p, bool in_chunks)
 {
     void *args[1];
+    if (in_chunks && hyb_cuda_queue_blas(q, NULL)) {
+        if (p->bias || (p->add && p->add != p->y)) hyb_cuda_before(q, p);
+        hyb_cuda_gemm(q, HYB_CUDA_R_32F, p->w, (int)p->ldw, p->x, (int)p->ldx, HYB_CUDA_R_32F, p->y, (int)p->y_stride,
+                      p->n, p->out, p->k, p->bias != NULL || p->add != NULL);
+        return;
+    }
     args[0] = p;
     hyb_cuda_grid(q, HYB_MODULE_GEMM_F32, 0, (p->n + 63) / 64, (p->out + 63) / 64, 256, args);
 }
@@ -7005,7 +8006,7 @@ static void hyb_cuda_matmul_many(hyb_cuda_matmul_job *job, const hyb_matmul_out 
         p.out = (int)rows;
         p.bias = out->bias;
         p.y = out->y;
-        hyb_cuda_matmul_f32(job->q, &p);
+        hyb_cuda_matmul_f32(job->q, &p, job->op->in_chunks);
         return;
     }
     hyb_cuda_matmul_x(job, bf16 ? HYB_CUDA_X_BF16 : HYB_CUDA_X_HALF);
@@ -7056,298 +8057,115 @@ static void hyb_cuda_op_matmul(hyb_cuda_at *at, const hyb_op_matmul *op)
 {
     hyb_cuda_matmul(at->q, op, at->scratch, at->scratch_bytes);
 }
-/* ==== end src/cuda/ops_matmul.c ==== */
 
-/* ==== begin src/cuda/ops_rows.c ==== */
-/* cuda/ops_rows: the ops over rows: embeddings, norms, rotations, activations, the writing of the cache, and the choice
- * of the largest logits. */
+#ifndef HYBRID_NO_TRAIN
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
 
-/* The kernels of the modules rows, rope, kv, select. */
-/* clang-format off */
-#define HYB_CUDA_KERNELS_ROWS(X) \
-    X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
-/* clang-format on */
-#define HYB_CUDA_KERNELS_ROPE(X)   X(rope_table) X(rope)
-#define HYB_CUDA_KERNELS_KV(X)     X(kv_store) X(heads)
-#define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
-#define HYB_KERNEL_NUMBER(name_)   HYB_KERNEL_##name_,
-enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
-enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
-enum { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_KV };
-enum { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_SELECT };
-#undef HYB_KERNEL_NUMBER
-
-static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
+/* Bytes of scratch of matmul_back_x: rows of W as floats, all of them or a slice. */
+static size_t hyb_cuda_back_scratch(hybrid_type type, int64_t k, int64_t out)
 {
-    const hyb_cuda_batch *batch = &at->batch;
-    const void *table = op->table->data;
-    const int32_t *index = op->index == HYB_INDEX_ID    ? batch->ids
-                           : op->index == HYB_INDEX_POS ? batch->pos
-                                                        : batch->out;
-    int64_t row_bytes = (int64_t)op->table->nb[1], n = op->index == HYB_INDEX_OUT ? batch->n_out : batch->n;
-    int32_t k = (int32_t)op->table->ne[0];
-    const float *add = op->add;
-    float scale = op->scale, *out = op->out;
-    bool blocks = hybrid_type_block_size(op->table->type) > 1;
+    const size_t row = (size_t)k * sizeof(float);
+    if (type == HYBRID_TYPE_F32) return 0;
+    return HYB_MIN((size_t)out, HYB_MAX((size_t)HYB_CUDA_SLICE / row, 1)) * row;
+}
+
+static void hyb_cuda_product_by_any(hyb_cuda_queue *q, const hyb_cuda_product_back *o)
+{
+    hyb_cuda_product_back copy = *o;
+    void *args[1];
+    if (hyb_cuda_gemm_back(q, o)) return;
+    args[0] = &copy;
+    hyb_cuda_grid(q, HYB_MODULE_GEMM_BACK, 0, (o->m + 63) / 64, (o->n + 63) / 64, 256, args);
+}
+
+/* Rows of w, from `first`, as floats at `to`: the kernel of the op embed, without an index. */
+static void hyb_cuda_decode(hyb_cuda_queue *q, const hyb_tensor *w, int64_t first, int64_t rows, float *to)
+{
+    const char *from = (const char *)w->data + (size_t)first * w->nb[1];
+    int64_t row_bytes = (int64_t)w->nb[1];
+    const int32_t *index = NULL;
+    const float *add = NULL;
+    int32_t k = (int32_t)w->ne[0];
+    float scale = 1;
     void *args[7];
-    args[0] = &table;
+    args[0] = &from;
     args[1] = &row_bytes;
     args[2] = &index;
     args[3] = &k;
     args[4] = &scale;
     args[5] = &add;
-    args[6] = &out;
-    hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1,
-                     64, 1, 0, args);
+    args[6] = &to;
+    hyb_cuda_grid(q, hyb_cuda_embed_module((int)w->type), 0,
+                  hyb_div_up(k, hybrid_type_block_size(w->type) > 1 ? 32 * 64 : 256), rows, 64, args);
 }
 
-static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
+/* dx (n, k) = or += dy (n, out) . w (out, k); w of any type, F32 from where it lies. */
+static void hyb_cuda_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op, const hyb_matmul_dy *o, bool add)
 {
-    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->x, op->x_stride) && hyb_cuda_by_4(op->out, op->out_stride) &&
-                      hyb_cuda_by_4(op->w, 0) && hyb_cuda_by_4(op->b, 0);
-    const int64_t loads = hyb_div_up(op->n, by_4 ? 4 : 1), groups = op->n_rows * op->n_group;
-    const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(loads, 32) * 32, 1024);
-    hyb_op_norm o = *op;
-    int32_t n_rows = (int32_t)op->n_rows, n_group = (int32_t)op->n_group, n = (int32_t)op->n,
-            layer = op->kind == HYB_NORM_LAYER;
-    const int kernel = by_4 ? HYB_KERNEL_norm_4 : HYB_KERNEL_norm_1;
-    void *args[11];
-    args[0] = &o.x;
-    args[1] = &o.x_stride;
-    args[2] = &o.out;
-    args[3] = &o.out_stride;
-    args[4] = &o.w;
-    args[5] = &o.b;
-    args[6] = &n_rows;
-    args[7] = &n_group;
-    args[8] = &n;
-    args[9] = &o.eps;
-    args[10] = &layer;
-    /* a warp each */
-    if (threads <= 128)
-        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);
-    else
-        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
-}
-
-static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
-{
-    hyb_op_rope_table o = *op;
-    const int32_t *pos = at->batch.pos;
-    int32_t half = op->n_rot / 2;
-    void *args[5];
-    args[0] = &pos;
-    args[1] = &o.inv_freq;
-    args[2] = &half;
-    args[3] = &o.scale;
-    args[4] = &o.table;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope_table, hyb_div_up(half, 64), at->batch.n, 1, 64, 1, 0,
-                     args);
-}
-
-static void hyb_cuda_op_rope(hyb_cuda_at *at, const hyb_op_rope *op)
-{
-    hyb_op_rope o = *op;
-    int32_t half = op->n_rot / 2, neox = op->kind == HYB_ROPE_NEOX,
-            each = op->x == op->out ? half : op->head_dim - half;
-    void *args[10];
-    args[0] = &o.x;
-    args[1] = &o.x_stride;
-    args[2] = &o.out;
-    args[3] = &o.out_stride;
-    args[4] = &o.table;
-    args[5] = &o.n_head;
-    args[6] = &o.head_dim;
-    args[7] = &half;
-    args[8] = &neox;
-    args[9] = &each;
-    if (each < 1) return;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROPE, HYB_KERNEL_rope, hyb_div_up((int64_t)op->n_head * each, 128), op->n, 1,
-                     128, 1, 0, args);
-}
-
-/* The numbers that kernels give the types of a cache. */
-static int32_t hyb_cuda_kv_type(hybrid_type type)
-{
-    return type == HYBRID_TYPE_F16 ? 0 : type == HYBRID_TYPE_Q8_0 ? 1 : 2;
-}
-
-static void hyb_cuda_op_kv_store(hyb_cuda_at *at, const hyb_op_kv_store *op)
-{
-    hyb_cuda_batch b = at->batch;
-    hyb_op_kv_store o = *op;
-    hyb_kv_view kv = *op->kv;
-    int64_t page_k = (int64_t)kv.page_bytes_k, page_v = (int64_t)kv.page_bytes_v;
-    int32_t row_k = (int32_t)kv.row_bytes_k, row_v = (int32_t)kv.row_bytes_v, type = hyb_cuda_kv_type(kv.type);
-    void *args[18];
-    args[0] = &o.k;
-    args[1] = &o.k_stride;
-    args[2] = &o.v;
-    args[3] = &o.v_stride;
-    args[4] = &kv.k;
-    args[5] = &kv.v;
-    args[6] = &page_k;
-    args[7] = &page_v;
-    args[8] = &row_k;
-    args[9] = &row_v;
-    args[10] = &kv.n_head_kv;
-    args[11] = &kv.head_dim_k;
-    args[12] = &kv.head_dim_v;
-    args[13] = &b.pos;
-    args[14] = &b.run_of_row;
-    args[15] = &b.pages;
-    args[16] = &b.pages_a_seq;
-    args[17] = &type;
-    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_kv_store, 2 * (int64_t)kv.n_head_kv, b.n, 1, 128, 1, 0, args);
-}
-
-/* As in kernels/kv.cu. */
-typedef struct hyb_cuda_heads_args {
-    const float *q, *k, *v;
-    float *q_out, *k_out;
-    const float *q_norm, *k_norm, *table;
-    char *k_cache, *v_cache;
-    const int32_t *pos, *run_of_row, *pages;
-    int64_t stride, out_stride, page_bytes_k, page_bytes_v;
-    int32_t n_head, n_head_kv, dim_k, dim_v, row_bytes_k, row_bytes_v, pages_a_seq, type;
-    int32_t half, neox, layer;
-    float eps;
-} hyb_cuda_heads_args;
-
-/* False: heads of more than 256 values; nothing was done. */
-static bool hyb_cuda_op_heads(hyb_cuda_at *at, const hyb_op_heads *op)
-{
-    const hyb_cuda_batch *batch = &at->batch;
-    const hyb_kv_view *kv = op->kv;
-    hyb_cuda_heads_args a;
-    void *args[1];
-    if (kv->head_dim_k > 256 || kv->head_dim_v > 256) return false;
-    memset(&a, 0, sizeof a);
-    a.q = op->q;
-    a.k = op->k;
-    a.v = op->v;
-    a.stride = op->stride;
-    a.q_out = op->q_out;
-    a.k_out = op->k_out;
-    a.out_stride = op->out_stride;
-    a.q_norm = op->q_norm;
-    a.k_norm = op->k_norm;
-    a.layer = op->norm == HYB_NORM_LAYER;
-    a.eps = op->eps;
-    a.table = op->table;
-    a.half = op->n_rot / 2;
-    a.neox = op->rope == HYB_ROPE_NEOX;
-    a.k_cache = kv->k;
-    a.page_bytes_k = (int64_t)kv->page_bytes_k;
-    a.row_bytes_k = (int32_t)kv->row_bytes_k;
-    a.dim_k = kv->head_dim_k;
-    a.v_cache = kv->v;
-    a.page_bytes_v = (int64_t)kv->page_bytes_v;
-    a.row_bytes_v = (int32_t)kv->row_bytes_v;
-    a.dim_v = kv->head_dim_v;
-    a.n_head = op->n_head;
-    a.n_head_kv = kv->n_head_kv;
-    a.type = hyb_cuda_kv_type(kv->type);
-    a.pos = batch->pos;
-    a.run_of_row = batch->run_of_row;
-    a.pages = batch->pages;
-    a.pages_a_seq = batch->pages_a_seq;
-    args[0] = &a;
-    hyb_cuda_launch3(at->q, HYB_MODULE_KV, HYB_KERNEL_heads,
-                     hyb_div_up((int64_t)op->n_head + 2 * (int64_t)kv->n_head_kv, 4), batch->n, 1, 128, 1, 0, args);
-    return true;
-}
-
-static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
-{
-    const bool by_4 = op->n % 4 == 0 && hyb_cuda_by_4(op->gate, op->gate_stride) &&
-                      hyb_cuda_by_4(op->out, op->out_stride) && hyb_cuda_by_4(op->up, op->up ? op->up_stride : 0);
-    hyb_op_glu o = *op;
-    int64_t first, rows;
-    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
-    void *args[8];
-    args[0] = &o.gate;
-    args[1] = &o.gate_stride;
-    args[2] = &o.up;
-    args[3] = &o.up_stride;
-    args[4] = &o.out;
-    args[5] = &o.out_stride;
-    args[6] = &n;
-    args[7] = &act;
-    /* experts have several rows for each of a batch; a grid has at most 65535 */
-    for (first = 0; first < op->n_rows; first += rows) {
-        rows = HYB_MIN(op->n_rows - first, 65535);
-        hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_glu_4 : HYB_KERNEL_glu_1,
-                         hyb_div_up(op->n, by_4 ? 1024 : 256), rows, 1, 256, 1, 0, args);
-        o.gate += rows * o.gate_stride;
-        o.out += rows * o.out_stride;
-        if (o.up) o.up += rows * o.up_stride;
+    const hyb_tensor *w = o->w;
+    const bool f32 = w->type == HYBRID_TYPE_F32;
+    const int64_t k = w->ne[0], fit = f32 ? w->ne[1] : (int64_t)(at->scratch_bytes / (sizeof(float) * (size_t)k));
+    const int64_t slice = HYB_MAX(f32 ? fit : HYB_MIN(fit, 65535), 1); /* rows of a grid */
+    hyb_cuda_product_back p;
+    int64_t first;
+    p.m = op->n;
+    p.n = (int32_t)k;
+    p.a_m = o->dy_stride;
+    p.a_p = 1;
+    p.b_p = k;
+    p.c = op->dx;
+    p.c_m = op->dx_stride;
+    for (first = 0; first < w->ne[1]; first += slice) {
+        p.p = (int32_t)HYB_MIN(slice, w->ne[1] - first);
+        p.a = o->dy + first;
+        p.b = f32 ? (const float *)w->data : (const float *)(void *)at->scratch;
+        p.add = add || first;
+        if (!f32) hyb_cuda_decode(at->q, w, first, p.p, (float *)(void *)at->scratch);
+        hyb_cuda_product_by_any(at->q, &p);
     }
 }
-
-/* x and y (NULL: none) to out. */
-typedef enum hyb_cuda_values_kind { HYB_CUDA_ADD, HYB_CUDA_SCALE, HYB_CUDA_SOFTCAP } hyb_cuda_values_kind;
-static void hyb_cuda_values(hyb_cuda_at *at, float *out, const float *x, const float *y, float factor, int64_t n,
-                            hyb_cuda_values_kind which)
+static void hyb_cuda_op_matmul_back_x(hyb_cuda_at *at, const hyb_op_matmul_back_x *op)
 {
-    const bool by_4 = n % 4 == 0 && hyb_cuda_by_4(out, 0) && hyb_cuda_by_4(x, 0) && hyb_cuda_by_4(y, 0);
-    int32_t kind = (int32_t)which;
-    void *args[6];
-    args[0] = &out;
-    args[1] = &x;
-    args[2] = &y;
-    args[3] = &factor;
-    args[4] = &n;
-    args[5] = &kind;
-    hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, by_4 ? HYB_KERNEL_values_4 : HYB_KERNEL_values_1,
-                     hyb_div_up(n, by_4 ? 1024 : 256), 1, 1, 256, 1, 0, args);
-}
-static void hyb_cuda_op_add(hyb_cuda_at *at, const hyb_op_add *op)
-{
-    hyb_cuda_values(at, op->out, op->a, op->b, 0, op->n, HYB_CUDA_ADD);
-}
-static void hyb_cuda_op_scale(hyb_cuda_at *at, const hyb_op_scale *op)
-{
-    hyb_cuda_values(at, op->out, op->x, NULL, op->factor, op->n, HYB_CUDA_SCALE);
-}
-static void hyb_cuda_op_softcap(hyb_cuda_at *at, const hyb_op_softcap *op)
-{
-    hyb_cuda_values(at, op->out, op->x, NULL, op->cap, op->n, HYB_CUDA_SOFTCAP);
+    int i;
+    for (i = 0; i < op->n_out && op->n > 0; i++) hyb_cuda_back_x(at, op, &op->out[i], i > 0);
 }
 
-/* ---- the largest logits ------------------------------------------------------------------------------------------ */
-
-enum { HYB_CUDA_TOP_K_CHUNK = 4096 };
-
-static size_t hyb_cuda_top_k_bytes(int n_rows, int n_vocab, int k)
+static void hyb_cuda_bias_back(hyb_cuda_at *at, const hyb_matmul_dw *o, int n)
 {
-    return (size_t)n_rows * (size_t)hyb_div_up(n_vocab, HYB_CUDA_TOP_K_CHUNK) * (8 * (size_t)k + 8);
+    hyb_op_norm_back sum;
+    memset(&sum, 0, sizeof sum);
+    sum.dy = o->dy;
+    sum.dy_stride = o->dy_stride;
+    sum.n_rows = n;
+    sum.n_group = 1;
+    sum.n = o->n;
+    sum.db = o->dbias;
+    hyb_cuda_norm_back_w(at, &sum);
 }
 
-/* In hyb_cuda_top_k_bytes of the scratch. */
-static void hyb_cuda_op_top_k(hyb_cuda_at *at, const hyb_op_top_k *op)
+static void hyb_cuda_op_matmul_back_w(hyb_cuda_at *at, const hyb_op_matmul_back_w *op)
 {
-    hyb_op_top_k o = *op;
-    int32_t n_chunks = (int32_t)hyb_div_up(op->n, HYB_CUDA_TOP_K_CHUNK);
-    const int64_t each = (int64_t)op->n_rows * n_chunks * op->k;
-    int32_t *keys = (int32_t *)(void *)at->scratch, *ids = keys + each;
-    float *parts = (float *)(ids + each);
-    void *args[10];
-    args[0] = &o.logits;
-    args[1] = &o.stride;
-    args[2] = &o.n;
-    args[3] = &o.k;
-    args[4] = &keys;
-    args[5] = &ids;
-    args[6] = &parts;
-    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_chunk, n_chunks, op->n_rows, 1, 256, 1, 0, args);
-    args[2] = &n_chunks;
-    args[7] = &o.ids;
-    args[8] = &o.values;
-    args[9] = &o.stats;
-    hyb_cuda_launch3(at->q, HYB_MODULE_SELECT, HYB_KERNEL_top_k_row, op->n_rows, 1, 1, 1024, 1, 0, args);
+    int i;
+    for (i = 0; i < op->n_out && op->n > 0; i++) {
+        const hyb_matmul_dw *o = &op->out[i];
+        hyb_cuda_product_back p;
+        p.m = (int32_t)o->n;
+        p.n = (int32_t)op->k;
+        p.p = op->n;
+        p.a = o->dy;
+        p.a_m = 1;
+        p.a_p = o->dy_stride;
+        p.b = op->x;
+        p.b_p = op->x_stride;
+        p.c = o->dw;
+        p.c_m = op->k;
+        p.add = 1;
+        if (o->dw) hyb_cuda_product_by_any(at->q, &p);
+        if (o->dbias) hyb_cuda_bias_back(at, o, op->n);
+    }
 }
-/* ==== end src/cuda/ops_rows.c ==== */
+#endif
+/* ==== end src/cuda/ops_matmul.c ==== */
 
 /* ==== begin src/cuda/ops_recurrent.c ==== */
 /* cuda/ops_recurrent: the ops of layers that keep a state of a sequence from row to row, in slots. Kernels find the
@@ -7647,6 +8465,89 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
     if (batch->n_split) hyb_cuda_attention_split(at->q, batch, op, module, &a);
     if (batch->n_tiles) hyb_cuda_attention_tiles(at->q, batch, op, module, &a);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
+
+/* As in kernels/attention_any.cu. */
+typedef struct hyb_cuda_attention_back_args {
+    const float *q, *out, *dout;
+    const char *k, *v;
+    float *dq, *dk, *dv;
+    void *stats;
+    const int32_t *runs, *pages;
+    int64_t q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
+    int32_t n, n_head, n_head_kv, pages_a_seq, window;
+    float scale, softcap;
+    int32_t dim_k, dim_v, row_bytes_k, row_bytes_v, type;
+} hyb_cuda_attention_back_args;
+
+/* Bytes of scratch: four floats a row and head. */
+static size_t hyb_cuda_attention_back_scratch(int n_rows, int n_head)
+{
+    return (size_t)n_rows * (size_t)n_head * 4 * sizeof(float);
+}
+
+/* Shared memory of a block of the queries' kernel; that of the keys' needs less. */
+static unsigned hyb_cuda_attention_back_shared(int head_dim_k, int head_dim_v)
+{
+    const unsigned k = (unsigned)(head_dim_k + 3) / 4 * 4, v = (unsigned)(head_dim_v + 3) / 4 * 4;
+    return 4 * (16 * (k + v) + HYB_PAGE * (k + v + 8) + 16 * HYB_PAGE);
+}
+static bool hyb_cuda_attends_back(int head_dim_k, int head_dim_v, unsigned shared)
+{
+    return head_dim_k <= 256 && head_dim_v <= 256 && hyb_cuda_attention_back_shared(head_dim_k, head_dim_v) <= shared;
+}
+
+static void hyb_cuda_attention_back_set(hyb_cuda_attention_back_args *a, const hyb_cuda_at *at,
+                                        const hyb_op_attention_back *op)
+{
+    const hyb_kv_view *kv = op->kv;
+    memset(a, 0, sizeof *a);
+    a->q = op->q;
+    a->q_stride = op->q_stride;
+    a->out = op->out;
+    a->dout = op->dout;
+    a->out_stride = op->out_stride;
+    a->dq = op->dq;
+    a->dk = op->dk;
+    a->dv = op->dv;
+    a->stride = op->stride;
+    a->k = kv->k;
+    a->page_bytes_k = (int64_t)kv->page_bytes_k;
+    a->row_bytes_k = (int32_t)kv->row_bytes_k;
+    a->dim_k = kv->head_dim_k;
+    a->v = kv->v;
+    a->page_bytes_v = (int64_t)kv->page_bytes_v;
+    a->row_bytes_v = (int32_t)kv->row_bytes_v;
+    a->dim_v = kv->head_dim_v;
+    a->type = hyb_cuda_kv_type(kv->type);
+    a->n_head = op->n_head;
+    a->n_head_kv = kv->n_head_kv;
+    a->scale = op->scale;
+    a->softcap = op->softcap;
+    a->window = op->window;
+    a->stats = at->scratch;
+    a->runs = at->batch.runs;
+    a->pages = at->batch.pages;
+    a->pages_a_seq = at->batch.pages_a_seq;
+    a->n = at->batch.n;
+}
+
+static void hyb_cuda_op_attention_back(hyb_cuda_at *at, const hyb_op_attention_back *op)
+{
+    const hyb_kv_view *kv = op->kv;
+    const int64_t rows = HYB_MIN(at->batch.max_length_class, at->batch.n); /* of the longest run, at least */
+    hyb_cuda_attention_back_args a;
+    void *args[1];
+    hyb_cuda_attention_back_set(&a, at, op);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 0, hyb_div_up(rows, 16), op->n_head, at->batch.n_runs, 128, 1,
+                     hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 1, hyb_div_up(rows, HYB_PAGE), kv->n_head_kv, at->batch.n_runs,
+                     256, 1, hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+}
+#endif
 /* ==== end src/cuda/ops_attention.c ==== */
 
 /* ==== begin src/cuda/ops_experts.c ==== */
@@ -8020,6 +8921,88 @@ static void hyb_cuda_op_combine(hyb_cuda_at *at, const hyb_op_combine *op)
 }
 /* ==== end src/cuda/ops_experts.c ==== */
 
+/* ==== begin src/cuda/ops_train.c ==== */
+/* cuda/ops_train: the loss and the optimizer. Gradients of the ops of a forward pass stand beside those ops. */
+
+#ifndef HYBRID_NO_TRAIN
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_cross_entropy_args {
+    float *logits;
+    int64_t stride;
+    const int32_t *targets;
+    const float *weights;
+    double *loss;
+    int32_t n;
+    float softcap, factor;
+} hyb_cuda_cross_entropy_args;
+
+static void hyb_cuda_op_cross_entropy(hyb_cuda_at *at, const hyb_op_cross_entropy *op)
+{
+    hyb_cuda_cross_entropy_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.logits = op->logits;
+    a.stride = op->stride;
+    a.targets = op->targets;
+    a.weights = op->weights;
+    a.loss = op->loss;
+    a.n = (int32_t)op->n;
+    a.softcap = op->softcap;
+    a.factor = op->factor;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_cross_entropy, op->n_rows, 1, 1, 512, 1, 0, args);
+}
+
+/* In hyb_cuda_squares_bytes of the scratch. */
+static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
+{
+    hyb_op_squares o = *op;
+    double *parts = (double *)(void *)at->scratch;
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 4096), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    void *args[3];
+    args[0] = &o.x;
+    args[1] = &o.n;
+    args[2] = &parts;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_squares, n_parts, 1, 1, 256, 1, 0, args);
+    args[0] = &parts;
+    args[1] = &n_parts;
+    args[2] = &o.sum;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_squares_sum, 1, 1, 1, 32, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_adamw_args {
+    float *w, *m, *v;
+    const float *grad;
+    int64_t n;
+    float factor, rate, beta1, beta2, c1, c2, eps, decay;
+} hyb_cuda_adamw_args;
+
+static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
+{
+    hyb_cuda_adamw_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.m = op->m;
+    a.v = op->v;
+    a.grad = op->grad;
+    a.n = op->n;
+    a.factor = op->factor;
+    a.rate = op->rate;
+    a.beta1 = op->beta1;
+    a.beta2 = op->beta2;
+    a.c1 = op->c1;
+    a.c2 = op->c2;
+    a.eps = op->eps;
+    a.decay = op->decay;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+#endif
+/* ==== end src/cuda/ops_train.c ==== */
+
 /* ==== begin src/cuda/module_table.c ==== */
 /* cuda/module_table: what each module is made of, in the order of the enumeration of modules.c. */
 
@@ -8125,7 +9108,15 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 #undef HYB_MODULE_OF_HEAD
         { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
           { NULL },
-          { "attention_any", NULL } }
+          { "attention_any", NULL } },
+        { "train", { hyb_cuda_text_prelude, hyb_cuda_text_rows, hyb_cuda_text_train, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_TRAIN(HYB_KERNEL_NAME) NULL } },
+        { "embed_back", { hyb_cuda_text_prelude, hyb_cuda_text_embed, NULL, NULL },
+          { "-DBACK", NULL }, { "embed_back", NULL } },
+        { "gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
+        { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
+          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME
@@ -8177,6 +9168,18 @@ typedef struct hyb_cuda_backend {
     int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
 
+/* Bytes of scratch of the ops of training, besides those of matrices. */
+static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
+{
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train)
+        return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
+                       HYB_CUDA_SQUARES_PARTS * sizeof(double));
+#endif
+    HYB_UNUSED(limits);
+    return 0;
+}
+
 static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 {
     const size_t rows = (size_t)limits->n_rows;
@@ -8186,6 +9189,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
     l->scratch_bytes = HYB_MAX(limits->scratch,
                                limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+    l->scratch_bytes = HYB_MAX(l->scratch_bytes, hyb_cuda_train_scratch(limits));
 #define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
     HYB_PLACE(ids, rows * sizeof(int32_t));
     HYB_PLACE(pos, rows * sizeof(int32_t));
@@ -8344,6 +9348,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
         return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
     }
 HYB_OPS(HYB_OP, HYB_PARTS)
+HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 
@@ -8426,8 +9431,8 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
-#define HYB_OP(name_) NULL,
-        HYB_TRAIN_OPS(HYB_OP) /* it cannot train */
+#define HYB_OP(name_) hyb_cuda_be_##name_,
+        HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */
@@ -8520,7 +9525,11 @@ static hybrid_result hyb_gpu_flush(hyb_device *device, hybrid_error *error)
 
 static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 {
-    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, hyb_cuda_device_of(device)->cu->shared_optin);
+    const unsigned shared = hyb_cuda_device_of(device)->cu->shared_optin;
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train && !hyb_cuda_attends_back(limits->head_dim_k, limits->head_dim_v, shared)) return false;
+#endif
+    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, shared);
 }
 
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
@@ -8530,6 +9539,9 @@ static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tenso
         w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
                      : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train) limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1]));
+#endif
     return true;
 }
 static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limits)
@@ -8663,6 +9675,7 @@ HYB_TEPID_END
 #undef HYB_CUDA_KERNELS_ROPE
 #undef HYB_CUDA_KERNELS_ROWS
 #undef HYB_CUDA_KERNELS_SELECT
+#undef HYB_CUDA_KERNELS_TRAIN
 #undef HYB_DRIVER_LIST
 #undef HYB_DRIVER_OLD_LIST
 #undef HYB_EXCESS_PRECISION

@@ -1195,7 +1195,7 @@ typedef struct op_case {
     void (*draw)(side *s, any_op *op);
     void (*exact)(side *s, const any_op *op);
     void (*run)(hyb_backend *be, const any_op *op);
-    bool trains; /* an op that only the host has */
+    bool trains;
 } op_case;
 
 #define OP_FUNCTIONS(name_) \
@@ -1210,7 +1210,7 @@ static const op_case op_cases[] = {
     HYB_OPS(OP_CASE, OP_CASE)
 #undef OP_CASE
 #define OP_CASE(name_) { #name_, any_draw_##name_, any_exact_##name_, any_run_##name_, true },
-    HYB_TRAIN_OPS(OP_CASE)
+        HYB_TRAIN_OPS(OP_CASE)
 #undef OP_CASE
 };
 
@@ -1232,6 +1232,7 @@ static char **side_run(side *s, const op_case *c, uint64_t seed, any_op *op, boo
     s->level = 0;
     draw_batch(s, 20);
     c->draw(s, op);
+    if (c->trains && !s->limits.n_train) s->limits.n_train = 1;
     for (i = 0; i < s->n_w; i++)
         CHECK(s->device->ops->show(s->device, &s->limits, &s->w[i]), "%s: no kernel for %s", s->name,
               hybrid_type_name(s->w[i].type));
@@ -1284,8 +1285,8 @@ static size_t area_values(const area *a)
 {
     return a->kind == AREA_BYTES     ? 0
            : a->kind == AREA_DOUBLES ? a->bytes / 8
-           : a->kind == AREA_CACHE ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
-                                   : a->bytes / 4;
+           : a->kind == AREA_CACHE   ? a->bytes / hybrid_type_row_bytes(a->type, (size_t)a->n) * (size_t)a->n
+                                     : a->bytes / 4;
 }
 static bool same_bits(const area *a, const char *x, const char *y)
 {
@@ -1389,29 +1390,30 @@ static void side_compare(side *reference, char **want_after, side *s, const op_c
     side_end(s);
 }
 
-/* n draws of every op on the reference, held to the statement, and on each of the others. HYBRID_ONLY: of the ops whose
- * name holds a word;
- * HYBRID_SEED: one draw, as a failure names it; HYBRID_TYPE: weights of one type. */
-static void ops_compare(side *reference, side *others, int n_others, int n, bool near)
+/* n draws of an op on the reference, held to the statement, and on each of the others. HYBRID_SEED: one draw, as a
+ * failure names it; HYBRID_TYPE: weights of one type. */
+static void op_compare(const op_case *c, side *reference, side *others, int n_others, int n, bool near)
 {
     const char *one = getenv("HYBRID_SEED");
-    size_t o;
     int i, t;
+    for (i = 0; i < (one ? 1 : n); i++) {
+        const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + (uint64_t)(c - op_cases);
+        any_op op;
+        char **after = side_run(reference, c, seed, &op, true);
+        side_exact(reference, c, seed, after);
+        for (t = 0; t < n_others; t++) side_compare(reference, after, &others[t], c, seed, near);
+        after_free(after);
+        side_end(reference);
+    }
+}
+
+/* Every op so. HYBRID_ONLY: those whose name holds a word. */
+static void ops_compare(side *reference, side *others, int n_others, int n, bool near)
+{
+    size_t o;
     for (o = 0; o < sizeof op_cases / sizeof *op_cases; o++) {
-        const op_case *c = &op_cases[o];
-        TEST(c->name);
-        if (!test_wanted(c->name)) continue;
-        for (i = 0; i < (one ? 1 : n); i++) {
-            const uint64_t seed = one ? strtoull(one, NULL, 10) : (uint64_t)i * 1000 + o;
-            any_op op;
-            char **after = side_run(reference, c, seed, &op, true);
-            side_exact(reference, c, seed, after);
-            for (t = 0; t < n_others; t++)
-                if (!c->trains || others[t].device->ops->is_host)
-                    side_compare(reference, after, &others[t], c, seed, near);
-            after_free(after);
-            side_end(reference);
-        }
+        TEST(op_cases[o].name);
+        if (test_wanted(op_cases[o].name)) op_compare(&op_cases[o], reference, others, n_others, n, near);
     }
 }
 

@@ -257,6 +257,48 @@ static void test_slices(void)
     product(&type, &out, 1, 64, 68, true, true, 0);
 }
 
+/* The gradient of what a product read, with room for 7 rows of W as floats, and for all. */
+static void test_slices_back(void)
+{
+    enum { K = 64, OUT = 40, ROWS = 9 };
+    matrix m = matrix_make(HYBRID_TYPE_Q5_1, K, OUT);
+    const size_t all = hyb_cuda_back_scratch(HYBRID_TYPE_Q5_1, K, OUT), bytes = ROWS * K * sizeof(float);
+    float dy[ROWS * OUT], dx[2][ROWS * K];
+    double worst = 0;
+    hyb_op_matmul_back_x op;
+    hyb_cuda_at at;
+    hybrid_error error;
+    void *dy_device, *dx_device = device_copy(NULL, bytes), *scratch = device_copy(NULL, all);
+    int i;
+    TEST("slices of W, backwards");
+    CHECK(all == OUT * K * sizeof(float), "%zu bytes", all);
+    for (i = 0; i < ROWS * OUT; i++) dy[i] = rng_float();
+    dy_device = device_copy(dy, sizeof dy);
+    memset(&op, 0, sizeof op);
+    memset(&at, 0, sizeof at);
+    op.n = ROWS;
+    op.n_out = 1;
+    op.out[0].w = &m.w;
+    op.out[0].dy = (const float *)dy_device;
+    op.out[0].dy_stride = OUT;
+    op.dx = (float *)dx_device;
+    op.dx_stride = K;
+    at.q = queue;
+    at.scratch = (char *)scratch;
+    for (i = 0; i < 2; i++) {
+        at.scratch_bytes = i ? 7 * K * sizeof(float) : all;
+        hyb_cuda_op_matmul_back_x(&at, &op);
+        hyb_cuda_read(queue, dx[i], dx_device, bytes);
+        CHECK(hyb_cuda_sync(queue, &error) == HYBRID_OK, "%s", error.message);
+    }
+    for (i = 0; i < ROWS * K; i++) worst = fmax(worst, fabs((double)dx[0][i] - dx[1][i]));
+    CHECK(worst < 1e-5, "%g apart", worst);
+    hyb_cuda_free(cu, dy_device);
+    hyb_cuda_free(cu, dx_device);
+    hyb_cuda_free(cu, scratch);
+    matrix_free(&m);
+}
+
 /* A row with an infinity or a NaN gives no number; its neighbours do. */
 static void test_not_a_number(void)
 {
@@ -521,6 +563,7 @@ int main(void)
     if (test_wanted("many rows, own products")) test_many_rows("many rows, own products");
     if (test_wanted("several matrices")) test_several();
     if (test_wanted("slices of W")) test_slices();
+    if (test_wanted("slices of W, backwards")) test_slices_back();
     if (test_wanted("not a number")) test_not_a_number();
     if (test_wanted("experts, one by one")) test_experts_one_by_one();
     if (test_wanted("experts, sorted")) test_experts_sorted();

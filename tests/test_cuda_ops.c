@@ -607,9 +607,12 @@ static void test_sort(void)
 static void test_drawn(void)
 {
     static side reference, gpu;
+    const int n = getenv("EMU_CHECK") ? 12 : 30; /* every access is looked at: slow */
     hybrid_runtime_desc desc;
     hyb_cuda_device *device;
     hybrid_error error;
+    char name[64];
+    int o;
     memset(&desc, 0, sizeof desc);
     desc.device = "cuda";
     if (hybrid_runtime_create(&desc, &gpu.rt, &error) || hyb_runtime_gpu(gpu.rt, &gpu.device, &error)) {
@@ -621,7 +624,15 @@ static void test_drawn(void)
     hyb_cuda_retain(device->cu = cu);
     gpu.name = "cuda";
     side_host(&reference, "generic", 1);
-    ops_compare(&reference, &gpu, 1, getenv("EMU_CHECK") ? 12 : 30, true); /* every access is looked at: slow */
+    ops_compare(&reference, &gpu, 1, n, true);
+    for (o = 0; o < (int)(sizeof op_cases / sizeof *op_cases); o++) {
+        if (strncmp(op_cases[o].name, "matmul_back", 11)) continue;
+        snprintf(name, sizeof name, "%s, own products", op_cases[o].name);
+        TEST(name);
+        cu->blas_state = 2; /* as if there were no cuBLAS */
+        if (test_wanted(name)) op_compare(&op_cases[o], &reference, &gpu, 1, n, true);
+        cu->blas_state = 0;
+    }
     hybrid_runtime_destroy(gpu.rt);
     hybrid_runtime_destroy(reference.rt);
 }

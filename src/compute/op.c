@@ -650,7 +650,7 @@ typedef struct hyb_op_cross_entropy {
     float *logits; /* becomes dlogits */
     int64_t stride, n_rows, n;
     float softcap;
-    const int32_t *targets; /* (n_rows) in the host's memory, as all that follows */
+    const int32_t *targets; /* (n_rows) */
     const float *weights;   /* or NULL: 1 */
     float factor;
     double *loss; /* (n_rows) */
@@ -667,7 +667,7 @@ HYB_INLINE double hyb_bytes_cross_entropy(const hyb_op_cross_entropy *op, const 
 typedef struct hyb_op_squares {
     const float *x;
     int64_t n;
-    double *sum; /* in the host's memory */
+    double *sum;
 } hyb_op_squares;
 HYB_INLINE double hyb_bytes_squares(const hyb_op_squares *op, const hyb_batch *batch)
 {

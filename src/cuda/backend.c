@@ -6,6 +6,7 @@
 #include "ops_recurrent.c"
 #include "ops_attention.c"
 #include "ops_experts.c"
+#include "ops_train.c"
 
 /* Where the parts of a back end's one block of device memory are. The first ones are a picture of the batch, copied
  * from the host in one piece. */
@@ -46,6 +47,18 @@ typedef struct hyb_cuda_backend {
     int n_graph_failures; /* in a row */
 } hyb_cuda_backend;
 
+/* Bytes of scratch of the ops of training, besides those of matrices. */
+static size_t hyb_cuda_train_scratch(const hyb_limits *limits)
+{
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train)
+        return HYB_MAX(hyb_cuda_attention_back_scratch(limits->n_rows, limits->n_head),
+                       HYB_CUDA_SQUARES_PARTS * sizeof(double));
+#endif
+    HYB_UNUSED(limits);
+    return 0;
+}
+
 static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
 {
     const size_t rows = (size_t)limits->n_rows;
@@ -55,6 +68,7 @@ static void hyb_cuda_layout_make(hyb_cuda_layout *l, const hyb_limits *limits)
     l->split = hyb_cuda_split_plan(limits->n_seq, limits->n_rows, limits->n_head_kv, limits->pages_a_seq * HYB_PAGE);
     l->scratch_bytes = HYB_MAX(limits->scratch,
                                limits->n_top ? hyb_cuda_top_k_bytes(limits->n_out, limits->n_vocab, limits->n_top) : 0);
+    l->scratch_bytes = HYB_MAX(l->scratch_bytes, hyb_cuda_train_scratch(limits));
 #define HYB_PLACE(field, size) (l->field = at, at += hyb_align(size, 256))
     HYB_PLACE(ids, rows * sizeof(int32_t));
     HYB_PLACE(pos, rows * sizeof(int32_t));
@@ -213,6 +227,7 @@ static bool hyb_cuda_be_pass_end(hyb_backend *be)
         return hyb_cuda_op_##name_(&hyb_cuda_of(be)->at, op); \
     }
 HYB_OPS(HYB_OP, HYB_PARTS)
+HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
 #undef HYB_PARTS
 
@@ -295,8 +310,8 @@ static hybrid_result hyb_cuda_backend_create(hyb_cuda *cu, const hyb_limits *lim
 #define HYB_CALL(result_, name_, parameters_) hyb_cuda_be_##name_,
         HYB_BACKEND_CALLS(HYB_CALL)
 #undef HYB_CALL
-#define HYB_OP(name_) NULL,
-        HYB_TRAIN_OPS(HYB_OP) /* it cannot train */
+#define HYB_OP(name_) hyb_cuda_be_##name_,
+        HYB_TRAIN_OPS(HYB_OP)
 #undef HYB_OP
     };
     /* clang-format on */

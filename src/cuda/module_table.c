@@ -3,6 +3,7 @@
 #define HYB_CUDA_MODULE_TABLE_C
 #include "ops_recurrent.c"
 #include "ops_experts.c"
+#include "ops_train.c"
 
 static const hyb_cuda_module_info *hyb_cuda_module(int module)
 {
@@ -106,7 +107,15 @@ static const hyb_cuda_module_info *hyb_cuda_module(int module)
 #undef HYB_MODULE_OF_HEAD
         { "attention_any", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
           { NULL },
-          { "attention_any", NULL } }
+          { "attention_any", NULL } },
+        { "train", { hyb_cuda_text_prelude, hyb_cuda_text_rows, hyb_cuda_text_train, NULL },
+          { "-DBACK", NULL }, { HYB_CUDA_KERNELS_TRAIN(HYB_KERNEL_NAME) NULL } },
+        { "embed_back", { hyb_cuda_text_prelude, hyb_cuda_text_embed, NULL, NULL },
+          { "-DBACK", NULL }, { "embed_back", NULL } },
+        { "gemm_back", { hyb_cuda_text_prelude, hyb_cuda_text_quant, hyb_cuda_text_gemm_f32, NULL },
+          { "-DTYPE=0", "-DBACK", NULL }, { "gemm_back", NULL } },
+        { "attention_back", { hyb_cuda_text_prelude, hyb_cuda_text_attention_args, hyb_cuda_text_attention_any, NULL },
+          { "-DBACK", NULL }, { "attention_back_q", "attention_back_kv", NULL } }
     };
     /* clang-format on */
 #undef HYB_KERNEL_NAME

@@ -1,7 +1,8 @@
 /* cuda/modules: the programs that NVRTC compiles: which texts, with which -D, make which kernels. A module is compiled
  * when one of its kernels is first asked for, so modules are small: per quantized type one, from the same text. Those
  * of mixtures of experts are the texts of the other products with -DEXPERTS: experts_1 one by one, experts_8 and
- * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats.
+ * experts_64 by tiles of so many rows, experts_gemm and experts_tensor for floats. Gradients are in the texts of their
+ * ops, with -DBACK: a program that only runs a model never compiles them.
  *
  * A new module: a text (HYB_EMBED), an entry of the enumeration, a row of module_table.c, in the same order.
  * tests/nvrtc_check.py compiles all. */
@@ -31,6 +32,7 @@ HYB_EMBED(hyb_cuda_text_recurrent, "kernels/recurrent.cu")
 HYB_EMBED(hyb_cuda_text_attention_args, "kernels/attention_args.cu")
 HYB_EMBED(hyb_cuda_text_attention, "kernels/attention.cu")
 HYB_EMBED(hyb_cuda_text_attention_any, "kernels/attention_any.cu")
+HYB_EMBED(hyb_cuda_text_train, "kernels/train.cu")
 
 /* clang-format off */
 /* Caches and head sizes with tensor-core kernels for attention; KV is that of kernels/attention_args.cu. The others:
@@ -87,6 +89,7 @@ enum {
     HYB_CUDA_HEADS(HYB_MODULE_OF_HEAD)
 #undef HYB_MODULE_OF_HEAD
     HYB_MODULE_ATTENTION_ANY,
+    HYB_MODULE_TRAIN, HYB_MODULE_EMBED_BACK, HYB_MODULE_GEMM_BACK, HYB_MODULE_ATTENTION_BACK,
     HYB_MODULE_COUNT
 };
 /* clang-format on */

@@ -44,6 +44,9 @@ static void hyb_cuda_launch3(hyb_cuda_queue *q, int module, int kernel, int64_t 
     hyb_cuda_launch(q, module, kernel, grid, block, shared, args);
 }
 
+/* Scratch of the op squares: its parts. */
+enum { HYB_CUDA_SQUARES_PARTS = 1024 };
+
 static int64_t hyb_div_up(int64_t n, int64_t by) { return (n + by - 1) / by; }
 
 /* Whether 16 bytes at a time can be read at p and every `stride` floats after it. NULL is fine. */

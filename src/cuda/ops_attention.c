@@ -193,4 +193,87 @@ static void hyb_cuda_op_attention(hyb_cuda_at *at, const hyb_op_attention *op)
     if (batch->n_split) hyb_cuda_attention_split(at->q, batch, op, module, &a);
     if (batch->n_tiles) hyb_cuda_attention_tiles(at->q, batch, op, module, &a);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* ---- gradients --------------------------------------------------------------------------------------------------- */
+
+/* As in kernels/attention_any.cu. */
+typedef struct hyb_cuda_attention_back_args {
+    const float *q, *out, *dout;
+    const char *k, *v;
+    float *dq, *dk, *dv;
+    void *stats;
+    const int32_t *runs, *pages;
+    int64_t q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
+    int32_t n, n_head, n_head_kv, pages_a_seq, window;
+    float scale, softcap;
+    int32_t dim_k, dim_v, row_bytes_k, row_bytes_v, type;
+} hyb_cuda_attention_back_args;
+
+/* Bytes of scratch: four floats a row and head. */
+static size_t hyb_cuda_attention_back_scratch(int n_rows, int n_head)
+{
+    return (size_t)n_rows * (size_t)n_head * 4 * sizeof(float);
+}
+
+/* Shared memory of a block of the queries' kernel; that of the keys' needs less. */
+static unsigned hyb_cuda_attention_back_shared(int head_dim_k, int head_dim_v)
+{
+    const unsigned k = (unsigned)(head_dim_k + 3) / 4 * 4, v = (unsigned)(head_dim_v + 3) / 4 * 4;
+    return 4 * (16 * (k + v) + HYB_PAGE * (k + v + 8) + 16 * HYB_PAGE);
+}
+static bool hyb_cuda_attends_back(int head_dim_k, int head_dim_v, unsigned shared)
+{
+    return head_dim_k <= 256 && head_dim_v <= 256 && hyb_cuda_attention_back_shared(head_dim_k, head_dim_v) <= shared;
+}
+
+static void hyb_cuda_attention_back_set(hyb_cuda_attention_back_args *a, const hyb_cuda_at *at,
+                                        const hyb_op_attention_back *op)
+{
+    const hyb_kv_view *kv = op->kv;
+    memset(a, 0, sizeof *a);
+    a->q = op->q;
+    a->q_stride = op->q_stride;
+    a->out = op->out;
+    a->dout = op->dout;
+    a->out_stride = op->out_stride;
+    a->dq = op->dq;
+    a->dk = op->dk;
+    a->dv = op->dv;
+    a->stride = op->stride;
+    a->k = kv->k;
+    a->page_bytes_k = (int64_t)kv->page_bytes_k;
+    a->row_bytes_k = (int32_t)kv->row_bytes_k;
+    a->dim_k = kv->head_dim_k;
+    a->v = kv->v;
+    a->page_bytes_v = (int64_t)kv->page_bytes_v;
+    a->row_bytes_v = (int32_t)kv->row_bytes_v;
+    a->dim_v = kv->head_dim_v;
+    a->type = hyb_cuda_kv_type(kv->type);
+    a->n_head = op->n_head;
+    a->n_head_kv = kv->n_head_kv;
+    a->scale = op->scale;
+    a->softcap = op->softcap;
+    a->window = op->window;
+    a->stats = at->scratch;
+    a->runs = at->batch.runs;
+    a->pages = at->batch.pages;
+    a->pages_a_seq = at->batch.pages_a_seq;
+    a->n = at->batch.n;
+}
+
+static void hyb_cuda_op_attention_back(hyb_cuda_at *at, const hyb_op_attention_back *op)
+{
+    const hyb_kv_view *kv = op->kv;
+    const int64_t rows = HYB_MIN(at->batch.max_length_class, at->batch.n); /* of the longest run, at least */
+    hyb_cuda_attention_back_args a;
+    void *args[1];
+    hyb_cuda_attention_back_set(&a, at, op);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 0, hyb_div_up(rows, 16), op->n_head, at->batch.n_runs, 128, 1,
+                     hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+    hyb_cuda_launch3(at->q, HYB_MODULE_ATTENTION_BACK, 1, hyb_div_up(rows, HYB_PAGE), kv->n_head_kv, at->batch.n_runs,
+                     256, 1, hyb_cuda_attention_back_shared(kv->head_dim_k, kv->head_dim_v), args);
+}
+#endif
 #endif

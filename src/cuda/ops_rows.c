@@ -5,7 +5,7 @@
 #include "../compute/op.c"
 #include "ops.c"
 
-/* The kernels of the modules rows, rope, kv, select. */
+/* The kernels of the modules rows, rope, kv, select, train. */
 /* clang-format off */
 #define HYB_CUDA_KERNELS_ROWS(X) \
     X(norm_4) X(norm_1) X(glu_4) X(glu_1) X(values_4) X(values_1) X(combine_4) X(combine_1)
@@ -13,11 +13,15 @@
 #define HYB_CUDA_KERNELS_ROPE(X)   X(rope_table) X(rope)
 #define HYB_CUDA_KERNELS_KV(X)     X(kv_store) X(heads)
 #define HYB_CUDA_KERNELS_SELECT(X) X(top_k_chunk) X(top_k_row)
-#define HYB_KERNEL_NUMBER(name_)   HYB_KERNEL_##name_,
+/* of rows and train, -DBACK */
+#define HYB_CUDA_KERNELS_TRAIN(X) \
+    X(norm_back) X(norm_back_w) X(glu_back) X(cross_entropy) X(squares) X(squares_sum) X(adamw)
+#define HYB_KERNEL_NUMBER(name_) HYB_KERNEL_##name_,
 enum { HYB_CUDA_KERNELS_ROWS(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROWS };
 enum { HYB_CUDA_KERNELS_ROPE(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_ROPE };
 enum { HYB_CUDA_KERNELS_KV(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_KV };
 enum { HYB_CUDA_KERNELS_SELECT(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_SELECT };
+enum { HYB_CUDA_KERNELS_TRAIN(HYB_KERNEL_NUMBER) HYB_KERNELS_OF_TRAIN };
 #undef HYB_KERNEL_NUMBER
 
 static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
@@ -43,6 +47,23 @@ static void hyb_cuda_op_embed(hyb_cuda_at *at, const hyb_op_embed *op)
     hyb_cuda_launch3(at->q, hyb_cuda_embed_module((int)op->table->type), 0, hyb_div_up(k, blocks ? 32 * 64 : 256), n, 1,
                      64, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_cuda_op_embed_back(hyb_cuda_at *at, const hyb_op_embed_back *op)
+{
+    hyb_op_embed_back o = *op;
+    const int32_t *index = op->index == HYB_INDEX_ID ? at->batch.ids : at->batch.pos;
+    int32_t n = at->batch.n, n_embd = (int32_t)op->n_embd;
+    void *args[6];
+    args[0] = &o.dy;
+    args[1] = &n;
+    args[2] = &index;
+    args[3] = &n_embd;
+    args[4] = &o.scale;
+    args[5] = &o.dtable;
+    hyb_cuda_launch3(at->q, HYB_MODULE_EMBED_BACK, 0, n, hyb_div_up(n_embd, 1024), 1, 256, 1, 0, args);
+}
+#endif
 
 static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
 {
@@ -72,6 +93,64 @@ static void hyb_cuda_op_norm(hyb_cuda_at *at, const hyb_op_norm *op)
     else
         hyb_cuda_launch3(at->q, HYB_MODULE_ROWS, kernel, groups, 1, 1, threads, 1, 0, args);
 }
+
+#ifndef HYBRID_NO_TRAIN
+/* As in kernels/rows.cu. */
+typedef struct hyb_cuda_norm_back_args {
+    const float *x, *dy, *w, *add;
+    float *dx, *dw, *db, *stats;
+    int64_t x_stride, dy_stride, dx_stride;
+    int32_t n_rows, n_group, n, layer;
+    float eps;
+} hyb_cuda_norm_back_args;
+
+static void hyb_cuda_norm_back_set(hyb_cuda_norm_back_args *a, const hyb_op_norm_back *op)
+{
+    memset(a, 0, sizeof *a);
+    a->x = op->x;
+    a->dy = op->dy;
+    a->w = op->w;
+    a->add = op->add;
+    a->dx = op->dx;
+    a->dw = op->dw;
+    a->db = op->db;
+    a->stats = op->stats;
+    a->x_stride = op->x_stride;
+    a->dy_stride = op->dy_stride;
+    a->dx_stride = op->dx_stride;
+    a->n_rows = (int32_t)op->n_rows;
+    a->n_group = (int32_t)op->n_group;
+    a->n = (int32_t)op->n;
+    a->layer = op->kind == HYB_NORM_LAYER;
+    a->eps = op->eps;
+}
+
+/* dw and db alone, from stats; without dw, sums of the rows of dy: what the gradient of a bias is. */
+static void hyb_cuda_norm_back_w(hyb_cuda_at *at, const hyb_op_norm_back *op)
+{
+    hyb_cuda_norm_back_args a;
+    void *args[1];
+    hyb_cuda_norm_back_set(&a, op);
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back_w, hyb_div_up(op->n, 32), 1, 1, 32, 32, 0, args);
+}
+
+static void hyb_cuda_op_norm_back(hyb_cuda_at *at, const hyb_op_norm_back *op)
+{
+    const int64_t groups = op->n_rows * op->n_group;
+    const unsigned threads = (unsigned)HYB_MIN(hyb_div_up(op->n, 32) * 32, 1024);
+    hyb_cuda_norm_back_args a;
+    void *args[1];
+    hyb_cuda_norm_back_set(&a, op);
+    args[0] = &a;
+    /* a warp each */
+    if (threads <= 128)
+        hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back, hyb_div_up(groups, 4), 1, 1, 32, 4, 0, args);
+    else
+        hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_norm_back, groups, 1, 1, threads, 1, 0, args);
+    if (op->dw || op->db) hyb_cuda_norm_back_w(at, op);
+}
+#endif
 
 static void hyb_cuda_op_rope_table(hyb_cuda_at *at, const hyb_op_rope_table *op)
 {
@@ -227,6 +306,25 @@ static void hyb_cuda_op_glu(hyb_cuda_at *at, const hyb_op_glu *op)
         if (o.up) o.up += rows * o.up_stride;
     }
 }
+
+#ifndef HYBRID_NO_TRAIN
+static void hyb_cuda_op_glu_back(hyb_cuda_at *at, const hyb_op_glu_back *op)
+{
+    hyb_op_glu_back o = *op;
+    int32_t n = (int32_t)op->n, act = (int32_t)op->act;
+    void *args[9];
+    args[0] = &o.gate;
+    args[1] = &o.up;
+    args[2] = &o.dout;
+    args[3] = &o.dgate;
+    args[4] = &o.dup;
+    args[5] = &o.stride;
+    args[6] = &o.dout_stride;
+    args[7] = &n;
+    args[8] = &act;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_glu_back, op->n_rows, hyb_div_up(n, 256), 1, 256, 1, 0, args);
+}
+#endif
 
 /* x and y (NULL: none) to out. */
 typedef enum hyb_cuda_values_kind { HYB_CUDA_ADD, HYB_CUDA_SCALE, HYB_CUDA_SOFTCAP } hyb_cuda_values_kind;

@@ -71,7 +71,11 @@ static hybrid_result hyb_gpu_flush(hyb_device *device, hybrid_error *error)
 
 static bool hyb_gpu_attends(hyb_device *device, const hyb_limits *limits)
 {
-    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, hyb_cuda_device_of(device)->cu->shared_optin);
+    const unsigned shared = hyb_cuda_device_of(device)->cu->shared_optin;
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train && !hyb_cuda_attends_back(limits->head_dim_k, limits->head_dim_v, shared)) return false;
+#endif
+    return hyb_cuda_attends(limits->head_dim_k, limits->head_dim_v, shared);
 }
 
 static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tensor *w)
@@ -81,6 +85,9 @@ static bool hyb_gpu_show(hyb_device *device, hyb_limits *limits, const hyb_tenso
         w->ne[2] > 1 ? hyb_cuda_experts_scratch(w->type, w->ne[0], w->ne[2], limits->n_rows, limits->n_expert_used, cc)
                      : hyb_cuda_matmul_scratch(w->type, w->ne[0], w->ne[1], limits->n_rows, cc);
     limits->scratch = HYB_MAX(limits->scratch, scratch);
+#ifndef HYBRID_NO_TRAIN
+    if (limits->n_train) limits->scratch = HYB_MAX(limits->scratch, hyb_cuda_back_scratch(w->type, w->ne[0], w->ne[1]));
+#endif
     return true;
 }
 static uint64_t hyb_gpu_backend_cost(hyb_device *device, const hyb_limits *limits)

@@ -1,6 +1,7 @@
 /* attention_any: attention in float32 for what the tensor cores do not take: caches of F32, and any head size up to
  * 256. Needs prelude, attention_args. Same work as attention.cu: a block has up to 16 queries of a kv head, over one
- * part of the cache of a row (split), or over all that the rows of a tile see. Four queries a warp. */
+ * part of the cache of a row (split), or over all that the rows of a tile see. Four queries a warp. -DBACK: its
+ * gradient instead, for any cache. */
 
 enum { ANY_QUERIES = 16, A_WARP = 4, DIMS = 256 / 32 };
 
@@ -15,12 +16,13 @@ DEVICE float cache_value(const char *row, int i, int type)
 /* Rows base .. base + 32 of a kv head as floats, stride apart; zeros outside low .. high and after n values. */
 DEVICE void fetch_page(float *tile, int stride, const char *page, int row_bytes, int n, int low, int high, int type)
 {
-    for (int key = threadIdx.x / 32; key < PAGE; key += 4)
+    for (int key = threadIdx.x / 32; key < PAGE; key += blockDim.x / 32)
         for (int i = threadIdx.x % 32; i < stride; i += 32)
             tile[key * stride + i] =
                 i < n && key >= low && key < high ? cache_value(page + (i64)key * row_bytes, i, type) : 0.0f;
 }
 
+#ifndef BACK
 /* grid: split: (splits, n_head_kv * groups of 16 query heads, rows); tiles: (tiles, n_head_kv * group * 4, 1). block
  * 128. shared floats: 16 * dim_k (q) + 16 * 32 (exps) + 32 * (4 + max(dim_k, dim_v)) (K, then V), dims rounded up to
  * 4; at least 16 * 64. */
@@ -144,3 +146,227 @@ KERNEL __launch_bounds__(128, 2) attention_any(const attention_args a)
                           min(n_queries - query0, (int)ANY_QUERIES), n_splits, a.head_dim_v,
                           [&](int query, int i, float4 x) { out[query * a.head_dim_v + i] = x.x; });
 }
+#else
+
+/* Of runs that begin at position 0, without sinks: with P the probabilities, made again from q and the cache,
+ *
+ *   dP = dout . V^T,  delta = the sum of dout * out,  dS = P (dP - delta) scale (and, of a soft-cap, 1 - (s / cap)^2)
+ *   dq = dS . K,  dk = dS^T . q,  dv = P^T . dout         summed over the query heads of a kv head
+ *
+ * attention_back_q goes over the keys of a block of queries twice: for the maximum and the sum of every row, which it
+ * leaves in stats with its delta, then for dq. attention_back_kv goes over the queries of a page of keys. Every sum has
+ * one order, and nothing is added up by two blocks. */
+struct attention_back_args {
+    const float *q, *out, *dout;
+    const char *k, *v;
+    float *dq, *dk, *dv;
+    float4 *stats; /* (n_head, n): the maximum, 1 / the sum of e^(s - maximum), delta, 0 */
+    const int *runs, *pages;
+    i64 q_stride, out_stride, stride, page_bytes_k, page_bytes_v;
+    int n, n_head, n_head_kv, pages_a_seq, window;
+    float scale, softcap;
+    int dim_k, dim_v, row_bytes_k, row_bytes_v, type;
+};
+enum { BACK_KEYS_QUERIES = 8 }; /* of a block of keys at a time: one a warp */
+
+/* n rows of heads, from row `first` of at most `rows`, to shared memory; zeros after them. */
+DEVICE void fetch_heads(float *to, int stride, const float *from, i64 from_stride, int first, int rows, int n, int dim)
+{
+    for (int i = threadIdx.x; i < n * stride; i += blockDim.x) {
+        const int row = first + i / stride, at = i % stride;
+        to[i] = row < rows && at < dim ? from[row * from_stride + at] : 0.0f;
+    }
+}
+
+/* s[j] = row j . key */
+template <int N> DEVICE void dots(float s[N], const float *rows, int stride, const float *key, int dim)
+{
+    #pragma unroll
+    for (int j = 0; j < N; j++) s[j] = 0;
+    #pragma unroll 2
+    for (int i = 0; i < dim; i += 4) {
+        const float4 x = *(const float4 *)(key + i);
+        #pragma unroll
+        for (int j = 0; j < N; j++) {
+            const float4 y = *(const float4 *)(rows + j * stride + i);
+            s[j] = fmaf(x.x, y.x, s[j]);
+            s[j] = fmaf(x.y, y.y, s[j]);
+            s[j] = fmaf(x.z, y.z, s[j]);
+            s[j] = fmaf(x.w, y.w, s[j]);
+        }
+    }
+}
+
+/* The score that softmax takes, and the slope of what made it of the product. */
+DEVICE float score_of(float product, float scale, float softcap, float *slope)
+{
+    const float s = product * scale, c = softcap > 0 ? tanhf(s / softcap) : 0.0f;
+    *slope = scale * (1.0f - c * c);
+    return softcap > 0 ? softcap * c : s;
+}
+
+DEVICE bool sees(const attention_back_args &a, int row, int key)
+{
+    return key <= row && key >= first_seen(row, a.window);
+}
+
+/* grid (rows of the longest run / 16, n_head, n_runs), block 128. shared floats: 16 (dim_k + dim_v) (q, dout) +
+ * 32 (dim_k + 4) (K) + 32 (dim_v + 4) (V) + 16 * 32 (dS), dims rounded up to 4. */
+KERNEL __launch_bounds__(128, 2) attention_back_q(const attention_back_args a)
+{
+    extern __shared__ float4 shared[];
+    const int dim_k = (a.dim_k + 3) / 4 * 4, dim_v = (a.dim_v + 3) / 4 * 4, lane = threadIdx.x % 32,
+              mine = threadIdx.x / 32 * A_WARP, head = blockIdx.y, head_kv = head / (a.n_head / a.n_head_kv);
+    const int *run = a.runs + 4 * blockIdx.z, *pages = a.pages + (i64)blockIdx.z * a.pages_a_seq;
+    const int first = run[0], rows = run[1], row0 = blockIdx.x * ANY_QUERIES;
+    const int low = first_seen(row0, a.window), high = min(row0 + ANY_QUERIES, rows);
+    float *q = (float *)shared, *dout = q + ANY_QUERIES * dim_k, *k = dout + ANY_QUERIES * dim_v,
+          *v = k + PAGE * (dim_k + 4), *ds = v + PAGE * (dim_v + 4);
+    float m[A_WARP], l[A_WARP], delta[A_WARP], acc[A_WARP][DIMS], s[A_WARP], slope;
+    if (row0 >= rows) return;
+    fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows, ANY_QUERIES, a.dim_k);
+    fetch_heads(dout, dim_v, a.dout + first * a.out_stride + (i64)head * a.dim_v, a.out_stride, row0, rows, ANY_QUERIES,
+                a.dim_v);
+    block_sync();
+    #pragma unroll
+    for (int j = 0; j < A_WARP; j++) {
+        const float *out = a.out + (first + min(row0 + mine + j, rows - 1)) * a.out_stride + (i64)head * a.dim_v;
+        m[j] = NOTHING;
+        l[j] = delta[j] = 0;
+        for (int i = lane; i < a.dim_v; i += 32) delta[j] = fmaf(dout[(mine + j) * dim_v + i], out[i], delta[j]);
+        delta[j] = warp_sum(delta[j]);
+        #pragma unroll
+        for (int c = 0; c < DIMS; c++) acc[j][c] = 0;
+    }
+    for (int page = low / PAGE; page * PAGE < high; page++) {
+        const char *from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;
+        block_sync(); /* nobody reads the last keys any more */
+        fetch_page(k, dim_k + 4, from, a.row_bytes_k, a.dim_k, low - page * PAGE, high - page * PAGE, a.type);
+        block_sync();
+        dots<A_WARP>(s, q + mine * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);
+        #pragma unroll
+        for (int j = 0; j < A_WARP; j++) {
+            s[j] = score_of(s[j], a.scale, a.softcap, &slope);
+            if (!sees(a, row0 + mine + j, page * PAGE + lane)) s[j] = NOTHING;
+            const float next = fmaxf(m[j], warp_max(s[j])), zero = finite_or_0(next);
+            l[j] = fmaf(l[j], expf(m[j] - zero), warp_sum(expf(s[j] - zero)));
+            m[j] = next;
+        }
+    }
+    #pragma unroll
+    for (int j = 0; j < A_WARP; j++) {
+        l[j] = 1.0f / l[j];
+        if (lane == 0 && row0 + mine + j < rows)
+            a.stats[(i64)head * a.n + first + row0 + mine + j] = make_float4(m[j], l[j], delta[j], 0.0f);
+    }
+    for (int page = low / PAGE; page * PAGE < high; page++) {
+        const char *k_from = a.k + pages[page] * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k;
+        const char *v_from = a.v + pages[page] * a.page_bytes_v + (i64)head_kv * PAGE * a.row_bytes_v;
+        float dp[A_WARP];
+        block_sync(); /* nobody reads the last keys and values any more */
+        fetch_page(k, dim_k + 4, k_from, a.row_bytes_k, a.dim_k, low - page * PAGE, high - page * PAGE, a.type);
+        fetch_page(v, dim_v + 4, v_from, a.row_bytes_v, a.dim_v, low - page * PAGE, high - page * PAGE, a.type);
+        block_sync();
+        dots<A_WARP>(s, q + mine * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);
+        dots<A_WARP>(dp, dout + mine * dim_v, dim_v, v + lane * (dim_v + 4), dim_v);
+        #pragma unroll
+        for (int j = 0; j < A_WARP; j++) {
+            const float p = expf(score_of(s[j], a.scale, a.softcap, &slope) - m[j]) * l[j];
+            ds[(mine + j) * PAGE + lane] =
+                sees(a, row0 + mine + j, page * PAGE + lane) ? p * (dp[j] - delta[j]) * slope : 0.0f;
+        }
+        warp_sync(); /* a warp reads only its own */
+        for (int slot = 0; slot < PAGE; slot++) {
+            float e[A_WARP];
+            #pragma unroll
+            for (int j = 0; j < A_WARP; j++) e[j] = ds[(mine + j) * PAGE + slot];
+            #pragma unroll
+            for (int c = 0; c < DIMS; c++) {
+                if (32 * c + lane >= a.dim_k) break;
+                const float x = k[slot * (dim_k + 4) + 32 * c + lane];
+                #pragma unroll
+                for (int j = 0; j < A_WARP; j++) acc[j][c] = fmaf(e[j], x, acc[j][c]);
+            }
+        }
+    }
+    #pragma unroll
+    for (int j = 0; j < A_WARP; j++) {
+        float *to = a.dq + (first + row0 + mine + j) * a.stride + (i64)head * a.dim_k;
+        if (row0 + mine + j >= rows) break;
+        #pragma unroll
+        for (int c = 0; c < DIMS; c++)
+            if (32 * c + lane < a.dim_k) to[32 * c + lane] = acc[j][c];
+    }
+}
+
+/* grid (keys of the longest run / 32, n_head_kv, n_runs), block 256: a warp 4 keys. shared floats: as
+ * attention_back_q, with 8 queries, and with their probabilities. */
+KERNEL __launch_bounds__(256) attention_back_kv(const attention_back_args a)
+{
+    extern __shared__ float4 shared[];
+    const int dim_k = (a.dim_k + 3) / 4 * 4, dim_v = (a.dim_v + 3) / 4 * 4, lane = threadIdx.x % 32,
+              warp = threadIdx.x / 32, group = a.n_head / a.n_head_kv, head_kv = blockIdx.y;
+    const int *run = a.runs + 4 * blockIdx.z;
+    const int first = run[0], rows = run[1], key0 = blockIdx.x * PAGE;
+    const int end = a.window > 0 ? min(rows, key0 + PAGE - 1 + a.window) : rows;
+    float *q = (float *)shared, *dout = q + BACK_KEYS_QUERIES * dim_k, *k = dout + BACK_KEYS_QUERIES * dim_v,
+          *v = k + PAGE * (dim_k + 4), *ps = v + PAGE * (dim_v + 4), *ds = ps + BACK_KEYS_QUERIES * PAGE;
+    float acc_k[A_WARP][DIMS], acc_v[A_WARP][DIMS];
+    if (key0 >= rows) return;
+    const i64 page = a.pages[(i64)blockIdx.z * a.pages_a_seq + blockIdx.x];
+    fetch_page(k, dim_k + 4, a.k + page * a.page_bytes_k + (i64)head_kv * PAGE * a.row_bytes_k, a.row_bytes_k, a.dim_k,
+               0, rows - key0, a.type);
+    fetch_page(v, dim_v + 4, a.v + page * a.page_bytes_v + (i64)head_kv * PAGE * a.row_bytes_v, a.row_bytes_v, a.dim_v,
+               0, rows - key0, a.type);
+    #pragma unroll
+    for (int j = 0; j < A_WARP; j++)
+        #pragma unroll
+        for (int c = 0; c < DIMS; c++) acc_k[j][c] = acc_v[j][c] = 0;
+    for (int head = head_kv * group; head < (head_kv + 1) * group; head++)
+        for (int row0 = key0; row0 < end; row0 += BACK_KEYS_QUERIES) {
+            const int row = row0 + warp;
+            float product[1], dp[1], slope;
+            block_sync(); /* nobody reads the last queries any more */
+            fetch_heads(q, dim_k, a.q + first * a.q_stride + (i64)head * a.dim_k, a.q_stride, row0, rows,
+                        BACK_KEYS_QUERIES, a.dim_k);
+            fetch_heads(dout, dim_v, a.dout + first * a.out_stride + (i64)head * a.dim_v, a.out_stride, row0, rows,
+                        BACK_KEYS_QUERIES, a.dim_v);
+            block_sync();
+            dots<1>(product, q + warp * dim_k, dim_k, k + lane * (dim_k + 4), dim_k);
+            dots<1>(dp, dout + warp * dim_v, dim_v, v + lane * (dim_v + 4), dim_v);
+            const bool seen = row < rows && sees(a, row, key0 + lane);
+            const float4 stats = a.stats[(i64)head * a.n + first + min(row, rows - 1)];
+            const float s = score_of(product[0], a.scale, a.softcap, &slope),
+                        p = seen ? expf(s - stats.x) * stats.y : 0.0f;
+            ps[warp * PAGE + lane] = p;
+            ds[warp * PAGE + lane] = seen ? p * (dp[0] - stats.z) * slope : 0.0f;
+            block_sync(); /* all probabilities are there */
+            for (int query = 0; query < BACK_KEYS_QUERIES; query++) {
+                const float *of_v = ps + query * PAGE + warp * A_WARP, *of_k = ds + query * PAGE + warp * A_WARP;
+                #pragma unroll
+                for (int c = 0; c < DIMS; c++) {
+                    if (32 * c >= max(dim_k, dim_v)) break;
+                    const float x = 32 * c + lane < dim_k ? q[query * dim_k + 32 * c + lane] : 0.0f,
+                                y = 32 * c + lane < dim_v ? dout[query * dim_v + 32 * c + lane] : 0.0f;
+                    #pragma unroll
+                    for (int j = 0; j < A_WARP; j++) {
+                        acc_k[j][c] = fmaf(of_k[j], x, acc_k[j][c]);
+                        acc_v[j][c] = fmaf(of_v[j], y, acc_v[j][c]);
+                    }
+                }
+            }
+        }
+    #pragma unroll
+    for (int j = 0; j < A_WARP; j++) {
+        const int key = key0 + warp * A_WARP + j;
+        if (key >= rows) break;
+        float *dk = a.dk + (first + key) * a.stride + (i64)head_kv * a.dim_k,
+              *dv = a.dv + (first + key) * a.stride + (i64)head_kv * a.dim_v;
+        #pragma unroll
+        for (int c = 0; c < DIMS; c++) {
+            if (32 * c + lane < a.dim_k) dk[32 * c + lane] = acc_k[j][c];
+            if (32 * c + lane < a.dim_v) dv[32 * c + lane] = acc_v[j][c];
+        }
+    }
+}
+#endif

@@ -4,7 +4,9 @@
  *
  * -DEXPERTS: a block takes a tile of the rows that go through one expert's matrix from a map (experts.cu). Here w may
  * be of any float type: it is also the product of experts' matrices whose rows are not aligned as tensor cores want
- * them. grid (at least the tiles of the map, out / 64). */
+ * them. grid (at least the tiles of the map, out / 64).
+ *
+ * -DBACK: the two other forms of products, dx = dy . w and dw += dy^T . x, where cuBLAS is not there. */
 #define TILE 64
 #define STEP 16
 
@@ -20,16 +22,19 @@ struct product_f32 {
     i64 add_stride, y_stride, next;
 };
 
-/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. */
-template <class Value> DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)
+/* Values k0 ... k0 + 15 of rows `first`...; value(row, k) where there are such. ACROSS: those of neighbouring rows lie
+ * side by side, not those of a row. */
+template <bool ACROSS = false, class Value>
+DEVICE void fetch(float (*to)[TILE + 1], int first, int rows, int k0, int k, const Value &value)
 {
     #pragma unroll
     for (int i = 0; i < TILE * STEP / 256; i++) {
-        int id = (int)threadIdx.x + 256 * i, row = id / STEP, at = id % STEP;
+        int id = (int)threadIdx.x + 256 * i, row = ACROSS ? id % TILE : id / STEP, at = ACROSS ? id / TILE : id % STEP;
         to[at][row] = first + row < rows && k0 + at < k ? value(first + row, k0 + at) : 0.0f;
     }
 }
 
+#ifndef BACK
 /* Rows n0 ... of x; x_rows, y_rows: where the tile's rows of x and of y are; NULL: in order. */
 DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_rows)
 {
@@ -66,7 +71,7 @@ DEVICE void gemm(const product_f32 &p, int n0, const int *x_rows, const int *y_r
     }
 }
 
-#ifdef EXPERTS
+    #ifdef EXPERTS
 /* of experts.cu */
 struct sorted {
     const int4 *map;
@@ -88,9 +93,58 @@ KERNEL __launch_bounds__(256) gemm_f32(product_f32 p, const sorted rows)
     p.w += tile.x * p.next * BLOCK_BYTES;
     gemm(p, 0, x_rows, y_rows);
 }
-#else
+    #else
 KERNEL __launch_bounds__(256) gemm_f32(const product_f32 p)
 {
     gemm(p, (int)blockIdx.x * TILE, (const int *)0, (const int *)0);
+}
+    #endif
+
+#else
+
+/* c (m, n) = or += a (m, p) . b (p, n). a_m, a_p: floats from one row or column of a to the next, one of them 1; those
+ * of b are side by side in its rows. grid (m / 64, n / 64), 256 threads. */
+struct product_back {
+    const float *a, *b;
+    float *c;
+    i64 a_m, a_p, b_p, c_m;
+    int m, n, p, add;
+};
+
+KERNEL __launch_bounds__(256) gemm_back(const product_back q)
+{
+    __shared__ float a[STEP][TILE + 1], b[STEP][TILE + 1];
+    const int m0 = (int)blockIdx.x * TILE, n0 = (int)blockIdx.y * TILE, tx = (int)threadIdx.x % 16,
+              ty = (int)threadIdx.x / 16;
+    float sum[4][4];
+    #pragma unroll
+    for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = 0.0f;
+    for (int p0 = 0; p0 < q.p; p0 += STEP) {
+        if (q.a_p == 1)
+            fetch(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at]; });
+        else
+            fetch<true>(a, m0, q.m, p0, q.p, [&](int row, int at) { return q.a[row * q.a_m + at * q.a_p]; });
+        fetch<true>(b, n0, q.n, p0, q.p, [&](int column, int at) { return q.b[at * q.b_p + column]; });
+        block_sync();
+        #pragma unroll
+        for (int at = 0; at < STEP; at++) {
+            float left[4], right[4];
+            #pragma unroll
+            for (int i = 0; i < 4; i++) {
+                left[i] = a[at][ty + 16 * i];
+                right[i] = b[at][tx + 16 * i];
+            }
+            #pragma unroll
+            for (int i = 0; i < 16; i++) sum[i / 4][i % 4] = fmaf(left[i / 4], right[i % 4], sum[i / 4][i % 4]);
+        }
+        block_sync(); /* the tiles have been read */
+    }
+    #pragma unroll
+    for (int i = 0; i < 16; i++) {
+        const int row = m0 + ty + 16 * (i / 4), column = n0 + tx + 16 * (i % 4);
+        if (row >= q.m || column >= q.n) continue;
+        float *c = q.c + row * q.c_m + column;
+        *c = q.add ? *c + sum[i / 4][i % 4] : sum[i / 4][i % 4];
+    }
 }
 #endif

@@ -1,4 +1,5 @@
-/* rows: norms and element-by-element work. Needs prelude.
+/* rows: norms and element-by-element work. Needs prelude. -DBACK: the gradients of those that training asks for
+ * instead, each after its op.
  *
  * Where V is a number of floats that one load takes, the host chooses 4 when every address and stride allows it,
  * else 1. */
@@ -52,6 +53,7 @@ __device__ __forceinline__ float group_sum(float x, float *shared)
     return x;
 }
 
+#ifndef BACK
 /* One row of n values. The first HELD loads of a thread stay in registers; what is longer is read again. */
 enum { HELD = 4 };
 template <int V>
@@ -151,19 +153,97 @@ KERNEL __launch_bounds__(1024) norm_1(const float *x, i64 x_stride, float *out, 
     norm_groups<1>(x, x_stride, out, out_stride, w, b, n_rows, n_group, n, eps, layer, shared);
 }
 
+#else
+
+/* Of norm: with x^ = (x - mean) * scale, RMS: mean = 0, and g = dy * w
+ *
+ *   dx = add + (g - mean(g) - x^ mean(g x^)) * scale      RMS: without mean(g)
+ *   dw += the sum of dy x^, db += the sum of dy, over rows and groups
+ *
+ * stats (groups, 2): the mean and the scale of each, which norm_back leaves to norm_back_w. add, w may be NULL: 0 and
+ * 1. dw, db may be NULL; x too, for norm_back_w without dw. */
+struct norm_back_args {
+    const float *x, *dy, *w, *add;
+    float *dx, *dw, *db, *stats;
+    i64 x_stride, dy_stride, dx_stride;
+    int n_rows, n_group, n, layer;
+    float eps;
+};
+
+/* dx and stats. grid: groups of all rows / blockDim.y; block (threads of a group, groups): as norm. dx may be add. */
+KERNEL __launch_bounds__(1024) norm_back(const norm_back_args a)
+{
+    __shared__ float shared[32];
+    const i64 at = (i64)blockIdx.x * blockDim.y + threadIdx.y, row = at / a.n_group, group = at % a.n_group * a.n;
+    if (row >= a.n_rows) return; /* whole warps */
+    const float *x = a.x + row * a.x_stride + group, *dy = a.dy + row * a.dy_stride + group;
+    const float *add = a.add ? a.add + row * a.dx_stride + group : a.add;
+    float *dx = a.dx + row * a.dx_stride + group, mean = 0, g_mean = 0, sum = 0, both = 0;
+    if (a.layer) {
+        for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum += x[i];
+        mean = group_sum(sum, shared) / (float)a.n;
+        sum = 0;
+    }
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum = fmaf(x[i] - mean, x[i] - mean, sum);
+    const float scale = 1.0f / sqrtf(group_sum(sum, shared) / (float)a.n + a.eps);
+    sum = 0;
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
+        const float g = a.w ? dy[i] * a.w[i] : dy[i];
+        sum += g;
+        both = fmaf(g, (x[i] - mean) * scale, both);
+    }
+    if (a.layer) g_mean = group_sum(sum, shared) / (float)a.n;
+    const float gx_mean = group_sum(both, shared) / (float)a.n;
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
+        const float g = a.w ? dy[i] * a.w[i] : dy[i], d = (g - g_mean - (x[i] - mean) * scale * gx_mean) * scale;
+        dx[i] = add ? add[i] + d : d;
+    }
+    if (threadIdx.x) return;
+    a.stats[2 * at] = mean;
+    a.stats[2 * at + 1] = scale;
+}
+
+/* dw and db of 32 columns: 32 sums of every 32nd group each, then those in their order. grid n / 32, block (32, 32). */
+KERNEL __launch_bounds__(1024) norm_back_w(const norm_back_args a)
+{
+    __shared__ float w_sums[32][32], b_sums[32][32];
+    const int x = threadIdx.x, y = threadIdx.y, column = blockIdx.x * 32 + x;
+    const i64 n = (i64)a.n_rows * a.n_group;
+    float w_sum = 0, b_sum = 0;
+    for (i64 at = y; at < n && column < a.n; at += 32) {
+        const i64 row = at / a.n_group, i = at % a.n_group * a.n + column;
+        const float d = a.dy[row * a.dy_stride + i];
+        b_sum += d;
+        if (a.dw) w_sum = fmaf(d, (a.x[row * a.x_stride + i] - a.stats[2 * at]) * a.stats[2 * at + 1], w_sum);
+    }
+    w_sums[y][x] = w_sum;
+    b_sums[y][x] = b_sum;
+    block_sync();
+    if (y || column >= a.n) return;
+    for (int i = 1; i < 32; i++) {
+        w_sum += w_sums[i][x];
+        b_sum += b_sums[i][x];
+    }
+    if (a.dw) a.dw[column] += w_sum;
+    if (a.db) a.db[column] += b_sum;
+}
+#endif
+
 /* ---- element by element ------------------------------------------------------------------------------------------ */
 
 enum { SILU, GELU_TANH, GELU, TANH, SIGMOID, RELU2 }; /* as hyb_act_kind */
+__device__ __forceinline__ float gelu_tanh(float x) { return tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)); }
 __device__ __forceinline__ float activate(float x, int act)
 {
     if (act == SILU) return x / (1.0f + expf(-x));
     if (act == TANH) return tanhf(x);
     if (act == SIGMOID) return 1.0f / (1.0f + expf(-x));
     if (act == RELU2) return x < 0.0f ? 0.0f : x * x; /* NaN stays */
-    if (act == GELU_TANH) return 0.5f * x * (1.0f + tanhf(0.7978845608028654f * (x + 0.044715f * x * x * x)));
+    if (act == GELU_TANH) return 0.5f * x * (1.0f + gelu_tanh(x));
     return 0.5f * x * (1.0f + erff(x * 0.7071067811865476f));
 }
 
+#ifndef BACK
 /* out = act(gate) * up, or act(gate) when up is NULL. grid (n / (256 V), n_rows), block 256. out may be gate or up. */
 template <int V>
 __device__ __forceinline__ void glu_row(const float *gate, i64 gate_stride, const float *up, i64 up_stride, float *out,
@@ -193,6 +273,41 @@ KERNEL __launch_bounds__(256) glu_1(const float *gate, i64 gate_stride, const fl
     glu_row<1>(gate, gate_stride, up, up_stride, out, out_stride, n, act);
 }
 
+#else
+
+/* The derivative of activate. */
+__device__ __forceinline__ float slope(float x, int act)
+{
+    if (act == TANH) {
+        const float t = tanhf(x);
+        return 1.0f - t * t;
+    }
+    if (act == RELU2) return x < 0.0f ? 0.0f : 2.0f * x;
+    if (act == GELU_TANH) {
+        const float t = gelu_tanh(x);
+        return 0.5f * (1.0f + t) + 0.5f * x * (1.0f - t * t) * 0.7978845608028654f * (1.0f + 0.134145f * x * x);
+    }
+    if (act == GELU) return 0.5f * (1.0f + erff(x * 0.7071067811865476f)) + x * expf(-0.5f * x * x) * 0.3989422804f;
+    const float s = 1.0f / (1.0f + expf(-x));
+    return act == SILU ? s * (1.0f + x * (1.0f - s)) : s * (1.0f - s);
+}
+
+/* Of glu: dgate = dout * up * act'(gate), dup = dout * act(gate); up NULL: dgate = dout * act'(gate). dgate may be
+ * gate, dup may be up. grid (n_rows, n / 256), block 256. */
+KERNEL __launch_bounds__(256) glu_back(const float *gate, const float *up, const float *dout, float *dgate, float *dup,
+                                       i64 stride, i64 dout_stride, int n, int act)
+{
+    const int i = (int)(blockIdx.y * 256 + threadIdx.x);
+    const i64 at = blockIdx.x * stride + i;
+    if (i >= n) return;
+    const float x = gate[at], d = dout[blockIdx.x * dout_stride + i];
+    const float before = up ? d * up[at] : d; /* of what act made */
+    if (up) dup[at] = d * activate(x, act);
+    dgate[at] = before * slope(x, act);
+}
+#endif
+
+#ifndef BACK
 /* out = x + y, x * factor, factor * tanh(x / factor): n values. out may be x or y. grid n / (256 V), block 256. */
 enum { ADD, SCALE, SOFTCAP };
 template <int V>
@@ -252,3 +367,4 @@ KERNEL __launch_bounds__(256)
 {
     combine_row<1>(x, weights, n_used, n, add, out);
 }
+#endif

@@ -1,0 +1,114 @@
+/* train: the loss and the optimizer. Needs prelude, rows (-DBACK). Gradients of the ops of a forward pass stand beside
+ * those ops. */
+
+/* A row of n logits, y = cap tanh(logits / cap), cap 0: y = logits, becomes its gradient:
+ *
+ *   loss = log(sum of e^y) - y[target]                    0 where target < 0
+ *   dlogits = (softmax(y) - [target]) * weight * factor   of a soft-cap times 1 - (y / cap)^2; 0 where target < 0
+ *
+ * grid n_rows, block 512. weights may be NULL: 1. */
+struct cross_entropy_args {
+    float *logits;
+    i64 stride;
+    const int *targets;
+    const float *weights;
+    double *loss;
+    int n;
+    float softcap, factor;
+};
+
+/* The largest of the threads of a block, to all of them; NaN is none. shared: a float for every warp. */
+DEVICE float block_max(float x, float *shared)
+{
+    x = warp_max(x);
+    block_sync(); /* the last one has been read */
+    if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = x;
+    block_sync();
+    for (int w = 0; w < (int)blockDim.x / 32; w++) x = fmaxf(x, shared[w]);
+    return x;
+}
+
+KERNEL __launch_bounds__(512) cross_entropy(const cross_entropy_args a)
+{
+    __shared__ float shared[32];
+    const i64 row = blockIdx.x;
+    const int target = a.targets[row];
+    const float weight = (a.weights ? a.weights[row] : 1.0f) * a.factor;
+    float *x = a.logits + row * a.stride, most = -__int_as_float(0x7F800000), sum = 0, at_target = 0;
+    if (target < 0) {
+        for (int i = threadIdx.x; i < a.n; i += blockDim.x) x[i] = 0;
+        if (threadIdx.x == 0) a.loss[row] = 0;
+        return;
+    }
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
+        if (a.softcap > 0) x[i] = a.softcap * tanhf(x[i] / a.softcap);
+        most = fmaxf(most, x[i]);
+    }
+    most = block_max(most, shared);
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) sum += expf(x[i] - most);
+    sum = group_sum(sum, shared); /* and all logits are final */
+    at_target = x[target];
+    block_sync(); /* which nobody reads any more */
+    for (int i = threadIdx.x; i < a.n; i += blockDim.x) {
+        const float y = a.softcap > 0 ? x[i] / a.softcap : 0.0f;
+        float d = expf(x[i] - most) / sum;
+        if (i == target) d -= 1.0f;
+        x[i] = d * weight * (1.0f - y * y);
+    }
+    if (threadIdx.x == 0) a.loss[row] = log((double)sum) + ((double)most - (double)at_target);
+}
+
+/* ---- optimizer --------------------------------------------------------------------------------------------------- */
+
+/* The sum of the squares of n values in one order: chunks of 4096 in float, then in double. A block sums every
+ * gridDim.x-th chunk to parts; squares_sum adds those. grid at most 1024, block 256. */
+enum { SQUARES = 4096 };
+KERNEL __launch_bounds__(256) squares(const float *x, i64 n, double *parts)
+{
+    __shared__ float shared[32];
+    double sum = 0;
+    for (i64 first = (i64)blockIdx.x * SQUARES; first < n; first += (i64)gridDim.x * SQUARES) {
+        float of_chunk = 0;
+        for (int i = threadIdx.x; i < SQUARES && first + i < n; i += 256)
+            of_chunk = fmaf(x[first + i], x[first + i], of_chunk);
+        sum += (double)group_sum(of_chunk, shared);
+    }
+    if (threadIdx.x == 0) parts[blockIdx.x] = sum;
+}
+
+/* *sum = the sum of n parts. block 32. */
+KERNEL __launch_bounds__(32) squares_sum(const double *parts, int n, double *sum)
+{
+    __shared__ double lanes[32];
+    double all = 0;
+    for (int i = threadIdx.x; i < n; i += 32) all += parts[i];
+    lanes[threadIdx.x] = all;
+    block_sync();
+    if (threadIdx.x) return;
+    for (int i = 1; i < 32; i++) all += lanes[i];
+    *sum = all;
+}
+
+/* AdamW, with g = factor * grad:
+ *
+ *   m = beta1 m + (1 - beta1) g,  v = beta2 v + (1 - beta2) g^2
+ *   w = w - rate (m c1 / (sqrt(v c2) + eps) + decay w)
+ *
+ * grid n / 256, block 256. */
+struct adamw_args {
+    float *w, *m, *v;
+    const float *grad;
+    i64 n;
+    float factor, rate, beta1, beta2, c1, c2, eps, decay;
+};
+KERNEL __launch_bounds__(256) adamw(const adamw_args a)
+{
+    const i64 i = (i64)blockIdx.x * 256 + threadIdx.x;
+    if (i >= a.n) return;
+    const float g = a.grad[i] * a.factor, w = a.w[i];
+    const float m = fmaf(a.beta1, a.m[i], (1.0f - a.beta1) * g), v = fmaf(a.beta2, a.v[i], (1.0f - a.beta2) * g * g);
+    const float step = m * a.c1 / (sqrtf(v * a.c2) + a.eps);
+    a.m[i] = m;
+    a.v[i] = v;
+    a.w[i] = fmaf(-a.rate, fmaf(a.decay, w, step), w);
+}

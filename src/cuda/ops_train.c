@@ -1,0 +1,84 @@
+/* cuda/ops_train: the loss and the optimizer. Gradients of the ops of a forward pass stand beside those ops. */
+#ifndef HYB_CUDA_OPS_TRAIN_C
+#define HYB_CUDA_OPS_TRAIN_C
+#include "ops_attention.c"
+#include "ops_matmul.c"
+
+#ifndef HYBRID_NO_TRAIN
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_cross_entropy_args {
+    float *logits;
+    int64_t stride;
+    const int32_t *targets;
+    const float *weights;
+    double *loss;
+    int32_t n;
+    float softcap, factor;
+} hyb_cuda_cross_entropy_args;
+
+static void hyb_cuda_op_cross_entropy(hyb_cuda_at *at, const hyb_op_cross_entropy *op)
+{
+    hyb_cuda_cross_entropy_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.logits = op->logits;
+    a.stride = op->stride;
+    a.targets = op->targets;
+    a.weights = op->weights;
+    a.loss = op->loss;
+    a.n = (int32_t)op->n;
+    a.softcap = op->softcap;
+    a.factor = op->factor;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_cross_entropy, op->n_rows, 1, 1, 512, 1, 0, args);
+}
+
+/* In hyb_cuda_squares_bytes of the scratch. */
+static void hyb_cuda_op_squares(hyb_cuda_at *at, const hyb_op_squares *op)
+{
+    hyb_op_squares o = *op;
+    double *parts = (double *)(void *)at->scratch;
+    int32_t n_parts = (int32_t)HYB_MIN(hyb_div_up(op->n, 4096), (int64_t)HYB_CUDA_SQUARES_PARTS);
+    void *args[3];
+    args[0] = &o.x;
+    args[1] = &o.n;
+    args[2] = &parts;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_squares, n_parts, 1, 1, 256, 1, 0, args);
+    args[0] = &parts;
+    args[1] = &n_parts;
+    args[2] = &o.sum;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_squares_sum, 1, 1, 1, 32, 1, 0, args);
+}
+
+/* As in kernels/train.cu. */
+typedef struct hyb_cuda_adamw_args {
+    float *w, *m, *v;
+    const float *grad;
+    int64_t n;
+    float factor, rate, beta1, beta2, c1, c2, eps, decay;
+} hyb_cuda_adamw_args;
+
+static void hyb_cuda_op_adamw(hyb_cuda_at *at, const hyb_op_adamw *op)
+{
+    hyb_cuda_adamw_args a;
+    void *args[1];
+    memset(&a, 0, sizeof a);
+    a.w = op->w;
+    a.m = op->m;
+    a.v = op->v;
+    a.grad = op->grad;
+    a.n = op->n;
+    a.factor = op->factor;
+    a.rate = op->rate;
+    a.beta1 = op->beta1;
+    a.beta2 = op->beta2;
+    a.c1 = op->c1;
+    a.c2 = op->c2;
+    a.eps = op->eps;
+    a.decay = op->decay;
+    args[0] = &a;
+    hyb_cuda_launch3(at->q, HYB_MODULE_TRAIN, HYB_KERNEL_adamw, hyb_div_up(op->n, 256), 1, 1, 256, 1, 0, args);
+}
+#endif
+#endif
