@@ -1,6 +1,6 @@
 /* hybrid ?: runs language models (GGUF files) inside your program. One header, C99 or C++11, no dependencies.
  *
- * MADE FROM src/ BY amalgamate.py (source id 4031b6b89dc0abe7): edit there, not here.
+ * MADE FROM src/ BY amalgamate.py (source id d0bc1d8338634b60): edit there, not here.
  *
  * QUICK START. A whole program (app.c); build it with: cc app.c -lm
  *
@@ -51,193 +51,196 @@
  * CONTENTS (line, file)
  *
  *   src/api: the public interface, documented
- *      248  base.h                   version, linkage, results, errors, allocator, log
- *      378  runtime.h                what models and sessions share: memory, log, worker threads
- *      449  quant.h                  names, sizes, encode, decode
- *      551  gguf.h                   what is in a model file, and writing one
- *      756  tokenizer.h              text to tokens and back
- *      927  chat.h                   templates that make a prompt of a conversation
- *     1057  bpe_trainer.h            a vocabulary from raw text
- *     1129  train_data.h             batches out of texts, tokens or conversations
- *     1234  model.h                  load, describe
- *     1317  context.h                batches of (sequence, tokens), logits, the KV cache
- *     1451  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
- *     1535  sampler.h                from logits to the next token
- *     1607  shape.h                  models from nothing
- *     1639  trainer.h                change the weights of a model so that it predicts given texts better
- *     1763  session.h                a conversation
+ *      251  base.h                   version, linkage, results, errors, allocator, log
+ *      381  runtime.h                what models and sessions share: memory, log, worker threads
+ *      452  quant.h                  names, sizes, encode, decode
+ *      554  gguf.h                   what is in a model file, and writing one
+ *      759  tokenizer.h              text to tokens and back
+ *      930  chat.h                   templates that make a prompt of a conversation
+ *     1060  bpe_trainer.h            a vocabulary from raw text
+ *     1132  train_data.h             batches out of texts, tokens or conversations
+ *     1237  model.h                  load, describe
+ *     1320  context.h                batches of (sequence, tokens), logits, the KV cache
+ *     1454  adapter.h                low-rank changes of a model's matrices (LoRA, Hu et al
+ *     1538  sampler.h                from logits to the next token
+ *     1610  shape.h                  models from nothing
+ *     1642  trainer.h                change the weights of a model so that it predicts given texts better
+ *     1846  session.h                a conversation
  *
  *   src/core: errors, memory, threads, files, processor features, random numbers
- *     1836  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
- *     1933  macros.h                 what compilers call things, and the macros that every room uses
- *     2011  base.c                   what every room uses: results, errors, checked sizes
- *     2092  fpenv.c                  the floating-point environment at the border of the library
- *     2321  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
- *     2400  fma.c                    a * b + c with one rounding
- *     2440  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
- *     2521  decimal.c                doubles as text, the same in every locale
- *     2653  thread.c                 atomics, threads, and the worker pool
- *     3150  cpu.c                    what this processor and its operating system can do
- *     3273  hash.c                   where a name belongs in a table
- *     3375  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
- *     3413  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
- *     3501  grow.c                   arrays that grow
- *     3525  stack.c                  how much of the thread's stack a recursion may take
- *     3573  device.c                 which GPU a runtime uses
- *     3689  lifetime.c               creates and ends runtimes
- *     3844  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
- *     4085  output.c                 a file that is written
- *     4559  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
- *     4597  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
- *    48223  end.h                    closes what core/begin opened
+ *     1919  begin.h                  opens the implementation: system headers, and what the compilers are told abou...
+ *     2016  macros.h                 what compilers call things, and the macros that every room uses
+ *     2094  base.c                   what every room uses: results, errors, checked sizes
+ *     2175  fpenv.c                  the floating-point environment at the border of the library
+ *     2404  number.c                 half and brain floats, bit casts, loads of little-endian bytes at any alignment
+ *     2483  fma.c                    a * b + c with one rounding
+ *     2523  utf8.c                   one code point at a time, strict: no overlong forms, no surrogates, nothing ab...
+ *     2604  decimal.c                doubles as text, the same in every locale
+ *     2736  thread.c                 atomics, threads, and the worker pool
+ *     3233  cpu.c                    what this processor and its operating system can do
+ *     3356  hash.c                   where a name belongs in a table
+ *     3458  runtime.c                the runtime, which everything hangs off: what it holds, and work on all of its...
+ *     3496  memory.c                 memory, log and progress of a runtime: its host's, or the defaults
+ *     3584  grow.c                   arrays that grow
+ *     3608  stack.c                  how much of the thread's stack a recursion may take
+ *     3656  device.c                 which GPU a runtime uses
+ *     3772  lifetime.c               creates and ends runtimes
+ *     3927  file.c                   bytes from a path (mapped where the system can), from memory, or from the host...
+ *     4168  output.c                 a file that is written
+ *     4642  random.c                 Philox4x32-10 (Salmon, Moraes, Dror, Shaw 2011, "Parallel random numbers: as e...
+ *     4680  json.c                   a JSON text as a flat tree of nodes in reading order: a container is followed...
+ *    48927  end.h                    closes what core/begin opened
  *
  *   src/gguf: reading, checking and writing model files
- *     5031  names.c                  names that must differ, found by hash
- *     5128  value.c                  the 13 types of metadata values and their items
- *     5276  scan.c                   a walk over the metadata that checks every length before it believes it
- *     5487  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
- *     5824  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
- *     6344  write.c                  makes a GGUF file
+ *     5114  names.c                  names that must differ, found by hash
+ *     5211  value.c                  the 13 types of metadata values and their items
+ *     5359  scan.c                   a walk over the metadata that checks every length before it believes it
+ *     5570  read.c                   reads one GGUF file, which may be a part of a set: header, keys, tensors, and...
+ *     5907  open.c                   a model's file, or all parts of one that was split, as one set of keys and ten...
+ *     6427  write.c                  makes a GGUF file
  *
  *   src/quant: formats of numbers, a file a family
- *     7058  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
- *     7177  search.c                 what the encoders share: the search for the scale (and offset) of a block
- *     7512  floats.c                 the types that are plain numbers
- *     7552  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
- *     7751  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
- *     7987  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
- *     8135  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
- *     8409  types.c                  the table of all types, made from types.inc, and the public functions over it
- *     8534  convert.c                whole matrices from one type to another, by all threads of a runtime
- *     8613  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
+ *     7141  blocks.c                 how the bytes of every quantized type lie in a file, and nothing else
+ *     7260  search.c                 what the encoders share: the search for the scale (and offset) of a block
+ *     7595  floats.c                 the types that are plain numbers
+ *     7635  legacy.c                 the types of 32 values a block: Q4_0 Q4_1 Q5_0 Q5_1 Q8_0. Layouts: quant/blocks
+ *     7834  k_affine.c               super-blocks whose sub-blocks have a scale and a minimum, value = d * scale *...
+ *     8070  k_symmetric.c            super-blocks whose values lie around zero, value = d * scale * q: Q3_K Q6_K. L...
+ *     8218  iq4.c                    types whose 4-bit numbers are places in one table of 16 values, which lie clos...
+ *     8492  types.c                  the table of all types, made from types.inc, and the public functions over it
+ *     8617  convert.c                whole matrices from one type to another, by all threads of a runtime
+ *     8696  mix.c                    which type each tensor of a model gets in a mix like Q4_K_M. The rules are lla...
  *
  *   src/text: Unicode, tokenizers, chat templates
- *     8838  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
- *     9789  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
- *     9909  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
- *    10183  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
- *    10650  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
- *    11152  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
- *    11354  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
- *    11449  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
- *    11986  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
- *    12210  tokenizer/bpe.c          the merging
- *    12623  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
- *    12708  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
- *    13094  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
- *    13345  stop.c                   finds strings that end an answer in bytes that come in pieces
- *    13503  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
- *    13745  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
- *    14534  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
- *    14930  jinja/call.c             how the functions that templates know are described and get their arguments, a...
- *    15314  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
- *    15656  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
- *    16497  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
- *    17353  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
- *    17865  jinja/filters/member.c   the member that attribute= names, and what values are compared by
- *    17905  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
- *    18148  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
- *    18459  jinja/filters/value.c    filters of any value: default, safe, attr, length
- *    18505  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
- *    18666  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
- *    18868  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
- *    19004  jinja/test.c             what follows 'is', and the functions that every template has
- *    19206  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
- *    19520  jinja/parse.c            tokens to a tree
- *    20228  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
- *    20535  jinja/eval.c             runs a tree: expressions to values, statements to output
- *    21121  template.c               the public face of the template interpreter: create, render, and text that is...
- *    21335  chat.c                   a conversation as the variables that chat templates expect
+ *     8921  unicode_data.c           made by tests/oracle/make_unicode.py from the Unicode Character Database 16.0....
+ *     9872  unicode.c                UTF-8, the classes of code points that pre-tokenizers speak of, and a stream t...
+ *     9992  tokenizer/normalize.c    Unicode's normalization form C, which some families' tokenizers put in front o...
+ *    10266  tokenizer/pretokenize.c  cuts text into the words inside which BPE merges
+ *    10733  tokenizer/families.c     what the expressions of single families have that others have not, and the tab...
+ *    11235  automaton.c              many strings looked for at once (Aho, Corasick 1975): one step a byte, however...
+ *    11437  tokenizer/fingerprint.c  the hash of tokens, a polynomial over their bytes at a secret point
+ *    11532  tokenizer/vocab.c        the tables of a tokenizer: the bytes of every token, the way from bytes to tok...
+ *    12069  tokenizer/special.c      tokens that are not made by merging: what they are for, which of them end an a...
+ *    12293  tokenizer/bpe.c          the merging
+ *    12706  tokenizer/greedy.c       RWKV's way to cut a text: at every place the longest token that begins there,...
+ *    12791  tokenizer/tokenizer.c    making tokenizers, text to ids, ids to text
+ *    13177  tokenizer/gguf.c         the tokenizer that a model file carries, in the keys tokenizer.ggml.*. What a...
+ *    13428  stop.c                   finds strings that end an answer in bytes that come in pieces
+ *    13586  tokenizer/export.c       a tokenizer as others read it: the keys of a GGUF file, GPT-2's merges.txt and...
+ *    13828  jinja/value.c            what a template computes with: an arena that lives as long as one render, and...
+ *    14617  jinja/print.c            the state of one render, its errors, and values as text: str, repr and JSON.
+ *    15013  jinja/call.c             how the functions that templates know are described and get their arguments, a...
+ *    15397  jinja/case.c             made by tests/oracle/make_case.py from the str of Python 3.11.7 (Unicode 14.0....
+ *    15739  jinja/string.c           the methods of strings, lists and dicts: what follows a dot
+ *    16580  jinja/format.c           values made into text by a pattern: 'a %d' % x, 'a {}'.format(x), strftime_now...
+ *    17436  jinja/ops.c              operators: arithmetic, membership, what follows a dot or stands in brackets
+ *    17948  jinja/filters/member.c   the member that attribute= names, and what values are compared by
+ *    17988  jinja/filters/text.c     filters of strings, and those that make one: tojson, urlencode, format
+ *    18231  jinja/filters/number.c   abs, int, float, round, sum: numbers as Python reads, rounds and adds them
+ *    18542  jinja/filters/value.c    filters of any value: default, safe, attr, length
+ *    18588  jinja/filters/pprint.c   as Python's pprint.pformat, 80 columns wide
+ *    18749  jinja/filters/sequence.c filters of lists and dicts: sort, unique, groupby, batch and their like
+ *    18951  jinja/filter.c           the table of what stands after '|', and the filters that take the name of anot...
+ *    19087  jinja/test.c             what follows 'is', and the functions that every template has
+ *    19289  jinja/lex.c              a template's text as tokens, with Jinja's rules of white space: '-' and '+' at...
+ *    19603  jinja/parse.c            tokens to a tree
+ *    20311  jinja/statement.c        {% ... %}: statements, and the parser of a whole template
+ *    20618  jinja/eval.c             runs a tree: expressions to values, statements to output
+ *    21204  template.c               the public face of the template interpreter: create, render, and text that is...
+ *    21418  chat.c                   a conversation as the variables that chat templates expect
  *
  *   src/compute: the table of operations, and its kernels for each instruction set
- *    21684  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
- *    22376  backend.c                the seam between models and devices: one table of functions that every back en...
- *    22478  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
- *    22594  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
- *    22689  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
- *    22716  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
- *    22754  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
- *    22880  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
- *    23585  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
- *    23734  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
- *    23772  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
- *    23908  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
- *    23979  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
- *    24083  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
- *    24554  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
- *    24950  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
- *    25243  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
- *    25468  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
- *    26224  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
- *    26424  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
- *    27488  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
- *    28137  cpu/int/select.c         the table of integer-block kernels
- *    28197  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
- *    28280  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
- *    32419  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
- *    34470  cpu/select.c             the kernels of an instruction set
- *    34523  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
- *    34780  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
- *    35080  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
- *    35122  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
- *    35634  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
+ *    21767  op.c                     tensors, batches, and the structure of every op: what it reads, what it writes...
+ *    22459  backend.c                the seam between models and devices: one table of functions that every back en...
+ *    22561  profile.c                where the time goes, op by op: calls, time and bytes of every op of a back end...
+ *    22677  call.c                   hyb_do_name(be, op) for every op of the list, and the ops that stand for other...
+ *    22772  slicer.c                 a back end that does the ops of a call as long as there is time, and the next...
+ *    22932  cpu/target.c             the marks of functions that use instructions beyond the compiler's flags
+ *    22959  cpu/trig.c               sine and cosine in double, for tables of rotations: the same bits on every mac...
+ *    22997  cpu/kernels.c            what the CPU back end needs of an instruction set besides matrix products: one...
+ *    23123  cpu/generic.c            every row function in scalar C: the statement of NUMERICS.md that the fast one...
+ *    23828  cpu/train_generic.c      what only training asks for, in scalar C: products of gradients, the way back...
+ *    23977  cpu/matmul_kernel.c      what a matrix product needs of one weight type on one ISA: two ways to prepare
+ *    24015  cpu/int/unpack.c         one block of every integer type as plain integers: what the scalar kernels mul...
+ *    24151  cpu/int/act.c            activations as 8-bit integers, in natural order: what the gemm of every ISA reads
+ *    24222  cpu/int/generic.c        products with integer blocks in scalar C. This states the order of every sum (...
+ *    24326  cpu/int/avx512.c         decode (one row of activations) with AVX-512 and VNNI, straight from the block...
+ *    24797  cpu/int/panel.c          prefill with AVX-512: activations and weights as the micro-kernels of VNNI and...
+ *    25193  cpu/int/gemm.c           prefill with AVX-512: panels of weights times tiles of activations, by VNNI or...
+ *    25486  cpu/int/amx.c            prefill with AMX: tiles of 16 activation rows x 16 weight rows; the panels and...
+ *    25711  cpu/int/avx2.c           integer blocks with AVX2, FMA and F16C: activations, and decode straight from...
+ *    26467  cpu/int/repack.c         matrices laid out again for decode, where somebody asked for the memory that i...
+ *    26667  cpu/int/avx2_gemm.c      prefill of integer blocks with AVX2: panels of weights as bytes, tiles of acti...
+ *    27731  cpu/int/neon.c           integer blocks with NEON: straight from the file, for decode and prefill
+ *    28380  cpu/int/select.c         the table of integer-block kernels
+ *    28440  cpu/float.c              matrix products of F32, F16 and BF16 weights in scalar C: 32 partial sums over...
+ *    28523  cpu/x86.c                row functions, attention and float matrices of AVX2 and AVX-512: the same text...
+ *    32662  cpu/arm.c                row functions, attention and float matrices of NEON: the texts of cpu/x86.c, s...
+ *    34713  cpu/select.c             the kernels of an instruction set
+ *    34766  cpu/matmul.c             the matrix product of the CPU back end: which kernel, how the work is split, b...
+ *    35023  cpu/experts.c            mixtures of experts on the CPU: the choice of the experts, and products with t...
+ *    35323  cpu/job.c                the CPU back end itself, and how an op's rows are cut into chunks for the lanes
+ *    35365  cpu/train.c              what only training asks of the CPU back end, over the kernels of one instructi...
+ *    35877  cpu/backend.c            the CPU back end: the op table over the kernels of one instruction set, split...
  *
  *   src/model: architectures, weights, memory plan, the forward pass
- *    36223  arch.c                   the table of architectures
- *    36349  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
- *    36689  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
- *    37062  weights.c                the tensors of a model, found by name and checked against the hyperparameters
- *    37324  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
- *    37489  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
- *    37914  back.c                   the steps of a backward pass that several parts take
- *    38013  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
- *    38255  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
- *    38321  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
- *    38502  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
- *    38631  parts/experts.c          a mixture of experts (Shazeer et al
- *    38796  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
- *    38862  net.c                    which parts the layers of a model have, and which tensors
- *    39025  unused.c                 tensors of the file that the model is not computed with
- *    39199  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
- *    39248  forward.c                one pass of a batch through any model, over the op table
- *    39514  backward.c               the way back through any model, for training: forward with everything kept, th...
- *    39972  place.c                  which layers run where
- *    40165  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
- *    40251  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
- *    40535  adapter_make.c           adapters from nothing, and what they are
- *    40755  adapter_file.c           adapters from and to files, in the form of llama.cpp:
+ *    36466  arch.c                   the table of architectures
+ *    36592  keys.c                   the keys "<architecture>.<suffix>" of a model, read so that none can be overlo...
+ *    36932  hparams.c                the numbers of one model and of each of its layers, read from its GGUF keys
+ *    37305  weights.c                the tensors of a model, found by name and checked against the hyperparameters
+ *    37567  adapter.c                low-rank changes of matrices: what an adapter is, and which matrices it can ch...
+ *    37732  pass.c                   what the parts of a layer share: the rows on their way through the layers, the...
+ *    38157  back.c                   the steps of a backward pass that several parts take
+ *    38256  parts/attention.c        causal attention over the keys and values of a sequence's pages (Vaswani et al
+ *    38498  parts/shortconv.c        the gated short convolution of LFM2 (Liquid AI 2025): a few tokens back, each...
+ *    38564  parts/time_mix.c         RWKV-7's recurrence ("Goose", Peng et al
+ *    38745  parts/ffn.c              the feed-forward of every token: gated (Shazeer 2020), with gate and up apart...
+ *    38874  parts/experts.c          a mixture of experts (Shazeer et al
+ *    39039  parts/channel_mix.c      RWKV-7's feed-forward ("Goose", Peng et al
+ *    39105  net.c                    which parts the layers of a model have, and which tensors
+ *    39268  unused.c                 tensors of the file that the model is not computed with
+ *    39442  rope.c                   the cosines and sines that a batch of positions needs, once for all layers and...
+ *    39491  forward.c                one pass of a batch through any model, over the op table
+ *    39757  backward.c               the way back through any model, for training: forward with everything kept, th...
+ *    40222  place.c                  which layers run where
+ *    40415  repack.c                 the copy of a model's matrices that decode reads instead of the file's blocks,...
+ *    40501  model.c                  a loaded model: file, numbers, weights, tokenizer, chat template
+ *    40785  adapter_make.c           adapters from nothing, and what they are
+ *    41005  adapter_file.c           adapters from and to files, in the form of llama.cpp:
  *
  *   src/infer: KV cache, sequences, sampling, sessions
- *    41040  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
- *    41388  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
- *    41740  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
- *    42043  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
- *    42136  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
- *    42993  adapters.c               a sequence puts adapters on, and takes them off
- *    43090  next.c                   the next token of a sequence
- *    43195  plan.c                   the bytes of a model and a context before they are loaded
- *    43316  dialog.c                 the messages of a conversation, and the prompt that they make
- *    43507  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
+ *    41290  select.c                 filters and a draw over the logits of a whole vocabulary, without sorting it a...
+ *    41638  sampler.c                the chain penalties, bias, temperature, top-k, top-p, min-p, typical, draw; an...
+ *    41990  state.c                  what a context keeps of its sequences, in two kinds of memory that sequences s...
+ *    42293  worn.c                   which adapters each sequence of a context wears, and what its positions were r...
+ *    42386  context.c                sequences, the batch, and the pass of a batch through the model, chunk by chun...
+ *    43243  adapters.c               a sequence puts adapters on, and takes them off
+ *    43340  next.c                   the next token of a sequence
+ *    43445  plan.c                   the bytes of a model and a context before they are loaded
+ *    43566  dialog.c                 the messages of a conversation, and the prompt that they make
+ *    43757  session.c                a conversation: prompts that reuse what is in the cache, and answers piece by...
  *
  *   src/train: training
- *    43990  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
- *    44055  documents.c              the texts of a corpus, one document after the other
- *    44294  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
- *    44488  bpe.c                    the merging of byte-level BPE (Sennrich et al
- *    44988  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
- *    45298  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
- *    45335  corpus.c                 tokens, and the pieces of them that windows are cut from
- *    45607  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
- *    45973  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
- *    46408  shape.c                  models from nothing
- *    46680  schedule.c               the learning rate of a step
- *    46726  store.c                  what is trained, as flat arenas, and one table of named views into them
- *    46879  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
- *    46950  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
- *    46981  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
- *    47212  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
- *    47469  export.c                 the weights of a trainer as a model file
- *    47697  checkpoint.c             everything that a training goes on with, in a file
+ *    44240  budget.c                 memory whose amount depends on somebody's text: it is counted, and may have a...
+ *    44305  documents.c              the texts of a corpus, one document after the other
+ *    44544  words.c                  how often every word of a corpus comes, words being what the pre-tokenizer cut...
+ *    44738  bpe.c                    the merging of byte-level BPE (Sennrich et al
+ *    45238  bpe_trainer.c            the public call: checks what is asked for, counts words, merges, makes the tok...
+ *    45548  permute.c                the numbers 0..n-1 in an order that a seed decides, each of them found in cons...
+ *    45585  corpus.c                 tokens, and the pieces of them that windows are cut from
+ *    45857  conversation.c           a line of JSON Lines as tokens, and which of them the assistant says
+ *    46223  data.c                   the public calls: texts, tokens and conversations become a corpus, and batches...
+ *    46658  shape.c                  models from nothing
+ *    46930  schedule.c               the learning rate of a step
+ *    46976  store.c                  what is trained, as flat arenas, and one table of named views into them
+ *    47134  optimizer.c              how gradients change weights: one row of a table for each optimizer, over the...
+ *    47205  objective.c              what a trainer makes smaller: whatever gives losses and gradients of batches
+ *    47239  transformer.c            the built-in objective: the loss and the gradients of a model that was loaded...
+ *    47546  room.c                   the bytes of a trainer before anything of size is allocated, and what it does...
+ *    47620  reduce.c                 sums over the ranks of a training, by the hook of the descriptor
+ *    47689  trainer.c                the loop: batches through an objective, which gives losses and gradients, and...
+ *    48171  export.c                 the weights of a trainer as a model file
+ *    48399  checkpoint.c             everything that a training goes on with, in a file
  */
 
 /* ==== begin src/api/api.h ==== */
@@ -1650,6 +1653,12 @@ typedef enum hybrid_schedule {
     HYBRID_SCHEDULE_WSD     /* warm-up, stable, decay: falls linearly over the last n_decay of n_steps */
 } hybrid_schedule;
 
+/* Adds numbers up over all ranks (see "more than one machine" below): data (count) becomes, on each of them, the sum of
+ * what was in it on all, with the same bits everywhere. stream NULL: data is the host's. Else data is an address of the
+ * GPU, made by what was put on that stream (a CUstream) before, and what is put on it after waits for the sum. false:
+ * it failed. */
+typedef bool (*hybrid_all_reduce_fn)(void *user, float *data, size_t count, void *stream);
+
 /* Zero is a sensible default for every field but model. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
@@ -1671,6 +1680,11 @@ typedef struct hybrid_trainer_desc {
     hybrid_schedule schedule;
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
+    size_t max_bytes; /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    hybrid_all_reduce_fn all_reduce;     /* NULL: this is the only rank */
+    bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
+                                         * all of them are, which were begun since it was called last */
+    void *all_reduce_user;
 } hybrid_trainer_desc;
 
 /* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
@@ -1704,11 +1718,80 @@ HYBRID_API void hybrid_trainer_describe(const hybrid_trainer *trainer, hybrid_tr
  * before then. */
 HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybrid_train_batch *batches,
                                              hybrid_train_metrics *metrics, hybrid_error *error);
+/* The same in slices, so that a program trains between its frames: works for about budget_us microseconds, then returns
+ * OK with *done false; called again with the same batches, it goes on. A step has the bits of hybrid_trainer_step; when
+ * it is done, *done is true, and metrics (may be NULL) are filled, of which seconds are those of all slices. A call
+ * that fails has given up its step.
+ * Weights and optimizer change in the last slice of a step, all of them: before it they are those of the step before,
+ * and contexts run the model between slices, but not during one. The batches are read when their turn comes: until
+ * *done they must stay as they are.
+ * A slice does one operation at least, and ends before one that would probably take too long. The longest cannot be
+ * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (about
+ * 1.5 ms a million). A small n_seq (with more n_batches) makes products short.
+ * Until the step is done, hybrid_trainer_step, _evaluate, _save and _load are refused by HYBRID_ERROR_INVALID;
+ * hybrid_trainer_cancel gives it up, and hybrid_trainer_destroy may be called at any time. */
+HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybrid_train_batch *batches,
+                                             uint64_t budget_us, bool *done, hybrid_train_metrics *metrics,
+                                             hybrid_error *error);
+/* Gives up the step that hybrid_trainer_work is in the middle of, if there is one: as if it had not been begun. */
+HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
+
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
 /* Steps done, those before a checkpoint was loaded included. */
 HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
+
+/* ---- memory ----
+ *
+ * What a trainer takes, apart from the model, which is there: equal to the byte to what hybrid_trainer_create then
+ * allocates. If that is more than max_bytes, it does with less, in this order, says so in the log (WARN), and takes the
+ * same steps:
+ *
+ *     1. layers run forward again on the way back (recompute_every): the most layers at a time that fit. The same bits
+ *     2. a batch is worked on in parts of fewer sequences, the largest that fit, each as under 1. The same step but for
+ *        the rounding of sums (a millionth)
+ */
+typedef struct hybrid_train_plan {
+    uint64_t gradients;      /* bytes of a gradient for every weight */
+    uint64_t states;         /* of what the optimizer keeps of every weight */
+    uint64_t kept;           /* of what the forward pass keeps for the way back */
+    uint64_t logits;         /* of the rows of logits that exist at a time */
+    uint64_t scratch;        /* of the rest of a pass, and of kernels */
+    uint64_t other;          /* tables and names */
+    uint64_t total;          /* their sum */
+    int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
+    int32_t recompute_every; /* layers that run forward again at a time; 0: none do */
+} hybrid_train_plan;
+
+/* HYBRID_ERROR_LIMIT: max_bytes is not enough for a batch of one sequence; else as hybrid_trainer_create. */
+HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hybrid_train_plan *plan,
+                                             hybrid_error *error);
+
+/* ---- more than one machine ----
+ *
+ * Every rank (a process, on this machine or another) has the same model and trainer, and takes steps on batches of its
+ * own; desc.all_reduce adds up what they found. N ranks then take the steps of one with batches N times as large, but
+ * for the rounding of sums, and have the same bits. How ranks talk to each other is the caller's business: examples/
+ * train_mpi.c does it by MPI and by NCCL.
+ *
+ * Of every step all ranks make the same calls in the same order, with the same counts:
+ *
+ *     all_reduce    HYBRID_REDUCE_NUMBERS numbers about the batches: targets, their weights
+ *     all_reduce_end
+ *     all_reduce    the gradients of a layer, from the last to the first, each as soon as the last of n_batches went
+ *     ...           back through it: what is begun here goes on beside the layers before
+ *     all_reduce    all other gradients: embeddings, the head, the last norm
+ *     all_reduce    HYBRID_REDUCE_NUMBERS numbers about the losses
+ *     all_reduce_end
+ *
+ * Sums are asked for, not means: gradients are divided by the weights of all ranks' targets. metrics.loss, n_tokens and
+ * grad_norm are those of all ranks; hybrid_trainer_evaluate is about its own batch only.
+ * When the batches of a rank are refused, it says so in the first call, and no rank takes the step. When a hook returns
+ * false the step fails with HYBRID_ERROR_IO and the weights are as before; the rank makes no more calls of that step,
+ * and the others, which may be waiting for it, are the caller's to end. So are ranks that still wait after one of them
+ * was cancelled. Hooks may not call the trainer. */
+#define HYBRID_REDUCE_NUMBERS 12
 
 /* ---- what is kept ----
  *
@@ -1831,7 +1914,7 @@ HYBRID_API void hybrid_session_reset(hybrid_session *session);
 #ifdef HYBRID_IMPLEMENTATION
 #ifndef HYBRID_IMPLEMENTED
 #define HYBRID_IMPLEMENTED
-#define HYBRID__SOURCE_ID "4031b6b89dc0abe7"
+#define HYBRID__SOURCE_ID "d0bc1d8338634b60"
 
 /* ==== begin src/core/begin.h ==== */
 /* core/begin: opens the implementation: system headers, and what the compilers are told about this part of the file
@@ -22686,6 +22769,166 @@ static void hyb_heads_in_parts(hyb_backend *be, const hyb_op_heads *op)
 }
 /* ==== end src/compute/call.c ==== */
 
+/* ==== begin src/compute/slicer.c ==== */
+/* compute/slicer: a back end that does the ops of a call as long as there is time, and the next ones when the call is
+ * made again: a call that makes ops in the same order every time can be left between any two of them.
+ *
+ *     call, first time       op 0   op 1   op 2   (late)  op 3   op 4        done 3
+ *     the same once more      -      -      -             op 3   op 4        done: all of them were
+ *
+ * It stands before the back end that computes, whose results are what they would be without it. */
+
+#ifndef HYBRID_NO_TRAIN
+
+enum { HYB_SLICER_KINDS = 32, HYB_SLICER_OPS = 32 };
+
+typedef struct hyb_slicer {
+    hyb_backend be;    /* which models call */
+    hyb_backend *real; /* which computes */
+    uint64_t until;    /* microseconds of hyb_now_us; UINT64_MAX: there is no end */
+    bool began;        /* something was done in this slice: however short it is, it does one op */
+    bool late;         /* an op was left out: the call is not done */
+    int kind;          /* of the call: those of a kind take about as long */
+    int seen, done;    /* ops of the call */
+    uint64_t since;    /* of the op that runs */
+    uint32_t took[HYB_SLICER_KINDS][HYB_SLICER_OPS]; /* microseconds of an op when it ran last */
+} hyb_slicer;
+
+/* Whether the next op of the call is run now: it was not yet, and there is time for it. */
+static bool hyb_slicer_begin(hyb_slicer *c)
+{
+    const int i = c->seen++;
+    if (i < c->done || c->late) return false;
+    if (c->until != UINT64_MAX) {
+        c->since = hyb_now_us();
+        c->late = c->began && c->since + (i < HYB_SLICER_OPS ? c->took[c->kind][i] : 0) >= c->until;
+        if (c->late) return false;
+    }
+    c->began = true;
+    return true;
+}
+
+static void hyb_slicer_end(hyb_slicer *c)
+{
+    if (c->until != UINT64_MAX && c->done < HYB_SLICER_OPS)
+        c->took[c->kind][c->done] = (uint32_t)HYB_MIN(hyb_now_us() - c->since, (uint64_t)UINT32_MAX);
+    c->done++;
+}
+
+    #define HYB_OP(name_) \
+        static void hyb_slicer_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+        { \
+            hyb_slicer *c = (hyb_slicer *)be; \
+            if (!hyb_slicer_begin(c)) return; \
+            hyb_do_##name_(c->real, op); \
+            hyb_slicer_end(c); \
+        }
+    #define HYB_PARTS(name_) \
+        static bool hyb_slicer_##name_(hyb_backend *be, const hyb_op_##name_ *op) \
+        { \
+            hyb_slicer *c = (hyb_slicer *)be; \
+            if (!c->real->ops->name_) return false; /* its parts come here one by one */ \
+            if (!hyb_slicer_begin(c)) return true; \
+            hyb_do_##name_(c->real, op); \
+            hyb_slicer_end(c); \
+            return true; \
+        }
+HYB_OPS(HYB_OP, HYB_PARTS)
+HYB_TRAIN_OPS(HYB_OP)
+    #undef HYB_OP
+    #undef HYB_PARTS
+
+static void hyb_slicer_copy(hyb_backend *be, void *dst, const void *src, size_t bytes)
+{
+    hyb_slicer *c = (hyb_slicer *)be;
+    if (!hyb_slicer_begin(c)) return;
+    c->real->ops->copy(c->real, dst, src, bytes);
+    hyb_slicer_end(c);
+}
+/* What follows may be done again. */
+static void hyb_slicer_batch(hyb_backend *be, const hyb_batch *batch)
+{
+    hyb_slicer *c = (hyb_slicer *)be;
+    be->batch = batch;
+    c->real->ops->begin(c->real, batch);
+}
+static void hyb_slicer_write(hyb_backend *be, void *dst, const void *host, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->write(((hyb_slicer *)be)->real, dst, host, bytes);
+}
+static void hyb_slicer_read(hyb_backend *be, void *host, const void *src, size_t bytes)
+{
+    ((hyb_slicer *)be)->real->ops->read(((hyb_slicer *)be)->real, host, src, bytes);
+}
+static void hyb_slicer_rehearse(hyb_backend *be, bool on)
+{
+    ((hyb_slicer *)be)->real->ops->rehearse(((hyb_slicer *)be)->real, on);
+}
+static hybrid_result hyb_slicer_sync(hyb_backend *be, hybrid_error *error)
+{
+    return ((hyb_slicer *)be)->real->ops->sync(((hyb_slicer *)be)->real, error);
+}
+/* A pass that is cut is not recorded. */
+static hyb_pass hyb_slicer_pass_begin(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return HYB_PASS_RUN;
+}
+static bool hyb_slicer_pass_end(hyb_backend *be)
+{
+    HYB_UNUSED(be);
+    return true;
+}
+/* It is a field of its owner, and only the back end that computes is destroyed. */
+static void hyb_slicer_destroy(hyb_backend *be)
+{
+    hyb_slicer *c = (hyb_slicer *)be;
+    if (c->real) c->real->ops->destroy(c->real);
+    c->real = NULL;
+}
+
+static void hyb_slicer_init(hyb_slicer *c, hyb_backend *real)
+{
+    /* clang-format off */
+    static const hyb_backend_ops ops = {
+        "cut",
+    #define HYB_OP(name_) hyb_slicer_##name_,
+        HYB_OPS(HYB_OP, HYB_OP)
+        hyb_slicer_batch, hyb_slicer_pass_begin, hyb_slicer_pass_end, hyb_slicer_copy, hyb_slicer_write,
+        hyb_slicer_read, hyb_slicer_rehearse, hyb_slicer_sync, hyb_slicer_destroy,
+        HYB_TRAIN_OPS(HYB_OP)
+    #undef HYB_OP
+    };
+    /* clang-format on */
+    memset(c, 0, sizeof *c);
+    c->be.ops = &ops;
+    c->be.rt = real->rt;
+    c->real = real;
+    c->until = UINT64_MAX;
+}
+
+/* A slice: ops are done until a time. */
+static void hyb_slicer_slice(hyb_slicer *c, uint64_t until)
+{
+    c->until = until;
+    c->began = c->late = false;
+}
+
+/* Before a call, the first time and again; and after it: whether all of it was done. */
+static void hyb_slicer_enter(hyb_slicer *c, int kind)
+{
+    c->kind = kind;
+    c->seen = 0;
+}
+static bool hyb_slicer_leave(hyb_slicer *c)
+{
+    if (c->late) return false;
+    c->done = 0;
+    return true;
+}
+#endif
+/* ==== end src/compute/slicer.c ==== */
+
 /* ==== begin src/compute/cpu/target.c ==== */
 /* compute/cpu/target: the marks of functions that use instructions beyond the compiler's flags. A function with
  * intrinsics carries one, and so does every helper that is inlined into it. */
@@ -37837,8 +38080,8 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already, and
- * only what a backward pass reads is made. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already,
+ * and only what a backward pass reads is made. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {
@@ -39582,7 +39825,7 @@ typedef struct hyb_train_memory {
     float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
     double *loss; /* (rows) */
-    size_t bytes;
+    size_t bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
 /* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
@@ -39717,9 +39960,12 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
     at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
+    m->kept_bytes = at - m->kept_bytes;
+    m->logits_bytes = hyb_align(sizeof(float) * (size_t)m->loss_rows * (size_t)hp->n_vocab, 64);
     if (base) { /* the head: its norm goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
         *head = m->base;
@@ -39957,10 +40203,14 @@ static void hyb_train_next(hyb_train_pass *p)
     }
 }
 
-/* Does one unit. Whether there is more: if not, m->loss and the gradients are there after a sync. */
-static bool hyb_train_work(hyb_train_pass *p)
+/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, m->loss and the gradients are
+ * there after a sync. */
+static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 {
+    p->finished = -1;
+    hyb_slicer_enter(cut, 2 * (int)p->at + p->part % 2);
     hyb_train_unit(p);
+    if (!hyb_slicer_leave(cut)) return true;
     hyb_train_next(p);
     return p->at != HYB_TRAIN_END;
 }
@@ -46759,6 +47009,7 @@ typedef struct hyb_store {
     hyb_device *device; /* where the arenas are */
     hyb_param *params;
     int n_params;
+    size_t room;      /* entries of the table */
     int64_t n_values; /* of weights and gradients */
     int64_t n_states; /* values */
     float *weights;   /* the owner's */
@@ -46792,11 +47043,15 @@ static hybrid_result hyb_store_begin(hyb_store *s, hybrid_runtime *rt, hyb_devic
     s->device = device;
     s->weights = weights;
     s->n_values = n_values;
+    s->room = n + 1;
     if (!(s->params = (hyb_param *)hyb_calloc(rt, n + 1, sizeof *s->params)) ||
         !(s->sums = (double *)hyb_calloc(rt, n + 1, sizeof *s->sums)))
         return hyb_fail_memory(error, (n + 1) * sizeof *s->params);
     return HYBRID_OK;
 }
+
+/* Bytes of the tables. */
+static size_t hyb_store_table_bytes(const hyb_store *s) { return s->room * (sizeof *s->params + sizeof *s->sums); }
 
 /* One more parameter: rows * cols weights from at on; the name is the owner's. */
 static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, int64_t rows, int64_t cols,
@@ -46954,7 +47209,7 @@ static void hyb_optimizer_update(const hyb_optimizer *o, const hyb_update *u)
  * A batch is worked on in pieces, so that a step can be left and gone on with:
  *
  *     begin(batch, factor, backward)     nothing is computed yet; the batch may change afterwards
- *     while (work()) {}                  a piece each
+ *     while (work()) {}                  a piece each, of which the cut says how large it is
  *     end(&loss)                         waits for the device; the sum of the losses of all that counts
  *
  * Gradients are those of the losses' sum times factor, added to what is in the store. An objective that is destroyed,
@@ -46974,7 +47229,10 @@ typedef struct hyb_objective_ops {
 
 struct hyb_objective {
     const hyb_objective_ops *ops;
-    hyb_backend *be; /* on which the norm and the optimizer run as well */
+    hyb_backend *be; /* that of the cut; on it the norm and the optimizer run as well */
+    hyb_slicer cut;  /* before the back end that computes */
+    int64_t ready;   /* while a batch goes back: all gradients from there on are complete */
+    void *stream;    /* on which a GPU computes; NULL: gradients are in the host's memory */
 };
 /* ==== end src/train/objective.c ==== */
 
@@ -46985,12 +47243,22 @@ typedef struct hyb_transformer {
     hyb_objective base; /* first: an objective is one */
     hybrid_runtime *rt;
     hybrid_model *model;
-    hyb_train_shape shape;
+    hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
+    int n_parts;           /* of equal size */
+    const hyb_store *store;
     hyb_device host;
     hyb_forward forward;
     hyb_train_memory memory;
-    void *block;         /* of memory */
-    hyb_train_pass pass; /* over the batch that is worked on */
+    void *block; /* of memory */
+    /* the batch that is worked on: */
+    hybrid_train_batch batch;
+    double factor;
+    bool backward;
+    int part;
+    hyb_train_pass pass; /* over the part */
+    double loss;         /* of the parts that are done */
+    hybrid_result result;
+    hybrid_error error; /* of result */
 } hyb_transformer;
 
 static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_transformer *)(void *)o; }
@@ -47087,6 +47355,22 @@ static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_sha
     return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
+/* What is asked of the back end. */
+static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *device, const hyb_train_shape *shape,
+                                            hyb_limits *limits, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = shape->n_ctx;
+    d.n_seq = shape->n_seq;
+    d.n_batch = shape->n_ctx * shape->n_seq;
+    d.n_logits = d.n_batch;
+    r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+    limits->n_train = shape->n_ctx;
+    return r;
+}
+
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
 {
     hybrid_model *m = t->model;
@@ -47094,7 +47378,7 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
     const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
-    hybrid_context_desc d;
+    hyb_backend *be;
     hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
@@ -47114,37 +47398,29 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     stage->a = t->memory.base;
     if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
     hyb_train_rope_scale(&t->memory, hp, &stage->a);
-    memset(&d, 0, sizeof d);
-    d.n_ctx = t->shape.n_ctx;
-    d.n_seq = t->shape.n_seq;
-    d.n_batch = t->shape.n_ctx * t->shape.n_seq;
-    d.n_logits = d.n_batch;
-    if ((r = hyb_limits_of(&t->host, &m->net, &m->weights, hp, &d, &limits, error)) != HYBRID_OK) return r;
-    limits.n_train = t->shape.n_ctx;
-    if ((r = t->host.ops->backend_create(&t->host, &limits, &stage->be, error)) != HYBRID_OK) return r;
-    t->base.be = stage->be;
+    if ((r = hyb_transformer_limits(m, &t->host, &t->shape, &limits, error)) != HYBRID_OK) return r;
+    if ((r = t->host.ops->backend_create(&t->host, &limits, &be, error)) != HYBRID_OK) return r;
+    hyb_slicer_init(&t->base.cut, be);
+    t->base.be = stage->be = &t->base.cut.be;
     return HYBRID_OK;
 }
 
 static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    hyb_backend *be = t->forward.stages[0].be;
-    if (be) be->ops->destroy(be);
+    hyb_slicer_destroy(&t->base.cut.be);
     if (t->block) t->host.ops->free(&t->host, t->block);
     hyb_free(t->rt, t);
 }
 
 /* ---- a batch ----------------------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
-                                          double *weight, hybrid_error *error)
+/* n_seq sequences of a batch. */
+static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_train_batch *batch, int n_seq,
+                                         int64_t *n_counted, double *weight, hybrid_error *error)
 {
-    const hyb_transformer *t = hyb_transformer_of(o);
-    const int n = t->shape.n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    const int n = n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
     int i;
-    if (!batch->ids || !batch->targets)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -47161,32 +47437,90 @@ static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_b
     return HYBRID_OK;
 }
 
+static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
+                                          double *weight, hybrid_error *error)
+{
+    const hyb_transformer *t = hyb_transformer_of(o);
+    if (!batch->ids || !batch->targets)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
+    return hyb_transformer_see(t, batch, t->n_parts * t->shape.n_seq, n_counted, weight, error);
+}
+
+/* Where the gradients of a layer begin: those of the layers after it come after them. */
+static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
+{
+    const hyb_weights *w = &t->model->weights;
+    hyb_weight i = t->model->net.layers[layer].first;
+    while (i < w->n_tensors && !hyb_transformer_trains(t->model, i)) i++;
+    return i < w->n_tensors ? (const float *)w->tensors[i].data - t->store->weights : t->store->n_values;
+}
+
+/* Begins the pass over a part, which is looked at once more: between slices the caller could have changed it. */
+static void hyb_transformer_part(hyb_transformer *t)
+{
+    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->shape.n_ctx;
+    hybrid_train_batch part = t->batch;
+    hyb_train_want want;
+    int64_t n_counted = 0;
+    double weight = 0;
+    want.ids = part.ids += at;
+    want.targets = part.targets += at;
+    want.weights = part.weights ? part.weights += at : NULL;
+    want.factor = t->factor;
+    want.backward = t->backward;
+    t->result = hyb_transformer_see(t, &part, t->shape.n_seq, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+}
+
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    hyb_train_want want;
-    want.ids = batch->ids;
-    want.targets = batch->targets;
-    want.weights = batch->weights;
-    want.factor = factor;
-    want.backward = backward;
-    hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+    t->batch = *batch;
+    t->factor = factor;
+    t->backward = backward;
+    t->part = 0;
+    t->loss = 0;
+    o->cut.done = 0;
+    o->ready = t->store->n_values;
+    hyb_transformer_part(t);
 }
 
-static bool hyb_transformer_work(hyb_objective *o) { return hyb_train_work(&hyb_transformer_of(o)->pass); }
+/* After the pass over a part: its losses. */
+static hybrid_result hyb_transformer_sum(hyb_transformer *t)
+{
+    hyb_backend *be = t->base.be;
+    int i;
+    t->result = be->ops->sync(be, &t->error);
+    for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
+    return t->result;
+}
+
+static bool hyb_transformer_work(hyb_objective *o)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    bool more;
+    if (t->result) return false;
+    more = hyb_train_work(&t->pass, &o->cut);
+    if (t->backward && t->part + 1 == t->n_parts && t->pass.finished >= 0)
+        o->ready = hyb_transformer_first(t, t->pass.finished);
+    if (more) return true;
+    if (hyb_transformer_sum(t) || ++t->part == t->n_parts) return false;
+    hyb_transformer_part(t);
+    return !t->result;
+}
 
 static hybrid_result hyb_transformer_end(hyb_objective *o, double *loss, hybrid_error *error)
 {
-    const hyb_transformer *t = hyb_transformer_of(o);
-    hybrid_result r = o->be->ops->sync(o->be, error);
-    int i;
-    for (i = 0; i < t->pass.batch.n && !r; i++) *loss += t->memory.loss[i];
-    return r;
+    hyb_transformer *t = hyb_transformer_of(o);
+    if (t->result && error) *error = t->error;
+    if (!t->result) *loss += t->loss;
+    return t->result;
 }
 
-/* Over a store with the model's weights, whose arenas are there. */
+/* Over a store with the model's weights, whose arenas are there. shape: that of a part of a batch. */
 static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *model, const hybrid_trainer_desc *d,
-                                            const hyb_store *store, hyb_objective **objective, hybrid_error *error)
+                                            const hyb_train_shape *shape, const hyb_store *store,
+                                            hyb_objective **objective, hybrid_error *error)
 {
     static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
                                            hyb_transformer_end, hyb_transformer_destroy };
@@ -47196,9 +47530,9 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
     t->base.ops = &ops;
     t->rt = rt;
     t->model = model;
-    t->shape.n_seq = d->n_seq;
-    t->shape.n_ctx = d->n_ctx;
-    t->shape.every = d->recompute_every;
+    t->store = store;
+    t->shape = *shape;
+    t->n_parts = d->n_seq / shape->n_seq;
     hyb_host_device(&t->host, rt);
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
@@ -47209,6 +47543,149 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
 }
 /* ==== end src/train/transformer.c ==== */
 
+/* ==== begin src/train/room.c ==== */
+/* train/room: the bytes of a trainer before anything of size is allocated, and what it does without when they are too
+ * many: first what the forward pass keeps, then sequences that are worked on at a time. */
+
+/* What a pass over a shape takes, the back end included. */
+static hybrid_result hyb_room_of_pass(const hybrid_model *m, hyb_device *device, const hyb_train_shape *shape,
+                                      hybrid_train_plan *plan, hybrid_error *error)
+{
+    hyb_train_memory memory;
+    hyb_limits limits;
+    uint64_t bytes;
+    hybrid_result r;
+    if (!hyb_transformer_countable(&m->hp, shape)) return hyb_fail_memory(error, SIZE_MAX);
+    if ((r = hyb_transformer_limits(m, device, shape, &limits, error)) != HYBRID_OK) return r;
+    bytes = device->ops->cost(device, hyb_train_layout(&memory, &m->hp, shape, NULL));
+    plan->kept = memory.kept_bytes;
+    plan->logits = memory.logits_bytes;
+    plan->scratch = bytes - plan->kept - plan->logits + device->ops->backend_cost(device, &limits);
+    plan->n_seq = shape->n_seq;
+    plan->recompute_every = shape->every;
+    plan->total = plan->gradients + plan->states + plan->kept + plan->logits + plan->scratch + plan->other;
+    return HYBRID_OK;
+}
+
+/* Looks for the first shape that fits, in the order of api/trainer.h. plan: with gradients, states and other; filled
+ * with the shape's, or with those of the smallest. False: none fits. */
+static bool hyb_room_search(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
+                            hyb_train_shape *shape, hybrid_train_plan *plan)
+{
+    hybrid_train_plan least = *plan;
+    const int32_t asked = d->recompute_every ? d->recompute_every : m->hp.n_layer;
+    least.total = UINT64_MAX;
+    shape->n_ctx = d->n_ctx;
+    for (shape->n_seq = d->n_seq; shape->n_seq > 0; shape->n_seq--) {
+        if (d->n_seq % shape->n_seq) continue;
+        shape->every = d->recompute_every;
+        do {
+            if (hyb_room_of_pass(m, device, shape, plan, NULL)) continue;
+            if (plan->total <= d->max_bytes) return true;
+            if (plan->total < least.total) least = *plan;
+        } while ((shape->every = (shape->every ? HYB_MIN(shape->every, asked) : asked) - 1) > 0);
+    }
+    *plan = least;
+    return false;
+}
+
+/* The shape of the parts of a batch, and the plan of it all. HYBRID_ERROR_LIMIT: max_bytes is not enough for any. */
+static hybrid_result hyb_room_find(const hybrid_model *m, hyb_device *device, const hybrid_trainer_desc *d,
+                                   hyb_train_shape *shape, hybrid_train_plan *plan, hybrid_error *error)
+{
+    shape->n_seq = d->n_seq;
+    shape->n_ctx = d->n_ctx;
+    shape->every = d->recompute_every;
+    if (!d->max_bytes) return hyb_room_of_pass(m, device, shape, plan, error);
+    if (hyb_room_search(m, device, d, shape, plan)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_LIMIT,
+                    "max_bytes is %llu, and training takes at least %llu: %llu for gradients, %llu for states of the "
+                    "optimizer, the rest for a pass over one sequence of %d tokens; fewer tokens take less",
+                    (unsigned long long)d->max_bytes, (unsigned long long)plan->total,
+                    (unsigned long long)plan->gradients, (unsigned long long)plan->states, d->n_ctx);
+}
+
+/* Says what is done without. */
+static void hyb_room_say(hybrid_runtime *rt, const hybrid_trainer_desc *d, const hybrid_train_plan *plan)
+{
+    if (plan->n_seq == d->n_seq && plan->recompute_every == d->recompute_every) return;
+    hyb_log(rt, HYBRID_LOG_WARN,
+            "max_bytes %llu: the trainer takes %llu, with layers that run forward again on the way back, %d at a time "
+            "(recompute_every; 0: none), and %d of the %d sequences of a batch at a time",
+            (unsigned long long)d->max_bytes, (unsigned long long)plan->total, plan->recompute_every, plan->n_seq,
+            d->n_seq);
+}
+/* ==== end src/train/room.c ==== */
+
+/* ==== begin src/train/reduce.c ==== */
+/* train/reduce: sums over the ranks of a training, by the hook of the descriptor. api/trainer.h says which calls a step
+ * makes, and in which order. */
+
+enum { HYB_REDUCE_PIECES = 5 }; /* floats that hold a double */
+
+/* A double as floats of 12 bits each: sums of as many as 4096 of them are exact, so that a count is one. */
+static void hyb_reduce_split(double x, float pieces[HYB_REDUCE_PIECES])
+{
+    int i;
+    for (i = 0; i < HYB_REDUCE_PIECES; i++) {
+        uint32_t bits;
+        pieces[i] = (float)x;
+        if (!(fabs(x) < (double)HUGE_VALF)) { /* infinite, or not a number: that, and zeros */
+            x = 0;
+            continue;
+        }
+        memcpy(&bits, &pieces[i], sizeof bits);
+        bits &= 0xFFFFF000u;
+        memcpy(&pieces[i], &bits, sizeof bits);
+        x -= (double)pieces[i];
+    }
+}
+
+static double hyb_reduce_join(const float pieces[HYB_REDUCE_PIECES])
+{
+    double x = 0;
+    int i;
+    for (i = HYB_REDUCE_PIECES - 1; i >= 0; i--) x += (double)pieces[i];
+    return x;
+}
+
+static hybrid_result hyb_reduce_fail(const char *hook, hybrid_error *error)
+{
+    return hyb_fail(error, HYBRID_ERROR_IO,
+                    "the step was not done: %s, which adds up what all ranks found, has failed (has one of them died?)",
+                    hook);
+}
+
+/* Begins to add up values of all ranks. */
+static hybrid_result hyb_reduce(const hybrid_trainer_desc *d, float *data, int64_t n, void *stream, hybrid_error *error)
+{
+    bool ok;
+    if (!d->all_reduce || !n) return HYBRID_OK;
+    ok = d->all_reduce(d->all_reduce_user, data, (size_t)n, stream);
+    hyb_fp_plain();
+    return ok ? HYBRID_OK : hyb_reduce_fail("all_reduce", error);
+}
+
+/* Waits for all sums. */
+static hybrid_result hyb_reduce_end(const hybrid_trainer_desc *d, hybrid_error *error)
+{
+    bool ok;
+    if (!d->all_reduce || !d->all_reduce_end) return HYBRID_OK;
+    ok = d->all_reduce_end(d->all_reduce_user);
+    hyb_fp_plain();
+    return ok ? HYBRID_OK : hyb_reduce_fail("all_reduce_end", error);
+}
+
+/* Two numbers and a flag, as they are sent. */
+static void hyb_reduce_numbers(float numbers[HYBRID_REDUCE_NUMBERS], double a, double b, bool flag)
+{
+    hyb_reduce_split(a, numbers);
+    hyb_reduce_split(b, numbers + HYB_REDUCE_PIECES);
+    numbers[2 * HYB_REDUCE_PIECES] = flag ? 1.0f : 0.0f;
+    numbers[2 * HYB_REDUCE_PIECES + 1] = 1; /* counts the ranks */
+}
+/* ==== end src/train/reduce.c ==== */
+
 /* ==== begin src/train/trainer.c ==== */
 /* train/trainer: the loop: batches through an objective, which gives losses and gradients, and an optimizer, which
  * changes the weights. */
@@ -47216,9 +47693,12 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
 /* What is done next of a step. */
 typedef enum hyb_step_stage {
     HYB_STEP_NONE,  /* there is none under way */
+    HYB_STEP_CLEAR, /* some of the gradients */
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
-    HYB_STEP_UPDATE /* all gradients are there */
+    HYB_STEP_SUM,   /* over all ranks */
+    HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
+    HYB_STEP_UPDATE /* all weights */
 } hyb_step_stage;
 
 /* A step that is under way. */
@@ -47226,11 +47706,15 @@ typedef struct hyb_step {
     hyb_step_stage stage;
     const hybrid_train_batch *batches;
     int i_batch;
-    int64_t n_counted; /* targets of all batches */
-    double weight;     /* their weights */
-    double loss;       /* the sum, of the batches that are done */
-    uint64_t since;
-    hybrid_train_metrics metrics; /* of the step, once it is done */
+    int64_t n_counted;                    /* targets of all batches */
+    double weight;                        /* their weights */
+    double loss;                          /* the sum, of the batches that are done */
+    double squares;                       /* of all gradients */
+    int64_t cleared;                      /* gradients that are zero */
+    int64_t reduced;                      /* gradients from there on are being added up over all ranks */
+    float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
+    uint64_t nanoseconds;                 /* of the slices that are done */
+    hybrid_train_metrics metrics;         /* of the step, once it is done */
 } hyb_step;
 
 struct hybrid_trainer {
@@ -47241,8 +47725,12 @@ struct hybrid_trainer {
     hyb_store store;
     const hyb_optimizer *optimizer;
     hyb_objective *objective;
+    hyb_train_shape shape; /* of the parts of a batch */
+    hybrid_train_plan plan;
     int64_t step; /* steps done */
     hyb_step now;
+    uint64_t update_us;  /* that the last update took */
+    uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
     size_t user_size;
     bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
@@ -47273,8 +47761,8 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     return hyb_schedule_check(d, error);
 }
 
-/* What is trained, its gradients and states, and the objective over it. */
-static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
+/* What is trained, and its states: the tables alone. Then how much there is room for. */
+static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
     hybrid_result r = hyb_transformer_params(s, t->rt, &t->host, t->model, error);
@@ -47284,32 +47772,52 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
         s->params[i].decays = s->params[i].group != HYB_GROUP_VECTOR || t->desc.decay_vectors;
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
-    if ((r = hyb_store_allocate(s, error)) != HYBRID_OK) return r;
-    return hyb_transformer_create(t->rt, t->model, &t->desc, s, &t->objective, error);
+    t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
+    t->plan.states = (uint64_t)s->n_states * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
+    return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
+}
+
+/* Its gradients and states, and the objective over it. */
+static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
+{
+    hybrid_result r = hyb_store_allocate(&t->store, error);
+    if (r) return r;
+    return hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+}
+
+static void hyb_trainer_free(hybrid_trainer *t)
+{
+    hybrid_runtime *rt = t->rt;
+    if (t->objective) t->objective->ops->destroy(t->objective);
+    hyb_store_free(&t->store);
+    hyb_free(rt, t->user);
+    hyb_free(rt, t);
+    hyb_runtime_release(rt);
 }
 
 HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
 {
-    hybrid_runtime *rt;
     if (!trainer) return;
-    rt = trainer->rt;
-    if (trainer->objective) trainer->objective->ops->destroy(trainer->objective);
-    hyb_store_free(&trainer->store);
-    hyb_free(rt, trainer->user);
-    hyb_free(rt, trainer);
-    hyb_runtime_release(rt);
+    if (hyb_busy(trainer->in_use)) {
+        hyb_log(trainer->rt, HYBRID_LOG_ERROR,
+                "hybrid_trainer_destroy: the trainer is in use: one of its callbacks called it again; it was not "
+                "destroyed");
+        return;
+    }
+    trainer->in_use = hyb_process();
+    hyb_trainer_free(trainer);
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_create,
-           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+/* A trainer with its tables and its plan, and without memory of any size. */
+static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const char *function, hybrid_trainer **trainer,
+                                       hybrid_error *error)
 {
     hybrid_trainer *t;
     hybrid_runtime *rt;
     hybrid_trainer_desc d;
     hybrid_result r;
-    if (trainer) *trainer = NULL;
-    if (!desc || !trainer)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: %s is NULL", desc ? "trainer" : "desc");
+    if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
     if ((r = hyb_transformer_check(desc->model, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
@@ -47321,11 +47829,41 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
     t->model = desc->model;
     t->desc = d;
     hyb_host_device(&t->host, rt);
-    if ((r = hyb_trainer_build(t, error)) != HYBRID_OK) {
-        hybrid_trainer_destroy(t);
+    if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
+        hyb_trainer_free(t);
         return r;
     }
     *trainer = t;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_create,
+           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+{
+    hybrid_trainer *t = NULL;
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: trainer is NULL");
+    *trainer = NULL;
+    if ((r = hyb_trainer_begin(desc, "hybrid_trainer_create", &t, error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_build(t, error)) != HYBRID_OK) {
+        hyb_trainer_free(t);
+        return r;
+    }
+    hyb_room_say(t->rt, &t->desc, &t->plan);
+    *trainer = t;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_plan,
+           (const hybrid_trainer_desc *desc, hybrid_train_plan *plan, hybrid_error *error), (desc, plan, error))
+{
+    hybrid_trainer *t = NULL;
+    hybrid_result r;
+    if (!plan) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_plan: plan is NULL");
+    memset(plan, 0, sizeof *plan);
+    if ((r = hyb_trainer_begin(desc, "hybrid_trainer_plan", &t, error)) != HYBRID_OK) return r;
+    *plan = t->plan;
+    hyb_trainer_free(t);
     return HYBRID_OK;
 }
 
@@ -47341,12 +47879,62 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
  * A step is a machine that can be left after every piece of work: begin, then advance until its stage is NONE. A
  * failure ends it; weights and states are changed by the very last piece alone. */
 
+enum {
+    HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
+    HYB_STEP_CLEARS = 1 << 18 /* gradients that are cleared at a time */
+};
+
+/* Refuses a call from within a callback of another. */
+static hybrid_result hyb_trainer_unused(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!hyb_busy(t->in_use)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the trainer is in use: one of its callbacks called it again",
+                    function);
+}
+
+/* Refuses in the middle of a step, too. */
+static hybrid_result hyb_trainer_between(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    const hybrid_result r = hyb_trainer_unused(t, function, error);
+    if (r || t->now.stage == HYB_STEP_NONE) return r;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: the trainer is in use: hybrid_trainer_work is in the middle of a step; call it until that is "
+                    "done, or hybrid_trainer_cancel",
+                    function);
+}
+
+/* Refuses a trainer whose weights are a mixture. */
 static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
 {
-    if (!t->torn) return HYBRID_OK;
+    const hybrid_result r = hyb_trainer_unused(t, function, error);
+    if (r || !t->torn) return r;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
                     function);
+}
+
+static hybrid_result hyb_trainer_idle(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    const hybrid_result r = hyb_trainer_between(t, function, error);
+    return r ? r : hyb_trainer_ready(t, function, error);
+}
+
+/* The targets of all ranks, and their weights. A rank whose batches are refused takes part, and says so. */
+static hybrid_result hyb_step_count(hybrid_trainer *t, bool refused, hybrid_error *error)
+{
+    const hybrid_trainer_desc *d = &t->desc;
+    hyb_step *now = &t->now;
+    hybrid_result r;
+    if (!d->all_reduce) return HYBRID_OK;
+    hyb_reduce_numbers(now->numbers, refused ? 0 : (double)now->n_counted, refused ? 0 : now->weight, refused);
+    if ((r = hyb_reduce(d, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
+    if ((r = hyb_reduce_end(d, error)) != HYBRID_OK) return r;
+    now->n_counted = (int64_t)hyb_reduce_join(now->numbers);
+    now->weight = hyb_reduce_join(now->numbers + HYB_REDUCE_PIECES);
+    if (!(now->numbers[2 * HYB_REDUCE_PIECES] > 0)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "step %lld was not done: the batches of another rank were refused, which says there why",
+                    (long long)t->step + 1);
 }
 
 /* Looks at the batches, which stay the caller's until the step is done. */
@@ -47354,32 +47942,84 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
-    now->since = hyb_now_ns();
-    for (i = 0; i < t->desc.n_batches; i++)
-        if ((r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error)) != HYBRID_OK) return r;
+    for (i = 0; i < t->desc.n_batches && !r; i++)
+        r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
+    counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
+    if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
-    if ((r = hyb_store_clear(&t->store, t->store.grads, t->store.n_values, error)) != HYBRID_OK) return r;
-    now->batches = batches;
-    now->stage = HYB_STEP_BATCH;
+    now->reduced = t->store.n_values;
+    now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
 }
 
-/* All gradients are there: their norm, and the update. */
+static hybrid_result hyb_step_clear(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const int64_t n = HYB_MIN(t->store.n_values - now->cleared, (int64_t)HYB_STEP_CLEARS);
+    const hybrid_result r = hyb_store_clear(&t->store, t->store.grads + now->cleared, n, error);
+    now->cleared += n;
+    if (now->cleared == t->store.n_values) now->stage = HYB_STEP_BATCH;
+    return r;
+}
+
+/* Begins to add up all gradients from `from` on, but those that are. */
+static hybrid_result hyb_step_reduce(hybrid_trainer *t, int64_t from, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const int64_t n = now->reduced - from;
+    if (n <= 0) return HYBRID_OK;
+    now->reduced = from;
+    return hyb_reduce(&t->desc, t->store.grads + from, n, t->objective->stream, error);
+}
+
+/* A piece of a batch. What the last one has completed goes to the other ranks at once. */
+static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hyb_step *now = &t->now;
+    const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
+    hybrid_result r = HYBRID_OK;
+    if (!more) r = o->ops->end(o, &now->loss, error);
+    if (!more) now->stage = last ? HYB_STEP_SUM : HYB_STEP_BATCH;
+    now->i_batch += !more;
+    if (last && !r) r = hyb_step_reduce(t, o->ready, error);
+    return r;
+}
+
+static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    hybrid_result r = hyb_step_reduce(t, 0, error);
+    now->stage = HYB_STEP_NORM;
+    if (r || !t->desc.all_reduce) return r;
+    hyb_reduce_numbers(now->numbers, now->loss, 0, false);
+    if ((r = hyb_reduce(&t->desc, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
+    r = hyb_reduce_end(&t->desc, error);
+    now->loss = hyb_reduce_join(now->numbers);
+    return r;
+}
+
+static hybrid_result hyb_step_norm(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = hyb_store_squares(&t->store, o->be, &t->now.squares, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_UPDATE;
+    return r;
+}
+
+/* All gradients are there, and their norm: the update. */
 static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
     hyb_step *now = &t->now;
-    hyb_backend *be = t->objective->be;
-    const double loss = now->loss / (double)now->n_counted;
+    const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
     hyb_update u;
-    double norm;
-    hybrid_result r = hyb_store_squares(&t->store, be, &norm, error);
-    if (r) return r;
-    norm = sqrt(norm);
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -47387,44 +48027,73 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
                         (long long)t->step + 1, loss, norm);
     u.desc = d;
     u.store = &t->store;
-    u.be = be;
+    u.be = t->objective->be;
     u.rate = hyb_schedule_rate(d, t->step);
     u.factor = d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1;
     u.step = t->step + 1;
+    hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
+    hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     hyb_optimizer_update(t->optimizer, &u);
+    hyb_slicer_leave(&t->objective->cut);
     t->step++;
     now->metrics.step = t->step;
     now->metrics.n_tokens = now->n_counted;
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
-    now->metrics.seconds = (double)(hyb_now_ns() - now->since) * 1e-9;
     return HYBRID_OK;
 }
 
 /* One piece of work. */
-static hybrid_result hyb_step_advance(hybrid_trainer *t, hybrid_error *error)
+static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
     hybrid_result r = HYBRID_OK;
     switch (now->stage) {
     case HYB_STEP_NONE: break;
+    case HYB_STEP_CLEAR: r = hyb_step_clear(t, error); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &now->batches[now->i_batch], 1 / now->weight, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
         now->stage = HYB_STEP_WORK;
         break;
-    case HYB_STEP_WORK:
-        if (o->ops->work(o)) break;
-        r = o->ops->end(o, &now->loss, error);
-        now->stage = ++now->i_batch < t->desc.n_batches ? HYB_STEP_BATCH : HYB_STEP_UPDATE;
-        break;
+    case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
+    case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
+    case HYB_STEP_NORM: r = hyb_step_norm(t, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, error);
         now->stage = HYB_STEP_NONE;
         break;
     }
     if (r) now->stage = HYB_STEP_NONE;
+    return r;
+}
+
+/* Works on a step, which is begun if there is none, for some microseconds (UINT64_MAX: until it is done). */
+static hybrid_result hyb_step_slice(hybrid_trainer *t, const hybrid_train_batch *batches, uint64_t budget_us,
+                                    hybrid_error *error)
+{
+    const uint64_t since = hyb_now_ns(), now_us = since / 1000;
+    const uint64_t until = budget_us < UINT64_MAX - now_us ? now_us + budget_us : UINT64_MAX;
+    hyb_slicer *cut = &t->objective->cut;
+    hybrid_result r = HYBRID_OK;
+    hyb_slicer_slice(cut, until);
+    t->in_use = hyb_process();
+    if (t->now.stage == HYB_STEP_NONE) r = hyb_step_begin(t, batches, error);
+    while (!r && t->now.stage != HYB_STEP_NONE) {
+        const bool updates = t->now.stage == HYB_STEP_UPDATE;
+        const uint64_t begun = until == UINT64_MAX ? 0 : hyb_now_us();
+        /* what cannot be cut is left to the next slice, if it would take too long in this one */
+        if (until != UINT64_MAX && updates && cut->began && begun + t->update_us > until) break;
+        r = hyb_step_advance(t, batches, error);
+        if (until == UINT64_MAX) continue;
+        if (updates) t->update_us = hyb_now_us() - begun;
+        cut->began = true;
+        if (cut->late || hyb_now_us() >= until) break;
+    }
+    t->in_use = 0;
+    t->now.nanoseconds += hyb_now_ns() - since;
+    t->now.metrics.seconds = (double)t->now.nanoseconds * 1e-9;
     return r;
 }
 
@@ -47437,11 +48106,40 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     hybrid_result r;
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
-    if ((r = hyb_trainer_ready(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
-    r = hyb_step_begin(t, batches, error);
-    while (!r && t->now.stage != HYB_STEP_NONE) r = hyb_step_advance(t, error);
+    if ((r = hyb_trainer_idle(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
+    r = hyb_step_slice(t, batches, UINT64_MAX, error);
     if (!r && metrics) *metrics = t->now.metrics;
     return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_work,
+           (hybrid_trainer *trainer, const hybrid_train_batch *batches, uint64_t budget_us, bool *done,
+            hybrid_train_metrics *metrics, hybrid_error *error),
+           (trainer, batches, budget_us, done, metrics, error))
+{
+    hybrid_trainer *t = trainer;
+    hybrid_result r;
+    if (done) *done = false;
+    if (!t || !batches || !done)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_work: %s is NULL",
+                        !t         ? "trainer"
+                        : !batches ? "batches"
+                                   : "done");
+    if ((r = hyb_trainer_ready(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
+    if ((r = hyb_step_slice(t, batches, budget_us, error)) != HYBRID_OK) return r;
+    *done = t->now.stage == HYB_STEP_NONE;
+    if (*done && metrics) *metrics = t->now.metrics;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_trainer_cancel, (hybrid_trainer *trainer), (trainer))
+{
+    if (!trainer) return;
+    if (hyb_busy(trainer->in_use))
+        hyb_log(trainer->rt, HYBRID_LOG_ERROR,
+                "hybrid_trainer_cancel: the trainer is in use: one of its callbacks called it again; nothing was done");
+    else
+        trainer->now.stage = HYB_STEP_NONE;
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
@@ -47454,13 +48152,17 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     hybrid_result r;
     if (!trainer || !batch || !loss)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
-    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
     o = trainer->objective;
     if ((r = o->ops->look(o, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
+    hyb_slicer_slice(&o->cut, UINT64_MAX);
+    trainer->in_use = hyb_process();
     o->ops->begin(o, batch, 0, false);
     while (o->ops->work(o)) {}
-    if ((r = o->ops->end(o, &sum, error)) != HYBRID_OK) return r;
+    r = o->ops->end(o, &sum, error);
+    trainer->in_use = 0;
+    if (r) return r;
     *loss = sum / (double)n_counted;
     return HYBRID_OK;
 }
@@ -47944,7 +48646,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
-    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
     if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
@@ -48179,8 +48881,10 @@ HYB_BORDER(hybrid_result, hybrid_trainer_load, (hybrid_trainer *trainer, const c
            (trainer, path, error))
 {
     hybrid_source source;
+    hybrid_result r;
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_load: %s is NULL", trainer ? "path" : "trainer");
+    if ((r = hyb_trainer_between(trainer, "hybrid_trainer_load", error)) != HYBRID_OK) return r;
     memset(&source, 0, sizeof source);
     source.path = path;
     return hyb_checkpoint_load(trainer, &source, error);

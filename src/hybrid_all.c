@@ -117,6 +117,7 @@ HYB_COLD_BEGIN
 #include "compute/profile.c"
 HYB_COLD_END
 #include "compute/call.c"
+#include "compute/slicer.c"
 #include "compute/cpu/target.c"
 #include "compute/cpu/trig.c"
 #include "compute/cpu/kernels.c"
@@ -220,6 +221,8 @@ HYB_TEPID_BEGIN
 #include "train/optimizer.c"
 #include "train/objective.c"
 #include "train/transformer.c"
+#include "train/room.c"
+#include "train/reduce.c"
 #include "train/trainer.c"
 #include "train/export.c"
 #include "train/checkpoint.c"

@@ -357,6 +357,7 @@ static void test_shape(const char *architecture)
 }
 
 #include "train_models.h"
+#include "train_slices.h"
 
 int main(void)
 {

@@ -1144,6 +1144,8 @@ static void refused_trainers(world *w)
     hybrid_train_batch bad;
     hybrid_error e;
     school s;
+    hybrid_train_plan plan;
+    bool done = true;
     double loss = 5, at_first;
     int32_t beyond[16];
     hybrid_model_shape shape;
@@ -1169,6 +1171,18 @@ static void refused_trainers(world *w)
     REFUSED(hybrid_trainer_step, HYBRID_ERROR_INVALID, "batches is NULL",
             hybrid_trainer_step(s.trainer, NULL, NULL, &e));
     REFUSED(hybrid_trainer_step, HYBRID_ERROR_INVALID, "token 5", hybrid_trainer_step(s.trainer, &bad, NULL, &e));
+    REFUSED(hybrid_trainer_work, HYBRID_ERROR_INVALID, "batches is NULL",
+            hybrid_trainer_work(s.trainer, NULL, 9, &done, NULL, &e));
+    EMPTY(!done);
+    REFUSED(hybrid_trainer_work, HYBRID_ERROR_INVALID, "token 5",
+            hybrid_trainer_work(s.trainer, &bad, 9, &done, NULL, &e));
+    REFUSED(hybrid_trainer_plan, HYBRID_ERROR_INVALID, "desc is NULL", hybrid_trainer_plan(NULL, &plan, &e));
+    EMPTY(!plan.total && !plan.n_seq);
+    hybrid_trainer_describe(s.trainer, &td);
+    REFUSED(hybrid_trainer_plan, HYBRID_ERROR_INVALID, "plan is NULL", hybrid_trainer_plan(&td, NULL, &e));
+    td.max_bytes = 1;
+    REFUSED(hybrid_trainer_plan, HYBRID_ERROR_LIMIT, "max_bytes is 1", hybrid_trainer_plan(&td, &plan, &e));
+    REFUSED(hybrid_trainer_create, HYBRID_ERROR_LIMIT, "max_bytes is 1", hybrid_trainer_create(&td, &made, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "NULL", hybrid_trainer_evaluate(s.trainer, NULL, &loss, &e));
     REFUSED(hybrid_trainer_evaluate, HYBRID_ERROR_INVALID, "token 5",
             hybrid_trainer_evaluate(s.trainer, &bad, &loss, &e));
@@ -1289,7 +1303,8 @@ static const char *const good_names[] = {
     "hybrid_data_create", "hybrid_data_next", "hybrid_data_validation", "hybrid_data_seek", "hybrid_trainer_create",
     "hybrid_trainer_step", "hybrid_trainer_evaluate", "hybrid_trainer_set_user", "hybrid_trainer_save",
     "hybrid_trainer_load", "hybrid_trainer_export", "hybrid_model_create",
-    "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters"
+    "hybrid_adapter_create", "hybrid_adapter_load", "hybrid_adapter_save", "hybrid_seq_set_adapters",
+    "hybrid_trainer_work", "hybrid_trainer_plan"
 };
 /* clang-format on */
 
@@ -1595,7 +1610,10 @@ static int good_data(world *w, int which, hybrid_error *e)
 static int good_trainer(world *w, int which, hybrid_error *e)
 {
     school s;
+    hybrid_trainer_desc td;
+    hybrid_train_plan plan;
     double loss = -1;
+    bool done = false;
     int r = school_make(&s, w, e);
     if (!r && which == 57) r = hybrid_trainer_step(s.trainer, &s.batch, NULL, e);
     if (!r && which == 58) r = hybrid_trainer_evaluate(s.trainer, &s.batch, &loss, e);
@@ -1603,6 +1621,12 @@ static int good_trainer(world *w, int which, hybrid_error *e)
     if (!r && which == 60) r = hybrid_trainer_save(s.trainer, checkpoint_path, e);
     if (!r && which == 61) r = hybrid_trainer_load(s.trainer, checkpoint_path, e); /* 60 has saved it */
     if (!r && which == 62) r = hybrid_trainer_export(s.trainer, export_path, HYBRID_MIX_Q8_0, e);
+    if (!r && which == 68) r = hybrid_trainer_work(s.trainer, &s.batch, UINT64_MAX, &done, NULL, e);
+    if (!r && which == 69) {
+        hybrid_trainer_describe(s.trainer, &td);
+        r = hybrid_trainer_plan(&td, &plan, e);
+        CHECK(!plan.total == !!r, "a plan");
+    }
     school_end(&s);
     return r;
 }

@@ -609,6 +609,8 @@ static void test_memory(const char *name)
     CHECK(!given.live, "%ld bytes leaked in the end", (long)given.live);
 }
 
+static void test_in_slices(void);
+
 static void test_models(void)
 {
     static const char *const experts[] = { "mixtral", "qwen2moe", "qwen3moe" };
@@ -640,6 +642,7 @@ static void test_models(void)
     test_too_large();
     test_refusals();
     test_memory("qwen2");
+    test_in_slices();
     hybrid_gguf_destroy(lesson_file);
 }
 #endif

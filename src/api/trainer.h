@@ -15,6 +15,12 @@ typedef enum hybrid_schedule {
     HYBRID_SCHEDULE_WSD     /* warm-up, stable, decay: falls linearly over the last n_decay of n_steps */
 } hybrid_schedule;
 
+/* Adds numbers up over all ranks (see "more than one machine" below): data (count) becomes, on each of them, the sum of
+ * what was in it on all, with the same bits everywhere. stream NULL: data is the host's. Else data is an address of the
+ * GPU, made by what was put on that stream (a CUstream) before, and what is put on it after waits for the sum. false:
+ * it failed. */
+typedef bool (*hybrid_all_reduce_fn)(void *user, float *data, size_t count, void *stream);
+
 /* Zero is a sensible default for every field but model. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
@@ -36,6 +42,11 @@ typedef struct hybrid_trainer_desc {
     hybrid_schedule schedule;
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
+    size_t max_bytes; /* that a trainer may take, see hybrid_trainer_plan; 0: as many as it needs */
+    hybrid_all_reduce_fn all_reduce;     /* NULL: this is the only rank */
+    bool (*all_reduce_end)(void *user); /* NULL, or: all_reduce may return before data is the sum, and this waits until
+                                         * all of them are, which were begun since it was called last */
+    void *all_reduce_user;
 } hybrid_trainer_desc;
 
 /* A batch is (n_seq, n_ctx) tokens, row by row, each sequence from its beginning. */
@@ -69,11 +80,80 @@ HYBRID_API void hybrid_trainer_describe(const hybrid_trainer *trainer, hybrid_tr
  * before then. */
 HYBRID_API hybrid_result hybrid_trainer_step(hybrid_trainer *trainer, const hybrid_train_batch *batches,
                                              hybrid_train_metrics *metrics, hybrid_error *error);
+/* The same in slices, so that a program trains between its frames: works for about budget_us microseconds, then returns
+ * OK with *done false; called again with the same batches, it goes on. A step has the bits of hybrid_trainer_step; when
+ * it is done, *done is true, and metrics (may be NULL) are filled, of which seconds are those of all slices. A call
+ * that fails has given up its step.
+ * Weights and optimizer change in the last slice of a step, all of them: before it they are those of the step before,
+ * and contexts run the model between slices, but not during one. The batches are read when their turn comes: until
+ * *done they must stay as they are.
+ * A slice does one operation at least, and ends before one that would probably take too long. The longest cannot be
+ * cut: a product of a layer, or of some rows of logits, with all rows of a batch, and the update of all weights (about
+ * 1.5 ms a million). A small n_seq (with more n_batches) makes products short.
+ * Until the step is done, hybrid_trainer_step, _evaluate, _save and _load are refused by HYBRID_ERROR_INVALID;
+ * hybrid_trainer_cancel gives it up, and hybrid_trainer_destroy may be called at any time. */
+HYBRID_API hybrid_result hybrid_trainer_work(hybrid_trainer *trainer, const hybrid_train_batch *batches,
+                                             uint64_t budget_us, bool *done, hybrid_train_metrics *metrics,
+                                             hybrid_error *error);
+/* Gives up the step that hybrid_trainer_work is in the middle of, if there is one: as if it had not been begun. */
+HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
+
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
 /* Steps done, those before a checkpoint was loaded included. */
 HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
+
+/* ---- memory ----
+ *
+ * What a trainer takes, apart from the model, which is there: equal to the byte to what hybrid_trainer_create then
+ * allocates. If that is more than max_bytes, it does with less, in this order, says so in the log (WARN), and takes the
+ * same steps:
+ *
+ *     1. layers run forward again on the way back (recompute_every): the most layers at a time that fit. The same bits
+ *     2. a batch is worked on in parts of fewer sequences, the largest that fit, each as under 1. The same step but for
+ *        the rounding of sums (a millionth)
+ */
+typedef struct hybrid_train_plan {
+    uint64_t gradients;      /* bytes of a gradient for every weight */
+    uint64_t states;         /* of what the optimizer keeps of every weight */
+    uint64_t kept;           /* of what the forward pass keeps for the way back */
+    uint64_t logits;         /* of the rows of logits that exist at a time */
+    uint64_t scratch;        /* of the rest of a pass, and of kernels */
+    uint64_t other;          /* tables and names */
+    uint64_t total;          /* their sum */
+    int32_t n_seq;           /* sequences that are worked on at a time, a divisor of the descriptor's n_seq; */
+    int32_t recompute_every; /* layers that run forward again at a time; 0: none do */
+} hybrid_train_plan;
+
+/* HYBRID_ERROR_LIMIT: max_bytes is not enough for a batch of one sequence; else as hybrid_trainer_create. */
+HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hybrid_train_plan *plan,
+                                             hybrid_error *error);
+
+/* ---- more than one machine ----
+ *
+ * Every rank (a process, on this machine or another) has the same model and trainer, and takes steps on batches of its
+ * own; desc.all_reduce adds up what they found. N ranks then take the steps of one with batches N times as large, but
+ * for the rounding of sums, and have the same bits. How ranks talk to each other is the caller's business: examples/
+ * train_mpi.c does it by MPI and by NCCL.
+ *
+ * Of every step all ranks make the same calls in the same order, with the same counts:
+ *
+ *     all_reduce    HYBRID_REDUCE_NUMBERS numbers about the batches: targets, their weights
+ *     all_reduce_end
+ *     all_reduce    the gradients of a layer, from the last to the first, each as soon as the last of n_batches went
+ *     ...           back through it: what is begun here goes on beside the layers before
+ *     all_reduce    all other gradients: embeddings, the head, the last norm
+ *     all_reduce    HYBRID_REDUCE_NUMBERS numbers about the losses
+ *     all_reduce_end
+ *
+ * Sums are asked for, not means: gradients are divided by the weights of all ranks' targets. metrics.loss, n_tokens and
+ * grad_norm are those of all ranks; hybrid_trainer_evaluate is about its own batch only.
+ * When the batches of a rank are refused, it says so in the first call, and no rank takes the step. When a hook returns
+ * false the step fails with HYBRID_ERROR_IO and the weights are as before; the rank makes no more calls of that step,
+ * and the others, which may be waiting for it, are the caller's to end. So are ranks that still wait after one of them
+ * was cancelled. Hooks may not call the trainer. */
+#define HYBRID_REDUCE_NUMBERS 12
 
 /* ---- what is kept ----
  *

@@ -20,6 +20,7 @@
  * A pass is done in units, so that it can be left after any of them (hyb_train_work). */
 #ifndef HYB_MODEL_BACKWARD_C
 #define HYB_MODEL_BACKWARD_C
+#include "../compute/slicer.c"
 #include "forward.c"
 
 #ifndef HYBRID_NO_TRAIN
@@ -71,7 +72,7 @@ typedef struct hyb_train_memory {
     float *ends;    /* (segments, rows, E) x after each segment */
     hyb_run *runs;
     double *loss; /* (rows) */
-    size_t bytes;
+    size_t bytes, kept_bytes, logits_bytes;
 } hyb_train_memory;
 
 /* What a part keeps, from base + at on. has_x_out: x after it has a place already. */
@@ -206,9 +207,12 @@ static size_t hyb_train_layout(hyb_train_memory *m, const hyb_hparams *hp, const
     HYB_PLACE(back.stats, float, rows * 2 * hyb_train_groups(hp));
     HYB_PLACE(back.rope, float, tables);
     HYB_PLACE(back.rope_local, float, hp->rope_local ? tables : 0);
+    m->kept_bytes = at;
     HYB_PLACE(ends, float, n_segments *hyb_align(rows * e, 16));
     #undef HYB_PLACE
     at = hyb_segments_layout(m, hp, rows, n_pages, base, at);
+    m->kept_bytes = at - m->kept_bytes;
+    m->logits_bytes = hyb_align(sizeof(float) * (size_t)m->loss_rows * (size_t)hp->n_vocab, 64);
     if (base) { /* the head: its norm goes where nothing else is kept any more */
         hyb_activations *head = &m->kept[2 * hp->n_layer];
         *head = m->base;
@@ -446,10 +450,14 @@ static void hyb_train_next(hyb_train_pass *p)
     }
 }
 
-/* Does one unit. Whether there is more: if not, m->loss and the gradients are there after a sync. */
-static bool hyb_train_work(hyb_train_pass *p)
+/* Does a unit, or as much of it as the cut has time for. Whether there is more: if not, m->loss and the gradients are
+ * there after a sync. */
+static bool hyb_train_work(hyb_train_pass *p, hyb_slicer *cut)
 {
+    p->finished = -1;
+    hyb_slicer_enter(cut, 2 * (int)p->at + p->part % 2);
     hyb_train_unit(p);
+    if (!hyb_slicer_leave(cut)) return true;
     hyb_train_next(p);
     return p->at != HYB_TRAIN_END;
 }

@@ -354,8 +354,8 @@ static void hyb_activate(hyb_forward *f, hyb_act_kind act, const float *gate, co
     hyb_do_glu(f->at->be, &glu);
 }
 
-/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already, and
- * only what a backward pass reads is made. */
+/* x_out (n, E) = x + y W^T + b, through a norm of its own where the family has one. x_out NULL: it is known already,
+ * and only what a backward pass reads is made. */
 static void hyb_part_out(hyb_forward *f, const char *name, int layer, const float *y, int64_t y_stride, hyb_weight w,
                          hyb_weight b, hyb_weight post_norm)
 {

@@ -4,7 +4,7 @@
  * A batch is worked on in pieces, so that a step can be left and gone on with:
  *
  *     begin(batch, factor, backward)     nothing is computed yet; the batch may change afterwards
- *     while (work()) {}                  a piece each
+ *     while (work()) {}                  a piece each, of which the cut says how large it is
  *     end(&loss)                         waits for the device; the sum of the losses of all that counts
  *
  * Gradients are those of the losses' sum times factor, added to what is in the store. An objective that is destroyed,
@@ -12,6 +12,7 @@
 #ifndef HYB_TRAIN_OBJECTIVE_C
 #define HYB_TRAIN_OBJECTIVE_C
 #include "../api/trainer.h"
+#include "../compute/slicer.c"
 #include "store.c"
 
 typedef struct hyb_objective hyb_objective;
@@ -28,6 +29,9 @@ typedef struct hyb_objective_ops {
 
 struct hyb_objective {
     const hyb_objective_ops *ops;
-    hyb_backend *be; /* on which the norm and the optimizer run as well */
+    hyb_backend *be; /* that of the cut; on it the norm and the optimizer run as well */
+    hyb_slicer cut;  /* before the back end that computes */
+    int64_t ready;   /* while a batch goes back: all gradients from there on are complete */
+    void *stream;    /* on which a GPU computes; NULL: gradients are in the host's memory */
 };
 #endif

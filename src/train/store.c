@@ -38,6 +38,7 @@ typedef struct hyb_store {
     hyb_device *device; /* where the arenas are */
     hyb_param *params;
     int n_params;
+    size_t room;      /* entries of the table */
     int64_t n_values; /* of weights and gradients */
     int64_t n_states; /* values */
     float *weights;   /* the owner's */
@@ -71,11 +72,15 @@ static hybrid_result hyb_store_begin(hyb_store *s, hybrid_runtime *rt, hyb_devic
     s->device = device;
     s->weights = weights;
     s->n_values = n_values;
+    s->room = n + 1;
     if (!(s->params = (hyb_param *)hyb_calloc(rt, n + 1, sizeof *s->params)) ||
         !(s->sums = (double *)hyb_calloc(rt, n + 1, sizeof *s->sums)))
         return hyb_fail_memory(error, (n + 1) * sizeof *s->params);
     return HYBRID_OK;
 }
+
+/* Bytes of the tables. */
+static size_t hyb_store_table_bytes(const hyb_store *s) { return s->room * (sizeof *s->params + sizeof *s->sums); }
 
 /* One more parameter: rows * cols weights from at on; the name is the owner's. */
 static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, int64_t rows, int64_t cols,

@@ -5,15 +5,19 @@
 #include "../api/trainer.h"
 #include "../core/lifetime.c"
 #include "optimizer.c"
+#include "reduce.c"
+#include "room.c"
 #include "schedule.c"
-#include "transformer.c"
 
 /* What is done next of a step. */
 typedef enum hyb_step_stage {
     HYB_STEP_NONE,  /* there is none under way */
+    HYB_STEP_CLEAR, /* some of the gradients */
     HYB_STEP_BATCH, /* begin a batch */
     HYB_STEP_WORK,  /* a piece of it */
-    HYB_STEP_UPDATE /* all gradients are there */
+    HYB_STEP_SUM,   /* over all ranks */
+    HYB_STEP_NORM,  /* all gradients are there: a piece of their norm */
+    HYB_STEP_UPDATE /* all weights */
 } hyb_step_stage;
 
 /* A step that is under way. */
@@ -21,11 +25,15 @@ typedef struct hyb_step {
     hyb_step_stage stage;
     const hybrid_train_batch *batches;
     int i_batch;
-    int64_t n_counted; /* targets of all batches */
-    double weight;     /* their weights */
-    double loss;       /* the sum, of the batches that are done */
-    uint64_t since;
-    hybrid_train_metrics metrics; /* of the step, once it is done */
+    int64_t n_counted;                    /* targets of all batches */
+    double weight;                        /* their weights */
+    double loss;                          /* the sum, of the batches that are done */
+    double squares;                       /* of all gradients */
+    int64_t cleared;                      /* gradients that are zero */
+    int64_t reduced;                      /* gradients from there on are being added up over all ranks */
+    float numbers[HYBRID_REDUCE_NUMBERS]; /* which are added up, too */
+    uint64_t nanoseconds;                 /* of the slices that are done */
+    hybrid_train_metrics metrics;         /* of the step, once it is done */
 } hyb_step;
 
 struct hybrid_trainer {
@@ -36,8 +44,12 @@ struct hybrid_trainer {
     hyb_store store;
     const hyb_optimizer *optimizer;
     hyb_objective *objective;
+    hyb_train_shape shape; /* of the parts of a batch */
+    hybrid_train_plan plan;
     int64_t step; /* steps done */
     hyb_step now;
+    uint64_t update_us;  /* that the last update took */
+    uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
     size_t user_size;
     bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
@@ -68,8 +80,8 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     return hyb_schedule_check(d, error);
 }
 
-/* What is trained, its gradients and states, and the objective over it. */
-static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
+/* What is trained, and its states: the tables alone. Then how much there is room for. */
+static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 {
     hyb_store *s = &t->store;
     hybrid_result r = hyb_transformer_params(s, t->rt, &t->host, t->model, error);
@@ -79,32 +91,52 @@ static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
         s->params[i].decays = s->params[i].group != HYB_GROUP_VECTOR || t->desc.decay_vectors;
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
-    if ((r = hyb_store_allocate(s, error)) != HYBRID_OK) return r;
-    return hyb_transformer_create(t->rt, t->model, &t->desc, s, &t->objective, error);
+    t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
+    t->plan.states = (uint64_t)s->n_states * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
+    return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
+}
+
+/* Its gradients and states, and the objective over it. */
+static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
+{
+    hybrid_result r = hyb_store_allocate(&t->store, error);
+    if (r) return r;
+    return hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+}
+
+static void hyb_trainer_free(hybrid_trainer *t)
+{
+    hybrid_runtime *rt = t->rt;
+    if (t->objective) t->objective->ops->destroy(t->objective);
+    hyb_store_free(&t->store);
+    hyb_free(rt, t->user);
+    hyb_free(rt, t);
+    hyb_runtime_release(rt);
 }
 
 HYB_BORDER_VOID(hybrid_trainer_destroy, (hybrid_trainer *trainer), (trainer))
 {
-    hybrid_runtime *rt;
     if (!trainer) return;
-    rt = trainer->rt;
-    if (trainer->objective) trainer->objective->ops->destroy(trainer->objective);
-    hyb_store_free(&trainer->store);
-    hyb_free(rt, trainer->user);
-    hyb_free(rt, trainer);
-    hyb_runtime_release(rt);
+    if (hyb_busy(trainer->in_use)) {
+        hyb_log(trainer->rt, HYBRID_LOG_ERROR,
+                "hybrid_trainer_destroy: the trainer is in use: one of its callbacks called it again; it was not "
+                "destroyed");
+        return;
+    }
+    trainer->in_use = hyb_process();
+    hyb_trainer_free(trainer);
 }
 
-HYB_BORDER(hybrid_result, hybrid_trainer_create,
-           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+/* A trainer with its tables and its plan, and without memory of any size. */
+static hybrid_result hyb_trainer_begin(const hybrid_trainer_desc *desc, const char *function, hybrid_trainer **trainer,
+                                       hybrid_error *error)
 {
     hybrid_trainer *t;
     hybrid_runtime *rt;
     hybrid_trainer_desc d;
     hybrid_result r;
-    if (trainer) *trainer = NULL;
-    if (!desc || !trainer)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: %s is NULL", desc ? "trainer" : "desc");
+    if (!desc) return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: desc is NULL", function);
     if ((r = hyb_transformer_check(desc->model, error)) != HYBRID_OK) return r;
     if ((r = hyb_trainer_defaults(desc, &d, error)) != HYBRID_OK) return r;
     if ((r = hyb_runtime_retain(desc->model->rt, &rt, error)) != HYBRID_OK) return r;
@@ -116,11 +148,41 @@ HYB_BORDER(hybrid_result, hybrid_trainer_create,
     t->model = desc->model;
     t->desc = d;
     hyb_host_device(&t->host, rt);
-    if ((r = hyb_trainer_build(t, error)) != HYBRID_OK) {
-        hybrid_trainer_destroy(t);
+    if ((r = hyb_trainer_tables(t, error)) != HYBRID_OK) {
+        hyb_trainer_free(t);
         return r;
     }
     *trainer = t;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_create,
+           (const hybrid_trainer_desc *desc, hybrid_trainer **trainer, hybrid_error *error), (desc, trainer, error))
+{
+    hybrid_trainer *t = NULL;
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: trainer is NULL");
+    *trainer = NULL;
+    if ((r = hyb_trainer_begin(desc, "hybrid_trainer_create", &t, error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_build(t, error)) != HYBRID_OK) {
+        hyb_trainer_free(t);
+        return r;
+    }
+    hyb_room_say(t->rt, &t->desc, &t->plan);
+    *trainer = t;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_plan,
+           (const hybrid_trainer_desc *desc, hybrid_train_plan *plan, hybrid_error *error), (desc, plan, error))
+{
+    hybrid_trainer *t = NULL;
+    hybrid_result r;
+    if (!plan) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_plan: plan is NULL");
+    memset(plan, 0, sizeof *plan);
+    if ((r = hyb_trainer_begin(desc, "hybrid_trainer_plan", &t, error)) != HYBRID_OK) return r;
+    *plan = t->plan;
+    hyb_trainer_free(t);
     return HYBRID_OK;
 }
 
@@ -136,12 +198,62 @@ HYB_BORDER_VOID(hybrid_trainer_describe, (const hybrid_trainer *trainer, hybrid_
  * A step is a machine that can be left after every piece of work: begin, then advance until its stage is NONE. A
  * failure ends it; weights and states are changed by the very last piece alone. */
 
+enum {
+    HYB_STEP_KIND = HYB_SLICER_KINDS - 1,
+    HYB_STEP_CLEARS = 1 << 18 /* gradients that are cleared at a time */
+};
+
+/* Refuses a call from within a callback of another. */
+static hybrid_result hyb_trainer_unused(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!hyb_busy(t->in_use)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID, "%s: the trainer is in use: one of its callbacks called it again",
+                    function);
+}
+
+/* Refuses in the middle of a step, too. */
+static hybrid_result hyb_trainer_between(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    const hybrid_result r = hyb_trainer_unused(t, function, error);
+    if (r || t->now.stage == HYB_STEP_NONE) return r;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: the trainer is in use: hybrid_trainer_work is in the middle of a step; call it until that is "
+                    "done, or hybrid_trainer_cancel",
+                    function);
+}
+
+/* Refuses a trainer whose weights are a mixture. */
 static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *function, hybrid_error *error)
 {
-    if (!t->torn) return HYBRID_OK;
+    const hybrid_result r = hyb_trainer_unused(t, function, error);
+    if (r || !t->torn) return r;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
                     "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
                     function);
+}
+
+static hybrid_result hyb_trainer_idle(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    const hybrid_result r = hyb_trainer_between(t, function, error);
+    return r ? r : hyb_trainer_ready(t, function, error);
+}
+
+/* The targets of all ranks, and their weights. A rank whose batches are refused takes part, and says so. */
+static hybrid_result hyb_step_count(hybrid_trainer *t, bool refused, hybrid_error *error)
+{
+    const hybrid_trainer_desc *d = &t->desc;
+    hyb_step *now = &t->now;
+    hybrid_result r;
+    if (!d->all_reduce) return HYBRID_OK;
+    hyb_reduce_numbers(now->numbers, refused ? 0 : (double)now->n_counted, refused ? 0 : now->weight, refused);
+    if ((r = hyb_reduce(d, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
+    if ((r = hyb_reduce_end(d, error)) != HYBRID_OK) return r;
+    now->n_counted = (int64_t)hyb_reduce_join(now->numbers);
+    now->weight = hyb_reduce_join(now->numbers + HYB_REDUCE_PIECES);
+    if (!(now->numbers[2 * HYB_REDUCE_PIECES] > 0)) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "step %lld was not done: the batches of another rank were refused, which says there why",
+                    (long long)t->step + 1);
 }
 
 /* Looks at the batches, which stay the caller's until the step is done. */
@@ -149,32 +261,84 @@ static hybrid_result hyb_step_begin(hybrid_trainer *t, const hybrid_train_batch 
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
-    hybrid_result r;
+    hybrid_result r = HYBRID_OK, counted;
     int i;
     memset(now, 0, sizeof *now);
-    now->since = hyb_now_ns();
-    for (i = 0; i < t->desc.n_batches; i++)
-        if ((r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error)) != HYBRID_OK) return r;
+    for (i = 0; i < t->desc.n_batches && !r; i++)
+        r = o->ops->look(o, &batches[i], &now->n_counted, &now->weight, error);
+    counted = hyb_step_count(t, r != HYBRID_OK, r ? NULL : error);
+    if (r || counted) return r ? r : counted;
     if (!(now->weight > 0))
         return hyb_fail(error, HYBRID_ERROR_INVALID, "a step without targets that count: nothing can be learned of it");
-    if ((r = hyb_store_clear(&t->store, t->store.grads, t->store.n_values, error)) != HYBRID_OK) return r;
-    now->batches = batches;
-    now->stage = HYB_STEP_BATCH;
+    now->reduced = t->store.n_values;
+    now->stage = HYB_STEP_CLEAR;
     return HYBRID_OK;
 }
 
-/* All gradients are there: their norm, and the update. */
+static hybrid_result hyb_step_clear(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const int64_t n = HYB_MIN(t->store.n_values - now->cleared, (int64_t)HYB_STEP_CLEARS);
+    const hybrid_result r = hyb_store_clear(&t->store, t->store.grads + now->cleared, n, error);
+    now->cleared += n;
+    if (now->cleared == t->store.n_values) now->stage = HYB_STEP_BATCH;
+    return r;
+}
+
+/* Begins to add up all gradients from `from` on, but those that are. */
+static hybrid_result hyb_step_reduce(hybrid_trainer *t, int64_t from, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    const int64_t n = now->reduced - from;
+    if (n <= 0) return HYBRID_OK;
+    now->reduced = from;
+    return hyb_reduce(&t->desc, t->store.grads + from, n, t->objective->stream, error);
+}
+
+/* A piece of a batch. What the last one has completed goes to the other ranks at once. */
+static hybrid_result hyb_step_work(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hyb_step *now = &t->now;
+    const bool more = o->ops->work(o), last = now->i_batch + 1 == t->desc.n_batches;
+    hybrid_result r = HYBRID_OK;
+    if (!more) r = o->ops->end(o, &now->loss, error);
+    if (!more) now->stage = last ? HYB_STEP_SUM : HYB_STEP_BATCH;
+    now->i_batch += !more;
+    if (last && !r) r = hyb_step_reduce(t, o->ready, error);
+    return r;
+}
+
+static hybrid_result hyb_step_sum(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_step *now = &t->now;
+    hybrid_result r = hyb_step_reduce(t, 0, error);
+    now->stage = HYB_STEP_NORM;
+    if (r || !t->desc.all_reduce) return r;
+    hyb_reduce_numbers(now->numbers, now->loss, 0, false);
+    if ((r = hyb_reduce(&t->desc, now->numbers, HYBRID_REDUCE_NUMBERS, NULL, error)) != HYBRID_OK) return r;
+    r = hyb_reduce_end(&t->desc, error);
+    now->loss = hyb_reduce_join(now->numbers);
+    return r;
+}
+
+static hybrid_result hyb_step_norm(hybrid_trainer *t, hybrid_error *error)
+{
+    hyb_objective *o = t->objective;
+    hybrid_result r;
+    hyb_slicer_enter(&o->cut, HYB_STEP_KIND);
+    r = hyb_store_squares(&t->store, o->be, &t->now.squares, error);
+    if (hyb_slicer_leave(&o->cut)) t->now.stage = HYB_STEP_UPDATE;
+    return r;
+}
+
+/* All gradients are there, and their norm: the update. */
 static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
 {
     const hybrid_trainer_desc *d = &t->desc;
     hyb_step *now = &t->now;
-    hyb_backend *be = t->objective->be;
-    const double loss = now->loss / (double)now->n_counted;
+    const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
     hyb_update u;
-    double norm;
-    hybrid_result r = hyb_store_squares(&t->store, be, &norm, error);
-    if (r) return r;
-    norm = sqrt(norm);
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -182,44 +346,73 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
                         (long long)t->step + 1, loss, norm);
     u.desc = d;
     u.store = &t->store;
-    u.be = be;
+    u.be = t->objective->be;
     u.rate = hyb_schedule_rate(d, t->step);
     u.factor = d->clip > 0 && norm > (double)d->clip ? (double)d->clip / norm : 1;
     u.step = t->step + 1;
+    hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
+    hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
     hyb_optimizer_update(t->optimizer, &u);
+    hyb_slicer_leave(&t->objective->cut);
     t->step++;
     now->metrics.step = t->step;
     now->metrics.n_tokens = now->n_counted;
     now->metrics.loss = loss;
     now->metrics.grad_norm = norm;
     now->metrics.rate = u.rate;
-    now->metrics.seconds = (double)(hyb_now_ns() - now->since) * 1e-9;
     return HYBRID_OK;
 }
 
 /* One piece of work. */
-static hybrid_result hyb_step_advance(hybrid_trainer *t, hybrid_error *error)
+static hybrid_result hyb_step_advance(hybrid_trainer *t, const hybrid_train_batch *batches, hybrid_error *error)
 {
     hyb_objective *o = t->objective;
     hyb_step *now = &t->now;
     hybrid_result r = HYBRID_OK;
     switch (now->stage) {
     case HYB_STEP_NONE: break;
+    case HYB_STEP_CLEAR: r = hyb_step_clear(t, error); break;
     case HYB_STEP_BATCH:
-        o->ops->begin(o, &now->batches[now->i_batch], 1 / now->weight, true);
+        o->ops->begin(o, &batches[now->i_batch], 1 / now->weight, true);
         now->stage = HYB_STEP_WORK;
         break;
-    case HYB_STEP_WORK:
-        if (o->ops->work(o)) break;
-        r = o->ops->end(o, &now->loss, error);
-        now->stage = ++now->i_batch < t->desc.n_batches ? HYB_STEP_BATCH : HYB_STEP_UPDATE;
-        break;
+    case HYB_STEP_WORK: r = hyb_step_work(t, error); break;
+    case HYB_STEP_SUM: r = hyb_step_sum(t, error); break;
+    case HYB_STEP_NORM: r = hyb_step_norm(t, error); break;
     case HYB_STEP_UPDATE:
         r = hyb_step_update(t, error);
         now->stage = HYB_STEP_NONE;
         break;
     }
     if (r) now->stage = HYB_STEP_NONE;
+    return r;
+}
+
+/* Works on a step, which is begun if there is none, for some microseconds (UINT64_MAX: until it is done). */
+static hybrid_result hyb_step_slice(hybrid_trainer *t, const hybrid_train_batch *batches, uint64_t budget_us,
+                                    hybrid_error *error)
+{
+    const uint64_t since = hyb_now_ns(), now_us = since / 1000;
+    const uint64_t until = budget_us < UINT64_MAX - now_us ? now_us + budget_us : UINT64_MAX;
+    hyb_slicer *cut = &t->objective->cut;
+    hybrid_result r = HYBRID_OK;
+    hyb_slicer_slice(cut, until);
+    t->in_use = hyb_process();
+    if (t->now.stage == HYB_STEP_NONE) r = hyb_step_begin(t, batches, error);
+    while (!r && t->now.stage != HYB_STEP_NONE) {
+        const bool updates = t->now.stage == HYB_STEP_UPDATE;
+        const uint64_t begun = until == UINT64_MAX ? 0 : hyb_now_us();
+        /* what cannot be cut is left to the next slice, if it would take too long in this one */
+        if (until != UINT64_MAX && updates && cut->began && begun + t->update_us > until) break;
+        r = hyb_step_advance(t, batches, error);
+        if (until == UINT64_MAX) continue;
+        if (updates) t->update_us = hyb_now_us() - begun;
+        cut->began = true;
+        if (cut->late || hyb_now_us() >= until) break;
+    }
+    t->in_use = 0;
+    t->now.nanoseconds += hyb_now_ns() - since;
+    t->now.metrics.seconds = (double)t->now.nanoseconds * 1e-9;
     return r;
 }
 
@@ -232,11 +425,40 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     hybrid_result r;
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
-    if ((r = hyb_trainer_ready(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
-    r = hyb_step_begin(t, batches, error);
-    while (!r && t->now.stage != HYB_STEP_NONE) r = hyb_step_advance(t, error);
+    if ((r = hyb_trainer_idle(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
+    r = hyb_step_slice(t, batches, UINT64_MAX, error);
     if (!r && metrics) *metrics = t->now.metrics;
     return r;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_work,
+           (hybrid_trainer *trainer, const hybrid_train_batch *batches, uint64_t budget_us, bool *done,
+            hybrid_train_metrics *metrics, hybrid_error *error),
+           (trainer, batches, budget_us, done, metrics, error))
+{
+    hybrid_trainer *t = trainer;
+    hybrid_result r;
+    if (done) *done = false;
+    if (!t || !batches || !done)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_work: %s is NULL",
+                        !t         ? "trainer"
+                        : !batches ? "batches"
+                                   : "done");
+    if ((r = hyb_trainer_ready(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
+    if ((r = hyb_step_slice(t, batches, budget_us, error)) != HYBRID_OK) return r;
+    *done = t->now.stage == HYB_STEP_NONE;
+    if (*done && metrics) *metrics = t->now.metrics;
+    return HYBRID_OK;
+}
+
+HYB_BORDER_VOID(hybrid_trainer_cancel, (hybrid_trainer *trainer), (trainer))
+{
+    if (!trainer) return;
+    if (hyb_busy(trainer->in_use))
+        hyb_log(trainer->rt, HYBRID_LOG_ERROR,
+                "hybrid_trainer_cancel: the trainer is in use: one of its callbacks called it again; nothing was done");
+    else
+        trainer->now.stage = HYB_STEP_NONE;
 }
 
 HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
@@ -249,13 +471,17 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     hybrid_result r;
     if (!trainer || !batch || !loss)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_evaluate: trainer, batch or loss is NULL");
-    if ((r = hyb_trainer_ready(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_evaluate", error)) != HYBRID_OK) return r;
     o = trainer->objective;
     if ((r = o->ops->look(o, batch, &n_counted, &weight, error)) != HYBRID_OK) return r;
     if (!n_counted) return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch without targets that count has no loss");
+    hyb_slicer_slice(&o->cut, UINT64_MAX);
+    trainer->in_use = hyb_process();
     o->ops->begin(o, batch, 0, false);
     while (o->ops->work(o)) {}
-    if ((r = o->ops->end(o, &sum, error)) != HYBRID_OK) return r;
+    r = o->ops->end(o, &sum, error);
+    trainer->in_use = 0;
+    if (r) return r;
     *loss = sum / (double)n_counted;
     return HYBRID_OK;
 }

@@ -9,12 +9,22 @@ typedef struct hyb_transformer {
     hyb_objective base; /* first: an objective is one */
     hybrid_runtime *rt;
     hybrid_model *model;
-    hyb_train_shape shape;
+    hyb_train_shape shape; /* of a part of a batch: all that there is memory for */
+    int n_parts;           /* of equal size */
+    const hyb_store *store;
     hyb_device host;
     hyb_forward forward;
     hyb_train_memory memory;
-    void *block;         /* of memory */
-    hyb_train_pass pass; /* over the batch that is worked on */
+    void *block; /* of memory */
+    /* the batch that is worked on: */
+    hybrid_train_batch batch;
+    double factor;
+    bool backward;
+    int part;
+    hyb_train_pass pass; /* over the part */
+    double loss;         /* of the parts that are done */
+    hybrid_result result;
+    hybrid_error error; /* of result */
 } hyb_transformer;
 
 static hyb_transformer *hyb_transformer_of(hyb_objective *o) { return (hyb_transformer *)(void *)o; }
@@ -111,6 +121,22 @@ static bool hyb_transformer_countable(const hyb_hparams *hp, const hyb_train_sha
     return b > a && b + (b - a) / 1024 * (double)HYB_PAGE * pages * shape->n_seq < (double)(SIZE_MAX / 2);
 }
 
+/* What is asked of the back end. */
+static hybrid_result hyb_transformer_limits(const hybrid_model *m, hyb_device *device, const hyb_train_shape *shape,
+                                            hyb_limits *limits, hybrid_error *error)
+{
+    hybrid_context_desc d;
+    hybrid_result r;
+    memset(&d, 0, sizeof d);
+    d.n_ctx = shape->n_ctx;
+    d.n_seq = shape->n_seq;
+    d.n_batch = shape->n_ctx * shape->n_seq;
+    d.n_logits = d.n_batch;
+    r = hyb_limits_of(device, &m->net, &m->weights, &m->hp, &d, limits, error);
+    limits->n_train = shape->n_ctx;
+    return r;
+}
+
 static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store *store, hybrid_error *error)
 {
     hybrid_model *m = t->model;
@@ -118,7 +144,7 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     hyb_forward *f = &t->forward;
     hyb_stage *stage = &f->stages[0];
     const size_t bytes = hyb_train_layout(&t->memory, hp, &t->shape, NULL);
-    hybrid_context_desc d;
+    hyb_backend *be;
     hyb_limits limits;
     hybrid_result r;
     if (!hyb_transformer_countable(hp, &t->shape)) return hyb_fail_memory(error, SIZE_MAX);
@@ -138,37 +164,29 @@ static hybrid_result hyb_transformer_memory(hyb_transformer *t, const hyb_store 
     stage->a = t->memory.base;
     if ((r = hyb_stage_rope(stage, hp, &m->net, m->weights.tensors, t->shape.n_ctx, error)) != HYBRID_OK) return r;
     hyb_train_rope_scale(&t->memory, hp, &stage->a);
-    memset(&d, 0, sizeof d);
-    d.n_ctx = t->shape.n_ctx;
-    d.n_seq = t->shape.n_seq;
-    d.n_batch = t->shape.n_ctx * t->shape.n_seq;
-    d.n_logits = d.n_batch;
-    if ((r = hyb_limits_of(&t->host, &m->net, &m->weights, hp, &d, &limits, error)) != HYBRID_OK) return r;
-    limits.n_train = t->shape.n_ctx;
-    if ((r = t->host.ops->backend_create(&t->host, &limits, &stage->be, error)) != HYBRID_OK) return r;
-    t->base.be = stage->be;
+    if ((r = hyb_transformer_limits(m, &t->host, &t->shape, &limits, error)) != HYBRID_OK) return r;
+    if ((r = t->host.ops->backend_create(&t->host, &limits, &be, error)) != HYBRID_OK) return r;
+    hyb_slicer_init(&t->base.cut, be);
+    t->base.be = stage->be = &t->base.cut.be;
     return HYBRID_OK;
 }
 
 static void hyb_transformer_destroy(hyb_objective *o)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    hyb_backend *be = t->forward.stages[0].be;
-    if (be) be->ops->destroy(be);
+    hyb_slicer_destroy(&t->base.cut.be);
     if (t->block) t->host.ops->free(&t->host, t->block);
     hyb_free(t->rt, t);
 }
 
 /* ---- a batch ----------------------------------------------------------------------------------------------------- */
 
-static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
-                                          double *weight, hybrid_error *error)
+/* n_seq sequences of a batch. */
+static hybrid_result hyb_transformer_see(const hyb_transformer *t, const hybrid_train_batch *batch, int n_seq,
+                                         int64_t *n_counted, double *weight, hybrid_error *error)
 {
-    const hyb_transformer *t = hyb_transformer_of(o);
-    const int n = t->shape.n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
+    const int n = n_seq * t->shape.n_ctx, n_vocab = t->model->hp.n_vocab;
     int i;
-    if (!batch->ids || !batch->targets)
-        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
     for (i = 0; i < n; i++) {
         if (batch->ids[i] < 0 || batch->ids[i] >= n_vocab || batch->targets[i] >= n_vocab)
             return hyb_fail(error, HYBRID_ERROR_INVALID,
@@ -185,32 +203,90 @@ static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_b
     return HYBRID_OK;
 }
 
+static hybrid_result hyb_transformer_look(hyb_objective *o, const hybrid_train_batch *batch, int64_t *n_counted,
+                                          double *weight, hybrid_error *error)
+{
+    const hyb_transformer *t = hyb_transformer_of(o);
+    if (!batch->ids || !batch->targets)
+        return hyb_fail(error, HYBRID_ERROR_INVALID, "a batch has no %s", batch->ids ? "targets" : "ids");
+    return hyb_transformer_see(t, batch, t->n_parts * t->shape.n_seq, n_counted, weight, error);
+}
+
+/* Where the gradients of a layer begin: those of the layers after it come after them. */
+static int64_t hyb_transformer_first(const hyb_transformer *t, int layer)
+{
+    const hyb_weights *w = &t->model->weights;
+    hyb_weight i = t->model->net.layers[layer].first;
+    while (i < w->n_tensors && !hyb_transformer_trains(t->model, i)) i++;
+    return i < w->n_tensors ? (const float *)w->tensors[i].data - t->store->weights : t->store->n_values;
+}
+
+/* Begins the pass over a part, which is looked at once more: between slices the caller could have changed it. */
+static void hyb_transformer_part(hyb_transformer *t)
+{
+    const int64_t at = (int64_t)t->part * t->shape.n_seq * t->shape.n_ctx;
+    hybrid_train_batch part = t->batch;
+    hyb_train_want want;
+    int64_t n_counted = 0;
+    double weight = 0;
+    want.ids = part.ids += at;
+    want.targets = part.targets += at;
+    want.weights = part.weights ? part.weights += at : NULL;
+    want.factor = t->factor;
+    want.backward = t->backward;
+    t->result = hyb_transformer_see(t, &part, t->shape.n_seq, &n_counted, &weight, &t->error);
+    if (!t->result) hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+}
+
 static void hyb_transformer_begin(hyb_objective *o, const hybrid_train_batch *batch, double factor, bool backward)
 {
     hyb_transformer *t = hyb_transformer_of(o);
-    hyb_train_want want;
-    want.ids = batch->ids;
-    want.targets = batch->targets;
-    want.weights = batch->weights;
-    want.factor = factor;
-    want.backward = backward;
-    hyb_train_begin(&t->pass, &t->forward, &t->memory, &t->shape, &want);
+    t->batch = *batch;
+    t->factor = factor;
+    t->backward = backward;
+    t->part = 0;
+    t->loss = 0;
+    o->cut.done = 0;
+    o->ready = t->store->n_values;
+    hyb_transformer_part(t);
 }
 
-static bool hyb_transformer_work(hyb_objective *o) { return hyb_train_work(&hyb_transformer_of(o)->pass); }
+/* After the pass over a part: its losses. */
+static hybrid_result hyb_transformer_sum(hyb_transformer *t)
+{
+    hyb_backend *be = t->base.be;
+    int i;
+    t->result = be->ops->sync(be, &t->error);
+    for (i = 0; i < t->pass.batch.n && !t->result; i++) t->loss += t->memory.loss[i];
+    return t->result;
+}
+
+static bool hyb_transformer_work(hyb_objective *o)
+{
+    hyb_transformer *t = hyb_transformer_of(o);
+    bool more;
+    if (t->result) return false;
+    more = hyb_train_work(&t->pass, &o->cut);
+    if (t->backward && t->part + 1 == t->n_parts && t->pass.finished >= 0)
+        o->ready = hyb_transformer_first(t, t->pass.finished);
+    if (more) return true;
+    if (hyb_transformer_sum(t) || ++t->part == t->n_parts) return false;
+    hyb_transformer_part(t);
+    return !t->result;
+}
 
 static hybrid_result hyb_transformer_end(hyb_objective *o, double *loss, hybrid_error *error)
 {
-    const hyb_transformer *t = hyb_transformer_of(o);
-    hybrid_result r = o->be->ops->sync(o->be, error);
-    int i;
-    for (i = 0; i < t->pass.batch.n && !r; i++) *loss += t->memory.loss[i];
-    return r;
+    hyb_transformer *t = hyb_transformer_of(o);
+    if (t->result && error) *error = t->error;
+    if (!t->result) *loss += t->loss;
+    return t->result;
 }
 
-/* Over a store with the model's weights, whose arenas are there. */
+/* Over a store with the model's weights, whose arenas are there. shape: that of a part of a batch. */
 static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *model, const hybrid_trainer_desc *d,
-                                            const hyb_store *store, hyb_objective **objective, hybrid_error *error)
+                                            const hyb_train_shape *shape, const hyb_store *store,
+                                            hyb_objective **objective, hybrid_error *error)
 {
     static const hyb_objective_ops ops = { hyb_transformer_look, hyb_transformer_begin, hyb_transformer_work,
                                            hyb_transformer_end, hyb_transformer_destroy };
@@ -220,9 +296,9 @@ static hybrid_result hyb_transformer_create(hybrid_runtime *rt, hybrid_model *mo
     t->base.ops = &ops;
     t->rt = rt;
     t->model = model;
-    t->shape.n_seq = d->n_seq;
-    t->shape.n_ctx = d->n_ctx;
-    t->shape.every = d->recompute_every;
+    t->store = store;
+    t->shape = *shape;
+    t->n_parts = d->n_seq / shape->n_seq;
     hyb_host_device(&t->host, rt);
     if ((r = hyb_transformer_memory(t, store, error)) != HYBRID_OK) {
         hyb_transformer_destroy(&t->base);
