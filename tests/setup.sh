@@ -41,6 +41,9 @@ need "command -v wine" wine wine64
 need "command -v emcc" emscripten
 need "command -v node" nodejs
 
+# two ranks of examples/train_mpi.c
+need "command -v mpicc && command -v mpirun" openmpi-bin libopenmpi-dev
+
 if [ -z "$packages" ]; then
     echo "setup: everything that the full test suite needs is here"
     exit 0

@@ -8,11 +8,11 @@ from compiling import ALONE, BOTH, WITHOUT_SIMD
 from gates import LINKED, gate
 from house import append, replace
 
-COMMAND = re.compile(r"^[ /*]*\$?\s*((?:cc|c\+\+)\s[^\n]*?)\s*(?:\*/)?$", re.M)
+COMMAND = re.compile(r"^[ /*]*\$?\s*((?:cc|c\+\+|mpicc)\s[^\n]*?)\s*(?:\*/)?$", re.M)
 
 
 def first_command(text):
-    """The build line of an example: in its first comment, starts with cc."""
+    """The build line of an example: in its first comment, starts with cc (or mpicc)."""
     comment = re.match(r"\s*/\*.*?\*/|(?:\s*//[^\n]*\n)+", text, re.S)
     found = COMMAND.search(comment.group(0)) if comment else None
     return re.split(r"\s{2,}|\s*&&", found.group(1))[0] if found else None
@@ -70,6 +70,9 @@ def examples(box):
                               (name, os.path.splitext(name)[0]))
         folder = box.folder(os.path.splitext(name)[0])
         shutil.copy2(header, folder)
+        compiler = command.split()[0]
+        if compiler == "mpicc" and not box.has(compiler):
+            return box.skipped(name, "there is no mpicc here (tests/setup.sh installs Open MPI)")
         if "examples/" in command:
             os.makedirs(os.path.join(folder, "examples"))
             shutil.copy2(path, os.path.join(folder, "examples"))
@@ -78,7 +81,7 @@ def examples(box):
                 shutil.copy2(forward, os.path.join(folder, "examples"))
         else:
             shutil.copy2(path, folder)
-        strict = re.sub(r"^(cc|c\+\+)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
+        strict = re.sub(r"^(cc|c\+\+|mpicc)", r"\1 -Wall -Wextra -Wpedantic -Wshadow", command)
         without_name = re.sub(r" -o \S+", "", strict)
         box.expect("%s holds the library" % name, '\n#define HYBRID_IMPLEMENTATION\n#include "hybrid.h"\n' in text,
                    "it must be built by one line")
