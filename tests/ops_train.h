@@ -392,4 +392,44 @@ static void exact_adamw(side *s, const hyb_op_adamw *op)
         want(s, op->w + i, op->w[i] - op->rate * (m * op->c1 / (sqrt(v * op->c2) + op->eps) + op->decay * op->w[i]));
     }
 }
+
+static void draw_sgd(side *s, hyb_op_sgd *op)
+{
+    op->n = draw_values(s);
+    op->w = draw_floats(s, op->n, 1);
+    op->m = draw_chance(s, 70) ? draw_floats(s, op->n, 1) : NULL;
+    op->grad = draw_floats(s, op->n, 1);
+    op->factor = draw_chance(s, 50) ? 1.0f : fabsf(draw_float(s));
+    op->rate = 0.01f;
+    op->momentum = 0.9f;
+    op->nesterov = draw_chance(s, 50);
+    op->decay = draw_chance(s, 50) ? 0 : 0.1f;
+    s->near = s->exact = 1e-6;
+}
+static void exact_sgd(side *s, const hyb_op_sgd *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) {
+        const double g = (double)op->grad[i] * op->factor, m = op->m ? op->momentum * (double)op->m[i] + g : 0;
+        const double step = !op->m ? g : op->nesterov ? g + op->momentum * m : m;
+        if (op->m) want(s, op->m + i, m);
+        want(s, op->w + i, op->w[i] - op->rate * (step + op->decay * op->w[i]));
+    }
+}
+
+static void draw_lerp(side *s, hyb_op_lerp *op)
+{
+    float *a, *b;
+    op->n = draw_values(s);
+    op->a = a = draw_floats(s, op->n, 1);
+    op->b = b = draw_floats(s, op->n, 1);
+    op->t = draw_chance(s, 50) ? 0.05f : fabsf(draw_float(s));
+    op->out = draw_chance(s, 40) ? a : draw_chance(s, 30) ? b : draw_floats(s, op->n, 1);
+    s->near = s->exact = 1e-6;
+}
+static void exact_lerp(side *s, const hyb_op_lerp *op)
+{
+    int64_t i;
+    for (i = 0; i < op->n; i++) want(s, op->out + i, op->a[i] + op->t * ((double)op->b[i] - op->a[i]));
+}
 #endif

@@ -236,6 +236,173 @@ static void test_recompute(const char *name)
     free(kept);
 }
 
+/* ---- optimizers: ten steps of torch.optim (oracle/make_optim.py) ------------------------------------------------- */
+
+static hybrid_gguf *optim_file;
+
+static hybrid_trainer_desc optim_desc(const char *run)
+{
+    hybrid_trainer_desc d = lesson_desc();
+    d.clip = 1;
+    d.decay = 0.1f;
+    d.rate = 1e-3f;
+    if (!strcmp(run, "adamw")) {
+        d.ema = 0.9f;
+    } else if (!strcmp(run, "muon")) {
+        d.optimizer = HYBRID_OPTIMIZER_MUON;
+    } else {
+        d.optimizer = HYBRID_OPTIMIZER_SGD;
+        d.rate = 0.05f;
+        d.momentum = !strcmp(run, "sgd") ? 0 : 0.9f;
+        d.nesterov = !strcmp(run, "nesterov");
+    }
+    return d;
+}
+
+/* How far the weights are from those of a run: values, norm, largest and a sum that sees every value. Not of the biases
+ * of gpt2's keys: attention does not depend on them, and AdamW makes steps of what rounding leaves of their gradient.
+ */
+static double optim_apart(const lesson *l, const char *name, const char *run)
+{
+    double worst = 0;
+    int p;
+    for (p = 0; p < l->t->store.n_params; p++) {
+        const hyb_param *param = &l->t->store.params[p];
+        const float *w = l->t->store.weights + param->at, *ref;
+        const hybrid_gguf_tensor *t;
+        double square = 0, sum = 0, largest = 0;
+        char key[128];
+        int64_t i;
+        snprintf(key, sizeof key, "%s.%s/%.*s", name, run, (int)param->name.size, param->name.data);
+        if (strstr(key, "attn_qkv.bias")) continue;
+        t = hybrid_gguf_find_tensor(optim_file, key);
+        CHECK(t, "no %s", key);
+        if (!t) return 1e9;
+        ref = (const float *)t->data;
+        for (i = 0; i < param->n; i++) {
+            square += (double)w[i] * (double)w[i];
+            largest = HYB_MAX(largest, fabs((double)w[i]));
+            sum += (double)w[i] * cos((double)i);
+        }
+        worst = HYB_MAX(worst, fabs(sqrt(square) / (double)ref[0] - 1));
+        worst = HYB_MAX(worst, fabs(largest / (double)ref[1] - 1));
+        worst = HYB_MAX(worst, fabs(sum - (double)ref[2]) / (double)ref[0]);
+        for (i = 0; i + 3 < (int64_t)t->ne[0]; i++)
+            worst = HYB_MAX(worst, fabs((double)w[i * LESSON_STEP % param->n] - (double)ref[3 + i]) / (double)ref[1]);
+    }
+    return worst;
+}
+
+static void test_optimizer(const char *name, const char *run)
+{
+    lesson l;
+    hybrid_train_metrics metrics;
+    hybrid_gguf_value losses;
+    hybrid_error e;
+    char key[64];
+    double worst = 0, d;
+    float want;
+    int step;
+    if (!lesson_open(&l, name, NULL, 2, optim_desc(run))) return;
+    TEST("optimizers");
+    snprintf(key, sizeof key, "%s.%s", name, run);
+    CHECK(hybrid_gguf_find(optim_file, key, &losses) && losses.count == 10 && losses.item_type == HYBRID_GGUF_F32, "%s",
+          key);
+    for (step = 0; step < 10; step++) {
+        CHECK(!hybrid_trainer_step(l.t, &l.batch, &metrics, &e), "%s", e.message);
+        memcpy(&want, (const char *)losses.data + sizeof want * (size_t)step, sizeof want);
+        worst = HYB_MAX(worst, fabs(metrics.loss / (double)want - 1));
+    }
+    d = optim_apart(&l, name, run);
+    CHECK(worst <= 2e-5, "%s: the losses are %.1e apart", key, worst);
+    CHECK(d <= 1e-4, "%s: the weights are %.1e apart", key, d);
+    printf("  %-20s losses %.1e apart, weights %.1e\n", key, worst, d);
+    if (l.t->desc.ema > 0) {
+        float *before = (float *)malloc(sizeof *before * (size_t)l.t->store.n_values);
+        const size_t bytes = sizeof *before * (size_t)l.t->store.n_values;
+        memcpy(before, l.t->store.weights, bytes);
+        CHECK(!hybrid_trainer_swap_ema(l.t, &e), "%s", e.message);
+        d = optim_apart(&l, name, "ema");
+        CHECK(d <= 1e-4, "%s: the averages are %.1e apart", key, d);
+        CHECK(hybrid_trainer_step(l.t, &l.batch, NULL, &e) == HYBRID_ERROR_INVALID && strstr(e.message, "swap_ema"),
+              "a step from the average");
+        CHECK(!hybrid_trainer_swap_ema(l.t, &e), "%s", e.message);
+        CHECK(!memcmp(before, l.t->store.weights, bytes), "%s: the weights are not back", key);
+        free(before);
+    }
+    lesson_close(&l);
+}
+
+/* Weights and states after two steps, whatever computes. */
+static void test_optimizer_bits(const char *run)
+{
+    lesson a, b;
+    hybrid_error e;
+    int way, step, i, kind;
+    for (way = 0; way < 2; way++) {
+        if (!lesson_open(&a, "gpt2", NULL, 1, optim_desc(run))) return;
+        if (!lesson_open(&b, "gpt2", way ? "generic" : NULL, way ? 1 : 3, optim_desc(run))) return;
+        TEST("optimizers");
+        for (step = 0; step < 2; step++)
+            CHECK(!hybrid_trainer_step(a.t, &a.batch, NULL, &e) && !hybrid_trainer_step(b.t, &b.batch, NULL, &e), "%s",
+                  e.message);
+        for (i = 0; i < a.t->store.n_params; i++) {
+            const hyb_param *p = &a.t->store.params[i];
+            const size_t bytes = sizeof(float) * (size_t)p->n;
+            CHECK(!memcmp(a.t->store.weights + p->at, b.t->store.weights + p->at, bytes), "%s: %s gives other weights",
+                  run, way ? "generic" : "3 threads");
+            for (kind = 0; kind < HYB_STATES; kind++) {
+                const float *x = hyb_store_state(&a.t->store, p, (hyb_state_kind)kind);
+                const float *y = hyb_store_state(&b.t->store, p, (hyb_state_kind)kind);
+                CHECK(!x == !y && (!x || !memcmp(x, y, bytes)), "%s: %s gives another state %d", run,
+                      way ? "generic" : "3 threads", kind);
+            }
+        }
+        lesson_close(&a);
+        lesson_close(&b);
+    }
+}
+
+/* What is kept is what is needed. */
+static void test_optimizer_memory(void)
+{
+    static const struct {
+        const char *run;
+        int states, rest; /* of a matrix of hidden layers, of others */
+    } rows[] = { { "adamw", 3, 3 }, { "sgd", 0, 0 }, { "momentum", 1, 1 }, { "muon", 1, 2 } };
+    lesson l;
+    size_t r;
+    int i;
+    for (r = 0; r < sizeof rows / sizeof *rows; r++) {
+        int64_t want = 0;
+        if (!lesson_open(&l, "llama", NULL, 1, optim_desc(rows[r].run))) return;
+        for (i = 0; i < l.t->store.n_params; i++) {
+            const hyb_param *p = &l.t->store.params[i];
+            want += hyb_store_room(p->n) * (p->group == HYB_GROUP_MATRIX ? rows[r].states : rows[r].rest);
+        }
+        CHECK(l.t->store.n_states == want, "%s keeps %lld values, not %lld", rows[r].run,
+              (long long)l.t->store.n_states, (long long)want);
+        lesson_close(&l);
+    }
+}
+
+static void test_optimizers(void)
+{
+    static const char *const runs[] = { "adamw", "sgd", "momentum", "nesterov", "muon" };
+    hybrid_source source;
+    hybrid_error e;
+    size_t i;
+    memset(&source, 0, sizeof source);
+    source.path = "tests/oracle/data/optim.gguf";
+    TEST("optimizers");
+    CHECK(!hybrid_gguf_open(NULL, &source, &optim_file, &e), "%s", e.message);
+    for (i = 0; optim_file && i < 2 * HYB_COUNT(runs); i++) test_optimizer(i % 2 ? "llama" : "gpt2", runs[i / 2]);
+    test_optimizer_bits("nesterov");
+    test_optimizer_bits("muon");
+    test_optimizer_memory();
+    hybrid_gguf_destroy(optim_file);
+}
+
 /* The gradients of two trainers: the largest difference is within a millionth of the largest gradient. */
 static void near_gradients(const char *name, const char *what, const lesson *a, const lesson *b)
 {
@@ -633,6 +800,7 @@ static void test_models(void)
     test_loss_rows("llama-biases", 33);
     test_loss_rows("gemma2", 1);
     test_quantized("examples/data/stories260K-q8_0.gguf");
+    test_optimizers();
     test_runs("smollm");
     test_runs("llama-biases");
     for (i = 0; i < 3; i++) test_untrainable(experts[i], true, "experts");

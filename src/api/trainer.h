@@ -21,6 +21,14 @@ typedef enum hybrid_schedule {
  * it failed. */
 typedef bool (*hybrid_all_reduce_fn)(void *user, float *data, size_t count, void *stream);
 
+/* What the gradients of a step make of the weights. */
+typedef enum hybrid_optimizer {
+    HYBRID_OPTIMIZER_ADAMW = 0, /* Loshchilov and Hutter 2019 */
+    HYBRID_OPTIMIZER_SGD,       /* gradient descent, with momentum where there is some: m = momentum m + g */
+    HYBRID_OPTIMIZER_MUON /* Jordan et al. 2024: matrices of hidden layers go along their momentum made orthogonal,
+                           * times max(1, rows / columns)^0.5; AdamW for embeddings, the head, norms and biases */
+} hybrid_optimizer;
+
 /* Zero is a sensible default for every field but model. */
 typedef struct hybrid_trainer_desc {
     hybrid_model *model; /* loaded with hybrid_model_desc.trainable; outlives the trainer. Its weights are changed in
@@ -32,13 +40,19 @@ typedef struct hybrid_trainer_desc {
     int32_t recompute_every; /* layers of which only the last one's output is kept for the way back, on which they run
                               * forward again: less memory, the same bits, about a quarter more time. 1: each layer by
                               * itself; about the square root of their number is least memory; 0: all is kept */
-    /* AdamW (Loshchilov and Hutter 2019) */
-    float rate;         /* learning rate; 0: 3e-4 */
-    float beta1, beta2; /* 0: 0.9 and 0.95 */
-    float eps;          /* 0: 1e-8 */
-    float decay;        /* weight decay, decoupled, of matrices */
+    hybrid_optimizer optimizer;
+    float rate;         /* learning rate; 0: 3e-4, of SGD 0.01 */
+    float beta1, beta2; /* of AdamW; 0: 0.9 and 0.95 */
+    float eps;          /* of AdamW; 0: 1e-8 */
+    float momentum;     /* of SGD; 0: none. Of Muon; 0: 0.95 */
+    bool nesterov;      /* SGD: the step looks ahead, g + momentum m. Muon always does */
+    float muon_rate;    /* learning rate of Muon's matrices at the time when the others have `rate`, with which it goes
+                         * up and down; 0: 0.02 */
+    float decay;        /* weight decay of matrices, decoupled whatever the optimizer: w = w - rate decay w */
     bool decay_vectors; /* of norms and biases as well */
     float clip;         /* largest norm of all gradients together; what is longer is shortened to it; 0: any */
+    float ema;          /* e.g. 0.999: an average of the weights is kept, of which each step replaces 1 - ema by the
+                         * weights of now; see hybrid_trainer_swap_ema; 0: none */
     hybrid_schedule schedule;
     int64_t n_warmup, n_decay, n_steps; /* steps */
     float rate_end;                     /* learning rate at the end of the schedule */
@@ -101,6 +115,11 @@ HYBRID_API void hybrid_trainer_cancel(hybrid_trainer *trainer);
 /* Mean cross-entropy of the targets of one batch, in nats; nothing is changed. */
 HYBRID_API hybrid_result hybrid_trainer_evaluate(hybrid_trainer *trainer, const hybrid_train_batch *batch, double *loss,
                                                  hybrid_error *error);
+/* Exchanges the weights and their average (hybrid_trainer_desc.ema): contexts run, hybrid_trainer_evaluate measures and
+ * hybrid_trainer_export writes the average then. Once more, and the weights are back, with the same bits; steps and
+ * hybrid_trainer_save are refused before (HYBRID_ERROR_INVALID). The average begins with the weights that the trainer
+ * began with. HYBRID_ERROR_INVALID: none is kept. */
+HYBRID_API hybrid_result hybrid_trainer_swap_ema(hybrid_trainer *trainer, hybrid_error *error);
 /* Steps done, those before a checkpoint was loaded included. */
 HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
 
@@ -116,7 +135,7 @@ HYBRID_API int64_t hybrid_trainer_steps(const hybrid_trainer *trainer);
  */
 typedef struct hybrid_train_plan {
     uint64_t gradients;      /* bytes of a gradient for every weight */
-    uint64_t states;         /* of what the optimizer keeps of every weight */
+    uint64_t states;         /* of what the optimizer keeps of every weight, and works in */
     uint64_t kept;           /* of what the forward pass keeps for the way back */
     uint64_t logits;         /* of the rows of logits that exist at a time */
     uint64_t scratch;        /* of the rest of a pass, and of kernels */
@@ -157,8 +176,8 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 
 /* ---- what is kept ----
  *
- * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, the number of
- * steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
+ * A checkpoint holds everything that the next step depends on, but the next batch: weights, moments, their average, the
+ * number of steps, and bytes of the caller, in which a loop keeps where it is in its data and its random numbers:
  *
  *     if (!hybrid_trainer_load(trainer, "run.ckpt", &error)) memcpy(&loop, hybrid_trainer_user(trainer, NULL), ...);
  *     for (...) {
@@ -182,11 +201,12 @@ HYBRID_API hybrid_result hybrid_trainer_plan(const hybrid_trainer_desc *desc, hy
 HYBRID_API hybrid_result hybrid_trainer_save(hybrid_trainer *trainer, const char *path, hybrid_error *error);
 /* Goes on from a checkpoint. HYBRID_ERROR_FORMAT: it is none, or a single bit of it is not as it was saved (a checksum
  * over all bytes is looked at first); _UNSUPPORTED: saved by another version; _INVALID: of another model (keys of the
- * architecture and of the tokenizer, names and shapes of tensors); _IO, _MEMORY. Nothing has been changed then; only
- * if the file cannot be read a second time, after all of it was found good, is the trainer useless until a load
- * succeeds, and says so. The file is not needed in memory.
- * The trainer goes on with its own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay,
- * schedule, n_batches...) are named in the log (WARN). n_seq and n_ctx may differ. */
+ * architecture and of the tokenizer, names and shapes of tensors), or trained by another optimizer; _IO, _MEMORY.
+ * Nothing has been changed then; only if the file cannot be read a second time, after all of it was found good, is the
+ * trainer useless until a load succeeds, and says so. The file is not needed in memory. The trainer goes on with its
+ * own descriptor: numbers that differ from those of the checkpoint (rate, betas, decay, schedule, n_batches...) are
+ * named in the log (WARN). n_seq and n_ctx may differ. An average that the checkpoint lacks begins with its weights,
+ * and a momentum of SGD with zero. */
 HYBRID_API hybrid_result hybrid_trainer_load(hybrid_trainer *trainer, const char *path, hybrid_error *error);
 
 /* Bytes that are saved and loaded with the rest; copied, at most 256 MiB. What hybrid_trainer_user gives is valid until

@@ -690,5 +690,35 @@ HYB_INLINE double hyb_bytes_adamw(const hyb_op_adamw *op, const hyb_batch *batch
     HYB_UNUSED(batch);
     return 28.0 * (double)op->n;
 }
+
+/* Gradient descent with momentum, with g = factor * grad:
+ *
+ *   m = momentum m + g,  step = m, or of nesterov g + momentum m;  without m: step = g
+ *   w = w - rate (step + decay w) */
+typedef struct hyb_op_sgd {
+    float *w, *m; /* m may be NULL */
+    const float *grad;
+    int64_t n;
+    float factor, rate, momentum, decay;
+    bool nesterov;
+} hyb_op_sgd;
+HYB_INLINE double hyb_bytes_sgd(const hyb_op_sgd *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return (op->m ? 20.0 : 12.0) * (double)op->n;
+}
+
+/* out = a + t (b - a): a running average, and what lies between two arrays */
+typedef struct hyb_op_lerp {
+    const float *a, *b;
+    int64_t n;
+    float t;
+    float *out; /* may be a or b */
+} hyb_op_lerp;
+HYB_INLINE double hyb_bytes_lerp(const hyb_op_lerp *op, const hyb_batch *batch)
+{
+    HYB_UNUSED(batch);
+    return 12.0 * (double)op->n;
+}
 #endif
 #endif

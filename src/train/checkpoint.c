@@ -6,7 +6,8 @@
  *     hybrid.checkpoint.step       steps done
  *     hybrid.checkpoint.rate ...   numbers of the descriptor (hyb_checkpoint_numbers)
  *     hybrid.checkpoint.user       bytes of the caller
- *     hybrid.m.NAME, hybrid.v.NAME the moments of the tensor NAME
+ *     hybrid.m.NAME, hybrid.v.NAME the states of the optimizer for the tensor NAME
+ *     hybrid.ema.NAME              the average of its weights
  *     hybrid.checksum              the last tensor: the checksum of all bytes before its own, 16 bits a value
  *
  * Loading reads the file twice: the first time to see that every byte is what was saved and fits, the second time into
@@ -79,6 +80,9 @@ static const hyb_checkpoint_number *hyb_checkpoint_numbers(size_t *count)
     static const hyb_checkpoint_number rows[] = {
         HYB_NUMBER(n_seq, HYB_NUMBER_I32, true), HYB_NUMBER(n_ctx, HYB_NUMBER_I32, true),
         HYB_NUMBER(n_batches, HYB_NUMBER_I32, false), HYB_NUMBER(rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(optimizer, HYB_NUMBER_I32, false), HYB_NUMBER(momentum, HYB_NUMBER_F32, false),
+        HYB_NUMBER(nesterov, HYB_NUMBER_BOOL, false), HYB_NUMBER(muon_rate, HYB_NUMBER_F32, false),
+        HYB_NUMBER(ema, HYB_NUMBER_F32, false),
         HYB_NUMBER(beta1, HYB_NUMBER_F32, false), HYB_NUMBER(beta2, HYB_NUMBER_F32, false),
         HYB_NUMBER(eps, HYB_NUMBER_F32, false), HYB_NUMBER(decay, HYB_NUMBER_F32, false),
         HYB_NUMBER(decay_vectors, HYB_NUMBER_BOOL, false), HYB_NUMBER(clip, HYB_NUMBER_F32, false),
@@ -134,8 +138,9 @@ static void hyb_checkpoint_compare(const hybrid_trainer *t, const hybrid_gguf *g
     const hyb_checkpoint_number *rows = hyb_checkpoint_numbers(&n);
     for (i = 0; i < n; i++) {
         const double ours = hyb_checkpoint_number_of(&rows[i], &t->desc);
-        double theirs = 0;
-        if (rows[i].note || (hybrid_gguf_get_f64(gguf, rows[i].key, &theirs) && theirs == ours)) continue;
+        double theirs = 0; /* where it is older than the key */
+        hybrid_gguf_get_f64(gguf, rows[i].key, &theirs);
+        if (rows[i].note || theirs == ours) continue;
         hyb_log(t->rt, HYBRID_LOG_WARN, "the checkpoint was trained with %s %g; the trainer goes on with %g",
                 rows[i].key + strlen(HYB_CHECKPOINT_KEY("")), theirs, ours);
     }
@@ -174,17 +179,21 @@ static hybrid_result hyb_checkpoint_keys(hyb_trained *e, const hybrid_trainer *t
     return r;
 }
 
-/* What is kept of a parameter beside its weights. */
-static bool hyb_checkpoint_has(const hybrid_trainer *t, const hyb_param *p, int state)
+/* What is kept of a parameter, in the order of the file; the states follow: weights + 1 + kind. */
+enum { HYB_CHECKPOINT_WEIGHTS = 0, HYB_CHECKPOINT_ARRAYS = 1 + HYB_STATES };
+
+/* Of the names of its tensors. */
+static const char *hyb_checkpoint_prefix(int array)
 {
-    return t->optimizer->states[state] && p->state[state] >= 0;
+    static const char *const prefixes[HYB_CHECKPOINT_ARRAYS] = { "", "hybrid.m.", "hybrid.v.", "hybrid.ema." };
+    return prefixes[array];
 }
 
-/* "hybrid.m." of the state m; prefix has room for 32 bytes. */
-static const char *hyb_checkpoint_prefix(const hybrid_trainer *t, int state, char *prefix)
+/* NULL: the parameter has no such array. */
+static float *hyb_checkpoint_array(const hybrid_trainer *t, const hyb_param *p, int array)
 {
-    snprintf(prefix, 32, "hybrid.%s.", t->optimizer->states[state]);
-    return prefix;
+    if (array == HYB_CHECKPOINT_WEIGHTS) return t->store.weights + p->at;
+    return hyb_store_state(&t->store, p, (hyb_state_kind)(array - 1));
 }
 
 static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *t, const hyb_param *p)
@@ -195,16 +204,15 @@ static const hybrid_gguf_tensor *hyb_checkpoint_tensor_of(const hybrid_trainer *
 static hybrid_result hyb_checkpoint_announce(hyb_trained *e, const hybrid_trainer *t, hybrid_error *error)
 {
     static const uint64_t sum[1] = { HYB_CHECKSUM_VALUES };
-    char prefix[32];
     hybrid_result r = hyb_trained_tensors(e, error);
     int a, i;
-    for (a = 0; a < HYB_STATES; a++)
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
             const hybrid_gguf_tensor *of = hyb_checkpoint_tensor_of(t, p);
-            if (!hyb_checkpoint_has(t, p, a)) continue;
-            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(t, a, prefix), of->name),
-                                       HYBRID_TYPE_F32, of->n_dims, of->ne, error);
+            if (!hyb_checkpoint_array(t, p, a)) continue;
+            r = hybrid_gguf_add_tensor(e->out, hyb_trained_name(e, hyb_checkpoint_prefix(a), of->name), HYBRID_TYPE_F32,
+                                       of->n_dims, of->ne, error);
         }
     return r ? r : hybrid_gguf_add_tensor(e->out, "hybrid.checksum", HYBRID_TYPE_F32, 1, sum, error);
 }
@@ -215,11 +223,11 @@ static hybrid_result hyb_checkpoint_give(hyb_trained *e, const hybrid_trainer *t
     float values[HYB_CHECKSUM_VALUES];
     hybrid_result r = hyb_trained_write(e, error);
     int a, i;
-    for (a = 0; a < HYB_STATES; a++)
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS; a++)
         for (i = 0; i < t->store.n_params && !r; i++) {
             const hyb_param *p = &t->store.params[i];
-            if (hyb_checkpoint_has(t, p, a))
-                r = hybrid_gguf_write(e->out, hyb_store_state(&t->store, p, a), sizeof(float) * (size_t)p->n, error);
+            const float *array = hyb_checkpoint_array(t, p, a);
+            if (array) r = hybrid_gguf_write(e->out, array, sizeof *array * (size_t)p->n, error);
         }
     if (r) return r;
     hyb_checksum_end(sum, values);
@@ -252,6 +260,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_save, (hybrid_trainer *trainer, const c
     if (!trainer || !path)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_save: %s is NULL", trainer ? "path" : "trainer");
     if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(trainer, "hybrid_trainer_save", error)) != HYBRID_OK) return r;
     rt = trainer->rt;
     memset(&out, 0, sizeof out);
     if (!(out.sum = (hyb_checksum *)hyb_calloc(rt, 1, sizeof *out.sum))) return hyb_fail_memory(error, sizeof *out.sum);
@@ -382,23 +391,52 @@ static const hybrid_gguf_tensor *hyb_checkpoint_find(const hyb_checkpoint_in *in
     return hybrid_gguf_find_tensor(in->gguf, hyb_trained_name(e, prefix, p->name));
 }
 
-/* Has it all that the trainer keeps of a state, or (state < 0) the weights, in the same shapes? */
-static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
-                                         int state, hybrid_error *error)
+/* Has the checkpoint nothing of an array? Then it begins anew. */
+static bool hyb_checkpoint_lacks(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e, int array)
 {
-    char text[64], room[32];
-    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
     int i;
+    if (array == HYB_CHECKPOINT_WEIGHTS) return false;
+    for (i = 0; i < t->store.n_params; i++)
+        if (hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), &t->store.params[i])) return false;
+    return true;
+}
+
+/* Has it an array of all parameters that have it in the trainer, in the same shapes, or of none? */
+static hybrid_result hyb_checkpoint_fits(const hybrid_trainer *t, const hyb_checkpoint_in *in, hyb_trained *e,
+                                         int array, hybrid_error *error)
+{
+    const char *prefix = hyb_checkpoint_prefix(array);
+    char text[64];
+    int i;
+    if (hyb_checkpoint_lacks(t, in, e, array)) return HYBRID_OK;
     for (i = 0; i < t->store.n_params; i++) {
         const hyb_param *p = &t->store.params[i];
         const hybrid_gguf_tensor *want = hyb_checkpoint_tensor_of(t, p), *got = hyb_checkpoint_find(in, e, prefix, p);
-        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
+        if (!hyb_checkpoint_array(t, p, array)) continue;
         if (got && got->type == HYBRID_TYPE_F32 && !memcmp(got->ne, want->ne, sizeof got->ne)) continue;
         return hyb_fail(error, HYBRID_ERROR_INVALID, "the checkpoint is of another model than the trainer's: %s '%s%s'",
                         got ? "of another shape is its tensor" : "it has no tensor", prefix,
                         hyb_printable(p->name, text));
     }
     return HYBRID_OK;
+}
+
+/* Moments mean nothing to another optimizer. */
+static hybrid_result hyb_checkpoint_optimizer(const hybrid_trainer *t, const hyb_checkpoint_in *in, hybrid_error *error)
+{
+    hybrid_trainer_desc of = t->desc;
+    int64_t number = HYBRID_OPTIMIZER_ADAMW; /* of those that are older than the key */
+    hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("optimizer"), &number);
+    if (number == (int64_t)t->desc.optimizer) return HYBRID_OK;
+    if (number < 0 || number > HYBRID_OPTIMIZER_MUON)
+        return hyb_fail(error, HYBRID_ERROR_UNSUPPORTED,
+                        "the checkpoint was trained by optimizer %lld, which this hybrid does not know",
+                        (long long)number);
+    of.optimizer = (hybrid_optimizer)number;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "the checkpoint was trained by %s and the trainer has %s, which cannot go on from it: make a "
+                    "trainer with %s, or load the checkpoint as a model to begin anew with its weights",
+                    hyb_optimizer_of(&of)->name, t->optimizer->name, hyb_optimizer_of(&of)->name);
 }
 
 /* Everything that can be seen before anything is changed. */
@@ -410,8 +448,10 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     int a;
     if (!r) r = hyb_checkpoint_keys_agree(t, t->model->gguf, in->gguf, error);
     if (!r) r = hyb_checkpoint_keys_agree(t, in->gguf, t->model->gguf, error);
-    for (a = -1; a < HYB_STATES && !r; a++)
-        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_fits(t, in, e, a, error);
+    if (!r) r = hyb_checkpoint_fits(t, in, e, HYB_CHECKPOINT_WEIGHTS, error);
+    if (!r) r = hyb_checkpoint_optimizer(t, in, error);
+    for (a = HYB_CHECKPOINT_WEIGHTS + 1; a < HYB_CHECKPOINT_ARRAYS && !r; a++)
+        r = hyb_checkpoint_fits(t, in, e, a, error);
     if (r) return r;
     if (!hybrid_gguf_get_i64(in->gguf, HYB_CHECKPOINT_KEY("step"), &in->step) || in->step < 0 ||
         !hybrid_gguf_find(in->gguf, HYB_CHECKPOINT_KEY("user"), &user) || user.item_type != HYBRID_GGUF_U8)
@@ -423,21 +463,31 @@ static hybrid_result hyb_checkpoint_check(const hybrid_trainer *t, hyb_checkpoin
     return HYBRID_OK;
 }
 
-/* A state, or (state < 0) the weights. */
-static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int state,
+/* One array of a parameter. */
+static hybrid_result hyb_checkpoint_read_of(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
+                                            const hyb_param *p, bool lacks, hybrid_error *error)
+{
+    float *values = hyb_checkpoint_array(t, p, array);
+    const size_t bytes = sizeof *values * (size_t)p->n;
+    if (!values) return HYBRID_OK;
+    if (!lacks)
+        return hyb_file_read(&in->file, hyb_checkpoint_find(in, e, hyb_checkpoint_prefix(array), p)->offset, values,
+                             bytes, error);
+    if (array == 1 + HYB_STATE_EMA)
+        memcpy(values, t->store.weights + p->at, bytes);
+    else
+        memset(values, 0, bytes);
+    return HYBRID_OK;
+}
+
+static hybrid_result hyb_checkpoint_read(hybrid_trainer *t, hyb_checkpoint_in *in, hyb_trained *e, int array,
                                          hybrid_error *error)
 {
-    char room[32];
-    const char *prefix = state < 0 ? "" : hyb_checkpoint_prefix(t, state, room);
+    const bool lacks = hyb_checkpoint_lacks(t, in, e, array);
     hybrid_result r = HYBRID_OK;
     int i;
-    for (i = 0; i < t->store.n_params && !r; i++) {
-        const hyb_param *p = &t->store.params[i];
-        if (state >= 0 && !hyb_checkpoint_has(t, p, state)) continue;
-        r = hyb_file_read(&in->file, hyb_checkpoint_find(in, e, prefix, p)->offset,
-                          state < 0 ? t->store.weights + p->at : hyb_store_state(&t->store, p, state),
-                          sizeof(float) * (size_t)p->n, error);
-    }
+    for (i = 0; i < t->store.n_params && !r; i++)
+        r = hyb_checkpoint_read_of(t, in, e, array, &t->store.params[i], lacks, error);
     return r;
 }
 
@@ -446,10 +496,10 @@ static hybrid_result hyb_checkpoint_take(hybrid_trainer *t, hyb_checkpoint_in *i
     hybrid_result r = HYBRID_OK;
     int a;
     t->torn = true;
-    for (a = -1; a < HYB_STATES && !r; a++)
-        if (a < 0 || t->optimizer->states[a]) r = hyb_checkpoint_read(t, in, e, a, error);
+    for (a = HYB_CHECKPOINT_WEIGHTS; a < HYB_CHECKPOINT_ARRAYS && !r; a++) r = hyb_checkpoint_read(t, in, e, a, error);
     if (r) return r;
     t->torn = false;
+    t->swapped = false;
     t->step = in->step;
     hyb_free(t->rt, t->user);
     t->user = in->user;

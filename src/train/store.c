@@ -22,7 +22,9 @@ typedef enum hyb_group {
     HYB_GROUP_VECTOR  /* norms, biases */
 } hyb_group;
 
-enum { HYB_STATES = 2 }; /* that an optimizer keeps of a parameter, at most */
+/* What is kept of a parameter besides its weights: momentum, second moment, the average of the weights. Not every
+ * parameter has each. */
+typedef enum hyb_state_kind { HYB_STATE_M, HYB_STATE_V, HYB_STATE_EMA, HYB_STATES } hyb_state_kind;
 
 typedef struct hyb_param {
     hybrid_string name;
@@ -38,21 +40,25 @@ typedef struct hyb_store {
     hyb_device *device; /* where the arenas are */
     hyb_param *params;
     int n_params;
-    size_t room;      /* entries of the table */
-    int64_t n_values; /* of weights and gradients */
-    int64_t n_states; /* values */
-    float *weights;   /* the owner's */
+    size_t room;                 /* entries of the table */
+    int64_t n_values;            /* of weights and gradients */
+    int64_t n_states, n_scratch; /* values */
+    float *weights;              /* the owner's */
     float *grads, *states;
-    double *sums; /* (n_params) in the host's memory: what an op makes of each parameter */
-    void *block;  /* of grads and states */
+    float *scratch; /* of the optimizer, for one parameter after the other */
+    double *sums;   /* (n_params) in the host's memory: what an op makes of each parameter */
+    void *block;    /* of grads, states and scratch */
     size_t bytes;
 } hyb_store;
 
 /* Where a state of a parameter is; NULL: it has none. */
-static float *hyb_store_state(const hyb_store *s, const hyb_param *p, int state)
+static float *hyb_store_state(const hyb_store *s, const hyb_param *p, hyb_state_kind kind)
 {
-    return p->state[state] < 0 ? NULL : s->states + p->state[state];
+    return p->state[kind] < 0 ? NULL : s->states + p->state[kind];
 }
+
+/* Floats that n take, so that what follows begins at 64 bytes. */
+static int64_t hyb_store_room(int64_t n) { return (n + 15) / 16 * 16; }
 
 static void hyb_store_free(hyb_store *s)
 {
@@ -98,11 +104,11 @@ static hyb_param *hyb_store_add(hyb_store *s, hybrid_string name, int64_t at, in
     return p;
 }
 
-/* A state of a parameter, at the end of those that there are. Each begins at 64 bytes. */
-static void hyb_store_add_state(hyb_store *s, hyb_param *p, int state)
+/* A state of a parameter, at the end of those that there are. */
+static void hyb_store_add_state(hyb_store *s, hyb_param *p, hyb_state_kind kind)
 {
-    p->state[state] = s->n_states;
-    s->n_states += (p->n + 15) / 16 * 16;
+    p->state[kind] = s->n_states;
+    s->n_states += hyb_store_room(p->n);
 }
 
 /* Zeros into memory of the device. */
@@ -125,7 +131,7 @@ static hybrid_result hyb_store_clear(const hyb_store *s, float *values, int64_t 
 static size_t hyb_store_bytes(const hyb_store *s)
 {
     size_t bytes;
-    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states;
+    const uint64_t n = (uint64_t)s->n_values + (uint64_t)s->n_states + (uint64_t)s->n_scratch;
     return n < SIZE_MAX && hyb_mul_size((size_t)n, sizeof(float), &bytes) ? bytes : SIZE_MAX;
 }
 
@@ -139,6 +145,7 @@ static hybrid_result hyb_store_allocate(hyb_store *s, hybrid_error *error)
     s->bytes = bytes;
     s->grads = (float *)s->block;
     s->states = s->grads + s->n_values;
+    s->scratch = s->states + s->n_states;
     return hyb_store_clear(s, s->grads, s->n_values + s->n_states, error);
 }
 

@@ -52,7 +52,8 @@ struct hybrid_trainer {
     uint64_t in_use;     /* a call is under way: its callbacks may not begin another */
     unsigned char *user; /* the caller's bytes, which go with the checkpoints */
     size_t user_size;
-    bool torn; /* a checkpoint was read in part: nothing can be done but to read one */
+    bool swapped; /* the average stands where the weights belong, and they in its place */
+    bool torn;    /* a checkpoint was read in part: nothing can be done but to read one */
 };
 
 /* ---- create ------------------------------------------------------------------------------------------------------ */
@@ -62,21 +63,11 @@ static hybrid_result hyb_trainer_defaults(const hybrid_trainer_desc *from, hybri
     hybrid_result r;
     *d = *from;
     if (!d->n_batches) d->n_batches = 1;
-    if (d->rate == 0) d->rate = 3e-4f;
-    if (d->beta1 == 0) d->beta1 = 0.9f;
-    if (d->beta2 == 0) d->beta2 = 0.95f;
-    if (d->eps == 0) d->eps = 1e-8f;
     if ((r = hyb_transformer_sizes(from->model, d, error)) != HYBRID_OK) return r;
     if (d->n_batches < 1)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_create: n_batches %d must be at least 1",
                         d->n_batches);
-    if (!(d->rate > 0) || !(d->beta1 >= 0 && d->beta1 < 1) || !(d->beta2 >= 0 && d->beta2 < 1) || !(d->eps > 0) ||
-        !(d->decay >= 0) || !(d->clip >= 0) || !(d->rate_end >= 0))
-        return hyb_fail(error, HYBRID_ERROR_INVALID,
-                        "hybrid_trainer_create: rate %g and eps %g must be positive, beta1 %g and beta2 %g below 1, "
-                        "decay %g, clip %g and rate_end %g not negative",
-                        (double)d->rate, (double)d->eps, (double)d->beta1, (double)d->beta2, (double)d->decay,
-                        (double)d->clip, (double)d->rate_end);
+    if ((r = hyb_optimizer_defaults(d, error)) != HYBRID_OK) return r;
     return hyb_schedule_check(d, error);
 }
 
@@ -92,7 +83,7 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
     t->optimizer = hyb_optimizer_of(&t->desc);
     hyb_optimizer_states(t->optimizer, &t->desc, s);
     t->plan.gradients = (uint64_t)s->n_values * sizeof(float);
-    t->plan.states = (uint64_t)s->n_states * sizeof(float) + t->host.ops->cost(&t->host, 0);
+    t->plan.states = (uint64_t)(s->n_states + s->n_scratch) * sizeof(float) + t->host.ops->cost(&t->host, 0);
     t->plan.other = sizeof *t + sizeof(hyb_transformer) + hyb_store_table_bytes(s);
     return hyb_room_find(t->model, &t->host, &t->desc, &t->shape, &t->plan, error);
 }
@@ -101,8 +92,8 @@ static hybrid_result hyb_trainer_tables(hybrid_trainer *t, hybrid_error *error)
 static hybrid_result hyb_trainer_build(hybrid_trainer *t, hybrid_error *error)
 {
     hybrid_result r = hyb_store_allocate(&t->store, error);
-    if (r) return r;
-    return hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    if (!r) r = hyb_transformer_create(t->rt, t->model, &t->desc, &t->shape, &t->store, &t->objective, error);
+    return r ? r : hyb_ema_begin(&t->store, t->objective->cut.real, error);
 }
 
 static void hyb_trainer_free(hybrid_trainer *t)
@@ -228,7 +219,17 @@ static hybrid_result hyb_trainer_ready(const hybrid_trainer *t, const char *func
     const hybrid_result r = hyb_trainer_unused(t, function, error);
     if (r || !t->torn) return r;
     return hyb_fail(error, HYBRID_ERROR_INVALID,
-                    "%s: loading a checkpoint failed halfway, so the weights are a mixture of two: load one again",
+                    "%s: loading a checkpoint (or a step) failed halfway, so the weights are a mixture of two: load one "
+                    "again",
+                    function);
+}
+
+/* Refuses what would mistake the average for the weights. */
+static hybrid_result hyb_trainer_has_weights(const hybrid_trainer *t, const char *function, hybrid_error *error)
+{
+    if (!t->swapped) return HYBRID_OK;
+    return hyb_fail(error, HYBRID_ERROR_INVALID,
+                    "%s: the average stands where the weights belong: hybrid_trainer_swap_ema puts them back",
                     function);
 }
 
@@ -339,6 +340,7 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     hyb_step *now = &t->now;
     const double loss = now->loss / (double)now->n_counted, norm = sqrt(now->squares);
     hyb_update u;
+    hybrid_result r;
     if (!(norm < (double)HUGE_VALF) || !(loss < (double)HUGE_VALF))
         return hyb_fail(error, HYBRID_ERROR_NUMERIC,
                         "step %lld was not done: the loss is %g and the norm of its gradients %g; a smaller learning "
@@ -352,8 +354,12 @@ static hybrid_result hyb_step_update(hybrid_trainer *t, hybrid_error *error)
     u.step = t->step + 1;
     hyb_slicer_slice(&t->objective->cut, UINT64_MAX); /* all of it, or weights would be a mixture */
     hyb_slicer_enter(&t->objective->cut, HYB_STEP_KIND);
-    hyb_optimizer_update(t->optimizer, &u);
+    t->torn = true;
+    r = hyb_optimizer_update(t->optimizer, &u, error);
+    if (!r) hyb_ema_update(&u);
     hyb_slicer_leave(&t->objective->cut);
+    if (r) return r;
+    t->torn = false;
     t->step++;
     now->metrics.step = t->step;
     now->metrics.n_tokens = now->n_counted;
@@ -426,6 +432,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_step,
     if (!t || !batches)
         return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_step: %s is NULL", t ? "batches" : "trainer");
     if ((r = hyb_trainer_idle(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(t, "hybrid_trainer_step", error)) != HYBRID_OK) return r;
     r = hyb_step_slice(t, batches, UINT64_MAX, error);
     if (!r && metrics) *metrics = t->now.metrics;
     return r;
@@ -445,6 +452,7 @@ HYB_BORDER(hybrid_result, hybrid_trainer_work,
                         : !batches ? "batches"
                                    : "done");
     if ((r = hyb_trainer_ready(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
+    if ((r = hyb_trainer_has_weights(t, "hybrid_trainer_work", error)) != HYBRID_OK) return r;
     if ((r = hyb_step_slice(t, batches, budget_us, error)) != HYBRID_OK) return r;
     *done = t->now.stage == HYB_STEP_NONE;
     if (*done && metrics) *metrics = t->now.metrics;
@@ -483,6 +491,19 @@ HYB_BORDER(hybrid_result, hybrid_trainer_evaluate,
     trainer->in_use = 0;
     if (r) return r;
     *loss = sum / (double)n_counted;
+    return HYBRID_OK;
+}
+
+HYB_BORDER(hybrid_result, hybrid_trainer_swap_ema, (hybrid_trainer *trainer, hybrid_error *error), (trainer, error))
+{
+    hybrid_result r;
+    if (!trainer) return hyb_fail(error, HYBRID_ERROR_INVALID, "hybrid_trainer_swap_ema: trainer is NULL");
+    if (!(trainer->desc.ema > 0))
+        return hyb_fail(error, HYBRID_ERROR_INVALID,
+                        "hybrid_trainer_swap_ema: the trainer keeps no average: hybrid_trainer_desc.ema is 0");
+    if ((r = hyb_trainer_idle(trainer, "hybrid_trainer_swap_ema", error)) != HYBRID_OK) return r;
+    if ((r = hyb_ema_swap(&trainer->store, trainer->objective->cut.real, error)) != HYBRID_OK) return r;
+    trainer->swapped = !trainer->swapped;
     return HYBRID_OK;
 }
 #endif

@@ -510,5 +510,23 @@ static void hyb_cpu_adamw(hyb_backend *be, const hyb_op_adamw *op)
 {
     hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_adamw_chunk);
 }
+
+static void hyb_cpu_sgd_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->sgd((const hyb_op_sgd *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_sgd(hyb_backend *be, const hyb_op_sgd *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_sgd_chunk); }
+
+static void hyb_cpu_lerp_chunk(void *arg, int chunk, int lane)
+{
+    const hyb_cpu_job *job = (const hyb_cpu_job *)arg;
+    const int64_t at = hyb_cpu_row_begin(job, chunk);
+    HYB_UNUSED(lane);
+    job->cpu->kernels->lerp((const hyb_op_lerp *)job->op, at, hyb_cpu_row_end(job, chunk) - at);
+}
+static void hyb_cpu_lerp(hyb_backend *be, const hyb_op_lerp *op) { hyb_cpu_rows(be, op, op->n, 1, hyb_cpu_lerp_chunk); }
 #endif
 #endif

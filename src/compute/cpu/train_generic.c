@@ -146,5 +146,25 @@ static void hyb_adamw_generic(const hyb_op_adamw *op, int64_t at, int64_t n)
         op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
     }
 }
+
+static void hyb_sgd_generic(const hyb_op_sgd *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = at; i < at + n; i++) {
+        const float g = op->grad[i] * op->factor;
+        float step = g;
+        if (op->m) {
+            op->m[i] = hyb_fmaf(op->momentum, op->m[i], g);
+            step = op->nesterov ? hyb_fmaf(op->momentum, op->m[i], g) : op->m[i];
+        }
+        op->w[i] = hyb_fmaf(-op->rate, hyb_fmaf(op->decay, op->w[i], step), op->w[i]);
+    }
+}
+
+static void hyb_lerp_generic(const hyb_op_lerp *op, int64_t at, int64_t n)
+{
+    int64_t i;
+    for (i = at; i < at + n; i++) op->out[i] = hyb_fmaf(op->t, op->b[i] - op->a[i], op->a[i]);
+}
 #endif
 #endif
