@@ -213,7 +213,7 @@ static bool load(hybrid_trainer *t, loop *l, const char *path)
 
 #if !defined(_WIN32)
 /* A run of n steps in a process of its own, from a checkpoint, if there is one, to another. */
-static void run_apart(const char *model, const char *from, const char *to, int n, int n_batches, int n_seq)
+static void run_apart(const char *model, const char *from, const char *to, int n, const hybrid_trainer_desc *desc)
 {
     pid_t child;
     int status = 1;
@@ -221,30 +221,45 @@ static void run_apart(const char *model, const char *from, const char *to, int n
     if (!(child = fork())) {
         bench b;
         loop l = { 0 };
-        hybrid_trainer_desc d;
-        memset(&d, 0, sizeof d);
-        d.n_batches = n_batches;
-        d.n_seq = n_seq;
         check_failed = 0;
-        if (bench_open(&b, model, &d) && (!from || load(b.t, &l, from)) && steps(b.t, &l, n)) save(b.t, &l, to);
+        if (bench_open(&b, model, desc) && (!from || load(b.t, &l, from)) && steps(b.t, &l, n)) save(b.t, &l, to);
         fflush(stdout);
         _exit(check_failed);
     }
     CHECK(child > 0 && waitpid(child, &status, 0) == child && !status, "the process ended with %d", status);
 }
 
-static void test_resume(const char *model, int n_batches, int n)
+static void test_resume(const char *model, int n_batches, int n, const hybrid_trainer_desc *more)
 {
+    hybrid_trainer_desc d;
+    memset(&d, 0, sizeof d);
+    if (more) d = *more;
+    d.n_batches = n_batches;
     TEST("resume");
-    run_apart(model, NULL, scratch("straight"), 2 * n, n_batches, N_SEQ);
-    run_apart(model, NULL, scratch("half"), n, n_batches, N_SEQ);
-    run_apart(model, scratch("half"), scratch("both"), n, n_batches, N_SEQ);
+    run_apart(model, NULL, scratch("straight"), 2 * n, &d);
+    run_apart(model, NULL, scratch("half"), n, &d);
+    run_apart(model, scratch("half"), scratch("both"), n, &d);
     CHECK(same_files(scratch("straight"), scratch("both")), "%d steps of %d batches are not twice %d", 2 * n, n_batches,
           n);
     CHECK(!same_files(scratch("straight"), scratch("half")), "nothing was learned");
     /* the checkpoint is a model, with which a run goes on as well */
-    run_apart(scratch("half"), scratch("half"), scratch("both"), n, n_batches, N_SEQ);
+    run_apart(scratch("half"), scratch("half"), scratch("both"), n, &d);
     CHECK(same_files(scratch("straight"), scratch("both")), "from the checkpoint as a model");
+}
+
+/* Every optimizer, with an average and accumulated gradients. */
+static void test_resume_optimizers(void)
+{
+    hybrid_trainer_desc d;
+    int i;
+    memset(&d, 0, sizeof d);
+    d.ema = 0.9f;
+    for (i = 0; i < 4; i++) {
+        d.optimizer = i == 0 ? HYBRID_OPTIMIZER_ADAMW : i < 3 ? HYBRID_OPTIMIZER_SGD : HYBRID_OPTIMIZER_MUON;
+        d.momentum = i == 2 ? 0.9f : 0;
+        d.nesterov = i == 2;
+        test_resume(i % 2 ? llama : gpt2, 2, 4, &d);
+    }
 }
 
 /* ---- SIGKILL ----------------------------------------------------------------------------------------------------- */
@@ -503,6 +518,61 @@ static void refuses(hybrid_trainer *t, const char *path, hybrid_result want, con
     r = hybrid_trainer_load(t, path, &e);
     CHECK(r == want && strstr(e.message, words), "%s: result %d, \"%s\"", path, (int)r, e.message);
     CHECK(sum_of(t) == before && !t->torn, "%s: something was changed", path);
+}
+
+/* Of another optimizer; without an average, or a momentum, that the trainer keeps; with one that it does not. */
+static void test_other_optimizers(void)
+{
+    hybrid_trainer_desc d;
+    bench adamw, b;
+    loop l = { 0 };
+    const hyb_param *p;
+    hybrid_error e;
+    int i;
+    TEST("other optimizers");
+    memset(&d, 0, sizeof d);
+    if (!bench_open(&adamw, gpt2, NULL) || !steps(adamw.t, &l, 2) || !save(adamw.t, &l, scratch("adamw"))) return;
+    d.optimizer = HYBRID_OPTIMIZER_MUON;
+    if (bench_open(&b, gpt2, &d) && steps(b.t, &l, 1) && save(b.t, &l, scratch("muon"))) {
+        refuses(b.t, scratch("adamw"), HYBRID_ERROR_INVALID, "trained by AdamW and the trainer has Muon");
+        refuses(adamw.t, scratch("muon"), HYBRID_ERROR_INVALID, "trained by Muon and the trainer has AdamW");
+        rewrite(scratch("muon"), scratch("new"), "hybrid.checkpoint.optimizer", 77);
+        refuses(b.t, scratch("new"), HYBRID_ERROR_UNSUPPORTED, "optimizer 77");
+    }
+    bench_close(&b);
+    d.optimizer = HYBRID_OPTIMIZER_ADAMW;
+    d.ema = 0.9f;
+    heard[0] = 0;
+    if (bench_open(&b, gpt2, &d) && steps(b.t, &l, 1) && !hybrid_trainer_load(b.t, scratch("adamw"), &e)) {
+        CHECK(strstr(heard, "trained with ema 0; the trainer goes on with 0.9"), "%s", heard);
+        for (i = 0; i < b.t->store.n_params; i++) {
+            p = &b.t->store.params[i];
+            CHECK(!memcmp(hyb_store_state(&b.t->store, p, HYB_STATE_EMA), adamw.t->store.weights + p->at,
+                          sizeof(float) * (size_t)p->n),
+                  "the average of tensor %d", i);
+        }
+        CHECK(!hybrid_trainer_swap_ema(b.t, &e), "%s", e.message);
+        CHECK(hybrid_trainer_save(b.t, scratch("new"), &e) == HYBRID_ERROR_INVALID && strstr(e.message, "swap_ema"),
+              "the average was saved as weights");
+        CHECK(!hybrid_trainer_load(b.t, scratch("adamw"), &e) && steps(b.t, &l, 1) && save(b.t, &l, scratch("ema")),
+              "%s", e.message);
+    }
+    bench_close(&b);
+    heard[0] = 0;
+    CHECK(!hybrid_trainer_load(adamw.t, scratch("ema"), &e) && strstr(heard, "ema 0.9"), "%s", heard);
+    bench_close(&adamw);
+    memset(&d, 0, sizeof d);
+    d.optimizer = HYBRID_OPTIMIZER_SGD;
+    if (bench_open(&b, gpt2, &d) && steps(b.t, &l, 1)) save(b.t, &l, scratch("sgd"));
+    bench_close(&b);
+    d.momentum = 0.9f;
+    if (bench_open(&b, gpt2, &d) && steps(b.t, &l, 1) && !hybrid_trainer_load(b.t, scratch("sgd"), &e))
+        for (i = 0; i < b.t->store.n_states; i++)
+            if (!(b.t->store.states[i] == 0)) {
+                CHECK(0, "a momentum that is not zero");
+                break;
+            }
+    bench_close(&b);
 }
 
 static void test_foreign(void)
@@ -780,15 +850,17 @@ int main(void)
 #else
     mkdir("build", 0777);
     if (mkdir(scratch_of, 0777)) snprintf(scratch_of, sizeof scratch_of, ".");
-    test_resume(gpt2, 1, getenv("HYBRID_SANITIZER") ? 20 : 100);
-    test_resume(gpt2, 2, getenv("HYBRID_SANITIZER") ? 5 : 20);
-    test_resume(llama, 2, 5);
+    test_resume(gpt2, 1, getenv("HYBRID_SANITIZER") ? 20 : 100, NULL);
+    test_resume(gpt2, 2, getenv("HYBRID_SANITIZER") ? 5 : 20, NULL);
+    test_resume(llama, 2, 5, NULL);
+    test_resume_optimizers();
     test_kills(kills ? atoi(kills) : 20);
     test_sweep();
     test_disks();
 #endif
     test_spoilt();
     test_foreign();
+    test_other_optimizers();
     test_memory();
     test_reads();
     test_exports(gpt2);
